@@ -1,0 +1,192 @@
+//! The chunked transfer coding, read by its grammar to the letter. [RFC 9112 section 7.1]
+//!
+//! A state for each place in the grammar; every byte either fits its place or ends the connection. What
+//! lenient decoders accept here (a lone LF, an empty size, `0x`, blanks after the size, anything
+//! in an extension) is what smuggling is made of.
+
+use super::grammar::{is_field_value, is_token_byte};
+use super::head::split_fields;
+use super::{Error, Limits};
+
+/// Where in the grammar the next byte belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The first digit of a size.
+    SizeStart,
+    /// Further digits; the number of digits so far.
+    Size(u8),
+    Extension(Ext),
+    /// The LF of the size line.
+    SizeLf,
+    /// Inside a chunk's data, so many bytes before its end.
+    Data(u64),
+    /// The CR behind the data.
+    DataCr,
+    /// The LF behind the data.
+    DataLf,
+    Trailers,
+    End,
+}
+
+/// `*( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )` [RFC 9112 section 7.1.1]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ext {
+    /// Blanks before a `;`.
+    BeforeSemicolon,
+    /// Blanks or the first byte of a name.
+    BeforeName,
+    Name,
+    /// Blanks behind a name: `=` or `;` must follow.
+    AfterName,
+    /// Blanks or the first byte of a value.
+    BeforeValue,
+    TokenValue,
+    QuotedValue,
+    /// Behind a backslash in a quoted value.
+    QuotedPair,
+    /// Behind the closing quote.
+    AfterQuoted,
+}
+
+/// Decodes one message's chunks.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    place: Place,
+    /// The size of the chunk whose line is being read.
+    size: u64,
+    /// Bytes of extensions in this chunk's line.
+    extension: usize,
+    /// The trailer section so far.
+    trailers: Vec<u8>,
+}
+
+/// What [`Decoder::decode`] found, and how much input it used.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Decoded {
+    /// All input is used.
+    NeedMore,
+    /// `input[start..used]` is content.
+    Data { start: usize, used: usize },
+    /// The message ended.
+    End { used: usize },
+}
+
+impl Decoder {
+    pub(crate) fn new() -> Decoder {
+        Decoder { place: Place::SizeStart, size: 0, extension: 0, trailers: Vec::new() }
+    }
+
+    /// Takes the next step. An announced chunk is known before its bytes arrive:
+    /// [`Decoder::announced`] lets the caller refuse one that is too large at once.
+    pub(crate) fn decode(&mut self, input: &[u8], limits: &Limits) -> Result<Decoded, Error> {
+        let mut at = 0;
+        while at < input.len() {
+            if let Place::Data(left) = self.place {
+                let take = usize::try_from(left).unwrap_or(usize::MAX).min(input.len() - at);
+                let left = left - take as u64;
+                self.place = if left == 0 { Place::DataCr } else { Place::Data(left) };
+                return Ok(Decoded::Data { start: at, used: at + take });
+            }
+            let byte = input[at];
+            at += 1;
+            self.place = self.step(byte, limits)?;
+            if self.place == Place::End {
+                return Ok(Decoded::End { used: at });
+            }
+        }
+        Ok(Decoded::NeedMore)
+    }
+
+    /// How many bytes of the current chunk are still to come.
+    pub(crate) fn announced(&self) -> u64 {
+        if let Place::Data(left) = self.place { left } else { 0 }
+    }
+
+    fn step(&mut self, byte: u8, limits: &Limits) -> Result<Place, Error> {
+        match (self.place, byte) {
+            (Place::SizeStart, _) if byte.is_ascii_hexdigit() => {
+                self.size = hex(byte);
+                self.extension = 0;
+                Ok(Place::Size(1))
+            }
+            // 16 digits are all a u64 holds, leading zeros included.
+            (Place::Size(digits @ 1..=15), _) if byte.is_ascii_hexdigit() => {
+                self.size = self.size << 4 | hex(byte);
+                Ok(Place::Size(digits + 1))
+            }
+            (Place::Size(_), b'\r') => Ok(Place::SizeLf),
+            (Place::Size(_), b' ' | b'\t' | b';') => {
+                self.extension_step(Ext::BeforeSemicolon, byte, limits)
+            }
+            (Place::Extension(ext), _) => self.extension_step(ext, byte, limits),
+            (Place::SizeLf, b'\n') if self.size == 0 => Ok(Place::Trailers),
+            (Place::SizeLf, b'\n') => Ok(Place::Data(self.size)),
+            (Place::DataCr, b'\r') => Ok(Place::DataLf),
+            (Place::DataLf, b'\n') => Ok(Place::SizeStart),
+            (Place::Trailers, _) => self.trailer_step(byte, limits),
+            _ => Err(Error::Chunk),
+        }
+    }
+
+    fn extension_step(&mut self, ext: Ext, byte: u8, limits: &Limits) -> Result<Place, Error> {
+        use Ext::*;
+        let ends_line = byte == b'\r' && matches!(ext, Name | TokenValue | AfterQuoted);
+        if ends_line {
+            return Ok(Place::SizeLf);
+        }
+        self.extension += 1;
+        if self.extension > limits.chunk_extension {
+            return Err(Error::ChunkExtension);
+        }
+        let blank = byte == b' ' || byte == b'\t';
+        let next = match ext {
+            BeforeSemicolon | TokenValue | AfterQuoted | Name | AfterName if byte == b';' => {
+                BeforeName
+            }
+            Name | AfterName if byte == b'=' => BeforeValue,
+            BeforeSemicolon if blank => BeforeSemicolon,
+            TokenValue | AfterQuoted if blank => BeforeSemicolon,
+            Name | AfterName if blank => AfterName,
+            BeforeName if blank => BeforeName,
+            BeforeName | Name if is_token_byte(byte) => Name,
+            BeforeValue if blank => BeforeValue,
+            BeforeValue if byte == b'"' => QuotedValue,
+            BeforeValue | TokenValue if is_token_byte(byte) => TokenValue,
+            QuotedValue if byte == b'"' => AfterQuoted,
+            QuotedValue if byte == b'\\' => QuotedPair,
+            QuotedValue | QuotedPair if is_field_value(&[byte]) => QuotedValue,
+            _ => return Err(Error::Chunk),
+        };
+        Ok(Place::Extension(next))
+    }
+
+    /// Trailer fields are held to the rules of header fields and then dropped: merged into the
+    /// environ they could replace what routing and authentication have already read.
+    fn trailer_step(&mut self, byte: u8, limits: &Limits) -> Result<Place, Error> {
+        if byte == b'\n' && self.trailers.last() != Some(&b'\r') {
+            return Err(Error::Trailer);
+        }
+        self.trailers.push(byte);
+        if self.trailers.len() > limits.trailers.saturating_add(2) {
+            return Err(Error::FieldsTooLarge);
+        }
+        if self.trailers != b"\r\n" && !self.trailers.ends_with(b"\r\n\r\n") {
+            return Ok(Place::Trailers);
+        }
+        let lines = memchr::memchr_iter(b'\n', &self.trailers).count() - 1;
+        if lines > limits.fields {
+            return Err(Error::FieldsTooLarge);
+        }
+        split_fields(&self.trailers, lines, |_, _| Ok(())).map_err(|_| Error::Trailer)?;
+        self.trailers = Vec::new();
+        Ok(Place::End)
+    }
+}
+
+/// The value of an ASCII hexadecimal digit.
+fn hex(digit: u8) -> u64 {
+    u64::from(match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    })
+}

@@ -1,0 +1,383 @@
+//! The state machine of one server connection: every transition is in this file.
+//!
+//! Two halves run side by side. [`Reading`] turns bytes into the events of a request, [`Writing`]
+//! turns a response into bytes; [`Connection::start_next`] looks at the pair once both are done and decides
+//! whether another request may follow. There is no I/O and no clock here: bytes come in by
+//! [`Connection::receive`], bytes go out through buffers the caller sends.
+//!
+//! ```text
+//! reading   Head --> Content --> Complete --(start_next)--> Head
+//!             \________\________> Failed
+//! writing   Idle --> Content --> Done     --(start_next)--> Idle
+//!                       \______> Aborted
+//! ```
+
+use std::ops::Range;
+
+use super::chunked::{Decoded, Decoder};
+use super::framing::{self, Facts, Framing, ResponseFraming};
+use super::scan::Scan;
+use super::{Error, Head, Limits, ResponseHead, Version};
+
+/// The request half.
+#[derive(Debug)]
+enum Reading {
+    /// Waiting for the end of a head.
+    Head(Scan),
+    /// So many bytes of content to come.
+    Length(u64),
+    /// Content in chunks.
+    Chunked(Decoder),
+    /// The whole request was read; what follows belongs to the next.
+    Complete,
+    /// The request broke the protocol: nothing more is read from this connection.
+    Failed,
+}
+
+/// The response half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writing {
+    /// No head was written yet.
+    Idle,
+    /// The head is written; so much content is still owed (`Length`), or some.
+    Content(ResponseFraming),
+    /// The response is complete.
+    Done,
+    /// The response broke off; the client must be able to tell. Holds the framing that was promised.
+    Aborted(Option<ResponseFraming>),
+}
+
+/// What [`Connection::receive`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// All input is used; more is needed.
+    NeedMore,
+    /// A head is complete: see [`Connection::head`].
+    Head,
+    /// Content, at this range of the input.
+    Content(Range<usize>),
+    /// The request is complete.
+    End,
+}
+
+/// What becomes of the connection after an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Another request may come.
+    Request,
+    /// Close once the response is sent.
+    Close,
+    /// Close so that the client sees an error: the end of a close-delimited response would
+    /// otherwise look complete.
+    Reset,
+}
+
+/// How a block of content is to be sent: `prefix`, then the first `take` bytes of it, then `suffix`.
+#[derive(Debug)]
+pub struct Frame {
+    prefix: [u8; 18],
+    prefix_len: u8,
+    /// How many bytes of the block may be sent; the rest would exceed Content-Length.
+    pub take: usize,
+    /// CRLF behind a chunk.
+    pub suffix: &'static [u8],
+}
+
+impl Frame {
+    /// The size line of a chunk, or nothing.
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix[..usize::from(self.prefix_len)]
+    }
+}
+
+/// The response ended with fewer bytes than its Content-Length declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the response is {missing} bytes shorter than its Content-Length")]
+pub struct TooShort {
+    /// Bytes declared but not sent.
+    pub missing: u64,
+}
+
+/// One connection's protocol state.
+#[derive(Debug)]
+pub struct Connection {
+    limits: Limits,
+    head: Head,
+    reading: Reading,
+    writing: Writing,
+    /// Content bytes received for this request.
+    received: u64,
+    /// Content bytes sent for this response, for the access log.
+    sent: u64,
+    /// Set when this exchange must be the last.
+    last: bool,
+}
+
+impl Connection {
+    /// A connection on which nothing has happened.
+    pub fn new(limits: Limits) -> Connection {
+        Connection {
+            limits,
+            head: Head::default(),
+            reading: Reading::Head(Scan::default()),
+            writing: Writing::Idle,
+            received: 0,
+            sent: 0,
+            last: false,
+        }
+    }
+
+    /// The request's head; meaningful from [`Event::Head`] on.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Content bytes received for this request so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Content bytes written for this response so far, framing not counted.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// True between requests: no byte of a further one was seen.
+    pub fn is_idle(&self) -> bool {
+        matches!(&self.reading, Reading::Head(scan) if scan.is_fresh())
+    }
+
+    /// True while a head is being read.
+    pub fn wants_head(&self) -> bool {
+        matches!(self.reading, Reading::Head(_))
+    }
+
+    /// True while a request's content is being read.
+    pub fn wants_content(&self) -> bool {
+        matches!(self.reading, Reading::Length(_) | Reading::Chunked(_))
+    }
+
+    /// Makes this exchange the last one, as when the server shuts down.
+    pub fn close_after_response(&mut self) {
+        self.last = true;
+    }
+
+    /// Looks at the unconsumed bytes and returns how many of them it used, with the next event. During
+    /// a head nothing is used until the head is complete, so the caller offers the same bytes again with
+    /// more behind them. Call until it answers [`Event::NeedMore`] or [`Event::End`].
+    pub fn receive(&mut self, input: &[u8]) -> Result<(usize, Event), Error> {
+        let result = self.receive_inner(input);
+        if result.is_err() {
+            self.reading = Reading::Failed;
+            self.last = true;
+        }
+        result
+    }
+
+    /// Gives the request up, for a reason found here or by the caller, such as a deadline: nothing more
+    /// is read, and the connection closes behind the response.
+    pub fn refuse(&mut self) {
+        if let Reading::Head(_) = self.reading {
+            self.head.clear();
+        }
+        self.reading = Reading::Failed;
+        self.last = true;
+    }
+
+    fn receive_inner(&mut self, input: &[u8]) -> Result<(usize, Event), Error> {
+        match &mut self.reading {
+            Reading::Head(scan) => {
+                let found = match scan.advance(input, &self.limits) {
+                    Ok(Some(found)) => found,
+                    Ok(None) => return Ok((0, Event::NeedMore)),
+                    Err(error) => {
+                        // What the head holds is the request before this one.
+                        self.head.clear();
+                        return Err(error);
+                    }
+                };
+                self.head.parse(input, found, &self.limits)?;
+                self.reading = match self.head.framing() {
+                    Framing::Empty => Reading::Length(0),
+                    Framing::Length(length) => {
+                        self.check_body(length)?;
+                        Reading::Length(length)
+                    }
+                    Framing::Chunked => Reading::Chunked(Decoder::new()),
+                };
+                Ok((found.end, Event::Head))
+            }
+            Reading::Length(0) => {
+                self.reading = Reading::Complete;
+                Ok((0, Event::End))
+            }
+            Reading::Length(_) if input.is_empty() => Ok((0, Event::NeedMore)),
+            Reading::Length(left) => {
+                let take = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                *left -= take as u64;
+                self.received += take as u64;
+                Ok((take, Event::Content(0..take)))
+            }
+            Reading::Chunked(decoder) => {
+                let decoded = decoder.decode(input, &self.limits)?;
+                let announced = decoder.announced();
+                match decoded {
+                    Decoded::NeedMore => {
+                        self.check_body(self.received.saturating_add(announced))?;
+                        Ok((input.len(), Event::NeedMore))
+                    }
+                    Decoded::Data { start, used } => {
+                        self.received += (used - start) as u64;
+                        self.check_body(self.received.saturating_add(announced))?;
+                        Ok((used, Event::Content(start..used)))
+                    }
+                    Decoded::End { used } => {
+                        self.reading = Reading::Complete;
+                        Ok((used, Event::End))
+                    }
+                }
+            }
+            Reading::Complete | Reading::Failed => Ok((0, Event::NeedMore)),
+        }
+    }
+
+    fn check_body(&self, length: u64) -> Result<(), Error> {
+        if length > self.limits.body { Err(Error::BodyTooLarge) } else { Ok(()) }
+    }
+
+    /// Writes the head of the response to `out`, which fixes how its content is framed. `length` is
+    /// what the server could tell if the application declared nothing; `date` is an HTTP-date.
+    pub fn begin(
+        &mut self,
+        response: &ResponseHead,
+        length: Option<u64>,
+        date: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        debug_assert_eq!(self.writing, Writing::Idle);
+        let (framing, announced) = framing::response(Facts {
+            head_request: self.head.method() == b"HEAD",
+            version: self.head.version(),
+            status: response.status(),
+            length: response.content_length().or(length),
+        });
+        self.last |=
+            response.close() || !self.head.keep_alive() || framing == ResponseFraming::UntilClose;
+        response.write(date, out);
+        match announced {
+            ResponseFraming::Length(length) => {
+                out.extend_from_slice(b"Content-Length: ");
+                out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
+            ResponseFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            ResponseFraming::None | ResponseFraming::UntilClose => {}
+        }
+        if self.last {
+            out.extend_from_slice(b"Connection: close\r\n");
+        } else if self.head.version() == Version::Http10 {
+            out.extend_from_slice(b"Connection: keep-alive\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        self.writing = Writing::Content(framing);
+    }
+
+    /// True once the head of the response was written.
+    pub fn has_begun(&self) -> bool {
+        self.writing != Writing::Idle
+    }
+
+    /// True if no content will be sent whatever the application yields.
+    pub fn sends_no_content(&self) -> bool {
+        self.writing == Writing::Content(ResponseFraming::None)
+    }
+
+    /// How many bytes of content may still be sent, if that is known.
+    pub fn content_left(&self) -> Option<u64> {
+        match self.writing {
+            Writing::Content(ResponseFraming::Length(left)) => Some(left),
+            Writing::Content(ResponseFraming::None) => Some(0),
+            _ => None,
+        }
+    }
+
+    /// Frames a block of `length` bytes. An empty block is nothing: as a chunk it would end the body.
+    pub fn frame(&mut self, length: usize) -> Frame {
+        let mut frame = Frame { prefix: [0; 18], prefix_len: 0, take: length, suffix: b"" };
+        match &mut self.writing {
+            Writing::Content(ResponseFraming::Length(left)) => {
+                frame.take = usize::try_from(*left).unwrap_or(usize::MAX).min(length);
+                *left -= frame.take as u64;
+            }
+            Writing::Content(ResponseFraming::Chunked) if length > 0 => {
+                frame.prefix_len = chunk_size_line(length, &mut frame.prefix);
+                frame.suffix = b"\r\n";
+            }
+            Writing::Content(ResponseFraming::Chunked | ResponseFraming::UntilClose) => {}
+            _ => frame.take = 0,
+        }
+        self.sent += frame.take as u64;
+        frame
+    }
+
+    /// Ends the response: writes the last chunk, or finds that content is missing and aborts.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), TooShort> {
+        match self.writing {
+            Writing::Content(ResponseFraming::Length(missing)) if missing > 0 => {
+                self.abort();
+                return Err(TooShort { missing });
+            }
+            Writing::Content(ResponseFraming::Chunked) => out.extend_from_slice(b"0\r\n\r\n"),
+            _ => {}
+        }
+        if !matches!(self.writing, Writing::Aborted(_)) {
+            self.writing = Writing::Done;
+        }
+        Ok(())
+    }
+
+    /// Breaks the response off: nothing more is sent, and the connection closes without the
+    /// mark that ends the content, so that the client can tell.
+    pub fn abort(&mut self) {
+        self.last = true;
+        self.writing = match self.writing {
+            Writing::Content(framing) => Writing::Aborted(Some(framing)),
+            Writing::Idle => Writing::Aborted(None),
+            ended => ended,
+        };
+    }
+
+    /// Decides what follows, once the response is complete or broken off. A further request needs both
+    /// halves at rest: the request read to its end, the response written to its end, and neither side
+    /// asking to close. [RFC 9112 section 9.3]
+    pub fn start_next(&mut self) -> Next {
+        match (&self.reading, self.writing) {
+            (Reading::Complete, Writing::Done) if !self.last => {
+                self.reading = Reading::Head(Scan::default());
+                self.writing = Writing::Idle;
+                self.received = 0;
+                self.sent = 0;
+                Next::Request
+            }
+            (_, Writing::Aborted(Some(ResponseFraming::UntilClose))) => Next::Reset,
+            _ => Next::Close,
+        }
+    }
+
+    /// Gives back memory that a large head left behind, when the connection turns idle.
+    pub fn shrink(&mut self) {
+        self.head.shrink();
+    }
+}
+
+/// `1F4\r\n`; returns its length.
+fn chunk_size_line(length: usize, line: &mut [u8; 18]) -> u8 {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let count = (usize::BITS - length.leading_zeros()).div_ceil(4).max(1) as usize;
+    for (i, slot) in line[..count].iter_mut().enumerate() {
+        *slot = DIGITS[(length >> (4 * (count - 1 - i))) & 15];
+    }
+    line[count] = b'\r';
+    line[count + 1] = b'\n';
+    count as u8 + 2
+}

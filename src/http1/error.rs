@@ -1,0 +1,96 @@
+//! Everything a peer can do wrong before its request reaches an application, as one closed list.
+//! Each entry knows the status that answers it and a sentence that says why, so that whoever reads the
+//! response or the log learns which rule was broken.
+
+/// A request that breaks the protocol. The connection answers with [`Error::status`] and closes: after
+/// a framing error nobody can tell where the next request starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A LF without its CR in the head. [RFC 9112 section 2.2]
+    #[error("a line ends in LF without CR")]
+    BareLf,
+    /// The request line is not `method SP target SP version`. [RFC 9112 section 3]
+    #[error("malformed request line")]
+    RequestLine,
+    /// The method is not a token. [RFC 9110 section 9.1]
+    #[error("malformed method")]
+    Method,
+    /// The request target has none of the four forms, or forbidden bytes. [RFC 9112 section 3.2]
+    #[error("malformed request target")]
+    Target,
+    /// The version is not `HTTP/` digit `.` digit. [RFC 9112 section 2.3]
+    #[error("malformed HTTP version")]
+    VersionSyntax,
+    /// A major version other than 1. [RFC 9110 section 15.6.6]
+    #[error("only HTTP/1.0 and HTTP/1.1 are served")]
+    Version,
+    /// A field line that is not `token ":" value`. [RFC 9112 section 5]
+    #[error("malformed header field")]
+    Field,
+    /// A field name with an underscore, under [`Underscores::Refuse`](super::Underscores::Refuse).
+    #[error("a header field name has an underscore")]
+    Underscore,
+    /// No Host, several, or one that is not `host[:port]`. [RFC 9112 section 3.2]
+    #[error("missing, repeated or malformed Host")]
+    Host,
+    /// An `https` target on a connection without TLS. [RFC 9110 section 7.4]
+    #[error("an https target on a connection that is not secured")]
+    Misdirected,
+    /// A field that may appear once appears more often. [RFC 9110 section 5.3]
+    #[error("repeated Content-Type")]
+    RepeatedContentType,
+    /// Content-Length is not one number of ASCII digits. [RFC 9112 section 6.3]
+    #[error("malformed or repeated Content-Length")]
+    ContentLength,
+    /// Content-Length beside Transfer-Encoding: the mark of request smuggling. [RFC 9112 section 6.1]
+    #[error("both Content-Length and Transfer-Encoding")]
+    ConflictingFraming,
+    /// Transfer-Encoding is malformed, or does not end in `chunked`, or comes with HTTP/1.0.
+    /// [RFC 9112 section 6.1]
+    #[error("malformed Transfer-Encoding")]
+    TransferEncoding,
+    /// A well-formed transfer coding this server does not decode. [RFC 9112 section 6.1]
+    #[error("the only transfer coding served is chunked")]
+    UnknownTransferCoding,
+    /// The chunked coding is broken. [RFC 9112 section 7.1]
+    #[error("malformed chunk")]
+    Chunk,
+    /// A chunk's extensions exceed their limit. [RFC 9112 section 7.1.1]
+    #[error("chunk extensions too long")]
+    ChunkExtension,
+    /// A malformed trailer field. [RFC 9112 section 7.1.2]
+    #[error("malformed trailer field")]
+    Trailer,
+    /// The request line exceeds its limit. [RFC 9110 section 15.5.15]
+    #[error("request line too long")]
+    RequestLineTooLong,
+    /// Too many fields, one too long, or all together too large. [RFC 6585 section 5]
+    #[error("header fields too large")]
+    FieldsTooLarge,
+    /// The content exceeds its limit. [RFC 9110 section 15.5.14]
+    #[error("request content too large")]
+    BodyTooLarge,
+    /// An expectation other than 100-continue. [RFC 9110 section 10.1.1]
+    #[error("unknown expectation")]
+    Expectation,
+    /// CONNECT: this is an origin server, not a proxy. [RFC 9110 section 9.3.6]
+    #[error("CONNECT is not implemented")]
+    Connect,
+}
+
+impl Error {
+    /// The status that answers this error, and its reason phrase.
+    pub fn status(self) -> (u16, &'static str) {
+        match self {
+            Error::RequestLineTooLong => (414, "URI Too Long"),
+            Error::FieldsTooLarge => (431, "Request Header Fields Too Large"),
+            Error::BodyTooLarge => (413, "Content Too Large"),
+            Error::Expectation => (417, "Expectation Failed"),
+            Error::Misdirected => (421, "Misdirected Request"),
+            Error::UnknownTransferCoding | Error::Connect => (501, "Not Implemented"),
+            Error::Version => (505, "HTTP Version Not Supported"),
+            _ => (400, "Bad Request"),
+        }
+    }
+}

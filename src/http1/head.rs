@@ -1,0 +1,305 @@
+//! A request's head: parsed once, checked whole, and from then on trusted.
+//!
+//! httparse splits the field lines; every rule it leaves open is closed here, because the layers above
+//! take what a [`Head`] says as true: a name is a token, Host names one host, the framing is the only
+//! one the bytes allow. The head keeps its own copy of the bytes, with spans into it, so that the
+//! buffer it arrived in is free again at once.
+
+use super::framing::{self, Framing};
+use super::grammar::{is_host, is_token, list_elements};
+use super::scan::Complete;
+use super::target::{self, Target};
+use super::{Error, Limits, Underscores};
+
+/// A range of bytes of the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+impl Span {
+    /// Heads are bounded far below 4 GiB by `Limits::head`.
+    pub(crate) fn new(start: usize, end: usize) -> Span {
+        Span { start: start as u32, end: end as u32 }
+    }
+
+    pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start as usize..self.end as usize]
+    }
+}
+
+/// The protocol version a request is served with. [RFC 9110 section 2.5]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1, and any later 1.x
+    #[default]
+    Http11,
+}
+
+impl Version {
+    /// `HTTP/1.0` or `HTTP/1.1`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    name: Span,
+    value: Span,
+}
+
+/// One request's line and fields. Reused from request to request, so that a kept-alive connection
+/// allocates nothing here.
+#[derive(Debug, Default)]
+pub struct Head {
+    /// Request line and fields as received.
+    bytes: Vec<u8>,
+    method: Span,
+    /// The target as received.
+    raw_target: Span,
+    target: Target,
+    version: Version,
+    fields: Vec<Field>,
+    framing: Framing,
+    /// The client's side of the keep-alive decision. [RFC 9112 section 9.3]
+    keep_alive: bool,
+    expect_continue: bool,
+}
+
+impl Head {
+    /// The request method, case-sensitive.
+    pub fn method(&self) -> &[u8] {
+        self.method.of(&self.bytes)
+    }
+
+    /// The target as the client sent it.
+    pub fn raw_target(&self) -> &[u8] {
+        self.raw_target.of(&self.bytes)
+    }
+
+    /// The path, percent-encoded; `/` for an absolute target without one, empty for `OPTIONS *`.
+    pub fn path(&self) -> &[u8] {
+        match self.target.path.of(&self.bytes) {
+            b"" if self.target.authority.is_some() && self.method() != b"OPTIONS" => b"/",
+            path => path,
+        }
+    }
+
+    /// The query without its `?`; empty if there is none.
+    pub fn query(&self) -> &[u8] {
+        self.target.query.of(&self.bytes)
+    }
+
+    /// The authority of an absolute target, which is to be used in place of Host.
+    /// [RFC 9112 section 3.2.2]
+    pub fn authority(&self) -> Option<&[u8]> {
+        self.target.authority.map(|span| span.of(&self.bytes))
+    }
+
+    /// The version the request is served with.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Names and values in the order received. Names are tokens; values are trimmed.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|f| (f.name.of(&self.bytes), f.value.of(&self.bytes)))
+    }
+
+    /// The first value of the field called `name`, in any case.
+    pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
+        self.fields().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// How the content that follows is delimited.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// True if the client leaves the connection open for another request.
+    pub fn keep_alive(&self) -> bool {
+        self.keep_alive
+    }
+
+    /// True if the client waits for a 100 before it sends its content. [RFC 9110 section 10.1.1]
+    pub fn expect_continue(&self) -> bool {
+        self.expect_continue
+    }
+
+    /// Request line and fields as received: equal bytes mean an equal request.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Forgets the request but keeps the buffers.
+    pub(crate) fn clear(&mut self) {
+        let (mut bytes, mut fields) =
+            (std::mem::take(&mut self.bytes), std::mem::take(&mut self.fields));
+        bytes.clear();
+        fields.clear();
+        *self = Head { bytes, fields, ..Head::default() };
+    }
+
+    /// Gives memory back that an unusually large head left behind.
+    pub fn shrink(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(1024);
+        self.fields.clear();
+        self.fields.shrink_to(24);
+    }
+
+    /// Reads the head that `found` describes out of `input`.
+    pub(crate) fn parse(
+        &mut self,
+        input: &[u8],
+        found: Complete,
+        limits: &Limits,
+    ) -> Result<(), Error> {
+        let line_end = found.line_end - found.start;
+        self.clear();
+        self.bytes.extend_from_slice(&input[found.start..found.end]);
+        self.read_request_line(line_end)?;
+        self.read_fields(line_end + 2, found.fields, limits)?;
+        self.conclude()
+    }
+
+    fn read_request_line(&mut self, end: usize) -> Result<(), Error> {
+        let line = &self.bytes[..end];
+        let first = memchr::memchr(b' ', line).ok_or(Error::RequestLine)?;
+        let second =
+            first + 1 + memchr::memchr(b' ', &line[first + 1..]).ok_or(Error::RequestLine)?;
+        if !is_token(&line[..first]) {
+            return Err(Error::Method);
+        }
+        self.method = Span::new(0, first);
+        self.raw_target = Span::new(first + 1, second);
+        self.version = match &line[second + 1..] {
+            b"HTTP/1.1" => Version::Http11,
+            b"HTTP/1.0" => Version::Http10,
+            [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+                if major.is_ascii_digit() && minor.is_ascii_digit() =>
+            {
+                if *major == b'1' {
+                    Version::Http11
+                } else {
+                    return Err(Error::Version);
+                }
+            }
+            rest if memchr::memchr(b' ', rest).is_some() => return Err(Error::RequestLine),
+            _ => return Err(Error::VersionSyntax),
+        };
+        self.target = target::parse(&self.bytes, self.raw_target, self.method.of(&self.bytes))?;
+        Ok(())
+    }
+
+    fn read_fields(&mut self, start: usize, count: usize, limits: &Limits) -> Result<(), Error> {
+        let Head { bytes, fields, .. } = self;
+        let base = bytes.as_ptr() as usize;
+        let span = |part: &[u8]| {
+            let start = part.as_ptr() as usize - base;
+            Span::new(start, start + part.len())
+        };
+        split_fields(&bytes[start..], count, |name, value| {
+            if memchr::memchr(b'_', name).is_some() {
+                return match limits.underscores {
+                    Underscores::Drop => Ok(()),
+                    Underscores::Refuse => Err(Error::Underscore),
+                };
+            }
+            // An empty value may lie anywhere, also outside of `bytes`.
+            let value = if value.is_empty() { Span::default() } else { span(value) };
+            fields.push(Field { name: span(name), value });
+            Ok(())
+        })
+    }
+
+    /// The rules that need more than one field at a time.
+    fn conclude(&mut self) -> Result<(), Error> {
+        let mut hosts = 0;
+        let mut content_types = 0;
+        let mut close = false;
+        let mut keep_alive = false;
+        let mut expect_continue = false;
+        let mut framing = framing::RequestFraming::default();
+        for (name, value) in
+            self.fields.iter().map(|f| (f.name.of(&self.bytes), f.value.of(&self.bytes)))
+        {
+            // The length tells nearly all fields apart from the eight or so that matter here.
+            match name.len() {
+                4 if name.eq_ignore_ascii_case(b"host") => {
+                    hosts += 1;
+                    if !is_host(value) {
+                        return Err(Error::Host);
+                    }
+                }
+                6 if name.eq_ignore_ascii_case(b"expect") && self.version == Version::Http11 => {
+                    if !value.eq_ignore_ascii_case(b"100-continue") {
+                        return Err(Error::Expectation);
+                    }
+                    expect_continue = true;
+                }
+                10 if name.eq_ignore_ascii_case(b"connection") => {
+                    for option in list_elements(value) {
+                        close |= option.eq_ignore_ascii_case(b"close");
+                        keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                    }
+                }
+                12 if name.eq_ignore_ascii_case(b"content-type") => content_types += 1,
+                14 if name.eq_ignore_ascii_case(b"content-length") => {
+                    framing.content_length(value)?
+                }
+                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                    framing.transfer_encoding(value)?;
+                }
+                _ => {}
+            }
+        }
+        self.framing = framing.decide(self.version)?;
+        if hosts > 1 || (hosts == 0 && self.version == Version::Http11) {
+            return Err(Error::Host);
+        }
+        if content_types > 1 {
+            return Err(Error::RepeatedContentType);
+        }
+        self.keep_alive = match self.version {
+            Version::Http11 => !close,
+            Version::Http10 => keep_alive && !close,
+        };
+        self.expect_continue = expect_continue;
+        Ok(())
+    }
+}
+
+/// Splits `count` field lines and the empty line that ends them, calling `each` with every trimmed
+/// name and value. The caller has made sure that lines end in CRLF, which httparse does not.
+pub(crate) fn split_fields<'a>(
+    lines: &'a [u8],
+    count: usize,
+    mut each: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    const USUAL: usize = 32;
+    let mut usual = [httparse::EMPTY_HEADER; USUAL];
+    let mut many;
+    let slots = if count <= USUAL {
+        &mut usual[..]
+    } else {
+        many = vec![httparse::EMPTY_HEADER; count];
+        &mut many[..]
+    };
+    match httparse::parse_headers(lines, slots) {
+        Ok(httparse::Status::Complete((used, fields))) if used == lines.len() => {
+            for field in fields {
+                each(field.name.as_bytes(), field.value)?;
+            }
+            Ok(())
+        }
+        _ => Err(Error::Field),
+    }
+}

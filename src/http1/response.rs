@@ -1,0 +1,179 @@
+//! A response's status line and fields, checked as they are added, so that nothing that reaches the wire
+//! can split a response or contradict the framing the server chose.
+
+use super::framing::asks_to_close;
+use super::grammar::{decimal, is_field_value, is_token};
+
+/// Why a status or field was refused. The application is told by an exception.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResponseError {
+    /// Not three digits, a space and a reason. [PEP 3333, "The start_response() Callable"]
+    #[error("status must be three digits, a space and a reason phrase, without control characters")]
+    Status,
+    /// 1xx cannot end an exchange: the client would wait for ever. [RFC 9110 section 15.2]
+    #[error("a 1xx status is not a final response")]
+    Informational,
+    /// A field name that is not a token. [RFC 9110 section 5.1]
+    #[error("a header name must be a token (letters, digits, hyphens)")]
+    Name,
+    /// A control character in a value. [RFC 9110 section 5.5]
+    #[error("a header value must not contain control characters")]
+    Value,
+    /// A field that belongs to the connection. [PEP 3333, "Other HTTP Features"]
+    #[error("hop-by-hop header fields are the server's business")]
+    HopByHop,
+    /// A Content-Length that is no number. [RFC 9110 section 8.6]
+    #[error("Content-Length must be a decimal number")]
+    ContentLength,
+    /// Two Content-Length fields that differ.
+    #[error("Content-Length is given twice with different values")]
+    ConflictingLength,
+}
+
+/// A response's head while it is being put together. Reused from request to request.
+#[derive(Debug, Default)]
+pub struct ResponseHead {
+    status: u16,
+    /// `200 OK`
+    line: Vec<u8>,
+    /// Field lines, each with its CRLF.
+    fields: Vec<u8>,
+    content_length: Option<u64>,
+    has_date: bool,
+    has_server: bool,
+    close: bool,
+}
+
+/// Field names by what the server does with them; everything else passes through.
+enum Kind {
+    ContentLength,
+    Date,
+    Server,
+    Connection,
+    HopByHop,
+    Other,
+}
+
+impl ResponseHead {
+    /// Starts over with a status of `200 OK`'s form.
+    pub fn start(&mut self, status: &[u8]) -> Result<(), ResponseError> {
+        self.line.clear();
+        self.fields.clear();
+        *self = ResponseHead {
+            line: std::mem::take(&mut self.line),
+            fields: std::mem::take(&mut self.fields),
+            ..ResponseHead::default()
+        };
+        let [a @ b'1'..=b'9', b, c, b' ', reason @ ..] = status else {
+            return Err(ResponseError::Status);
+        };
+        if !b.is_ascii_digit() || !c.is_ascii_digit() || !is_field_value(reason) {
+            return Err(ResponseError::Status);
+        }
+        if *a == b'1' {
+            return Err(ResponseError::Informational);
+        }
+        self.status = [a, b, c].iter().fold(0, |code, &&d| code * 10 + u16::from(d - b'0'));
+        self.line.extend_from_slice(status);
+        Ok(())
+    }
+
+    /// Adds a field behind the others.
+    pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
+        if !is_token(name) {
+            return Err(ResponseError::Name);
+        }
+        if !is_field_value(value) {
+            return Err(ResponseError::Value);
+        }
+        match kind(name) {
+            Kind::ContentLength => {
+                let length = decimal(value).ok_or(ResponseError::ContentLength)?;
+                if self.content_length.is_some_and(|known| known != length) {
+                    return Err(ResponseError::ConflictingLength);
+                }
+                // Written once, when the framing is decided.
+                self.content_length = Some(length);
+                return Ok(());
+            }
+            Kind::Connection => {
+                if !value.eq_ignore_ascii_case(b"close") {
+                    return Err(ResponseError::HopByHop);
+                }
+                debug_assert!(asks_to_close(value));
+                self.close = true;
+                return Ok(());
+            }
+            Kind::HopByHop => return Err(ResponseError::HopByHop),
+            Kind::Date => self.has_date = true,
+            Kind::Server => self.has_server = true,
+            Kind::Other => {}
+        }
+        self.fields.reserve(name.len() + value.len() + 4);
+        self.fields.extend_from_slice(name);
+        self.fields.extend_from_slice(b": ");
+        self.fields.extend_from_slice(value);
+        self.fields.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+
+    /// The status code; 0 before [`ResponseHead::start`] succeeded.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The length the application declared.
+    pub fn content_length(&self) -> Option<u64> {
+        self.content_length
+    }
+
+    /// The first value of the field called `name`, in any case, for the access log.
+    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        self.fields.split(|&b| b == b'\n').find_map(|line| {
+            let line = line.strip_suffix(b"\r")?;
+            let (found, value) = line.split_at_checked(name.len())?;
+            if !found.eq_ignore_ascii_case(name) { None } else { value.strip_prefix(b": ") }
+        })
+    }
+
+    pub(super) fn close(&self) -> bool {
+        self.close
+    }
+
+    /// Status line, fields, and the Date and Server the application did not give.
+    pub(super) fn write(&self, date: &[u8], out: &mut Vec<u8>) {
+        out.reserve(self.line.len() + self.fields.len() + 160);
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(&self.line);
+        out.extend_from_slice(b"\r\n");
+        if !self.has_server {
+            out.extend_from_slice(b"Server: rustwsgi\r\n");
+        }
+        if !self.has_date {
+            out.extend_from_slice(b"Date: ");
+            out.extend_from_slice(date);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(&self.fields);
+    }
+}
+
+fn kind(name: &[u8]) -> Kind {
+    let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+    match name.len() {
+        14 if is("content-length") => Kind::ContentLength,
+        4 if is("date") => Kind::Date,
+        6 if is("server") => Kind::Server,
+        10 if is("connection") => Kind::Connection,
+        2 if is("te") => Kind::HopByHop,
+        7 if is("trailer") || is("upgrade") => Kind::HopByHop,
+        8 if is("trailers") => Kind::HopByHop,
+        10 if is("keep-alive") => Kind::HopByHop,
+        16 if is("proxy-connection") => Kind::HopByHop,
+        17 if is("transfer-encoding") => Kind::HopByHop,
+        18 if is("proxy-authenticate") => Kind::HopByHop,
+        19 if is("proxy-authorization") => Kind::HopByHop,
+        _ => Kind::Other,
+    }
+}

@@ -1,0 +1,17 @@
+//! rustwsgi: a WSGI server that hosts Python applications by embedding CPython.
+//!
+//! The house has layers, and imports point downward only (`tests/layers.rs` reads the `use` lines and
+//! proves it):
+//!
+//! ```text
+//! L3  module, door, bin      doors: the Python extension module, the command line, the embedded binary
+//! L2  worker                 one process: joins net and wsgi; who polls, who runs
+//! L1  net                    sockets, readiness loop, deadlines, output       (no Python)
+//!     wsgi                   the only layer that touches Python               (no sockets)
+//!     config, observe        options -> settings; logs
+//! L0  http1                  bytes <-> events: parser, framing, encoder       (no I/O, no clock)
+//! ```
+//!
+//! A reader new to WSGI starts with `docs/architecture.md`, then [`http1`], then `wsgi`.
+
+pub mod http1;
