@@ -14,4 +14,6 @@
 //!
 //! A reader new to WSGI starts with `docs/architecture.md`, then [`http1`], then `wsgi`.
 
+pub mod config;
 pub mod http1;
+pub mod observe;

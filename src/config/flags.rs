@@ -1,0 +1,270 @@
+//! Every option, defined once. Parser, help, environment variables and the Python API's keyword
+//! arguments are all derived from this struct; [`settings`](super::settings) turns it into what the
+//! server uses.
+//!
+//! Names and short flags are gunicorn's. Names from granian, uvicorn and waitress are hidden aliases
+//! where they mean the same thing.
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Parser, ValueEnum};
+use log::LevelFilter;
+
+use super::bind::Bind;
+use super::values::{self, WorkerClass};
+
+/// Threads that run the application if nothing is said. Enough for an application that waits for its
+/// database now and then, few enough to keep its memory and its contention for the GIL small.
+pub const DEFAULT_THREADS: usize = 4;
+
+const APPLICATION: &str = "Application";
+const LISTENING: &str = "Listening";
+const THREADS: &str = "Processes and threads";
+const TIMEOUTS: &str = "Timeouts, in seconds (decimals allowed; 0 is no timeout unless said)";
+const LIMITS: &str = "Limits, in bytes where not said (suffixes k, m, g)";
+const LOGS: &str = "Logs";
+
+/// The command line as it was given, before anything is derived from it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rustwsgi",
+    bin_name = "rustwsgi",
+    version,
+    about = "Serves a Python WSGI application over HTTP/1.1",
+    after_help = "Each option can also be given by an environment variable: --keep-alive is \
+                  RUSTWSGI_KEEP_ALIVE. The command line wins.",
+    args_override_self = true,
+    max_term_width = 100
+)]
+pub(super) struct Flags {
+    /// The application: MODULE:NAME, MODULE:FACTORY(), or MODULE (which looks for app, then
+    /// application)
+    #[arg(value_name = "APP")]
+    pub(super) app: Option<String>,
+
+    /// NAME in MODULE:NAME is a factory that returns the application
+    #[arg(long, help_heading = APPLICATION)]
+    pub(super) factory: bool,
+
+    /// Change to this directory before the application is loaded
+    #[arg(long, value_name = "DIR", help_heading = APPLICATION)]
+    pub(super) chdir: Option<PathBuf>,
+
+    /// Directories to put in front of Python's module search path, separated by commas
+    #[arg(long, value_name = "DIR[,DIR]", value_delimiter = ',', help_heading = APPLICATION)]
+    pub(super) pythonpath: Vec<PathBuf>,
+
+    /// One directory to put in front of all others
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(super) app_dir: Option<PathBuf>,
+
+    /// Set an environment variable for the application (repeatable)
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = values::variable,
+          help_heading = APPLICATION)]
+    pub(super) env: Vec<(String, String)>,
+
+    /// The virtual environment to take packages from; only the stand-alone binary needs it
+    /// [default: $VIRTUAL_ENV, then ./.venv]
+    #[arg(long, value_name = "DIR", help_heading = APPLICATION)]
+    pub(super) venv: Option<PathBuf>,
+
+    /// Load the application, and exit with 0 if that works
+    #[arg(long, help_heading = APPLICATION)]
+    pub(super) check_config: bool,
+
+    /// Print the settings that result from all options, and exit
+    #[arg(long, help_heading = APPLICATION)]
+    pub(super) print_config: bool,
+
+    /// Where to listen: HOST:PORT, :PORT (all interfaces), [IPV6]:PORT, unix:PATH or fd://N
+    /// (repeatable) [default: 127.0.0.1:8000, or 0.0.0.0:$PORT if PORT is set]
+    #[arg(short, long, value_name = "ADDRESS", value_delimiter = ',', help_heading = LISTENING)]
+    pub(super) bind: Vec<Bind>,
+
+    /// The host of an address to listen at
+    #[arg(long, hide = true, value_parser = NonEmptyStringValueParser::new(),
+          conflicts_with = "bind")]
+    pub(super) host: Option<String>,
+
+    /// The port of an address to listen at
+    #[arg(long, hide = true, value_parser = super::bind::port_number, conflicts_with = "bind")]
+    pub(super) port: Option<u16>,
+
+    /// A Unix socket to listen at
+    #[arg(long, hide = true, value_name = "PATH", conflicts_with = "bind")]
+    pub(super) uds: Option<PathBuf>,
+
+    /// An inherited descriptor to listen at
+    #[arg(long, hide = true, value_name = "N", conflicts_with = "bind",
+          value_parser = clap::value_parser!(RawFd).range(0..))]
+    pub(super) fd: Option<RawFd>,
+
+    /// Connections the kernel may hold until they are accepted
+    #[arg(long, value_name = "N", default_value = "2048", help_heading = LISTENING,
+          value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
+    pub(super) backlog: u32,
+
+    /// Threads that run the application [default: 4]
+    #[arg(long, alias = "blocking-threads", value_name = "N", help_heading = THREADS,
+          value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(super) threads: Option<u16>,
+
+    /// Worker processes; this version runs one
+    #[arg(short, long, value_name = "N", default_value = "1", help_heading = THREADS,
+          value_parser = values::workers)]
+    pub(super) workers: u32,
+
+    /// For gunicorn's users: gthread, or sync, which is one thread unless --threads is given
+    #[arg(short = 'k', long, value_name = "CLASS", help_heading = THREADS,
+          value_parser = values::worker_class)]
+    pub(super) worker_class: Option<WorkerClass>,
+
+    /// Connections that may be open at a time
+    #[arg(long, value_name = "N", default_value = "100000", help_heading = THREADS,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) worker_connections: u32,
+
+    /// For running requests to finish after the order to stop; 0 does not wait for them
+    #[arg(long, alias = "timeout-graceful-shutdown", value_name = "S", default_value = "30",
+          help_heading = TIMEOUTS, value_parser = values::seconds)]
+    pub(super) graceful_timeout: Duration,
+
+    /// For the next request on an idle connection; 0 closes connections after each response
+    #[arg(long, aliases = ["keepalive", "timeout-keep-alive", "channel-timeout"],
+          value_name = "S", default_value = "5", help_heading = TIMEOUTS,
+          value_parser = values::seconds)]
+    pub(super) keep_alive: Duration,
+
+    /// For a request's head to arrive, from its first byte to its last
+    #[arg(long, value_name = "S", default_value = "15", help_heading = TIMEOUTS,
+          value_parser = values::seconds)]
+    pub(super) header_timeout: Duration,
+
+    /// For the next bytes of a request's body to arrive
+    #[arg(long, value_name = "S", default_value = "30", help_heading = TIMEOUTS,
+          value_parser = values::seconds)]
+    pub(super) body_timeout: Duration,
+
+    /// Bytes per second that a request's body has to arrive with on average; 0 is any
+    #[arg(long, value_name = "BYTES", default_value = "500", help_heading = TIMEOUTS,
+          value_parser = values::size)]
+    pub(super) body_min_rate: u64,
+
+    /// For the client to take the next bytes of a response
+    #[arg(long, value_name = "S", default_value = "30", help_heading = TIMEOUTS,
+          value_parser = values::seconds)]
+    pub(super) write_timeout: Duration,
+
+    /// The request line; 0 leaves it to --limit-request-head
+    #[arg(long, value_name = "BYTES", default_value = "8192", help_heading = LIMITS,
+          value_parser = values::head_size)]
+    pub(super) limit_request_line: usize,
+
+    /// The number of fields in a request's head; 0 is the most possible, 32768
+    #[arg(long, value_name = "N", default_value = "100", help_heading = LIMITS,
+          value_parser = clap::value_parser!(u32).range(0..=32_768))]
+    pub(super) limit_request_fields: u32,
+
+    /// One field of a request's head; 0 leaves it to --limit-request-head
+    #[arg(long, value_name = "BYTES", default_value = "8192", help_heading = LIMITS,
+          value_parser = values::head_size)]
+    pub(super) limit_request_field_size: usize,
+
+    /// A request's head: its request line and all its fields
+    #[arg(long, value_name = "BYTES", default_value = "64k", help_heading = LIMITS,
+          value_parser = values::whole_head_size)]
+    pub(super) limit_request_head: usize,
+
+    /// A request's body; 0 is no limit
+    #[arg(long, value_name = "BYTES", default_value = "1g", help_heading = LIMITS,
+          value_parser = values::size)]
+    pub(super) limit_request_body: u64,
+
+    /// The extensions of one chunk of a body; 0 allows none
+    #[arg(long, value_name = "BYTES", default_value = "4k", help_heading = LIMITS,
+          value_parser = values::head_size)]
+    pub(super) limit_chunk_extension: usize,
+
+    /// The trailer fields after a body; 0 allows none
+    #[arg(long, value_name = "BYTES", default_value = "16k", help_heading = LIMITS,
+          value_parser = values::head_size)]
+    pub(super) limit_trailers: usize,
+
+    /// What happens to a field with an underscore in its name, which WSGI cannot tell from a hyphen:
+    /// drop the field, or refuse the request
+    #[arg(long, value_enum, default_value = "drop", hide_possible_values = true,
+          value_name = "drop|refuse", help_heading = LIMITS)]
+    pub(super) header_map: HeaderMap,
+
+    /// How much of a request's body is held in memory; more goes to a temporary file
+    #[arg(long, value_name = "BYTES", default_value = "256k", help_heading = LIMITS,
+          value_parser = values::memory)]
+    pub(super) body_buffer_size: usize,
+
+    /// Write an access log to this file, or to standard output with -
+    #[arg(long, value_name = "FILE", help_heading = LOGS,
+          value_parser = NonEmptyStringValueParser::new())]
+    pub(super) access_logfile: Option<String>,
+
+    /// Write an access log to standard output
+    #[arg(long, hide = true)]
+    pub(super) access_log: bool,
+
+    /// The access log's lines: common, combined (gunicorn's default), json, or gunicorn's atoms such
+    /// as '%(h)s %(r)s %(s)s'
+    #[arg(long, value_name = "FORMAT", default_value = "combined", help_heading = LOGS,
+          value_parser = values::access_format)]
+    pub(super) access_logformat: String,
+
+    /// Write the error log to this file, or to standard error with -
+    #[arg(long, visible_alias = "log-file", value_name = "FILE", default_value = "-",
+          help_heading = LOGS, value_parser = NonEmptyStringValueParser::new())]
+    pub(super) error_logfile: String,
+
+    /// The least important messages to log: debug, info, warning, error or critical
+    #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = LOGS,
+          value_parser = values::level)]
+    pub(super) log_level: LevelFilter,
+}
+
+/// The values of `--header-map`, gunicorn's without its `dangerous`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum HeaderMap {
+    /// Leave the field out.
+    Drop,
+    /// Answer 400.
+    Refuse,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn every_visible_option_has_a_heading_and_a_help_text() {
+        for arg in Flags::command().get_arguments() {
+            let name = arg.get_id().as_str();
+            assert!(arg.get_help().is_some(), "{name}");
+            if !arg.is_hide_set() && !arg.is_positional() {
+                assert!(arg.get_help_heading().is_some(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_help_tells_the_defaults() {
+        let help = Flags::command().render_help().to_string();
+        assert!(help.contains(&format!("[default: {DEFAULT_THREADS}]")), "{help}");
+        assert!(help.contains("[default: 127.0.0.1:8000, or"), "{help}");
+        assert!(!help.contains("--host") && !help.contains("--app-dir"), "{help}");
+    }
+}

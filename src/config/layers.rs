@@ -1,0 +1,181 @@
+//! Options that do not come from the command line: `RUSTWSGI_*` variables and the Python API's
+//! keyword arguments.
+//!
+//! Both are rewritten as command-line arguments, so that one parser judges all values and a new
+//! option works in every place from the day it is defined.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+/// What the environment's names begin with.
+const PREFIX: &str = "RUSTWSGI_";
+
+/// These together say where to listen: one on the command line puts all of the environment's aside.
+const LISTENING: [&str; 5] = ["bind", "host", "port", "uds", "fd"];
+
+/// One option from elsewhere.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Extra {
+    /// Where it came from, for error messages.
+    pub(super) origin: String,
+    /// The option as a command-line argument; `None` for a flag that was set to false.
+    pub(super) argument: Option<OsString>,
+    /// Whether it is the positional argument, which has to stand last.
+    pub(super) positional: bool,
+}
+
+/// The options that the environment sets and the command line (`given`) does not. An empty variable
+/// counts as none, as container tools cannot always leave one out.
+///
+/// # Errors
+/// A sentence about a flag's variable that is neither true nor false.
+pub(super) fn from_environment(
+    command: &Command,
+    given: &ArgMatches,
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Vec<Extra>, String> {
+    let on_command_line: HashSet<&str> = command
+        .get_arguments()
+        .map(|arg| arg.get_id().as_str())
+        .filter(|id| given.value_source(id) == Some(ValueSource::CommandLine))
+        .collect();
+    let listens = LISTENING.iter().any(|id| on_command_line.contains(id));
+    let mut extras = Vec::new();
+    for arg in command.get_arguments() {
+        let id = arg.get_id().as_str();
+        if on_command_line.contains(id) || (listens && LISTENING.contains(&id)) {
+            continue;
+        }
+        let name = format!("{PREFIX}{}", id.to_ascii_uppercase());
+        if let Some(value) = variable(&name).filter(|value| !value.is_empty()) {
+            let origin = format!("the environment variable {name}");
+            extras.push(extra(arg, origin, &value)?);
+        }
+    }
+    Ok(extras)
+}
+
+/// The options that keyword arguments set, each with its values.
+///
+/// # Errors
+/// A sentence about an unknown name, too many values, or a flag that is neither true nor false.
+pub(super) fn from_keywords(
+    command: &Command,
+    options: &[(String, Vec<String>)],
+) -> Result<Vec<Extra>, String> {
+    let mut extras = Vec::new();
+    for (name, values) in options {
+        let arg = find(command, name).ok_or_else(|| unknown(command, name))?;
+        if values.len() > 1 && !matches!(arg.get_action(), ArgAction::Append) {
+            return Err(format!("the option '{name}' takes one value"));
+        }
+        for value in values {
+            let origin = format!("the option '{name}'");
+            extras.push(extra(arg, origin, OsStr::new(value))?);
+        }
+    }
+    Ok(extras)
+}
+
+fn extra(arg: &Arg, origin: String, value: &OsStr) -> Result<Extra, String> {
+    let flag = matches!(arg.get_action(), ArgAction::SetTrue);
+    let argument = match arg.get_long() {
+        None => Some(value.to_owned()),
+        Some(long) if flag => match truth(value) {
+            Some(true) => Some(format!("--{long}").into()),
+            Some(false) => None,
+            None => {
+                let value = value.to_string_lossy();
+                return Err(format!("{origin}: '{value}' is neither true nor false"));
+            }
+        },
+        Some(long) => {
+            let mut argument = OsString::from(format!("--{long}="));
+            argument.push(value);
+            Some(argument)
+        }
+    };
+    Ok(Extra { origin, argument, positional: arg.is_positional() })
+}
+
+fn truth(value: &OsStr) -> Option<bool> {
+    match value.to_str()?.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// The names an option has in Python: its identifier, and its aliases with underscores.
+fn keywords(arg: &Arg) -> impl Iterator<Item = String> + '_ {
+    let aliases = arg.get_all_aliases().unwrap_or_default();
+    std::iter::once(arg.get_id().as_str().to_owned())
+        .chain(aliases.into_iter().map(|alias| alias.replace('-', "_")))
+}
+
+fn find<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
+    let name = name.replace('-', "_");
+    command.get_arguments().find(|arg| keywords(arg).any(|keyword| keyword == name))
+}
+
+fn unknown(command: &Command, name: &str) -> String {
+    let nearest =
+        command.get_arguments().flat_map(keywords).min_by_key(|keyword| distance(keyword, name));
+    match nearest {
+        Some(nearest) => format!("unknown option '{name}'; the nearest known one is '{nearest}'"),
+        None => format!("unknown option '{name}'"),
+    }
+}
+
+/// Levenshtein's distance, in characters: one row of the usual table at a time.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, &to) in b.iter().enumerate() {
+            let replace = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances() {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("kitten", "sitting", 3),
+            ("thraeds", "threads", 2),
+            ("same", "same", 0),
+        ] {
+            assert_eq!(distance(a, b), expected, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn truths() {
+        for (value, expected) in [
+            ("true", Some(true)),
+            ("YES", Some(true)),
+            ("1", Some(true)),
+            ("off", Some(false)),
+            ("0", Some(false)),
+            ("maybe", None),
+            ("", None),
+        ] {
+            assert_eq!(truth(OsStr::new(value)), expected, "{value}");
+        }
+    }
+}

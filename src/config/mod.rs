@@ -1,0 +1,181 @@
+//! Options to settings: what the operator asks for becomes what the server runs with.
+//!
+//! Options are defined once, in `flags`. The environment and the Python API are rewritten as
+//! command-line arguments by `layers`, and `settings` resolves the result. Nothing is read from disk
+//! and nothing is changed here; that the application or a log file exists is seen by whoever opens
+//! it.
+
+mod app;
+mod bind;
+mod describe;
+mod flags;
+mod layers;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use clap::error::ErrorKind;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+pub use app::AppSpec;
+pub use bind::{Bind, DEFAULT_HOST, DEFAULT_PORT};
+pub use describe::describe;
+pub use flags::DEFAULT_THREADS;
+pub use settings::{AccessLogSettings, Settings, Timeouts};
+
+use flags::Flags;
+use layers::Extra;
+
+/// The exit status for a command line that cannot be used, as that of Python's argparse.
+const USAGE: i32 = 2;
+
+/// Why there are no settings: help was asked for, or something is wrong. The process prints and ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// The process's exit status: 0 for help and version, 2 for bad usage.
+    pub code: i32,
+    /// Whether the message goes to standard output; otherwise to standard error.
+    pub stdout: bool,
+    /// What to print, without a line feed at the end.
+    pub message: String,
+}
+
+impl Exit {
+    fn usage(message: impl fmt::Display) -> Exit {
+        Exit { code: USAGE, stdout: false, message: format!("error: {message}") }
+    }
+}
+
+impl From<clap::Error> for Exit {
+    fn from(error: clap::Error) -> Exit {
+        Exit {
+            code: error.exit_code(),
+            stdout: !error.use_stderr(),
+            message: error.render().to_string().trim_end().to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Exit {}
+
+/// Settings from a command line, whose first item is the program's name, and the environment
+/// (`RUSTWSGI_*`, and `PORT` for the default address).
+///
+/// # Errors
+/// An [`Exit`] with code 0 if help or the version was asked for, and with code 2 if an option is
+/// unknown, a value is wrong, or the application is missing.
+pub fn parse<I: IntoIterator<Item = OsString>>(argv: I) -> Result<Settings, Exit> {
+    parse_with(argv.into_iter().collect(), &|name| std::env::var_os(name))
+}
+
+fn parse_with(
+    argv: Vec<OsString>,
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Settings, Exit> {
+    let argv = with_hyphens(argv);
+    let command = Flags::command();
+    let given = command.clone().try_get_matches_from(&argv)?;
+    let extras = layers::from_environment(&command, &given, variable).map_err(Exit::usage)?;
+    let matches = if extras.is_empty() {
+        given
+    } else {
+        judge(&extras)?;
+        merge(argv, extras)?
+    };
+    let settings = resolve(&matches, variable("PORT"))?;
+    if settings.app.is_none() && !settings.print_config {
+        return Err(Exit::usage(
+            "no application is given; name it as MODULE:NAME, for example: rustwsgi hello:app\n\n\
+             For more information, try '--help'.",
+        ));
+    }
+    Ok(settings)
+}
+
+/// Settings from keyword arguments of the Python API, as `("access_logfile", ["-"])`; flags are given
+/// as `"true"` or `"false"`. The environment is not read, so that a call means the same everywhere.
+///
+/// # Errors
+/// An [`Exit`] with code 2 if a name is unknown (the message tells the nearest known one) or a value
+/// is wrong.
+pub fn parse_api(options: &[(String, Vec<String>)]) -> Result<Settings, Exit> {
+    let extras = layers::from_keywords(&Flags::command(), options).map_err(Exit::usage)?;
+    judge(&extras)?;
+    resolve(&merge(Vec::new(), extras)?, None)
+}
+
+fn resolve(matches: &ArgMatches, port: Option<OsString>) -> Result<Settings, Exit> {
+    let flags = Flags::from_arg_matches(matches)?;
+    settings::resolve(flags, port.as_deref()).map_err(Exit::usage)
+}
+
+/// Parses each extra option alone, so that a bad one is reported with the place it came from and
+/// not as something that was never typed.
+fn judge(extras: &[Extra]) -> Result<(), Exit> {
+    for extra in extras {
+        let Some(argument) = &extra.argument else {
+            continue;
+        };
+        let argv = [OsString::from("rustwsgi"), argument.clone()];
+        if let Err(error) = Flags::command().try_get_matches_from(argv) {
+            return Err(Exit::usage(format_args!("{}: {}", extra.origin, reason(&error))));
+        }
+    }
+    Ok(())
+}
+
+/// What clap has to say of a value, without the advice that only fits a command line.
+fn reason(error: &clap::Error) -> String {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return "not a value".to_owned();
+    }
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let end = text.find("\n\n").unwrap_or(text.len());
+    text[..end].trim_end().to_owned()
+}
+
+/// The whole command line, with the extra options where they belong: ahead of the typed ones, and
+/// the application behind them.
+fn merge(argv: Vec<OsString>, extras: Vec<Extra>) -> Result<ArgMatches, Exit> {
+    let mut typed = argv.into_iter();
+    let mut merged = vec![typed.next().unwrap_or_else(|| "rustwsgi".into())];
+    let (last, first): (Vec<Extra>, Vec<Extra>) =
+        extras.into_iter().partition(|extra| extra.positional);
+    merged.extend(first.into_iter().filter_map(|extra| extra.argument));
+    merged.extend(typed);
+    merged.extend(last.into_iter().filter_map(|extra| extra.argument));
+    Ok(Flags::command().try_get_matches_from(merged)?)
+}
+
+/// Spells `--access_logfile=a_b` as `--access-logfile=a_b`: Python's users know the options by their
+/// names in a configuration file. What follows a lone `--` is left alone.
+fn with_hyphens(argv: Vec<OsString>) -> Vec<OsString> {
+    let mut options = true;
+    let spell = |argument: OsString| {
+        options = options && argument != "--";
+        if !options || !argument.as_bytes().starts_with(b"--") {
+            return argument;
+        }
+        let mut bytes = argument.into_vec();
+        let end = memchr::memchr(b'=', &bytes).unwrap_or(bytes.len());
+        for byte in &mut bytes[..end] {
+            if *byte == b'_' {
+                *byte = b'-';
+            }
+        }
+        OsString::from_vec(bytes)
+    };
+    argv.into_iter().map(spell).collect()
+}

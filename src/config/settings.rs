@@ -1,0 +1,207 @@
+//! What the server runs with: the options, resolved.
+//!
+//! Past this point nothing is optional that has a default, no two options say the same thing, and a
+//! timeout that was switched off is one that never comes.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use super::app::AppSpec;
+use super::bind::{self, Bind};
+use super::flags::{DEFAULT_THREADS, Flags, HeaderMap};
+use super::values::WorkerClass;
+use crate::http1::{Limits, Underscores};
+use crate::observe::LogTarget;
+
+/// gunicorn's bound on the number of fields, which its 0 stands for as well.
+const MAX_FIELDS: usize = 32_768;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The application; `None` only where the caller has it already, as the Python API may.
+    pub app: Option<AppSpec>,
+    /// Where to listen; never empty.
+    pub binds: Vec<Bind>,
+    /// Threads that run the application; at least 1.
+    pub threads: usize,
+    /// Connections the kernel may hold until they are accepted.
+    pub backlog: u32,
+    /// Connections that may be open at a time; at least 1.
+    pub worker_connections: usize,
+    /// How long to wait for what.
+    pub timeouts: Timeouts,
+    /// What a request may consist of.
+    pub limits: Limits,
+    /// Bytes of a request's body that are held in memory before it goes to a temporary file.
+    pub body_buffer: usize,
+    /// The access log, if there is to be one.
+    pub access_log: Option<AccessLogSettings>,
+    /// Where the error log goes.
+    pub error_log: LogTarget,
+    /// The least important messages of the error log.
+    pub log_level: LevelFilter,
+    /// The directory to change to before the application is loaded.
+    pub chdir: Option<PathBuf>,
+    /// Directories for the front of `sys.path`, in the order in which they are to stand there.
+    pub pythonpath: Vec<PathBuf>,
+    /// Environment variables to set for the application.
+    pub env: Vec<(String, String)>,
+    /// The virtual environment the stand-alone binary takes packages from.
+    pub venv: Option<PathBuf>,
+    /// Only load the application.
+    pub check_config: bool,
+    /// Only print these settings.
+    pub print_config: bool,
+}
+
+/// How long to wait for what. [`Duration::MAX`] is a timeout that is switched off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a request's head, from its first byte to its last.
+    pub header: Duration,
+    /// For the next bytes of a request's body.
+    pub body: Duration,
+    /// For the next request on an idle connection. Zero: close after each response.
+    pub keep_alive: Duration,
+    /// For the client to take the next bytes of a response.
+    pub write: Duration,
+    /// For running requests to finish after the order to stop. Zero: do not wait.
+    pub graceful: Duration,
+    /// Bytes per second that a request's body has to arrive with on average; 0 is any rate.
+    pub body_min_rate: u64,
+}
+
+/// The access log's destination and look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLogSettings {
+    /// Where lines go.
+    pub target: LogTarget,
+    /// A format that [`Format::parse`](crate::observe::Format::parse) is known to accept.
+    pub format: String,
+}
+
+/// Turns options into settings. `port` is the value of the environment's `PORT`, if it counts.
+///
+/// # Errors
+/// A sentence about options that are well-formed each but make no sense.
+pub(super) fn resolve(flags: Flags, port: Option<&OsStr>) -> Result<Settings, String> {
+    let app = match &flags.app {
+        Some(text) => Some(AppSpec::parse(text, flags.factory)?),
+        None => None,
+    };
+    let binds = binds(&flags, port)?;
+    let timeouts = timeouts(&flags);
+    let limits = limits(&flags);
+    let threads = match (flags.threads, flags.worker_class) {
+        (Some(threads), _) => usize::from(threads),
+        (None, Some(WorkerClass::Sync)) => 1,
+        (None, _) => DEFAULT_THREADS,
+    };
+    let access_target = match flags.access_logfile {
+        Some(file) => Some(LogTarget::from_option(&file, LogTarget::Stdout)),
+        None => flags.access_log.then_some(LogTarget::Stdout),
+    };
+    Ok(Settings {
+        app,
+        binds,
+        threads,
+        backlog: flags.backlog,
+        worker_connections: usize::try_from(flags.worker_connections).unwrap_or(usize::MAX),
+        timeouts,
+        limits,
+        body_buffer: flags.body_buffer_size,
+        access_log: access_target
+            .map(|target| AccessLogSettings { target, format: flags.access_logformat }),
+        error_log: LogTarget::from_option(&flags.error_logfile, LogTarget::Stderr),
+        log_level: flags.log_level,
+        chdir: flags.chdir,
+        pythonpath: flags.app_dir.into_iter().chain(flags.pythonpath).collect(),
+        env: flags.env,
+        venv: flags.venv,
+        check_config: flags.check_config,
+        print_config: flags.print_config,
+    })
+}
+
+/// `--bind`, or what the options of other servers add up to, or the default.
+fn binds(flags: &Flags, port: Option<&OsStr>) -> Result<Vec<Bind>, String> {
+    if !flags.bind.is_empty() {
+        return Ok(flags.bind.clone());
+    }
+    let mut binds = Vec::new();
+    if flags.host.is_some() || flags.port.is_some() {
+        let host = flags.host.as_deref().unwrap_or(bind::DEFAULT_HOST);
+        let port = match flags.port {
+            Some(port) => port,
+            None => environment_port(port)?.unwrap_or(bind::DEFAULT_PORT),
+        };
+        // Here, unlike in `--bind`, an IPv6 address needs no brackets, as no port follows.
+        let address = match host.contains(':') && !host.starts_with('[') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
+        let bind = address.parse();
+        binds.push(bind.map_err(|error: String| format!("--host: {error}"))?);
+    }
+    binds.extend(flags.uds.clone().map(Bind::Unix));
+    binds.extend(flags.fd.map(Bind::Fd));
+    if binds.is_empty() {
+        binds.push(match environment_port(port)? {
+            // A platform that sets PORT connects from outside.
+            Some(port) => Bind::Tcp("0.0.0.0".to_owned(), port),
+            None => Bind::Tcp(bind::DEFAULT_HOST.to_owned(), bind::DEFAULT_PORT),
+        });
+    }
+    Ok(binds)
+}
+
+fn environment_port(port: Option<&OsStr>) -> Result<Option<u16>, String> {
+    let Some(text) = port.filter(|port| !port.is_empty()) else {
+        return Ok(None);
+    };
+    match bind::port_number(&text.to_string_lossy()) {
+        Ok(port) => Ok(Some(port)),
+        Err(error) => Err(format!("the environment variable PORT: {error}")),
+    }
+}
+
+fn timeouts(flags: &Flags) -> Timeouts {
+    let zero_is_never = |timeout: Duration| match timeout {
+        Duration::ZERO => Duration::MAX,
+        timeout => timeout,
+    };
+    Timeouts {
+        header: zero_is_never(flags.header_timeout),
+        body: zero_is_never(flags.body_timeout),
+        keep_alive: flags.keep_alive,
+        write: zero_is_never(flags.write_timeout),
+        graceful: flags.graceful_timeout,
+        body_min_rate: flags.body_min_rate,
+    }
+}
+
+fn limits(flags: &Flags) -> Limits {
+    let zero_is = |unlimited: usize, limit: usize| if limit == 0 { unlimited } else { limit };
+    let head = flags.limit_request_head;
+    let fields = usize::try_from(flags.limit_request_fields).unwrap_or(MAX_FIELDS);
+    Limits {
+        request_line: zero_is(head, flags.limit_request_line),
+        fields: zero_is(MAX_FIELDS, fields),
+        field_size: zero_is(head, flags.limit_request_field_size),
+        head,
+        body: match flags.limit_request_body {
+            0 => u64::MAX,
+            body => body,
+        },
+        chunk_extension: flags.limit_chunk_extension,
+        trailers: flags.limit_trailers,
+        underscores: match flags.header_map {
+            HeaderMap::Drop => Underscores::Drop,
+            HeaderMap::Refuse => Underscores::Refuse,
+        },
+    }
+}

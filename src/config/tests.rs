@@ -1,0 +1,399 @@
+//! Tests of the whole way from arguments to settings.
+
+use super::*;
+use crate::http1::{Limits, Underscores};
+use crate::observe::LogTarget;
+use log::LevelFilter;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Parses with nothing in the environment but `variables`.
+fn parse_in(variables: &[(&str, &str)], arguments: &[&str]) -> Result<Settings, Exit> {
+    let argv = std::iter::once(&"rustwsgi").chain(arguments);
+    parse_with(argv.map(OsString::from).collect(), &|name| {
+        let found = variables.iter().find(|(variable, _)| *variable == name);
+        found.map(|(_, value)| OsString::from(value))
+    })
+}
+
+fn ok(arguments: &[&str]) -> Settings {
+    let all: Vec<_> = arguments.iter().copied().chain(["hello:app"]).collect();
+    parse_in(&[], &all).unwrap()
+}
+
+fn bad(arguments: &[&str]) -> String {
+    let exit = parse_in(&[], arguments).unwrap_err();
+    assert_eq!((exit.code, exit.stdout), (2, false), "{exit}");
+    assert!(exit.message.starts_with("error: "), "{exit}");
+    exit.message
+}
+
+fn api(options: &[(&str, &[&str])]) -> Result<Settings, Exit> {
+    let owned = |values: &[&str]| values.iter().map(|value| value.to_string()).collect();
+    let options: Vec<_> =
+        options.iter().map(|(name, values)| (name.to_string(), owned(values))).collect();
+    parse_api(&options)
+}
+
+fn tcp(host: &str, port: u16) -> Bind {
+    Bind::Tcp(host.to_owned(), port)
+}
+
+#[test]
+fn defaults() {
+    let settings = ok(&[]);
+    let seconds = Duration::from_secs;
+    let expected = Settings {
+        app: Some(AppSpec { module: "hello".into(), attr: Some("app".into()), call: false }),
+        binds: vec![tcp("127.0.0.1", 8000)],
+        threads: DEFAULT_THREADS,
+        backlog: 2048,
+        worker_connections: 100_000,
+        timeouts: Timeouts {
+            header: seconds(15),
+            body: seconds(30),
+            keep_alive: seconds(5),
+            write: seconds(30),
+            graceful: seconds(30),
+            body_min_rate: 500,
+        },
+        limits: Limits::default(),
+        body_buffer: 256 * 1024,
+        access_log: None,
+        error_log: LogTarget::Stderr,
+        log_level: LevelFilter::Info,
+        chdir: None,
+        pythonpath: vec![],
+        env: vec![],
+        venv: None,
+        check_config: false,
+        print_config: false,
+    };
+    assert_eq!(settings, expected);
+    assert_eq!(api(&[]).unwrap(), Settings { app: None, ..expected });
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    for (flag, text) in [
+        ("--help", "Usage: rustwsgi [OPTIONS] [APP]"),
+        ("-h", "--limit-request-line"),
+        ("--version", concat!("rustwsgi ", env!("CARGO_PKG_VERSION"))),
+        ("-V", "rustwsgi "),
+    ] {
+        let exit = parse_in(&[], &[flag]).unwrap_err();
+        assert_eq!((exit.code, exit.stdout), (0, true));
+        assert!(exit.message.contains(text), "{exit}");
+    }
+}
+
+#[test]
+fn binds_add_up_and_other_servers_options_combine() {
+    let both = vec![tcp("0.0.0.0", 80), Bind::Unix("/s".into())];
+    assert_eq!(ok(&["-b", ":80", "--bind", "unix:/s"]).binds, both);
+    assert_eq!(ok(&["-b:80,unix:/s"]).binds, both);
+    assert_eq!(ok(&["--host", "::1"]).binds, [tcp("::1", 8000)]);
+    assert_eq!(ok(&["--host", "[::1]", "--port=1"]).binds, [tcp("::1", 1)]);
+    assert_eq!(ok(&["--port", "81"]).binds, [tcp("127.0.0.1", 81)]);
+    assert_eq!(ok(&["--uds", "/s"]).binds, [Bind::Unix("/s".into())]);
+    assert_eq!(ok(&["--fd", "3"]).binds, [Bind::Fd(3)]);
+    assert!(bad(&["a:b", "-b", ":80", "--port", "81"]).contains("cannot be used with"));
+    assert!(bad(&["a:b", "-b", "::1"]).contains("in brackets"));
+    assert!(bad(&["a:b", "--host", "a b"]).contains("'a b' is not a host"));
+    assert!(bad(&["a:b", "--port", "65536"]).contains("0 to 65535"));
+}
+
+#[test]
+fn port_from_the_environment_is_the_default_only() {
+    let binds = |port, arguments: &[&str]| {
+        let settings = parse_in(&[("PORT", port)], arguments);
+        settings.map(|settings| settings.binds)
+    };
+    assert_eq!(binds("80", &["a"]).unwrap(), [tcp("0.0.0.0", 80)]);
+    assert_eq!(binds("", &["a"]).unwrap(), [tcp("127.0.0.1", 8000)]);
+    let host = binds("80", &["a", "--host", "h"]);
+    assert_eq!(host.unwrap(), [tcp("h", 80)]);
+    assert_eq!(binds("x", &["a", "-b", ":1"]).unwrap(), [tcp("0.0.0.0", 1)]);
+    let error = binds("x", &["a"]).unwrap_err();
+    assert!(error.message.contains("variable PORT: 'x'"), "{error}");
+}
+
+#[test]
+fn threads_and_worker_class() {
+    assert_eq!(ok(&["--threads", "8"]).threads, 8);
+    assert_eq!(ok(&["--blocking-threads=8"]).threads, 8);
+    assert_eq!(ok(&["-k", "sync"]).threads, 1);
+    assert_eq!(ok(&["-k", "sync", "--threads", "2"]).threads, 2);
+    assert_eq!(ok(&["-k", "gthread", "-w", "1"]).threads, DEFAULT_THREADS);
+    assert!(bad(&["a", "-k", "gevent"]).contains("green threads"));
+    assert!(bad(&["a", "-w", "4"]).contains("not supported yet"));
+    assert!(bad(&["a", "--threads", "0"]).contains("--threads"));
+    // A wrapper script's option may be overridden behind it, as with argparse.
+    assert_eq!(ok(&["--threads", "8", "--threads", "2"]).threads, 2);
+}
+
+#[test]
+fn timeouts_of_zero() {
+    let timeouts = ok(&[
+        "--header-timeout=0",
+        "--body-timeout=0",
+        "--write-timeout=0",
+        "--keep-alive=0",
+        "--graceful-timeout=0",
+        "--body-min-rate=0",
+    ])
+    .timeouts;
+    assert_eq!(
+        timeouts,
+        Timeouts {
+            header: Duration::MAX,
+            body: Duration::MAX,
+            keep_alive: Duration::ZERO,
+            write: Duration::MAX,
+            graceful: Duration::ZERO,
+            body_min_rate: 0,
+        }
+    );
+}
+
+#[test]
+fn timeouts_by_every_name() {
+    let half = Duration::from_millis(500);
+    let timeouts = ok(&["--header-timeout", "0.5", "--body-timeout", "0.5"]).timeouts;
+    assert_eq!((timeouts.header, timeouts.body), (half, half));
+    for name in ["keep-alive", "keepalive", "timeout-keep-alive", "channel-timeout"] {
+        let timeouts = ok(&[&format!("--{name}=0.5")]).timeouts;
+        assert_eq!(timeouts.keep_alive, half, "{name}");
+    }
+    for name in ["graceful-timeout", "timeout-graceful-shutdown"] {
+        assert_eq!(ok(&[&format!("--{name}=0.5")]).timeouts.graceful, half);
+    }
+    assert_eq!(ok(&["--write-timeout", "0.5"]).timeouts.write, half);
+    assert!(bad(&["a", "--keep-alive", "5s"]).contains("number of seconds"));
+}
+
+#[test]
+fn limits() {
+    let limits = ok(&[
+        "--limit-request-line=1k",
+        "--limit-request-fields=7",
+        "--limit-request-field-size=2k",
+        "--limit-request-head=3k",
+        "--limit-request-body=4m",
+        "--limit-chunk-extension=5",
+        "--limit-trailers=6",
+        "--header-map=refuse",
+    ])
+    .limits;
+    let expected = Limits {
+        request_line: 1024,
+        fields: 7,
+        field_size: 2048,
+        head: 3072,
+        body: 4 << 20,
+        chunk_extension: 5,
+        trailers: 6,
+        underscores: Underscores::Refuse,
+    };
+    assert_eq!(limits, expected);
+    assert_eq!(ok(&["--body-buffer-size", "0"]).body_buffer, 0);
+    assert!(bad(&["a", "--header-map", "dangerous"]).contains("possible values: drop, refuse"));
+}
+
+#[test]
+fn limits_of_zero_stay_bounded_by_the_head() {
+    let limits = ok(&[
+        "--limit-request-line=0",
+        "--limit-request-fields=0",
+        "--limit-request-field-size=0",
+        "--limit-request-head=3k",
+        "--limit-request-body=0",
+    ])
+    .limits;
+    assert_eq!((limits.request_line, limits.field_size), (3072, 3072));
+    assert_eq!((limits.fields, limits.body), (32_768, u64::MAX));
+}
+
+#[test]
+fn logs() {
+    let target = |arguments: &[&str]| ok(arguments).access_log.map(|log| log.target);
+    let file = |name: &str| LogTarget::File(PathBuf::from(name));
+    assert_eq!(target(&["--access-logfile", "-"]), Some(LogTarget::Stdout));
+    assert_eq!(target(&["--access-log"]), Some(LogTarget::Stdout));
+    let both = target(&["--access-log", "--access-logfile", "f"]);
+    assert_eq!(both, Some(file("f")));
+    let format = |arguments: &[&str]| ok(arguments).access_log.map(|log| log.format);
+    assert_eq!(format(&["--access-log"]).unwrap(), "combined");
+    let json = format(&["--access-log", "--access-logformat", "json"]);
+    assert_eq!(json.unwrap(), "json");
+    assert!(bad(&["a", "--access-logformat", "%(x)s"]).contains("unknown atom"));
+    assert_eq!(ok(&["--error-logfile", "f"]).error_log, file("f"));
+    assert_eq!(ok(&["--log-file", "f"]).error_log, file("f"));
+    assert_eq!(ok(&["--log-level", "WARNING"]).log_level, LevelFilter::Warn);
+    assert!(bad(&["a", "--log-level", "loud"]).contains("debug, info"));
+}
+
+#[test]
+fn application_options() {
+    let settings = ok(&[
+        "--factory",
+        "--chdir=/srv",
+        "--pythonpath=b,c",
+        "--app-dir=a",
+        "-eK=v,w",
+        "--env",
+        "L=",
+        "--venv=.v",
+        "--check-config",
+        "--print-config",
+    ]);
+    assert!(settings.app.unwrap().call);
+    assert_eq!(settings.chdir, Some(PathBuf::from("/srv")));
+    assert_eq!(settings.pythonpath, ["a", "b", "c"].map(PathBuf::from));
+    let pairs = [("K", "v,w"), ("L", "")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    assert_eq!(settings.env, pairs);
+    assert_eq!(settings.venv, Some(PathBuf::from(".v")));
+    assert!(settings.check_config && settings.print_config);
+}
+
+#[test]
+fn the_command_line_needs_an_application() {
+    assert!(bad(&[]).contains("MODULE:NAME"));
+    assert!(bad(&["--check-config"]).contains("MODULE:NAME"));
+    assert!(bad(&["app.py"]).contains("write app:app"));
+    assert_eq!(parse_in(&[], &["--print-config"]).unwrap().app, None);
+}
+
+#[test]
+fn slips_get_a_suggestion() {
+    assert!(bad(&["a", "--thread", "4"]).contains("'--threads'"));
+    assert!(bad(&["a", "b"]).contains("unexpected argument 'b'"));
+}
+
+#[test]
+fn underscores_in_option_names_only() {
+    let settings = ok(&["--access_logfile=a_b", "--limit_request_line", "100"]);
+    let target = settings.access_log.map(|log| log.target);
+    assert_eq!(target, Some(LogTarget::File("a_b".into())));
+    assert_eq!(settings.limits.request_line, 100);
+    let app = parse_in(&[], &["my_app:the_app"]).unwrap().app.unwrap();
+    assert_eq!(app.to_string(), "my_app:the_app");
+    let spelled = with_hyphens(["p", "--a_b", "--", "--a_b"].map(OsString::from).to_vec());
+    assert_eq!(spelled, ["p", "--a-b", "--", "--a_b"]);
+}
+
+#[test]
+fn the_environment_sets_what_the_command_line_does_not() {
+    let variables = [
+        ("RUSTWSGI_APP", "env:app"),
+        ("RUSTWSGI_THREADS", "7"),
+        ("RUSTWSGI_KEEP_ALIVE", "9"),
+        ("RUSTWSGI_LOG_LEVEL", ""),
+        ("RUSTWSGI_ACCESS_LOG", "yes"),
+        ("RUSTWSGI_FACTORY", "false"),
+        ("RUSTWSGI_BIND", ":1,:2"),
+        ("PORT", "3"),
+    ];
+    let settings = parse_in(&variables, &["--threads", "5"]).unwrap();
+    assert_eq!(settings.app.unwrap().to_string(), "env:app");
+    assert_eq!(settings.threads, 5);
+    assert_eq!(settings.timeouts.keep_alive, Duration::from_secs(9));
+    assert_eq!(settings.log_level, LevelFilter::Info);
+    assert!(settings.access_log.is_some());
+    assert_eq!(settings.binds, [tcp("0.0.0.0", 1), tcp("0.0.0.0", 2)]);
+
+    let settings = parse_in(&variables, &["cli:app", "-b", ":4"]).unwrap();
+    assert_eq!(settings.app.unwrap().to_string(), "cli:app");
+    assert_eq!(settings.threads, 7);
+    assert_eq!(settings.binds, [tcp("0.0.0.0", 4)]);
+    let settings = parse_in(&variables, &["--port", "5"]).unwrap();
+    assert_eq!(settings.binds, [tcp("127.0.0.1", 5)]);
+}
+
+#[test]
+fn a_bad_variable_is_named() {
+    for (name, value, reason) in [
+        ("RUSTWSGI_THREADS", "many", "invalid digit"),
+        ("RUSTWSGI_FACTORY", "maybe", "'maybe' is neither"),
+        ("RUSTWSGI_APP", "--help", "not a value"),
+    ] {
+        let exit = parse_in(&[(name, value)], &[]).unwrap_err();
+        assert_eq!((exit.code, exit.stdout), (2, false));
+        let start = format!("error: the environment variable {name}: ");
+        assert!(exit.message.starts_with(&start), "{exit}");
+        assert!(exit.message.contains(reason), "{exit}");
+        assert!(!exit.message.contains("--help"), "{exit}");
+    }
+}
+
+#[test]
+fn keywords_of_the_python_api() {
+    let settings = api(&[
+        ("bind", &[":1", "unix:/s"]),
+        ("threads", &["2"]),
+        ("access_logfile", &["-"]),
+        ("keepalive", &["1"]),
+        ("check_config", &["true"]),
+        ("access_log", &["false"]),
+        ("app", &["mod:app"]),
+        ("pythonpath", &[]),
+    ])
+    .unwrap();
+    assert_eq!(settings.binds, [tcp("0.0.0.0", 1), Bind::Unix("/s".into())]);
+    assert_eq!(settings.threads, 2);
+    assert_eq!(settings.access_log.unwrap().target, LogTarget::Stdout);
+    assert_eq!(settings.timeouts.keep_alive, Duration::from_secs(1));
+    assert!(settings.check_config);
+    assert_eq!(settings.app.unwrap().to_string(), "mod:app");
+}
+
+#[test]
+fn bad_keywords_are_told_in_their_own_words() {
+    for (name, values, expected) in [
+        ("thraeds", &["2"][..], "unknown option 'thraeds'; the nearest known one is 'threads'"),
+        ("help", &["true"], "unknown option 'help'"),
+        ("version", &["true"], "unknown option 'version'"),
+        ("threads", &["1", "2"], "the option 'threads' takes one value"),
+        ("threads", &["x"], "the option 'threads': invalid value 'x'"),
+        ("factory", &["x"], "the option 'factory': 'x' is neither"),
+        ("app", &["--version"], "the option 'app': not a value"),
+        ("app", &["a b"], "'a b' is not the dotted name"),
+    ] {
+        let exit = api(&[(name, values)]).unwrap_err();
+        assert_eq!(exit.code, 2);
+        let start = format!("error: {expected}");
+        assert!(exit.message.starts_with(&start), "{exit}");
+        assert!(!exit.message.contains('\n'), "{exit}");
+    }
+}
+
+#[test]
+fn what_is_described_can_be_given_back() {
+    let given = ok(&[
+        "-b:1,unix:/s",
+        "--access-logfile=-",
+        "--write-timeout=0",
+        "--keep-alive=0.5",
+        "--limit-request-body=0",
+        "--pythonpath=p,q",
+        "-eK=v",
+        "--chdir=/srv",
+        "--venv=.v",
+        "--header-map=refuse",
+        "--log-level=warning",
+    ]);
+    let text = describe(&given);
+    assert!(text.contains("app = \"hello:app\"\n"), "{text}");
+    assert!(text.contains("bind = [\"0.0.0.0:1\", \"unix:/s\"]\n"), "{text}");
+    assert!(text.contains("keep_alive = 0.5\n"), "{text}");
+    let options: Vec<(String, Vec<String>)> = text
+        .lines()
+        .map(|line| {
+            let (key, value) = line.split_once(" = ").unwrap();
+            let items = value.trim_matches(['[', ']']).split(", ");
+            let items = items.map(|item| item.trim_matches('"').to_owned());
+            (key.to_owned(), items.filter(|item| !item.is_empty()).collect())
+        })
+        .collect();
+    assert_eq!(parse_api(&options).unwrap(), given);
+}

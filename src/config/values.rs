@@ -1,0 +1,232 @@
+//! How the values of options are written: seconds, sizes, counts, levels.
+//!
+//! Each function is a parser that clap calls, so that a bad value is reported with its option's name
+//! before anything starts. The upper bounds are far beyond use; they keep sums of them from
+//! overflowing later.
+
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use crate::observe::Format;
+
+/// A year in seconds; a longer timeout is a mistake.
+const MAX_SECONDS: f64 = 365.0 * 86_400.0;
+
+/// A number of seconds, with decimals; 0 is left for each option to interpret.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    let value: f64 =
+        text.parse().map_err(|_| "not a number of seconds, such as 30 or 0.5".to_owned())?;
+    if !(0.0..=MAX_SECONDS).contains(&value) {
+        return Err("not between 0 and a year of seconds".to_owned());
+    }
+    if value > 0.0 && value < 0.001 {
+        return Err("less than a millisecond; 0 has a meaning of its own".to_owned());
+    }
+    Duration::try_from_secs_f64(value).map_err(|error| error.to_string())
+}
+
+/// A number of bytes, with `k`, `m` or `g` for its 1024-fold powers.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.as_bytes() {
+        [.., b'k' | b'K'] => (&text[..text.len() - 1], 10),
+        [.., b'm' | b'M'] => (&text[..text.len() - 1], 20),
+        [.., b'g' | b'G'] => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("not a number of bytes, such as 8192, 64k, 10m or 1g".to_owned());
+    }
+    let number: Option<u64> = digits.parse().ok();
+    number
+        .and_then(|number| number.checked_mul(1 << shift))
+        .filter(|&bytes| bytes <= i64::MAX as u64)
+        .ok_or_else(|| "too many bytes".to_owned())
+}
+
+/// A size of something that is kept in memory: at most 1 GiB.
+pub(super) fn memory(text: &str) -> Result<usize, String> {
+    bounded_size(text, 1 << 30, "1g")
+}
+
+/// A size within a request's head, whose parts are always in memory: at most 16 MiB.
+pub(super) fn head_size(text: &str) -> Result<usize, String> {
+    bounded_size(text, 16 << 20, "16m")
+}
+
+/// The size of a whole head: as [`head_size`], and large enough for any request at all.
+pub(super) fn whole_head_size(text: &str) -> Result<usize, String> {
+    match head_size(text)? {
+        bytes if bytes < 1024 => Err("less than 1k, which no browser's request fits in".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+fn bounded_size(text: &str, most: u64, shown: &str) -> Result<usize, String> {
+    match usize::try_from(size(text)?) {
+        Ok(bytes) if bytes as u64 <= most => Ok(bytes),
+        _ => Err(format!("more than {shown}")),
+    }
+}
+
+/// `debug`, `info`, `warning`, `error` or `critical`, in either case as gunicorn takes them.
+///
+/// The `log` crate has no level above error, so `critical` lets errors through as well: better a line
+/// too many than a failure in silence.
+pub(super) fn level(text: &str) -> Result<LevelFilter, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "debug" | "trace" => Ok(LevelFilter::Debug),
+        "info" => Ok(LevelFilter::Info),
+        "warning" | "warn" => Ok(LevelFilter::Warn),
+        "error" | "critical" => Ok(LevelFilter::Error),
+        _ => Err("not one of debug, info, warning, error, critical".to_owned()),
+    }
+}
+
+/// A format of the access log, as it stands; it is compiled only to see that it can be.
+pub(super) fn access_format(text: &str) -> Result<String, String> {
+    match Format::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// `KEY=VALUE`; the value may be empty and may contain `=`.
+pub(super) fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        _ if text.contains('\0') => Err("a NUL character cannot be passed".to_owned()),
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("not of the form KEY=VALUE".to_owned()),
+    }
+}
+
+/// How the application's code is run: gunicorn's two worker classes that use threads only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WorkerClass {
+    /// One thread, unless `--threads` says otherwise (where gunicorn turns to `gthread`, too).
+    Sync,
+    /// A pool of threads.
+    Gthread,
+}
+
+/// Reads gunicorn's `--worker-class`, and tells why the others are not taken.
+pub(super) fn worker_class(text: &str) -> Result<WorkerClass, String> {
+    let lower = text.to_ascii_lowercase();
+    match lower.as_str() {
+        "sync" => Ok(WorkerClass::Sync),
+        "gthread" => Ok(WorkerClass::Gthread),
+        name if name.contains("gevent") || name.contains("eventlet") => {
+            Err("green threads replace Python's own, and this server runs the application on real \
+             threads; use gthread with more --threads"
+                .to_owned())
+        }
+        name if name.contains("tornado") => Err(
+            "Tornado applications bring an event loop of their own, which a WSGI server cannot \
+             run; use gthread for a WSGI application"
+                .to_owned(),
+        ),
+        name if name.contains("uvicorn") || name.contains("asgi") => {
+            Err("this is a WSGI server and does not run ASGI applications; use gthread for a WSGI \
+             application"
+                .to_owned())
+        }
+        _ => Err("not one of sync, gthread".to_owned()),
+    }
+}
+
+/// The number of worker processes, of which this version knows one.
+pub(super) fn workers(text: &str) -> Result<u32, String> {
+    match text {
+        "1" => Ok(1),
+        _ => {
+            Err("this version runs one process; more are not supported yet, use --threads"
+                .to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_take_decimals() {
+        assert_eq!(seconds("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        assert_eq!(seconds("0.001"), Ok(Duration::from_millis(1)));
+        for bad in ["", "x", "5s", "-1", "nan", "inf", "1e9", "0.0001"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_take_suffixes() {
+        for (text, bytes) in
+            [("0", 0), ("8192", 8192), ("64k", 65_536), ("2M", 2 << 20), ("1g", 1 << 30)]
+        {
+            assert_eq!(size(text), Ok(bytes));
+        }
+        for bad in ["", "k", "1kb", "1.5m", "-1", "+1", " 1", "1t", "\u{e9}k"] {
+            assert!(size(bad).unwrap_err().contains("8192"), "{bad}");
+        }
+        for huge in ["99999999999999999999", "18446744073709551615", "9999999999g"] {
+            assert_eq!(size(huge), Err("too many bytes".to_owned()));
+        }
+        assert_eq!(head_size("16m"), Ok(16 << 20));
+        assert_eq!(head_size("17m"), Err("more than 16m".to_owned()));
+        assert_eq!(whole_head_size("1k"), Ok(1024));
+        assert!(whole_head_size("1023").is_err() && whole_head_size("17m").is_err());
+        assert_eq!(memory("1g"), Ok(1 << 30));
+        assert_eq!(memory("2g"), Err("more than 1g".to_owned()));
+    }
+
+    #[test]
+    fn levels_in_either_case() {
+        assert_eq!(level("DEBUG"), Ok(LevelFilter::Debug));
+        assert_eq!(level("info"), Ok(LevelFilter::Info));
+        assert_eq!(level("warning"), Ok(LevelFilter::Warn));
+        assert_eq!(level("critical"), Ok(LevelFilter::Error));
+        assert!(level("loud").is_err());
+    }
+
+    #[test]
+    fn access_formats_are_tried_out() {
+        assert_eq!(access_format("%(h)s"), Ok("%(h)s".to_owned()));
+        assert!(access_format("%(x)s").unwrap_err().contains("'%(x)s'"));
+    }
+
+    #[test]
+    fn variables_have_a_name() {
+        let pair = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
+        assert_eq!(variable("A=b=c"), pair("A", "b=c"));
+        assert_eq!(variable("A="), pair("A", ""));
+        for bad in ["A", "=b", "", "A=\0"] {
+            assert!(variable(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn worker_classes_are_refused_with_the_reason() {
+        assert_eq!(worker_class("sync"), Ok(WorkerClass::Sync));
+        assert_eq!(worker_class("gthread"), Ok(WorkerClass::Gthread));
+        for (class, reason) in [
+            ("gevent", "green threads"),
+            ("geventlet", "green threads"),
+            ("eventlet", "green threads"),
+            ("tornado", "event loop"),
+            ("uvicorn.workers.UvicornWorker", "ASGI"),
+            ("other", "sync, gthread"),
+        ] {
+            assert!(worker_class(class).unwrap_err().contains(reason), "{class}");
+        }
+    }
+
+    #[test]
+    fn one_worker_only() {
+        assert_eq!(workers("1"), Ok(1));
+        for bad in ["0", "2", "x"] {
+            assert!(workers(bad).unwrap_err().contains("one process"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Tests of the access log: batches, threads, and outputs that fail or stand still.
+
+use super::*;
+use std::io::Read;
+use std::path::Path;
+use std::time::SystemTime;
+
+fn request<'a>(target: &'a [u8]) -> Record<'a> {
+    Record {
+        remote: "::1",
+        method: b"GET",
+        target,
+        version: "HTTP/1.1",
+        status: 200,
+        sent: 0,
+        started: SystemTime::now(),
+        elapsed: Duration::ZERO,
+        request_field: &|_| None,
+        response_field: &|_| None,
+        environ: &[],
+    }
+}
+
+fn open(path: &Path) -> AccessLog {
+    let format = Format::parse("%(r)s").unwrap();
+    AccessLog::open(&LogTarget::File(path.to_owned()), format).unwrap()
+}
+
+fn lost(log: &AccessLog) -> Option<u64> {
+    log.writer.lock().unwrap().lost
+}
+
+#[test]
+fn lines_wait_for_the_flush() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let log = open(&path);
+    log.log(&request(b"/1"));
+    log.log(&request(b"/2"));
+    assert_eq!(std::fs::read(&path).unwrap(), b"");
+    log.flush();
+    let both = "GET /1 HTTP/1.1\nGET /2 HTTP/1.1\n";
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), both);
+    log.flush();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), both);
+}
+
+#[test]
+fn dropping_the_log_flushes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    open(&path).log(&request(b"/"));
+    assert_eq!(std::fs::read(&path).unwrap(), b"GET / HTTP/1.1\n");
+}
+
+#[test]
+fn a_full_buffer_flushes_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let log = open(&path);
+    let target = vec![b'/'; FLUSH_AT];
+    log.log(&request(&target));
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), FLUSH_AT as u64 + 14);
+}
+
+#[test]
+fn lines_of_many_threads_stay_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let log = open(&path);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..3000 {
+                    log.log(&request(b"/some/path/to/fill/the/buffer"));
+                }
+                log.flush();
+            });
+        }
+    });
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 12_000);
+    assert!(text.lines().all(|line| line == "GET /some/path/to/fill/the/buffer HTTP/1.1"));
+    assert_eq!(lost(&log), None);
+}
+
+#[test]
+fn a_reader_that_has_stopped_costs_lines_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fifo");
+    let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: `name` is a live C string.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    // Read and write, so that neither this open nor the log's waits for the other.
+    let mut fifo = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let log = open(&path);
+
+    let target = [b'/'; 1000];
+    for _ in 0..1000 {
+        log.log(&request(&target));
+        log.flush();
+    }
+    let waiting = log.lines.lock().unwrap().buffer.len();
+    assert!((DROP_AT..DROP_AT + 2000).contains(&waiting), "{waiting}");
+    let known = lost(&log).unwrap();
+    assert!(known > 100, "{known}");
+
+    // The reader comes back: what waited arrives, in whole lines, and nothing more is lost.
+    let mut seen = Vec::new();
+    let mut piece = vec![0; 64 * 1024];
+    while lost(&log).is_some() {
+        let count = fifo.read(&mut piece).unwrap();
+        seen.extend_from_slice(&piece[..count]);
+        log.flush();
+    }
+    log.flush();
+    log.log(&request(b"/last"));
+    log.flush();
+    while !seen.ends_with(b"GET /last HTTP/1.1\n") {
+        let count = fifo.read(&mut piece).unwrap();
+        seen.extend_from_slice(&piece[..count]);
+        log.flush();
+    }
+    let lines: Vec<_> = seen.trim_ascii_end().split(|&byte| byte == b'\n').collect();
+    assert_eq!(lines.len() as u64, 1001 - known);
+    assert!(lines[..lines.len() - 1].iter().all(|line| line.len() == 1013));
+}
+
+#[test]
+fn a_line_that_was_torn_does_not_swallow_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    std::fs::write(&path, "GET /to").unwrap();
+    let log = open(&path);
+    log.writer.lock().unwrap().torn = true;
+    log.flush();
+    for target in [b"/1", b"/2"] {
+        log.log(&request(target));
+        log.flush();
+    }
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        "GET /to\nGET /1 HTTP/1.1\nGET /2 HTTP/1.1\n"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_drops_the_batch_and_counts_it() {
+    let log = open(Path::new("/dev/full"));
+    log.log(&request(b"/1"));
+    log.log(&request(b"/2"));
+    log.flush();
+    assert_eq!(lost(&log), Some(2));
+    assert!(log.writer.lock().unwrap().batch.is_empty());
+    log.log(&request(b"/3"));
+    log.flush();
+    assert_eq!(lost(&log), Some(3));
+}

@@ -1,0 +1,374 @@
+//! What a line of the access log looks like: gunicorn's format language, compiled once.
+//!
+//! A format is Python's `%` operator over a dictionary, so existing format strings (and the tools
+//! that read the lines) go on working. Unlike gunicorn, which prints `-` for an atom it does not
+//! know, an unknown atom is an error at start-up, where somebody sees it.
+
+use std::io::Write as _;
+use std::time::{Duration, SystemTime};
+
+use thiserror::Error;
+
+use super::clock::Stamp;
+use super::{escape, json, user};
+
+/// The Common Log Format of the NCSA and Apache servers.
+const COMMON: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s"#;
+/// `common` with referer and user agent, which is gunicorn's default.
+const COMBINED: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
+
+/// One finished request, as the access log sees it.
+///
+/// Everything of it may come from the client, so nothing of it is trusted to be printable.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    /// The peer's address without its port; empty for a Unix socket.
+    pub remote: &'a str,
+    /// The method as received.
+    pub method: &'a [u8],
+    /// The request target as received, not decoded.
+    pub target: &'a [u8],
+    /// The protocol, as `HTTP/1.1`.
+    pub version: &'a str,
+    /// The status code that was sent.
+    pub status: u16,
+    /// Bytes of content that were sent, without head and chunk framing.
+    pub sent: u64,
+    /// When the request's first byte arrived.
+    pub started: SystemTime,
+    /// From then to the response's last byte.
+    pub elapsed: Duration,
+    /// The first request field of a name, which is given in lower case.
+    pub request_field: &'a dyn Fn(&str) -> Option<&'a [u8]>,
+    /// The first response field of a name, which is given in lower case.
+    pub response_field: &'a dyn Fn(&str) -> Option<&'a [u8]>,
+    /// The values of [`Format::environ_keys`], as far as the environ has them.
+    pub environ: &'a [(String, String)],
+}
+
+/// A compiled format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Format {
+    /// How a line is made.
+    shape: Shape,
+    /// The names of the `%({name}e)s` atoms, each once.
+    environ_keys: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Shape {
+    /// The pieces, one after the other.
+    Pieces(Vec<Piece>),
+    /// One JSON object.
+    Json,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    /// Text of the format itself.
+    Text(String),
+    /// A value.
+    Atom(Atom),
+    /// A request field, by its name in lower case.
+    RequestField(String),
+    /// A response field, by its name in lower case.
+    ResponseField(String),
+    /// A value of the environ, by its key.
+    Environ(String),
+}
+
+/// The values that have a letter of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Atom {
+    Remote,
+    Identity,
+    User,
+    Time,
+    RequestLine,
+    Method,
+    Path,
+    Query,
+    Protocol,
+    Status,
+    Sent,
+    Referer,
+    UserAgent,
+    Seconds,
+    Milliseconds,
+    Microseconds,
+    DecimalSeconds,
+    Process,
+}
+
+/// Letter, value, and whether Python's `%(x)d` is as good as `%(x)s`.
+const ATOMS: [(&str, Atom, bool); 19] = [
+    ("h", Atom::Remote, false),
+    ("l", Atom::Identity, false),
+    ("u", Atom::User, false),
+    ("t", Atom::Time, false),
+    ("r", Atom::RequestLine, false),
+    ("m", Atom::Method, false),
+    ("U", Atom::Path, false),
+    ("q", Atom::Query, false),
+    ("H", Atom::Protocol, false),
+    ("s", Atom::Status, true),
+    ("B", Atom::Sent, true),
+    ("b", Atom::Sent, true),
+    ("f", Atom::Referer, false),
+    ("a", Atom::UserAgent, false),
+    ("T", Atom::Seconds, true),
+    ("M", Atom::Milliseconds, true),
+    ("D", Atom::Microseconds, true),
+    ("L", Atom::DecimalSeconds, false),
+    ("p", Atom::Process, false),
+];
+
+/// Why a format cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FormatError {
+    /// There is nothing in it, so neither would there be in the log.
+    #[error("the format is empty; use 'common', 'combined', 'json' or atoms such as %(h)s")]
+    Empty,
+    /// A `%` that begins no atom.
+    #[error(
+        "'%' at character {0} does not begin an atom such as %(h)s; write %% for a percent sign"
+    )]
+    Malformed(usize),
+    /// An atom that does not exist.
+    #[error(
+        "unknown atom '{0}'; known are %(x)s with x one of {known}, and %({{name}}i)s (request \
+         field), %({{name}}o)s (response field), %({{name}}e)s (environ)",
+        known = known_atoms()
+    )]
+    UnknownAtom(String),
+}
+
+fn known_atoms() -> String {
+    ATOMS.map(|(letter, _, _)| letter).join(" ")
+}
+
+/// The timestamps that lines use, kept between lines.
+#[derive(Debug)]
+pub(super) struct Stamps {
+    /// For `%(t)s`.
+    pub(super) common: Stamp,
+    /// For JSON, up to the second.
+    pub(super) iso: Stamp,
+    /// For JSON, the offset from UTC.
+    pub(super) iso_offset: Stamp,
+}
+
+impl Stamps {
+    pub(super) fn new() -> Stamps {
+        Stamps {
+            common: Stamp::new("[%d/%b/%Y:%H:%M:%S %z]"),
+            iso: Stamp::new("%Y-%m-%dT%H:%M:%S"),
+            iso_offset: Stamp::new("%:z"),
+        }
+    }
+}
+
+impl Format {
+    /// Compiles `common`, `combined`, `json`, or a format of gunicorn's atoms.
+    ///
+    /// # Errors
+    /// [`FormatError`] if the format is empty, a `%` begins no atom, or an atom is unknown.
+    pub fn parse(format: &str) -> Result<Format, FormatError> {
+        let pieces = match format {
+            "" => return Err(FormatError::Empty),
+            "json" => {
+                return Ok(Format { shape: Shape::Json, environ_keys: Vec::new() });
+            }
+            "common" => compile(COMMON)?,
+            "combined" => compile(COMBINED)?,
+            atoms => compile(atoms)?,
+        };
+        let mut environ_keys: Vec<String> = Vec::new();
+        for piece in &pieces {
+            if let Piece::Environ(key) = piece {
+                if !environ_keys.contains(key) {
+                    environ_keys.push(key.clone());
+                }
+            }
+        }
+        Ok(Format { shape: Shape::Pieces(pieces), environ_keys })
+    }
+
+    /// The environ keys whose values [`Record::environ`] should carry, spelled as in the format.
+    pub fn environ_keys(&self) -> &[String] {
+        &self.environ_keys
+    }
+
+    /// Appends the record's line, line feed included.
+    pub(super) fn render(&self, record: &Record<'_>, stamps: &mut Stamps, out: &mut Vec<u8>) {
+        match &self.shape {
+            Shape::Json => json::render(record, stamps, out),
+            Shape::Pieces(pieces) => {
+                for piece in pieces {
+                    piece.render(record, stamps, out);
+                }
+            }
+        }
+        out.push(b'\n');
+    }
+}
+
+/// Cuts a format into pieces.
+fn compile(format: &str) -> Result<Vec<Piece>, FormatError> {
+    let mut pieces = Vec::new();
+    let mut text = String::new();
+    let mut rest = format;
+    while let Some(percent) = rest.find('%') {
+        text.push_str(&rest[..percent]);
+        let after = &rest[percent + 1..];
+        if let Some(tail) = after.strip_prefix('%') {
+            text.push('%');
+            rest = tail;
+            continue;
+        }
+        let malformed = || {
+            let start = format.len() - after.len() - 1;
+            FormatError::Malformed(format[..start].chars().count() + 1)
+        };
+        let (name, tail) =
+            after.strip_prefix('(').and_then(|name| name.split_once(')')).ok_or_else(malformed)?;
+        let conversion = tail.chars().next().ok_or_else(malformed)?;
+        if !text.is_empty() {
+            pieces.push(Piece::Text(std::mem::take(&mut text)));
+        }
+        pieces.push(atom(name, conversion).ok_or_else(|| match conversion {
+            's' | 'd' => FormatError::UnknownAtom(format!("%({name}){conversion}")),
+            _ => malformed(),
+        })?);
+        rest = &tail[conversion.len_utf8()..];
+    }
+    text.push_str(rest);
+    if !text.is_empty() {
+        pieces.push(Piece::Text(text));
+    }
+    Ok(pieces)
+}
+
+fn atom(name: &str, conversion: char) -> Option<Piece> {
+    if let Some(braced) = name.strip_prefix('{') {
+        let (field, kind) = braced.rsplit_once('}')?;
+        return match (kind, conversion) {
+            _ if field.is_empty() => None,
+            ("i", 's') => Some(Piece::RequestField(field.to_ascii_lowercase())),
+            ("o", 's') => Some(Piece::ResponseField(field.to_ascii_lowercase())),
+            ("e", 's') => Some(Piece::Environ(field.to_owned())),
+            _ => None,
+        };
+    }
+    let &(_, atom, number) = ATOMS.iter().find(|(letter, _, _)| *letter == name)?;
+    match conversion {
+        's' => Some(Piece::Atom(atom)),
+        'd' if number => Some(Piece::Atom(atom)),
+        _ => None,
+    }
+}
+
+impl Piece {
+    fn render(&self, record: &Record<'_>, stamps: &mut Stamps, out: &mut Vec<u8>) {
+        match self {
+            Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Piece::Atom(atom) => atom.render(record, stamps, out),
+            Piece::RequestField(name) => text_or_dash((record.request_field)(name), out),
+            Piece::ResponseField(name) => text_or_dash((record.response_field)(name), out),
+            Piece::Environ(key) => {
+                let found = record.environ.iter().find(|(name, _)| name == key);
+                text_or_dash(found.map(|(_, value)| value.as_bytes()), out);
+            }
+        }
+    }
+}
+
+impl Atom {
+    fn render(self, record: &Record<'_>, stamps: &mut Stamps, out: &mut Vec<u8>) {
+        let elapsed = record.elapsed;
+        match self {
+            Atom::Remote => word_or_dash(Some(record.remote.as_bytes()), out),
+            // RFC 1413 identities are asked for by nobody; the column is there for the format.
+            Atom::Identity => out.push(b'-'),
+            Atom::User => word_or_dash(record.user().as_deref(), out),
+            Atom::Time => out.extend_from_slice(stamps.common.text(record.started).as_bytes()),
+            Atom::RequestLine => {
+                escape::text(record.method, out);
+                out.push(b' ');
+                escape::text(record.target, out);
+                out.push(b' ');
+                escape::text(record.version.as_bytes(), out);
+            }
+            Atom::Method => word_or_dash(Some(record.method), out),
+            Atom::Path => escape::text(record.path_and_query().0, out),
+            Atom::Query => escape::text(record.path_and_query().1, out),
+            Atom::Protocol => word_or_dash(Some(record.version.as_bytes()), out),
+            Atom::Status => number(record.status, out),
+            Atom::Sent => number(record.sent, out),
+            Atom::Referer => text_or_dash((record.request_field)("referer"), out),
+            Atom::UserAgent => text_or_dash((record.request_field)("user-agent"), out),
+            Atom::Seconds => number(elapsed.as_secs(), out),
+            Atom::Milliseconds => number(elapsed.as_millis(), out),
+            Atom::Microseconds => number(elapsed.as_micros(), out),
+            Atom::DecimalSeconds => decimal_seconds(elapsed, out),
+            Atom::Process => {
+                out.push(b'<');
+                number(std::process::id(), out);
+                out.push(b'>');
+            }
+        }
+    }
+}
+
+impl Record<'_> {
+    /// The user name that the request claims by Basic authorization.
+    pub(super) fn user(&self) -> Option<Vec<u8>> {
+        (self.request_field)("authorization").and_then(user::from_authorization)
+    }
+
+    /// The target's path and query, of the absolute form too [RFC 9112 section 3.2.2].
+    fn path_and_query(&self) -> (&[u8], &[u8]) {
+        let mut path = self.target;
+        if !path.starts_with(b"/") {
+            if let Some(scheme) = memchr::memmem::find(path, b"://") {
+                let authority = &path[scheme + 3..];
+                let end = memchr::memchr2(b'/', b'?', authority);
+                path = &authority[end.unwrap_or(authority.len())..];
+            }
+        }
+        match memchr::memchr(b'?', path) {
+            Some(mark) => (&path[..mark], &path[mark + 1..]),
+            None => (path, b""),
+        }
+    }
+}
+
+/// For a column in quotation marks.
+fn text_or_dash(value: Option<&[u8]>, out: &mut Vec<u8>) {
+    match value {
+        None | Some(b"") => out.push(b'-'),
+        Some(value) => escape::text(value, out),
+    }
+}
+
+/// For a column that a space would end.
+fn word_or_dash(value: Option<&[u8]>, out: &mut Vec<u8>) {
+    match value {
+        None | Some(b"") => out.push(b'-'),
+        Some(value) => escape::word(value, out),
+    }
+}
+
+pub(super) fn number(value: impl itoa::Integer, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// Seconds with six digits after the point.
+pub(super) fn decimal_seconds(elapsed: Duration, out: &mut Vec<u8>) {
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "{}.{:06}", elapsed.as_secs(), elapsed.subsec_micros());
+}
+
+#[cfg(test)]
+#[path = "format_tests.rs"]
+mod tests;

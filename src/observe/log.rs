@@ -1,0 +1,225 @@
+//! The error log: what the server, and through `wsgi.errors` the application, has to say.
+//!
+//! Lines look as gunicorn's do, `[2026-11-24 04:14:34 +0000] [PID] [INFO] message`, and each is one
+//! write(2), so that lines of several processes do not mix and none is lost in a buffer when the
+//! process dies. There is one error log per process, reached by the `log` crate's macros from every
+//! layer; a process that starts a second server points it elsewhere by calling [`init`] again.
+
+use std::fmt::Write as _;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use super::clock::Stamp;
+use super::sink::{LogTarget, Sink};
+
+/// How long a line may wait for a stream whose reader lags. Only the first line waits: once the
+/// reader has missed it, lines are dropped at once until it reads again.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+static LOGGER: ErrorLog = ErrorLog { state: Mutex::new(None) };
+
+/// The `log` crate's logger. It has to be a static, so what it holds comes later.
+struct ErrorLog {
+    state: Mutex<Option<State>>,
+}
+
+struct State {
+    /// Where lines go; shared, so that the lock is not held while the kernel writes.
+    output: Arc<Output>,
+    /// The time of the last line.
+    stamp: Stamp,
+}
+
+struct Output {
+    sink: Sink,
+    /// Whether the last line found no room.
+    stalled: AtomicBool,
+}
+
+/// Sends the error log to `target` and lets messages of `level` and above through. May be called
+/// again to change both. What is logged before the first call is discarded.
+///
+/// # Errors
+/// If the target is a file that cannot be opened (the log then stays as it was), or if the process
+/// already has another `log` logger.
+pub fn init(target: &LogTarget, level: LevelFilter) -> io::Result<()> {
+    let sink = Sink::open(target)?;
+    let mut state = LOGGER.lock();
+    if state.is_none() {
+        log::set_logger(&LOGGER).map_err(io::Error::other)?;
+    }
+    *state = Some(State::new(sink));
+    drop(state);
+    log::set_max_level(level);
+    Ok(())
+}
+
+/// Writes bytes as they are to where the error log goes: `wsgi.errors`, and Python's tracebacks.
+/// Before [`init`] that is standard error. Never fails; what cannot be written is lost.
+pub fn write_raw(bytes: &[u8]) {
+    LOGGER.output().write(bytes);
+}
+
+/// Does nothing, as every line is written when it is logged. It is here so that `wsgi.errors.flush()`
+/// has something to call that keeps its promise should that ever change.
+pub fn flush() {}
+
+impl ErrorLog {
+    /// No state is left half-changed by a panic, so a poisoned lock is as good as another.
+    fn lock(&self) -> MutexGuard<'_, Option<State>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn output(&self) -> Arc<Output> {
+        match &*self.lock() {
+            Some(state) => Arc::clone(&state.output),
+            None => Arc::new(Output::new(Sink::stderr())),
+        }
+    }
+}
+
+impl Log for ErrorLog {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        // The message is formatted before the lock is taken: its `Display` may log itself.
+        let message = record.args().to_string();
+        let mut state = self.lock();
+        let Some(State { output, stamp }) = &mut *state else {
+            return;
+        };
+        let line = line(stamp.text(SystemTime::now()), record.level(), &message);
+        let output = Arc::clone(output);
+        drop(state);
+        output.write(line.as_bytes());
+    }
+
+    fn flush(&self) {}
+}
+
+impl State {
+    fn new(sink: Sink) -> State {
+        State { output: Arc::new(Output::new(sink)), stamp: Stamp::new("[%Y-%m-%d %H:%M:%S %z]") }
+    }
+}
+
+impl Output {
+    fn new(sink: Sink) -> Output {
+        Output { sink, stalled: AtomicBool::new(false) }
+    }
+
+    /// A failure has nowhere to be told: this is where failures are told.
+    fn write(&self, bytes: &[u8]) {
+        let patience = match self.stalled.load(Ordering::Relaxed) {
+            true => Duration::ZERO,
+            false => PATIENCE,
+        };
+        let complete = matches!(self.sink.write(bytes, patience), Ok(n) if n == bytes.len());
+        self.stalled.store(!complete, Ordering::Relaxed);
+    }
+}
+
+/// One line, line feed included. Control characters other than line feed and tab are escaped, as
+/// they could come from a client and run in the reader's terminal (CWE-150).
+fn line(time: &str, level: Level, message: &str) -> String {
+    let level = match level {
+        Level::Error => "ERROR",
+        Level::Warn => "WARNING",
+        Level::Info => "INFO",
+        Level::Debug | Level::Trace => "DEBUG",
+    };
+    let mut line = String::with_capacity(time.len() + message.len() + 32);
+    // Writing to a string cannot fail.
+    let _ = write!(line, "{time} [{}] [{level}] ", std::process::id());
+    for c in message.trim_end_matches('\n').chars() {
+        match c {
+            '\n' | '\t' => line.push(c),
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn a_line_is_gunicorns() {
+        let pid = std::process::id();
+        let time = "[2026-11-24 04:14:34 +0000]";
+        for (level, name) in [
+            (Level::Error, "ERROR"),
+            (Level::Warn, "WARNING"),
+            (Level::Info, "INFO"),
+            (Level::Debug, "DEBUG"),
+            (Level::Trace, "DEBUG"),
+        ] {
+            assert_eq!(
+                line(time, level, "Booting\n"),
+                format!("{time} [{pid}] [{name}] Booting\n")
+            );
+        }
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        let line = line("", Level::Info, "a\x1b[2J\rb\u{9b}\n\tc\u{e9}");
+        assert!(line.ends_with("a\\u{1b}[2J\\rb\\u{9b}\n\tc\u{e9}\n"), "{line}");
+    }
+
+    /// The log is one per process, so everything about `init` is one test.
+    #[test]
+    fn init_again_changes_target_and_level() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| LogTarget::File(dir.path().join(name));
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        let emit = |level, text: &str| {
+            let args = format_args!("{text}");
+            let record = Record::builder().level(level).args(args).build();
+            LOGGER.log(&record);
+        };
+
+        init(&file("one"), LevelFilter::Info).unwrap();
+        emit(Level::Info, "to one");
+        emit(Level::Debug, "hidden");
+        write_raw(b"Traceback\n");
+        let one = read("one");
+        let pid = std::process::id();
+        assert!(one.contains(&format!(" [{pid}] [INFO] to one\n")), "{one}");
+        assert!(one.starts_with('[') && one.contains("\nTraceback\n"), "{one}");
+        assert!(!one.contains("hidden"), "{one}");
+
+        init(&file("two"), LevelFilter::Debug).unwrap();
+        emit(Level::Debug, "to two");
+        assert!(read("two").contains("[DEBUG] to two\n"));
+        assert!(!read("one").contains("to two"));
+
+        let bad = LogTarget::File(dir.path().join("no/such/dir"));
+        assert!(init(&bad, LevelFilter::Error).is_err());
+        emit(Level::Debug, "still two");
+        assert!(read("two").contains("still two"));
+
+        #[cfg(target_os = "linux")]
+        {
+            let full = LogTarget::File(Path::new("/dev/full").to_owned());
+            init(&full, LevelFilter::Info).unwrap();
+            emit(Level::Error, "into the void");
+            write_raw(b"into the void\n");
+            flush();
+        }
+        init(&LogTarget::Stderr, LevelFilter::Warn).unwrap();
+    }
+}

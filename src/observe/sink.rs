@@ -1,0 +1,272 @@
+//! Where log bytes go: a file, or one of the two streams the process was started with.
+//!
+//! The streams are the reason for this file. Standard output is often a pipe to a log collector,
+//! and a write to a full pipe blocks until the reader wakes up: a server that logs with plain
+//! writes stands still when its collector does. Making the stream non-blocking is no way out, as
+//! the flag belongs to the open file description that is shared with the parent shell. So a stream
+//! is asked by poll(2) first and given no more than `PIPE_BUF` bytes at once, which POSIX promises
+//! a writable pipe takes whole. A regular file is always writable, and gets its bytes in one piece.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The most a stream is given by one write(2), in bytes.
+const CHUNK: usize = libc::PIPE_BUF;
+
+/// The destination of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, created if missing and appended to.
+    File(PathBuf),
+}
+
+impl LogTarget {
+    /// Reads an option's value: `-` is `dash` (gunicorn's access log takes it for stdout, its error
+    /// log for stderr), anything else is a path.
+    pub fn from_option(value: &str, dash: LogTarget) -> LogTarget {
+        match value {
+            "-" => dash,
+            path => LogTarget::File(PathBuf::from(path)),
+        }
+    }
+}
+
+impl fmt::Display for LogTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LogTarget::Stdout => f.write_str("standard output"),
+            LogTarget::Stderr => f.write_str("standard error"),
+            LogTarget::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// An open [`LogTarget`].
+#[derive(Debug)]
+pub(super) struct Sink {
+    /// What is written to.
+    output: Output,
+    /// Whether the output can be full for a while: pipes, sockets and terminals can.
+    stream: bool,
+}
+
+/// Inherited streams are written to by number, so that a later dup2(2) over them (a daemon, a test
+/// runner that captures output) takes the log along.
+#[derive(Debug)]
+enum Output {
+    /// Descriptor 1 or 2.
+    Inherited(RawFd),
+    /// A file of our own.
+    File(File),
+    /// The stream was closed before we started, so its number may now belong to a client's socket.
+    Nowhere,
+}
+
+impl Sink {
+    /// Opens the target.
+    ///
+    /// # Errors
+    /// What open(2) says of a file. A closed standard stream is no error; it swallows all bytes.
+    pub(super) fn open(target: &LogTarget) -> io::Result<Sink> {
+        let output = match target {
+            LogTarget::Stdout => Output::inherited(libc::STDOUT_FILENO),
+            LogTarget::Stderr => Output::inherited(libc::STDERR_FILENO),
+            LogTarget::File(path) => {
+                Output::File(File::options().append(true).create(true).open(path)?)
+            }
+        };
+        let stream = output.fd().is_some_and(is_stream);
+        Ok(Sink { output, stream })
+    }
+
+    /// Standard error, for what is logged before anything was configured.
+    pub(super) fn stderr() -> Sink {
+        let output = Output::inherited(libc::STDERR_FILENO);
+        let stream = output.fd().is_some_and(is_stream);
+        Sink { output, stream }
+    }
+
+    /// Writes whole lines, and returns how many bytes were taken: fewer than given if a stream is
+    /// still full after `patience`, or if something went wrong on the way (the next call tells what).
+    ///
+    /// # Errors
+    /// What write(2) says before any byte was taken, save `EINTR` (tried again) and `EAGAIN` (the
+    /// stream is full).
+    pub(super) fn write(&self, bytes: &[u8], patience: Duration) -> io::Result<usize> {
+        let Some(fd) = self.output.fd() else {
+            return Ok(bytes.len());
+        };
+        let mut done = 0;
+        while done < bytes.len() {
+            let rest = &bytes[done..];
+            let piece = if self.stream {
+                if !writable(fd, patience) {
+                    return Ok(done);
+                }
+                first_lines(rest)
+            } else {
+                rest
+            };
+            match write_once(fd, piece) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => done += count,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => return Ok(done),
+                    _ if done > 0 => return Ok(done),
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(done)
+    }
+}
+
+impl Output {
+    fn inherited(fd: RawFd) -> Output {
+        // SAFETY: F_GETFD takes no argument and touches no memory; a bad descriptor is an error.
+        match unsafe { libc::fcntl(fd, libc::F_GETFD) } {
+            -1 => Output::Nowhere,
+            _ => Output::Inherited(fd),
+        }
+    }
+
+    fn fd(&self) -> Option<RawFd> {
+        match self {
+            Output::Inherited(fd) => Some(*fd),
+            Output::File(file) => Some(file.as_raw_fd()),
+            Output::Nowhere => None,
+        }
+    }
+}
+
+/// As many whole lines as fit into one chunk, so that lines of several processes that share a pipe
+/// do not mix; a line longer than that is cut.
+fn first_lines(bytes: &[u8]) -> &[u8] {
+    if bytes.len() <= CHUNK {
+        return bytes;
+    }
+    let chunk = &bytes[..CHUNK];
+    match memchr::memrchr(b'\n', chunk) {
+        Some(end) => &chunk[..=end],
+        None => chunk,
+    }
+}
+
+/// Whether a descriptor is something other than a regular file.
+fn is_stream(fd: RawFd) -> bool {
+    // SAFETY: an all-zero `stat` is a valid value of that plain C struct.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `stat` is a live, exclusively borrowed struct of the type fstat fills in.
+    let failed = unsafe { libc::fstat(fd, &mut stat) } == -1;
+    failed || (stat.st_mode & libc::S_IFMT) != libc::S_IFREG
+}
+
+/// Waits for room. An error or a hang-up counts as room: the write then tells what is the matter.
+fn writable(fd: RawFd, patience: Duration) -> bool {
+    let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+    let millis = libc::c_int::try_from(patience.as_millis()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the pointer and the count describe exactly one live, exclusively borrowed pollfd.
+    unsafe { libc::poll(&mut poll, 1, millis) > 0 }
+}
+
+fn write_once(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the pointer and the length are those of one live slice, which write(2) only reads.
+    let count = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+    // The only negative result is -1, with the reason in errno.
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+
+    fn pipe() -> (Sink, std::io::PipeReader) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let output = Output::File(File::from(OwnedFd::from(writer)));
+        let stream = output.fd().is_some_and(is_stream);
+        (Sink { output, stream }, reader)
+    }
+
+    #[test]
+    fn a_file_is_appended_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = LogTarget::File(dir.path().join("log"));
+        for line in ["one\n", "two\n"] {
+            let sink = Sink::open(&target).unwrap();
+            assert!(!sink.stream);
+            assert_eq!(sink.write(line.as_bytes(), Duration::ZERO).unwrap(), 4);
+        }
+        let text = std::fs::read_to_string(dir.path().join("log")).unwrap();
+        assert_eq!(text, "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_an_error() {
+        let target = LogTarget::File(PathBuf::from("/nonexistent-dir/log"));
+        assert_eq!(Sink::open(&target).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_full_pipe_does_not_block_and_keeps_lines_whole() {
+        let (sink, mut reader) = pipe();
+        assert!(sink.stream);
+        let lines = "a line of twenty-one\n".repeat(20_000).into_bytes();
+        let taken = sink.write(&lines, Duration::ZERO).unwrap();
+        assert!(taken > 0 && taken < lines.len());
+        assert_eq!(taken % 21, 0);
+        assert_eq!(sink.write(&lines, Duration::from_millis(1)).unwrap(), 0);
+
+        let mut read = vec![0; taken];
+        reader.read_exact(&mut read).unwrap();
+        assert_eq!(read, lines[..taken]);
+        assert_eq!(sink.write(b"again\n", Duration::ZERO).unwrap(), 6);
+    }
+
+    #[test]
+    fn a_line_longer_than_a_chunk_is_cut_and_written_whole() {
+        let (sink, mut reader) = pipe();
+        let mut line = vec![b'x'; CHUNK + 10];
+        line.push(b'\n');
+        assert_eq!(sink.write(&line, Duration::ZERO).unwrap(), line.len());
+        let mut read = vec![0; line.len()];
+        reader.read_exact(&mut read).unwrap();
+        assert_eq!(read, line);
+    }
+
+    #[test]
+    fn a_broken_pipe_is_an_error() {
+        let (sink, reader) = pipe();
+        drop(reader);
+        let error = sink.write(b"x\n", Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_closed_stream_swallows_everything() {
+        // A number no process has open, as standard error is after `2>&-`.
+        let output = Output::inherited(1_000_000);
+        assert!(matches!(output, Output::Nowhere));
+        let sink = Sink { output, stream: false };
+        assert_eq!(sink.write(b"lost\n", Duration::ZERO).unwrap(), 5);
+    }
+
+    #[test]
+    fn options_name_targets() {
+        let dash = LogTarget::from_option("-", LogTarget::Stdout);
+        assert_eq!(dash, LogTarget::Stdout);
+        let file = LogTarget::from_option("a.log", LogTarget::Stdout);
+        assert_eq!(file, LogTarget::File(PathBuf::from("a.log")));
+        assert_eq!(file.to_string(), "a.log");
+    }
+}
