@@ -16,4 +16,5 @@
 
 pub mod config;
 pub mod http1;
+pub mod net;
 pub mod observe;

@@ -1,0 +1,232 @@
+//! One client: its protocol state, the bytes it sent ahead, the content gathered so far.
+//!
+//! A connection has exactly one owner at any time: the reactor while it reads, a worker thread while its
+//! request runs. So it needs no lock; only its [`Outlet`] is shared.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::body::Body;
+use super::listener::Local;
+use super::outlet::{Outlet, Queue};
+use crate::http1::{self, Event, ResponseHead};
+use crate::observe::{AccessLog, Record};
+
+/// The client's address; a unix socket's client has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub Option<SocketAddr>);
+
+impl Peer {
+    /// The address without port or brackets; empty on a unix socket.
+    pub fn address(&self) -> String {
+        self.0.map_or_else(String::new, |address| address.ip().to_canonical().to_string())
+    }
+
+    /// The port in decimal.
+    pub fn port(&self) -> Option<String> {
+        self.0.map(|address| address.port().to_string())
+    }
+}
+
+/// One client's connection, boxed because it moves between threads.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its place in the reactor.
+    pub(super) key: (usize, u32),
+    /// The protocol state of both directions.
+    pub http: http1::Connection,
+    /// The writing half.
+    pub outlet: Arc<Outlet>,
+    /// Response bytes not handed to the outlet yet.
+    pub queue: Queue,
+    /// The client's address.
+    pub peer: Peer,
+    /// The address it connected to.
+    pub local: Arc<Local>,
+    /// Received but not parsed: the start of a head, or requests sent ahead.
+    pub(super) input: Vec<u8>,
+    /// The request's content.
+    pub body: Body,
+    /// When the request's head was complete, by the wall clock, for the access log.
+    pub started: SystemTime,
+    /// The same, by the steady clock.
+    pub since: Instant,
+    /// When the first byte of the head, or the last byte of content, came.
+    pub(super) mark: Instant,
+    /// How many requests came before this one.
+    pub(super) served: u64,
+}
+
+/// What reading came to.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// More bytes are needed.
+    NeedMore,
+    /// The request is complete.
+    Ready,
+    /// The request is refused.
+    Refused(Refusal),
+}
+
+/// Why a request is refused.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It breaks the protocol or a limit.
+    Protocol(http1::Error),
+    /// Its content could not be stored.
+    Spool(io::Error),
+}
+
+impl Connection {
+    pub(super) fn new(
+        key: (usize, u32),
+        outlet: Arc<Outlet>,
+        peer: Peer,
+        local: Arc<Local>,
+        limits: http1::Limits,
+        now: Instant,
+    ) -> Connection {
+        Connection {
+            key,
+            http: http1::Connection::new(limits),
+            outlet,
+            queue: Queue::default(),
+            peer,
+            local,
+            input: Vec::new(),
+            body: Body::Empty,
+            started: SystemTime::UNIX_EPOCH,
+            since: now,
+            mark: now,
+            served: 0,
+        }
+    }
+
+    /// Takes bytes from the socket. What belongs to the future is kept.
+    pub(super) fn feed(&mut self, bytes: &[u8], memory: usize, now: Instant) -> Read {
+        if self.input.is_empty() {
+            let (used, read) = self.parse(bytes, memory, now);
+            self.input.extend_from_slice(&bytes[used..]);
+            read
+        } else {
+            self.input.extend_from_slice(bytes);
+            self.resume(memory, now)
+        }
+    }
+
+    /// Parses what is at hand already, as when a further request was sent ahead.
+    pub(super) fn resume(&mut self, memory: usize, now: Instant) -> Read {
+        let input = std::mem::take(&mut self.input);
+        let (used, read) = self.parse(&input, memory, now);
+        self.input = input;
+        if used == self.input.len() {
+            // An idle connection keeps no buffer.
+            self.input = Vec::new();
+        } else {
+            self.input.drain(..used);
+        }
+        read
+    }
+
+    fn parse(&mut self, bytes: &[u8], memory: usize, now: Instant) -> (usize, Read) {
+        let mut used = 0;
+        loop {
+            let was_idle = self.http.is_idle();
+            let (took, event) = match self.http.receive(&bytes[used..]) {
+                Ok(step) => step,
+                Err(error) => return (used, Read::Refused(Refusal::Protocol(error))),
+            };
+            if was_idle && !self.http.is_idle() {
+                self.mark = now;
+            }
+            let from = used;
+            used += took;
+            match event {
+                Event::NeedMore => return (used, Read::NeedMore),
+                Event::Head => {
+                    self.started = SystemTime::now();
+                    self.since = now;
+                    self.mark = now;
+                    let head = self.http.head();
+                    let content = head.framing() != http1::Framing::Empty;
+                    // Whoever sends content without waiting does not need to be told to.
+                    if head.expect_continue() && content && used == bytes.len() {
+                        self.queue
+                            .gather(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+                    }
+                }
+                Event::Content(range) => {
+                    self.mark = now;
+                    let expected = match self.http.head().framing() {
+                        http1::Framing::Length(length) => length,
+                        _ => 0,
+                    };
+                    let block = &bytes[from + range.start..from + range.end];
+                    if let Err(error) = self.body.push(block, expected, memory) {
+                        return (used, Read::Refused(Refusal::Spool(error)));
+                    }
+                }
+                Event::End => return (used, Read::Ready),
+            }
+        }
+    }
+
+    /// True if the client has sent bytes that no request has used.
+    pub(super) fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+
+    /// Makes ready for the next request; returns whether there may be one.
+    pub(super) fn start_next(&mut self, now: Instant) -> http1::Next {
+        self.body = Body::Empty;
+        self.mark = now;
+        self.served += 1;
+        self.http.start_next()
+    }
+
+    /// Writes the access log's line for the exchange that just ended.
+    pub fn log_access(
+        &self,
+        log: &AccessLog,
+        response: &ResponseHead,
+        environ: &[(String, String)],
+    ) {
+        let head = self.http.head();
+        let (method, target) = (head.method(), head.raw_target());
+        log.log(&Record {
+            remote: &self.peer.address(),
+            method,
+            target,
+            version: head.version().as_str(),
+            status: response.status(),
+            sent: self.http.sent(),
+            started: self.started,
+            elapsed: self.since.elapsed(),
+            request_field: &|name| head.field(name.as_bytes()),
+            response_field: &|name| response.get(name.as_bytes()),
+            environ,
+        });
+    }
+
+    /// When this connection is overdue, if nothing more comes, while it reads.
+    pub(super) fn read_deadline(&self, timeouts: &crate::config::Timeouts) -> Option<Instant> {
+        if self.http.wants_content() {
+            let idle = self.mark.checked_add(timeouts.body);
+            let rate = match timeouts.body_min_rate {
+                0 => None,
+                rate => {
+                    let earned = Duration::from_secs_f64(self.http.received() as f64 / rate as f64);
+                    timeouts.body.checked_add(earned).and_then(|due| self.since.checked_add(due))
+                }
+            };
+            return match (idle, rate) {
+                (Some(idle), Some(rate)) => Some(idle.min(rate)),
+                (idle, rate) => idle.or(rate),
+            };
+        }
+        let idle = self.http.is_idle() && self.served > 0;
+        self.mark.checked_add(if idle { timeouts.keep_alive } else { timeouts.header })
+    }
+}

@@ -1,0 +1,231 @@
+//! Listening sockets: binding what the options name, with errors that say what to do, and accepting.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::connection::Peer;
+use crate::config::Bind;
+
+/// The server's side of a connection, for SERVER_NAME and SERVER_PORT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Local {
+    /// Which of the server's listeners it is, counted from 0.
+    pub index: usize,
+    /// Host name or address without brackets; `localhost` for a unix socket.
+    pub name: String,
+    /// Decimal port; `80` for a unix socket, which has none, because the environ must have one.
+    pub port: String,
+}
+
+/// A bound and listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: mio::net::TcpListener,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(SocketAddr),
+    /// The file to remove at the end, if this process made it, with its device and inode.
+    Unix(Option<(PathBuf, u64, u64)>, String),
+}
+
+/// Binds one address. The error names the address and, where there is one, the remedy.
+pub fn bind(bind: &Bind, backlog: u32) -> Result<Vec<Listener>> {
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    match bind {
+        Bind::Tcp(host, port) => bind_tcp(host, *port, backlog),
+        Bind::Unix(path) => Ok(vec![bind_unix(path, backlog)?]),
+        Bind::Fd(fd) => Ok(vec![inherit(*fd, backlog)?]),
+    }
+}
+
+fn bind_tcp(host: &str, port: u16, backlog: i32) -> Result<Vec<Listener>> {
+    let addresses: Vec<SocketAddr> = (host, port)
+        .to_socket_addrs()
+        .with_context(|| format!("cannot resolve the host name {host:?} of --bind"))?
+        .collect();
+    // A name such as localhost may have an IPv4 and an IPv6 address. The first is bound, as gunicorn
+    // does: two sockets for one name surprise whoever reads the log, and port 0 would be two ports.
+    let Some(&address) = addresses.first() else { bail!("the host name {host:?} has no address") };
+    let socket =
+        open_tcp(address, backlog).map_err(|error| explain(error, &address.to_string()))?;
+    Ok(vec![Listener::from_socket(socket)?])
+}
+
+fn open_tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket)
+}
+
+fn bind_unix(path: &Path, backlog: i32) -> Result<Listener> {
+    let shown = format!("unix:{}", path.display());
+    remove_stale(path).with_context(|| format!("cannot listen on {shown}"))?;
+    let address = SockAddr::unix(path).with_context(|| format!("cannot listen on {shown}"))?;
+    let open = || -> io::Result<Socket> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&address)?;
+        socket.listen(backlog)?;
+        Ok(socket)
+    };
+    let socket = open().map_err(|error| explain(error, &shown))?;
+    let mut listener = Listener::from_socket(socket)?;
+    let meta = fs::metadata(path).with_context(|| format!("cannot inspect {shown}"))?;
+    listener.kind =
+        Kind::Unix(Some((path.to_path_buf(), meta.dev(), meta.ino())), path.display().to_string());
+    Ok(listener)
+}
+
+/// A socket file that nobody listens on is what a killed server leaves behind; one that answers
+/// belongs to somebody.
+fn remove_stale(path: &Path) -> Result<()> {
+    let Ok(meta) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !meta.file_type().is_socket() {
+        bail!("{} exists and is not a socket: remove it or choose another path", path.display());
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
+            .with_context(|| format!("cannot remove the stale {}", path.display())),
+        Err(error) => Err(error).with_context(|| format!("cannot probe {}", path.display())),
+        Ok(()) => bail!("address in use: another server is listening on {}", path.display()),
+    }
+}
+
+/// A socket that a parent process has opened, such as systemd or a test.
+fn inherit(fd: RawFd, backlog: i32) -> Result<Listener> {
+    let shown = format!("fd://{fd}");
+    // A duplicate, so that the descriptor the parent passed stays valid, whatever it is.
+    // SAFETY: `fcntl` with F_DUPFD_CLOEXEC reads no memory; any value of `fd` is allowed.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error())
+            .with_context(|| format!("{shown}: no such descriptor was passed to this process"));
+    }
+    // SAFETY: `copy` was opened on the line above and has no other owner.
+    let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(copy) });
+    match socket.r#type() {
+        Ok(Type::STREAM) => {}
+        _ => bail!("{shown} is not a stream socket"),
+    }
+    socket.listen(backlog).with_context(|| format!("cannot listen on {shown}"))?;
+    Listener::from_socket(socket)
+}
+
+fn explain(error: io::Error, address: &str) -> anyhow::Error {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            ": another program is listening there; stop it or choose another --bind"
+        }
+        io::ErrorKind::PermissionDenied => ": ports below 1024 and some paths need privileges",
+        io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
+        _ => "",
+    };
+    anyhow::Error::new(error).context(format!("cannot listen on {address}{hint}"))
+}
+
+impl Listener {
+    fn from_socket(socket: Socket) -> Result<Listener> {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        let kind = match address.as_socket() {
+            Some(address) => Kind::Tcp(address),
+            None => Kind::Unix(
+                None,
+                address.as_pathname().map_or_else(|| "unnamed".into(), |p| p.display().to_string()),
+            ),
+        };
+        // accept(2) is the same call for every family; only the peer's address differs, and `accept`
+        // below asks socket2 for that.
+        let socket = mio::net::TcpListener::from_std(OwnedFd::from(socket).into());
+        Ok(Listener { socket, kind })
+    }
+
+    /// What the environ says of the server's address.
+    pub fn local(&self, index: usize) -> Local {
+        match &self.kind {
+            Kind::Tcp(address) => {
+                Local { index, name: address.ip().to_string(), port: address.port().to_string() }
+            }
+            Kind::Unix(..) => Local { index, name: "localhost".into(), port: "80".into() },
+        }
+    }
+
+    /// The TCP address, if it is one.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        match self.kind {
+            Kind::Tcp(address) => Some(address),
+            Kind::Unix(..) => None,
+        }
+    }
+
+    /// What a person would type or click: `http://127.0.0.1:8000`, `unix:/run/app.sock`.
+    pub fn url(&self) -> String {
+        match &self.kind {
+            Kind::Tcp(address) => format!("http://{address}"),
+            Kind::Unix(_, path) => format!("unix:{path}"),
+        }
+    }
+
+    /// Accepts one connection as a non-blocking socket.
+    pub(super) fn accept(&self) -> io::Result<(Socket, Peer)> {
+        let listener = socket2::SockRef::from(&self.socket);
+        let (socket, address) = accept_nonblocking(&listener)?;
+        let peer = Peer(address.as_socket());
+        if peer.0.is_some() {
+            // Responses are written whole; waiting to fill a packet could only delay them.
+            socket.set_tcp_nodelay(true)?;
+        }
+        Ok((socket, peer))
+    }
+
+    pub(super) fn source(&mut self) -> &mut mio::net::TcpListener {
+        &mut self.socket
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+    // SAFETY: accept4 writes an address of at most `length` bytes into `storage` and sets `length`.
+    let (fd, address) = unsafe {
+        SockAddr::try_init(|storage, length| {
+            let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+            match libc::accept4(listener.as_raw_fd(), storage.cast(), length, flags) {
+                -1 => Err(io::Error::last_os_error()),
+                fd => Ok(fd),
+            }
+        })?
+    };
+    // SAFETY: `fd` was just returned by accept4 and has no other owner.
+    Ok((Socket::from(unsafe { OwnedFd::from_raw_fd(fd) }), address))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+    let (socket, address) = listener.accept()?;
+    socket.set_nonblocking(true)?;
+    Ok((socket, address))
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Only the file this listener made: a successor may have put its own in the same place.
+        if let Kind::Unix(Some((path, device, inode)), _) = &self.kind
+            && let Ok(meta) = fs::symlink_metadata(path)
+            && (meta.dev(), meta.ino()) == (*device, *inode)
+        {
+            let _ = fs::remove_file(path);
+        }
+    }
+}

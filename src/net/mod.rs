@@ -1,0 +1,23 @@
+//! Sockets: accepting, reading, writing and waiting, without Python.
+//!
+//! - [`listener`] binds addresses and accepts,
+//! - [`connection`] is one client: its protocol state, what it sent, what it is owed,
+//! - [`body`] gathers a request's content in memory or in a temporary file,
+//! - [`outlet`] is the writing half of a socket, shared by whoever has bytes for it,
+//! - [`timers`] remembers deadlines,
+//! - [`reactor`] is the readiness loop that drives them all.
+
+mod body;
+mod connection;
+mod date;
+mod listener;
+mod outlet;
+mod reactor;
+mod timers;
+
+pub use body::Body;
+pub use connection::{Connection, Peer};
+pub use date::HttpDate;
+pub use listener::{Listener, Local, bind};
+pub use outlet::{Chunk, Flush, Outlet, Queue};
+pub use reactor::{Reactor, Remote};

@@ -1,0 +1,372 @@
+//! The writing half of a connection. It is the one part of a connection that two threads may touch: the
+//! one that runs the application hands blocks in, the one that polls sends what the socket did
+//! not take at once. So it has a lock, held only around non-blocking calls.
+//!
+//! A client that reads slowly costs no thread: what it is owed waits here. Only a producer that
+//! outruns [`HIGH_WATER`] waits, in [`Outlet::wait`], until the poller has brought it below again.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use socket2::Socket;
+
+/// A producer waits while more than this many bytes of memory are unsent.
+const HIGH_WATER: usize = 256 * 1024;
+/// One call sends at most this much, so that one fast reader does not keep the loop from the others.
+const TURN: u64 = 1 << 20;
+/// Blocks of one `sendmsg`.
+const SLICES: usize = 16;
+
+/// A part of a response.
+#[derive(Debug)]
+pub enum Chunk {
+    /// Small parts, gathered: heads, chunk sizes, short blocks.
+    Gathered(Vec<u8>),
+    /// A large block, which is not copied: it stays with its owner until it is sent.
+    Shared(Bytes),
+    /// Part of a file, which the kernel sends by itself.
+    File {
+        /// The file; its offset is neither used nor moved.
+        file: File,
+        /// Where the next byte is.
+        offset: u64,
+        /// How many bytes are left.
+        left: u64,
+    },
+}
+
+/// Parts of responses in the order they are to be sent.
+#[derive(Debug, Default)]
+pub struct Queue {
+    chunks: VecDeque<Chunk>,
+    /// Bytes of the first chunk that are sent already, if it is gathered.
+    sent: usize,
+    /// Bytes held in memory.
+    size: usize,
+}
+
+impl Queue {
+    /// Nothing is waiting.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// The buffer that small parts are appended to.
+    pub fn gather(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if !matches!(self.chunks.back(), Some(Chunk::Gathered(_))) {
+            self.chunks.push_back(Chunk::Gathered(Vec::new()));
+        }
+        if let Some(Chunk::Gathered(buffer)) = self.chunks.back_mut() {
+            let before = buffer.len();
+            write(buffer);
+            self.size += buffer.len() - before;
+        }
+    }
+
+    /// Appends a large block or a file.
+    pub fn push(&mut self, chunk: Chunk) {
+        self.size += match &chunk {
+            Chunk::Gathered(bytes) => bytes.len(),
+            Chunk::Shared(bytes) => bytes.len(),
+            Chunk::File { .. } => 0,
+        };
+        self.chunks.push_back(chunk);
+    }
+
+    fn append(&mut self, other: &mut Queue) {
+        if other.sent > 0
+            && let Some(Chunk::Gathered(buffer)) = other.chunks.front_mut()
+        {
+            buffer.drain(..other.sent);
+            other.sent = 0;
+        }
+        self.size += other.size;
+        other.size = 0;
+        self.chunks.append(&mut other.chunks);
+    }
+
+    /// Sends until all is sent or the socket is full.
+    fn send(&mut self, socket: &Socket) -> io::Result<(Flush, u64)> {
+        let mut budget = TURN;
+        loop {
+            let sent = match self.chunks.front() {
+                None => return Ok((Flush::Done, TURN - budget)),
+                Some(_) if budget == 0 => return Ok((Flush::More, TURN)),
+                Some(Chunk::File { .. }) => self.send_file(socket, budget),
+                Some(_) => self.send_bytes(socket),
+            };
+            match sent {
+                Ok(sent) => budget = budget.saturating_sub(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok((Flush::Blocked, TURN - budget));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn send_bytes(&mut self, socket: &Socket) -> io::Result<u64> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut count = 0;
+        for (chunk, slot) in self.chunks.iter().zip(&mut slices) {
+            let bytes = match chunk {
+                Chunk::Gathered(bytes) if count == 0 => &bytes[self.sent..],
+                Chunk::Gathered(bytes) => bytes,
+                Chunk::Shared(bytes) => bytes,
+                Chunk::File { .. } => break,
+            };
+            *slot = IoSlice::new(bytes);
+            count += 1;
+        }
+        let sent = match &slices[..count] {
+            [one] => socket.send_with_flags(one, libc::MSG_NOSIGNAL)?,
+            many => socket.send_vectored_with_flags(many, libc::MSG_NOSIGNAL)?,
+        };
+        self.consume(sent);
+        Ok(sent as u64)
+    }
+
+    fn consume(&mut self, mut sent: usize) {
+        self.size -= sent;
+        loop {
+            let left = match self.chunks.front_mut() {
+                Some(Chunk::Gathered(bytes)) => bytes.len() - self.sent,
+                Some(Chunk::Shared(bytes)) => bytes.len(),
+                Some(Chunk::File { .. }) | None => return,
+            };
+            if sent < left {
+                match self.chunks.front_mut() {
+                    Some(Chunk::Shared(bytes)) => bytes.advance(sent),
+                    _ => self.sent += sent,
+                }
+                return;
+            }
+            sent -= left;
+            self.sent = 0;
+            self.chunks.pop_front();
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn send_file(&mut self, socket: &Socket, budget: u64) -> io::Result<u64> {
+        let Some(Chunk::File { file, offset, left }) = self.chunks.front_mut() else {
+            return Ok(0);
+        };
+        let want = usize::try_from((*left).min(budget)).unwrap_or(usize::MAX);
+        let sent = rustix::fs::sendfile(socket, &*file, Some(offset), want)? as u64;
+        if sent == 0 && *left > 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the file shrank while it was sent",
+            ));
+        }
+        *left -= sent;
+        if *left == 0 {
+            self.chunks.pop_front();
+        }
+        Ok(sent)
+    }
+
+    /// Elsewhere the file is read a block at a time and sent like any other bytes.
+    #[cfg(not(target_os = "linux"))]
+    fn send_file(&mut self, _socket: &Socket, budget: u64) -> io::Result<u64> {
+        use std::os::unix::fs::FileExt;
+        let Some(Chunk::File { file, offset, left }) = self.chunks.front_mut() else {
+            return Ok(0);
+        };
+        let mut block = vec![0; (*left).min(budget).min(64 * 1024) as usize];
+        let read = file.read_at(&mut block, *offset)?;
+        if read == 0 && *left > 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the file shrank while it was sent",
+            ));
+        }
+        block.truncate(read);
+        *offset += read as u64;
+        *left -= read as u64;
+        if *left == 0 {
+            self.chunks.pop_front();
+        }
+        self.size += block.len();
+        self.chunks.push_front(Chunk::Shared(block.into()));
+        Ok(0)
+    }
+}
+
+/// How far a flush came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// Everything is with the kernel.
+    Done,
+    /// The socket is full; readiness will tell when to go on.
+    Blocked,
+    /// There is more to send and the socket would take it, but others want their turn.
+    More,
+}
+
+/// A socket's writing half and what is waiting for it.
+#[derive(Debug)]
+pub struct Outlet {
+    socket: Socket,
+    state: Mutex<State>,
+    /// Mirrors whether the queue holds anything, so that the poller need not lock to know.
+    waiting: AtomicBool,
+    /// Told when the queue falls below the high-water mark, or the socket fails.
+    drained: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: Queue,
+    /// The client is gone or unreachable; everything handed in is dropped.
+    failed: bool,
+    /// When bytes last went out.
+    progress: Instant,
+}
+
+impl Outlet {
+    /// Takes a connected, non-blocking socket.
+    pub(super) fn new(socket: Socket) -> Outlet {
+        let state = State { queue: Queue::default(), failed: false, progress: Instant::now() };
+        Outlet {
+            socket,
+            state: Mutex::new(state),
+            waiting: AtomicBool::new(false),
+            drained: Condvar::new(),
+        }
+    }
+
+    /// The socket, for reading.
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// True while bytes wait for the socket.
+    pub fn has_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Sends what `queue` holds behind what is waiting already, without blocking; what the socket does
+    /// not take stays here. Fails once the client is gone.
+    pub fn send(&self, queue: &mut Queue) -> io::Result<Flush> {
+        let mut state = self.lock();
+        if state.failed {
+            *queue = Queue::default();
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if state.queue.is_empty() {
+            match queue.send(&self.socket) {
+                Ok((Flush::Done, _)) => return Ok(Flush::Done),
+                Ok((flush, _)) => {
+                    state.queue.append(queue);
+                    state.progress = Instant::now();
+                    self.waiting.store(true, Ordering::Release);
+                    return Ok(flush);
+                }
+                Err(error) => {
+                    *queue = Queue::default();
+                    self.fail_locked(state);
+                    return Err(error);
+                }
+            }
+        }
+        state.queue.append(queue);
+        self.flush_locked(state)
+    }
+
+    /// Sends what is waiting, without blocking.
+    pub(super) fn flush(&self) -> io::Result<Flush> {
+        let state = self.lock();
+        if state.failed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.flush_locked(state)
+    }
+
+    fn flush_locked(&self, mut state: MutexGuard<'_, State>) -> io::Result<Flush> {
+        match state.queue.send(&self.socket) {
+            Ok((flush, sent)) => {
+                if sent > 0 {
+                    state.progress = Instant::now();
+                }
+                self.waiting.store(flush != Flush::Done, Ordering::Release);
+                if state.queue.size <= HIGH_WATER {
+                    self.drained.notify_all();
+                }
+                Ok(flush)
+            }
+            Err(error) => {
+                self.fail_locked(state);
+                Err(error)
+            }
+        }
+    }
+
+    /// Blocks the producer while too much is waiting. Fails when the client is gone, or has taken nothing
+    /// for `stall`.
+    pub fn wait(&self, stall: Duration) -> io::Result<()> {
+        let mut state = self.lock();
+        while state.queue.size > HIGH_WATER && !state.failed {
+            let waited = state.progress.elapsed();
+            let Some(left) = stall.checked_sub(waited).filter(|left| !left.is_zero()) else {
+                self.fail_locked(state);
+                return Err(io::ErrorKind::TimedOut.into());
+            };
+            // A year stands for "no limit", which the clock's arithmetic could not bear.
+            let left = left.min(Duration::from_secs(365 * 86_400));
+            state =
+                self.drained.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if state.failed { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+
+    /// True if a producer would have to wait.
+    pub fn is_full(&self) -> bool {
+        self.has_waiting() && self.lock().queue.size > HIGH_WATER
+    }
+
+    /// When bytes last went out.
+    pub(super) fn progress(&self) -> Instant {
+        self.lock().progress
+    }
+
+    /// Drops what is waiting and refuses more: the client is gone.
+    pub(super) fn fail(&self) {
+        self.fail_locked(self.lock());
+    }
+
+    fn fail_locked(&self, mut state: MutexGuard<'_, State>) {
+        state.failed = true;
+        state.queue = Queue::default();
+        self.waiting.store(false, Ordering::Release);
+        self.drained.notify_all();
+    }
+
+    /// Asks the kernel whether the client has shut its side down or the connection is lost.
+    pub fn peer_has_left(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        match self.socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
+            Ok(count) => count == 0,
+            Err(error) => {
+                !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+            }
+        }
+    }
+
+    /// True once the client is known to be gone.
+    pub fn has_failed(&self) -> bool {
+        self.lock().failed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held; if something did, the queue is still a queue.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
