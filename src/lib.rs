@@ -18,3 +18,5 @@ pub mod config;
 pub mod http1;
 pub mod net;
 pub mod observe;
+#[cfg(feature = "python")]
+pub mod wsgi;

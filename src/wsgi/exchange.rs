@@ -1,0 +1,76 @@
+//! What the WSGI layer needs of a connection. The worker implements it for a socket; a test may
+//! implement it for a buffer.
+
+use std::any::Any;
+use std::fs::File;
+use std::io;
+
+use bytes::Bytes;
+
+use crate::http1::{Connection, ResponseHead};
+
+/// A request's content, complete.
+#[derive(Debug)]
+pub enum Content {
+    /// None was sent.
+    Empty,
+    /// All of it.
+    Memory(Vec<u8>),
+    /// A file that holds nothing else, and its length in bytes.
+    File(File, u64),
+}
+
+/// Both ends of a connection, for the environ.
+#[derive(Debug)]
+pub struct Addresses {
+    /// REMOTE_ADDR; empty on a unix socket.
+    pub remote_addr: String,
+    /// REMOTE_PORT; none on a unix socket.
+    pub remote_port: Option<String>,
+    /// Which of the server's listeners accepted it, counted from 0.
+    pub listener: usize,
+}
+
+/// One request to be answered. None of these calls blocks except [`Exchange::wait`].
+pub trait Exchange: Any + Send {
+    /// The protocol state: the request's head, the response's framing.
+    fn http(&mut self) -> &mut Connection;
+
+    /// Both ends' addresses.
+    fn addresses(&self) -> Addresses;
+
+    /// The request's content; the second call answers [`Content::Empty`].
+    fn take_content(&mut self) -> Content;
+
+    /// Queues the head of the response. `length` is its content's length in bytes, if known.
+    fn begin(&mut self, head: &ResponseHead, length: Option<u64>);
+
+    /// Queues bytes that are copied.
+    fn copy(&mut self, bytes: &[u8]);
+
+    /// Queues bytes that are not copied.
+    fn share(&mut self, bytes: Bytes);
+
+    /// Queues `length` bytes of a file from `offset`.
+    fn send_file(&mut self, file: File, offset: u64, length: u64);
+
+    /// Queues what ends the response. Fails if it is too short, which aborts it.
+    fn finish(&mut self) -> Result<(), crate::http1::TooShort>;
+
+    /// Hands the queue to the socket, and what the socket does not take to whoever watches it. Fails
+    /// once the client is gone.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// True if so much is unsent that the application should wait.
+    fn is_full(&self) -> bool;
+
+    /// Waits until [`Exchange::is_full`] is false. Fails if the client is gone or stopped reading. Call
+    /// it detached from the interpreter.
+    fn wait(&mut self) -> io::Result<()>;
+
+    /// A question to be asked at any time, also when the exchange is over: is the client gone?
+    fn disconnect_probe(&self) -> Box<dyn Fn() -> bool + Send + Sync>;
+
+    /// For the way back to the concrete type.
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}

@@ -1,0 +1,106 @@
+//! `wsgi.file_wrapper`: an iterable over a file's blocks, which the server may send without reading
+//! them. [PEP 3333, "Optional Platform-Specific File Handling"]
+
+use std::fs::File;
+use std::os::fd::{BorrowedFd, RawFd};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyAny, PyBytes, PyType};
+
+/// The wrapper an application gets from `environ["wsgi.file_wrapper"](file, block_size)`.
+#[derive(Debug)]
+#[pyclass(frozen, module = "rustwsgi._rustwsgi")]
+pub struct FileWrapper {
+    /// The wrapped object; all that is asked of it is `read(size)`.
+    #[pyo3(get)]
+    filelike: Py<PyAny>,
+    /// How many bytes one block has.
+    #[pyo3(get)]
+    block_size: usize,
+}
+
+#[pymethods]
+impl FileWrapper {
+    #[new]
+    #[pyo3(signature = (filelike, block_size=8192, /))]
+    fn new(filelike: Py<PyAny>, block_size: usize) -> FileWrapper {
+        FileWrapper { filelike, block_size: block_size.max(1) }
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let block = self.filelike.bind(py).call_method1(intern!(py, "read"), (self.block_size,))?;
+        Ok(if block.is_truthy()? { Some(block) } else { None })
+    }
+
+    /// Closes the wrapped object, if it can be closed.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        match self.filelike.bind(py).getattr_opt(intern!(py, "close"))? {
+            Some(close) => close.call0().map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What of a file is to be sent, without going through Python.
+#[derive(Debug)]
+pub(super) struct Extent {
+    pub(super) file: File,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+}
+
+impl FileWrapper {
+    /// The rest of the file from its logical position, if it is a plain file on disk. `None` for
+    /// everything else, which is then iterated.
+    ///
+    /// Only Python's own file objects qualify: others may have a `fileno()` whose bytes are not theirs
+    /// (a GzipFile's are compressed). The position is what `tell()` says, not the descriptor's offset,
+    /// which read-ahead has moved on.
+    pub(super) fn extent(&self, py: Python<'_>) -> Option<Extent> {
+        let filelike = self.filelike.bind(py);
+        if !is_plain_file(py, filelike).unwrap_or(false) {
+            return None;
+        }
+        let fd: RawFd = filelike.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
+        let offset: u64 = filelike.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
+        if fd < 0 {
+            return None;
+        }
+        // SAFETY: the file object is open (`fileno` of a closed one raises) and is kept alive by `self`;
+        // no Python code runs between that call and the duplication.
+        let file = File::from(unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().ok()?);
+        let meta = file.metadata().ok()?;
+        let length = meta.is_file().then(|| meta.len().saturating_sub(offset))?;
+        Some(Extent { file, offset, length })
+    }
+}
+
+/// True for a FileIO, and for the buffered reader over one that `open(path, "rb")` returns.
+fn is_plain_file(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static TYPES: PyOnceLock<(Py<PyType>, Py<PyType>)> = PyOnceLock::new();
+    let (file_io, buffered_reader) = TYPES.get_or_try_init(py, || -> PyResult<_> {
+        let io = py.import("io")?;
+        Ok((io.getattr("FileIO")?.extract()?, io.getattr("BufferedReader")?.extract()?))
+    })?;
+    if object.get_type().is(file_io) {
+        return Ok(true);
+    }
+    Ok(object.get_type().is(buffered_reader)
+        && object.getattr(intern!(py, "raw"))?.get_type().is(file_io))
+}
+
+/// The bytes of a block, which must be `bytes` (a subclass will do).
+pub(super) fn as_block<'a, 'py>(item: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
+    item.cast::<PyBytes>().map_err(|_| {
+        let found = item.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+        pyo3::exceptions::PyTypeError::new_err(format!(
+            "a WSGI application must return an iterable of bytes; this one yielded {found}"
+        ))
+    })
+}

@@ -1,0 +1,111 @@
+//! Field names to environ keys: `Accept-Encoding` to `HTTP_ACCEPT_ENCODING`.
+//!
+//! Nearly every field a client sends is one of a few dozen. Their keys are made once and interned, so
+//! that building an environ hashes and allocates nothing for them.
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::strings::latin1;
+
+/// The names worth remembering: those browsers, proxies and API clients send.
+const COMMON: &[&str] = &[
+    "Accept",
+    "Accept-Charset",
+    "Accept-Encoding",
+    "Accept-Language",
+    "Access-Control-Request-Headers",
+    "Access-Control-Request-Method",
+    "Authorization",
+    "Cache-Control",
+    "Connection",
+    "Content-Encoding",
+    "Cookie",
+    "DNT",
+    "Date",
+    "ETag",
+    "Expect",
+    "Forwarded",
+    "From",
+    "Host",
+    "If-Match",
+    "If-Modified-Since",
+    "If-None-Match",
+    "If-Range",
+    "If-Unmodified-Since",
+    "Keep-Alive",
+    "Max-Forwards",
+    "Origin",
+    "Pragma",
+    "Priority",
+    "Range",
+    "Referer",
+    "Sec-CH-UA",
+    "Sec-CH-UA-Mobile",
+    "Sec-CH-UA-Platform",
+    "Sec-Fetch-Dest",
+    "Sec-Fetch-Mode",
+    "Sec-Fetch-Site",
+    "Sec-Fetch-User",
+    "Sec-GPC",
+    "TE",
+    "Traceparent",
+    "Tracestate",
+    "Upgrade",
+    "Upgrade-Insecure-Requests",
+    "User-Agent",
+    "Via",
+    "X-API-Key",
+    "X-CSRF-Token",
+    "X-CSRFToken",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Port",
+    "X-Forwarded-Proto",
+    "X-Real-IP",
+    "X-Request-ID",
+    "X-Requested-With",
+    "Content-Type",
+    "Content-Length",
+];
+
+/// The table of known names, by length.
+#[derive(Debug)]
+pub(super) struct Names {
+    by_length: Vec<Vec<(&'static str, Py<PyString>)>>,
+}
+
+impl Names {
+    pub(super) fn new(py: Python<'_>) -> Names {
+        let longest = COMMON.iter().map(|name| name.len()).max().unwrap_or(0);
+        let mut by_length = Vec::new();
+        by_length.resize_with(longest + 1, Vec::new);
+        for &name in COMMON {
+            let key = PyString::intern(py, &spelled(name.as_bytes())).unbind();
+            by_length[name.len()].push((name, key));
+        }
+        Names { by_length }
+    }
+
+    /// The environ key of a field name, which is a token without underscores.
+    pub(super) fn key<'py>(&self, py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {
+        self.by_length
+            .get(name.len())
+            .and_then(|same| {
+                same.iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
+            })
+            .map_or_else(|| latin1(py, spelled(name).as_bytes()), |(_, key)| key.bind(py).clone())
+    }
+}
+
+/// CONTENT_TYPE and CONTENT_LENGTH stand without the prefix, as in CGI. [PEP 3333, "environ Variables"]
+fn spelled(name: &[u8]) -> String {
+    let upper =
+        name.iter().map(|&b| if b == b'-' { '_' } else { char::from(b.to_ascii_uppercase()) });
+    let prefix = match name.len() {
+        12 if name.eq_ignore_ascii_case(b"content-type") => "",
+        14 if name.eq_ignore_ascii_case(b"content-length") => "",
+        _ => "HTTP_",
+    };
+    prefix.chars().chain(upper).collect()
+}
