@@ -18,5 +18,6 @@ pub mod config;
 pub mod http1;
 pub mod net;
 pub mod observe;
+pub mod worker;
 #[cfg(feature = "python")]
 pub mod wsgi;

@@ -1,0 +1,313 @@
+//! Who polls, who runs, who waits: the whole thread policy, in one place.
+//!
+//! A hand-over between two threads costs as much as a small request. So the thread that polled runs what
+//! it found, and nobody is woken as long as it comes back quickly. But an application that blocks must
+//! not stop the others, so there is a *sentinel*: a thread that never runs the application and looks
+//! every millisecond whether the one that went to run has come back.
+//!
+//! - **Runners** (`--threads` of them) are equal. At most one is the **leader**: it polls, then runs what
+//!   became ready, then polls again. The others are parked.
+//! - At most one thread **waits for the interpreter** with work at hand. More would only take turns
+//!   at being woken. That it gets the interpreter is the proof that whoever had it let go; if others are
+//!   inside the application then, the application blocks, and the next one is called at once.
+//! - If the leader has not come back for a tick, the **sentinel** makes a parked runner the leader. If
+//!   none is parked, every runner is busy, and the sentinel polls by itself until one returns: new
+//!   connections, slow clients and deadlines never depend on the application.
+//!
+//! The desk knows neither sockets nor Python, only jobs, so it can be tested by threads that do neither.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How often the sentinel looks while there is work.
+pub const TICK: Duration = Duration::from_millis(1);
+/// After so many ticks without anything to watch the sentinel sleeps until it is called.
+const DROWSY: u32 = 10;
+
+/// What a thread is to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// Turn the reactor, then call [`Desk::polled`].
+    Poll,
+    /// Attach to the interpreter, then take jobs with [`Desk::first`] and [`Desk::another`].
+    Run,
+    /// The server has stopped.
+    Quit,
+}
+
+/// Who has the duty to poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leader {
+    Nobody,
+    Runner(usize),
+    Sentinel,
+}
+
+#[derive(Debug)]
+struct State<J> {
+    /// Requests that are ready to run.
+    queue: VecDeque<J>,
+    leader: Leader,
+    /// The leader polls, or is about to; otherwise it is away running.
+    polling: bool,
+    /// A thread with work at hand is waiting for the interpreter.
+    waiter: bool,
+    /// Threads inside the application.
+    inside: usize,
+    /// Runners without a duty; the one that parked last is called first, its caches are warm.
+    parked: Vec<usize>,
+    /// Orders for parked runners.
+    orders: Vec<Option<Duty>>,
+    /// Grows with every poll that ends and every job the leader takes. If it stands still for a tick while
+    /// nobody polls, the leader is late.
+    beat: u64,
+    /// Grows with every job that is taken. If it stands still for a tick while jobs wait, somebody is
+    /// needed.
+    taken: u64,
+    /// The sentinel waits to be called.
+    asleep: bool,
+    stopped: bool,
+}
+
+/// The board that duties are taken from. `J` is a request that is ready to run.
+#[derive(Debug)]
+pub struct Desk<J> {
+    state: Mutex<State<J>>,
+    /// One for each runner.
+    parking: Vec<Condvar>,
+    sentinel: Condvar,
+}
+
+/// Ends a poll that another thread is blocked in.
+pub trait Wake {
+    /// Makes the current or the next poll return.
+    fn wake(&self);
+}
+
+impl<J> State<J> {
+    fn take(&mut self, me: usize) -> Option<J> {
+        self.taken += 1;
+        if self.leader == Leader::Runner(me) {
+            self.beat += 1;
+        }
+        self.queue.pop_front()
+    }
+}
+
+impl<J> Desk<J> {
+    /// A desk for so many runners and one sentinel.
+    pub fn new(runners: usize) -> Desk<J> {
+        let state = State {
+            queue: VecDeque::new(),
+            leader: Leader::Nobody,
+            polling: false,
+            waiter: false,
+            inside: 0,
+            parked: Vec::new(),
+            orders: vec![None; runners],
+            beat: 0,
+            taken: 0,
+            asleep: false,
+            stopped: false,
+        };
+        Desk {
+            state: Mutex::new(state),
+            parking: (0..runners).map(|_| Condvar::new()).collect(),
+            sentinel: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<J>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // For runners
+
+    /// Blocks until there is something to do for runner `me`.
+    pub fn duty(&self, me: usize, wake: &impl Wake) -> Duty {
+        let mut state = self.lock();
+        if state.stopped {
+            return Duty::Quit;
+        }
+        if !state.queue.is_empty() && !state.waiter {
+            state.waiter = true;
+            if state.leader == Leader::Runner(me) {
+                self.leave(&mut state);
+            }
+            return Duty::Run;
+        }
+        match state.leader {
+            Leader::Runner(other) if other != me && state.polling => {}
+            leader => {
+                // The lead is free, or its holder is away with a request: whoever is free takes it.
+                if leader == Leader::Sentinel {
+                    wake.wake();
+                }
+                state.leader = Leader::Runner(me);
+                state.polling = true;
+                return Duty::Poll;
+            }
+        }
+        state.orders[me] = None;
+        state.parked.push(me);
+        loop {
+            if state.stopped {
+                return Duty::Quit;
+            }
+            if let Some(duty) = state.orders[me].take() {
+                return duty;
+            }
+            state = self.parking[me].wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// True if the poller should not block: there is work that it could do instead.
+    pub fn is_pressed(&self) -> bool {
+        let state = self.lock();
+        state.stopped || (!state.queue.is_empty() && !state.waiter)
+    }
+
+    /// Takes what a poll has found. `runner` is `None` for the sentinel.
+    pub fn polled(
+        &self,
+        runner: Option<usize>,
+        jobs: impl IntoIterator<Item = J>,
+        wake: &impl Wake,
+    ) {
+        let mut state = self.lock();
+        state.queue.extend(jobs);
+        state.beat += 1;
+        let me = runner.map_or(Leader::Sentinel, Leader::Runner);
+        if state.leader == me {
+            state.polling = false;
+        } else if !state.queue.is_empty() && !state.waiter {
+            self.call_another(&mut state, wake);
+        }
+    }
+
+    /// The interpreter is ours: takes the first job, if there is still one. Every call that returns a job
+    /// is followed by one of [`Desk::done`].
+    pub fn first(&self, me: usize, wake: &impl Wake) -> Option<J> {
+        let mut state = self.lock();
+        state.waiter = false;
+        let job = state.take(me)?;
+        state.inside += 1;
+        if state.inside > 1 && !state.queue.is_empty() {
+            self.call_another(&mut state, wake);
+        }
+        Some(job)
+    }
+
+    /// Takes another job while the interpreter is still held.
+    pub fn another(&self, me: usize) -> Option<J> {
+        self.lock().take(me)
+    }
+
+    /// The thread leaves the application.
+    pub fn done(&self) {
+        self.lock().inside -= 1;
+    }
+
+    /// The leader goes to run. The sentinel must be awake while it is away.
+    fn leave(&self, state: &mut State<J>) {
+        state.polling = false;
+        if state.asleep {
+            state.asleep = false;
+            self.sentinel.notify_one();
+        }
+    }
+
+    /// Gets one more thread to wait for the interpreter.
+    fn call_another(&self, state: &mut State<J>, wake: &impl Wake) {
+        if let Some(runner) = state.parked.pop() {
+            // The duty is taken here, so that nobody else is called for the same work.
+            state.waiter = true;
+            state.orders[runner] = Some(Duty::Run);
+            self.parking[runner].notify_one();
+        } else if matches!(state.leader, Leader::Runner(_)) && state.polling {
+            wake.wake();
+        }
+    }
+
+    // For the sentinel
+
+    /// What the sentinel thread does until the server stops; `poll` turns the reactor once and returns
+    /// what became ready.
+    pub fn watch<I: IntoIterator<Item = J>>(&self, wake: &impl Wake, mut poll: impl FnMut() -> I) {
+        let mut idle = 0;
+        let mut state = self.lock();
+        while !state.stopped {
+            let watching = !state.polling || !state.queue.is_empty();
+            idle = if watching { 0 } else { idle + 1 };
+            if idle > DROWSY {
+                state.asleep = true;
+                while state.asleep && !state.stopped {
+                    state = self.sentinel.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                idle = 0;
+            }
+            let seen = (state.beat, state.taken);
+            state =
+                self.sentinel.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
+            if state.stopped {
+                break;
+            }
+            if !state.polling && state.beat == seen.0 {
+                if let Some(runner) = state.parked.pop() {
+                    state.leader = Leader::Runner(runner);
+                    state.polling = true;
+                    state.orders[runner] = Some(Duty::Poll);
+                    self.parking[runner].notify_one();
+                } else {
+                    state.leader = Leader::Sentinel;
+                    state.polling = true;
+                    drop(state);
+                    self.stand_in(wake, &mut poll);
+                    state = self.lock();
+                }
+            } else if !state.queue.is_empty() && !state.waiter && state.taken == seen.1 {
+                self.call_another(&mut state, wake);
+            }
+        }
+    }
+
+    /// Polls in the runners' place until one of them claims the lead.
+    fn stand_in<I: IntoIterator<Item = J>>(&self, wake: &impl Wake, poll: &mut impl FnMut() -> I) {
+        loop {
+            let jobs = poll();
+            self.polled(None, jobs, wake);
+            let mut state = self.lock();
+            if state.stopped || state.leader != Leader::Sentinel {
+                return;
+            }
+            if !state.parked.is_empty() {
+                // A runner that parked while the sentinel was leading: give the lead away.
+                if let Some(runner) = state.parked.pop() {
+                    state.leader = Leader::Runner(runner);
+                    state.polling = true;
+                    state.orders[runner] = Some(Duty::Poll);
+                    self.parking[runner].notify_one();
+                }
+                return;
+            }
+            state.polling = true;
+        }
+    }
+
+    // The end
+
+    /// Sends everybody home. Jobs that are queued stay queued: take them with [`Desk::another`].
+    pub fn stop(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
+        state.asleep = false;
+        self.sentinel.notify_all();
+        for parking in &self.parking {
+            parking.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

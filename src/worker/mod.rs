@@ -1,0 +1,17 @@
+//! One process at work: joins the network layer to the application.
+//!
+//! - [`desk`] is the policy: who polls, who runs, who waits,
+//! - `runner` is what a thread does with the duty it is given,
+//! - `exchange` shows a connection to the WSGI layer,
+//! - `server` starts and stops it all.
+
+pub mod desk;
+#[cfg(feature = "python")]
+mod exchange;
+#[cfg(feature = "python")]
+mod runner;
+#[cfg(feature = "python")]
+mod server;
+
+#[cfg(feature = "python")]
+pub use server::{Server, StartError};

@@ -1,0 +1,160 @@
+//! Starts and stops one process's server: binds, starts the threads, waits for them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use log::info;
+use pyo3::prelude::*;
+use pyo3::types::{PyAny, PyCFunction, PyDict};
+
+use super::desk::Desk;
+use super::runner::{self, Shared};
+use crate::config::{AccessLogSettings, Settings};
+use crate::net::{self, Listener, Reactor};
+use crate::observe::{AccessLog, Format};
+use crate::wsgi::{ServerAddress, Wsgi};
+
+/// Why a server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address could not be bound. Holds the system's error, if there is one.
+    #[error("{0:#}")]
+    Bind(anyhow::Error),
+    /// The access log could not be opened.
+    #[error("cannot open the access log: {0:#}")]
+    AccessLog(anyhow::Error),
+    /// Python raised.
+    #[error("{0}")]
+    Python(#[from] PyErr),
+    /// The system refused something else.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// A running server.
+pub struct Server {
+    shared: Arc<Shared>,
+    runners: Vec<Py<PyAny>>,
+    sentinel: Option<JoinHandle<()>>,
+    addresses: Vec<(Option<SocketAddr>, String)>,
+}
+
+/// Binds everything that `settings` names.
+fn bind(settings: &Settings) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    for address in &settings.binds {
+        listeners.extend(net::bind(address, settings.backlog).map_err(StartError::Bind)?);
+    }
+    Ok(listeners)
+}
+
+impl Server {
+    /// Binds, and serves `app` on threads of its own until [`Server::stop`].
+    pub fn start(
+        py: Python<'_>,
+        app: Py<PyAny>,
+        settings: Arc<Settings>,
+    ) -> Result<Server, StartError> {
+        let listeners = bind(&settings)?;
+        let access_log = settings.access_log.as_ref().map(open_access_log).transpose()?;
+        let addresses: Vec<_> = listeners.iter().map(|l| (l.tcp_address(), l.url())).collect();
+        let servers: Vec<_> = listeners
+            .iter()
+            .enumerate()
+            .map(|(i, listener)| listener.local(i))
+            .map(|local| ServerAddress { name: local.name, port: local.port })
+            .collect();
+        let log_keys = access_log.as_ref().map_or_else(Vec::new, |(_, keys)| keys.clone());
+        let access_log = access_log.map(|(log, _)| Arc::new(log));
+        let (reactor, remote) = Reactor::new(listeners, settings.clone(), access_log.clone())?;
+        let wsgi = Wsgi::new(py, app, &servers, settings.threads > 1, false, log_keys)?;
+        let shared = Arc::new(Shared {
+            desk: Desk::new(settings.threads),
+            reactor: Mutex::new(reactor),
+            remote,
+            wsgi,
+            settings,
+            access_log,
+        });
+        let mut server = Server { shared, runners: Vec::new(), sentinel: None, addresses };
+        server.start_threads(py)?;
+        for (_, url) in &server.addresses {
+            info!("Listening at: {url}");
+        }
+        Ok(server)
+    }
+
+    fn start_threads(&mut self, py: Python<'_>) -> Result<(), StartError> {
+        let shared = self.shared.clone();
+        self.sentinel = Some(
+            std::thread::Builder::new()
+                .name("rustwsgi-sentinel".into())
+                .spawn(move || runner::watch(&shared))?,
+        );
+        // Threads of Python's own making, so that they have names and are known to `threading`, and
+        // their thread-local data lives as long as they do.
+        let thread = py.import("threading")?.getattr("Thread")?;
+        for index in 0..self.shared.settings.threads {
+            let shared = self.shared.clone();
+            let target =
+                PyCFunction::new_closure(py, Some(c"rustwsgi_runner"), None, move |args, _| {
+                    runner::run(args.py(), &shared, index)
+                })?;
+            let options = PyDict::new(py);
+            options.set_item("target", target)?;
+            options.set_item("name", format!("rustwsgi-{index}"))?;
+            options.set_item("daemon", true)?;
+            let runner = thread.call((), Some(&options))?;
+            runner.call_method0("start")?;
+            self.runners.push(runner.unbind());
+        }
+        Ok(())
+    }
+
+    /// What is listened on: the TCP address if it is one, and a URL for people.
+    pub fn addresses(&self) -> &[(Option<SocketAddr>, String)] {
+        &self.addresses
+    }
+
+    /// Stops accepting, lets requests in flight finish. Returns at once.
+    pub fn stop(&self) {
+        self.shared.remote.stop();
+    }
+
+    /// Waits until all requests have finished and all threads have ended, or `limit` is over. Returns
+    /// whether they have. Other Python threads run meanwhile.
+    pub fn join(&mut self, py: Python<'_>, limit: Option<Duration>) -> PyResult<bool> {
+        let end = limit.and_then(|limit| std::time::Instant::now().checked_add(limit));
+        for runner in &self.runners {
+            let runner = runner.bind(py);
+            let left = end
+                .map(|end| end.saturating_duration_since(std::time::Instant::now()).as_secs_f64());
+            runner.call_method1("join", (left,))?;
+            if runner.call_method0("is_alive")?.is_truthy()? {
+                return Ok(false);
+            }
+        }
+        if let Some(sentinel) = self.sentinel.take() {
+            py.detach(|| sentinel.join()).ok();
+        }
+        if let Some(log) = &self.shared.access_log {
+            log.flush();
+        }
+        Ok(true)
+    }
+}
+
+fn open_access_log(settings: &AccessLogSettings) -> Result<(AccessLog, Vec<String>), StartError> {
+    let open = || -> anyhow::Result<_> {
+        let format = Format::parse(&settings.format)?;
+        let keys = format.environ_keys().to_vec();
+        let log = AccessLog::open(&settings.target, format)
+            .with_context(|| format!("{:?}", settings.target))?;
+        Ok((log, keys))
+    };
+    open().map_err(StartError::AccessLog)
+}
