@@ -15,9 +15,16 @@
 //! A reader new to WSGI starts with `docs/architecture.md`, then [`http1`], then `wsgi`.
 
 pub mod config;
+#[cfg(feature = "python")]
+pub mod door;
 pub mod http1;
+#[cfg(feature = "python")]
+mod module;
 pub mod net;
 pub mod observe;
 pub mod worker;
 #[cfg(feature = "python")]
 pub mod wsgi;
+
+#[cfg(feature = "python")]
+pub use module::_rustwsgi;

@@ -1,0 +1,75 @@
+# Everything a newcomer types. A target does no work that was done before.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ADDRESS ?= 127.0.0.1:8000
+# maturin's builds and cargo's set different link flags; one directory for both would rebuild each time.
+WHEEL_TARGET := target/wheel
+SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
+	$(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
+
+.PHONY: demo build binary test lint bench fuzz format clean
+
+## Builds, installs into .venv and serves the Flask demo.
+demo: $(VENV)/.installed $(VENV)/.demo
+	@echo "The demo is at http://$(ADDRESS)/ - stop it with Ctrl-C"
+	@cd flask_application && ../$(BIN)/rustwsgi --bind $(ADDRESS) flask_app:app
+
+build: $(VENV)/.installed
+
+## Runs every test: Rust with and without Python, then black-box tests over both front doors.
+test: $(VENV)/.installed $(VENV)/.testing binary
+	cargo test --no-default-features --quiet
+	cargo test --quiet
+	$(BIN)/python -m pytest tests
+
+lint: $(VENV)/.installed $(VENV)/.testing
+	cargo fmt --check
+	cargo clippy --all-targets --quiet -- -D warnings
+	cargo clippy --no-default-features --all-targets --quiet -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest rustwsgi._rustwsgi
+
+## Fuzzes each target for FUZZ_SECONDS (20).
+fuzz:
+	fuzz/run $(FUZZ_SECONDS)
+
+## Compares requests per second with other servers; see docs/benchmarks.md.
+bench: $(VENV)/.installed
+	$(PYTHON) benches/compare.py
+
+format:
+	cargo fmt
+	$(BIN)/ruff format .
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.tools: $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet 'maturin>=1.9.4,<2'
+	@touch $@
+
+# An ordinary wheel, as users get it: an editable install would hide packaging mistakes.
+$(VENV)/.installed: $(VENV)/.tools $(SOURCES)
+	CARGO_TARGET_DIR=$(WHEEL_TARGET) $(BIN)/maturin build --release --quiet --interpreter $(BIN)/python --out target/wheels
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps \
+		"$$(ls -t target/wheels/*.whl | head -n 1)"
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/bin/python flask_application/requirements.txt
+	$(BIN)/python -m pip install --quiet -r flask_application/requirements.txt
+	@touch $@
+
+$(VENV)/.testing: $(VENV)/bin/python tests/requirements.txt flask_application/requirements.txt
+	$(BIN)/python -m pip install --quiet -r tests/requirements.txt -r flask_application/requirements.txt
+	@touch $@
+
+## The embedded binary, linked with the Python of .venv.
+binary: $(VENV)/bin/python
+	PYO3_PYTHON=$(abspath $(BIN)/python) cargo build --release --quiet --features embed --bin rustwsgi
+
+clean:
+	rm -rf target $(VENV)

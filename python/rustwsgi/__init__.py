@@ -1,0 +1,87 @@
+"""rustwsgi: a WSGI server written in Rust.
+
+From the command line:  rustwsgi module:app
+From a program:         rustwsgi.serve(app, bind="127.0.0.1:8000")
+In the background:      with rustwsgi.Server(app, bind="127.0.0.1:0") as server: ...
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rustwsgi import _rustwsgi
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Server", "__version__", "serve"]
+
+__version__: str = _rustwsgi.__version__
+
+
+def serve(app: Any, **options: Any) -> None:
+    """Serve ``app`` until SIGINT or SIGTERM, then finish the requests in flight and return.
+
+    ``options`` are the command line's, with underscores: ``bind="127.0.0.1:8000"``, ``threads=8``,
+    ``access_logfile="-"``; a list for one that repeats. Raises ValueError for a mistake in them,
+    TypeError if ``app`` is not callable, OSError if an address cannot be bound. What handled the
+    two signals before handles them again afterwards.
+    """
+    _rustwsgi.serve(app, **options)
+
+
+class Server:
+    """A server on background threads, for tests and for programs that do something else besides.
+
+    >>> with Server(app, bind="127.0.0.1:0", threads=2) as server:
+    ...     urllib.request.urlopen(server.url)
+
+    Takes the options of :func:`serve` and raises the same errors.
+    """
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        self._server = _rustwsgi.BackgroundServer(app, **options)
+        self._addresses: list[tuple[str | None, int | None, str]] = []
+
+    def start(self) -> Server:
+        """Bind and begin to serve; returns self."""
+        self._addresses = self._server.start()
+        return self
+
+    def stop(self) -> bool:
+        """Stop accepting and wait for the requests in flight, up to the graceful timeout.
+
+        Returns whether all of them have finished. Stopping twice does nothing.
+        """
+        return self._server.stop()
+
+    def __enter__(self) -> Server:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def urls(self) -> list[str]:
+        """What is listened on: ``http://127.0.0.1:8000``, ``unix:/path``."""
+        return [url for _, _, url in self._addresses]
+
+    @property
+    def url(self) -> str:
+        """The first of :attr:`urls`."""
+        return self.urls[0]
+
+    @property
+    def host(self) -> str | None:
+        """The first address; None for a unix socket."""
+        return self._addresses[0][0]
+
+    @property
+    def port(self) -> int | None:
+        """The first port, as the system chose it if it was 0; None for a unix socket."""
+        return self._addresses[0][1]

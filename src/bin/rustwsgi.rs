@@ -1,0 +1,180 @@
+//! The embedded binary: a Rust program that starts CPython itself, then runs the same `main` as the
+//! wheel's script.
+//!
+//! It finds the user's packages by pretending to be a virtualenv's `bin/python`: from
+//! `PyConfig.executable` CPython's own start-up code finds `pyvenv.cfg`, and from that the standard library and
+//! site-packages, exactly as that interpreter would. (PYTHONHOME would name the wrong directory:
+//! a virtualenv has no standard library.)
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use pyo3::prelude::*;
+use pyo3::types::PyModule;
+
+use rustwsgi::_rustwsgi;
+
+/// The Python half of the package travels inside the binary, so that it needs no wheel beside it.
+const SOURCES: &[(&str, &str)] = &[
+    ("rustwsgi", include_str!("../../python/rustwsgi/__init__.py")),
+    ("rustwsgi.__main__", include_str!("../../python/rustwsgi/__main__.py")),
+    ("rustwsgi._signals", include_str!("../../python/rustwsgi/_signals.py")),
+    ("rustwsgi.cli", include_str!("../../python/rustwsgi/cli.py")),
+    ("rustwsgi.demo", include_str!("../../python/rustwsgi/demo.py")),
+];
+
+fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    match start_python(&argv) {
+        Ok(()) => {}
+        Err(failure) => {
+            eprintln!("rustwsgi: {failure:#}");
+            return ExitCode::from(1);
+        }
+    }
+    let code = Python::attach(|py| match install_package(py) {
+        Ok(()) => rustwsgi::door::main(py, argv),
+        Err(failure) => {
+            failure.print(py);
+            1
+        }
+    });
+    // Flushes Python's streams, runs its atexit handlers.
+    // SAFETY: the interpreter was initialized by this thread, which is attached for the call; no thread of
+    // the server is left, or the process has ended in `door::main`.
+    let failed = unsafe {
+        pyo3::ffi::PyGILState_Ensure();
+        pyo3::ffi::Py_FinalizeEx() < 0
+    };
+    ExitCode::from(if failed && code == 0 { 120 } else { u8::try_from(code).unwrap_or(1) })
+}
+
+/// The `python` whose environment is used: `--venv`, else VIRTUAL_ENV, else `./.venv`, else none, which
+/// leaves the interpreter the binary was linked with.
+fn choose_venv(argv: &[OsString]) -> Option<PathBuf> {
+    let mut arguments = argv.iter().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--venv" {
+            return arguments.next().map(PathBuf::from);
+        }
+        if let Some(path) = argument.to_str().and_then(|text| text.strip_prefix("--venv=")) {
+            return Some(PathBuf::from(path));
+        }
+    }
+    let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    named("RUSTWSGI_VENV")
+        .or_else(|| named("VIRTUAL_ENV"))
+        .or_else(|| Some(PathBuf::from(".venv")).filter(|path| path.join("pyvenv.cfg").is_file()))
+}
+
+/// Checks that a virtualenv is one, and is of the Python this binary is linked with.
+fn venv_python(venv: &Path) -> Result<PathBuf> {
+    let venv = std::path::absolute(venv)?;
+    let settings = std::fs::read_to_string(venv.join("pyvenv.cfg")).with_context(|| {
+        format!("{} is not a virtual environment: it has no readable pyvenv.cfg", venv.display())
+    })?;
+    let version = settings.lines().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        matches!(key.trim(), "version" | "version_info").then(|| value.trim().to_owned())
+    });
+    let ours = linked_version();
+    if let Some(version) = version {
+        let minor = version.split('.').take(2).collect::<Vec<_>>().join(".");
+        if minor != ours {
+            bail!(
+                "{} is a Python {minor} environment, but this rustwsgi is linked with Python {ours}: \
+                 build it for {minor} (PYO3_PYTHON=python{minor} cargo build ...), install the wheel into \
+                 that environment instead, or name another environment with --venv",
+                venv.display()
+            );
+        }
+    }
+    let python = venv.join("bin").join("python");
+    if !python.exists() {
+        bail!("{} does not exist: the virtual environment is broken", python.display());
+    }
+    Ok(python)
+}
+
+/// `3.11`
+fn linked_version() -> String {
+    // SAFETY: Py_GetVersion returns a static string and may be called before initialization.
+    let text = unsafe { std::ffi::CStr::from_ptr(pyo3::ffi::Py_GetVersion()) };
+    let text = text.to_string_lossy();
+    text.split(' ').next().unwrap_or("").split('.').take(2).collect::<Vec<_>>().join(".")
+}
+
+/// Initializes CPython, in the chosen environment.
+fn start_python(argv: &[OsString]) -> Result<()> {
+    let python = choose_venv(argv).map(|venv| venv_python(&venv)).transpose()?;
+    pyo3::append_to_inittab!(_rustwsgi);
+    embed::initialize(python.as_deref())
+}
+
+/// The unsafe part: CPython's initialization by PyConfig.
+mod embed {
+    use std::ffi::{CStr, CString};
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
+
+    use anyhow::{Result, bail};
+    use pyo3::ffi;
+
+    /// Starts the interpreter as `python` would start, and detaches from it.
+    pub(super) fn initialize(python: Option<&Path>) -> Result<()> {
+        let python = python.map(|path| CString::new(path.as_os_str().as_bytes())).transpose()?;
+        let mut config = std::mem::MaybeUninit::<ffi::PyConfig>::uninit();
+        // SAFETY: `config` is initialized by PyConfig_InitPythonConfig before any other use and is
+        // cleared on every path. Nothing else touches Python before this returns. After
+        // Py_InitializeFromConfig has succeeded this thread is attached; PyEval_SaveThread detaches it,
+        // which is the state `Python::attach` expects.
+        unsafe {
+            ffi::PyConfig_InitPythonConfig(config.as_mut_ptr());
+            let config = &mut *config.as_mut_ptr();
+            // The command line is the server's, not Python's; its signal handlers are Python's, as in
+            // `python -m rustwsgi`.
+            config.parse_argv = 0;
+            config.install_signal_handlers = 1;
+            let mut status = match &python {
+                Some(path) => {
+                    let target = &raw mut config.executable;
+                    ffi::PyConfig_SetBytesString(config, target, path.as_ptr())
+                }
+                None => ffi::PyStatus_Ok(),
+            };
+            if ffi::PyStatus_Exception(status) == 0 {
+                let target = &raw mut config.program_name;
+                let name = python.as_deref().unwrap_or(c"python3");
+                status = ffi::PyConfig_SetBytesString(config, target, name.as_ptr());
+            }
+            if ffi::PyStatus_Exception(status) == 0 {
+                status = ffi::Py_InitializeFromConfig(config);
+            }
+            ffi::PyConfig_Clear(config);
+            if ffi::PyStatus_Exception(status) != 0 {
+                let message = if status.err_msg.is_null() {
+                    "unknown error".into()
+                } else {
+                    CStr::from_ptr(status.err_msg).to_string_lossy()
+                };
+                bail!("cannot start Python: {message}");
+            }
+            ffi::PyEval_SaveThread();
+        }
+        Ok(())
+    }
+}
+
+/// Makes `import rustwsgi` find the package inside the binary.
+fn install_package(py: Python<'_>) -> PyResult<()> {
+    let finder = PyModule::from_code(
+        py,
+        pyo3::ffi::c_str!(include_str!("package_finder.py")),
+        c"rustwsgi/package_finder.py",
+        c"_rustwsgi_package_finder",
+    )?;
+    finder.getattr("install")?.call1((SOURCES.to_vec(),))?;
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! `rustwsgi module:app`: the command line's main, shared by the wheel's script and the embedded
+//! binary. By the time it runs, Python runs.
+//!
+//! Exit codes: 0 after a graceful stop, 1 if an address cannot be bound, 2 for a mistake in the options,
+//! 3 if the application cannot be loaded (as gunicorn has it).
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{error, info};
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use crate::config::{self, Settings};
+use crate::observe;
+use crate::worker::{Server, StartError};
+use crate::wsgi;
+
+/// Parses `argv` (the program's name first), serves, and returns the exit code.
+pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
+    match config::parse(argv) {
+        Ok(settings) => run(py, settings),
+        Err(mut exit) => {
+            if !exit.message.ends_with('\n') {
+                exit.message.push('\n');
+            }
+            // A closed pipe is no reason to fail: `rustwsgi --help | head -1`.
+            let _ = if exit.stdout {
+                std::io::stdout().write_all(exit.message.as_bytes())
+            } else {
+                std::io::stderr().write_all(exit.message.as_bytes())
+            };
+            exit.code
+        }
+    }
+}
+
+fn run(py: Python<'_>, settings: Settings) -> i32 {
+    if let Err(failure) = observe::init(&settings.error_log, settings.log_level) {
+        eprintln!("rustwsgi: cannot open the error log: {failure}");
+        return 1;
+    }
+    if settings.print_config {
+        print!("{}", config::describe(&settings));
+        return 0;
+    }
+    match serve(py, Arc::new(settings)) {
+        Ok(code) => code,
+        Err(failure) => {
+            error!("{}", wsgi::format_exception(py, &failure).trim_end());
+            1
+        }
+    }
+}
+
+fn serve(py: Python<'_>, settings: Arc<Settings>) -> PyResult<i32> {
+    prepare(py, &settings)?;
+    let Some(spec) = &settings.app else {
+        error!("no application is named");
+        return Ok(2);
+    };
+    let app = match wsgi::load(py, spec) {
+        Ok(app) => app,
+        Err(failure) => {
+            if let Some(traceback) = &failure.traceback {
+                observe::write_raw(traceback.as_bytes());
+            }
+            error!("{failure}");
+            return Ok(3);
+        }
+    };
+    if settings.check_config {
+        info!("the configuration is right and {spec} was loaded");
+        return Ok(0);
+    }
+    match run_until_signal(py, app, &settings) {
+        Ok(finished) => {
+            observe::flush();
+            if !finished {
+                leave_now(py);
+            }
+            Ok(0)
+        }
+        Err(StartError::Python(failure)) => Err(failure),
+        Err(failure) => {
+            error!("{failure}");
+            Ok(1)
+        }
+    }
+}
+
+/// What must be in place before the application is imported: its environment variables, its directory,
+/// its path.
+fn prepare(py: Python<'_>, settings: &Settings) -> PyResult<()> {
+    let os = py.import("os")?;
+    let environ = os.getattr("environ")?;
+    for (name, value) in &settings.env {
+        environ.set_item(name, value)?;
+    }
+    if let Some(directory) = &settings.chdir {
+        os.call_method1("chdir", (directory,))?;
+    }
+    let path = py.import("sys")?.getattr("path")?.cast_into::<PyList>()?;
+    let here = os.call_method0("getcwd")?;
+    for entry in settings.pythonpath.iter().rev() {
+        path.insert(0, os.getattr("path")?.call_method1("abspath", (entry,))?)?;
+    }
+    // The application is usually in the directory one is in.
+    if !path.contains(&here)? {
+        path.insert(0, here)?;
+    }
+    Ok(())
+}
+
+/// Serves until SIGTERM or SIGINT; a second signal ends the wait for requests in flight. Returns whether
+/// all requests have finished.
+pub fn run_until_signal(
+    py: Python<'_>,
+    app: Py<PyAny>,
+    settings: &Arc<Settings>,
+) -> Result<bool, StartError> {
+    let mut signals = Signals::install(py)?;
+    let started = Server::start(py, app, settings.clone());
+    let result = started.and_then(|mut server| {
+        let watched = wait_and_stop(py, &mut signals, &mut server, settings.timeouts.graceful);
+        if watched.is_err() {
+            server.stop();
+        }
+        Ok(watched?)
+    });
+    signals.restore(py)?;
+    result
+}
+
+fn wait_and_stop(
+    py: Python<'_>,
+    signals: &mut Signals,
+    server: &mut Server,
+    graceful: Duration,
+) -> PyResult<bool> {
+    // A server that cannot go on ends by itself.
+    while !signals.wait(py, Duration::from_secs(1))? {
+        if server.join(py, Some(Duration::ZERO)).is_ok_and(|ended| ended) {
+            return Err(pyo3::exceptions::PyRuntimeError::new_err(
+                "the server has stopped by itself",
+            ));
+        }
+    }
+    info!("Shutting down: requests in flight are finished first");
+    server.stop();
+    let end = std::time::Instant::now().checked_add(graceful);
+    loop {
+        if server.join(py, Some(Duration::from_millis(50)))? {
+            info!("Shut down");
+            return Ok(true);
+        }
+        if signals.wait(py, Duration::ZERO)? {
+            info!("Shut down at once, on a second signal");
+            return Ok(false);
+        }
+        if end.is_some_and(|end| std::time::Instant::now() >= end) {
+            log::warn!("Shut down after the graceful timeout; requests were still running");
+            return Ok(false);
+        }
+    }
+}
+
+/// Leaves without waiting for threads that are stuck in the application: Python's own shutdown could
+/// wait for them for ever.
+fn leave_now(py: Python<'_>) {
+    for stream in ["stdout", "stderr"] {
+        let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
+    }
+    let _ = py.import("os").and_then(|os| os.call_method1("_exit", (0,)));
+}
+
+/// SIGINT and SIGTERM, by way of Python's own machinery: its handlers are in place while the server
+/// runs, the application's handlers for other signals keep working, and what was there before is put back.
+struct Signals {
+    /// Restores what was there before.
+    restore: Option<Py<PyAny>>,
+    /// Waits for a signal: `wait(seconds) -> bool`.
+    wait: Py<PyAny>,
+}
+
+impl Signals {
+    fn install(py: Python<'_>) -> PyResult<Signals> {
+        let module = py.import("rustwsgi._signals")?;
+        let (wait, restore) = module.getattr("install")?.call0()?.extract()?;
+        Ok(Signals { restore: Some(restore), wait })
+    }
+
+    /// Waits for SIGINT or SIGTERM; returns false if none has come within `limit`.
+    fn wait(&mut self, py: Python<'_>, limit: Duration) -> PyResult<bool> {
+        self.wait.bind(py).call1((limit.as_secs_f64(),))?.is_truthy()
+    }
+
+    fn restore(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.restore.take().map_or(Ok(()), |restore| restore.bind(py).call0().map(drop))
+    }
+}

@@ -1,0 +1,156 @@
+//! `rustwsgi._rustwsgi`: what Python sees of the crate.
+
+use std::ffi::OsString;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyAny, PyDict, PyList, PyTuple};
+
+use crate::config::{self, Settings};
+use crate::worker::{Server, StartError};
+use crate::{door, observe};
+
+/// The native half of the `rustwsgi` package.
+#[pymodule(gil_used = false)]
+pub mod _rustwsgi {
+    #[pymodule_export]
+    use super::{BackgroundServer, main, serve};
+    #[pymodule_export]
+    use crate::wsgi::{Errors, FileWrapper, Input};
+
+    #[pymodule_init]
+    fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
+        use pyo3::prelude::*;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}
+
+/// Runs the command line `argv`, program name first; returns the exit code.
+#[pyfunction]
+fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
+    door::main(py, argv)
+}
+
+/// Serves `app` until SIGINT or SIGTERM.
+#[pyfunction]
+#[pyo3(signature = (app, /, **options))]
+fn serve(py: Python<'_>, app: Py<PyAny>, options: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+    let settings = Arc::new(read_options(options)?);
+    check_app(py, &app)?;
+    start_logging(&settings)?;
+    let finished = door::run_until_signal(py, app, &settings).map_err(start_failed)?;
+    observe::flush();
+    if finished {
+        Ok(())
+    } else {
+        Err(PyRuntimeError::new_err("the server was stopped while requests were still running"))
+    }
+}
+
+/// A server on background threads: `start()`, then `stop()`.
+#[pyclass(frozen, module = "rustwsgi._rustwsgi")]
+struct BackgroundServer {
+    app: Py<PyAny>,
+    settings: Arc<Settings>,
+    server: Mutex<Option<Server>>,
+}
+
+#[pymethods]
+impl BackgroundServer {
+    #[new]
+    #[pyo3(signature = (app, /, **options))]
+    fn new(
+        py: Python<'_>,
+        app: Py<PyAny>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<BackgroundServer> {
+        let settings = Arc::new(read_options(options)?);
+        check_app(py, &app)?;
+        Ok(BackgroundServer { app, settings, server: Mutex::new(None) })
+    }
+
+    /// Binds and serves; returns a list of `(host, port, url)`, host and port None for a unix socket.
+    fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        if self.lock().is_some() {
+            return Err(PyRuntimeError::new_err("the server has been started already"));
+        }
+        start_logging(&self.settings)?;
+        let server = Server::start(py, self.app.clone_ref(py), self.settings.clone())
+            .map_err(start_failed)?;
+        let addresses = server.addresses().iter().map(|(address, url)| {
+            (address.map(|a| a.ip().to_string()), address.map(|a| a.port()), url.clone())
+        });
+        let addresses = PyList::new(py, addresses.collect::<Vec<_>>());
+        *self.lock() = Some(server);
+        addresses
+    }
+
+    /// Stops accepting, waits for requests in flight up to the graceful timeout; returns whether all have
+    /// finished. Does nothing if the server is not running.
+    fn stop(&self, py: Python<'_>) -> PyResult<bool> {
+        let Some(mut server) = self.lock().take() else { return Ok(true) };
+        server.stop();
+        let limit = self.settings.timeouts.graceful;
+        server.join(py, (limit < Duration::MAX).then_some(limit))
+    }
+}
+
+impl BackgroundServer {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Server>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn start_logging(settings: &Settings) -> PyResult<()> {
+    Ok(observe::init(&settings.error_log, settings.log_level)?)
+}
+
+fn check_app(py: Python<'_>, app: &Py<PyAny>) -> PyResult<()> {
+    if app.bind(py).is_callable() {
+        Ok(())
+    } else {
+        Err(pyo3::exceptions::PyTypeError::new_err("app must be callable, as PEP 3333 has it"))
+    }
+}
+
+/// Keyword arguments are the command line's options with underscores; values may be strings, numbers,
+/// paths, booleans, or lists and tuples of them for options that repeat.
+fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
+    let mut pairs = Vec::new();
+    for (key, value) in options.into_iter().flat_map(|options| options.iter()) {
+        let values = if value.is_none() {
+            continue;
+        } else if let Ok(list) = value.cast::<PyList>() {
+            list.iter().map(|item| as_text(&item)).collect::<PyResult<_>>()?
+        } else if let Ok(tuple) = value.cast::<PyTuple>() {
+            tuple.iter().map(|item| as_text(&item)).collect::<PyResult<_>>()?
+        } else {
+            vec![as_text(&value)?]
+        };
+        pairs.push((key.extract::<String>()?, values));
+    }
+    config::parse_api(&pairs)
+        .map_err(|exit| PyValueError::new_err(exit.message.trim_end().to_owned()))
+}
+
+fn as_text(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    if let Ok(flag) = value.cast::<pyo3::types::PyBool>() {
+        return Ok(flag.is_true().to_string());
+    }
+    Ok(value.str()?.to_str()?.to_owned())
+}
+
+fn start_failed(error: StartError) -> PyErr {
+    match error {
+        StartError::Python(error) => error,
+        StartError::Bind(error) => match error.root_cause().downcast_ref::<std::io::Error>() {
+            Some(cause) if cause.raw_os_error().is_some() => {
+                PyOSError::new_err((cause.raw_os_error(), format!("{error:#}")))
+            }
+            _ => PyOSError::new_err(format!("{error:#}")),
+        },
+        other => PyOSError::new_err(other.to_string()),
+    }
+}
