@@ -1,0 +1,1 @@
+"""Neither `app` nor `application` is here."""

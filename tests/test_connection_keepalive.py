@@ -1,0 +1,122 @@
+"""Which connections stay open, and for how long. [RFC 9112 section 9]"""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import ServerProcess, build_request, echoed
+
+CLOSE, KEEP = False, True
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "stays"),
+    [
+        pytest.param("1.1", [], KEEP, id="9112-9.3-http11"),
+        pytest.param("1.1", ["keep-alive"], KEEP, id="9112-9.3-http11-keep-alive"),
+        pytest.param("1.1", ["close"], CLOSE, id="9112-9.6-close"),
+        pytest.param("1.1", ["Close"], CLOSE, id="9110-7.6.1-case"),
+        pytest.param("1.1", ["CLOSE"], CLOSE, id="9110-7.6.1-upper-case"),
+        pytest.param("1.1", ["keep-alive, close"], CLOSE, id="9112-9.3-close-wins-last"),
+        pytest.param("1.1", ["close, keep-alive"], CLOSE, id="9112-9.3-close-wins-first"),
+        pytest.param("1.1", ["close,keep-alive"], CLOSE, id="9110-5.6.1-no-space"),
+        pytest.param("1.1", ["x ,\tclose\t, y"], CLOSE, id="9110-5.6.1-white-space"),
+        pytest.param("1.1", [",close,,"], CLOSE, id="9110-5.6.1-empty-elements"),
+        pytest.param("1.1", ["keep-alive", "close"], CLOSE, id="9110-5.3-second-field"),
+        pytest.param("1.1", ["close", "keep-alive"], CLOSE, id="9110-5.3-first-field"),
+        pytest.param("1.1", ["x-close"], KEEP, id="9110-7.6.1-other-option"),
+        pytest.param("1.1", ["close-x, closed"], KEEP, id="9110-7.6.1-longer-option"),
+        pytest.param("1.1", ["TE, foo"], KEEP, id="9110-7.6.1-unknown-options"),
+        pytest.param("1.1", [""], KEEP, id="9110-7.6.1-empty"),
+        pytest.param("1.0", [], CLOSE, id="9112-9.3-http10"),
+        pytest.param("1.0", ["close"], CLOSE, id="9112-9.3-http10-close"),
+        pytest.param("1.0", ["keep-alive"], KEEP, id="9112-9.3-http10-keep-alive"),
+        pytest.param("1.0", ["Keep-Alive"], KEEP, id="9110-7.6.1-http10-case"),
+        pytest.param("1.0", ["foo, KEEP-ALIVE"], KEEP, id="9110-5.6.1-http10-list"),
+        pytest.param("1.0", ["foo", "keep-alive"], KEEP, id="9110-5.3-http10-second-field"),
+        pytest.param("1.0", ["keep-alive, close"], CLOSE, id="9112-9.3-http10-close-wins"),
+        pytest.param("1.0", ["x-keep-alive"], CLOSE, id="9110-7.6.1-http10-other-option"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_persistence(
+    echo: ServerProcess, method: str, version: str, options: list[str], stays: bool, how: str
+) -> None:
+    raw = build_request(
+        method,
+        "/first",
+        fields=[("Connection", option) for option in options],
+        body=b"abc" if method == "POST" else None,
+        version=f"HTTP/{version}",
+    )
+    with echo.connect() as client:
+        client.send_slowly(raw) if how == "bytes" else client.send(raw)
+        response = client.response(method)
+        assert response.status == 200 and response.complete
+        if stays:
+            assert "close" not in response.connection, response
+            if version == "1.0":
+                assert "keep-alive" in response.connection and response.get("Content-Length")
+            again = client.request(build_request("GET", "/second"))
+            assert echoed(again)["environ"]["PATH_INFO"] == "/second"
+        else:
+            assert "keep-alive" not in response.connection, response
+            if version == "1.1":
+                assert "close" in response.connection, "RFC 9112 section 9.6"
+            assert client.at_eof()
+
+
+def test_proxy_connection_is_not_connection(echo: ServerProcess) -> None:
+    """RFC 9112 appendix C.2.2."""
+    raw = build_request(fields=[("Proxy-Connection", "keep-alive")], version="HTTP/1.0")
+    with echo.connect() as client:
+        echoed(client.request(raw))
+        assert client.at_eof()
+
+
+def test_many_requests_on_one_connection(echo: ServerProcess) -> None:
+    with echo.connect() as client:
+        for number in range(300):
+            body = b"x" * number
+            seen = echoed(client.request(build_request("POST", f"/{number}", body=body)))
+            assert seen["environ"]["PATH_INFO"] == f"/{number}" and seen["length"] == number
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"", id="nothing-sent"),
+        pytest.param(build_request(), id="after-a-response"),
+        pytest.param(b"\r\n", id="only-a-crlf"),
+    ],
+)
+def test_idle_connection_is_closed(serve, raw: bytes) -> None:
+    """RFC 9112 section 9.5; silently, since a 408 could be taken for the answer to a request."""
+    server = serve("echo:app", "--threads", "1", "--keep-alive", "1", "--header-timeout", "1")
+    with server.connect() as client:
+        if raw.strip():
+            echoed(client.request(raw))
+        elif raw:
+            client.send(raw)
+        assert client.at_eof() or (not raw.strip() and client.response().status == 408)
+
+
+def test_upgrade_offers_are_ignored(echo: ServerProcess, delivery: str) -> None:
+    """RFC 9110 section 7.8; RFC 9113 section 3.1."""
+    offers = [
+        [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")],
+        [
+            ("Connection", "Upgrade, HTTP2-Settings"),
+            ("Upgrade", "h2c"),
+            ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
+        ],
+        [("Connection", "upgrade"), ("Upgrade", "TLS/1.0")],
+        [("Upgrade", "h2c")],
+    ]
+    with echo.connect() as client:
+        for number, fields in enumerate(offers):
+            raw = build_request("GET", f"/{number}", fields=fields)
+            client.send_slowly(raw) if delivery == "bytes" else client.send(raw)
+            response = client.response()
+            assert echoed(response)["environ"]["PATH_INFO"] == f"/{number}"
+            assert "upgrade" not in response.connection and not response.get("Upgrade")

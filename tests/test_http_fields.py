@@ -1,0 +1,137 @@
+"""Field lines: names, values, white space, underscores. [RFC 9112 section 5; RFC 9110 section 5]"""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import ServerProcess, assert_refused, build_request, echoed, exchange
+
+
+def with_fields(*lines: bytes, end: bytes = b"\r\n\r\n") -> bytes:
+    return b"\r\n".join([b"GET /f HTTP/1.1", b"Host: a", *lines]) + end
+
+
+REFUSED = [
+    pytest.param([b"X-A : 1"], id="9112-5.1-space-before-colon"),
+    pytest.param([b"X-A\t: 1"], id="9112-5.1-tab-before-colon"),
+    pytest.param([b"X-A\x0b: 1"], id="9112-5.1-vertical-tab-before-colon"),
+    pytest.param([b"Content-Length : 5"], id="9112-5.1-space-before-colon-of-length"),
+    pytest.param([b"Transfer-Encoding : chunked"], id="9112-5.1-space-before-colon-of-coding"),
+    pytest.param([b": 1"], id="9112-5.1-empty-name"),
+    pytest.param([b":"], id="9112-5.1-colon-alone"),
+    pytest.param([b"X-A"], id="9112-5-no-colon"),
+    pytest.param([b"X-A 1"], id="9112-5-space-for-colon"),
+    pytest.param([b"X A: 1"], id="9110-5.1-space-in-name"),
+    pytest.param([b"GET / HTTP/1.1"], id="9112-5-second-request-line"),
+    pytest.param([b"X-A: 1", b" 2"], id="9112-5.2-fold-by-space"),
+    pytest.param([b"X-A: 1", b"\t2"], id="9112-5.2-fold-by-tab"),
+    pytest.param([b"X-A: 1", b" "], id="9112-5.2-fold-of-nothing"),
+    pytest.param([b"X-A:", b" 2"], id="9112-5.2-fold-of-empty-value"),
+    pytest.param([b"X-A: 1", b" Content-Length: 5"], id="9112-5.2-fold-hides-length"),
+    pytest.param([b"Transfer-Encoding:", b" chunked"], id="9112-5.2-folded-coding"),
+]
+
+
+@pytest.mark.parametrize("lines", REFUSED)
+def test_field_refused(echo: ServerProcess, lines: list[bytes], how: str) -> None:
+    assert_refused(echo, with_fields(*lines), 400, how=how)
+
+
+@pytest.mark.parametrize(
+    "first", [b" X-A: 1", b"\tX-A: 1", b" Host: a", b" ", b"\t", b" \t ", b" : "]
+)
+def test_white_space_after_request_line(echo: ServerProcess, first: bytes, how: str) -> None:
+    """RFC 9112 section 2.2: a line that could be taken for a fold of the request line."""
+    raw = b"GET / HTTP/1.1\r\n" + first + b"\r\nHost: a\r\n\r\n"
+    assert_refused(echo, raw, 400, how=how)
+
+
+NOT_TOKEN = b'\x00\x01\x08\x09\x0b\x0c\x1f "(),/;<=>?@[\\]{}\x7f\x80\x85\xa0\xe9\xff'
+CONTROLS = [c for c in [*range(0x20), 0x7F] if c != 0x09]
+
+
+@pytest.mark.parametrize("byte", NOT_TOKEN, ids="9110-5.1-name-{:02x}".format)
+@pytest.mark.parametrize("where", ["inside", "first", "last"])
+def test_name_is_a_token(echo: ServerProcess, byte: int, where: str) -> None:
+    c = bytes([byte])
+    name = {"inside": b"X" + c + b"A", "first": c + b"XA", "last": b"XA" + c}[where]
+    assert_refused(echo, with_fields(name + b": 1"), 400)
+
+
+@pytest.mark.parametrize("byte", CONTROLS, ids="9110-5.5-value-{:02x}".format)
+@pytest.mark.parametrize("where", ["inside", "first", "last"])
+def test_value_has_no_control(echo: ServerProcess, byte: int, where: str) -> None:
+    c = bytes([byte])
+    value = {"inside": b"a" + c + b"b", "first": c + b"ab", "last": b"ab" + c}[where]
+    assert_refused(echo, with_fields(b"X-A: " + value), 400)
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        pytest.param(b"X-A: 1", "HTTP_X_A", "1", id="plain"),
+        pytest.param(b"X-A:1", "HTTP_X_A", "1", id="9112-5-no-space"),
+        pytest.param(b"X-A:  \t 1 \t ", "HTTP_X_A", "1", id="9112-5-white-space-trimmed"),
+        pytest.param(b"X-A: a  b\tc", "HTTP_X_A", "a  b\tc", id="9110-5.5-white-space-inside"),
+        pytest.param(b"X-A:", "HTTP_X_A", "", id="9110-5.5-empty"),
+        pytest.param(b"X-A: \t", "HTTP_X_A", "", id="9110-5.5-only-white-space"),
+        pytest.param(b"X-A: a:b: c", "HTTP_X_A", "a:b: c", id="colons"),
+        pytest.param(b'X-A: "a\\"b, c"', "HTTP_X_A", '"a\\"b, c"', id="quotes"),
+        pytest.param(b"x-a: 1", "HTTP_X_A", "1", id="9110-5.1-lower-case"),
+        pytest.param(b"X-a-B: 1", "HTTP_X_A_B", "1", id="9110-5.1-mixed-case"),
+        pytest.param(b"X: \xe9\xff\x80", "HTTP_X", "\xe9\xff\x80", id="9110-5.5-obs-text"),
+        pytest.param(b"X: \x85a\x85", "HTTP_X", "\x85a\x85", id="nel-is-not-trimmed"),
+        pytest.param(b"X: \xa0a\xa0", "HTTP_X", "\xa0a\xa0", id="nbsp-is-not-trimmed"),
+        pytest.param(b"!#$%&'*+.^`|~9: 1", "HTTP_!#$%&'*+.^`|~9", "1", id="9110-5.6.2-tchar"),
+        pytest.param(b"1: 1", "HTTP_1", "1", id="9110-5.6.2-digit"),
+    ],
+)
+def test_field_value(echo: ServerProcess, line: bytes, key: str, value: str, delivery: str) -> None:
+    assert echoed(exchange(echo, with_fields(line), delivery))["environ"].get(key) == value
+
+
+def test_repeated_fields_are_joined(echo: ServerProcess, delivery: str) -> None:
+    """RFC 9110 section 5.3; cookies by RFC 6265 section 5.4."""
+    raw = with_fields(b"X-A: 1", b"Cookie: a=1", b"x-a: 2", b"X-B: z", b"cookie: b=2", b"X-A:3")
+    environ = echoed(exchange(echo, raw, delivery))["environ"]
+    assert environ["HTTP_X_A"].replace(" ", "") == "1,2,3"
+    assert environ["HTTP_COOKIE"] == "a=1; b=2"
+
+
+@pytest.mark.parametrize(
+    ("lines", "key", "value"),
+    [
+        pytest.param([b"X_A: 1"], "HTTP_X_A", None, id="alone"),
+        pytest.param([b"X_A: 1", b"X-A: 2"], "HTTP_X_A", "2", id="before-its-twin"),
+        pytest.param([b"X-A: 2", b"X_A: 1"], "HTTP_X_A", "2", id="after-its-twin"),
+        pytest.param([b"X-Forwarded_For: 1"], "HTTP_X_FORWARDED_FOR", None, id="mixed"),
+        pytest.param([b"_: 1"], "HTTP__", None, id="nothing-else"),
+        pytest.param([b"Content_Length: 5"], "CONTENT_LENGTH", None, id="length"),
+        pytest.param([b"Content_Type: a/b"], "CONTENT_TYPE", None, id="type"),
+        pytest.param([b"Transfer_Encoding: chunked"], "HTTP_TRANSFER_ENCODING", None, id="coding"),
+        pytest.param([b"Host_: evil"], "HTTP_HOST", "a", id="host"),
+        pytest.param([b"Proxy: http://evil"], "HTTP_PROXY", None, id="httpoxy"),
+        pytest.param([b"pROXY: http://evil"], "HTTP_PROXY", None, id="httpoxy-in-other-case"),
+        pytest.param(
+            [b"Proxy-Authorization: x"], "HTTP_PROXY_AUTHORIZATION", "x", id="other-proxy"
+        ),
+    ],
+)
+def test_names_that_could_pose_as_others(
+    echo: ServerProcess, lines: list[bytes], key: str, value: str | None, delivery: str
+) -> None:
+    """WSGI folds `-` and `_`; CVE-2016-5385 (httpoxy) for Proxy."""
+    seen = echoed(exchange(echo, with_fields(*lines), delivery))
+    assert seen["environ"].get(key) == value
+    assert seen["length"] == 0
+
+
+def test_content_fields_have_no_http_twin(echo: ServerProcess) -> None:
+    raw = build_request("POST", "/", fields=[("Content-Type", "a/b")], body=b"abc")
+    seen = echoed(exchange(echo, raw, "whole"))
+    assert seen["environ"]["CONTENT_LENGTH"] == "3" and seen["environ"]["CONTENT_TYPE"] == "a/b"
+    assert not {"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"} & set(seen["http"])
+
+
+def test_content_type_twice(echo: ServerProcess, how: str) -> None:
+    assert_refused(echo, with_fields(b"Content-Type: a/b", b"content-type: c/d"), 400, how=how)

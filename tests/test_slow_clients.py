@@ -1,0 +1,216 @@
+"""Clients that send or read slowly, or stop: bounded, and never at the expense of others.
+
+The bounds are set to a second; tests wait for what the server does, not for the clock.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import select
+import socket
+
+import pytest
+
+from harness import Client, ServerProcess, assert_error_response, build_request, echoed, wait_until
+
+_ids = itertools.count()
+BOUNDS = ["--header-timeout", "1", "--body-timeout", "1", "--write-timeout", "1"]
+# One byte now and then is what is tested: the minimum rate is another rule.
+BOUNDS += ["--body-min-rate", "0"]
+
+
+@pytest.fixture
+def server(serve) -> ServerProcess:
+    return serve("echo:app", "--threads", "1", "--keep-alive", "1", *BOUNDS)
+
+
+@pytest.fixture
+def steps(serve) -> ServerProcess:
+    return serve("http_steps:app", "--threads", "1", *BOUNDS)
+
+
+def run_id() -> str:
+    return f"w{next(_ids)}"
+
+
+def dribble(client: Client, data: bytes, interval: float = 0.1) -> bool:
+    """Send a byte at a time until the server does something; False if all went out before."""
+    for i in range(len(data)):
+        if select.select([client.sock], [], [], interval)[0]:
+            return True
+        client.send(data[i : i + 1])
+    return False
+
+
+def assert_given_up(server: ServerProcess, client: Client, port: str) -> None:
+    """408 or a close, and the application never knew."""
+    if not client.at_eof():
+        assert_error_response(client.response(), 408)
+        assert client.at_eof()
+    assert port not in {call["port"] for call in server.calls_since_last_asked()}
+
+
+HEADS = [
+    pytest.param(b"G", id="method"),
+    pytest.param(b"GET /slow", id="target"),
+    pytest.param(b"GET /slow HTTP/1.1\r\n", id="request-line"),
+    pytest.param(b"GET /slow HTTP/1.1\r\nHost: a\r\nX", id="field"),
+    pytest.param(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r", id="last-byte"),
+]
+
+
+@pytest.mark.parametrize("raw", HEADS)
+def test_stalled_head(server: ServerProcess, raw: bytes) -> None:
+    """RFC 9110 section 15.5.9."""
+    with server.connect() as client:
+        client.send(raw)
+        assert_given_up(server, client, str(client.port))
+
+
+def test_dribbled_head(server: ServerProcess) -> None:
+    """The bound is for the whole head; each byte does not buy more time (slowloris)."""
+    with server.connect() as client:
+        port = str(client.port)
+        assert dribble(client, b"GET /slow HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 60)
+        assert_given_up(server, client, port)
+
+
+def test_dribbled_head_of_a_later_request(server: ServerProcess) -> None:
+    with server.connect() as client:
+        echoed(client.request(build_request()))
+        server.calls_since_last_asked()
+        assert dribble(client, b"GET /slow HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 60)
+        assert_given_up(server, client, str(client.port))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(build_request("POST", fields=[("Content-Length", "9")]), id="length"),
+        pytest.param(build_request("POST", fields=[("Content-Length", "9")]) + b"x", id="begun"),
+        pytest.param(
+            build_request("POST", fields=[("Transfer-Encoding", "chunked")]), id="chunked"
+        ),
+        pytest.param(
+            build_request("POST", fields=[("Transfer-Encoding", "chunked")]) + b"5\r\nhel",
+            id="chunk-begun",
+        ),
+        pytest.param(
+            build_request("POST", fields=[("Transfer-Encoding", "chunked")]) + b"0\r\nX: y",
+            id="trailer-begun",
+        ),
+    ],
+)
+def test_stalled_body(server: ServerProcess, raw: bytes) -> None:
+    with server.connect() as client:
+        client.send(raw)
+        assert_given_up(server, client, str(client.port))
+
+
+def test_slow_but_steady_body_is_served(server: ServerProcess) -> None:
+    """The idle bound starts again with each piece: three pauses, together longer than the bound."""
+    with server.connect() as client:
+        client.send(build_request("POST", fields=[("Content-Length", "4")]))
+        for _ in range(4):
+            with pytest.raises(TimeoutError):  # a pause that the server could end, but must not
+                client.sock.settimeout(0.4)
+                client.sock.recv(1)
+            client.sock.settimeout(10)
+            client.send(b"x")
+        assert echoed(client.response())["body"] == "xxxx"
+
+
+def test_stalled_clients_hold_nobody_up(serve) -> None:
+    """One thread, and a hundred clients in the middle of heads and bodies."""
+    server = serve("echo:app", "--threads", "1")
+    stalled = [server.connect() for _ in range(100)]
+    try:
+        for number, client in enumerate(stalled):
+            body = build_request("POST", fields=[("Content-Length", "9")]) + b"x"
+            client.send(body if number % 2 else b"GET /slow HTTP/1.1\r\nHost: a\r\n")
+        for number in range(20):
+            assert echoed(server.get(f"/{number}"))["environ"]["PATH_INFO"] == f"/{number}"
+        stalled[0].send(b"\r\n")
+        assert echoed(stalled[0].response())["environ"]["PATH_INFO"] == "/slow"
+        stalled[1].send(b"x" * 8)
+        assert echoed(stalled[1].response())["length"] == 9
+    finally:
+        for client in stalled:
+            client.close()
+
+
+def test_unread_response_holds_nobody_up(serve) -> None:
+    """One thread; large known responses that nobody reads, and others are served at once."""
+    server = serve("http_steps:app", "--threads", "1")
+    run, size = run_id(), 20_000_000
+    readers = [server.connect(receive_buffer=4096) for _ in range(5)]
+    try:
+        for client in readers:
+            client.send(build_request("GET", f"/large?id={run}&size={size}"))
+        wait_until(
+            lambda: len(json.loads(server.get(f"/state?id={run}").body)) == len(readers),
+            "all large responses have begun",
+        )
+        for _ in range(20):
+            assert server.get("/state").status == 200
+        response = readers[0].response()
+        assert response.complete and len(response.body) == size
+    finally:
+        for client in readers:
+            client.close()
+
+
+def test_client_that_never_reads_is_dropped(steps: ServerProcess) -> None:
+    """The write bound: the rest of the response is given up, and its memory with it."""
+    run, size = run_id(), 30_000_000
+    with steps.connect(receive_buffer=4096) as client:
+        client.send(build_request("GET", f"/large?id={run}&size={size}"))
+        assert steps.get(f"/wait?id={run}&for=started").body == b"true"
+        wait_until(lambda: not steps.holds(client), "the server has let go")
+        try:
+            response = client.response()
+        except ConnectionResetError:
+            return
+        assert not response.complete and len(response.body) < size
+
+
+def test_endless_response_that_nobody_reads_is_ended(steps: ServerProcess) -> None:
+    """A generator that outruns its client holds its thread only until the write bound."""
+    run = run_id()
+    with steps.connect(receive_buffer=4096) as client:
+        client.send(build_request("GET", f"/endless?id={run}"))
+        assert steps.get(f"/wait?id={run}&for=close").body == b"true"
+        assert json.loads(steps.get(f"/state?id={run}").body) == ["begin", "close"]
+        wait_until(lambda: not steps.holds(client), "the server has let go")
+
+
+def test_slow_reader_within_the_bound_gets_everything(steps: ServerProcess) -> None:
+    """Progress, however slow, is not a stall."""
+    run, size = run_id(), 3_000_000
+    with steps.connect(receive_buffer=4096) as client:
+        client.send(build_request("GET", f"/large?id={run}&size={size}"))
+        assert steps.get(f"/wait?id={run}&for=started").body == b"true"
+        response = client.response()
+        assert response.complete and len(response.body) == size
+
+
+def test_connect_and_say_nothing(server: ServerProcess) -> None:
+    clients = [server.connect() for _ in range(50)]
+    try:
+        echoed(server.get("/"))
+        for client in clients:
+            if not client.at_eof():
+                assert client.response().status == 408 and client.at_eof()
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_tiny_segments_from_a_nagle_client(server: ServerProcess) -> None:
+    """Without TCP_NODELAY the kernel joins bytes as it likes: any split must do."""
+    raw = build_request("POST", "/x", body=b"hello")
+    with server.connect() as client:
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        client.send_slowly(raw)
+        assert echoed(client.response())["body"] == "hello"
