@@ -187,6 +187,12 @@ impl Connection {
     fn receive_inner(&mut self, input: &[u8]) -> Result<(usize, Event), Error> {
         match &mut self.reading {
             Reading::Head(scan) => {
+                if scan.is_new()
+                    && let Some(length) = self.head.repeated_by(input)
+                {
+                    self.await_content()?;
+                    return Ok((length, Event::Head));
+                }
                 let found = match scan.advance(input, &self.limits) {
                     Ok(Some(found)) => found,
                     Ok(None) => return Ok((0, Event::NeedMore)),
@@ -197,14 +203,7 @@ impl Connection {
                     }
                 };
                 self.head.parse(input, found, &self.limits)?;
-                self.reading = match self.head.framing() {
-                    Framing::Empty => Reading::Length(0),
-                    Framing::Length(length) => {
-                        self.check_body(length)?;
-                        Reading::Length(length)
-                    }
-                    Framing::Chunked => Reading::Chunked(Decoder::new()),
-                };
+                self.await_content()?;
                 Ok((found.end, Event::Head))
             }
             Reading::Length(0) => {
@@ -239,6 +238,19 @@ impl Connection {
             }
             Reading::Complete | Reading::Failed => Ok((0, Event::NeedMore)),
         }
+    }
+
+    /// The head is read: what follows is content, as it says.
+    fn await_content(&mut self) -> Result<(), Error> {
+        self.reading = match self.head.framing() {
+            Framing::Empty => Reading::Length(0),
+            Framing::Length(length) => {
+                self.check_body(length)?;
+                Reading::Length(length)
+            }
+            Framing::Chunked => Reading::Chunked(Decoder::new()),
+        };
+        Ok(())
     }
 
     fn check_body(&self, length: u64) -> Result<(), Error> {
@@ -357,16 +369,12 @@ impl Connection {
                 self.writing = Writing::Idle;
                 self.received = 0;
                 self.sent = 0;
+                self.head.shrink();
                 Next::Request
             }
             (_, Writing::Aborted(Some(ResponseFraming::UntilClose))) => Next::Reset,
             _ => Next::Close,
         }
-    }
-
-    /// Gives back memory that a large head left behind, when the connection turns idle.
-    pub fn shrink(&mut self) {
-        self.head.shrink();
     }
 }
 

@@ -91,6 +91,11 @@ impl Scan {
         Ok(None)
     }
 
+    /// True if not a byte was looked at yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.seen == 0
+    }
+
     /// True if nothing of a request has come yet.
     pub(crate) fn is_fresh(&self) -> bool {
         self.seen <= self.skipped

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::body::Body;
+use super::date::wall_clock;
 use super::listener::Local;
 use super::outlet::{Outlet, Queue};
+use crate::config::{Settings, Timeouts};
 use crate::http1::{self, Event, ResponseHead};
 use crate::observe::{AccessLog, Record};
 
@@ -49,6 +51,8 @@ pub struct Connection {
     pub(super) input: Vec<u8>,
     /// The request's content.
     pub body: Body,
+    /// How long the client may take nothing of what it is owed.
+    pub write_timeout: Duration,
     /// When the request's head was complete, by the wall clock, for the access log.
     pub started: SystemTime,
     /// The same, by the steady clock.
@@ -85,18 +89,19 @@ impl Connection {
         outlet: Arc<Outlet>,
         peer: Peer,
         local: Arc<Local>,
-        limits: http1::Limits,
+        settings: &Settings,
         now: Instant,
     ) -> Connection {
         Connection {
             key,
-            http: http1::Connection::new(limits),
+            http: http1::Connection::new(settings.limits),
             outlet,
             queue: Queue::default(),
             peer,
             local,
             input: Vec::new(),
             body: Body::Empty,
+            write_timeout: settings.timeouts.write,
             started: SystemTime::UNIX_EPOCH,
             since: now,
             mark: now,
@@ -146,7 +151,7 @@ impl Connection {
             match event {
                 Event::NeedMore => return (used, Read::NeedMore),
                 Event::Head => {
-                    self.started = SystemTime::now();
+                    self.started = wall_clock();
                     self.since = now;
                     self.mark = now;
                     let head = self.http.head();
@@ -211,7 +216,7 @@ impl Connection {
     }
 
     /// When this connection is overdue, if nothing more comes, while it reads.
-    pub(super) fn read_deadline(&self, timeouts: &crate::config::Timeouts) -> Option<Instant> {
+    pub(super) fn read_deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
         if self.http.wants_content() {
             let idle = self.mark.checked_add(timeouts.body);
             let rate = match timeouts.body_min_rate {

@@ -57,15 +57,19 @@ impl Queue {
     }
 
     /// The buffer that small parts are appended to.
-    pub fn gather(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if !matches!(self.chunks.back(), Some(Chunk::Gathered(_))) {
-            self.chunks.push_back(Chunk::Gathered(Vec::new()));
-        }
+    pub fn gather<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         if let Some(Chunk::Gathered(buffer)) = self.chunks.back_mut() {
             let before = buffer.len();
-            write(buffer);
+            let result = write(buffer);
             self.size += buffer.len() - before;
+            return result;
         }
+        let mut buffer = Vec::new();
+        let result = write(&mut buffer);
+        if !buffer.is_empty() {
+            self.push(Chunk::Gathered(buffer));
+        }
+        result
     }
 
     /// Appends a large block or a file.

@@ -11,14 +11,14 @@ use std::io::{self, Read as _};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::connection::{Connection, Peer, Read, Refusal};
-use super::date::HttpDate;
+use super::date::{HttpDate, wall_clock};
 use super::listener::{Listener, Local};
 use super::outlet::{Flush, Outlet};
 use super::timers::{Deadline, Key, Timers};
@@ -402,8 +402,8 @@ impl Reactor {
             return Err(error);
         }
         let outlet = Arc::new(Outlet::new(socket));
-        let limits = self.settings.limits;
-        let connection = Connection::new(key, outlet.clone(), peer, local, limits, self.now);
+        let connection =
+            Connection::new(key, outlet.clone(), peer, local, &self.settings, self.now);
         let due = connection.read_deadline(&self.settings.timeouts);
         slot.phase = Phase::Reading;
         slot.connection = Some(Box::new(connection));
@@ -539,7 +539,7 @@ impl Reactor {
         connection.http.refuse();
         let response = error_response(status, reason);
         let page = format!("{status} {reason}: {detail}\n");
-        let date = self.date.at(SystemTime::now());
+        let date = self.date.at(wall_clock());
         let Connection { http, queue, .. } = &mut **connection;
         queue.gather(|out| {
             http.begin(&response, Some(page.len() as u64), date, out);

@@ -7,7 +7,6 @@ use log::error;
 use pyo3::prelude::*;
 
 use super::desk::{Desk, Duty, Wake};
-use super::exchange::Job;
 use crate::config::Settings;
 use crate::net::{Connection, Reactor, Remote};
 use crate::observe::AccessLog;
@@ -96,14 +95,13 @@ fn run_batch(py: Python<'_>, shared: &Shared, seat: &mut Seat, me: usize) {
 }
 
 fn serve(py: Python<'_>, shared: &Shared, seat: &mut Seat, connection: Box<Connection>) {
-    let job = Job { connection, write_timeout: shared.settings.timeouts.write };
-    let outcome = shared.wsgi.serve(py, seat, Box::new(job));
-    let Ok(job) = outcome.exchange.into_any().downcast::<Job>() else {
+    let outcome = shared.wsgi.serve(py, seat, connection);
+    let Ok(connection) = outcome.exchange.into_any().downcast::<Connection>() else {
         error!("the exchange came back as something else");
         return;
     };
     if let Some(log) = &shared.access_log {
-        job.connection.log_access(log, &outcome.head, &outcome.logged);
+        connection.log_access(log, seat.head(), &outcome.logged);
     }
-    shared.remote.give_back(job.connection);
+    shared.remote.give_back(connection);
 }

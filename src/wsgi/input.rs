@@ -236,24 +236,3 @@ impl Input {
         false
     }
 }
-
-/// `environ["rustwsgi.client_disconnected"]`: call it to learn whether the client has gone, during long
-/// work whose result nobody would read.
-#[pyclass(frozen, module = "rustwsgi._rustwsgi")]
-pub struct Disconnected {
-    probe: Box<dyn Fn() -> bool + Send + Sync>,
-}
-
-impl Disconnected {
-    pub(super) fn new(probe: Box<dyn Fn() -> bool + Send + Sync>) -> Disconnected {
-        Disconnected { probe }
-    }
-}
-
-#[pymethods]
-impl Disconnected {
-    /// True once the client has closed its side of the connection or the connection is lost.
-    fn __call__(&self) -> bool {
-        (self.probe)()
-    }
-}

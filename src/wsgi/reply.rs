@@ -1,0 +1,258 @@
+//! One response while it is being made: what `start_response`, `write` and the server's own loop share.
+//!
+//! It holds the exchange while the application runs, so that a call that comes too late finds
+//! nothing and reaches nobody's socket. Its lock is held for moments only, and never while Python code
+//! may run: what could call back into an application (a `repr`, a destructor) waits until it is free.
+
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::sync::MutexExt;
+use pyo3::types::PyBytes;
+
+use super::exchange::Exchange;
+use super::file_wrapper::Extent;
+use crate::http1::{ResponseHead, TooShort};
+
+/// Blocks of at least this many bytes are sent from where Python keeps them.
+const SHARE: usize = 16 * 1024;
+/// Blocks of at least this many bytes are sent while other Python threads run. A smaller one is with the
+/// kernel sooner than another thread could have the interpreter.
+const DETACH: usize = 64 * 1024;
+
+/// The state of one response after another.
+pub(super) struct Reply {
+    state: Mutex<State>,
+    /// Told when a flush puts the exchange back.
+    returned: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The exchange, unless a thread is flushing it.
+    exchange: Option<Box<dyn Exchange>>,
+    /// A thread has taken the exchange and will put it back.
+    flushing: bool,
+    /// What the last successful start_response said.
+    head: ResponseHead,
+    /// Where the next one is put together, so that one that fails changes nothing.
+    draft: ResponseHead,
+    /// start_response was called successfully.
+    started: bool,
+    /// The application gave more than its Content-Length allows.
+    excess: bool,
+}
+
+/// Why a block could not be sent.
+#[derive(Debug)]
+pub(super) enum SendError {
+    /// start_response was not called yet.
+    NotStarted,
+    /// The client is gone.
+    Gone(io::Error),
+    /// The exchange is over, or another thread is sending.
+    Late,
+}
+
+/// Why start_response was refused, apart from what it was given.
+#[derive(Debug)]
+pub(super) enum StartError {
+    /// The exchange is over.
+    Late,
+    /// There was a call before, and this one has no `exc_info`.
+    Twice,
+    /// There is `exc_info`, but the head is already with the client.
+    Sent,
+}
+
+impl Reply {
+    pub(super) fn new() -> Reply {
+        Reply { state: Mutex::default(), returned: Condvar::new() }
+    }
+
+    fn state(&self, py: Python<'_>) -> MutexGuard<'_, State> {
+        self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes charge of an exchange.
+    pub(super) fn arm(&self, py: Python<'_>, exchange: Box<dyn Exchange>) {
+        let mut state = self.state(py);
+        state.started = false;
+        state.excess = false;
+        state.exchange = Some(exchange);
+    }
+
+    /// Gives the exchange back and puts the head of its response into `head`; later calls find nothing. Waits
+    /// for a thread that the application may have left behind in `write()`.
+    pub(super) fn disarm(&self, py: Python<'_>, head: &mut ResponseHead) -> Box<dyn Exchange> {
+        loop {
+            let mut state = self.state(py);
+            if let Some(exchange) = state.exchange.take() {
+                std::mem::swap(&mut state.head, head);
+                return exchange;
+            }
+            drop(state);
+            py.detach(|| {
+                let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                let idle = self.returned.wait_while(state, |state| state.flushing);
+                drop(idle.unwrap_or_else(PoisonError::into_inner));
+            });
+        }
+    }
+
+    /// Looks at the exchange, if it is here.
+    pub(super) fn with<T>(
+        &self,
+        py: Python<'_>,
+        look: impl FnOnce(&mut dyn Exchange) -> T,
+    ) -> Option<T> {
+        self.state(py).exchange.as_mut().map(|exchange| look(&mut **exchange))
+    }
+
+    /// True once start_response was called.
+    pub(super) fn is_started(&self, py: Python<'_>) -> bool {
+        self.state(py).started
+    }
+
+    /// The declared Content-Length.
+    pub(super) fn declared(&self, py: Python<'_>) -> Option<u64> {
+        self.state(py).head.content_length()
+    }
+
+    /// True if the application gave more bytes than it declared; says so once.
+    pub(super) fn take_excess(&self, py: Python<'_>) -> bool {
+        std::mem::take(&mut self.state(py).excess)
+    }
+
+    /// Remembers what start_response is told. `read` puts it together; nothing changes if that fails.
+    pub(super) fn start<E>(
+        &self,
+        py: Python<'_>,
+        exc_info: bool,
+        read: impl FnOnce(&mut ResponseHead) -> Result<(), E>,
+    ) -> Result<Result<(), E>, StartError> {
+        let mut state = self.state(py);
+        let State { exchange, flushing, head, draft, started, .. } = &mut *state;
+        // While a thread flushes the exchange, its head is on its way.
+        let begun = match exchange {
+            Some(exchange) => exchange.http().has_begun(),
+            None if *flushing => true,
+            None => return Err(StartError::Late),
+        };
+        match exc_info {
+            true if begun => return Err(StartError::Sent),
+            false if *started => return Err(StartError::Twice),
+            _ => {}
+        }
+        let result = read(draft);
+        if result.is_ok() {
+            std::mem::swap(head, draft);
+            *started = true;
+        }
+        Ok(result)
+    }
+
+    /// Queues a block, behind the head if it is the first. `length` is the content's length in all, if
+    /// the caller knows it. Returns false once no further block can have an effect.
+    pub(super) fn queue(
+        &self,
+        block: &Bound<'_, PyBytes>,
+        length: Option<u64>,
+    ) -> Result<bool, SendError> {
+        self.state(block.py()).queue(block, length)
+    }
+
+    /// Queues all blocks there are and ends the response.
+    pub(super) fn queue_all(
+        &self,
+        py: Python<'_>,
+        blocks: &[&Bound<'_, PyBytes>],
+    ) -> Result<Result<(), TooShort>, SendError> {
+        let total = blocks.iter().map(|block| block.as_bytes().len() as u64).sum();
+        let mut state = self.state(py);
+        for block in blocks {
+            if !block.as_bytes().is_empty() && !state.queue(block, Some(total))? {
+                break;
+            }
+        }
+        Ok(state.begin(Some(0))?.finish())
+    }
+
+    /// Queues part of a file.
+    pub(super) fn queue_file(&self, py: Python<'_>, extent: Extent) -> Result<(), SendError> {
+        let mut state = self.state(py);
+        let exchange = state.begin(Some(extent.length))?;
+        let length = usize::try_from(extent.length).unwrap_or(usize::MAX);
+        let frame = exchange.http().frame(length);
+        exchange.copy(frame.prefix());
+        if frame.take > 0 {
+            exchange.send_file(extent.file, extent.offset, frame.take as u64);
+        }
+        exchange.copy(frame.suffix);
+        Ok(())
+    }
+
+    /// Sends what is queued, and waits while the client is far behind. `size` is that of the last block.
+    pub(super) fn flush(&self, py: Python<'_>, size: usize) -> Result<(), SendError> {
+        // Out of the state while other threads may run: whoever calls meanwhile is told so.
+        let mut state = self.state(py);
+        let Some(mut exchange) = state.exchange.take() else { return Err(SendError::Late) };
+        state.flushing = true;
+        drop(state);
+        let mut flushed =
+            if size >= DETACH { py.detach(|| exchange.flush()) } else { exchange.flush() };
+        if flushed.is_ok() && exchange.is_full() {
+            flushed = py.detach(|| exchange.wait());
+        }
+        let mut state = self.state(py);
+        state.exchange = Some(exchange);
+        state.flushing = false;
+        drop(state);
+        self.returned.notify_all();
+        flushed.map_err(SendError::Gone)
+    }
+
+    /// Ends the response with what start_response said; with no content if nothing of it was sent yet.
+    pub(super) fn finish(&self, py: Python<'_>) -> Result<Result<(), TooShort>, SendError> {
+        Ok(self.state(py).begin(Some(0))?.finish())
+    }
+}
+
+impl State {
+    /// Queues the head unless it is queued already.
+    fn begin(&mut self, length: Option<u64>) -> Result<&mut dyn Exchange, SendError> {
+        let State { exchange, head, started, .. } = self;
+        let exchange = exchange.as_mut().ok_or(SendError::Late)?;
+        if !*started {
+            return Err(SendError::NotStarted);
+        }
+        if !exchange.http().has_begun() {
+            exchange.begin(head, length);
+        }
+        Ok(&mut **exchange)
+    }
+
+    fn queue(
+        &mut self,
+        block: &Bound<'_, PyBytes>,
+        length: Option<u64>,
+    ) -> Result<bool, SendError> {
+        let bytes = block.as_bytes();
+        let exchange = self.begin(length)?;
+        let frame = exchange.http().frame(bytes.len());
+        exchange.copy(frame.prefix());
+        if frame.take < SHARE {
+            exchange.copy(&bytes[..frame.take]);
+        } else {
+            let owner = PyBackedBytes::from(block.clone());
+            exchange.share(Bytes::from_owner(owner).slice(..frame.take));
+        }
+        exchange.copy(frame.suffix);
+        let silent = exchange.http().sends_no_content();
+        self.excess |= frame.take < bytes.len() && !silent;
+        Ok(!silent && !self.excess)
+    }
+}
