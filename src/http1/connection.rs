@@ -147,9 +147,9 @@ impl Connection {
         matches!(&self.reading, Reading::Head(scan) if scan.is_fresh())
     }
 
-    /// True while a head is being read.
-    pub fn wants_head(&self) -> bool {
-        matches!(self.reading, Reading::Head(_))
+    /// True if the client has said that this request is its last on the connection.
+    pub fn client_closes(&self) -> bool {
+        !matches!(self.reading, Reading::Failed) && !self.head.keep_alive()
     }
 
     /// True while a request's content is being read.

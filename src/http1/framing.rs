@@ -98,6 +98,8 @@ pub(crate) fn response(facts: Facts) -> (ResponseFraming, ResponseFraming) {
     let announced = match facts {
         // "A server MUST NOT send Content-Length or Transfer-Encoding in a 1xx or 204 response."
         Facts { status: 100..=199 | 204, .. } => ResponseFraming::None,
+        // "a server MUST NOT generate content in a 205 response" [RFC 9110 section 15.3.6]
+        Facts { status: 205, .. } => ResponseFraming::Length(0),
         Facts { length: Some(length), .. } => ResponseFraming::Length(length),
         // A 304 says what a 200 would have said, which the server cannot know.
         Facts { status: 304, .. } => ResponseFraming::None,

@@ -174,6 +174,7 @@ fn kind(name: &[u8]) -> Kind {
         17 if is("transfer-encoding") => Kind::HopByHop,
         18 if is("proxy-authenticate") => Kind::HopByHop,
         19 if is("proxy-authorization") => Kind::HopByHop,
+        25 if is("proxy-authentication-info") => Kind::HopByHop,
         _ => Kind::Other,
     }
 }

@@ -292,6 +292,8 @@ impl Atom {
             Atom::Identity => out.push(b'-'),
             Atom::User => word_or_dash(record.user().as_deref(), out),
             Atom::Time => out.extend_from_slice(stamps.common.text(record.started).as_bytes()),
+            // A request that was refused before its line was understood.
+            Atom::RequestLine if record.method.is_empty() => out.push(b'-'),
             Atom::RequestLine => {
                 escape::text(record.method, out);
                 out.push(b' ');

@@ -64,7 +64,7 @@ impl Exchange for Connection {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.queue.is_empty() { Ok(()) } else { self.outlet.send(&mut self.queue).map(drop) }
+        if self.queue.is_empty() { Ok(()) } else { self.outlet.send_all(&mut self.queue) }
     }
 
     fn is_full(&self) -> bool {

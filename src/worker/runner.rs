@@ -50,7 +50,8 @@ fn work_detached(shared: &Shared, me: usize) -> Duty {
     loop {
         match shared.desk.duty(me, &*shared.remote) {
             Duty::Poll => {
-                let ready = turn(shared);
+                let patience = shared.desk.is_pressed().then_some(Duration::ZERO);
+                let ready = turn(shared, patience);
                 shared.desk.polled(Some(me), ready, &*shared.remote);
             }
             duty => return duty,
@@ -60,13 +61,13 @@ fn work_detached(shared: &Shared, me: usize) -> Duty {
 
 /// The life of the sentinel.
 pub(super) fn watch(shared: &Shared) {
-    shared.desk.watch(&*shared.remote, || turn(shared));
+    // However much is queued, it is not for the sentinel to run: it may wait.
+    shared.desk.watch(&*shared.remote, || turn(shared, None));
 }
 
-fn turn(shared: &Shared) -> Vec<Box<Connection>> {
+fn turn(shared: &Shared, patience: Option<Duration>) -> Vec<Box<Connection>> {
     let mut ready = Vec::new();
     let mut reactor = shared.reactor.lock().unwrap_or_else(PoisonError::into_inner);
-    let patience = shared.desk.is_pressed().then_some(Duration::ZERO);
     if let Err(failure) = reactor.turn(patience, &mut ready) {
         // Nothing is left to serve with: the process ends rather than spin.
         error!("polling failed: {failure}");

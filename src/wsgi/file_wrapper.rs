@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -76,7 +77,12 @@ impl FileWrapper {
         // no Python code runs between that call and the duplication.
         let file = File::from(unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().ok()?);
         let meta = file.metadata().ok()?;
-        let length = meta.is_file().then(|| meta.len().saturating_sub(offset))?;
+        // What the kernel makes up as it is read (/proc, /sys) says 0 or anything of its size, and has no
+        // blocks; neither has a file that is one hole, which is no loss.
+        if !meta.is_file() || meta.blocks() == 0 {
+            return None;
+        }
+        let length = meta.len().saturating_sub(offset);
         Some(Extent { file, offset, length })
     }
 }
