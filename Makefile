@@ -9,7 +9,7 @@ WHEEL_TARGET := target/wheel
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
 	$(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: demo build binary test lint bench fuzz format clean
+.PHONY: demo build binary test lint bench fuzz docs format clean
 
 ## Builds, installs into .venv and serves the Flask demo.
 demo: $(VENV)/.installed $(VENV)/.demo
@@ -40,6 +40,10 @@ fuzz:
 ## Compares requests per second with other servers; see docs/benchmarks.md.
 bench: $(VENV)/.installed
 	$(PYTHON) benches/compare.py
+
+## Renders docs/configuration.md from the definition of the options.
+docs:
+	UPDATE_DOCS=1 cargo test --no-default-features --quiet --lib the_configuration_page
 
 format:
 	cargo fmt

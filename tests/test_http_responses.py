@@ -349,6 +349,15 @@ def test_hop_by_hop_fields_are_refused(server: ServerProcess, field: list[str], 
     assert response.status == 500 and b"secret" not in response.body, response
 
 
+@pytest.mark.parametrize("status", ["100 Continue", "101 Switching Protocols", "103 Early Hints"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_interim_status_is_refused(server: ServerProcess, status: str, kind: str) -> None:
+    """RFC 9110 section 15.2: it ends no exchange, so the client would wait for the real answer."""
+    response = ask(server, status=status, blocks=["secret"], **{"as": kind})
+    assert response.status == 500 and response.complete, response
+    assert b"secret" not in response.body
+
+
 @pytest.mark.parametrize("value", ["close", "Close"])
 def test_connection_close_of_the_application(server: ServerProcess, value: str) -> None:
     with server.connect() as client:

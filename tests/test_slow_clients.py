@@ -108,6 +108,17 @@ def test_stalled_body(server: ServerProcess, raw: bytes) -> None:
         assert_given_up(server, client, str(client.port))
 
 
+def test_body_below_the_minimum_rate(serve) -> None:
+    """Each byte comes in time, but at this pace the body would take for ever (slow POST)."""
+    bounds = ["--body-timeout", "2", "--body-min-rate", "1000"]
+    server = serve("echo:app", "--threads", "1", *bounds)
+    with server.connect() as client:
+        port = str(client.port)
+        client.send(build_request("POST", fields=[("Content-Length", "9999")]))
+        assert dribble(client, b"x" * 200), "a tenth of a second between bytes, for 20 seconds"
+        assert_given_up(server, client, port)
+
+
 def test_slow_but_steady_body_is_served(server: ServerProcess) -> None:
     """The idle bound starts again with each piece: three pauses, together longer than the bound."""
     with server.connect() as client:

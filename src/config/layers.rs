@@ -49,7 +49,7 @@ pub(super) fn from_environment(
         if on_command_line.contains(id) || (listens && LISTENING.contains(&id)) {
             continue;
         }
-        let name = format!("{PREFIX}{}", id.to_ascii_uppercase());
+        let name = variable_name(id);
         if let Some(value) = variable(&name).filter(|value| !value.is_empty()) {
             let origin = format!("the environment variable {name}");
             extras.push(extra(arg, origin, &value)?);
@@ -78,6 +78,11 @@ pub(super) fn from_keywords(
         }
     }
     Ok(extras)
+}
+
+/// The variable of the option with this identifier.
+pub(super) fn variable_name(id: &str) -> String {
+    format!("{PREFIX}{}", id.to_ascii_uppercase())
 }
 
 fn extra(arg: &Arg, origin: String, value: &OsStr) -> Result<Extra, String> {

@@ -10,6 +10,8 @@ mod bind;
 mod describe;
 mod flags;
 mod layers;
+#[cfg(test)]
+mod reference;
 mod settings;
 #[cfg(test)]
 mod tests;

@@ -397,3 +397,15 @@ fn what_is_described_can_be_given_back() {
         .collect();
     assert_eq!(parse_api(&options).unwrap(), given);
 }
+
+/// `make docs` sets UPDATE_DOCS, which writes the page instead.
+#[test]
+fn the_configuration_page_is_what_the_options_render_to() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+    let rendered = reference::markdown(&Flags::command());
+    if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
+        std::fs::write(path, &rendered).unwrap();
+    }
+    let page = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(page == rendered, "docs/configuration.md is out of date: run `make docs`");
+}
