@@ -15,31 +15,32 @@ use pyo3::types::PyList;
 
 use crate::config::{self, Settings};
 use crate::observe;
-use crate::worker::{Server, StartError};
+use crate::worker::{Server, StartError, leave_now};
 use crate::wsgi;
 
 /// Parses `argv` (the program's name first), serves, and returns the exit code.
 pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
     match config::parse(argv) {
         Ok(settings) => run(py, settings),
-        Err(mut exit) => {
-            if !exit.message.ends_with('\n') {
-                exit.message.push('\n');
-            }
-            // A closed pipe is no reason to fail: `rustwsgi --help | head -1`.
-            let _ = if exit.stdout {
-                std::io::stdout().write_all(exit.message.as_bytes())
-            } else {
-                std::io::stderr().write_all(exit.message.as_bytes())
-            };
-            exit.code
-        }
+        Err(exit) => refuse(&exit),
     }
+}
+
+/// Prints why there is nothing to run; returns the exit code.
+pub fn refuse(exit: &config::Exit) -> i32 {
+    let message = format!("{}\n", exit.message.trim_end_matches('\n'));
+    // A closed pipe is no reason to fail: `rustwsgi --help | head -1`.
+    let _ = if exit.stdout {
+        std::io::stdout().write_all(message.as_bytes())
+    } else {
+        std::io::stderr().write_all(message.as_bytes())
+    };
+    exit.code
 }
 
 fn run(py: Python<'_>, settings: Settings) -> i32 {
     if let Err(failure) = observe::init(&settings.error_log, settings.log_level) {
-        eprintln!("rustwsgi: cannot open the error log: {failure}");
+        eprintln!("rustwsgi: cannot open the error log {}: {failure}", settings.error_log);
         return 1;
     }
     if settings.print_config {
@@ -56,6 +57,12 @@ fn run(py: Python<'_>, settings: Settings) -> i32 {
 }
 
 fn serve(py: Python<'_>, settings: Arc<Settings>) -> PyResult<i32> {
+    if let Some(directory) = &settings.chdir
+        && let Err(failure) = std::env::set_current_dir(directory)
+    {
+        error!("cannot change to the directory {:?} of --chdir: {failure}", directory.display());
+        return Ok(2);
+    }
     prepare(py, &settings)?;
     let Some(spec) = &settings.app else {
         error!("no application is named");
@@ -63,6 +70,8 @@ fn serve(py: Python<'_>, settings: Arc<Settings>) -> PyResult<i32> {
     };
     let app = match wsgi::load(py, spec) {
         Ok(app) => app,
+        // Ctrl-C while the application was imported, which is nobody's mistake.
+        Err(failure) if failure.interrupted => return Ok(130),
         Err(failure) => {
             if let Some(traceback) = &failure.traceback {
                 observe::write_raw(traceback.as_bytes());
@@ -79,7 +88,7 @@ fn serve(py: Python<'_>, settings: Arc<Settings>) -> PyResult<i32> {
         Ok(finished) => {
             observe::flush();
             if !finished {
-                leave_now(py);
+                leave_now(py, 0);
             }
             Ok(0)
         }
@@ -98,9 +107,6 @@ fn prepare(py: Python<'_>, settings: &Settings) -> PyResult<()> {
     let environ = os.getattr("environ")?;
     for (name, value) in &settings.env {
         environ.set_item(name, value)?;
-    }
-    if let Some(directory) = &settings.chdir {
-        os.call_method1("chdir", (directory,))?;
     }
     let path = py.import("sys")?.getattr("path")?.cast_into::<PyList>()?;
     let here = os.call_method0("getcwd")?;
@@ -165,15 +171,6 @@ fn wait_and_stop(
             return Ok(false);
         }
     }
-}
-
-/// Leaves without waiting for threads that are stuck in the application: Python's own shutdown could
-/// wait for them for ever.
-fn leave_now(py: Python<'_>) {
-    for stream in ["stdout", "stderr"] {
-        let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
-    }
-    let _ = py.import("os").and_then(|os| os.call_method1("_exit", (0,)));
 }
 
 /// SIGINT and SIGTERM, by way of Python's own machinery: its handlers are in place while the server

@@ -271,7 +271,8 @@ impl Connection {
             head_request: self.head.method() == b"HEAD",
             version: self.head.version(),
             status: response.status(),
-            length: response.content_length().or(length),
+            declared: response.content_length(),
+            counted: length,
         });
         self.last |=
             response.close() || !self.head.keep_alive() || framing == ResponseFraming::UntilClose;

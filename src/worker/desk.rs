@@ -168,6 +168,12 @@ impl<J> Desk<J> {
         state.stopped || (!state.queue.is_empty() && !state.waiter)
     }
 
+    /// True if nobody is inside the application, nor about to be.
+    pub fn is_quiet(&self) -> bool {
+        let state = self.lock();
+        state.inside == 0 && state.queue.is_empty()
+    }
+
     /// Takes what a poll has found. `runner` is `None` for the sentinel.
     pub fn polled(
         &self,

@@ -14,4 +14,4 @@ mod runner;
 mod server;
 
 #[cfg(feature = "python")]
-pub use server::{Server, StartError};
+pub use server::{Server, StartError, leave_now};

@@ -10,7 +10,7 @@ use super::desk::{Desk, Duty, Wake};
 use crate::config::Settings;
 use crate::net::{Connection, Reactor, Remote};
 use crate::observe::AccessLog;
-use crate::wsgi::{Seat, Wsgi};
+use crate::wsgi::{Seat, Wsgi, owes_memory};
 
 /// How long one thread may keep the interpreter for request after request before it looks at the sockets
 /// again. One long request, or several short ones.
@@ -40,12 +40,14 @@ pub(super) fn run(py: Python<'_>, shared: &Shared, me: usize) -> PyResult<()> {
         // interpreter.
         match py.detach(|| work_detached(shared, me)) {
             Duty::Run => run_batch(py, shared, &mut seat, me),
-            Duty::Poll | Duty::Quit => return Ok(()),
+            // Attached for a moment, which is all that was wanted.
+            Duty::Poll => {}
+            Duty::Quit => return Ok(()),
         }
     }
 }
 
-/// Polls until there is something to run.
+/// Polls until there is something to do with the interpreter.
 fn work_detached(shared: &Shared, me: usize) -> Duty {
     loop {
         match shared.desk.duty(me, &*shared.remote) {
@@ -53,6 +55,9 @@ fn work_detached(shared: &Shared, me: usize) -> Duty {
                 let patience = shared.desk.is_pressed().then_some(Duration::ZERO);
                 let ready = turn(shared, patience);
                 shared.desk.polled(Some(me), ready, &*shared.remote);
+                if owes_memory() && shared.desk.is_quiet() {
+                    return Duty::Poll;
+                }
             }
             duty => return duty,
         }

@@ -5,6 +5,8 @@
 //! may run: what could call back into an application (a `repr`, a destructor) waits until it is free.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -44,6 +46,19 @@ struct State {
     started: bool,
     /// The application gave more than its Content-Length allows.
     excess: bool,
+    /// So much is queued, or a file, that other threads should run while it is sent.
+    bulky: bool,
+}
+
+/// What came of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queued {
+    /// All of it is on its way.
+    All,
+    /// The response has no content: HEAD, 204, 304. No further block can have an effect.
+    Nothing,
+    /// Its Content-Length allows no more, or not all of it.
+    Excess,
 }
 
 /// Why a block could not be sent.
@@ -53,7 +68,7 @@ pub(super) enum SendError {
     NotStarted,
     /// The client is gone.
     Gone(io::Error),
-    /// The exchange is over, or another thread is sending.
+    /// The exchange is over.
     Late,
 }
 
@@ -77,22 +92,13 @@ impl Reply {
         self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes charge of an exchange.
-    pub(super) fn arm(&self, py: Python<'_>, exchange: Box<dyn Exchange>) {
-        let mut state = self.state(py);
-        state.started = false;
-        state.excess = false;
-        state.exchange = Some(exchange);
-    }
-
-    /// Gives the exchange back and puts the head of its response into `head`; later calls find nothing. Waits
-    /// for a thread that the application may have left behind in `write()`.
-    pub(super) fn disarm(&self, py: Python<'_>, head: &mut ResponseHead) -> Box<dyn Exchange> {
+    /// The state with the exchange in it, unless that is over. Another thread of the application may be
+    /// flushing it; it is waited for.
+    fn settled(&self, py: Python<'_>) -> MutexGuard<'_, State> {
         loop {
-            let mut state = self.state(py);
-            if let Some(exchange) = state.exchange.take() {
-                std::mem::swap(&mut state.head, head);
-                return exchange;
+            let state = self.state(py);
+            if !state.flushing {
+                return state;
             }
             drop(state);
             py.detach(|| {
@@ -103,13 +109,34 @@ impl Reply {
         }
     }
 
+    /// Takes charge of an exchange.
+    pub(super) fn arm(&self, py: Python<'_>, exchange: Box<dyn Exchange>) {
+        let mut state = self.state(py);
+        state.started = false;
+        state.excess = false;
+        state.bulky = false;
+        state.exchange = Some(exchange);
+    }
+
+    /// Gives the exchange back and puts the head of its response into `head`; later calls find nothing.
+    /// `None` if none was handed in.
+    pub(super) fn disarm(
+        &self,
+        py: Python<'_>,
+        head: &mut ResponseHead,
+    ) -> Option<Box<dyn Exchange>> {
+        let mut state = self.settled(py);
+        std::mem::swap(&mut state.head, head);
+        state.exchange.take()
+    }
+
     /// Looks at the exchange, if it is here.
     pub(super) fn with<T>(
         &self,
         py: Python<'_>,
         look: impl FnOnce(&mut dyn Exchange) -> T,
     ) -> Option<T> {
-        self.state(py).exchange.as_mut().map(|exchange| look(&mut **exchange))
+        self.settled(py).exchange.as_mut().map(|exchange| look(&mut **exchange))
     }
 
     /// True once start_response was called.
@@ -134,16 +161,11 @@ impl Reply {
         exc_info: bool,
         read: impl FnOnce(&mut ResponseHead) -> Result<(), E>,
     ) -> Result<Result<(), E>, StartError> {
-        let mut state = self.state(py);
-        let State { exchange, flushing, head, draft, started, .. } = &mut *state;
-        // While a thread flushes the exchange, its head is on its way.
-        let begun = match exchange {
-            Some(exchange) => exchange.http().has_begun(),
-            None if *flushing => true,
-            None => return Err(StartError::Late),
-        };
+        let mut state = self.settled(py);
+        let State { exchange, head, draft, started, .. } = &mut *state;
+        let exchange = exchange.as_mut().ok_or(StartError::Late)?;
         match exc_info {
-            true if begun => return Err(StartError::Sent),
+            true if exchange.http().has_begun() => return Err(StartError::Sent),
             false if *started => return Err(StartError::Twice),
             _ => {}
         }
@@ -155,14 +177,25 @@ impl Reply {
         Ok(result)
     }
 
-    /// Queues a block, behind the head if it is the first. `length` is the content's length in all, if
-    /// the caller knows it. Returns false once no further block can have an effect.
-    pub(super) fn queue(
+    /// Queues a block, behind the head if it is the first, and sends what the socket takes. Before that it
+    /// waits while the client is far behind: before, so that who has no further block need not wait.
+    /// `length` is the content's length in all, if the caller knows it.
+    pub(super) fn send(
         &self,
         block: &Bound<'_, PyBytes>,
         length: Option<u64>,
-    ) -> Result<bool, SendError> {
-        self.state(block.py()).queue(block, length)
+    ) -> Result<Queued, SendError> {
+        let py = block.py();
+        let mut state = self.settled(py);
+        if state.exchange.as_ref().is_some_and(|exchange| exchange.is_full()) {
+            drop(state);
+            self.lend(py, true, |exchange| exchange.wait())?;
+            state = self.settled(py);
+        }
+        let queued = state.queue(block, length)?;
+        drop(state);
+        self.flush(py)?;
+        Ok(queued)
     }
 
     /// Queues all blocks there are and ends the response.
@@ -172,9 +205,9 @@ impl Reply {
         blocks: &[&Bound<'_, PyBytes>],
     ) -> Result<Result<(), TooShort>, SendError> {
         let total = blocks.iter().map(|block| block.as_bytes().len() as u64).sum();
-        let mut state = self.state(py);
+        let mut state = self.settled(py);
         for block in blocks {
-            if !block.as_bytes().is_empty() && !state.queue(block, Some(total))? {
+            if !block.as_bytes().is_empty() && state.queue(block, Some(total))? != Queued::All {
                 break;
             }
         }
@@ -183,7 +216,8 @@ impl Reply {
 
     /// Queues part of a file.
     pub(super) fn queue_file(&self, py: Python<'_>, extent: Extent) -> Result<(), SendError> {
-        let mut state = self.state(py);
+        let mut state = self.settled(py);
+        state.bulky = true;
         let exchange = state.begin(Some(extent.length))?;
         let length = usize::try_from(extent.length).unwrap_or(usize::MAX);
         let frame = exchange.http().frame(length);
@@ -195,29 +229,39 @@ impl Reply {
         Ok(())
     }
 
-    /// Sends what is queued, and waits while the client is far behind. `size` is that of the last block.
-    pub(super) fn flush(&self, py: Python<'_>, size: usize) -> Result<(), SendError> {
-        // Out of the state while other threads may run: whoever calls meanwhile is told so.
-        let mut state = self.state(py);
-        let Some(mut exchange) = state.exchange.take() else { return Err(SendError::Late) };
+    /// Sends what is queued, as far as the socket takes it.
+    pub(super) fn flush(&self, py: Python<'_>) -> Result<(), SendError> {
+        let bulky = std::mem::take(&mut self.settled(py).bulky);
+        self.lend(py, bulky, |exchange| exchange.flush())
+    }
+
+    /// Does something with the exchange while nobody else may have it, and while other Python threads run
+    /// if it is to be `detached`.
+    fn lend(
+        &self,
+        py: Python<'_>,
+        detached: bool,
+        call: impl FnOnce(&mut dyn Exchange) -> io::Result<()> + Send,
+    ) -> Result<(), SendError> {
+        let mut state = self.settled(py);
+        let mut exchange = state.exchange.take().ok_or(SendError::Late)?;
         state.flushing = true;
         drop(state);
-        let mut flushed =
-            if size >= DETACH { py.detach(|| exchange.flush()) } else { exchange.flush() };
-        if flushed.is_ok() && exchange.is_full() {
-            flushed = py.detach(|| exchange.wait());
-        }
+        // The exchange must come back, whatever happens: the connection hangs on it.
+        let call = AssertUnwindSafe(|| call(&mut *exchange));
+        let called = if detached { py.detach(|| catch_unwind(call)) } else { catch_unwind(call) };
         let mut state = self.state(py);
         state.exchange = Some(exchange);
         state.flushing = false;
         drop(state);
         self.returned.notify_all();
-        flushed.map_err(SendError::Gone)
+        let called = called.unwrap_or_else(|_| Err(io::Error::other("the server has a bug")));
+        called.map_err(SendError::Gone)
     }
 
     /// Ends the response with what start_response said; with no content if nothing of it was sent yet.
     pub(super) fn finish(&self, py: Python<'_>) -> Result<Result<(), TooShort>, SendError> {
-        Ok(self.state(py).begin(Some(0))?.finish())
+        Ok(self.settled(py).begin(Some(0))?.finish())
     }
 }
 
@@ -239,20 +283,59 @@ impl State {
         &mut self,
         block: &Bound<'_, PyBytes>,
         length: Option<u64>,
-    ) -> Result<bool, SendError> {
+    ) -> Result<Queued, SendError> {
         let bytes = block.as_bytes();
         let exchange = self.begin(length)?;
         let frame = exchange.http().frame(bytes.len());
+        let take = frame.take;
         exchange.copy(frame.prefix());
-        if frame.take < SHARE {
-            exchange.copy(&bytes[..frame.take]);
+        // A subclass may have a destructor that is the application's, so it is not kept.
+        if take < SHARE || !block.is_exact_instance_of::<PyBytes>() {
+            exchange.copy(&bytes[..take]);
         } else {
-            let owner = PyBackedBytes::from(block.clone());
-            exchange.share(Bytes::from_owner(owner).slice(..frame.take));
+            let owner = Lent(PyBackedBytes::from(block.clone()));
+            exchange.share(Bytes::from_owner(owner).slice(..take));
         }
         exchange.copy(frame.suffix);
         let silent = exchange.http().sends_no_content();
-        self.excess |= frame.take < bytes.len() && !silent;
-        Ok(!silent && !self.excess)
+        self.bulky |= take >= DETACH;
+        match take < bytes.len() {
+            _ if silent => Ok(Queued::Nothing),
+            true => {
+                self.excess = true;
+                Ok(Queued::Excess)
+            }
+            false => Ok(Queued::All),
+        }
     }
+}
+
+/// A block of Python's that is being sent. Who has sent it may not be attached to the interpreter, and
+/// then it is given back the next time that somebody is.
+struct Lent(PyBackedBytes);
+
+/// Bytes that wait to be given back.
+static OWED: AtomicUsize = AtomicUsize::new(0);
+/// So many of them are worth attaching to the interpreter for.
+const MUCH: usize = 1 << 20;
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // SAFETY: this asks about the calling thread only.
+        if unsafe { pyo3::ffi::PyGILState_Check() } == 0 {
+            OWED.fetch_add(self.0.len(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// True if much memory waits for a thread to attach, which a server that has fallen idle should do soon;
+/// says so once.
+pub fn owes_memory() -> bool {
+    OWED.load(Ordering::Relaxed) >= MUCH && OWED.swap(0, Ordering::Relaxed) >= MUCH
 }

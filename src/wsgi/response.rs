@@ -12,7 +12,8 @@ use pyo3::types::{PyAny, PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple}
 use super::environ::{EnvironBuilder, ServerAddress};
 use super::exchange::Exchange;
 use super::file_wrapper::{FileWrapper, as_block};
-use super::reply::{Reply, SendError};
+use super::fork;
+use super::reply::{Queued, Reply, SendError};
 use super::seat::Seat;
 use super::traceback;
 use crate::http1::{ResponseHead, TooShort};
@@ -56,9 +57,9 @@ impl From<SendError> for Failure {
             SendError::NotStarted => Failure::App(PyAssertionError::new_err(
                 "the application did not call start_response() before its first block",
             )),
-            SendError::Late => Failure::App(PyRuntimeError::new_err(
-                "the response is being written by another thread",
-            )),
+            SendError::Late => {
+                Failure::App(PyRuntimeError::new_err("the response is over already"))
+            }
         }
     }
 }
@@ -74,6 +75,7 @@ impl Wsgi {
         log_keys: Vec<String>,
     ) -> PyResult<Wsgi> {
         let environs = EnvironBuilder::new(py, servers, multithread, multiprocess)?;
+        fork::settle(py)?;
         Ok(Wsgi { app, environs, log_keys })
     }
 
@@ -110,8 +112,10 @@ impl Wsgi {
         environ: &Bound<'_, PyDict>,
     ) -> Result<(), Failure> {
         let reply = &*seat.callables.reply;
-        let returned =
-            self.app.bind(py).call1((environ, seat.callables.start_response.bind(py)))?;
+        let start_response = seat.callables.start_response.bind(py);
+        let returned = self.app.bind(py).call1((environ, start_response));
+        fork::check(py, returned.as_ref().err());
+        let returned = returned?;
         // Lists and tuples, which most applications return, exist as a whole and have no `close()`.
         if let Ok(list) = returned.cast_exact::<PyList>() {
             return match list.len() {
@@ -127,7 +131,7 @@ impl Wsgi {
         match returned.getattr_opt(intern!(py, "close")) {
             Ok(None) => sent,
             Ok(Some(close)) => {
-                let sent = sent.and_then(|()| Ok(reply.flush(py, 0)?));
+                let sent = sent.and_then(|()| Ok(reply.flush(py)?));
                 if let Err(error) = close.call0() {
                     report(py, reply, "close() of the response failed", &error);
                 }
@@ -194,16 +198,16 @@ fn send_blocks(
     single: bool,
 ) -> Result<(), Failure> {
     for item in blocks {
+        fork::check(py, item.as_ref().err());
         let item = item?;
         let block = as_block(&item)?;
         let size = block.as_bytes().len();
         if size == 0 {
             continue;
         }
-        if !reply.queue(block, single.then_some(size as u64))? {
+        if reply.send(block, single.then_some(size as u64))? != Queued::All {
             break;
         }
-        reply.flush(py, size)?;
     }
     Ok(())
 }
@@ -243,7 +247,8 @@ fn conclude(py: Python<'_>, seat: &mut Seat, served: Result<(), Failure>) -> Box
         report(py, &seat.callables.reply, "the application failed", error);
     }
     // From here on a late call of start_response or write finds nothing.
-    let mut exchange = seat.callables.reply.disarm(py, &mut seat.head);
+    let exchange = seat.callables.reply.disarm(py, &mut seat.head);
+    let mut exchange = exchange.expect("armed before the application was called");
     match served {
         Ok(()) => {}
         Err(Failure::Gone(error)) => {

@@ -7,12 +7,14 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{
+    PyAssertionError, PyBaseException, PyRuntimeError, PyTypeError, PyValueError,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyList, PyString, PyTuple};
 
 use super::file_wrapper::as_block;
-use super::reply::{Reply, SendError, StartError};
+use super::reply::{Queued, Reply, SendError, StartError};
 use super::strings::latin1_bytes;
 use crate::http1::{ResponseError, ResponseHead};
 
@@ -79,22 +81,27 @@ impl Responder {
 
 #[pymethods]
 impl Writer {
-    /// Sends `data` before it returns. Raises OSError once the client is gone.
+    /// Sends `data` before it returns. Raises OSError once the client is gone, ValueError for more bytes
+    /// than the Content-Length allows.
     #[pyo3(signature = (data, /))]
-    fn __call__(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn __call__(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let block = as_block(data)?;
-        let size = block.as_bytes().len();
-        if size == 0 {
+        if block.as_bytes().is_empty() {
             return Ok(());
         }
-        let sent = self.reply.queue(block, None).and_then(|_| self.reply.flush(py, size));
-        sent.map_err(|error| match error {
-            SendError::Gone(error) => error.into(),
-            SendError::Late => {
-                PyRuntimeError::new_err("write() was called after the response had ended")
+        match self.reply.send(block, None) {
+            Ok(Queued::All | Queued::Nothing) => Ok(()),
+            Ok(Queued::Excess) => Err(PyValueError::new_err(
+                "write() was given more bytes than the Content-Length allows, or after the end",
+            )),
+            Err(SendError::Gone(error)) => Err(error.into()),
+            Err(SendError::Late) => {
+                Err(PyRuntimeError::new_err("write() was called after the response had ended"))
             }
-            SendError::NotStarted => PyAssertionError::new_err("write() before start_response()"),
-        })
+            Err(SendError::NotStarted) => {
+                Err(PyAssertionError::new_err("write() before start_response()"))
+            }
+        }
     }
 }
 
@@ -103,8 +110,12 @@ fn reraised(info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
     let info = info.cast::<PyTuple>().map_err(|_| {
         PyTypeError::new_err("exc_info must be a tuple as sys.exc_info() returns it")
     })?;
-    let (_, value, traceback): (Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>) =
-        info.extract()?;
+    let [_, value, traceback] = info.as_slice() else {
+        return Err(PyTypeError::new_err("exc_info must be a tuple of three"));
+    };
+    if !value.is_instance_of::<PyBaseException>() {
+        return Err(PyTypeError::new_err("exc_info holds no exception to raise again"));
+    }
     Ok(PyErr::from_value(value.call_method1("with_traceback", (traceback,))?))
 }
 
