@@ -1,5 +1,5 @@
-//! Each limit at its boundary: what fills it exactly is served, one more is refused with the limit's
-//! status.
+//! Each limit at its boundary: what fills it exactly is served, one more is refused with the status
+//! that belongs to the limit.
 
 use super::*;
 
