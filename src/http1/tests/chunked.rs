@@ -131,6 +131,8 @@ fn broken_chunks_are_refused() {
         "2;a=\"b\" c\r\nhi",
         "2;a=\"b\" \r\nhi",
         "2;a='b c'\r\nhi",
+        "2;a=b =c\r\nhi",
+        "2;a=\"b\" =c\r\nhi",
         "2;a=\"b\"\n",
     ] {
         assert_refused(post(body), Error::Chunk);

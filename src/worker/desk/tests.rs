@@ -1,8 +1,8 @@
 //! Threads that neither poll nor run Python put the policy to the test.
 //!
-//! Here each transition is tried by hand, on one thread where nothing blocks. `stress` lets real threads
-//! at it. Only public functions are used, and no test depends on how long something takes: where one
-//! waits, it waits for an event, and [`LIMIT`] is only there to turn a hang into a failure.
+//! Here each transition is tried by hand, on one thread where nothing blocks. `stress` lets real
+//! threads at it. Only public functions are used, and no test depends on how long something takes:
+//! where one waits, it waits for an event, and [`LIMIT`] only turns a hang into a failure.
 
 mod stress;
 
@@ -45,8 +45,8 @@ fn desk(runners: usize) -> (Arc<Desk<u32>>, Arc<Bell>) {
     (Arc::new(Desk::new(runners)), Arc::new(Bell::default()))
 }
 
-/// Starts a sentinel whose polls find nothing and end when the bell rings. Returns what tells of each
-/// poll that begins, and of the end.
+/// Starts a sentinel whose polls find nothing and end when the bell rings. Returns what tells of
+/// each poll that begins, and of the end.
 fn sentinel(desk: &Arc<Desk<u32>>, bell: &Arc<Bell>) -> mpsc::Receiver<&'static str> {
     let (desk, bell, (tell, told)) = (desk.clone(), bell.clone(), mpsc::channel());
     thread::spawn(move || {
@@ -360,9 +360,9 @@ fn a_stop_reaches_the_parked_and_the_sleeping() {
 
 #[test]
 fn a_job_behind_one_that_blocks_is_not_forgotten_by_a_sleeping_sentinel() {
-    // Runner 1 comes back just when the leader has handed in two jobs but has not asked for its next
-    // duty. It goes to run, so the leader polls again and blocks: somebody is on the way. If the first job
-    // then blocks, only the sentinel can see that the second waits.
+    // Runner 1 comes back just when the leader has handed in two jobs but has not yet asked for its
+    // next duty. It goes to run, so the leader polls again and blocks: somebody is on the way. If the
+    // first job then blocks, only the sentinel can see that the second waits.
     let (desk, bell) = desk(2);
     assert_eq!(desk.duty(0, &*bell), Duty::Poll);
     let sentinel = sentinel(&desk, &bell);

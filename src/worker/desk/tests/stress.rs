@@ -1,7 +1,7 @@
 //! Real threads, a reactor that hands out numbers, an interpreter that is a mutex.
 //!
-//! The work comes in rounds, and a round ends when all of its jobs have run. So a wake-up that is lost is
-//! not made good by the next arrival: the round never ends, and the test says so.
+//! The work comes in rounds, and a round ends when all of its jobs have run. So a wake-up that is
+//! lost is not made good by the next arrival: the round never ends, and the test says so.
 
 use super::*;
 
@@ -167,8 +167,8 @@ impl Site {
         world
     }
 
-    /// Numbers the jobs and lets them arrive at once. A job of the kind `After` waits for the one that is
-    /// so many behind it.
+    /// Numbers the jobs and lets them arrive at once. A job of the kind `After` waits for the one
+    /// that is so many behind it.
     fn feed(&self, kinds: &[Kind]) {
         let mut world = self.interpreter.lock().unwrap();
         let first = world.runs.len();
@@ -241,8 +241,8 @@ fn every_job_runs_once_and_nobody_is_forgotten() {
 
 #[test]
 fn a_runner_that_comes_back_when_jobs_arrive() {
-    // One request blocks for so long that the sentinel goes to sleep. The moment it ends, two others
-    // arrive, of which the first waits for the second.
+    // One request blocks for so long that the sentinel goes to sleep. The moment it ends, two
+    // others arrive, of which the first waits for the second.
     use Kind::*;
     for runners in [2, 3] {
         let site = Site::open(runners);
@@ -283,7 +283,7 @@ fn jobs_from_many_sides() {
 
 #[test]
 fn a_stop_in_the_midst_of_work() {
-    // Jobs that nobody took stay at the desk; those that were begun are finished, and everybody leaves.
+    // Jobs that nobody took stay at the desk; those that were begun are finished, and all leave.
     for _ in 0..30 {
         let site = Site::open(3);
         site.feed(&[Kind::Slow, Kind::Short, Kind::Slow, Kind::Short, Kind::Short]);
