@@ -91,6 +91,23 @@ fn pipelined_requests_are_read_one_by_one() {
 }
 
 #[test]
+fn a_part_of_the_next_request_waits_for_the_rest() {
+    let first = get("");
+    for part in 0..NEXT.len() {
+        let bytes = [first.as_bytes(), &NEXT[..part]].concat();
+        let mut connection = Connection::new(Limits::default());
+        let story = read_in_steps(&mut connection, &bytes, bytes.len());
+        assert_eq!(story.outcome, Outcome::Complete(first.len()));
+        assert_eq!(answer(&mut connection, "200 OK").1, Next::Request);
+        assert_eq!(connection.receive(&NEXT[..part]), Ok((0, Event::NeedMore)));
+        assert_eq!(connection.is_idle(), part == 0);
+        let story = read_in_steps(&mut connection, NEXT, NEXT.len());
+        assert_eq!(story.outcome, Outcome::Complete(NEXT.len()));
+        assert_eq!(story.head.unwrap().path, "/next");
+    }
+}
+
+#[test]
 fn a_request_that_was_not_read_to_its_end_is_the_last() {
     for request in [
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nh",
