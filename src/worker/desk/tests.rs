@@ -13,6 +13,9 @@ use std::thread;
 /// Waiting longer than this means that nobody was called.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// Long enough for an idle sentinel to go to sleep. Where it has not, a test proves less, and passes.
+const QUIET: Duration = Duration::from_millis(60);
+
 /// Stands for what ends a poll. It can be counted and waited for.
 #[derive(Default)]
 struct Bell {
@@ -238,6 +241,23 @@ fn who_finds_the_work_gone_was_never_inside() {
 }
 
 #[test]
+fn what_a_relieved_sentinel_brings_reaches_the_new_leader_at_once() {
+    // A runner has taken the lead while the sentinel was in its last poll.
+    let (desk, bell) = desk(1);
+    assert_eq!(desk.duty(0, &*bell), Duty::Poll);
+    desk.polled(None, None, &*bell);
+    assert_eq!(bell.rung(), 0);
+    desk.polled(None, [1], &*bell);
+    assert_eq!(bell.rung(), 1);
+    assert!(desk.is_pressed());
+    desk.polled(Some(0), None, &*bell);
+    assert_eq!(desk.duty(0, &*bell), Duty::Run);
+    // Now somebody is on the way.
+    desk.polled(None, [2], &*bell);
+    assert_eq!(bell.rung(), 1);
+}
+
+#[test]
 fn after_the_stop_everybody_goes_home_and_jobs_stay() {
     let (desk, bell) = desk(2);
     desk.duty(0, &*bell);
@@ -351,6 +371,7 @@ fn a_stop_reaches_the_parked_and_the_sleeping() {
     assert_eq!(desk.duty(0, &*bell), Duty::Poll);
     let others: Vec<_> = (1..4).map(|me| runner(&desk, &bell, me)).collect();
     let sentinel = sentinel(&desk, &bell);
+    thread::sleep(QUIET);
     desk.stop();
     for other in &others {
         expect(other, &Duty::Quit);
@@ -366,8 +387,7 @@ fn a_job_behind_one_that_blocks_is_not_forgotten_by_a_sleeping_sentinel() {
     let (desk, bell) = desk(2);
     assert_eq!(desk.duty(0, &*bell), Duty::Poll);
     let sentinel = sentinel(&desk, &bell);
-    // Quiet for long enough that the sentinel sleeps. Where it does not, the test just proves less.
-    thread::sleep(TICK * 60);
+    thread::sleep(QUIET);
     desk.polled(Some(0), [1, 2], &*bell);
     assert_eq!(desk.duty(1, &*bell), Duty::Run);
     assert_eq!(desk.duty(0, &*bell), Duty::Poll);
