@@ -133,7 +133,7 @@ impl<J> Desk<J> {
         if !state.queue.is_empty() && !state.waiter {
             state.waiter = true;
             if state.leader == Leader::Runner(me) {
-                self.leave(&mut state);
+                state.polling = false;
             }
             return Duty::Run;
         }
@@ -183,6 +183,11 @@ impl<J> Desk<J> {
     ) {
         let mut state = self.lock();
         state.queue.extend(jobs);
+        if !state.queue.is_empty() {
+            // Not only when the leader goes to run: another runner may come in between and take the
+            // work, and if that blocks, only the sentinel can see that more is waiting.
+            self.rouse(&mut state);
+        }
         state.beat += 1;
         let me = runner.map_or(Leader::Sentinel, Leader::Runner);
         if state.leader == me {
@@ -215,9 +220,8 @@ impl<J> Desk<J> {
         self.lock().inside -= 1;
     }
 
-    /// The leader goes to run. The sentinel must be awake while it is away.
-    fn leave(&self, state: &mut State<J>) {
-        state.polling = false;
+    /// The sentinel must be awake from when there is work until there is none and somebody polls.
+    fn rouse(&self, state: &mut State<J>) {
         if state.asleep {
             state.asleep = false;
             self.sentinel.notify_one();
