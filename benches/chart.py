@@ -37,7 +37,8 @@ text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill
 .page { fill: var(--page); } .rule { stroke: var(--rule); }
 .head { font-size: 20px; font-weight: 600; } .title { font-size: 13px; font-weight: 600; }
 .soft { fill: var(--soft); } .name { text-anchor: end; } .unit { text-anchor: end; }
-.peer { fill: var(--peer); } .limit { fill: var(--limit); } .ours { fill: var(--ours); }
+.peer { fill: var(--peer); } .ours { fill: var(--ours); }
+.limit { fill: var(--limit); stroke: var(--peer); stroke-dasharray: 3 2; }
 text.ours { font-weight: 700; } .wrong { fill: var(--wrong); font-style: italic; }
 text { font-variant-numeric: tabular-nums; }"""
 
@@ -58,7 +59,7 @@ def draw(results: Results) -> str:
     head = "rustwsgi beside other WSGI servers"
     under = (
         f"{about['date']}, {about['machine']}, CPython {about['python']}, "
-        f"medians of {about['rounds']} rounds. One core for the server."
+        f"rounds: {about['rounds']}, medians. One core for the server."
     )
     return "\n".join(
         [

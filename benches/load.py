@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import socket
+import subprocess
 import time
 from dataclasses import dataclass, field
 
@@ -47,7 +48,10 @@ def wrk(port: int, workload: Workload, seconds: int) -> dict[str, int]:
     command += ["-s", str(BENCHES / "wrk.lua"), f"http://127.0.0.1:{port}/"]
     if workload.post:
         command += ["--", "post"]
-    output = run_pinned(command, LOAD_CORE, seconds + 20)
+    try:
+        output = run_pinned(command, LOAD_CORE, seconds + 20)
+    except subprocess.SubprocessError as error:
+        raise probe.ProbeError(f"wrk fails: {error}") from None
     for line in output.splitlines():
         if line.startswith("RESULT "):
             figures: dict[str, int] = json.loads(line.removeprefix("RESULT "))

@@ -15,6 +15,8 @@ from workloads import Workload
 
 #: Turns a server that does not answer into a failure. sleep.py on one thread needs 0.01 s.
 TIMEOUT = 5.0
+#: Enough to close a connection even on a busy machine.
+CLOSE_SECONDS = 1.0
 
 
 class ProbeError(Exception):
@@ -64,6 +66,8 @@ class Client:
 
     def at_end(self) -> bool:
         """Whether the server closes the connection now, without another byte."""
+        # uwsgi does so when its own timeout comes, 4 s later: that is not closing.
+        self.socket.settimeout(CLOSE_SECONDS)
         try:
             return not self._buffer and self.socket.recv(1) == b""
         except ConnectionResetError:
@@ -98,8 +102,8 @@ class Client:
 
     def _answer(self) -> Answer:
         status, *lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
-        version, code = status.split(" ")[:2]
-        if version not in ("HTTP/1.1", "HTTP/1.0") or code != "200":
+        version, _, code = status.partition(" ")
+        if version not in ("HTTP/1.1", "HTTP/1.0") or code.split(" ")[0] != "200":
             raise ProbeError(f"status line {status!r}")
         fields = []
         for line in lines:
@@ -114,6 +118,8 @@ class Client:
         if len(lengths) + len(codings) > 1:
             raise ProbeError("the length of the body is said twice")
         if lengths:
+            if not lengths[0].isdigit():
+                raise ProbeError(f"Content-Length: {lengths[0]}")
             return Answer(fields, self._take(int(lengths[0])), "length", closes)
         if codings == ["chunked"]:
             return Answer(fields, self._chunks(), "chunked", closes)
@@ -126,13 +132,20 @@ class Client:
 
     def _chunks(self) -> bytes:
         blocks = []
-        while size := int(self._until(b"\r\n"), 16):
+        while size := self._chunk_size():
             blocks.append(self._take(size))
             if self._take(2) != b"\r\n":
                 raise ProbeError("a chunk is longer than it says")
         if self._take(2) != b"\r\n":
             raise ProbeError("something follows the last chunk")
         return b"".join(blocks)
+
+    def _chunk_size(self) -> int:
+        line = self._until(b"\r\n")
+        try:
+            return int(line, 16)
+        except ValueError:
+            raise ProbeError(f"chunk size {line[:24]!r}") from None
 
 
 def check(port: int, workload: Workload) -> None:

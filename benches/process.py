@@ -114,7 +114,7 @@ class Running:
 
     def __init__(self, server: Server, workload: Workload, extra_env: dict[str, str]) -> None:
         self.port = free_port()
-        command = server.command(Launch(self.port, workload.threads, workload.app))
+        command = server.command(Launch(self.port, workload.threads, workload.app, workload.close))
         log = TARGET / "logs" / f"{workload.name}-{server.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output, on_core(SERVER_CORE):

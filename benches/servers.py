@@ -32,6 +32,8 @@ class Launch:
     threads: int
     #: The module in apps/ whose `app` is served.
     app: str
+    #: Whether each request has a connection of its own.
+    close: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,17 @@ def _waitress(to: Launch) -> list[str]:
 
 
 def _uwsgi(to: Launch) -> list[str]:
+    address = f"127.0.0.1:{to.port}"
     return [
         str(BIN / "uwsgi"),
-        *("--http11-socket", f"127.0.0.1:{to.port}", "--need-app", "--module", f"{to.app}:app"),
-        *("--enable-threads", "--threads", str(to.threads), "--listen", "1024"),
+        # The one keeps connections and ignores Connection: close, the other closes without a word.
+        *(
+            ("--http-socket", address, "--add-header", "Connection: close")
+            if to.close
+            else ("--http11-socket", address)
+        ),
+        *("--need-app", "--module", f"{to.app}:app", "--enable-threads"),
+        *("--threads", str(to.threads), "--listen", "1024"),
         *("--virtualenv", str(VENV), "--disable-logging", "--die-on-term"),
     ]
 

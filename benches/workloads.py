@@ -88,10 +88,10 @@ WORKLOADS: tuple[Workload, ...] = (
     Workload("flask8", "Flask, 8 threads", app="flask_hello", threads=8),
     Workload("django8", "Django, 8 threads", app="django_hello", threads=8),
     Workload("sleep", "Waits 10 ms, 32 threads", app="sleep", threads=32),
-    Workload("mixed", "1 % block for 50 ms, 8 threads", app="mixed", threads=8),
+    Workload("mixed", "1 % block for 50 ms, 64 connections, 8 threads", app="mixed", threads=8),
     Workload(
         "mixed4",
-        "The same with 4 connections: a thread is always free",
+        "1 % block, 4 connections, 8 threads",
         app="mixed",
         threads=8,
         connections=4,
