@@ -51,6 +51,11 @@ class Usage:
     rss_kib: int
     pss_kib: int
 
+    @property
+    def cpu_seconds(self) -> float:
+        """User and system time, to the clock tick."""
+        return round(self.user_seconds + self.system_seconds, 2)
+
 
 def tree(root: int) -> list[int]:
     """`root` and the processes below it."""

@@ -75,8 +75,8 @@ def _granian(to: Launch) -> list[str]:
         str(BIN / "granian"),
         *("--interface", "wsgi", "--host", "127.0.0.1", "--port", str(to.port)),
         *("--workers", "1", "--blocking-threads", str(to.threads)),
-        # It counts the idle time between requests as reading a head.
-        *("--http1-header-read-timeout", "60000", f"{to.app}:app"),
+        # Backpressure counts connections, 1024 of them. The idle time counts as reading a head.
+        *("--backpressure", "200000", "--http1-header-read-timeout", "60000", f"{to.app}:app"),
     ]
 
 
@@ -86,7 +86,7 @@ def _gunicorn(to: Launch) -> list[str]:
         # The default worker closes every connection; gthread keeps them.
         *("--bind", f"127.0.0.1:{to.port}", "--worker-class", "gthread", "--workers", "1"),
         *("--threads", str(to.threads), "--worker-connections", "200000"),
-        *("--keep-alive", "120", f"{to.app}:app"),
+        *("--keep-alive", "120", "--no-control-socket", f"{to.app}:app"),
     ]
 
 
