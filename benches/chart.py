@@ -99,8 +99,8 @@ def _bar(server: str, cell: Cell, value: float | None, longest: float, y: float)
     kind = {OURS: "ours", LIMIT: "limit"}.get(server, "peer")
     name = _text(_BAR_X - 8, y + 11, server, "name ours" if server == OURS else "name soft")
     if cell.wrong or value is None:
-        reason = cell.wrong if len(cell.wrong) <= 52 else cell.wrong[:50] + "..."
-        return name + _text(_BAR_X, y + 11, f"wrong: {reason}", "wrong")
+        reason = cell.wrong if len(cell.wrong) <= 46 else cell.wrong[:44] + "..."
+        return name + _text(_BAR_X, y + 11, f"not counted: {reason}", "wrong")
     length = max(_BAR_MAX * value / longest, 1.5)
     figure = f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
     return (

@@ -52,11 +52,13 @@ def workload_table(results: Results, workload: Workload) -> str:
     metric, least = main_metric(workload)
     columns = _COLUMNS[workload.kind]
     best = results.best_peer(workload.name, metric, least=least)
-    heads = ["server", *(head for _, head, _ in columns), "x best peer", "remarks"]
+    heads = ["server", *(head for _, head, _ in columns), "x best peer"]
+    with_cpu = workload.kind is Kind.LOAD
+    heads += ["user x least", "remarks"] if with_cpu else ["remarks"]
     lines = []
     for server, cell in ranked(results, workload):
         ratio = results.ratio(workload.name, server, metric, least=least)
-        remarks = [f"WRONG: {cell.wrong}"] if cell.wrong else []
+        remarks = [f"NOT COUNTED: {cell.wrong}"] if cell.wrong else []
         remarks += [cell.note] if cell.note else []
         if server == LIMIT:
             remarks.append("a constant, no Python")
@@ -69,10 +71,16 @@ def workload_table(results: Results, workload: Workload) -> str:
                 server,
                 *(_number(cell.get(name), decimals) for name, _, decimals in columns),
                 _number(ratio, 2),
+                *([_user_ratio(results, workload, server)] if with_cpu else []),
                 ", ".join(remarks),
             ]
         )
     return f"### {workload.title} (`{workload.name}`)\n\n" + _table(heads, lines)
+
+
+def _user_ratio(results: Results, workload: Workload, server: str) -> str:
+    """User CPU per request beside the peer that needs least of it."""
+    return _number(results.ratio(workload.name, server, "user_us", least=True), 2)
 
 
 def summary_table(results: Results) -> str:
@@ -87,10 +95,10 @@ def summary_table(results: Results) -> str:
         for server in servers:
             cell = results.cell(workload.name, server)
             shown = _number(cell.get(metric), 0) if cell else ""
-            line.append((f"({shown})" if shown else "wrong") if cell and cell.wrong else shown)
+            line.append((f"({shown})" if shown else "no") if cell and cell.wrong else shown)
         line.append(_number(results.ratio(workload.name, OURS, metric, least=least), 2))
         lines.append(line)
-    return _table(["requests/s where not said", *servers, f"{OURS} x best peer"], lines)
+    return _table(["requests/s where not said", *servers, f"{OURS} x best peer"], lines, words=1)
 
 
 def target_table(results: Results) -> str:
@@ -113,9 +121,9 @@ def page_section(results: Results) -> str:
     parts = [
         f"Measured on {about['date']}: {about['machine']}; CPython {about['python']}; "
         f"{', '.join(named)}. Load average before the run: {about['load_average']}.",
-        f"Medians of {about['rounds']} rounds of {about['seconds']} s each. {about['idle']:,} idle "
+        f"{about['rounds']} rounds of {about['seconds']} s each, medians. {about['idle']:,} idle "
         "connections where a row says so. Figures in brackets are of servers that answered "
-        "wrongly; they do not count, and the tables below say what was wrong.",
+        "wrongly or not as the workload asks; they do not count, and the tables below say why.",
         "![The same as bars](benchmarks.svg)",
         "## Overview",
         summary_table(results),
@@ -161,21 +169,23 @@ def _number(value: float | None, decimals: int) -> str:
     return "" if value is None else f"{value:,.{decimals}f}"
 
 
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def _table(heads: Sequence[str], lines: Sequence[Sequence[str]], *, words: int = 2) -> str:
+    """A Markdown table that also reads well as text. The first column is words, and with
+    `words=2` the last; the others are figures and stand to the right.
+    """
     widths = [max(len(row[i]) for row in (heads, *lines)) for i in range(len(heads))]
-    # Words to the left, figures to the right.
-    words = [i in (0, len(heads) - 1) for i in range(len(heads))]
+    left = [i == 0 or (words == 2 and i == len(heads) - 1) for i in range(len(heads))]
 
     def show(row: Sequence[str]) -> str:
         cells = (
             text.ljust(width) if word else text.rjust(width)
-            for text, width, word in zip(row, widths, words, strict=True)
+            for text, width, word in zip(row, widths, left, strict=True)
         )
         return f"| {' | '.join(cells)} |"
 
     rule = (
         "-" * width if word else "-" * (width - 1) + ":"
-        for width, word in zip(widths, words, strict=True)
+        for width, word in zip(widths, left, strict=True)
     )
     return "\n".join([show(heads), f"| {' | '.join(rule)} |", *map(show, lines)])
 

@@ -66,7 +66,7 @@ def _figure(workload: str, metric: str, bound: float, text: str, at_most: bool) 
 
 def _sleep(results: Results) -> float | None:
     rps = results.value("sleep", OURS, "rps")
-    return rps / 3200 if rps is not None else None
+    return rps / (32 / 0.010) if rps is not None else None
 
 
 def _spread(results: Results) -> float | None:

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benches"))
 import chart
 import instructions
 import probe
+import report
 from load import Outcome
 from results import Cell, Results
 from workloads import BY_NAME
@@ -142,8 +143,27 @@ def test_results_survive_their_file(tmp_path: Path) -> None:
 def test_the_chart_is_well_formed() -> None:
     document = xml.etree.ElementTree.fromstring(chart.draw(_results()))
     texts = [element.text for element in document.iter("{http://www.w3.org/2000/svg}text")]
-    assert "wrong: wrong body: <b>" in texts
+    assert "not counted: wrong body: <b>" in texts
     assert "5,000" not in texts
+
+
+def test_the_page_keeps_what_stands_around_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "docs" / "benchmarks.md"
+    monkeypatch.setattr(report, "PAGE", page)
+    monkeypatch.setattr(report, "CHART", page.with_suffix(".svg"))
+    results = _results()
+    results.about |= {"versions": {"flask": "3", "django": "5", "wrk": "4"}, "load_average": 0}
+    results.about |= {"seconds": 3, "idle": 10, "commands": {"rustwsgi": "rustwsgi app"}}
+    report.write_docs(results)
+    page.write_text("Before.\n" + page.read_text() + "After.\n")
+    results.rows["hello"]["rustwsgi"].rounds = [{"rps": 123_456.0}]
+    report.write_docs(results)
+    text = page.read_text()
+    assert text.startswith("Before.\n# Benchmarks") and text.endswith(f"{report.END}\nAfter.\n")
+    assert "NOT COUNTED: wrong body: <b>" in text and "123,456" in text
+    assert text.count("## Overview") == 1
 
 
 def test_instructions_are_summed_by_object_without_the_callees(tmp_path: Path) -> None:
