@@ -81,7 +81,7 @@ def _install_ours() -> str:
 
 
 def _pip(*arguments: str) -> str:
-    """Run pip install; the last line of its error, or nothing."""
+    """Run pip install; what stopped it, or nothing."""
     command = [str(BIN / "python"), "-m", "pip", "install", "--quiet", *arguments]
     try:
         done = subprocess.run(
@@ -89,5 +89,9 @@ def _pip(*arguments: str) -> str:
         )
     except subprocess.TimeoutExpired:
         return "pip took too long"
-    errors = [line for line in done.stderr.splitlines() if "rror" in line]
-    return "" if done.returncode == 0 else (errors or ["pip failed"])[0].strip()
+    if done.returncode == 0:
+        return ""
+    # pip's own summary, "subprocess-exited-with-error", surrounds what the compiler said.
+    lines = [line.strip() for line in done.stderr.splitlines()]
+    errors = [line for line in lines if "error: " in line.lower() and "subprocess-" not in line]
+    return (errors or lines or ["pip failed"])[0]

@@ -161,6 +161,7 @@ SERVERS: tuple[Server, ...] = (
         # It imports pkg_resources, which later versions of setuptools lack.
         requires=("fastwsgi", "setuptools<81"),
         threaded=False,
+        hint="needs a C compiler",
         env={"PYTHONWARNINGS": "ignore"},
     ),
     Server("fastpysgi", _launcher("fastpysgi"), requires=("fastpysgi",), threaded=False),
