@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from servers import BIN, LIMIT, OURS, ROOT, VENV, Server
@@ -94,4 +95,5 @@ def _pip(*arguments: str) -> str:
     # pip's own summary, "subprocess-exited-with-error", surrounds what the compiler said.
     lines = [line.strip() for line in done.stderr.splitlines()]
     errors = [line for line in lines if "error: " in line.lower() and "subprocess-" not in line]
-    return (errors or lines or ["pip failed"])[0]
+    # Short: it may quote a whole command with the paths of this machine.
+    return textwrap.shorten((errors or lines or ["pip failed"])[0], 60, placeholder=" ...")
