@@ -150,6 +150,19 @@ fn check_app(py: Python<'_>, app: &Py<PyAny>) -> PyResult<()> {
     }
 }
 
+/// What the command line does before it has an application.
+const LAUNCH: [&str; 9] = [
+    "app",
+    "factory",
+    "app_dir",
+    "chdir",
+    "pythonpath",
+    "env",
+    "venv",
+    "check_config",
+    "print_config",
+];
+
 /// Keyword arguments are the command line's options with underscores; values may be strings, numbers,
 /// paths, booleans, or lists and tuples of them for options that repeat.
 fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
@@ -164,7 +177,14 @@ fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
         } else {
             vec![as_text(&value)?]
         };
-        pairs.push((key.extract::<String>()?, values));
+        let key: String = key.extract()?;
+        if LAUNCH.contains(&key.as_str()) {
+            return Err(PyValueError::new_err(format!(
+                "the option '{key}' is for the command line, which loads the application; a program \
+                 has done that by itself"
+            )));
+        }
+        pairs.push((key, values));
     }
     config::parse_api(&pairs).map_err(|exit| {
         let message = exit.message.trim_end();

@@ -101,7 +101,6 @@ def test_idle_connection_is_closed(serve, raw: bytes) -> None:
         assert client.at_eof() or (not raw.strip() and client.response().status == 408)
 
 
-@pytest.mark.xfail(strict=True, reason="the response does not say `Connection: close` yet")
 def test_keep_alive_switched_off(serve, how: str) -> None:
     """`--keep-alive 0`: the client is told, rather than cut off [RFC 9112 section 9.6]."""
     server = serve("echo:app", "--threads", "1", "--keep-alive", "0")

@@ -33,19 +33,6 @@ pub use settings::{AccessLogSettings, Settings, Timeouts};
 use flags::Flags;
 use layers::Extra;
 
-/// What the command line does before it has an application, and a program that has one does not ask for.
-const LAUNCH: [&str; 9] = [
-    "app",
-    "factory",
-    "app_dir",
-    "chdir",
-    "pythonpath",
-    "env",
-    "venv",
-    "check_config",
-    "print_config",
-];
-
 /// The exit status for a command line that cannot be used, as that of Python's argparse.
 const USAGE: i32 = 2;
 
@@ -125,12 +112,6 @@ fn parse_with(
 /// An [`Exit`] with code 2 if a name is unknown (the message tells the nearest known one) or a value
 /// is wrong.
 pub fn parse_api(options: &[(String, Vec<String>)]) -> Result<Settings, Exit> {
-    if let Some((name, _)) = options.iter().find(|(name, _)| LAUNCH.contains(&name.as_str())) {
-        return Err(Exit::usage(format_args!(
-            "the option '{name}' is for the command line, which loads the application; a program does \
-             that by itself"
-        )));
-    }
     let extras = layers::from_keywords(&Flags::command(), options).map_err(Exit::usage)?;
     judge(&extras)?;
     resolve(&merge(Vec::new(), extras)?, None)

@@ -152,6 +152,11 @@ impl Connection {
         !matches!(self.reading, Reading::Failed) && !self.head.keep_alive()
     }
 
+    /// True while a head is being read.
+    pub fn wants_head(&self) -> bool {
+        matches!(self.reading, Reading::Head(_))
+    }
+
     /// True while a request's content is being read.
     pub fn wants_content(&self) -> bool {
         matches!(self.reading, Reading::Length(_) | Reading::Chunked(_))

@@ -1,10 +1,10 @@
 //! What the WSGI layer needs of a connection. The worker implements it for a socket; a test may
 //! implement it for a buffer.
 
+use core::net::SocketAddr;
 use std::any::Any;
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Weak;
 
 use bytes::Bytes;

@@ -5,7 +5,7 @@
 //! the last `str` of each field. All of it is bounded, none of it belongs to a connection (an idle one
 //! costs nothing here), and none of it is shared between threads.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};

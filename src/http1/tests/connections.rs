@@ -155,6 +155,64 @@ fn the_server_may_make_an_exchange_the_last() {
     assert_eq!(connection.start_next(), Next::Close);
 }
 
+/// A head that repeats the last one is not parsed again, which must not be seen from outside.
+#[test]
+fn repeated_heads_are_as_good_as_new_ones() {
+    let a = "GET /a HTTP/1.1\r\nHost: h\r\nX: 1\r\n\r\n";
+    let longer = "GET /a HTTP/1.1\r\nHost: h\r\nX: 1\r\nY: 2\r\n\r\n";
+    let body = "POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n";
+    let wire = [a, a, "\r\n", a, longer, a, body, "xy", body, "zw", a, body, "vu"].concat();
+    let expected = [
+        ("/a", ""),
+        ("/a", ""),
+        ("/a", ""),
+        ("/a", ""),
+        ("/a", ""),
+        ("/b", "xy"),
+        ("/b", "zw"),
+        ("/a", ""),
+        ("/b", "vu"),
+    ];
+    for step in [1, 3, 17, wire.len()] {
+        let mut connection = Connection::new(Limits::default());
+        let (mut at, mut end, mut seen) = (0, 0, Vec::new());
+        while seen.len() < expected.len() {
+            let (used, event) = connection.receive(&wire.as_bytes()[at..end]).unwrap();
+            let piece = &wire[at..at + used];
+            at += used;
+            match event {
+                Event::NeedMore => end = wire.len().min(end + step),
+                Event::Head => {
+                    seen.push((connection.head().raw_target().to_vec(), String::new()));
+                    let fields = connection.head().fields().count();
+                    assert_eq!(
+                        fields,
+                        piece.matches("\r\n").count() - 2 - usize::from(piece.starts_with("\r\n"))
+                    );
+                }
+                Event::Content(range) => seen.last_mut().unwrap().1.push_str(&piece[range]),
+                Event::End => {
+                    if seen.len() < expected.len() {
+                        assert_eq!(answer(&mut connection, "200 OK").1, Next::Request);
+                    }
+                }
+            }
+        }
+        while let (used, Event::Content(range)) =
+            connection.receive(&wire.as_bytes()[at..]).unwrap()
+        {
+            seen.last_mut().unwrap().1.push_str(&wire[at..at + used][range]);
+            at += used;
+        }
+        assert_eq!(at, wire.len());
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(path, body)| (path.as_bytes().to_vec(), (*body).to_owned()))
+            .collect();
+        assert_eq!(seen, expected, "in steps of {step}");
+    }
+}
+
 #[test]
 fn a_connection_knows_what_it_waits_for() {
     let request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx";
@@ -172,7 +230,6 @@ fn a_connection_knows_what_it_waits_for() {
     assert_eq!(state(&connection), (false, false, false));
     assert_eq!(connection.received(), 1);
     answer(&mut connection, "200 OK");
-    connection.shrink();
     assert_eq!(state(&connection), (true, true, false));
     assert_eq!(connection.received(), 0);
 }
