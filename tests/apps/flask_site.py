@@ -131,6 +131,7 @@ def closing():
     return response
 
 
+# Lives as long as the process.
 _download = tempfile.NamedTemporaryFile(suffix=".bin")
 _download.write(bytes(range(256)) * 4096)
 _download.flush()
