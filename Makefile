@@ -9,7 +9,7 @@ WHEEL_TARGET := target/wheel
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
 	$(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: demo build binary test lint bench bench-instructions fuzz docs format clean
+.PHONY: demo build binary test test-versions lint bench bench-instructions fuzz docs format clean
 
 ## Builds, installs into .venv and serves the Flask demo.
 demo: $(VENV)/.installed $(VENV)/.demo
@@ -23,6 +23,10 @@ test: $(VENV)/.installed $(VENV)/.testing binary
 	cargo test --no-default-features --quiet
 	cargo test --quiet
 	$(BIN)/python -m pytest tests
+
+## Builds and tries the other Pythons that this machine has.
+test-versions: $(VENV)/.tools
+	$(BIN)/python tests/versions.py
 
 lint: $(VENV)/.installed $(VENV)/.testing
 	cargo fmt --check
