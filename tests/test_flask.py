@@ -121,11 +121,6 @@ def test_head(site: ServerProcess) -> None:
             assert head.get("Content-Length") == get.get("Content-Length")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the server says Content-Length: 0 for what has no content",
-)
 @pytest.mark.parametrize(
     "path, method, fields, status",
     [

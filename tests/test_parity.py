@@ -2,12 +2,10 @@
 
 Whoever comes from gunicorn should find nothing changed. Each request goes to both servers; version,
 status, reason, field list (order and repetition), framing and body must be equal. Left out are Date,
-Server, Connection and Keep-Alive, which belong to the server, and the places of Transfer-Encoding
-and Content-Length: gunicorn keeps an application's Content-Length where it is in the list, rustwsgi
-sends it last, as the server writes it when the application gave none.
+Server, Connection and Keep-Alive, which belong to the server, and the place of Transfer-Encoding.
 
-Where rustwsgi differs on purpose, INSTEAD and CHANGES say how and why; where it ought not to, NOT_YET
-does. An entry that is no longer needed fails.
+Where rustwsgi differs on purpose, INSTEAD and CHANGES say how and why. An entry that is no longer
+needed fails.
 """
 
 from __future__ import annotations
@@ -202,15 +200,6 @@ CHANGES: dict[str, Callable[[Answer], Answer]] = {
     "django-admin-no-slash": known_to_be_empty,
 }
 
-#: Differences that are not meant.
-NOT_YET = {
-    "forwarded-proto": "gunicorn believes a proxy on this machine: --forwarded-allow-ips",
-    "flask-stream-head": "Content-Length: 0 is made up for HEAD; see test_flask.py",
-    "flask-conditional-etag": "Content-Length: 0 is made up for 304; see test_flask.py",
-    "flask-conditional-since": "as above",
-    "flask-conditional-head": "as above",
-}
-
 
 # ------------------------------------------------------------------------------------ the test
 
@@ -245,7 +234,6 @@ def answer_of(server: ServerProcess, raw: bytes) -> Answer:
         response = client.request(raw)
         stray = client.rest()
     fields = [(n, masked(n, v)) for n, v in response.fields if n.lower() not in SERVERS_OWN]
-    fields.sort(key=lambda field: field[0].lower() == "content-length")  # stable: only that moves
     return Answer(
         response.version,
         response.status,
@@ -261,14 +249,7 @@ def cases() -> list[object]:
     found: list[object] = []
     for site, requests in REQUESTS.items():
         for name in requests:
-            key = f"{site}-{name}"
-            reason = NOT_YET.get(key) or NOT_YET.get(name)
-            marks = (
-                [pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)]
-                if reason
-                else []
-            )
-            found.append(pytest.param(site, name, id=key, marks=marks))
+            found.append(pytest.param(site, name, id=f"{site}-{name}"))
     return found
 
 

@@ -20,6 +20,7 @@ pub fn describe(settings: &Settings) -> String {
         lines.string("app", app);
     }
     lines.strings("bind", settings.binds.iter());
+    lines.strings("forwarded_allow_ips", settings.trusted.iter());
     lines.plain("backlog", settings.backlog);
     lines.plain("threads", settings.threads);
     lines.plain("worker_connections", settings.worker_connections);

@@ -13,6 +13,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 /// What the environment's names begin with.
 const PREFIX: &str = "RUSTWSGI_";
 
+/// Names that deployments know from gunicorn; the server's own wins.
+const ELSEWHERE: [(&str, &str); 1] = [("forwarded_allow_ips", "FORWARDED_ALLOW_IPS")];
+
 /// These together say where to listen: one on the command line puts all of the environment's aside.
 const LISTENING: [&str; 5] = ["bind", "host", "port", "uds", "fd"];
 
@@ -50,7 +53,14 @@ pub(super) fn from_environment(
             continue;
         }
         let name = variable_name(id);
-        if let Some(value) = variable(&name).filter(|value| !value.is_empty()) {
+        let known_elsewhere =
+            ELSEWHERE.iter().find(|(option, _)| *option == id).map(|(_, name)| *name);
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let (name, value) = match (set(&name), known_elsewhere) {
+            (None, Some(other)) => (other.to_owned(), set(other)),
+            (value, _) => (name, value),
+        };
+        if let Some(value) = value {
             let origin = format!("the environment variable {name}");
             extras.push(extra(arg, origin, &value)?);
         }

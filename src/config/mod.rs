@@ -15,6 +15,7 @@ mod reference;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod values;
 
 use std::ffi::OsString;
@@ -29,6 +30,7 @@ pub use bind::{Bind, DEFAULT_HOST, DEFAULT_PORT};
 pub use describe::describe;
 pub use flags::DEFAULT_THREADS;
 pub use settings::{AccessLogSettings, Settings, Timeouts};
+pub use trust::Trust;
 
 use flags::Flags;
 use layers::Extra;

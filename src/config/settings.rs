@@ -12,6 +12,7 @@ use log::LevelFilter;
 use super::app::AppSpec;
 use super::bind::{self, Bind};
 use super::flags::{DEFAULT_THREADS, Flags, HeaderMap};
+use super::trust::Trust;
 use super::values::WorkerClass;
 use crate::http1::{Limits, Underscores};
 use crate::observe::LogTarget;
@@ -26,6 +27,8 @@ pub struct Settings {
     pub app: Option<AppSpec>,
     /// Where to listen; never empty.
     pub binds: Vec<Bind>,
+    /// Whose word on the request's scheme is taken.
+    pub trusted: Vec<Trust>,
     /// Threads that run the application; at least 1.
     pub threads: usize,
     /// Connections the kernel may hold until they are accepted.
@@ -108,6 +111,7 @@ pub(super) fn resolve(flags: Flags, port: Option<&OsStr>) -> Result<Settings, St
     Ok(Settings {
         app,
         binds,
+        trusted: flags.forwarded_allow_ips,
         threads,
         backlog: flags.backlog,
         worker_connections: usize::try_from(flags.worker_connections).unwrap_or(usize::MAX),

@@ -47,6 +47,7 @@ fn defaults() {
         app: Some(AppSpec { module: "hello".into(), attr: Some("app".into()), call: false }),
         binds: vec![tcp("127.0.0.1", 8000)],
         threads: DEFAULT_THREADS,
+        trusted: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
         backlog: 2048,
         worker_connections: 100_000,
         timeouts: Timeouts {

@@ -281,8 +281,9 @@ impl Connection {
         });
         self.last |=
             response.close() || !self.head.keep_alive() || framing == ResponseFraming::UntilClose;
-        response.write(date, out);
+        let told = response.write(date, announced, out);
         match announced {
+            ResponseFraming::Length(_) if told => {}
             ResponseFraming::Length(length) => {
                 out.extend_from_slice(b"Content-Length: ");
                 out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());

@@ -87,11 +87,15 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Brings a connection home whose request has been answered, or whose response was aborted.
-    /// What is in their queues is sent by the poller's next turn.
+    /// Brings a connection home whose request has been answered, or whose response was aborted. What is in
+    /// its queue is sent by the poller's next turn, which [`Remote::nudge`] brings about.
     pub fn give_back(&self, connection: Box<Connection>) {
         self.homecomers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        if self.polling.load(Ordering::SeqCst) {
+    }
+
+    /// Wakes the poller up if connections wait for it to turn.
+    pub fn nudge(&self) {
+        if self.polling.load(Ordering::SeqCst) && self.has_homecomers() {
             self.wake();
         }
     }

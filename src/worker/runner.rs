@@ -92,12 +92,13 @@ fn run_batch(py: Python<'_>, shared: &Shared, seat: &mut Seat, me: usize) {
         if start.elapsed() >= BUDGET {
             break;
         }
-        match shared.desk.another(me) {
+        match shared.desk.another(me, &*shared.remote) {
             Some(next) => job = next,
             None => break,
         }
     }
     shared.desk.done();
+    shared.remote.nudge();
 }
 
 fn serve(py: Python<'_>, shared: &Shared, seat: &mut Seat, connection: Box<Connection>) {

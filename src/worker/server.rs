@@ -73,7 +73,7 @@ impl Server {
         let log_keys = access_log.as_ref().map_or_else(Vec::new, |(_, keys)| keys.clone());
         let access_log = access_log.map(|(log, _)| Arc::new(log));
         let (reactor, remote) = Reactor::new(listeners, settings.clone(), access_log.clone())?;
-        let wsgi = Wsgi::new(py, app, &servers, settings.threads > 1, false, log_keys)?;
+        let wsgi = Wsgi::new(py, app, &servers, &settings, log_keys)?;
         let shared = Arc::new(Shared {
             desk: Desk::new(settings.threads),
             reactor: Mutex::new(reactor),

@@ -6,6 +6,8 @@
 //! client that repeats itself costs one copy of a dict. Nothing of `os.environ` gets in: a variable
 //! called HTTP_PROXY there must not look like a field the client sent.
 
+use core::net::IpAddr;
+
 use percent_encoding::percent_decode;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -19,6 +21,7 @@ use super::input::Input;
 use super::memory::{Memory, Place};
 use super::names::Names;
 use super::strings::latin1;
+use crate::config::Trust;
 use crate::http1::{Framing, Head, Version};
 
 /// The server's side of one listener.
@@ -37,6 +40,8 @@ pub(super) struct EnvironBuilder {
     /// One for each listener.
     templates: Vec<Py<PyDict>>,
     methods: Vec<(&'static str, Py<PyString>)>,
+    /// Whose word on the scheme is taken.
+    trusted: Vec<Trust>,
 }
 
 impl EnvironBuilder {
@@ -45,6 +50,7 @@ impl EnvironBuilder {
         servers: &[ServerAddress],
         multithread: bool,
         multiprocess: bool,
+        trusted: Vec<Trust>,
     ) -> PyResult<EnvironBuilder> {
         let errors = Py::new(py, Errors)?;
         // One stream for all requests without content: there is nothing in it to be shared.
@@ -77,7 +83,7 @@ impl EnvironBuilder {
         }
         let methods = ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"]
             .map(|method| (method, PyString::intern(py, method).unbind()));
-        Ok(EnvironBuilder { names: Names::new(py), templates, methods: methods.into() })
+        Ok(EnvironBuilder { names: Names::new(py), templates, methods: methods.into(), trusted })
     }
 
     /// The environ of the request that `exchange` holds. Takes its content.
@@ -92,6 +98,7 @@ impl EnvironBuilder {
         let content = exchange.take_content();
         let received = exchange.http().received();
         let head = exchange.http().head();
+        let claims_https = claims_https(head);
         let environ = match memory.recall(py, listener, head) {
             Some(environ) => environ.copy()?,
             None => {
@@ -108,6 +115,9 @@ impl EnvironBuilder {
             let port = port.format(peer.port()).as_bytes();
             environ.set_item(intern!(py, "REMOTE_PORT"), latin1(py, port))?;
         }
+        if claims_https && peer.is_none_or(|peer| self.trusts(peer.ip())) {
+            environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
+        }
         if !matches!(content, Content::Empty) {
             environ.set_item(intern!(py, "wsgi.input"), Py::new(py, Input::new(content))?)?;
         }
@@ -118,6 +128,10 @@ impl EnvironBuilder {
             environ.set_item(intern!(py, "CONTENT_LENGTH"), received.to_string())?;
         }
         Ok(environ)
+    }
+
+    fn trusts(&self, ip: IpAddr) -> bool {
+        self.trusted.iter().any(|trust| trust.covers(ip))
     }
 
     fn add_request_line<'py>(
@@ -213,6 +227,22 @@ const PLACES: [&str; 9] = [
     "HTTP_HOST",
     "rustwsgi.client_disconnected",
 ];
+
+/// True if a proxy says that its client came by https, in one of the fields that gunicorn knows. What is
+/// contradicted by another of them is no claim.
+fn claims_https(head: &Head) -> bool {
+    let mut claims = None;
+    for (name, value) in head.fields() {
+        let secure = match name.len() {
+            15 if name.eq_ignore_ascii_case(b"x-forwarded-ssl") => &b"on"[..],
+            17 if name.eq_ignore_ascii_case(b"x-forwarded-proto") => b"https",
+            20 if name.eq_ignore_ascii_case(b"x-forwarded-protocol") => b"ssl",
+            _ => continue,
+        };
+        claims = Some(claims.unwrap_or(true) && value.eq_ignore_ascii_case(secure));
+    }
+    claims.unwrap_or(false)
+}
 
 /// Fields that do not reach the application: `Proxy` would become HTTP_PROXY, which HTTP libraries in
 /// the application's process take for their configuration (CVE-2016-5385); Transfer-Encoding and

@@ -16,6 +16,7 @@ use super::fork;
 use super::reply::{Queued, Reply, SendError};
 use super::seat::Seat;
 use super::traceback;
+use crate::config::Settings;
 use crate::http1::{ResponseHead, TooShort};
 use crate::observe;
 
@@ -70,11 +71,12 @@ impl Wsgi {
         py: Python<'_>,
         app: Py<PyAny>,
         servers: &[ServerAddress],
-        multithread: bool,
-        multiprocess: bool,
+        settings: &Settings,
         log_keys: Vec<String>,
     ) -> PyResult<Wsgi> {
-        let environs = EnvironBuilder::new(py, servers, multithread, multiprocess)?;
+        let (multithread, multiprocess) = (settings.threads > 1, false);
+        let trusted = settings.trusted.clone();
+        let environs = EnvironBuilder::new(py, servers, multithread, multiprocess, trusted)?;
         fork::settle(py)?;
         Ok(Wsgi { app, environs, log_keys })
     }

@@ -144,7 +144,7 @@ fn content_length_is_one_number() {
     for (value, length) in [("0", 0), ("5", 5), ("005", 5), ("18446744073709551615", u64::MAX)] {
         let head = response("200 OK", &[("content-LENGTH", value)]);
         assert_eq!(head.content_length(), Some(length));
-        let line = format!("Content-Length: {length}\r\n");
+        let line = format!("content-LENGTH: {length}\r\n");
         assert_eq!(sent(&head).matches(&line).count(), 1, "{}", sent(&head));
     }
     for value in ["", "-1", "+1", " 1", "1 ", "1,1", "0x1", "1_0", "x", "18446744073709551616"] {

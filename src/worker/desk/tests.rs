@@ -118,8 +118,8 @@ fn who_polled_runs_what_it_found_and_nobody_is_woken() {
     assert!(desk.is_pressed());
     assert_eq!(desk.duty(0, &*bell), Duty::Run);
     assert_eq!(desk.first(0, &*bell), Some(1));
-    assert_eq!(desk.another(0), Some(2));
-    assert_eq!(desk.another(0), None);
+    assert_eq!(desk.another(0, &*bell), Some(2));
+    assert_eq!(desk.another(0, &*bell), None);
     desk.done();
     assert!(!desk.is_pressed());
     assert_eq!(desk.duty(0, &*bell), Duty::Poll);
@@ -134,7 +134,7 @@ fn jobs_are_taken_in_the_order_they_came() {
     desk.polled(Some(0), [3], &*bell);
     assert_eq!(desk.duty(0, &*bell), Duty::Run);
     assert_eq!(desk.first(0, &*bell), Some(1));
-    assert_eq!([desk.another(0), desk.another(0)], [Some(2), Some(3)]);
+    assert_eq!([desk.another(0, &*bell), desk.another(0, &*bell)], [Some(2), Some(3)]);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn who_finds_the_work_gone_was_never_inside() {
     desk.duty(1, &*bell);
     desk.polled(Some(1), [2], &*bell);
     assert_eq!(desk.duty(1, &*bell), Duty::Run);
-    assert_eq!(desk.another(0), Some(2));
+    assert_eq!(desk.another(0, &*bell), Some(2));
     assert_eq!(desk.first(1, &*bell), None);
     desk.done();
     // Nobody is inside, and nobody waits.
@@ -268,7 +268,10 @@ fn after_the_stop_everybody_goes_home_and_jobs_stay() {
     assert_eq!(desk.duty(0, &*bell), Duty::Quit);
     assert_eq!(desk.duty(1, &*bell), Duty::Quit);
     desk.watch(&*bell, || -> Option<u32> { panic!("polled after the stop") });
-    assert_eq!([desk.another(0), desk.another(0), desk.another(0)], [Some(1), Some(2), None]);
+    assert_eq!(
+        [desk.another(0, &*bell), desk.another(0, &*bell), desk.another(0, &*bell)],
+        [Some(1), Some(2), None]
+    );
     assert!(desk.is_pressed(), "a poll that is under way would block for ever");
 }
 
@@ -362,12 +365,53 @@ fn what_the_sentinel_finds_is_run_by_the_next_that_is_free() {
     // The poll that finds nothing comes behind those whose jobs were handed in.
     expect(&told, &None);
     desk.done();
+    // The sentinel is relieved first; its poll ends.
+    let before = bell.rung();
+    assert_eq!(desk.duty(0, &*bell), Duty::Poll);
+    assert!(bell.rung() > before);
+    desk.polled(Some(0), None, &*bell);
     assert_eq!(desk.duty(0, &*bell), Duty::Run);
     assert_eq!(desk.first(0, &*bell), Some(2));
-    assert_eq!(desk.another(0), Some(3));
+    assert_eq!(desk.another(0, &*bell), Some(3));
     desk.stop();
     bell.wake();
     thread.join().unwrap();
+}
+
+#[test]
+fn a_response_is_not_held_up_by_a_request_that_blocks_behind_it() {
+    let (desk, bell) = desk(2);
+    desk.duty(0, &*bell);
+    desk.polled(Some(0), [1, 2], &*bell);
+    assert_eq!(desk.duty(0, &*bell), Duty::Run);
+    assert_eq!(desk.duty(1, &*bell), Duty::Poll);
+    assert_eq!(desk.first(0, &*bell), Some(1));
+    let watch = sentinel(&desk, &bell);
+    thread::sleep(QUIET);
+    let before = bell.rung();
+    // Job 1 is answered, job 2 does not come back, and runner 1 is blocked in its poll.
+    assert_eq!(desk.another(0, &*bell), Some(2));
+    bell.wait_beyond(before);
+    desk.stop();
+    bell.wake();
+    expect(&watch, &"ends");
+}
+
+#[test]
+fn a_sentinel_that_polls_is_told_of_each_response() {
+    let (desk, bell) = desk(1);
+    desk.duty(0, &*bell);
+    desk.polled(Some(0), [1, 2], &*bell);
+    assert_eq!(desk.duty(0, &*bell), Duty::Run);
+    assert_eq!(desk.first(0, &*bell), Some(1));
+    let watch = sentinel(&desk, &bell);
+    expect(&watch, &"polls");
+    let before = bell.rung();
+    assert_eq!(desk.another(0, &*bell), Some(2));
+    assert!(bell.rung() > before);
+    desk.stop();
+    bell.wake();
+    while watch.recv_timeout(LIMIT).unwrap() != "ends" {}
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl Site {
         world.most_inside = world.most_inside.max(world.inside);
         for budget in (0..4).rev() {
             world = self.serve(world, job);
-            match (budget > 0).then(|| self.desk.another(me)).flatten() {
+            match (budget > 0).then(|| self.desk.another(me, self)).flatten() {
                 Some(next) => job = next,
                 None => break,
             }
@@ -291,7 +291,7 @@ fn a_stop_in_the_midst_of_work() {
         site.arrived.notify_all();
         let world = site.wait_until("a thread did not go home", |world| world.threads_ended == 4);
         let mut left = 0;
-        while site.desk.another(0).is_some() {
+        while site.desk.another(0, &*site).is_some() {
             left += 1;
         }
         left += site.arrivals.lock().unwrap().ready.len();
