@@ -1,7 +1,7 @@
 //! `wsgi.file_wrapper`: an iterable over a file's blocks, which the server may send without reading
 //! them. [PEP 3333, "Optional Platform-Specific File Handling"]
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 
@@ -83,14 +83,18 @@ impl FileWrapper {
         // number taken by another; `tell` asks the system and does.
         let file = File::from(unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().ok()?);
         let meta = file.metadata().ok()?;
-        // What the kernel makes up as it is read (/proc, /sys) says 0 or anything of its size, and has no
-        // blocks; neither has a file that is one hole, which is no loss.
-        if !meta.is_file() || meta.blocks() == 0 {
+        if !meta.is_file() || meta.len() == 0 || is_made_up(&file, &meta) {
             return None;
         }
         let length = meta.len().saturating_sub(offset);
         Some(Extent { file, offset, length })
     }
+}
+
+/// True for what the kernel makes up as it is read (/proc, /sys): it says anything of its size, and its
+/// file system has no blocks to keep it in.
+fn is_made_up(file: &File, meta: &Metadata) -> bool {
+    meta.blocks() == 0 && rustix::fs::fstatvfs(file).is_ok_and(|system| system.f_blocks == 0)
 }
 
 /// True for a FileIO, and for what `open(path, "rb")` and `tempfile.TemporaryFile()` put over one.
