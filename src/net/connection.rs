@@ -12,6 +12,7 @@ use super::body::{Body, Spool};
 use super::date::wall_clock;
 use super::listener::Local;
 use super::outlet::{Outlet, Queue};
+use super::reactor::Remote;
 use crate::config::{Settings, Timeouts};
 use crate::http1::{self, Event, ResponseHead};
 use crate::observe::{AccessLog, Record};
@@ -43,6 +44,8 @@ pub struct Connection {
     pub outlet: Arc<Outlet>,
     /// Response bytes not handed to the outlet yet.
     pub queue: Queue,
+    /// Where connections come home to.
+    remote: Arc<Remote>,
     /// The client's address.
     pub peer: Peer,
     /// The address it connected to.
@@ -91,16 +94,18 @@ impl Connection {
     pub(super) fn new(
         key: (usize, u32),
         outlet: Arc<Outlet>,
-        peer: Peer,
-        local: Arc<Local>,
+        remote: Arc<Remote>,
+        ends: (Peer, Arc<Local>),
         settings: &Settings,
         now: Instant,
     ) -> Connection {
+        let (peer, local) = ends;
         Connection {
             key,
             http: http1::Connection::new(settings.limits),
             outlet,
             queue: Queue::default(),
+            remote,
             peer,
             local,
             input: Vec::new(),
@@ -201,6 +206,18 @@ impl Connection {
     /// True if the client has sent bytes that no request has used.
     pub(super) fn has_input(&self) -> bool {
         !self.input.is_empty()
+    }
+
+    /// Leaves what is queued to whoever polls next, which is the thread that runs this request when it
+    /// is done with others as well, or another one within a tick if it is not done by then. So the
+    /// responses of a batch go out together, after the interpreter was let go. Fails if the client is gone.
+    pub fn send_soon(&mut self) -> io::Result<()> {
+        if self.queue.is_empty() {
+            return Ok(());
+        }
+        self.outlet.enqueue(&mut self.queue)?;
+        // Whoever is blocked in a poll would not notice.
+        if self.remote.hold(&self.outlet) { Ok(()) } else { self.outlet.flush().map(drop) }
     }
 
     /// Makes ready for the next request; returns whether there may be one.

@@ -232,12 +232,19 @@ struct State {
     failed: bool,
     /// When bytes last went out.
     progress: Instant,
+    /// A producer waits. To tell a condition variable costs a system call even if nobody listens.
+    awaited: bool,
 }
 
 impl Outlet {
     /// Takes a connected, non-blocking socket.
     pub(super) fn new(socket: Socket) -> Outlet {
-        let state = State { queue: Queue::default(), failed: false, progress: Instant::now() };
+        let state = State {
+            queue: Queue::default(),
+            failed: false,
+            progress: Instant::now(),
+            awaited: false,
+        };
         Outlet {
             socket,
             state: Mutex::new(state),
@@ -294,6 +301,22 @@ impl Outlet {
         self.flush_locked(state, budget)
     }
 
+    /// Takes what `queue` holds without sending it, which is left to [`Outlet::flush`]. Fails once the client
+    /// is gone.
+    pub(super) fn enqueue(&self, queue: &mut Queue) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.failed {
+            *queue = Queue::default();
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if state.queue.is_empty() {
+            state.progress = Instant::now();
+        }
+        state.queue.append(queue);
+        self.waiting.store(true, Ordering::Release);
+        Ok(())
+    }
+
     /// Sends what is waiting, a turn's worth at most and without blocking. The lock is part of its
     /// meaning: the kernel may report room for more before the `sendmsg` of another thread has
     /// returned, and that report comes once.
@@ -315,7 +338,7 @@ impl Outlet {
                     state.progress = Instant::now();
                 }
                 self.waiting.store(flush != Flush::Done, Ordering::Release);
-                if state.queue.size <= HIGH_WATER {
+                if state.awaited && state.queue.size <= HIGH_WATER {
                     self.drained.notify_all();
                 }
                 Ok(flush)
@@ -339,8 +362,10 @@ impl Outlet {
             };
             // A year stands for "no limit", which the clock's arithmetic could not bear.
             let left = left.min(Duration::from_secs(365 * 86_400));
+            state.awaited = true;
             state =
                 self.drained.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.awaited = false;
         }
         if state.failed { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }

@@ -81,6 +81,8 @@ struct Slot {
 pub struct Remote {
     waker: Waker,
     homecomers: Mutex<Vec<Box<Connection>>>,
+    /// Outlets of lent connections with something to be sent.
+    held: Mutex<Vec<Arc<Outlet>>>,
     /// The poller is, or is about to be, blocked in the kernel.
     polling: AtomicBool,
     stop: AtomicBool,
@@ -91,6 +93,13 @@ impl Remote {
     /// its queue is sent by the poller's next turn, which [`Remote::nudge`] brings about.
     pub fn give_back(&self, connection: Box<Connection>) {
         self.homecomers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    }
+
+    /// Has the next turn send what waits in an outlet. Returns false if whoever polls is blocked and would not
+    /// see to it.
+    pub(super) fn hold(&self, outlet: &Arc<Outlet>) -> bool {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(outlet.clone());
+        !self.polling.load(Ordering::SeqCst)
     }
 
     /// Wakes the poller up if connections wait for it to turn.
@@ -124,6 +133,10 @@ impl Remote {
 
     fn has_homecomers(&self) -> bool {
         !self.homecomers.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn has_held(&self) -> bool {
+        !self.held.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }
 
@@ -173,6 +186,7 @@ impl Reactor {
         let remote = Arc::new(Remote {
             waker,
             homecomers: Mutex::default(),
+            held: Mutex::default(),
             polling: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         });
@@ -256,6 +270,14 @@ impl Reactor {
         for connection in self.remote.take() {
             self.come_home(connection, ready);
         }
+        // Those that came home have sent theirs.
+        let held =
+            std::mem::take(&mut *self.remote.held.lock().unwrap_or_else(PoisonError::into_inner));
+        for outlet in held {
+            // A failure shows when the connection comes home. What is left of a turn's worth would be
+            // told by no event.
+            while matches!(outlet.flush(), Ok(Flush::More)) {}
+        }
         if let Some(log) = &self.access_log {
             log.flush();
         }
@@ -266,7 +288,7 @@ impl Reactor {
             !self.to_accept.is_empty() && self.accept_pause.is_none() && self.has_room();
         let busy = may_accept || !self.again.is_empty();
         self.remote.polling.store(true, Ordering::SeqCst);
-        let timeout = if busy || self.remote.has_homecomers() {
+        let timeout = if busy || self.remote.has_homecomers() || self.remote.has_held() {
             Some(Duration::ZERO)
         } else {
             let deadline = [self.timers.next(), self.accept_pause].into_iter().flatten().min();
@@ -429,8 +451,14 @@ impl Reactor {
             return Err(error);
         }
         let outlet = Arc::new(Outlet::new(socket));
-        let connection =
-            Connection::new(key, outlet.clone(), peer, local, &self.settings, self.now);
+        let connection = Connection::new(
+            key,
+            outlet.clone(),
+            self.remote.clone(),
+            (peer, local),
+            &self.settings,
+            self.now,
+        );
         let due = connection.read_deadline(&self.settings.timeouts);
         slot.phase = Phase::Reading;
         slot.connection = Some(Box::new(connection));

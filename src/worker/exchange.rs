@@ -67,6 +67,10 @@ impl Exchange for Connection {
         if self.queue.is_empty() { Ok(()) } else { self.outlet.send_all(&mut self.queue) }
     }
 
+    fn flush_soon(&mut self) -> io::Result<()> {
+        self.send_soon()
+    }
+
     fn is_full(&self) -> bool {
         self.outlet.is_full()
     }

@@ -55,6 +55,10 @@ pub trait Exchange: Any + Send {
     /// once the client is gone.
     fn flush(&mut self) -> io::Result<()>;
 
+    /// Leaves the queue to be handed to the socket when this thread is done with the application, or within
+    /// a few milliseconds if that takes longer. Fails once the client is gone.
+    fn flush_soon(&mut self) -> io::Result<()>;
+
     /// True if so much is unsent that the application should wait.
     fn is_full(&self) -> bool;
 

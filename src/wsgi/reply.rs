@@ -38,6 +38,8 @@ struct State {
     exchange: Option<Box<dyn Exchange>>,
     /// A thread has taken the exchange and will put it back.
     flushing: bool,
+    /// A thread waits for that.
+    awaited: bool,
     /// What the last successful start_response said.
     head: ResponseHead,
     /// Where the next one is put together, so that one that fails changes nothing.
@@ -103,7 +105,10 @@ impl Reply {
             drop(state);
             py.detach(|| {
                 let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                let idle = self.returned.wait_while(state, |state| state.flushing);
+                let idle = self.returned.wait_while(state, |state| {
+                    state.awaited = state.flushing;
+                    state.flushing
+                });
                 drop(idle.unwrap_or_else(PoisonError::into_inner));
             });
         }
@@ -193,8 +198,15 @@ impl Reply {
             state = self.settled(py);
         }
         let queued = state.queue(block, length)?;
+        // With its last byte a response is as good as over, and may go out with others.
+        let last = !state.bulky
+            && state.exchange.as_mut().is_some_and(|e| e.http().content_left() == Some(0));
         drop(state);
-        self.flush(py)?;
+        if last {
+            self.flush_soon(py)?
+        } else {
+            self.flush(py)?
+        }
         Ok(queued)
     }
 
@@ -235,6 +247,17 @@ impl Reply {
         self.lend(py, bulky, |exchange| exchange.flush())
     }
 
+    /// Has what is queued sent when this thread is done with the application, or soon in any case.
+    pub(super) fn flush_soon(&self, py: Python<'_>) -> Result<(), SendError> {
+        let mut state = self.settled(py);
+        if state.bulky {
+            drop(state);
+            return self.flush(py);
+        }
+        let exchange = state.exchange.as_mut().ok_or(SendError::Late)?;
+        exchange.flush_soon().map_err(SendError::Gone)
+    }
+
     /// Does something with the exchange while nobody else may have it, and while other Python threads run
     /// if it is to be `detached`.
     fn lend(
@@ -253,8 +276,11 @@ impl Reply {
         let mut state = self.state(py);
         state.exchange = Some(exchange);
         state.flushing = false;
+        let awaited = std::mem::take(&mut state.awaited);
         drop(state);
-        self.returned.notify_all();
+        if awaited {
+            self.returned.notify_all();
+        }
         let called = called.unwrap_or_else(|_| Err(io::Error::other("the server has a bug")));
         called.map_err(SendError::Gone)
     }

@@ -133,7 +133,7 @@ impl Wsgi {
         match returned.getattr_opt(intern!(py, "close")) {
             Ok(None) => sent,
             Ok(Some(close)) => {
-                let sent = sent.and_then(|()| Ok(reply.flush(py)?));
+                let sent = sent.and_then(|()| Ok(reply.flush_soon(py)?));
                 if let Err(error) = close.call0() {
                     report(py, reply, "close() of the response failed", &error);
                 }
