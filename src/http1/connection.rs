@@ -231,8 +231,9 @@ impl Connection {
                         Ok((input.len(), Event::NeedMore))
                     }
                     Decoded::Data { start, used } => {
-                        self.received += (used - start) as u64;
-                        self.check_body(self.received.saturating_add(announced))?;
+                        let received = self.received + (used - start) as u64;
+                        self.check_body(received.saturating_add(announced))?;
+                        self.received = received;
                         Ok((used, Event::Content(start..used)))
                     }
                     Decoded::End { used } => {
