@@ -15,13 +15,14 @@ use pyo3::types::PyList;
 
 use crate::config::{self, Settings};
 use crate::observe;
+use crate::supervisor;
 use crate::worker::{Server, StartError};
 use crate::wsgi;
 
 /// Parses `argv` (the program's name first), serves, and returns the exit code.
 pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
-    match config::parse(argv) {
-        Ok(settings) => run(py, settings),
+    match config::parse(argv.iter().cloned()) {
+        Ok(settings) => run(py, &argv, settings),
         Err(mut exit) => {
             if !exit.message.ends_with('\n') {
                 exit.message.push('\n');
@@ -37,7 +38,7 @@ pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
     }
 }
 
-fn run(py: Python<'_>, settings: Settings) -> i32 {
+fn run(py: Python<'_>, argv: &[OsString], settings: Settings) -> i32 {
     if let Err(failure) = observe::init(&settings.error_log, settings.log_level) {
         eprintln!("rustwsgi: cannot open the error log: {failure}");
         return 1;
@@ -46,7 +47,16 @@ fn run(py: Python<'_>, settings: Settings) -> i32 {
         print!("{}", config::describe(&settings));
         return 0;
     }
-    match serve(py, Arc::new(settings)) {
+    if settings.check_config {
+        return match load(py, &settings) {
+            Ok(_) => {
+                info!("the configuration is right and the application was loaded");
+                0
+            }
+            Err(code) => code,
+        };
+    }
+    match supervisor::run(py, argv, Arc::new(settings), load) {
         Ok(code) => code,
         Err(failure) => {
             error!("{}", wsgi::format_exception(py, &failure).trim_end());
@@ -55,40 +65,23 @@ fn run(py: Python<'_>, settings: Settings) -> i32 {
     }
 }
 
-fn serve(py: Python<'_>, settings: Arc<Settings>) -> PyResult<i32> {
-    prepare(py, &settings)?;
+/// Imports the application, in the process that is to serve it. An error is the exit code.
+fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, i32> {
+    if let Err(failure) = prepare(py, settings) {
+        error!("{}", wsgi::format_exception(py, &failure).trim_end());
+        return Err(1);
+    }
     let Some(spec) = &settings.app else {
         error!("no application is named");
-        return Ok(2);
+        return Err(2);
     };
-    let app = match wsgi::load(py, spec) {
-        Ok(app) => app,
-        Err(failure) => {
-            if let Some(traceback) = &failure.traceback {
-                observe::write_raw(traceback.as_bytes());
-            }
-            error!("{failure}");
-            return Ok(3);
+    wsgi::load(py, spec).map_err(|failure| {
+        if let Some(traceback) = &failure.traceback {
+            observe::write_raw(traceback.as_bytes());
         }
-    };
-    if settings.check_config {
-        info!("the configuration is right and {spec} was loaded");
-        return Ok(0);
-    }
-    match run_until_signal(py, app, &settings) {
-        Ok(finished) => {
-            observe::flush();
-            if !finished {
-                leave_now(py);
-            }
-            Ok(0)
-        }
-        Err(StartError::Python(failure)) => Err(failure),
-        Err(failure) => {
-            error!("{failure}");
-            Ok(1)
-        }
-    }
+        error!("{failure}");
+        3
+    })
 }
 
 /// What must be in place before the application is imported: its environment variables, its directory,
@@ -165,15 +158,6 @@ fn wait_and_stop(
             return Ok(false);
         }
     }
-}
-
-/// Leaves without waiting for threads that are stuck in the application: Python's own shutdown could
-/// wait for them for ever.
-fn leave_now(py: Python<'_>) {
-    for stream in ["stdout", "stderr"] {
-        let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
-    }
-    let _ = py.import("os").and_then(|os| os.call_method1("_exit", (0,)));
 }
 
 /// SIGINT and SIGTERM, by way of Python's own machinery: its handlers are in place while the server

@@ -131,8 +131,14 @@ fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
         };
         pairs.push((key.extract::<String>()?, values));
     }
-    config::parse_api(&pairs)
-        .map_err(|exit| PyValueError::new_err(exit.message.trim_end().to_owned()))
+    let settings = config::parse_api(&pairs)
+        .map_err(|exit| PyValueError::new_err(exit.message.trim_end().to_owned()))?;
+    if settings.processes.workers > 1 {
+        return Err(PyValueError::new_err(
+            "workers: the server runs in the process that calls it; use the command line for more",
+        ));
+    }
+    Ok(settings)
 }
 
 fn as_text(value: &Bound<'_, PyAny>) -> PyResult<String> {

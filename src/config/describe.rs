@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::flags::ReloadStrategy;
 use super::settings::Settings;
 use crate::http1::Underscores;
 use crate::observe::LogTarget;
@@ -21,6 +22,18 @@ pub fn describe(settings: &Settings) -> String {
     }
     lines.strings("bind", settings.binds.iter());
     lines.plain("backlog", settings.backlog);
+    lines.plain("workers", settings.processes.workers);
+    lines.plain("preload", settings.processes.preload);
+    if let Some(path) = &settings.processes.pidfile {
+        lines.string("pid", path.display());
+    }
+    lines.string(
+        "reload_strategy",
+        match settings.processes.reload {
+            ReloadStrategy::All => "all",
+            ReloadStrategy::Rolling => "rolling",
+        },
+    );
     lines.plain("threads", settings.threads);
     lines.plain("worker_connections", settings.worker_connections);
     lines.seconds("graceful_timeout", timeouts.graceful);

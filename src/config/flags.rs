@@ -23,6 +23,7 @@ pub const DEFAULT_THREADS: usize = 4;
 const APPLICATION: &str = "Application";
 const LISTENING: &str = "Listening";
 const THREADS: &str = "Processes and threads";
+const PROCESS: &str = "The process";
 const TIMEOUTS: &str = "Timeouts, in seconds (decimals allowed; 0 is no timeout unless said)";
 const LIMITS: &str = "Limits, in bytes where not said (suffixes k, m, g)";
 const LOGS: &str = "Logs";
@@ -112,10 +113,25 @@ pub(super) struct Flags {
           value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(super) threads: Option<u16>,
 
-    /// Worker processes; this version runs one
-    #[arg(short, long, value_name = "N", default_value = "1", help_heading = THREADS,
-          value_parser = values::workers)]
-    pub(super) workers: u32,
+    /// Worker processes [default: $WEB_CONCURRENCY, else 1]
+    #[arg(short, long, value_name = "N", help_heading = THREADS,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) workers: Option<u16>,
+
+    /// Import the application once, in the master, before the workers are forked: saves memory and
+    /// time, but a reload does not import it again
+    #[arg(long, help_heading = THREADS)]
+    pub(super) preload: bool,
+
+    /// Write the master's process number to this file
+    #[arg(short, long, value_name = "FILE", help_heading = PROCESS)]
+    pub(super) pid: Option<PathBuf>,
+
+    /// How a reload replaces workers: all (start all new ones, then stop the old), or rolling (one at a
+    /// time, which needs memory for one more worker only)
+    #[arg(long, value_enum, default_value = "all", hide_possible_values = true,
+          value_name = "all|rolling", help_heading = THREADS)]
+    pub(super) reload_strategy: ReloadStrategy,
 
     /// For gunicorn's users: gthread, or sync, which is one thread unless --threads is given
     #[arg(short = 'k', long, value_name = "CLASS", help_heading = THREADS,
@@ -228,6 +244,15 @@ pub(super) struct Flags {
     #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = LOGS,
           value_parser = values::level)]
     pub(super) log_level: LevelFilter,
+}
+
+/// The values of `--reload-strategy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReloadStrategy {
+    /// Old workers go when all new ones are ready.
+    All,
+    /// One old worker goes for each new one that is ready.
+    Rolling,
 }
 
 /// The values of `--header-map`, gunicorn's without its `dangerous`.

@@ -25,8 +25,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 pub use app::AppSpec;
 pub use bind::{Bind, DEFAULT_HOST, DEFAULT_PORT};
 pub use describe::describe;
-pub use flags::DEFAULT_THREADS;
-pub use settings::{AccessLogSettings, Settings, Timeouts};
+pub use flags::{DEFAULT_THREADS, ReloadStrategy};
+pub use settings::{AccessLogSettings, Processes, Settings, Timeouts};
 
 use flags::Flags;
 use layers::Extra;
@@ -70,7 +70,7 @@ impl fmt::Display for Exit {
 impl std::error::Error for Exit {}
 
 /// Settings from a command line, whose first item is the program's name, and the environment
-/// (`RUSTWSGI_*`, and `PORT` for the default address).
+/// (`RUSTWSGI_*`, `PORT` for the default address, `WEB_CONCURRENCY` for the number of workers).
 ///
 /// # Errors
 /// An [`Exit`] with code 0 if help or the version was asked for, and with code 2 if an option is
@@ -93,7 +93,7 @@ fn parse_with(
         judge(&extras)?;
         merge(argv, extras)?
     };
-    let settings = resolve(&matches, variable("PORT"))?;
+    let settings = resolve(&matches, variable("PORT"), variable("WEB_CONCURRENCY"))?;
     if settings.app.is_none() && !settings.print_config {
         return Err(Exit::usage(
             "no application is given; name it as MODULE:NAME, for example: rustwsgi hello:app\n\n\
@@ -112,12 +112,16 @@ fn parse_with(
 pub fn parse_api(options: &[(String, Vec<String>)]) -> Result<Settings, Exit> {
     let extras = layers::from_keywords(&Flags::command(), options).map_err(Exit::usage)?;
     judge(&extras)?;
-    resolve(&merge(Vec::new(), extras)?, None)
+    resolve(&merge(Vec::new(), extras)?, None, None)
 }
 
-fn resolve(matches: &ArgMatches, port: Option<OsString>) -> Result<Settings, Exit> {
+fn resolve(
+    matches: &ArgMatches,
+    port: Option<OsString>,
+    concurrency: Option<OsString>,
+) -> Result<Settings, Exit> {
     let flags = Flags::from_arg_matches(matches)?;
-    settings::resolve(flags, port.as_deref()).map_err(Exit::usage)
+    settings::resolve(flags, port.as_deref(), concurrency.as_deref()).map_err(Exit::usage)
 }
 
 /// Parses each extra option alone, so that a bad one is reported with the place it came from and

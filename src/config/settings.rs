@@ -11,7 +11,7 @@ use log::LevelFilter;
 
 use super::app::AppSpec;
 use super::bind::{self, Bind};
-use super::flags::{DEFAULT_THREADS, Flags, HeaderMap};
+use super::flags::{DEFAULT_THREADS, Flags, HeaderMap, ReloadStrategy};
 use super::values::WorkerClass;
 use crate::http1::{Limits, Underscores};
 use crate::observe::LogTarget;
@@ -26,6 +26,8 @@ pub struct Settings {
     pub app: Option<AppSpec>,
     /// Where to listen; never empty.
     pub binds: Vec<Bind>,
+    /// Worker processes and how they are kept.
+    pub processes: Processes,
     /// Threads that run the application; at least 1.
     pub threads: usize,
     /// Connections the kernel may hold until they are accepted.
@@ -58,6 +60,20 @@ pub struct Settings {
     pub print_config: bool,
 }
 
+/// The worker processes and how they are kept. Only the command line's server has them; the Python API
+/// serves in the process that calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Processes {
+    /// How many; at least 1.
+    pub workers: usize,
+    /// Whether the master imports the application before it forks.
+    pub preload: bool,
+    /// How a reload replaces workers.
+    pub reload: ReloadStrategy,
+    /// The file that holds the master's process number.
+    pub pidfile: Option<PathBuf>,
+}
+
 /// How long to wait for what. [`Duration::MAX`] is a timeout that is switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -84,16 +100,22 @@ pub struct AccessLogSettings {
     pub format: String,
 }
 
-/// Turns options into settings. `port` is the value of the environment's `PORT`, if it counts.
+/// Turns options into settings. `port` and `concurrency` are the values of the environment's `PORT` and
+/// `WEB_CONCURRENCY`, if they count.
 ///
 /// # Errors
 /// A sentence about options that are well-formed each but make no sense.
-pub(super) fn resolve(flags: Flags, port: Option<&OsStr>) -> Result<Settings, String> {
+pub(super) fn resolve(
+    flags: Flags,
+    port: Option<&OsStr>,
+    concurrency: Option<&OsStr>,
+) -> Result<Settings, String> {
     let app = match &flags.app {
         Some(text) => Some(AppSpec::parse(text, flags.factory)?),
         None => None,
     };
     let binds = binds(&flags, port)?;
+    let processes = processes(&flags, concurrency)?;
     let timeouts = timeouts(&flags);
     let limits = limits(&flags);
     let threads = match (flags.threads, flags.worker_class) {
@@ -108,6 +130,7 @@ pub(super) fn resolve(flags: Flags, port: Option<&OsStr>) -> Result<Settings, St
     Ok(Settings {
         app,
         binds,
+        processes,
         threads,
         backlog: flags.backlog,
         worker_connections: usize::try_from(flags.worker_connections).unwrap_or(usize::MAX),
@@ -124,6 +147,25 @@ pub(super) fn resolve(flags: Flags, port: Option<&OsStr>) -> Result<Settings, St
         venv: flags.venv,
         check_config: flags.check_config,
         print_config: flags.print_config,
+    })
+}
+
+fn processes(flags: &Flags, concurrency: Option<&OsStr>) -> Result<Processes, String> {
+    let from_environment = || match concurrency.filter(|text| !text.is_empty()) {
+        None => Ok(1),
+        Some(text) => match text.to_str().and_then(|text| text.parse::<u16>().ok()) {
+            Some(workers @ 1..=1024) => Ok(workers),
+            _ => Err(format!(
+                "the environment variable WEB_CONCURRENCY: '{}' is not a number from 1 to 1024",
+                text.to_string_lossy()
+            )),
+        },
+    };
+    Ok(Processes {
+        workers: usize::from(flags.workers.map_or_else(from_environment, Ok)?),
+        preload: flags.preload,
+        reload: flags.reload_strategy,
+        pidfile: flags.pid.clone(),
     })
 }
 

@@ -46,6 +46,12 @@ fn defaults() {
     let expected = Settings {
         app: Some(AppSpec { module: "hello".into(), attr: Some("app".into()), call: false }),
         binds: vec![tcp("127.0.0.1", 8000)],
+        processes: Processes {
+            workers: 1,
+            preload: false,
+            reload: ReloadStrategy::All,
+            pidfile: None,
+        },
         threads: DEFAULT_THREADS,
         backlog: 2048,
         worker_connections: 100_000,
@@ -126,10 +132,22 @@ fn threads_and_worker_class() {
     assert_eq!(ok(&["-k", "sync", "--threads", "2"]).threads, 2);
     assert_eq!(ok(&["-k", "gthread", "-w", "1"]).threads, DEFAULT_THREADS);
     assert!(bad(&["a", "-k", "gevent"]).contains("green threads"));
-    assert!(bad(&["a", "-w", "4"]).contains("not supported yet"));
+    assert!(bad(&["a", "-w", "0"]).contains("--workers"));
     assert!(bad(&["a", "--threads", "0"]).contains("--threads"));
     // A wrapper script's option may be overridden behind it, as with argparse.
     assert_eq!(ok(&["--threads", "8", "--threads", "2"]).threads, 2);
+}
+
+#[test]
+fn web_concurrency_is_the_default_number_of_workers() {
+    let workers = |value, arguments: &[&str]| {
+        let settings = parse_in(&[("WEB_CONCURRENCY", value)], arguments);
+        settings.map(|settings| settings.processes.workers)
+    };
+    assert_eq!(workers("3", &["a"]), Ok(3));
+    assert_eq!(workers("", &["a"]), Ok(1));
+    assert_eq!(workers("3", &["a", "-w", "2"]), Ok(2));
+    assert!(workers("0", &["a"]).unwrap_err().message.contains("WEB_CONCURRENCY: '0'"));
 }
 
 #[test]

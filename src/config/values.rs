@@ -134,17 +134,6 @@ pub(super) fn worker_class(text: &str) -> Result<WorkerClass, String> {
     }
 }
 
-/// The number of worker processes, of which this version knows one.
-pub(super) fn workers(text: &str) -> Result<u32, String> {
-    match text {
-        "1" => Ok(1),
-        _ => {
-            Err("this version runs one process; more are not supported yet, use --threads"
-                .to_owned())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,14 +208,6 @@ mod tests {
             ("other", "sync, gthread"),
         ] {
             assert!(worker_class(class).unwrap_err().contains(reason), "{class}");
-        }
-    }
-
-    #[test]
-    fn one_worker_only() {
-        assert_eq!(workers("1"), Ok(1));
-        for bad in ["0", "2", "x"] {
-            assert!(workers(bad).unwrap_err().contains("one process"), "{bad}");
         }
     }
 }

@@ -59,7 +59,22 @@ impl Server {
         app: Py<PyAny>,
         settings: Arc<Settings>,
     ) -> Result<Server, StartError> {
-        let listeners = bind(&settings)?;
+        let server = Server::start_on(py, app, bind(&settings)?, settings, || Ok(()))?;
+        for (_, url) in &server.addresses {
+            info!("Listening at: {url}");
+        }
+        Ok(server)
+    }
+
+    /// The same on sockets that are listened on already. `ready` is called when nothing can go wrong any
+    /// more, just before the first request may be taken.
+    pub fn start_on(
+        py: Python<'_>,
+        app: Py<PyAny>,
+        listeners: Vec<Listener>,
+        settings: Arc<Settings>,
+        ready: impl FnOnce() -> io::Result<()>,
+    ) -> Result<Server, StartError> {
         let access_log = settings.access_log.as_ref().map(open_access_log).transpose()?;
         let addresses: Vec<_> = listeners.iter().map(|l| (l.tcp_address(), l.url())).collect();
         let servers: Vec<_> = listeners
@@ -71,7 +86,8 @@ impl Server {
         let log_keys = access_log.as_ref().map_or_else(Vec::new, |(_, keys)| keys.clone());
         let access_log = access_log.map(|(log, _)| Arc::new(log));
         let (reactor, remote) = Reactor::new(listeners, settings.clone(), access_log.clone())?;
-        let wsgi = Wsgi::new(py, app, &servers, settings.threads > 1, false, log_keys)?;
+        let multiprocess = settings.processes.workers > 1;
+        let wsgi = Wsgi::new(py, app, &servers, settings.threads > 1, multiprocess, log_keys)?;
         let shared = Arc::new(Shared {
             desk: Desk::new(settings.threads),
             reactor: Mutex::new(reactor),
@@ -81,10 +97,8 @@ impl Server {
             access_log,
         });
         let mut server = Server { shared, runners: Vec::new(), sentinel: None, addresses };
+        ready()?;
         server.start_threads(py)?;
-        for (_, url) in &server.addresses {
-            info!("Listening at: {url}");
-        }
         Ok(server)
     }
 
@@ -123,6 +137,19 @@ impl Server {
     /// Stops accepting, lets requests in flight finish. Returns at once.
     pub fn stop(&self) {
         self.shared.remote.stop();
+    }
+
+    /// The same for a process that another one replaces: connections that wait for their next request may
+    /// still make it. Returns at once.
+    pub fn retire(&self) {
+        self.shared.remote.retire();
+    }
+
+    /// Writes what waits for the access log, and opens its file anew if it has one.
+    pub fn reopen_log(&self) {
+        if let Some(log) = &self.shared.access_log {
+            log.reopen();
+        }
     }
 
     /// Waits until all requests have finished and all threads have ended, or `limit` is over. Returns

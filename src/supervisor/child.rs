@@ -1,0 +1,171 @@
+//! A worker's life, from the fork to its exit code.
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{error, info, warn};
+use pyo3::prelude::*;
+
+use super::Loader;
+use super::signals::Signals;
+use crate::config::Settings;
+use crate::net::Listener;
+use crate::observe;
+use crate::worker::{Server, StartError};
+
+/// A worker says so when it serves.
+pub(super) const READY: u8 = b'+';
+/// The master says so to a worker that has been replaced.
+pub(super) const RETIRE: u8 = b'-';
+
+/// TERM finishes what was begun, INT and QUIT do not wait for it, USR1 opens the logs anew.
+const CAUGHT: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1];
+/// How often a worker looks whether its server is still there.
+const LOOK: Duration = Duration::from_secs(1);
+/// The same while it is stopping.
+const LOOK_STOPPING: Duration = Duration::from_millis(20);
+/// How long responses that are complete may take to leave when nothing is waited for.
+const QUICK: Duration = Duration::from_millis(100);
+
+/// What a worker is born with.
+pub(super) struct Birth {
+    /// To the master. It ends when the master does.
+    pub(super) channel: UnixStream,
+    pub(super) settings: Arc<Settings>,
+    /// The application, if the master has imported it.
+    pub(super) app: Option<Py<PyAny>>,
+}
+
+/// Boots, serves, and returns the exit code.
+pub(super) fn run(py: Python<'_>, birth: Birth, listeners: Vec<Listener>, load: Loader) -> i32 {
+    info!("Booting worker with pid: {}", std::process::id());
+    let app = match birth.app.map_or_else(|| load(py, &birth.settings), Ok) {
+        Ok(app) => app,
+        Err(code) => return code,
+    };
+    let served = serve(py, app, listeners, birth.channel, birth.settings);
+    observe::flush();
+    match served {
+        Ok(code) => code,
+        Err(failure) => {
+            error!("{failure}");
+            1
+        }
+    }
+}
+
+fn serve(
+    py: Python<'_>,
+    app: Py<PyAny>,
+    listeners: Vec<Listener>,
+    channel: UnixStream,
+    settings: Arc<Settings>,
+) -> Result<i32, StartError> {
+    channel.set_nonblocking(true)?;
+    let signals = Signals::catch(py, CAUGHT)?;
+    let ready = || (&channel).write_all(&[READY]);
+    let server = Server::start_on(py, app, listeners, settings.clone(), ready)?;
+    let mut worker = Worker {
+        signals,
+        server,
+        channel: Some(channel),
+        settings,
+        stopping: None,
+        ordered: false,
+    };
+    Ok(worker.work(py)?)
+}
+
+/// A worker that serves.
+struct Worker {
+    signals: Signals,
+    server: Server,
+    /// To the master; `None` once that is gone.
+    channel: Option<UnixStream>,
+    settings: Arc<Settings>,
+    /// It goes, and this is when it stops waiting for requests; `None` inside is never.
+    stopping: Option<Option<Instant>>,
+    /// It was told to go by a signal: another one is impatience.
+    ordered: bool,
+}
+
+impl Worker {
+    fn work(&mut self, py: Python<'_>) -> PyResult<i32> {
+        loop {
+            let limit = if self.stopping.is_some() { LOOK_STOPPING } else { LOOK };
+            let channel: Vec<_> = self.channel.iter().map(AsFd::as_fd).collect();
+            self.signals.wait(py, &channel, Some(limit))?;
+            for signal in self.signals.take() {
+                match signal {
+                    libc::SIGUSR1 => {
+                        observe::reopen();
+                        self.server.reopen_log();
+                    }
+                    libc::SIGTERM if !self.ordered => {
+                        self.ordered = true;
+                        self.server.stop();
+                        self.begin_to_stop();
+                    }
+                    libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => {
+                        self.server.stop();
+                        self.server.join(py, Some(QUICK))?;
+                        return Ok(leave_now(py, 0));
+                    }
+                    // The application's own.
+                    _ => {}
+                }
+            }
+            self.listen_to_master();
+            if self.server.join(py, Some(Duration::ZERO))? {
+                if self.stopping.is_some() {
+                    info!("Worker exiting (pid: {})", std::process::id());
+                    return Ok(0);
+                }
+                error!("the server has stopped by itself");
+                return Ok(1);
+            }
+            if self.stopping.flatten().is_some_and(|end| Instant::now() >= end) {
+                warn!("Shut down after the graceful timeout; requests were still running");
+                return Ok(leave_now(py, 0));
+            }
+        }
+    }
+
+    fn listen_to_master(&mut self) {
+        let mut bytes = [0; 16];
+        match self.channel.as_ref().map(|mut channel| channel.read(&mut bytes)) {
+            None => {}
+            Some(Ok(0)) => {
+                // Nobody would start a successor, and whoever starts another server wants the address.
+                warn!("the master is gone: worker {} ends", std::process::id());
+                self.channel = None;
+                self.server.stop();
+                self.begin_to_stop();
+            }
+            Some(Ok(count)) if bytes[..count].contains(&RETIRE) => {
+                self.server.retire();
+                self.begin_to_stop();
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn begin_to_stop(&mut self) {
+        let end = Instant::now().checked_add(self.settings.timeouts.graceful);
+        self.stopping.get_or_insert(end);
+    }
+}
+
+/// Leaves without waiting for threads that are stuck in the application: Python's own shutdown could
+/// wait for them for ever.
+pub(crate) fn leave_now(py: Python<'_>, code: i32) -> i32 {
+    observe::flush();
+    for stream in ["stdout", "stderr"] {
+        let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
+    }
+    let _ = py.import("os").and_then(|os| os.call_method1("_exit", (code,)));
+    code
+}

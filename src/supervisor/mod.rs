@@ -1,0 +1,66 @@
+//! The processes: a master that never touches a client, and the workers it forks.
+//!
+//! The master binds the sockets, forks, waits, and starts again what has died. It has one thread and does
+//! not import the application (unless told to), so that there is nothing in it that a fork could tear and
+//! nothing that could crash. Every worker inherits the same listening sockets: a connection that the
+//! kernel has accepted belongs to all of them until one takes it, so a worker that dies takes only what
+//! it was working on.
+//!
+//! - [`master`] is the loop: signals, deaths, deadlines,
+//! - [`crew`] is the policy: who is started, who has to go, and when,
+//! - [`child`] is a worker's life after the fork,
+//! - [`signals`] lets both wait for signals and for each other,
+//! - [`sockets`] keeps what is listened on across reloads and hands it to a new master,
+//! - [`successor`] is the upgrade to another master,
+//! - [`pidfile`] says where the master is, [`process`] how a child has ended.
+//!
+//! Nothing here knows WSGI: the application is loaded by the function that the door passes in.
+
+mod child;
+mod crew;
+mod master;
+mod pidfile;
+mod process;
+mod signals;
+mod sockets;
+mod successor;
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use log::error;
+use pyo3::prelude::*;
+
+use crate::config::Settings;
+
+/// Imports the application that the settings name. An error is the process's exit code; why is in the log.
+pub type Loader = fn(Python<'_>, &Settings) -> Result<Py<PyAny>, i32>;
+
+/// Serves until told to stop. Returns the exit code, in the master and (because a fork returns twice) in
+/// every worker. `argv` is parsed again by a reload.
+pub fn run(
+    py: Python<'_>,
+    argv: &[OsString],
+    settings: Arc<Settings>,
+    load: Loader,
+) -> PyResult<i32> {
+    let mut master = match master::Master::new(py, argv, settings, load) {
+        Ok(master) => master,
+        Err(master::Stop::Done(code)) => return Ok(code),
+        Err(master::Stop::Python(failure)) => return Err(failure),
+        Err(master::Stop::Child(_)) => unreachable!("nothing was forked yet"),
+    };
+    match master.run(py) {
+        master::Stop::Done(code) => Ok(code),
+        master::Stop::Child(birth) => {
+            let listeners = master.leave_to_child();
+            Ok(child::run(py, *birth, listeners, load))
+        }
+        master::Stop::Python(failure) => {
+            // A master that cannot go on must not leave workers without one.
+            error!("the master cannot go on");
+            master.kill_all();
+            Err(failure)
+        }
+    }
+}
