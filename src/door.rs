@@ -135,6 +135,7 @@ fn wait_and_stop(
 ) -> PyResult<bool> {
     // A server that cannot go on ends by itself.
     while !signals.wait(py, Duration::from_secs(1))? {
+        server.interrupt_overdue(py)?;
         if server.join(py, Some(Duration::ZERO)).is_ok_and(|ended| ended) {
             return Err(pyo3::exceptions::PyRuntimeError::new_err(
                 "the server has stopped by itself",

@@ -23,6 +23,7 @@ pub mod _rustwsgi {
     #[pymodule_init]
     fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
         use pyo3::prelude::*;
+        module.add("RequestTimeout", module.py().get_type::<crate::wsgi::RequestTimeout>())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

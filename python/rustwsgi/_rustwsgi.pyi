@@ -3,12 +3,23 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, final
 
-__all__ = ["BackgroundServer", "Errors", "FileWrapper", "Input", "__version__", "main", "serve"]
+__all__ = [
+    "BackgroundServer",
+    "Errors",
+    "FileWrapper",
+    "Input",
+    "RequestTimeout",
+    "__version__",
+    "main",
+    "serve",
+]
 
 __version__: str
 
 def main(argv: list[str]) -> int: ...
 def serve(app: Any, /, **options: Any) -> None: ...
+
+class RequestTimeout(BaseException): ...
 
 @final
 class BackgroundServer:

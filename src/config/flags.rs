@@ -23,6 +23,7 @@ pub const DEFAULT_THREADS: usize = 4;
 const APPLICATION: &str = "Application";
 const LISTENING: &str = "Listening";
 const THREADS: &str = "Processes and threads";
+const RECYCLING: &str = "Recycling: a worker is replaced once its successor is ready";
 const PROCESS: &str = "The process";
 const TIMEOUTS: &str = "Timeouts, in seconds (decimals allowed; 0 is no timeout unless said)";
 const LIMITS: &str = "Limits, in bytes where not said (suffixes k, m, g)";
@@ -133,6 +134,49 @@ pub(super) struct Flags {
           value_name = "all|rolling", help_heading = THREADS)]
     pub(super) reload_strategy: ReloadStrategy,
 
+    /// Requests after which a worker is replaced; 0 is never
+    #[arg(long, alias = "limit-max-requests", value_name = "N", default_value = "0",
+          help_heading = RECYCLING)]
+    pub(super) max_requests: u64,
+
+    /// Up to so many more requests, chosen at random, so that workers are not replaced at once
+    #[arg(long, value_name = "N", default_value = "0", help_heading = RECYCLING)]
+    pub(super) max_requests_jitter: u64,
+
+    /// Seconds after which a worker is replaced; 0 is never
+    #[arg(long, alias = "workers-lifetime", value_name = "S", default_value = "0",
+          help_heading = RECYCLING, value_parser = values::seconds)]
+    pub(super) max_worker_lifetime: Duration,
+
+    /// Memory (its resident set) at which a worker is replaced; 0 is any
+    #[arg(long, alias = "workers-max-rss", value_name = "BYTES", default_value = "0",
+          help_heading = RECYCLING, value_parser = values::size)]
+    pub(super) max_worker_rss: u64,
+
+    /// Serve as this user, by name or number; the master keeps its own
+    #[arg(short, long, value_name = "USER", help_heading = PROCESS,
+          value_parser = NonEmptyStringValueParser::new())]
+    pub(super) user: Option<String>,
+
+    /// Serve as this group, by name or number [default: the user's]
+    #[arg(short, long, value_name = "GROUP", help_heading = PROCESS,
+          value_parser = NonEmptyStringValueParser::new())]
+    pub(super) group: Option<String>,
+
+    /// The permissions that new files do not get, in octal
+    #[arg(short = 'm', long, value_name = "MODE", help_heading = PROCESS,
+          value_parser = values::umask)]
+    pub(super) umask: Option<u32>,
+
+    /// What process lists show [default: the application]
+    #[arg(short, long, alias = "proc-name", value_name = "NAME", help_heading = PROCESS,
+          value_parser = NonEmptyStringValueParser::new())]
+    pub(super) name: Option<String>,
+
+    /// Leave the terminal and go on in the background
+    #[arg(short = 'D', long, help_heading = PROCESS)]
+    pub(super) daemon: bool,
+
     /// For gunicorn's users: gthread, or sync, which is one thread unless --threads is given
     #[arg(short = 'k', long, value_name = "CLASS", help_heading = THREADS,
           value_parser = values::worker_class)]
@@ -142,6 +186,12 @@ pub(super) struct Flags {
     #[arg(long, value_name = "N", default_value = "100000", help_heading = THREADS,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) worker_connections: u32,
+
+    /// For the application to answer a request; 0 is no limit. What takes longer is interrupted by an
+    /// exception in its thread
+    #[arg(short, long, value_name = "S", default_value = "0", help_heading = TIMEOUTS,
+          value_parser = values::seconds)]
+    pub(super) timeout: Duration,
 
     /// For running requests to finish after the order to stop; 0 does not wait for them
     #[arg(long, alias = "timeout-graceful-shutdown", value_name = "S", default_value = "30",

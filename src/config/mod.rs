@@ -26,7 +26,7 @@ pub use app::AppSpec;
 pub use bind::{Bind, DEFAULT_HOST, DEFAULT_PORT};
 pub use describe::describe;
 pub use flags::{DEFAULT_THREADS, ReloadStrategy};
-pub use settings::{AccessLogSettings, Processes, Settings, Timeouts};
+pub use settings::{AccessLogSettings, Processes, Recycling, Settings, Timeouts};
 
 use flags::Flags;
 use layers::Extra;

@@ -72,11 +72,38 @@ pub struct Processes {
     pub reload: ReloadStrategy,
     /// The file that holds the master's process number.
     pub pidfile: Option<PathBuf>,
+    /// When a worker is replaced.
+    pub recycling: Recycling,
+    /// The user that workers run as, by name or number.
+    pub user: Option<String>,
+    /// Their group, by name or number.
+    pub group: Option<String>,
+    /// The permissions that new files do not get.
+    pub umask: Option<u32>,
+    /// What process lists show.
+    pub name: Option<String>,
+    /// Whether to leave the terminal.
+    pub daemon: bool,
+}
+
+/// What a worker may use up before it is replaced. 0, and [`Duration::MAX`], are no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recycling {
+    /// Requests.
+    pub requests: u64,
+    /// Up to so many more, at random.
+    pub jitter: u64,
+    /// Time since it began to serve.
+    pub lifetime: Duration,
+    /// Bytes of its resident set.
+    pub rss: u64,
 }
 
 /// How long to wait for what. [`Duration::MAX`] is a timeout that is switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
+    /// For the application to answer a request.
+    pub request: Duration,
     /// For a request's head, from its first byte to its last.
     pub header: Duration,
     /// For the next bytes of a request's body.
@@ -166,6 +193,17 @@ fn processes(flags: &Flags, concurrency: Option<&OsStr>) -> Result<Processes, St
         preload: flags.preload,
         reload: flags.reload_strategy,
         pidfile: flags.pid.clone(),
+        recycling: Recycling {
+            requests: flags.max_requests,
+            jitter: flags.max_requests_jitter,
+            lifetime: zero_is_never(flags.max_worker_lifetime),
+            rss: flags.max_worker_rss,
+        },
+        user: flags.user.clone(),
+        group: flags.group.clone(),
+        umask: flags.umask,
+        name: flags.name.clone(),
+        daemon: flags.daemon,
     })
 }
 
@@ -211,12 +249,13 @@ fn environment_port(port: Option<&OsStr>) -> Result<Option<u16>, String> {
     }
 }
 
+fn zero_is_never(timeout: Duration) -> Duration {
+    if timeout.is_zero() { Duration::MAX } else { timeout }
+}
+
 fn timeouts(flags: &Flags) -> Timeouts {
-    let zero_is_never = |timeout: Duration| match timeout {
-        Duration::ZERO => Duration::MAX,
-        timeout => timeout,
-    };
     Timeouts {
+        request: zero_is_never(flags.timeout),
         header: zero_is_never(flags.header_timeout),
         body: zero_is_never(flags.body_timeout),
         keep_alive: flags.keep_alive,

@@ -51,11 +51,18 @@ fn defaults() {
             preload: false,
             reload: ReloadStrategy::All,
             pidfile: None,
+            recycling: Recycling { requests: 0, jitter: 0, lifetime: Duration::MAX, rss: 0 },
+            user: None,
+            group: None,
+            umask: None,
+            name: None,
+            daemon: false,
         },
         threads: DEFAULT_THREADS,
         backlog: 2048,
         worker_connections: 100_000,
         timeouts: Timeouts {
+            request: Duration::MAX,
             header: seconds(15),
             body: seconds(30),
             keep_alive: seconds(5),
@@ -164,6 +171,7 @@ fn timeouts_of_zero() {
     assert_eq!(
         timeouts,
         Timeouts {
+            request: Duration::MAX,
             header: Duration::MAX,
             body: Duration::MAX,
             keep_alive: Duration::ZERO,

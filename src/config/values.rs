@@ -100,6 +100,15 @@ pub(super) fn variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A file mode mask in octal, as `022` or `0o22`.
+pub(super) fn umask(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mask) if mask <= 0o777 && !digits.starts_with('+') => Ok(mask),
+        _ => Err("not an octal number from 0 to 777, such as 022".to_owned()),
+    }
+}
+
 /// How the application's code is run: gunicorn's two worker classes that use threads only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WorkerClass {

@@ -10,7 +10,10 @@ use log::{error, info, warn};
 use pyo3::prelude::*;
 
 use super::Loader;
+use super::identity::{self, Identity};
+use super::pulse::Pulse;
 use super::signals::Signals;
+use super::wear::Wear;
 use crate::config::Settings;
 use crate::net::Listener;
 use crate::observe;
@@ -18,6 +21,8 @@ use crate::worker::{Server, StartError};
 
 /// A worker says so when it serves.
 pub(super) const READY: u8 = b'+';
+/// A worker says so when it wants to be replaced.
+pub(super) const WORN: u8 = b'!';
 /// The master says so to a worker that has been replaced.
 pub(super) const RETIRE: u8 = b'-';
 
@@ -35,6 +40,9 @@ pub(super) struct Birth {
     /// To the master. It ends when the master does.
     pub(super) channel: UnixStream,
     pub(super) settings: Arc<Settings>,
+    /// Who it is to become.
+    pub(super) identity: Option<Identity>,
+    pub(super) pulse: Pulse,
     /// The application, if the master has imported it.
     pub(super) app: Option<Py<PyAny>>,
 }
@@ -42,11 +50,20 @@ pub(super) struct Birth {
 /// Boots, serves, and returns the exit code.
 pub(super) fn run(py: Python<'_>, birth: Birth, listeners: Vec<Listener>, load: Loader) -> i32 {
     info!("Booting worker with pid: {}", std::process::id());
+    if let Some(identity) = &birth.identity
+        && let Err(failure) = identity.assume(py)
+    {
+        error!("cannot become the user that --user and --group name: {failure}");
+        return 1;
+    }
+    identity::set_name(py, "worker", &birth.settings);
+    // The stacks of all threads on standard error, should a C extension crash or the master lose patience.
+    let _ = py.import("faulthandler").and_then(|module| module.call_method0("enable"));
     let app = match birth.app.map_or_else(|| load(py, &birth.settings), Ok) {
         Ok(app) => app,
         Err(code) => return code,
     };
-    let served = serve(py, app, listeners, birth.channel, birth.settings);
+    let served = serve(py, app, listeners, birth.channel, birth.settings, birth.pulse);
     observe::flush();
     match served {
         Ok(code) => code,
@@ -63,15 +80,20 @@ fn serve(
     listeners: Vec<Listener>,
     channel: UnixStream,
     settings: Arc<Settings>,
+    pulse: Pulse,
 ) -> Result<i32, StartError> {
     channel.set_nonblocking(true)?;
     let signals = Signals::catch(py, CAUGHT)?;
+    pulse.beat();
     let ready = || (&channel).write_all(&[READY]);
     let server = Server::start_on(py, app, listeners, settings.clone(), ready)?;
     let mut worker = Worker {
         signals,
         server,
         channel: Some(channel),
+        wear: Wear::new(&settings.processes.recycling),
+        worn: false,
+        pulse,
         settings,
         stopping: None,
         ordered: false,
@@ -85,6 +107,10 @@ struct Worker {
     server: Server,
     /// To the master; `None` once that is gone.
     channel: Option<UnixStream>,
+    wear: Wear,
+    /// The master has been asked for a successor.
+    worn: bool,
+    pulse: Pulse,
     settings: Arc<Settings>,
     /// It goes, and this is when it stops waiting for requests; `None` inside is never.
     stopping: Option<Option<Instant>>,
@@ -118,7 +144,9 @@ impl Worker {
                     _ => {}
                 }
             }
+            self.pulse.beat();
             self.listen_to_master();
+            self.look_at_wear(py)?;
             if self.server.join(py, Some(Duration::ZERO))? {
                 if self.stopping.is_some() {
                     info!("Worker exiting (pid: {})", std::process::id());
@@ -132,6 +160,23 @@ impl Worker {
                 return Ok(leave_now(py, 0));
             }
         }
+    }
+
+    /// Asks for a successor if this worker has served enough, or has a thread that nobody gets back.
+    fn look_at_wear(&mut self, py: Python<'_>) -> PyResult<()> {
+        let stuck = self.server.interrupt_overdue(py)?;
+        if self.worn || self.stopping.is_some() {
+            return Ok(());
+        }
+        let reason = match stuck {
+            true => Some("one of its requests does not end".to_owned()),
+            false => self.wear.reason(self.server.served()),
+        };
+        if let (Some(reason), Some(mut channel)) = (reason, self.channel.as_ref()) {
+            info!("worker {} is replaced: {reason}", std::process::id());
+            self.worn = channel.write_all(&[WORN]).is_ok();
+        }
+        Ok(())
     }
 
     fn listen_to_master(&mut self) {

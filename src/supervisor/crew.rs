@@ -73,7 +73,8 @@ pub(super) fn plan(
     retire.extend(ready.iter().take(ready.len().saturating_sub(target)));
 
     let mut start = target.saturating_sub(ready.len() + booting.len());
-    if strategy == ReloadStrategy::Rolling && !old.is_empty() {
+    // Workers that are worn at the same time are replaced one after the other, too.
+    if (strategy == ReloadStrategy::Rolling || !reloading) && !old.is_empty() {
         start = start.min(1_usize.saturating_sub(booting.len()));
     }
     Plan { start, retire }

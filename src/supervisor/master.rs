@@ -15,14 +15,17 @@ use pyo3::prelude::*;
 
 use self::reload::Past;
 use super::Loader;
-use super::child::{Birth, READY, RETIRE};
+use super::child::{Birth, READY, RETIRE, WORN};
 use super::crew::{self, Backoff, Card, State};
+use super::identity::{self, Identity};
 use super::pidfile::{self, Pidfile};
 use super::process::{ended, fate, kill};
+use super::pulse::Pulse;
 use super::signals::{self, Signals};
 use super::sockets::Sockets;
 use super::successor::{Predecessor, Successor, VARIABLES};
-use crate::config::Settings;
+use super::systemd::{self, Notifier};
+use crate::config::{Bind, Settings};
 use crate::net::Listener;
 use crate::observe;
 
@@ -43,6 +46,9 @@ const CAUGHT: &[i32] = &[
 const DEAF: &[i32] = &[libc::SIGHUP, libc::SIGUSR2, libc::SIGTTIN, libc::SIGTTOU, libc::SIGWINCH];
 /// How long a worker that ends by its own clock is given beyond it.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// How long the interpreter of a worker may be out of reach, if --timeout does not say.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why the loop, or a step of it, ends.
 pub(super) enum Stop {
@@ -79,6 +85,7 @@ struct Member {
     killed: bool,
     /// Ends when the worker does.
     channel: UnixStream,
+    pulse: Pulse,
 }
 
 /// The master.
@@ -88,6 +95,9 @@ pub(super) struct Master<'a> {
     load: Loader,
     signals: Signals,
     sockets: Sockets,
+    /// What systemd has opened for us, in place of the settings' addresses.
+    activated: Option<Vec<Bind>>,
+    notifier: Notifier,
     pidfile: Option<Pidfile>,
     members: Vec<Member>,
     /// So many workers there should be.
@@ -103,6 +113,8 @@ pub(super) struct Master<'a> {
     stopping: Option<i32>,
     /// Nothing is waited for any more.
     quick: bool,
+    /// Who the workers become.
+    identity: Option<Identity>,
     /// The application, if it is imported here.
     app: Option<Py<PyAny>>,
     successor: Option<Successor>,
@@ -118,8 +130,16 @@ impl<'a> Master<'a> {
         settings: Arc<Settings>,
         load: Loader,
     ) -> Result<Master<'a>, Stop> {
-        let signals = Signals::catch(py, CAUGHT)?;
         let predecessor = Predecessor::of_this_process();
+        if settings.processes.daemon && predecessor.is_none() {
+            identity::daemonize(py)?;
+        }
+        if let Some(mask) = settings.processes.umask {
+            py.import("os")?.call_method1("umask", (mask,))?;
+        }
+        let signals = Signals::catch(py, CAUGHT)?;
+        let identity = Identity::resolve(py, &settings.processes)
+            .map_err(|failure| refuse(anyhow::anyhow!("{}", failure.value(py))))?;
         let pidfile = match &settings.processes.pidfile {
             Some(path) if predecessor.is_some() => Some(Pidfile::create(&pidfile::second(path))),
             Some(path) => Some(Pidfile::create(path)),
@@ -128,16 +148,23 @@ impl<'a> Master<'a> {
         .transpose()
         .map_err(refuse)?;
         let mut inherited = Sockets::inherited(settings.backlog);
-        let sockets = Sockets::open(&settings.binds, settings.backlog, &mut inherited);
+        // A new master is told by the old one what that was told by systemd.
+        let activated = systemd::activated().or_else(|| inherited.descriptors());
+        let binds = activated.as_ref().unwrap_or(&settings.binds);
+        let sockets = Sockets::open(binds, settings.backlog, &mut inherited);
         let sockets = sockets.map_err(|failure| {
             pidfile.iter().for_each(Pidfile::remove);
             refuse(failure)
         })?;
         let environ = py.import("os")?.getattr("environ")?;
-        for name in VARIABLES {
+        for name in VARIABLES.iter().chain(&systemd::VARIABLES) {
             // No business of the application's.
             environ.call_method1("pop", (name, py.None()))?;
         }
+        if let Some(identity) = &identity {
+            identity.give_files(py, &settings)?;
+        }
+        identity::set_name(py, "master", &settings);
         let target = settings.processes.workers;
         Ok(Master {
             argv,
@@ -145,6 +172,8 @@ impl<'a> Master<'a> {
             load,
             signals,
             sockets,
+            activated,
+            notifier: Notifier::new(),
             pidfile,
             members: Vec::new(),
             target,
@@ -154,6 +183,7 @@ impl<'a> Master<'a> {
             started: false,
             stopping: None,
             quick: false,
+            identity,
             app: None,
             successor: None,
             predecessor,
@@ -226,7 +256,25 @@ impl<'a> Master<'a> {
     fn next_deadline(&self) -> Option<Instant> {
         let kills = self.members.iter().filter(|m| !m.killed).filter_map(|m| m.kill_at);
         let missing = self.stopping.is_none() && self.plan().start > 0;
-        kills.chain(self.backoff.not_before.filter(|_| missing)).min()
+        let patience = self.patience();
+        let pulses = self
+            .members
+            .iter()
+            .filter(|m| m.card.state == State::Ready && m.kill_at.is_none())
+            .filter_map(|m| m.pulse.last().checked_add(patience));
+        kills
+            .chain(pulses)
+            .chain(self.notifier.next_beat())
+            .chain(self.backoff.not_before.filter(|_| missing))
+            .min()
+    }
+
+    /// How long a worker may be without a pulse.
+    fn patience(&self) -> Duration {
+        match self.settings.timeouts.request {
+            Duration::MAX => PATIENCE,
+            limit => limit.saturating_add(GRACE),
+        }
     }
 
     fn plan(&self) -> crew::Plan {
@@ -239,7 +287,21 @@ impl<'a> Master<'a> {
     /// Starts, retires and kills whom the plan and the clock say.
     fn act(&mut self, py: Python<'_>) -> Result<(), Stop> {
         let now = Instant::now();
+        self.notifier.beat(now);
+        let patience = self.patience();
         for member in &mut self.members {
+            let silence = member.pulse.age();
+            if member.card.state == State::Ready && member.kill_at.is_none() && silence >= patience
+            {
+                error!(
+                    "worker {} gives no sign of life since {} s: it is killed",
+                    member.pid,
+                    silence.as_secs()
+                );
+                // Which lets it say where its threads are.
+                kill(member.pid, libc::SIGABRT);
+                member.kill_at = now.checked_add(GRACE);
+            }
             if !member.killed && member.kill_at.is_some_and(|at| at <= now) {
                 warn!("worker {} does not end: it is killed", member.pid);
                 kill(member.pid, libc::SIGKILL);
@@ -275,8 +337,12 @@ impl<'a> Master<'a> {
         if self.members.iter().filter(is_new).filter(ready).count() < self.target {
             return;
         }
-        self.started = true;
+        if !self.started {
+            self.started = true;
+            self.notifier.ready();
+        }
         if let Some(past) = self.past.take() {
+            self.notifier.ready();
             info!("Reloaded: {} new workers serve", self.target);
             drop(past.dropped);
         }
@@ -285,6 +351,7 @@ impl<'a> Master<'a> {
     fn fork(&mut self, py: Python<'_>) -> Result<(), Stop> {
         let (channel, others) = UnixStream::pair()?;
         channel.set_nonblocking(true)?;
+        let pulse = Pulse::new()?;
         if self.app.is_some() {
             // What waits in Python's buffers would be written by both.
             for stream in ["stdout", "stderr"] {
@@ -304,7 +371,9 @@ impl<'a> Master<'a> {
                 self.signals.release(py)?;
                 let app = self.app.as_ref().map(|app| app.clone_ref(py));
                 let settings = self.settings.clone();
-                Err(Stop::Child(Box::new(Birth { channel: others, settings, app })))
+                let identity = self.identity.clone();
+                let birth = Birth { channel: others, settings, identity, pulse, app };
+                Err(Stop::Child(Box::new(birth)))
             }
             Ok(pid) => {
                 self.signals.release(py)?;
@@ -316,6 +385,7 @@ impl<'a> Master<'a> {
                     kill_at: None,
                     killed: false,
                     channel,
+                    pulse,
                 });
                 Ok(())
             }
@@ -352,6 +422,7 @@ impl<'a> Master<'a> {
         self.sockets.refuse_newcomers();
         self.sockets = Sockets::default();
         self.past = None;
+        self.notifier.stopping();
         self.stopping.get_or_insert(code);
         self.quick |= quick;
         let graceful = self.settings.timeouts.graceful;
@@ -443,6 +514,7 @@ impl<'a> Master<'a> {
                 member.since = Instant::now();
                 self.backoff.booted();
             }
+            member.card.worn |= bytes[..count].contains(&WORN);
         }
     }
 
@@ -522,6 +594,7 @@ impl<'a> Master<'a> {
         }
         self.predecessor = None;
         self.sockets.own();
+        self.notifier.promoted();
         info!("the old master is gone: this one is the master now");
         if let (Some(pidfile), Some(path)) = (&mut self.pidfile, &self.settings.processes.pidfile)
             && let Err(error) = pidfile.rename(path)

@@ -9,21 +9,28 @@
 //! - [`master`] is the loop: signals, deaths, deadlines,
 //! - [`crew`] is the policy: who is started, who has to go, and when,
 //! - [`child`] is a worker's life after the fork,
+//! - [`wear`] and [`pulse`] tell when it has served enough, and when it has stopped to,
+//! - [`identity`] is users, groups and names,
 //! - [`signals`] lets both wait for signals and for each other,
 //! - [`sockets`] keeps what is listened on across reloads and hands it to a new master,
 //! - [`successor`] is the upgrade to another master,
+//! - [`systemd`] is told, and asked for sockets,
 //! - [`pidfile`] says where the master is, [`process`] how a child has ended.
 //!
 //! Nothing here knows WSGI: the application is loaded by the function that the door passes in.
 
 mod child;
 mod crew;
+mod identity;
 mod master;
 mod pidfile;
 mod process;
+mod pulse;
 mod signals;
 mod sockets;
 mod successor;
+mod systemd;
+mod wear;
 
 use std::ffi::OsString;
 use std::sync::Arc;

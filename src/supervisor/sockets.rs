@@ -55,6 +55,13 @@ impl Sockets {
         Ok(Sockets(sockets))
     }
 
+    /// The addresses, if all of them are descriptors that somebody has passed.
+    pub(super) fn descriptors(&self) -> Option<Vec<Bind>> {
+        let binds: Vec<Bind> = self.0.iter().map(|entry| entry.bind.clone()).collect();
+        let passed = binds.iter().all(|bind| matches!(bind, Bind::Fd(_)));
+        (passed && !binds.is_empty()).then_some(binds)
+    }
+
     fn has(&self, bind: &Bind) -> bool {
         self.0.iter().any(|entry| entry.bind == *bind)
     }

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::desk::{Desk, Duty, Wake};
 use super::exchange::Job;
+use super::watch::Watch;
 use crate::config::Settings;
 use crate::net::{Connection, Reactor, Remote};
 use crate::observe::AccessLog;
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     pub(super) remote: Arc<Remote>,
     pub(super) wsgi: Wsgi,
     pub(super) settings: Arc<Settings>,
+    pub(super) watch: Watch,
     pub(super) access_log: Option<Arc<AccessLog>>,
 }
 
@@ -83,7 +85,7 @@ fn run_batch(py: Python<'_>, shared: &Shared, seat: &mut Seat, me: usize) {
     let Some(mut job) = shared.desk.first(me, &*shared.remote) else { return };
     let start = Instant::now();
     loop {
-        serve(py, shared, seat, job);
+        serve(py, shared, seat, me, job);
         if start.elapsed() >= BUDGET {
             break;
         }
@@ -95,9 +97,11 @@ fn run_batch(py: Python<'_>, shared: &Shared, seat: &mut Seat, me: usize) {
     shared.desk.done();
 }
 
-fn serve(py: Python<'_>, shared: &Shared, seat: &mut Seat, connection: Box<Connection>) {
+fn serve(py: Python<'_>, shared: &Shared, seat: &mut Seat, me: usize, connection: Box<Connection>) {
+    shared.watch.begin(me, connection.http.head());
     let job = Job { connection, write_timeout: shared.settings.timeouts.write };
     let outcome = shared.wsgi.serve(py, seat, Box::new(job));
+    shared.watch.end(py, me);
     let Ok(job) = outcome.exchange.into_any().downcast::<Job>() else {
         error!("the exchange came back as something else");
         return;

@@ -13,6 +13,7 @@ use pyo3::types::{PyAny, PyCFunction, PyDict};
 
 use super::desk::Desk;
 use super::runner::{self, Shared};
+use super::watch::Watch;
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::{self, Listener, Reactor};
 use crate::observe::{AccessLog, Format};
@@ -93,6 +94,7 @@ impl Server {
             reactor: Mutex::new(reactor),
             remote,
             wsgi,
+            watch: Watch::new(settings.threads, settings.timeouts.request),
             settings,
             access_log,
         });
@@ -143,6 +145,17 @@ impl Server {
     /// still make it. Returns at once.
     pub fn retire(&self) {
         self.shared.remote.retire();
+    }
+
+    /// Requests that were answered.
+    pub fn served(&self) -> u64 {
+        self.shared.watch.served()
+    }
+
+    /// Interrupts requests that have run too long. Returns whether one goes on in spite of that. To be
+    /// called once a second.
+    pub fn interrupt_overdue(&self, py: Python<'_>) -> PyResult<bool> {
+        self.shared.watch.check(py, &self.runners)
     }
 
     /// Writes what waits for the access log, and opens its file anew if it has one.

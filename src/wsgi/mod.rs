@@ -20,6 +20,7 @@ mod names;
 mod response;
 mod start_response;
 mod strings;
+mod timeout;
 mod traceback;
 
 pub use app::{LoadError, load};
@@ -30,4 +31,5 @@ pub use file_wrapper::FileWrapper;
 pub use input::Input;
 pub use response::{Outcome, Seat, Wsgi};
 pub use start_response::Responder;
+pub use timeout::RequestTimeout;
 pub use traceback::format as format_exception;

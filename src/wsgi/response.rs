@@ -12,6 +12,7 @@ use super::environ::{EnvironBuilder, ServerAddress};
 use super::exchange::Exchange;
 use super::file_wrapper::{FileWrapper, as_block};
 use super::start_response::{Responder, SendError};
+use super::timeout::RequestTimeout;
 use super::traceback;
 use crate::http1::ResponseHead;
 use crate::observe;
@@ -287,7 +288,12 @@ fn conclude(
             exchange.http().abort();
         }
         Some(Failure::App(_)) if exchange.http().has_begun() => exchange.http().abort(),
-        Some(Failure::App(_)) => head = send_error_page(&mut *exchange),
+        Some(Failure::App(error)) if error.is_instance_of::<RequestTimeout>(py) => {
+            head = send_error_page(&mut *exchange, "504 Gateway Timeout");
+        }
+        Some(Failure::App(_)) => {
+            head = send_error_page(&mut *exchange, "500 Internal Server Error");
+        }
     }
     (exchange, head)
 }
@@ -304,16 +310,17 @@ fn report(py: Python<'_>, responder: &Responder, what: &str, failure: &PyErr) {
 }
 
 /// A page that says no more than it must: details are in the error log, for whoever may read it.
-fn send_error_page(exchange: &mut dyn Exchange) -> ResponseHead {
-    const PAGE: &[u8] = b"500 Internal Server Error\n";
+fn send_error_page(exchange: &mut dyn Exchange, status: &str) -> ResponseHead {
+    let page = format!("{status}\n");
+    let page = page.as_bytes();
     let mut head = ResponseHead::default();
     let built = head
-        .start(b"500 Internal Server Error")
+        .start(status.as_bytes())
         .and_then(|()| head.field(b"Content-Type", b"text/plain; charset=utf-8"));
     debug_assert!(built.is_ok());
-    exchange.begin(&head, Some(PAGE.len() as u64));
-    let frame = exchange.http().frame(PAGE.len());
-    exchange.copy(&PAGE[..frame.take]);
+    exchange.begin(&head, Some(page.len() as u64));
+    let frame = exchange.http().frame(page.len());
+    exchange.copy(&page[..frame.take]);
     let _ = exchange.finish();
     head
 }

@@ -29,6 +29,9 @@ def app(environ, start_response):
         print("request started", file=environ["wsgi.errors"], flush=True)
         while True:
             pass
+    elif path == "/seize":  # in C, with the interpreter
+        print(f"seized {os.getpid()}", file=environ["wsgi.errors"], flush=True)
+        ctypes.PyDLL(None).sleep(600)
     elif path == "/sleep":
         time.sleep(float(query))
     elif path == "/imported":

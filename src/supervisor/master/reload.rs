@@ -31,7 +31,8 @@ impl Master<'_> {
         };
         // Twice in a row: what the first one was to replace is still to be replaced.
         let mut known = std::mem::take(&mut self.sockets);
-        match Sockets::open(&settings.binds, settings.backlog, &mut known) {
+        let binds = self.activated.as_ref().unwrap_or(&settings.binds);
+        match Sockets::open(binds, settings.backlog, &mut known) {
             Ok(sockets) => {
                 self.sockets = sockets;
             }
@@ -44,6 +45,7 @@ impl Master<'_> {
         if let Err(error) = observe::init(&settings.error_log, settings.log_level) {
             error!("the error log stays where it is: {error}");
         }
+        self.notifier.reloading();
         info!("Reloading: new workers are started, then the old ones go");
         let target = settings.processes.workers;
         let previous = std::mem::replace(&mut self.settings, Arc::new(settings));
@@ -72,6 +74,7 @@ impl Master<'_> {
             .filter(|member| member.card.generation != generation)
             .count();
         let back = old >= past.target;
+        self.notifier.ready();
         error!("the reload has failed; the old workers go on serving");
         self.target = past.target;
         self.backoff.boot_failed(Instant::now());
@@ -91,7 +94,7 @@ impl Master<'_> {
             }
             let mut known = std::mem::take(&mut self.sockets);
             known.absorb(past.dropped);
-            let binds = &past.settings.binds;
+            let binds = self.activated.as_ref().unwrap_or(&past.settings.binds);
             match Sockets::open(binds, past.settings.backlog, &mut known) {
                 Ok(sockets) => self.sockets = sockets,
                 Err(error) => {
