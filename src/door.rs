@@ -4,8 +4,10 @@
 //! Exit codes: 0 after a graceful stop, 1 if an address cannot be bound, 2 for a mistake in the options,
 //! 3 if the application cannot be loaded (as gunicorn has it).
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +17,14 @@ use pyo3::types::PyList;
 
 use crate::config::{self, Settings};
 use crate::observe;
-use crate::supervisor;
+use crate::supervisor::{self, Door, Hooks};
 use crate::worker::{Server, StartError};
 use crate::wsgi;
 
 /// Parses `argv` (the program's name first), serves, and returns the exit code.
 pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
-    match config::parse(argv.iter().cloned()) {
-        Ok(settings) => run(py, &argv, settings),
+    match parse(py, &argv) {
+        Ok((settings, hooks)) => run(py, &argv, settings, hooks),
         Err(mut exit) => {
             if !exit.message.ends_with('\n') {
                 exit.message.push('\n');
@@ -38,7 +40,44 @@ pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
     }
 }
 
-fn run(py: Python<'_>, argv: &[OsString], settings: Settings) -> i32 {
+/// Reads the command line, and what it names.
+fn parse(py: Python<'_>, argv: &[OsString]) -> Result<(Settings, Hooks), config::Exit> {
+    let hooks = RefCell::new(Hooks::default());
+    let execute = |path: &Path| {
+        let (options, found) = execute(py, path)?;
+        hooks.replace(found);
+        Ok(options)
+    };
+    let settings = config::parse(argv.iter().cloned(), &execute)?;
+    Ok((settings, hooks.into_inner()))
+}
+
+/// Runs a gunicorn configuration.
+fn execute(py: Python<'_>, path: &Path) -> Result<(config::Options, Hooks), String> {
+    let run = || -> PyResult<(config::Options, Vec<String>, Py<PyAny>)> {
+        py.import("rustwsgi._gunicorn")?.call_method1("execute", (path,))?.extract()
+    };
+    match run() {
+        Ok((options, ignored, hooks)) => {
+            if !ignored.is_empty() {
+                // The log is not open yet: where it goes is one of the options.
+                eprintln!(
+                    "rustwsgi: {}: these settings of gunicorn have no effect: {}",
+                    path.display(),
+                    ignored.join(", ")
+                );
+            }
+            Ok((options, Hooks(Some(hooks))))
+        }
+        Err(failure) => Err(format!(
+            "the configuration {} cannot be executed:\n{}",
+            path.display(),
+            wsgi::format_exception(py, &failure).trim_end()
+        )),
+    }
+}
+
+fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i32 {
     if let Err(failure) = observe::init(&settings.error_log, settings.log_level) {
         eprintln!("rustwsgi: cannot open the error log: {failure}");
         return 1;
@@ -56,7 +95,8 @@ fn run(py: Python<'_>, argv: &[OsString], settings: Settings) -> i32 {
             Err(code) => code,
         };
     }
-    match supervisor::run(py, argv, Arc::new(settings), load) {
+    let door = Door { parse: |py, argv| parse(py, argv).map_err(|exit| exit.message), load };
+    match supervisor::run(py, argv, Arc::new(settings), hooks, door) {
         Ok(code) => code,
         Err(failure) => {
             error!("{}", wsgi::format_exception(py, &failure).trim_end());

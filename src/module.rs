@@ -16,7 +16,7 @@ use crate::{door, observe};
 #[pymodule(gil_used = false)]
 pub mod _rustwsgi {
     #[pymodule_export]
-    use super::{BackgroundServer, main, serve};
+    use super::{BackgroundServer, log_line, main, serve};
     #[pymodule_export]
     use crate::wsgi::{Errors, FileWrapper, Input};
 
@@ -32,6 +32,19 @@ pub mod _rustwsgi {
 #[pyfunction]
 fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
     door::main(py, argv)
+}
+
+/// Writes a line to the error log.
+#[pyfunction]
+#[pyo3(name = "log")]
+fn log_line(level: &str, message: &str) {
+    let level = match level {
+        "debug" => log::Level::Debug,
+        "info" => log::Level::Info,
+        "warning" => log::Level::Warn,
+        _ => log::Level::Error,
+    };
+    log::log!(level, "{message}");
 }
 
 /// Serves `app` until SIGINT or SIGTERM.

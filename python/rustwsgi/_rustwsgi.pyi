@@ -10,12 +10,14 @@ __all__ = [
     "Input",
     "RequestTimeout",
     "__version__",
+    "log",
     "main",
     "serve",
 ]
 
 __version__: str
 
+def log(level: str, message: str) -> None: ...
 def main(argv: list[str]) -> int: ...
 def serve(app: Any, /, **options: Any) -> None: ...
 

@@ -20,6 +20,7 @@ use rustwsgi::_rustwsgi;
 const SOURCES: &[(&str, &str)] = &[
     ("rustwsgi", include_str!("../../python/rustwsgi/__init__.py")),
     ("rustwsgi.__main__", include_str!("../../python/rustwsgi/__main__.py")),
+    ("rustwsgi._gunicorn", include_str!("../../python/rustwsgi/_gunicorn.py")),
     ("rustwsgi._signals", include_str!("../../python/rustwsgi/_signals.py")),
     ("rustwsgi.cli", include_str!("../../python/rustwsgi/cli.py")),
     ("rustwsgi.demo", include_str!("../../python/rustwsgi/demo.py")),

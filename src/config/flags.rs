@@ -37,7 +37,8 @@ const LOGS: &str = "Logs";
     version,
     about = "Serves a Python WSGI application over HTTP/1.1",
     after_help = "Each option can also be given by an environment variable: --keep-alive is \
-                  RUSTWSGI_KEEP_ALIVE. The command line wins.",
+                  RUSTWSGI_KEEP_ALIVE, or in a file, as keep_alive. The command line wins, then the \
+                  environment.",
     args_override_self = true,
     max_term_width = 100
 )]
@@ -46,6 +47,11 @@ pub(super) struct Flags {
     /// application)
     #[arg(value_name = "APP")]
     pub(super) app: Option<String>,
+
+    /// Read options from this file: TOML, or a gunicorn configuration if its name ends in .py. What it
+    /// does not set may be set by ./rustwsgi.toml, or [tool.rustwsgi] in ./pyproject.toml
+    #[arg(short, long, value_name = "FILE", help_heading = APPLICATION)]
+    pub(super) config: Option<PathBuf>,
 
     /// NAME in MODULE:NAME is a factory that returns the application
     #[arg(long, help_heading = APPLICATION)]

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 use pyo3::prelude::*;
 
-use super::Loader;
+use super::Door;
+use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::pulse::Pulse;
 use super::signals::Signals;
@@ -43,13 +44,18 @@ pub(super) struct Birth {
     /// Who it is to become.
     pub(super) identity: Option<Identity>,
     pub(super) pulse: Pulse,
+    pub(super) hooks: Hooks,
     /// The application, if the master has imported it.
     pub(super) app: Option<Py<PyAny>>,
 }
 
 /// Boots, serves, and returns the exit code.
-pub(super) fn run(py: Python<'_>, birth: Birth, listeners: Vec<Listener>, load: Loader) -> i32 {
+pub(super) fn run(py: Python<'_>, birth: Birth, listeners: Vec<Listener>, door: Door) -> i32 {
     info!("Booting worker with pid: {}", std::process::id());
+    if let Err(failure) = birth.hooks.try_call(py, "post_fork", &[]) {
+        error!("the hook post_fork failed: {failure}");
+        return 3;
+    }
     if let Some(identity) = &birth.identity
         && let Err(failure) = identity.assume(py)
     {
@@ -59,11 +65,13 @@ pub(super) fn run(py: Python<'_>, birth: Birth, listeners: Vec<Listener>, load: 
     identity::set_name(py, "worker", &birth.settings);
     // The stacks of all threads on standard error, should a C extension crash or the master lose patience.
     let _ = py.import("faulthandler").and_then(|module| module.call_method0("enable"));
-    let app = match birth.app.map_or_else(|| load(py, &birth.settings), Ok) {
+    let app = match birth.app.map_or_else(|| (door.load)(py, &birth.settings), Ok) {
         Ok(app) => app,
         Err(code) => return code,
     };
-    let served = serve(py, app, listeners, birth.channel, birth.settings, birth.pulse);
+    let served =
+        serve(py, app, listeners, birth.channel, birth.settings, birth.pulse, &birth.hooks);
+    birth.hooks.call(py, "worker_exit", &[]);
     observe::flush();
     match served {
         Ok(code) => code,
@@ -81,9 +89,11 @@ fn serve(
     channel: UnixStream,
     settings: Arc<Settings>,
     pulse: Pulse,
+    hooks: &Hooks,
 ) -> Result<i32, StartError> {
     channel.set_nonblocking(true)?;
     let signals = Signals::catch(py, CAUGHT)?;
+    hooks.try_call(py, "post_worker_init", &[])?;
     pulse.beat();
     let ready = || (&channel).write_all(&[READY]);
     let server = Server::start_on(py, app, listeners, settings.clone(), ready)?;
@@ -94,6 +104,7 @@ fn serve(
         wear: Wear::new(&settings.processes.recycling),
         worn: false,
         pulse,
+        hooks,
         settings,
         stopping: None,
         ordered: false,
@@ -102,7 +113,8 @@ fn serve(
 }
 
 /// A worker that serves.
-struct Worker {
+struct Worker<'a> {
+    hooks: &'a Hooks,
     signals: Signals,
     server: Server,
     /// To the master; `None` once that is gone.
@@ -118,7 +130,7 @@ struct Worker {
     ordered: bool,
 }
 
-impl Worker {
+impl Worker<'_> {
     fn work(&mut self, py: Python<'_>) -> PyResult<i32> {
         loop {
             let limit = if self.stopping.is_some() { LOOK_STOPPING } else { LOOK };
@@ -137,7 +149,9 @@ impl Worker {
                     }
                     libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => {
                         self.server.stop();
+                        self.hooks.call(py, "worker_int", &[]);
                         self.server.join(py, Some(QUICK))?;
+                        self.hooks.call(py, "worker_exit", &[]);
                         return Ok(leave_now(py, 0));
                     }
                     // The application's own.
@@ -157,6 +171,7 @@ impl Worker {
             }
             if self.stopping.flatten().is_some_and(|end| Instant::now() >= end) {
                 warn!("Shut down after the graceful timeout; requests were still running");
+                self.hooks.call(py, "worker_exit", &[]);
                 return Ok(leave_now(py, 0));
             }
         }

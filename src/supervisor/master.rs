@@ -14,9 +14,10 @@ use log::{error, info, warn};
 use pyo3::prelude::*;
 
 use self::reload::Past;
-use super::Loader;
+use super::Door;
 use super::child::{Birth, READY, RETIRE, WORN};
 use super::crew::{self, Backoff, Card, State};
+use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::pidfile::{self, Pidfile};
 use super::process::{ended, fate, kill};
@@ -92,7 +93,10 @@ struct Member {
 pub(super) struct Master<'a> {
     argv: &'a [OsString],
     settings: Arc<Settings>,
-    load: Loader,
+    door: Door,
+    hooks: Hooks,
+    /// Workers that were forked so far.
+    born: i64,
     signals: Signals,
     sockets: Sockets,
     /// What systemd has opened for us, in place of the settings' addresses.
@@ -128,7 +132,8 @@ impl<'a> Master<'a> {
         py: Python<'_>,
         argv: &'a [OsString],
         settings: Arc<Settings>,
-        load: Loader,
+        hooks: Hooks,
+        door: Door,
     ) -> Result<Master<'a>, Stop> {
         let predecessor = Predecessor::of_this_process();
         if settings.processes.daemon && predecessor.is_none() {
@@ -147,6 +152,10 @@ impl<'a> Master<'a> {
         }
         .transpose()
         .map_err(refuse)?;
+        if let Err(failure) = hooks.try_call(py, "on_starting", &[]) {
+            pidfile.iter().for_each(Pidfile::remove);
+            return Err(refuse(anyhow::anyhow!("the hook on_starting failed: {failure}")));
+        }
         let mut inherited = Sockets::inherited(settings.backlog);
         // A new master is told by the old one what that was told by systemd.
         let activated = systemd::activated().or_else(|| inherited.descriptors());
@@ -169,7 +178,9 @@ impl<'a> Master<'a> {
         Ok(Master {
             argv,
             settings,
-            load,
+            door,
+            hooks,
+            born: 0,
             signals,
             sockets,
             activated,
@@ -228,7 +239,7 @@ impl<'a> Master<'a> {
 
     fn preload(&mut self, py: Python<'_>) -> Result<(), Stop> {
         if self.settings.processes.preload {
-            self.app = Some((self.load)(py, &self.settings).map_err(Stop::Done)?);
+            self.app = Some((self.door.load)(py, &self.settings).map_err(Stop::Done)?);
             // What exists by now is shared with the workers as long as nobody writes to it; the garbage
             // collector would, in every object it looks at.
             let gc = py.import("gc")?;
@@ -310,6 +321,7 @@ impl<'a> Master<'a> {
         }
         if let Some(code) = self.stopping {
             return if self.members.is_empty() {
+                self.hooks.call(py, "on_exit", &[]);
                 info!("Shut down");
                 Err(Stop::Done(code))
             } else {
@@ -326,12 +338,12 @@ impl<'a> Master<'a> {
                 self.fork(py)?;
             }
         }
-        self.note_progress();
+        self.note_progress(py);
         Ok(())
     }
 
     /// Notes the end of the start, or of a reload.
-    fn note_progress(&mut self) {
+    fn note_progress(&mut self, py: Python<'_>) {
         let is_new = |m: &&Member| m.card.generation == self.generation;
         let ready = |m: &&Member| m.card.state == State::Ready;
         if self.members.iter().filter(is_new).filter(ready).count() < self.target {
@@ -339,6 +351,7 @@ impl<'a> Master<'a> {
         }
         if !self.started {
             self.started = true;
+            self.hooks.call(py, "when_ready", &[]);
             self.notifier.ready();
         }
         if let Some(past) = self.past.take() {
@@ -352,6 +365,8 @@ impl<'a> Master<'a> {
         let (channel, others) = UnixStream::pair()?;
         channel.set_nonblocking(true)?;
         let pulse = Pulse::new()?;
+        self.born += 1;
+        self.hooks.call(py, "pre_fork", &[self.born]);
         if self.app.is_some() {
             // What waits in Python's buffers would be written by both.
             for stream in ["stdout", "stderr"] {
@@ -372,11 +387,13 @@ impl<'a> Master<'a> {
                 let app = self.app.as_ref().map(|app| app.clone_ref(py));
                 let settings = self.settings.clone();
                 let identity = self.identity.clone();
-                let birth = Birth { channel: others, settings, identity, pulse, app };
+                let hooks = self.hooks.share(py);
+                let birth = Birth { channel: others, settings, identity, pulse, hooks, app };
                 Err(Stop::Child(Box::new(birth)))
             }
             Ok(pid) => {
                 self.signals.release(py)?;
+                self.hooks.call(py, "forked", &[pid.into()]);
                 let card = Card { generation: self.generation, state: State::Booting, worn: false };
                 self.members.push(Member {
                     pid,
@@ -467,7 +484,7 @@ impl<'a> Master<'a> {
                 info!("Shutting down at once");
                 self.stop(0, true);
             }
-            libc::SIGHUP => self.reload(),
+            libc::SIGHUP => self.reload(py),
             libc::SIGUSR1 => {
                 observe::reopen();
                 for member in &self.members {
@@ -481,11 +498,13 @@ impl<'a> Master<'a> {
             libc::SIGTTIN => {
                 self.target += 1;
                 self.backoff.forgive();
+                self.target_changed(py, self.target - 1);
                 info!("{} workers from now on", self.target);
             }
             libc::SIGTTOU => {
                 if self.target > 1 {
                     self.target -= 1;
+                    self.target_changed(py, self.target + 1);
                     info!("{} workers from now on", self.target);
                 } else {
                     info!("the last worker stays");
@@ -502,6 +521,11 @@ impl<'a> Master<'a> {
             }
             _ => {}
         }
+    }
+
+    fn target_changed(&self, py: Python<'_>, before: usize) {
+        let count = |workers: usize| i64::try_from(workers).unwrap_or(i64::MAX);
+        self.hooks.call(py, "nworkers_changed", &[count(self.target), count(before)]);
     }
 
     /// What workers say.
@@ -524,6 +548,7 @@ impl<'a> Master<'a> {
             match ended(self.members[at].pid) {
                 Some(status) => {
                     let member = self.members.remove(at);
+                    self.hooks.call(py, "child_exit", &[member.pid.into()]);
                     self.bury(py, &member, status);
                 }
                 None => at += 1,

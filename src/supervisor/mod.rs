@@ -11,6 +11,7 @@
 //! - [`child`] is a worker's life after the fork,
 //! - [`wear`] and [`pulse`] tell when it has served enough, and when it has stopped to,
 //! - [`identity`] is users, groups and names,
+//! - [`hooks`] calls what a gunicorn configuration defines,
 //! - [`signals`] lets both wait for signals and for each other,
 //! - [`sockets`] keeps what is listened on across reloads and hands it to a new master,
 //! - [`successor`] is the upgrade to another master,
@@ -21,6 +22,7 @@
 
 mod child;
 mod crew;
+mod hooks;
 mod identity;
 mod master;
 mod pidfile;
@@ -40,8 +42,20 @@ use pyo3::prelude::*;
 
 use crate::config::Settings;
 
-/// Imports the application that the settings name. An error is the process's exit code; why is in the log.
-pub type Loader = fn(Python<'_>, &Settings) -> Result<Py<PyAny>, i32>;
+pub use hooks::Hooks;
+
+/// Reads the command line and all it leads to.
+pub type Parse = fn(Python<'_>, &[OsString]) -> Result<(Settings, Hooks), String>;
+
+/// What the supervisor needs of the layers it does not know.
+#[derive(Debug, Clone, Copy)]
+pub struct Door {
+    /// Reads the command line and all it leads to. An error is a sentence.
+    pub parse: Parse,
+    /// Imports the application that the settings name. An error is the process's exit code; why is in
+    /// the log.
+    pub load: fn(Python<'_>, &Settings) -> Result<Py<PyAny>, i32>,
+}
 
 /// Serves until told to stop. Returns the exit code, in the master and (because a fork returns twice) in
 /// every worker. `argv` is parsed again by a reload.
@@ -49,9 +63,10 @@ pub fn run(
     py: Python<'_>,
     argv: &[OsString],
     settings: Arc<Settings>,
-    load: Loader,
+    hooks: Hooks,
+    door: Door,
 ) -> PyResult<i32> {
-    let mut master = match master::Master::new(py, argv, settings, load) {
+    let mut master = match master::Master::new(py, argv, settings, hooks, door) {
         Ok(master) => master,
         Err(master::Stop::Done(code)) => return Ok(code),
         Err(master::Stop::Python(failure)) => return Err(failure),
@@ -61,7 +76,7 @@ pub fn run(
         master::Stop::Done(code) => Ok(code),
         master::Stop::Child(birth) => {
             let listeners = master.leave_to_child();
-            Ok(child::run(py, *birth, listeners, load))
+            Ok(child::run(py, *birth, listeners, door))
         }
         master::Stop::Python(failure) => {
             // A master that cannot go on must not leave workers without one.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use log::{error, info};
+use pyo3::prelude::*;
 
 use super::{Master, Member};
-use crate::config::{self, Settings};
+use crate::config::Settings;
 use crate::observe;
 use crate::supervisor::crew::State;
 use crate::supervisor::sockets::Sockets;
@@ -21,11 +22,12 @@ pub(super) struct Past {
 
 impl Master<'_> {
     /// Reads the configuration again and starts workers with it. The old ones serve until then.
-    pub(super) fn reload(&mut self) {
-        let settings = match config::parse(self.argv.iter().cloned()) {
-            Ok(settings) => settings,
-            Err(exit) => {
-                error!("the configuration cannot be read, so nothing changes: {exit}");
+    pub(super) fn reload(&mut self, py: Python<'_>) {
+        self.hooks.call(py, "on_reload", &[]);
+        let (settings, hooks) = match (self.door.parse)(py, self.argv) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                error!("the configuration cannot be read, so nothing changes: {error}");
                 return;
             }
         };
@@ -45,6 +47,8 @@ impl Master<'_> {
         if let Err(error) = observe::init(&settings.error_log, settings.log_level) {
             error!("the error log stays where it is: {error}");
         }
+        hooks.adopt(py, &self.hooks);
+        self.hooks = hooks;
         self.notifier.reloading();
         info!("Reloading: new workers are started, then the old ones go");
         let target = settings.processes.workers;
