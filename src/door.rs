@@ -17,7 +17,7 @@ use pyo3::types::PyList;
 
 use crate::config::{self, Settings};
 use crate::observe;
-use crate::supervisor::{self, Door, Hooks};
+use crate::supervisor::{self, Door, Hooks, LoadFailure};
 use crate::worker::{Server, StartError};
 use crate::wsgi;
 
@@ -92,7 +92,7 @@ fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i
                 info!("the configuration is right and the application was loaded");
                 0
             }
-            Err(code) => code,
+            Err(failure) => failure.code,
         };
     }
     let door = Door { parse: |py, argv| parse(py, argv).map_err(|exit| exit.message), load };
@@ -105,22 +105,25 @@ fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i
     }
 }
 
-/// Imports the application, in the process that is to serve it. An error is the exit code.
-fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, i32> {
+/// Imports the application, in the process that is to serve it.
+fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
     if let Err(failure) = prepare(py, settings) {
-        error!("{}", wsgi::format_exception(py, &failure).trim_end());
-        return Err(1);
+        let text = wsgi::format_exception(py, &failure);
+        error!("{}", text.trim_end());
+        return Err(LoadFailure { code: 1, text });
     }
     let Some(spec) = &settings.app else {
-        error!("no application is named");
-        return Err(2);
+        let text = "no application is named".to_owned();
+        error!("{text}");
+        return Err(LoadFailure { code: 2, text });
     };
     wsgi::load(py, spec).map_err(|failure| {
         if let Some(traceback) = &failure.traceback {
             observe::write_raw(traceback.as_bytes());
         }
         error!("{failure}");
-        3
+        let text = format!("{}{failure}", failure.traceback.as_deref().unwrap_or_default());
+        LoadFailure { code: 3, text }
     })
 }
 

@@ -25,6 +25,7 @@ RENAMED = {
     "preload_app": "preload",
     "proc_name": "name",
     "raw_env": "env",
+    "reload_extra_files": "reload_extra_file",
     "wsgi_app": "app",
 }
 
@@ -45,6 +46,7 @@ SAME = {
     "max_requests_jitter",
     "print_config",
     "pythonpath",
+    "reload",
     "threads",
     "timeout",
     "umask",
@@ -84,9 +86,7 @@ MISSING = {
     "proxy_allow_ips",
     "proxy_protocol",
     "raw_paste_global_conf",
-    "reload",
     "reload_engine",
-    "reload_extra_files",
     "reuse_port",
     "secure_scheme_headers",
     "sendfile",

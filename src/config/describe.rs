@@ -39,6 +39,7 @@ pub fn describe(settings: &Settings) -> String {
         lines.string("umask", format_args!("{mask:03o}"));
     }
     lines.plain("daemon", processes.daemon);
+    lines.plain("reload", processes.watch.is_some());
     let recycling = &processes.recycling;
     lines.plain("max_requests", recycling.requests);
     lines.plain("max_requests_jitter", recycling.jitter);

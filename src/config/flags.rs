@@ -23,6 +23,7 @@ pub const DEFAULT_THREADS: usize = 4;
 const APPLICATION: &str = "Application";
 const LISTENING: &str = "Listening";
 const THREADS: &str = "Processes and threads";
+const DEVELOPMENT: &str = "Development";
 const RECYCLING: &str = "Recycling: a worker is replaced once its successor is ready";
 const PROCESS: &str = "The process";
 const TIMEOUTS: &str = "Timeouts, in seconds (decimals allowed; 0 is no timeout unless said)";
@@ -139,6 +140,14 @@ pub(super) struct Flags {
     #[arg(long, value_enum, default_value = "all", hide_possible_values = true,
           value_name = "all|rolling", help_heading = THREADS)]
     pub(super) reload_strategy: ReloadStrategy,
+
+    /// Start new workers when a source file changes; for development
+    #[arg(long, help_heading = DEVELOPMENT)]
+    pub(super) reload: bool,
+
+    /// Another file that --reload looks at (repeatable)
+    #[arg(long, value_name = "FILE", help_heading = DEVELOPMENT)]
+    pub(super) reload_extra_file: Vec<PathBuf>,
 
     /// Requests after which a worker is replaced; 0 is never
     #[arg(long, alias = "limit-max-requests", value_name = "N", default_value = "0",

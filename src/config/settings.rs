@@ -72,6 +72,8 @@ pub struct Processes {
     pub reload: ReloadStrategy,
     /// The file that holds the master's process number.
     pub pidfile: Option<PathBuf>,
+    /// Files to look at beside the modules, if a change is to reload the workers.
+    pub watch: Option<Vec<PathBuf>>,
     /// When a worker is replaced.
     pub recycling: Recycling,
     /// The user that workers run as, by name or number.
@@ -193,6 +195,7 @@ fn processes(flags: &Flags, concurrency: Option<&OsStr>) -> Result<Processes, St
         preload: flags.preload,
         reload: flags.reload_strategy,
         pidfile: flags.pid.clone(),
+        watch: flags.reload.then(|| flags.reload_extra_file.clone()),
         recycling: Recycling {
             requests: flags.max_requests,
             jitter: flags.max_requests_jitter,

@@ -61,6 +61,7 @@ fn defaults() {
             preload: false,
             reload: ReloadStrategy::All,
             pidfile: None,
+            watch: None,
             recycling: Recycling { requests: 0, jitter: 0, lifetime: Duration::MAX, rss: 0 },
             user: None,
             group: None,

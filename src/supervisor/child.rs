@@ -3,18 +3,19 @@
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 use pyo3::prelude::*;
 
-use super::Door;
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::pulse::Pulse;
 use super::signals::Signals;
 use super::wear::Wear;
+use super::{Door, LoadFailure};
 use crate::config::Settings;
 use crate::net::Listener;
 use crate::observe;
@@ -24,6 +25,8 @@ use crate::worker::{Server, StartError};
 pub(super) const READY: u8 = b'+';
 /// A worker says so when it wants to be replaced.
 pub(super) const WORN: u8 = b'!';
+/// A worker says so when a source file has changed.
+pub(super) const CHANGED: u8 = b'~';
 /// The master says so to a worker that has been replaced.
 pub(super) const RETIRE: u8 = b'-';
 
@@ -50,7 +53,7 @@ pub(super) struct Birth {
 }
 
 /// Boots, serves, and returns the exit code.
-pub(super) fn run(py: Python<'_>, birth: Birth, listeners: Vec<Listener>, door: Door) -> i32 {
+pub(super) fn run(py: Python<'_>, mut birth: Birth, listeners: Vec<Listener>, door: Door) -> i32 {
     info!("Booting worker with pid: {}", std::process::id());
     if let Err(failure) = birth.hooks.try_call(py, "post_fork", &[]) {
         error!("the hook post_fork failed: {failure}");
@@ -65,13 +68,13 @@ pub(super) fn run(py: Python<'_>, birth: Birth, listeners: Vec<Listener>, door: 
     identity::set_name(py, "worker", &birth.settings);
     // The stacks of all threads on standard error, should a C extension crash or the master lose patience.
     let _ = py.import("faulthandler").and_then(|module| module.call_method0("enable"));
-    let app = match birth.app.map_or_else(|| (door.load)(py, &birth.settings), Ok) {
-        Ok(app) => app,
+    let loaded = match load(py, &mut birth, door) {
+        Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let served =
-        serve(py, app, listeners, birth.channel, birth.settings, birth.pulse, &birth.hooks);
-    birth.hooks.call(py, "worker_exit", &[]);
+    let hooks = birth.hooks.share(py);
+    let served = serve(py, birth, loaded, listeners);
+    hooks.call(py, "worker_exit", &[]);
     observe::flush();
     match served {
         Ok(code) => code,
@@ -82,15 +85,48 @@ pub(super) fn run(py: Python<'_>, birth: Birth, listeners: Vec<Listener>, door: 
     }
 }
 
+/// For development: what is served while the application does not load, and the files to be mended.
+fn broken(py: Python<'_>, failure: &LoadFailure, files: &mut Vec<PathBuf>) -> PyResult<Py<PyAny>> {
+    let module = py.import("rustwsgi._reload")?;
+    let (app, mentioned): (Py<PyAny>, Vec<PathBuf>) =
+        module.call_method1("broken", (&failure.text,))?.extract()?;
+    files.extend(mentioned);
+    Ok(app)
+}
+
+fn watch(py: Python<'_>, files: Vec<PathBuf>) -> PyResult<Py<PyAny>> {
+    Ok(py.import("rustwsgi._reload")?.call_method1("Watcher", (files,))?.unbind())
+}
+
+/// What is served, and what tells that it should be loaded anew.
+struct Loaded {
+    app: Py<PyAny>,
+    watcher: Option<Py<PyAny>>,
+}
+
+/// Imports the application, if the master has not. An error is the exit code.
+fn load(py: Python<'_>, birth: &mut Birth, door: Door) -> Result<Loaded, i32> {
+    let mut watched = birth.settings.processes.watch.clone();
+    let app = birth.app.take().map_or_else(|| (door.load)(py, &birth.settings), Ok);
+    let app = app.or_else(|failure| match &mut watched {
+        Some(files) => broken(py, &failure, files).map_err(|_| failure.code),
+        None => Err(failure.code),
+    })?;
+    let watcher = watched.map(|files| watch(py, files)).transpose().map_err(|failure| {
+        error!("--reload: {failure}");
+        1
+    })?;
+    Ok(Loaded { app, watcher })
+}
+
 fn serve(
     py: Python<'_>,
-    app: Py<PyAny>,
+    birth: Birth,
+    loaded: Loaded,
     listeners: Vec<Listener>,
-    channel: UnixStream,
-    settings: Arc<Settings>,
-    pulse: Pulse,
-    hooks: &Hooks,
 ) -> Result<i32, StartError> {
+    let Birth { channel, settings, pulse, hooks, .. } = birth;
+    let Loaded { app, watcher } = loaded;
     channel.set_nonblocking(true)?;
     let signals = Signals::catch(py, CAUGHT)?;
     hooks.try_call(py, "post_worker_init", &[])?;
@@ -105,6 +141,7 @@ fn serve(
         worn: false,
         pulse,
         hooks,
+        watcher,
         settings,
         stopping: None,
         ordered: false,
@@ -113,8 +150,10 @@ fn serve(
 }
 
 /// A worker that serves.
-struct Worker<'a> {
-    hooks: &'a Hooks,
+struct Worker {
+    hooks: Hooks,
+    /// Looks for changed files, if that is wanted.
+    watcher: Option<Py<PyAny>>,
     signals: Signals,
     server: Server,
     /// To the master; `None` once that is gone.
@@ -130,7 +169,7 @@ struct Worker<'a> {
     ordered: bool,
 }
 
-impl Worker<'_> {
+impl Worker {
     fn work(&mut self, py: Python<'_>) -> PyResult<i32> {
         loop {
             let limit = if self.stopping.is_some() { LOOK_STOPPING } else { LOOK };
@@ -161,6 +200,7 @@ impl Worker<'_> {
             self.pulse.beat();
             self.listen_to_master();
             self.look_at_wear(py)?;
+            self.look_at_files(py)?;
             if self.server.join(py, Some(Duration::ZERO))? {
                 if self.stopping.is_some() {
                     info!("Worker exiting (pid: {})", std::process::id());
@@ -190,6 +230,21 @@ impl Worker<'_> {
         if let (Some(reason), Some(mut channel)) = (reason, self.channel.as_ref()) {
             info!("worker {} is replaced: {reason}", std::process::id());
             self.worn = channel.write_all(&[WORN]).is_ok();
+        }
+        Ok(())
+    }
+
+    /// Asks for a reload if a source file has changed.
+    fn look_at_files(&mut self, py: Python<'_>) -> PyResult<()> {
+        let (Some(watcher), Some(mut channel)) = (&self.watcher, self.channel.as_ref()) else {
+            return Ok(());
+        };
+        let changed: Option<String> = watcher.bind(py).call_method0("changed")?.extract()?;
+        if let Some(path) = changed
+            && self.stopping.is_none()
+        {
+            info!("{path} has changed");
+            let _ = channel.write_all(&[CHANGED]);
         }
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! The master's loop: waits for signals, for what workers say, and for deadlines; nothing else wakes it.
 
+mod hear;
 mod reload;
+mod setup;
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,20 +16,19 @@ use pyo3::prelude::*;
 
 use self::reload::Past;
 use super::Door;
-use super::child::{Birth, READY, RETIRE, WORN};
+use super::child::{Birth, RETIRE};
 use super::crew::{self, Backoff, Card, State};
 use super::hooks::Hooks;
-use super::identity::{self, Identity};
-use super::pidfile::{self, Pidfile};
-use super::process::{ended, fate, kill};
+use super::identity::Identity;
+use super::pidfile::Pidfile;
+use super::process::kill;
 use super::pulse::Pulse;
-use super::signals::{self, Signals};
+use super::signals::Signals;
 use super::sockets::Sockets;
-use super::successor::{Predecessor, Successor, VARIABLES};
-use super::systemd::{self, Notifier};
+use super::successor::{Predecessor, Successor};
+use super::systemd::Notifier;
 use crate::config::{Bind, Settings};
 use crate::net::Listener;
-use crate::observe;
 
 const CAUGHT: &[i32] = &[
     libc::SIGTERM,
@@ -113,6 +113,8 @@ pub(super) struct Master<'a> {
     backoff: Backoff,
     /// All workers have been ready once.
     started: bool,
+    /// What [`memory_kills`](super::process::memory_kills) said at the last death.
+    memory_kills: Option<u64>,
     /// The server ends, with this exit code.
     stopping: Option<i32>,
     /// Nothing is waited for any more.
@@ -126,81 +128,7 @@ pub(super) struct Master<'a> {
     predecessor: Option<Predecessor>,
 }
 
-impl<'a> Master<'a> {
-    /// Binds and writes the pid file.
-    pub(super) fn new(
-        py: Python<'_>,
-        argv: &'a [OsString],
-        settings: Arc<Settings>,
-        hooks: Hooks,
-        door: Door,
-    ) -> Result<Master<'a>, Stop> {
-        let predecessor = Predecessor::of_this_process();
-        if settings.processes.daemon && predecessor.is_none() {
-            identity::daemonize(py)?;
-        }
-        if let Some(mask) = settings.processes.umask {
-            py.import("os")?.call_method1("umask", (mask,))?;
-        }
-        let signals = Signals::catch(py, CAUGHT)?;
-        let identity = Identity::resolve(py, &settings.processes)
-            .map_err(|failure| refuse(anyhow::anyhow!("{}", failure.value(py))))?;
-        let pidfile = match &settings.processes.pidfile {
-            Some(path) if predecessor.is_some() => Some(Pidfile::create(&pidfile::second(path))),
-            Some(path) => Some(Pidfile::create(path)),
-            None => None,
-        }
-        .transpose()
-        .map_err(refuse)?;
-        if let Err(failure) = hooks.try_call(py, "on_starting", &[]) {
-            pidfile.iter().for_each(Pidfile::remove);
-            return Err(refuse(anyhow::anyhow!("the hook on_starting failed: {failure}")));
-        }
-        let mut inherited = Sockets::inherited(settings.backlog);
-        // A new master is told by the old one what that was told by systemd.
-        let activated = systemd::activated().or_else(|| inherited.descriptors());
-        let binds = activated.as_ref().unwrap_or(&settings.binds);
-        let sockets = Sockets::open(binds, settings.backlog, &mut inherited);
-        let sockets = sockets.map_err(|failure| {
-            pidfile.iter().for_each(Pidfile::remove);
-            refuse(failure)
-        })?;
-        let environ = py.import("os")?.getattr("environ")?;
-        for name in VARIABLES.iter().chain(&systemd::VARIABLES) {
-            // No business of the application's.
-            environ.call_method1("pop", (name, py.None()))?;
-        }
-        if let Some(identity) = &identity {
-            identity.give_files(py, &settings)?;
-        }
-        identity::set_name(py, "master", &settings);
-        let target = settings.processes.workers;
-        Ok(Master {
-            argv,
-            settings,
-            door,
-            hooks,
-            born: 0,
-            signals,
-            sockets,
-            activated,
-            notifier: Notifier::new(),
-            pidfile,
-            members: Vec::new(),
-            target,
-            generation: 0,
-            past: None,
-            backoff: Backoff::default(),
-            started: false,
-            stopping: None,
-            quick: false,
-            identity,
-            app: None,
-            successor: None,
-            predecessor,
-        })
-    }
-
+impl Master<'_> {
     /// Runs until the server has ended. Also returns in every worker that is forked.
     pub(super) fn run(&mut self, py: Python<'_>) -> Stop {
         let ended = self.preload(py).and_then(|()| {
@@ -237,25 +165,13 @@ impl<'a> Master<'a> {
         }
     }
 
-    fn preload(&mut self, py: Python<'_>) -> Result<(), Stop> {
-        if self.settings.processes.preload {
-            self.app = Some((self.door.load)(py, &self.settings).map_err(Stop::Done)?);
-            // What exists by now is shared with the workers as long as nobody writes to it; the garbage
-            // collector would, in every object it looks at.
-            let gc = py.import("gc")?;
-            gc.call_method0("collect")?;
-            gc.call_method0("freeze")?;
-        }
-        Ok(())
-    }
-
     fn turn(&mut self, py: Python<'_>) -> Result<(), Stop> {
         self.act(py)?;
         let limit = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
         let mut watched: Vec<_> = self.members.iter().map(|m| m.channel.as_fd()).collect();
         watched.extend(self.predecessor.iter().map(Predecessor::lifeline));
         self.signals.wait(py, &watched, limit)?;
-        self.listen();
+        self.listen(py);
         for signal in self.signals.take() {
             self.hear(py, signal);
         }
@@ -459,178 +375,4 @@ impl<'a> Master<'a> {
             member.kill_at = kill_at;
         }
     }
-
-    // What is heard
-
-    fn hear(&mut self, py: Python<'_>, signal: i32) {
-        if signal != libc::SIGCHLD {
-            info!(
-                "Handling signal: {}",
-                signals::name(py, signal).trim_start_matches("SIG").to_lowercase()
-            );
-        }
-        if self.stopping.is_some() {
-            if matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT) && !self.quick {
-                self.stop(0, true);
-            }
-            return;
-        }
-        match signal {
-            libc::SIGTERM => {
-                info!("Shutting down: requests in flight are finished first");
-                self.stop(0, false);
-            }
-            libc::SIGINT | libc::SIGQUIT => {
-                info!("Shutting down at once");
-                self.stop(0, true);
-            }
-            libc::SIGHUP => self.reload(py),
-            libc::SIGUSR1 => {
-                observe::reopen();
-                for member in &self.members {
-                    // Before it is ready it could not hear; its logs are open anew as it is.
-                    if member.card.state != State::Booting {
-                        kill(member.pid, libc::SIGUSR1);
-                    }
-                }
-            }
-            libc::SIGUSR2 => self.start_successor(),
-            libc::SIGTTIN => {
-                self.target += 1;
-                self.backoff.forgive();
-                self.target_changed(py, self.target - 1);
-                info!("{} workers from now on", self.target);
-            }
-            libc::SIGTTOU => {
-                if self.target > 1 {
-                    self.target -= 1;
-                    self.target_changed(py, self.target + 1);
-                    info!("{} workers from now on", self.target);
-                } else {
-                    info!("the last worker stays");
-                }
-            }
-            libc::SIGWINCH => {
-                // A terminal sends it when its window changes, to everything that runs in it.
-                if std::fs::File::open("/dev/tty").is_ok() {
-                    info!("ignored: this server runs in a terminal");
-                } else {
-                    self.target = 0;
-                    info!("the workers are retired; HUP starts new ones");
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn target_changed(&self, py: Python<'_>, before: usize) {
-        let count = |workers: usize| i64::try_from(workers).unwrap_or(i64::MAX);
-        self.hooks.call(py, "nworkers_changed", &[count(self.target), count(before)]);
-    }
-
-    /// What workers say.
-    fn listen(&mut self) {
-        for member in &mut self.members {
-            let mut bytes = [0; 16];
-            let count = (&member.channel).read(&mut bytes).unwrap_or(0);
-            if bytes[..count].contains(&READY) && member.card.state == State::Booting {
-                member.card.state = State::Ready;
-                member.since = Instant::now();
-                self.backoff.booted();
-            }
-            member.card.worn |= bytes[..count].contains(&WORN);
-        }
-    }
-
-    fn reap(&mut self, py: Python<'_>) {
-        let mut at = 0;
-        while at < self.members.len() {
-            match ended(self.members[at].pid) {
-                Some(status) => {
-                    let member = self.members.remove(at);
-                    self.hooks.call(py, "child_exit", &[member.pid.into()]);
-                    self.bury(py, &member, status);
-                }
-                None => at += 1,
-            }
-        }
-        if let Some(successor) = &mut self.successor
-            && let Some(status) = successor.ended()
-        {
-            let pid = successor.id();
-            warn!("the new master {pid} {}; this one goes on", fate(py, status));
-            self.successor = None;
-        }
-    }
-
-    fn bury(&mut self, py: Python<'_>, member: &Member, status: ExitStatus) {
-        if self.stopping.is_some() || member.card.state == State::Leaving {
-            return;
-        }
-        let now = Instant::now();
-        let pid = member.pid;
-        let how = fate(py, status);
-        if member.card.state == State::Ready {
-            match status.code() {
-                Some(0) => info!("worker {pid} has ended"),
-                _ => error!("worker {pid} {how}; it is replaced"),
-            }
-            self.backoff.died(now, now - member.since);
-            return;
-        }
-        if member.card.generation != self.generation {
-            return;
-        }
-        if self.past.is_some() {
-            error!("worker {pid} {how} before it was ready");
-            self.call_off();
-        } else if self.started {
-            error!("worker {pid} {how} before it was ready; another one is tried");
-            self.backoff.boot_failed(now);
-        } else {
-            error!("worker {pid} {how} before it was ready: the server ends");
-            self.stop(status.code().filter(|&code| code != 0).unwrap_or(3), true);
-        }
-    }
-
-    // A new master
-
-    fn start_successor(&mut self) {
-        if let Some(successor) = &self.successor {
-            warn!("there is a new master already: {}", successor.id());
-            return;
-        }
-        match Successor::start(&self.sockets) {
-            Ok(successor) => {
-                info!(
-                    "Started a new master: {}. Stop this one with TERM once that serves",
-                    successor.id()
-                );
-                self.successor = Some(successor);
-            }
-            Err(error) => error!("cannot start a new master: {error}"),
-        }
-    }
-
-    /// Takes the place of a master that is gone.
-    fn succeed(&mut self) {
-        if !self.predecessor.as_ref().is_some_and(Predecessor::has_ended) {
-            return;
-        }
-        self.predecessor = None;
-        self.sockets.own();
-        self.notifier.promoted();
-        info!("the old master is gone: this one is the master now");
-        if let (Some(pidfile), Some(path)) = (&mut self.pidfile, &self.settings.processes.pidfile)
-            && let Err(error) = pidfile.rename(path)
-        {
-            error!("cannot rename the pid file: {error}");
-        }
-    }
-}
-
-/// Nothing was started: says why.
-fn refuse(failure: anyhow::Error) -> Stop {
-    error!("{failure:#}");
-    Stop::Done(1)
 }

@@ -52,9 +52,17 @@ pub type Parse = fn(Python<'_>, &[OsString]) -> Result<(Settings, Hooks), String
 pub struct Door {
     /// Reads the command line and all it leads to. An error is a sentence.
     pub parse: Parse,
-    /// Imports the application that the settings name. An error is the process's exit code; why is in
-    /// the log.
-    pub load: fn(Python<'_>, &Settings) -> Result<Py<PyAny>, i32>,
+    /// Imports the application that the settings name.
+    pub load: fn(Python<'_>, &Settings) -> Result<Py<PyAny>, LoadFailure>,
+}
+
+/// Why there is no application. It is in the log already.
+#[derive(Debug)]
+pub struct LoadFailure {
+    /// The process's exit code.
+    pub code: i32,
+    /// The traceback, if there is one, and the reason.
+    pub text: String,
 }
 
 /// Serves until told to stop. Returns the exit code, in the master and (because a fork returns twice) in
