@@ -9,7 +9,7 @@ WHEEL_TARGET := target/wheel
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
 	$(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: demo build binary test lint bench fuzz format clean
+.PHONY: demo build binary test test-versions lint bench bench-instructions fuzz docs format clean
 
 ## Builds, installs into .venv and serves the Flask demo.
 demo: $(VENV)/.installed $(VENV)/.demo
@@ -24,6 +24,10 @@ test: $(VENV)/.installed $(VENV)/.testing binary
 	cargo test --quiet
 	$(BIN)/python -m pytest tests
 
+## Builds and tries the other Pythons that this machine has.
+test-versions: $(VENV)/.tools
+	$(BIN)/python tests/versions.py
+
 lint: $(VENV)/.installed $(VENV)/.testing
 	cargo fmt --check
 	cargo clippy --all-targets --quiet -- -D warnings
@@ -37,9 +41,20 @@ lint: $(VENV)/.installed $(VENV)/.testing
 fuzz:
 	fuzz/run $(FUZZ_SECONDS)
 
-## Compares requests per second with other servers; see docs/benchmarks.md.
+## Compares with other servers and writes docs/benchmarks.md; see benches/README.md. A quick look:
+## make bench WORKLOAD=hello SERVERS=rustwsgi,bjoern ROUNDS=1 SECONDS=2
 bench: $(VENV)/.installed
-	$(PYTHON) benches/compare.py
+	$(BIN)/python benches/compare.py $(if $(WORKLOAD),--workload '$(WORKLOAD)') \
+		$(if $(SERVERS),--servers '$(SERVERS)') $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(IDLE),--idle $(IDLE))
+
+## Counts instructions per request and compares with benches/instructions.json; RECORD=1 writes it.
+bench-instructions: $(VENV)/.installed
+	$(BIN)/python benches/instructions.py $(if $(RECORD),--record)
+
+## Renders docs/configuration.md from the definition of the options.
+docs:
+	UPDATE_DOCS=1 cargo test --no-default-features --quiet --lib the_configuration_page
 
 format:
 	cargo fmt

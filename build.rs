@@ -1,5 +1,13 @@
 //! Link settings that only the embedded binary needs.
 
+/// The interpreter behind a virtual environment's.
+fn base_interpreter(python: &str) -> Option<String> {
+    let code = "import sys; print(getattr(sys, '_base_executable', sys.executable))";
+    let output = std::process::Command::new(python).args(["-c", code]).output().ok()?;
+    let base = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !base.is_empty()).then_some(base)
+}
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     if std::env::var_os("CARGO_FEATURE_EMBED").is_some() {
@@ -8,6 +16,12 @@ fn main() {
         let config = pyo3_build_config::get();
         if let Some(directory) = &config.lib_dir() {
             println!("cargo:rustc-link-arg-bins=-Wl,-rpath,{directory}");
+        }
+        // Where it finds the standard library if no virtual environment says otherwise.
+        if let Some(python) = &config.executable()
+            && let Some(base) = base_interpreter(python)
+        {
+            println!("cargo:rustc-env=RUSTWSGI_PYTHON={base}");
         }
         // With a static libpython, extension modules look up its symbols in the executable.
         println!("cargo:rustc-link-arg-bins=-rdynamic");

@@ -208,10 +208,11 @@ class WatchedInput:
         self._stream = stream
         self._record = record
 
-    def read(self, size: int = -1) -> bytes:
-        return self._noted(f"read({size})" if size >= 0 else "read()", self._stream.read(size))
+    def read(self, size: int | None = -1) -> bytes:
+        call = "read()" if size is None or size < 0 else f"read({size})"
+        return self._noted(call, self._stream.read(size))
 
-    def readline(self, size: int = -1) -> bytes:
+    def readline(self, size: int | None = -1) -> bytes:
         return self._noted("readline()", self._stream.readline(size))
 
     def readlines(self, hint: int = -1) -> list[bytes]:

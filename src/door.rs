@@ -25,19 +25,20 @@ use crate::wsgi;
 pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
     match parse(py, &argv) {
         Ok((settings, hooks)) => run(py, &argv, settings, hooks),
-        Err(mut exit) => {
-            if !exit.message.ends_with('\n') {
-                exit.message.push('\n');
-            }
-            // A closed pipe is no reason to fail: `rustwsgi --help | head -1`.
-            let _ = if exit.stdout {
-                std::io::stdout().write_all(exit.message.as_bytes())
-            } else {
-                std::io::stderr().write_all(exit.message.as_bytes())
-            };
-            exit.code
-        }
+        Err(exit) => refuse(&exit),
     }
+}
+
+/// Prints why there is nothing to run; returns the exit code.
+pub fn refuse(exit: &config::Exit) -> i32 {
+    let message = format!("{}\n", exit.message.trim_end_matches('\n'));
+    // A closed pipe is no reason to fail: `rustwsgi --help | head -1`.
+    let _ = if exit.stdout {
+        std::io::stdout().write_all(message.as_bytes())
+    } else {
+        std::io::stderr().write_all(message.as_bytes())
+    };
+    exit.code
 }
 
 /// Reads the command line, and what it names.
@@ -79,7 +80,7 @@ fn execute(py: Python<'_>, path: &Path) -> Result<(config::Options, Hooks), Stri
 
 fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i32 {
     if let Err(failure) = observe::init(&settings.error_log, settings.log_level) {
-        eprintln!("rustwsgi: cannot open the error log: {failure}");
+        eprintln!("rustwsgi: cannot open the error log {}: {failure}", settings.error_log);
         return 1;
     }
     if settings.print_config {
@@ -107,22 +108,33 @@ fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i
 
 /// Imports the application, in the process that is to serve it.
 fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
-    if let Err(failure) = prepare(py, settings) {
-        let text = wsgi::format_exception(py, &failure);
+    let failed = |code: i32, text: String| {
         error!("{}", text.trim_end());
-        return Err(LoadFailure { code: 1, text });
+        LoadFailure { code, text }
+    };
+    if let Some(directory) = &settings.chdir
+        && let Err(failure) = std::env::set_current_dir(directory)
+    {
+        let shown = directory.display().to_string();
+        let text = format!("cannot change to the directory {shown:?} of --chdir: {failure}");
+        return Err(failed(2, text));
+    }
+    if let Err(failure) = prepare(py, settings) {
+        return Err(failed(1, wsgi::format_exception(py, &failure)));
     }
     let Some(spec) = &settings.app else {
-        let text = "no application is named".to_owned();
-        error!("{text}");
-        return Err(LoadFailure { code: 2, text });
+        return Err(failed(2, "no application is named".to_owned()));
     };
     wsgi::load(py, spec).map_err(|failure| {
+        // Ctrl-C while the application was imported, which is nobody's mistake.
+        if failure.interrupted {
+            return LoadFailure { code: 130, text: String::new() };
+        }
         if let Some(traceback) = &failure.traceback {
             observe::write_raw(traceback.as_bytes());
         }
-        error!("{failure}");
         let text = format!("{}{failure}", failure.traceback.as_deref().unwrap_or_default());
+        error!("{failure}");
         LoadFailure { code: 3, text }
     })
 }
@@ -134,9 +146,6 @@ fn prepare(py: Python<'_>, settings: &Settings) -> PyResult<()> {
     let environ = os.getattr("environ")?;
     for (name, value) in &settings.env {
         environ.set_item(name, value)?;
-    }
-    if let Some(directory) = &settings.chdir {
-        os.call_method1("chdir", (directory,))?;
     }
     let path = py.import("sys")?.getattr("path")?.cast_into::<PyList>()?;
     let here = os.call_method0("getcwd")?;

@@ -1,11 +1,12 @@
 //! `rustwsgi._rustwsgi`: what Python sees of the crate.
 
 use std::ffi::OsString;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 use pyo3::types::{PyAny, PyDict, PyList, PyTuple};
 
 use crate::config::{self, Settings};
@@ -68,7 +69,15 @@ fn serve(py: Python<'_>, app: Py<PyAny>, options: Option<&Bound<'_, PyDict>>) ->
 struct BackgroundServer {
     app: Py<PyAny>,
     settings: Arc<Settings>,
-    server: Mutex<Option<Server>>,
+    stage: Mutex<Stage>,
+}
+
+/// Where a server is in its life. Starting and stopping take time, during which nobody else may do either.
+enum Stage {
+    Down,
+    Starting,
+    Up(Server),
+    Stopping,
 }
 
 #[pymethods]
@@ -82,38 +91,64 @@ impl BackgroundServer {
     ) -> PyResult<BackgroundServer> {
         let settings = Arc::new(read_options(options)?);
         check_app(py, &app)?;
-        Ok(BackgroundServer { app, settings, server: Mutex::new(None) })
+        Ok(BackgroundServer { app, settings, stage: Mutex::new(Stage::Down) })
     }
 
     /// Binds and serves; returns a list of `(host, port, url)`, host and port None for a unix socket.
     fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        if self.lock().is_some() {
-            return Err(PyRuntimeError::new_err("the server has been started already"));
+        match &mut *self.lock(py) {
+            stage @ Stage::Down => *stage = Stage::Starting,
+            _ => return Err(PyRuntimeError::new_err("the server has been started already")),
         }
-        start_logging(&self.settings)?;
-        let server = Server::start(py, self.app.clone_ref(py), self.settings.clone())
-            .map_err(start_failed)?;
+        let server = start_logging(&self.settings).and_then(|()| {
+            Server::start(py, self.app.clone_ref(py), self.settings.clone()).map_err(start_failed)
+        });
+        let server = match server {
+            Ok(server) => server,
+            Err(failure) => {
+                *self.lock(py) = Stage::Down;
+                return Err(failure);
+            }
+        };
         let addresses = server.addresses().iter().map(|(address, url)| {
             (address.map(|a| a.ip().to_string()), address.map(|a| a.port()), url.clone())
         });
         let addresses = PyList::new(py, addresses.collect::<Vec<_>>());
-        *self.lock() = Some(server);
+        *self.lock(py) = Stage::Up(server);
         addresses
     }
 
     /// Stops accepting, waits for requests in flight up to the graceful timeout; returns whether all have
-    /// finished. Does nothing if the server is not running.
+    /// finished. If not it may be called again. Does nothing if the server is not running.
     fn stop(&self, py: Python<'_>) -> PyResult<bool> {
-        let Some(mut server) = self.lock().take() else { return Ok(true) };
+        let mut server = {
+            let mut stage = self.lock(py);
+            match std::mem::replace(&mut *stage, Stage::Stopping) {
+                Stage::Up(server) => server,
+                Stage::Down => {
+                    *stage = Stage::Down;
+                    return Ok(true);
+                }
+                busy => {
+                    *stage = busy;
+                    return Err(PyRuntimeError::new_err(
+                        "the server is being started or stopped by another thread",
+                    ));
+                }
+            }
+        };
         server.stop();
         let limit = self.settings.timeouts.graceful;
-        server.join(py, (limit < Duration::MAX).then_some(limit))
+        let joined = server.join(py, (limit < Duration::MAX).then_some(limit));
+        let over = matches!(joined, Ok(true));
+        *self.lock(py) = if over { Stage::Down } else { Stage::Up(server) };
+        joined
     }
 }
 
 impl BackgroundServer {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Server>> {
-        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self, py: Python<'_>) -> MutexGuard<'_, Stage> {
+        self.stage.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -129,6 +164,19 @@ fn check_app(py: Python<'_>, app: &Py<PyAny>) -> PyResult<()> {
     }
 }
 
+/// What the command line does before it has an application.
+const LAUNCH: [&str; 9] = [
+    "app",
+    "factory",
+    "app_dir",
+    "chdir",
+    "pythonpath",
+    "env",
+    "venv",
+    "check_config",
+    "print_config",
+];
+
 /// Keyword arguments are the command line's options with underscores; values may be strings, numbers,
 /// paths, booleans, or lists and tuples of them for options that repeat.
 fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
@@ -143,10 +191,19 @@ fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
         } else {
             vec![as_text(&value)?]
         };
-        pairs.push((key.extract::<String>()?, values));
+        let key: String = key.extract()?;
+        if LAUNCH.contains(&key.as_str()) {
+            return Err(PyValueError::new_err(format!(
+                "the option '{key}' is for the command line, which loads the application; a program \
+                 has done that by itself"
+            )));
+        }
+        pairs.push((key, values));
     }
-    let settings = config::parse_api(&pairs)
-        .map_err(|exit| PyValueError::new_err(exit.message.trim_end().to_owned()))?;
+    let settings = config::parse_api(&pairs).map_err(|exit| {
+        let message = exit.message.trim_end();
+        PyValueError::new_err(message.strip_prefix("error: ").unwrap_or(message).to_owned())
+    })?;
     if settings.processes.workers > 1 {
         return Err(PyValueError::new_err(
             "workers: the server runs in the process that calls it; use the command line for more",

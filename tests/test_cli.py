@@ -360,6 +360,15 @@ def test_access_log_is_off_by_default(fresh_server) -> None:
     assert "/sized" not in server.stdout() + server.stderr()
 
 
+def test_access_log_tells_when_a_request_was_refused(fresh_server) -> None:
+    """Also one whose head never came to its end."""
+    server = fresh_server(PLAIN, "--access-logfile", "-", "--access-logformat", "%(t)s %(s)s")
+    with server.connect() as client:
+        assert client.request(b"BAD\r\n\r\n").status == 400
+    line = server.wait_for_stdout(r"^.* 400$")[0]
+    assert re.fullmatch(r"\[\d\d/[A-Z][a-z]{2}/2\d{3}:.* 400", line), line
+
+
 def test_access_log_file_that_cannot_be_opened(door: str, tmp_path: Path) -> None:
     path = tmp_path / "no" / "access.log"
     done = run_cli(door, "--bind", "127.0.0.1:0", "--access-logfile", str(path), PLAIN)

@@ -170,6 +170,16 @@ def test_server_lets_go_of_a_refused_client_that_stays(echo: ServerProcess) -> N
         wait_until(lambda: not echo.holds(client), "the server has closed its end", 4 * TIMEOUT)
 
 
+def test_lingering_is_bounded_in_bytes(echo: ServerProcess) -> None:
+    """What a refused client goes on sending is read only so far: it does not buy an open drain."""
+    with echo.connect() as client:
+        client.send(b"BAD\r\n\r\n")
+        assert_error_response(client.response(), 400)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            for _ in range(1000):
+                client.send(b"x" * 65536)
+
+
 # ---------------------------------------------------------------------------------- resets
 
 

@@ -101,6 +101,17 @@ def test_idle_connection_is_closed(serve, raw: bytes) -> None:
         assert client.at_eof() or (not raw.strip() and client.response().status == 408)
 
 
+def test_keep_alive_switched_off(serve, how: str) -> None:
+    """`--keep-alive 0`: the client is told, rather than cut off [RFC 9112 section 9.6]."""
+    server = serve("echo:app", "--threads", "1", "--keep-alive", "0")
+    with server.connect() as client:
+        client.send_slowly(build_request()) if how == "bytes" else client.send(build_request())
+        response = client.response()
+        echoed(response)
+        assert "close" in response.connection, response
+        assert client.at_eof()
+
+
 def test_upgrade_offers_are_ignored(echo: ServerProcess, delivery: str) -> None:
     """RFC 9110 section 7.8; RFC 9113 section 3.1."""
     offers = [

@@ -126,6 +126,14 @@ def test_names_that_could_pose_as_others(
     assert seen["length"] == 0
 
 
+@pytest.mark.parametrize("name", [b"X_A", b"X-Forwarded_For", b"Content_Length", b"_"])
+def test_underscore_refused_if_so_set(serve, name: bytes, how: str) -> None:
+    """The strict choice: a proxy that lets such a field through is set up wrongly."""
+    server = serve("echo:app", "--threads", "1", "--header-map", "refuse")
+    assert_refused(server, with_fields(name + b": 1"), 400, how=how, reason_contains="underscore")
+    assert echoed(exchange(server, with_fields(b"X-A: 1"), how))["environ"]["HTTP_X_A"] == "1"
+
+
 def test_content_fields_have_no_http_twin(echo: ServerProcess) -> None:
     raw = build_request("POST", "/", fields=[("Content-Type", "a/b")], body=b"abc")
     seen = echoed(exchange(echo, raw, "whole"))

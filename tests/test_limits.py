@@ -19,6 +19,7 @@ from harness import (
 )
 
 LINE, FIELDS, FIELD_SIZE, HEAD, BODY = 300, 5, 200, 65536, 1000
+HEAD_OPTION = 1500
 
 
 @pytest.fixture
@@ -129,6 +130,42 @@ class TestOptions:
         raw = build_request("POST", fields=[("Transfer-Encoding", "chunked")]) + chunks
         assert_refused(small, raw, 413, how=how)
 
+    @pytest.mark.parametrize("size", [HEAD_OPTION, HEAD_OPTION + 1])
+    def test_head(self, serve, size: int, how: str) -> None:
+        """All of it counts: the request line, the fields, their line ends and the empty line."""
+        server = serve("echo:app", "--threads", "1", "--limit-request-head", str(HEAD_OPTION))
+        raw = _head_of(size, field=300)
+        assert len(raw) == size
+        if size > HEAD_OPTION:
+            assert_refused(server, raw, 431, how=how)
+        else:
+            assert "HTTP_X_REST" in echoed(exchange(server, raw, how))["http"]
+
+    @pytest.mark.parametrize("extra", [0, 1])
+    def test_chunk_extension(self, serve, extra: int, how: str) -> None:
+        """In sum for one chunk, whatever the number of extensions; each chunk anew."""
+        server = serve("echo:app", "--threads", "1", "--limit-chunk-extension", "20")
+        extension = b";a=b;" + b"x" * (15 + extra)
+        body = b"1" + extension + b"\r\nx\r\n"
+        raw = build_request("POST", fields=[("Transfer-Encoding", "chunked")]) + body * 3
+        if extra:
+            assert_refused(server, raw + b"0\r\n\r\n", 400, how=how)
+        else:
+            assert echoed(exchange(server, raw + b"0\r\n\r\n", how))["length"] == 3
+
+    @pytest.mark.parametrize("extra", [0, 1])
+    def test_trailers(self, serve, extra: int, how: str) -> None:
+        """Their lines with their CRLF."""
+        server = serve("echo:app", "--threads", "1", "--limit-trailers", "50")
+        trailers = b"X: y\r\n" + b"Y: " + b"z" * (39 + extra) + b"\r\n"
+        assert len(trailers) == 50 + extra
+        raw = build_request("POST", fields=[("Transfer-Encoding", "chunked")])
+        raw += chunked(b"hello", trailers=trailers)
+        if extra:
+            assert_refused(server, raw, 431, how=how)
+        else:
+            assert echoed(exchange(server, raw, how))["length"] == 5
+
     def test_limits_hold_for_each_request_of_a_connection(self, small: ServerProcess) -> None:
         with small.connect() as client:
             for _ in range(5):
@@ -172,7 +209,7 @@ class TestDefaults:
         assert_refused(echo, raw, 413)
 
 
-def _head_of(size: int) -> bytes:
-    each = [(f"X-{n}", "y" * 5000) for n in range(size // 5010)]
+def _head_of(size: int, field: int = 5000) -> bytes:
+    each = [(f"X-{n}", "y" * field) for n in range(size // (field + 10))]
     rest = size - len(build_request("GET", fields=each)) - len("X-Rest: \r\n")
     return build_request("GET", fields=[*each, ("X-Rest", "z" * rest)])

@@ -12,7 +12,15 @@ import socket
 
 import pytest
 
-from harness import Client, ServerProcess, assert_error_response, build_request, echoed, wait_until
+from harness import (
+    Client,
+    ServerProcess,
+    assert_error_response,
+    build_request,
+    chunked,
+    echoed,
+    wait_until,
+)
 
 _ids = itertools.count()
 BOUNDS = ["--header-timeout", "1", "--body-timeout", "1", "--write-timeout", "1"]
@@ -108,6 +116,17 @@ def test_stalled_body(server: ServerProcess, raw: bytes) -> None:
         assert_given_up(server, client, str(client.port))
 
 
+def test_body_below_the_minimum_rate(serve) -> None:
+    """Each byte comes in time, but at this pace the body would take for ever (slow POST)."""
+    bounds = ["--body-timeout", "2", "--body-min-rate", "1000"]
+    server = serve("echo:app", "--threads", "1", *bounds)
+    with server.connect() as client:
+        port = str(client.port)
+        client.send(build_request("POST", fields=[("Content-Length", "9999")]))
+        assert dribble(client, b"x" * 200), "a tenth of a second between bytes, for 20 seconds"
+        assert_given_up(server, client, port)
+
+
 def test_slow_but_steady_body_is_served(server: ServerProcess) -> None:
     """The idle bound starts again with each piece: three pauses, together longer than the bound."""
     with server.connect() as client:
@@ -159,6 +178,89 @@ def test_unread_response_holds_nobody_up(serve) -> None:
     finally:
         for client in readers:
             client.close()
+
+
+def unfinished(number: int) -> bytes:
+    """A request that is long enough to come in bytes: a head, a sized, or a chunked body."""
+    fields = [("X-Number", str(number))]
+    if number % 3 == 0:
+        return build_request("GET", "/slow", fields=fields)
+    if number % 3 == 1:
+        return build_request("POST", "/slow", fields=fields, body=b"x" * 50)
+    fields.append(("Transfer-Encoding", "chunked"))
+    return build_request("POST", "/slow", fields=fields, body=chunked(b"x" * 20, b"x" * 30))
+
+
+def test_dribbling_clients_hold_nobody_up(serve) -> None:
+    """One thread, and thirty clients that send a byte each between any two requests of another."""
+    server = serve("echo:app", "--threads", "1")
+    clients = [(server.connect(), unfinished(number)) for number in range(30)]
+    steps = max(len(raw) for _, raw in clients)
+    try:
+        with server.connect() as other:
+            for at in range(steps):
+                for client, raw in clients:
+                    client.send(raw[at : at + 1])
+                assert other.request(build_request("GET", "/other")).status == 200
+        for number, (client, _) in enumerate(clients):
+            seen = echoed(client.response())
+            assert seen["environ"]["HTTP_X_NUMBER"] == str(number)
+            assert seen["length"] == (0 if number % 3 == 0 else 50)
+    finally:
+        for client, _ in clients:
+            client.close()
+
+
+def test_unread_file_holds_nobody_up(serve) -> None:
+    """One thread; the kernel sends a file by itself, or waits, and nobody waits with it."""
+    server, size = serve("memory:app", "--threads", "1"), 20_000_000
+    readers = [server.connect(receive_buffer=4096) for _ in range(5)]
+    try:
+        for client in readers:
+            client.send(build_request("GET", f"/sparse?size={size}"))
+        heads = [client.head() for client in readers]  # all have begun
+        for _ in range(20):
+            assert server.get("/").body == b"hello"
+        assert {head.get("Content-Length") for head in heads} == {str(size)}
+        assert readers[0].read(size) == bytes(size)
+    finally:
+        for client in readers:
+            client.close()
+
+
+def test_unread_generator_below_the_high_water_mark_holds_nobody_up(serve) -> None:
+    """One thread; a generator comes to its end though nobody reads, if it is short enough."""
+    server = serve("http_steps:app", "--threads", "1")
+    runs = [run_id() for _ in range(5)]
+    readers = [server.connect(receive_buffer=4096) for _ in runs]
+    try:
+        for client, run in zip(readers, runs, strict=True):
+            client.send(build_request("GET", f"/endless?id={run}&count=3"))
+        for run in runs:
+            assert server.get(f"/wait?id={run}&for=close").body == b"true"
+        for client in readers:
+            response = client.response()
+            assert response.complete and len(response.body) == 3 * 65536
+    finally:
+        for client in readers:
+            client.close()
+
+
+def test_unread_pipelined_responses_hold_nobody_up(serve) -> None:
+    """One thread; two hundred requests at once from a client that reads none of the answers yet."""
+    server, count, size = serve("http_steps:app", "--threads", "1"), 200, 100_000
+    run = run_id()
+    with server.connect(receive_buffer=4096) as client:
+        client.send(build_request("GET", f"/large?id={run}&size={size}") * count)
+        assert server.get(f"/wait?id={run}&for=started").body == b"true"
+        for _ in range(20):
+            assert server.get("/state").status == 200
+        # Nothing is made that has no chance to be read soon.
+        assert len(json.loads(server.get(f"/state?id={run}").body)) < count
+        for _ in range(count):
+            response = client.response()
+            assert response.complete and len(response.body) == size
+    assert json.loads(server.get(f"/state?id={run}").body) == ["started"] * count
 
 
 def test_client_that_never_reads_is_dropped(steps: ServerProcess) -> None:

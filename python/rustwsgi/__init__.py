@@ -26,7 +26,8 @@ def serve(app: Any, **options: Any) -> None:
     ``options`` are the command line's, with underscores: ``bind="127.0.0.1:8000"``, ``threads=8``,
     ``access_logfile="-"``; a list for one that repeats. Raises ValueError for a mistake in them,
     TypeError if ``app`` is not callable, OSError if an address cannot be bound. What handled the
-    two signals before handles them again afterwards.
+    two signals before handles them again afterwards. In a thread other than the main one, which
+    gets no signals, it serves until the program ends: use :class:`Server` there.
     """
     _rustwsgi.serve(app, **options)
 
@@ -42,11 +43,11 @@ class Server:
 
     def __init__(self, app: Any, **options: Any) -> None:
         self._server = _rustwsgi.BackgroundServer(app, **options)
-        self._addresses: list[tuple[str | None, int | None, str]] = []
+        self._started: list[tuple[str | None, int | None, str]] | None = None
 
     def start(self) -> Server:
         """Bind and begin to serve; returns self."""
-        self._addresses = self._server.start()
+        self._started = self._server.start()
         return self
 
     def stop(self) -> bool:
@@ -66,6 +67,12 @@ class Server:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    @property
+    def _addresses(self) -> list[tuple[str | None, int | None, str]]:
+        if self._started is None:
+            raise RuntimeError("the server has no address before it is started")
+        return self._started
 
     @property
     def urls(self) -> list[str]:

@@ -26,6 +26,9 @@ def install() -> tuple[Callable[[float], bool], Callable[[], None]]:
     receiver, sender = socket.socketpair()
     receiver.setblocking(False)
     sender.setblocking(False)
+    # Not select(): an application may have opened more files than it can number.
+    poller = select.poll()
+    poller.register(receiver, select.POLLIN)
     asked: list[int] = []
 
     def ask(number: int, _frame: Any) -> None:
@@ -37,7 +40,7 @@ def install() -> tuple[Callable[[float], bool], Callable[[], None]]:
 
     def wait(seconds: float) -> bool:
         if not asked:
-            select.select([receiver], [], [], seconds)
+            poller.poll(seconds * 1000)
         with contextlib.suppress(BlockingIOError):
             receiver.recv(4096)
         stop = bool(asked)

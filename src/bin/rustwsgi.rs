@@ -29,6 +29,12 @@ const SOURCES: &[(&str, &str)] = &[
 
 fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
+    // Help and mistakes need no Python, which may be what the help is wanted for.
+    // What a gunicorn configuration says is seen later; it may well name the application.
+    let later = |_: &Path| Ok(vec![("app".to_owned(), vec!["named:later".to_owned()])]);
+    if let Err(exit) = rustwsgi::config::parse(argv.clone(), &later) {
+        return ExitCode::from(u8::try_from(rustwsgi::door::refuse(&exit)).unwrap_or(1));
+    }
     match start_python(&argv) {
         Ok(()) => {}
         Err(failure) => {
@@ -54,7 +60,7 @@ fn main() -> ExitCode {
 }
 
 /// The `python` whose environment is used: `--venv`, else VIRTUAL_ENV, else `./.venv`, else none, which
-/// leaves the interpreter the binary was linked with.
+/// leaves the interpreter that the binary was built with.
 fn choose_venv(argv: &[OsString]) -> Option<PathBuf> {
     let mut arguments = argv.iter().skip(1);
     while let Some(argument) = arguments.next() {
@@ -110,7 +116,11 @@ fn linked_version() -> String {
 
 /// Initializes CPython, in the chosen environment.
 fn start_python(argv: &[OsString]) -> Result<()> {
-    let python = choose_venv(argv).map(|venv| venv_python(&venv)).transpose()?;
+    let python = match choose_venv(argv) {
+        Some(venv) => Some(venv_python(&venv)?),
+        // Left to itself CPython would take the first `python3` of PATH, which may be any version.
+        None => option_env!("RUSTWSGI_PYTHON").map(PathBuf::from).filter(|path| path.exists()),
+    };
     pyo3::append_to_inittab!(_rustwsgi);
     embed::initialize(python.as_deref())
 }

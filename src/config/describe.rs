@@ -21,6 +21,7 @@ pub fn describe(settings: &Settings) -> String {
         lines.string("app", app);
     }
     lines.strings("bind", settings.binds.iter());
+    lines.strings("forwarded_allow_ips", settings.trusted.iter());
     lines.plain("backlog", settings.backlog);
     lines.plain("workers", settings.processes.workers);
     lines.plain("preload", settings.processes.preload);

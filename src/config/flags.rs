@@ -14,6 +14,7 @@ use clap::{Parser, ValueEnum};
 use log::LevelFilter;
 
 use super::bind::Bind;
+use super::trust::Trust;
 use super::values::{self, WorkerClass};
 
 /// Threads that run the application if nothing is said. Enough for an application that waits for its
@@ -110,6 +111,12 @@ pub(super) struct Flags {
     #[arg(long, hide = true, value_name = "N", conflicts_with = "bind",
           value_parser = clap::value_parser!(RawFd).range(0..))]
     pub(super) fd: Option<RawFd>,
+
+    /// Proxies whose X-Forwarded-Proto is believed: addresses or networks, separated by commas, * for all, or
+    /// nothing; clients of a unix socket always are
+    #[arg(long, value_name = "IP[,IP]", value_delimiter = ',', default_value = "127.0.0.1,::1",
+          help_heading = LISTENING)]
+    pub(super) forwarded_allow_ips: Vec<Trust>,
 
     /// Connections the kernel may hold until they are accepted
     #[arg(long, value_name = "N", default_value = "2048", help_heading = LISTENING,
@@ -353,6 +360,8 @@ mod tests {
     #[test]
     fn the_help_tells_the_defaults() {
         let help = Flags::command().render_help().to_string();
+        // Wherever the lines are broken.
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(help.contains(&format!("[default: {DEFAULT_THREADS}]")), "{help}");
         assert!(help.contains("[default: 127.0.0.1:8000, or"), "{help}");
         assert!(!help.contains("--host") && !help.contains("--app-dir"), "{help}");

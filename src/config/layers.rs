@@ -15,6 +15,9 @@ use super::files::Source;
 /// What the environment's names begin with.
 const PREFIX: &str = "RUSTWSGI_";
 
+/// Names that deployments know from gunicorn; the server's own wins.
+const ELSEWHERE: [(&str, &str); 1] = [("forwarded_allow_ips", "FORWARDED_ALLOW_IPS")];
+
 /// These together say where to listen: one on the command line puts all of the environment's aside.
 const LISTENING: [&str; 5] = ["bind", "host", "port", "uds", "fd"];
 
@@ -53,8 +56,15 @@ pub(super) fn from_environment(
         if on_command_line.contains(id) || (listens && LISTENING.contains(&id)) {
             continue;
         }
-        let name = format!("{PREFIX}{}", id.to_ascii_uppercase());
-        if let Some(value) = variable(&name).filter(|value| !value.is_empty()) {
+        let name = variable_name(id);
+        let known_elsewhere =
+            ELSEWHERE.iter().find(|(option, _)| *option == id).map(|(_, name)| *name);
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let (name, value) = match (set(&name), known_elsewhere) {
+            (None, Some(other)) => (other.to_owned(), set(other)),
+            (value, _) => (name, value),
+        };
+        if let Some(value) = value {
             let origin = format!("the environment variable {name}");
             extras.push(extra(arg, origin, &value)?);
         }
@@ -118,6 +128,11 @@ pub(super) fn from_file(
         }
     }
     Ok(found)
+}
+
+/// The variable of the option with this identifier.
+pub(super) fn variable_name(id: &str) -> String {
+    format!("{PREFIX}{}", id.to_ascii_uppercase())
 }
 
 fn extra(arg: &Arg, origin: String, value: &OsStr) -> Result<Extra, String> {

@@ -11,9 +11,12 @@ mod describe;
 mod files;
 mod flags;
 mod layers;
+#[cfg(test)]
+mod reference;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod values;
 
 use std::ffi::OsString;
@@ -30,6 +33,7 @@ pub use describe::describe;
 pub use files::{Execute, Options};
 pub use flags::{DEFAULT_THREADS, ReloadStrategy};
 pub use settings::{AccessLogSettings, Processes, Recycling, Settings, Timeouts};
+pub use trust::Trust;
 
 use flags::Flags;
 use layers::Extra;

@@ -12,6 +12,7 @@ use log::LevelFilter;
 use super::app::AppSpec;
 use super::bind::{self, Bind};
 use super::flags::{DEFAULT_THREADS, Flags, HeaderMap, ReloadStrategy};
+use super::trust::Trust;
 use super::values::WorkerClass;
 use crate::http1::{Limits, Underscores};
 use crate::observe::LogTarget;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub binds: Vec<Bind>,
     /// Worker processes and how they are kept.
     pub processes: Processes,
+    /// Whose word on the request's scheme is taken.
+    pub trusted: Vec<Trust>,
     /// Threads that run the application; at least 1.
     pub threads: usize,
     /// Connections the kernel may hold until they are accepted.
@@ -160,6 +163,7 @@ pub(super) fn resolve(
         app,
         binds,
         processes,
+        trusted: flags.forwarded_allow_ips,
         threads,
         backlog: flags.backlog,
         worker_connections: usize::try_from(flags.worker_connections).unwrap_or(usize::MAX),

@@ -70,6 +70,7 @@ fn defaults() {
             daemon: false,
         },
         threads: DEFAULT_THREADS,
+        trusted: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
         backlog: 2048,
         worker_connections: 100_000,
         timeouts: Timeouts {
@@ -490,4 +491,16 @@ fn mistakes_in_files_are_told_with_their_place() {
 fn a_python_file_is_executed() {
     let settings = parse_in(&[], &["-c", "conf.py"]).unwrap_err();
     assert!(settings.message.contains("write conf:app"), "{settings}");
+}
+
+/// `make docs` sets UPDATE_DOCS, which writes the page instead.
+#[test]
+fn the_configuration_page_is_what_the_options_render_to() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+    let rendered = reference::markdown(&Flags::command());
+    if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
+        std::fs::write(path, &rendered).unwrap();
+    }
+    let page = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(page == rendered, "docs/configuration.md is out of date: run `make docs`");
 }

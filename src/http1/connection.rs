@@ -147,6 +147,11 @@ impl Connection {
         matches!(&self.reading, Reading::Head(scan) if scan.is_fresh())
     }
 
+    /// True if the client has said that this request is its last on the connection.
+    pub fn client_closes(&self) -> bool {
+        !matches!(self.reading, Reading::Failed) && !self.head.keep_alive()
+    }
+
     /// True while a head is being read.
     pub fn wants_head(&self) -> bool {
         matches!(self.reading, Reading::Head(_))
@@ -187,6 +192,12 @@ impl Connection {
     fn receive_inner(&mut self, input: &[u8]) -> Result<(usize, Event), Error> {
         match &mut self.reading {
             Reading::Head(scan) => {
+                if scan.is_new()
+                    && let Some(length) = self.head.repeated_by(input)
+                {
+                    self.await_content()?;
+                    return Ok((length, Event::Head));
+                }
                 let found = match scan.advance(input, &self.limits) {
                     Ok(Some(found)) => found,
                     Ok(None) => return Ok((0, Event::NeedMore)),
@@ -197,14 +208,7 @@ impl Connection {
                     }
                 };
                 self.head.parse(input, found, &self.limits)?;
-                self.reading = match self.head.framing() {
-                    Framing::Empty => Reading::Length(0),
-                    Framing::Length(length) => {
-                        self.check_body(length)?;
-                        Reading::Length(length)
-                    }
-                    Framing::Chunked => Reading::Chunked(Decoder::new()),
-                };
+                self.await_content()?;
                 Ok((found.end, Event::Head))
             }
             Reading::Length(0) => {
@@ -241,6 +245,19 @@ impl Connection {
         }
     }
 
+    /// The head is read: what follows is content, as it says.
+    fn await_content(&mut self) -> Result<(), Error> {
+        self.reading = match self.head.framing() {
+            Framing::Empty => Reading::Length(0),
+            Framing::Length(length) => {
+                self.check_body(length)?;
+                Reading::Length(length)
+            }
+            Framing::Chunked => Reading::Chunked(Decoder::new()),
+        };
+        Ok(())
+    }
+
     fn check_body(&self, length: u64) -> Result<(), Error> {
         if length > self.limits.body { Err(Error::BodyTooLarge) } else { Ok(()) }
     }
@@ -259,12 +276,14 @@ impl Connection {
             head_request: self.head.method() == b"HEAD",
             version: self.head.version(),
             status: response.status(),
-            length: response.content_length().or(length),
+            declared: response.content_length(),
+            counted: length,
         });
         self.last |=
             response.close() || !self.head.keep_alive() || framing == ResponseFraming::UntilClose;
-        response.write(date, out);
+        let told = response.write(date, announced, out);
         match announced {
+            ResponseFraming::Length(_) if told => {}
             ResponseFraming::Length(length) => {
                 out.extend_from_slice(b"Content-Length: ");
                 out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
@@ -357,16 +376,12 @@ impl Connection {
                 self.writing = Writing::Idle;
                 self.received = 0;
                 self.sent = 0;
+                self.head.shrink();
                 Next::Request
             }
             (_, Writing::Aborted(Some(ResponseFraming::UntilClose))) => Next::Reset,
             _ => Next::Close,
         }
-    }
-
-    /// Gives back memory that a large head left behind, when the connection turns idle.
-    pub fn shrink(&mut self) {
-        self.head.shrink();
     }
 }
 

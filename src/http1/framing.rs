@@ -88,8 +88,10 @@ pub(crate) struct Facts {
     pub(crate) version: Version,
     /// The status code.
     pub(crate) status: u16,
-    /// The length the application gave, or the server could tell.
-    pub(crate) length: Option<u64>,
+    /// The length the application declared.
+    pub(crate) declared: Option<u64>,
+    /// The length the server could tell from what the application returned.
+    pub(crate) counted: Option<u64>,
 }
 
 /// The framing of the bytes on the wire, and the length field that says so: for HEAD the fields are
@@ -98,9 +100,14 @@ pub(crate) fn response(facts: Facts) -> (ResponseFraming, ResponseFraming) {
     let announced = match facts {
         // "A server MUST NOT send Content-Length or Transfer-Encoding in a 1xx or 204 response."
         Facts { status: 100..=199 | 204, .. } => ResponseFraming::None,
-        Facts { length: Some(length), .. } => ResponseFraming::Length(length),
-        // A 304 says what a 200 would have said, which the server cannot know.
+        // "a server MUST NOT generate content in a 205 response" [RFC 9110 section 15.3.6]
+        Facts { status: 205, .. } => ResponseFraming::Length(0),
+        Facts { declared: Some(length), .. } => ResponseFraming::Length(length),
+        // A 304 says what a 200 would have said, which the server cannot know; neither can it for a
+        // HEAD that the application has answered with nothing. [RFC 9110 section 8.6]
         Facts { status: 304, .. } => ResponseFraming::None,
+        Facts { head_request: true, counted: Some(0), .. } => ResponseFraming::None,
+        Facts { counted: Some(length), .. } => ResponseFraming::Length(length),
         Facts { version: Version::Http11, .. } => ResponseFraming::Chunked,
         Facts { version: Version::Http10, .. } => ResponseFraming::UntilClose,
     };

@@ -55,6 +55,10 @@ struct Field {
     value: Span,
 }
 
+/// An idle connection keeps a head's buffers up to these sizes: bytes, and fields of 16 bytes each.
+const KEPT_BYTES: usize = 2048;
+const KEPT_FIELDS: usize = 32;
+
 /// One request's line and fields. Reused from request to request, so that a kept-alive connection
 /// allocates nothing here.
 #[derive(Debug, Default)]
@@ -71,6 +75,8 @@ pub struct Head {
     /// The client's side of the keep-alive decision. [RFC 9112 section 9.3]
     keep_alive: bool,
     expect_continue: bool,
+    /// A hash of `bytes`; `None` unless they were parsed to the end without a fault.
+    fingerprint: Option<u64>,
 }
 
 impl Head {
@@ -138,6 +144,19 @@ impl Head {
         &self.bytes
     }
 
+    /// A hash of [`Head::bytes`], for tables of what was made from them. A client can choose heads that
+    /// collide, so a table compares the bytes as well.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint.unwrap_or(0)
+    }
+
+    /// How long the head at the start of `input` is, if it is this very head once more. A kept-alive
+    /// client mostly repeats itself to the byte, and what was parsed need not be parsed again.
+    pub(crate) fn repeated_by(&self, input: &[u8]) -> Option<usize> {
+        let same = self.fingerprint.is_some() && input.starts_with(&self.bytes);
+        same.then_some(self.bytes.len())
+    }
+
     /// Forgets the request but keeps the buffers.
     pub(crate) fn clear(&mut self) {
         let (mut bytes, mut fields) =
@@ -147,12 +166,11 @@ impl Head {
         *self = Head { bytes, fields, ..Head::default() };
     }
 
-    /// Gives memory back that an unusually large head left behind.
-    pub fn shrink(&mut self) {
-        self.bytes.clear();
-        self.bytes.shrink_to(1024);
-        self.fields.clear();
-        self.fields.shrink_to(24);
+    /// Gives memory back that an unusually large head left behind, which forgets the request.
+    pub(crate) fn shrink(&mut self) {
+        if self.bytes.capacity() > KEPT_BYTES || self.fields.capacity() > KEPT_FIELDS {
+            *self = Head::default();
+        }
     }
 
     /// Reads the head that `found` describes out of `input`.
@@ -167,7 +185,9 @@ impl Head {
         self.bytes.extend_from_slice(&input[found.start..found.end]);
         self.read_request_line(line_end)?;
         self.read_fields(line_end + 2, found.fields, limits)?;
-        self.conclude()
+        self.conclude()?;
+        self.fingerprint = Some(hash(&self.bytes));
+        Ok(())
     }
 
     fn read_request_line(&mut self, end: usize) -> Result<(), Error> {
@@ -275,6 +295,21 @@ impl Head {
         self.expect_continue = expect_continue;
         Ok(())
     }
+}
+
+/// A word at a time: multiply and fold. It has to be quick and to spread, not to resist an attacker.
+fn hash(bytes: &[u8]) -> u64 {
+    const K: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |hash: u64, word: u64| {
+        let product = u128::from(hash ^ word) * u128::from(K);
+        (product as u64) ^ (product >> 64) as u64
+    };
+    let words = bytes.chunks_exact(8);
+    let mut last = [0; 8];
+    last[..words.remainder().len()].copy_from_slice(words.remainder());
+    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+    let hash = words.fold(K ^ bytes.len() as u64, |hash, bytes| mix(hash, word(bytes)));
+    mix(hash, u64::from_le_bytes(last))
 }
 
 /// Splits `count` field lines and the empty line that ends them, calling `each` with every trimmed

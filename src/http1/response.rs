@@ -1,7 +1,7 @@
 //! A response's status line and fields, checked as they are added, so that nothing that reaches the wire
 //! can split a response or contradict the framing the server chose.
 
-use super::framing::asks_to_close;
+use super::framing::{ResponseFraming, asks_to_close};
 use super::grammar::{decimal, is_field_value, is_token};
 
 /// Why a status or field was refused. The application is told by an exception.
@@ -40,6 +40,8 @@ pub struct ResponseHead {
     /// Field lines, each with its CRLF.
     fields: Vec<u8>,
     content_length: Option<u64>,
+    /// The line of `fields` that says so.
+    length_line: std::ops::Range<usize>,
     has_date: bool,
     has_server: bool,
     close: bool,
@@ -90,11 +92,14 @@ impl ResponseHead {
         match kind(name) {
             Kind::ContentLength => {
                 let length = decimal(value).ok_or(ResponseError::ContentLength)?;
-                if self.content_length.is_some_and(|known| known != length) {
-                    return Err(ResponseError::ConflictingLength);
+                match self.content_length {
+                    Some(known) if known != length => return Err(ResponseError::ConflictingLength),
+                    Some(_) => return Ok(()),
+                    None => self.content_length = Some(length),
                 }
-                // Written once, when the framing is decided.
-                self.content_length = Some(length);
+                let start = self.fields.len();
+                self.append(name, itoa::Buffer::new().format(length).as_bytes());
+                self.length_line = start..self.fields.len();
                 return Ok(());
             }
             Kind::Connection => {
@@ -110,12 +115,16 @@ impl ResponseHead {
             Kind::Server => self.has_server = true,
             Kind::Other => {}
         }
+        self.append(name, value);
+        Ok(())
+    }
+
+    fn append(&mut self, name: &[u8], value: &[u8]) {
         self.fields.reserve(name.len() + value.len() + 4);
         self.fields.extend_from_slice(name);
         self.fields.extend_from_slice(b": ");
         self.fields.extend_from_slice(value);
         self.fields.extend_from_slice(b"\r\n");
-        Ok(())
     }
 
     /// The status code; 0 before [`ResponseHead::start`] succeeded.
@@ -141,8 +150,9 @@ impl ResponseHead {
         self.close
     }
 
-    /// Status line, fields, and the Date and Server the application did not give.
-    pub(super) fn write(&self, date: &[u8], out: &mut Vec<u8>) {
+    /// Status line, the Date and Server the application did not give, and its fields in their order;
+    /// Content-Length only if it is what the framing `announced` says. Returns whether that is told.
+    pub(super) fn write(&self, date: &[u8], announced: ResponseFraming, out: &mut Vec<u8>) -> bool {
         out.reserve(self.line.len() + self.fields.len() + 160);
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(&self.line);
@@ -155,7 +165,17 @@ impl ResponseHead {
             out.extend_from_slice(date);
             out.extend_from_slice(b"\r\n");
         }
-        out.extend_from_slice(&self.fields);
+        let tells_length = match (self.content_length, announced) {
+            (Some(declared), ResponseFraming::Length(length)) => declared == length,
+            _ => false,
+        };
+        if tells_length || self.length_line.is_empty() {
+            out.extend_from_slice(&self.fields);
+        } else {
+            out.extend_from_slice(&self.fields[..self.length_line.start]);
+            out.extend_from_slice(&self.fields[self.length_line.end..]);
+        }
+        tells_length
     }
 }
 
@@ -174,6 +194,7 @@ fn kind(name: &[u8]) -> Kind {
         17 if is("transfer-encoding") => Kind::HopByHop,
         18 if is("proxy-authenticate") => Kind::HopByHop,
         19 if is("proxy-authorization") => Kind::HopByHop,
+        25 if is("proxy-authentication-info") => Kind::HopByHop,
         _ => Kind::Other,
     }
 }

@@ -45,11 +45,16 @@ impl Scan {
     ) -> Result<Option<Complete>, Error> {
         while let Some(found) = memchr::memchr(b'\n', &input[self.seen..]) {
             let lf = self.seen + found;
+            // What is refused without its line end is refused in the same words with it: the answer
+            // must not depend on how the bytes were cut.
+            let line = &input[self.line..lf];
             self.seen = lf + 1;
-            if lf == self.line || input[lf - 1] != b'\r' {
+            self.check_partial(line, limits)?;
+            self.check_total(self.seen, limits)?;
+            let Some(line) = line.strip_suffix(b"\r") else {
                 return Err(Error::BareLf);
-            }
-            let length = lf - 1 - self.line;
+            };
+            let length = line.len();
             if self.lines == 0 && length == 0 {
                 if self.skipped > 0 {
                     return Err(Error::RequestLine);
@@ -58,8 +63,6 @@ impl Scan {
                 self.line = self.seen;
                 continue;
             }
-            self.check_line(length, limits)?;
-            self.check_total(self.seen, limits)?;
             if length == 0 {
                 return Ok(Some(Complete {
                     start: self.skipped,
@@ -78,17 +81,14 @@ impl Scan {
             }
         }
         self.seen = input.len();
-        let partial = &input[self.line..];
-        if self.lines == 0 {
-            check_method_so_far(partial)?;
-        }
-        // A CR may still become the line's end, and does not count.
-        self.check_line(
-            partial.len().saturating_sub(usize::from(partial.ends_with(b"\r"))),
-            limits,
-        )?;
+        self.check_partial(&input[self.line..], limits)?;
         self.check_total(input.len(), limits)?;
         Ok(None)
+    }
+
+    /// True if not a byte was looked at yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.seen == 0
     }
 
     /// True if nothing of a request has come yet.
@@ -96,7 +96,14 @@ impl Scan {
         self.seen <= self.skipped
     }
 
-    fn check_line(&self, length: usize, limits: &Limits) -> Result<(), Error> {
+    /// Checks what there is of the current line.
+    fn check_partial(&self, line: &[u8], limits: &Limits) -> Result<(), Error> {
+        // A CR may still become the line's end, and does not count.
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let length = line.len();
+        if self.lines == 0 {
+            check_method_so_far(line)?;
+        }
         match self.lines {
             0 if length > limits.request_line => Err(Error::RequestLineTooLong),
             0 => Ok(()),
@@ -113,9 +120,6 @@ impl Scan {
 /// Refuses at the first byte what can never become a method, such as a TLS handshake on a plain port,
 /// instead of waiting for a line end that will not come.
 fn check_method_so_far(line: &[u8]) -> Result<(), Error> {
-    if line == b"\r" {
-        return Ok(());
-    }
     match line.iter().find(|&&b| !is_token_byte(b)) {
         None => Ok(()),
         Some(b' ') if line[0] != b' ' => Ok(()),

@@ -5,10 +5,14 @@
 use std::fs::File;
 use std::io::{self, Write};
 
-/// Content received so far.
+/// What is spooled goes to the file in pieces of this size, so that a client that sends byte by byte
+/// does not cost a system call for each.
+const PIECE: usize = 64 * 1024;
+
+/// A request's content, whole.
 #[derive(Debug, Default)]
 pub enum Body {
-    /// None yet.
+    /// There is none.
     #[default]
     Empty,
     /// All of it in memory.
@@ -17,40 +21,62 @@ pub enum Body {
     File(File, u64),
 }
 
-impl Body {
-    /// Adds a block. Content beyond `memory` bytes goes to a file. Fails as the file system does.
-    pub(super) fn push(&mut self, block: &[u8], expected: u64, memory: usize) -> io::Result<()> {
-        match self {
-            Body::Empty if expected.max(block.len() as u64) <= memory as u64 => {
-                let mut bytes = Vec::with_capacity(expected as usize);
-                bytes.extend_from_slice(block);
-                *self = Body::Memory(bytes);
-                Ok(())
+/// Content while it arrives.
+#[derive(Debug, Default)]
+pub(super) struct Spool {
+    /// What is not in the file: everything, unless there is one.
+    memory: Vec<u8>,
+    /// The file and how many bytes it has.
+    file: Option<(File, u64)>,
+}
+
+impl Spool {
+    /// Adds a block. Content beyond `limit` bytes, or of which `expected` bytes are announced beyond it, goes
+    /// to a file. Fails as the file system does.
+    pub(super) fn push(&mut self, block: &[u8], expected: u64, limit: usize) -> io::Result<()> {
+        match &mut self.file {
+            None if expected.max((self.memory.len() + block.len()) as u64) <= limit as u64 => {
+                if self.memory.is_empty() {
+                    self.memory.reserve_exact(expected as usize);
+                }
             }
-            Body::Empty => {
-                let mut file = tempfile::tempfile()?;
-                file.write_all(block)?;
-                *self = Body::File(file, block.len() as u64);
-                Ok(())
+            None => {
+                self.file = Some((tempfile::tempfile()?, 0));
+                self.memory.shrink_to(PIECE);
+                return self.push(block, expected, limit);
             }
-            Body::Memory(bytes) if bytes.len() + block.len() <= memory => {
-                bytes.extend_from_slice(block);
-                Ok(())
+            Some((file, length)) if self.memory.len() + block.len() > PIECE => {
+                write_out(&mut self.memory, file, length)?;
+                if block.len() >= PIECE {
+                    *length += block.len() as u64;
+                    return file.write_all(block);
+                }
             }
-            Body::Memory(bytes) => {
-                let mut file = tempfile::tempfile()?;
-                file.write_all(bytes)?;
-                file.write_all(block)?;
-                *self = Body::File(file, (bytes.len() + block.len()) as u64);
-                Ok(())
-            }
-            Body::File(file, length) => {
-                file.write_all(block)?;
-                *length += block.len() as u64;
-                Ok(())
+            Some(_) => {}
+        }
+        self.memory.extend_from_slice(block);
+        Ok(())
+    }
+
+    /// The whole content; nothing is left here.
+    pub(super) fn finish(&mut self) -> io::Result<Body> {
+        let Spool { mut memory, file } = std::mem::take(self);
+        match file {
+            None if memory.is_empty() => Ok(Body::Empty),
+            None => Ok(Body::Memory(memory)),
+            Some((mut file, mut length)) => {
+                write_out(&mut memory, &mut file, &mut length)?;
+                Ok(Body::File(file, length))
             }
         }
     }
+}
+
+fn write_out(memory: &mut Vec<u8>, file: &mut File, length: &mut u64) -> io::Result<()> {
+    file.write_all(memory)?;
+    *length += memory.len() as u64;
+    memory.clear();
+    Ok(())
 }
 
 #[cfg(test)]
@@ -58,12 +84,12 @@ mod tests {
     use super::*;
     use std::io::{Read, Seek};
 
-    fn gather(blocks: &[&[u8]], expected: u64, memory: usize) -> (bool, Vec<u8>) {
-        let mut body = Body::default();
+    fn gather(blocks: &[&[u8]], expected: u64, limit: usize) -> (bool, Vec<u8>) {
+        let mut spool = Spool::default();
         for block in blocks {
-            body.push(block, expected, memory).unwrap();
+            spool.push(block, expected, limit).unwrap();
         }
-        match body {
+        match spool.finish().unwrap() {
             Body::Empty => (false, Vec::new()),
             Body::Memory(bytes) => (false, bytes),
             Body::File(mut file, length) => {
@@ -78,9 +104,17 @@ mod tests {
 
     #[test]
     fn spills_beyond_the_limit_and_loses_nothing() {
+        assert_eq!(gather(&[], 0, 4), (false, Vec::new()));
         assert_eq!(gather(&[b"ab", b"cd"], 4, 4), (false, b"abcd".to_vec()));
         assert_eq!(gather(&[b"ab", b"cde"], 0, 4), (true, b"abcde".to_vec()));
         assert_eq!(gather(&[b"a", b"b"], 9, 4), (true, b"ab".to_vec()));
         assert_eq!(gather(&[b"abcde", b"f"], 0, 4), (true, b"abcdef".to_vec()));
+    }
+
+    #[test]
+    fn pieces_of_every_size_stay_in_order() {
+        let large = vec![b'x'; PIECE];
+        let blocks: &[&[u8]] = &[b"a", &large, b"b", &large[1..], b"c", &large[..9], b"d"];
+        assert_eq!(gather(blocks, 0, 16), (true, blocks.concat()));
     }
 }

@@ -8,9 +8,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::body::Body;
+use super::body::{Body, Spool};
+use super::date::wall_clock;
 use super::listener::Local;
 use super::outlet::{Outlet, Queue};
+use crate::config::{Settings, Timeouts};
 use crate::http1::{self, Event, ResponseHead};
 use crate::observe::{AccessLog, Record};
 
@@ -47,12 +49,18 @@ pub struct Connection {
     pub local: Arc<Local>,
     /// Received but not parsed: the start of a head, or requests sent ahead.
     pub(super) input: Vec<u8>,
-    /// The request's content.
+    /// The request's content, once it is complete.
     pub body: Body,
-    /// When the request's head was complete, by the wall clock, for the access log.
-    pub started: SystemTime,
+    /// The content while it arrives.
+    spool: Spool,
+    /// How long the client may take nothing of what it is owed.
+    pub write_timeout: Duration,
+    /// When the request's first byte came, by the wall clock, for the access log.
+    started: SystemTime,
     /// The same, by the steady clock.
-    pub since: Instant,
+    since: Instant,
+    /// When its head was complete.
+    content_since: Instant,
     /// When the first byte of the head, or the last byte of content, came.
     pub(super) mark: Instant,
     /// How many requests came before this one.
@@ -85,20 +93,23 @@ impl Connection {
         outlet: Arc<Outlet>,
         peer: Peer,
         local: Arc<Local>,
-        limits: http1::Limits,
+        settings: &Settings,
         now: Instant,
     ) -> Connection {
         Connection {
             key,
-            http: http1::Connection::new(limits),
+            http: http1::Connection::new(settings.limits),
             outlet,
             queue: Queue::default(),
             peer,
             local,
             input: Vec::new(),
             body: Body::Empty,
+            spool: Spool::default(),
+            write_timeout: settings.timeouts.write,
             started: SystemTime::UNIX_EPOCH,
             since: now,
+            content_since: now,
             mark: now,
             served: 0,
         }
@@ -136,9 +147,16 @@ impl Connection {
             let was_idle = self.http.is_idle();
             let (took, event) = match self.http.receive(&bytes[used..]) {
                 Ok(step) => step,
-                Err(error) => return (used, Read::Refused(Refusal::Protocol(error))),
+                Err(error) => {
+                    if was_idle {
+                        (self.started, self.since) = (wall_clock(), now);
+                    }
+                    return (used, Read::Refused(Refusal::Protocol(error)));
+                }
             };
             if was_idle && !self.http.is_idle() {
+                self.started = wall_clock();
+                self.since = now;
                 self.mark = now;
             }
             let from = used;
@@ -146,8 +164,7 @@ impl Connection {
             match event {
                 Event::NeedMore => return (used, Read::NeedMore),
                 Event::Head => {
-                    self.started = SystemTime::now();
-                    self.since = now;
+                    self.content_since = now;
                     self.mark = now;
                     let head = self.http.head();
                     let content = head.framing() != http1::Framing::Empty;
@@ -164,11 +181,19 @@ impl Connection {
                         _ => 0,
                     };
                     let block = &bytes[from + range.start..from + range.end];
-                    if let Err(error) = self.body.push(block, expected, memory) {
+                    if let Err(error) = self.spool.push(block, expected, memory) {
                         return (used, Read::Refused(Refusal::Spool(error)));
                     }
                 }
-                Event::End => return (used, Read::Ready),
+                Event::End => {
+                    return match self.spool.finish() {
+                        Ok(body) => {
+                            self.body = body;
+                            (used, Read::Ready)
+                        }
+                        Err(error) => (used, Read::Refused(Refusal::Spool(error))),
+                    };
+                }
             }
         }
     }
@@ -211,14 +236,17 @@ impl Connection {
     }
 
     /// When this connection is overdue, if nothing more comes, while it reads.
-    pub(super) fn read_deadline(&self, timeouts: &crate::config::Timeouts) -> Option<Instant> {
+    pub(super) fn read_deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
         if self.http.wants_content() {
             let idle = self.mark.checked_add(timeouts.body);
             let rate = match timeouts.body_min_rate {
                 0 => None,
                 rate => {
                     let earned = Duration::from_secs_f64(self.http.received() as f64 / rate as f64);
-                    timeouts.body.checked_add(earned).and_then(|due| self.since.checked_add(due))
+                    timeouts
+                        .body
+                        .checked_add(earned)
+                        .and_then(|due| self.content_since.checked_add(due))
                 }
             };
             return match (idle, rate) {

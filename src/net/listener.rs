@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::config::Bind;
 pub struct Local {
     /// Which of the server's listeners it is, counted from 0.
     pub index: usize,
-    /// Host name or address without brackets; `localhost` for a unix socket.
+    /// Host name or address, as in a URL; `localhost` for a unix socket.
     pub name: String,
     /// Decimal port; `80` for a unix socket, which has none, because the environ must have one.
     pub port: String,
@@ -156,7 +156,12 @@ impl Listener {
     pub fn local(&self, index: usize) -> Local {
         match &self.kind {
             Kind::Tcp(address) => {
-                Local { index, name: address.ip().to_string(), port: address.port().to_string() }
+                // An IPv6 address in brackets, as in a URL. [RFC 3875 section 4.1.14]
+                let name = match address.ip() {
+                    IpAddr::V6(ip) => format!("[{ip}]"),
+                    IpAddr::V4(ip) => ip.to_string(),
+                };
+                Local { index, name, port: address.port().to_string() }
             }
             Kind::Unix(..) => Local { index, name: "localhost".into(), port: "80".into() },
         }

@@ -17,7 +17,7 @@ mod timers;
 
 pub use body::Body;
 pub use connection::{Connection, Peer};
-pub use date::HttpDate;
+pub use date::{HttpDate, wall_clock};
 pub use listener::{Listener, Local, bind};
 pub use outlet::{Chunk, Flush, Outlet, Queue};
 pub use reactor::{Reactor, Remote};

@@ -17,7 +17,7 @@ use socket2::Socket;
 
 /// A producer waits while more than this many bytes of memory are unsent.
 const HIGH_WATER: usize = 256 * 1024;
-/// One call sends at most this much, so that one fast reader does not keep the loop from the others.
+/// One call of the poller sends at most this much, so that one fast reader does not keep the loop from the others.
 const TURN: u64 = 1 << 20;
 /// Blocks of one `sendmsg`.
 const SLICES: usize = 16;
@@ -57,15 +57,19 @@ impl Queue {
     }
 
     /// The buffer that small parts are appended to.
-    pub fn gather(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if !matches!(self.chunks.back(), Some(Chunk::Gathered(_))) {
-            self.chunks.push_back(Chunk::Gathered(Vec::new()));
-        }
+    pub fn gather<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         if let Some(Chunk::Gathered(buffer)) = self.chunks.back_mut() {
             let before = buffer.len();
-            write(buffer);
+            let result = write(buffer);
             self.size += buffer.len() - before;
+            return result;
         }
+        let mut buffer = Vec::new();
+        let result = write(&mut buffer);
+        if !buffer.is_empty() {
+            self.push(Chunk::Gathered(buffer));
+        }
+        result
     }
 
     /// Appends a large block or a file.
@@ -90,20 +94,20 @@ impl Queue {
         self.chunks.append(&mut other.chunks);
     }
 
-    /// Sends until all is sent or the socket is full.
-    fn send(&mut self, socket: &Socket) -> io::Result<(Flush, u64)> {
-        let mut budget = TURN;
+    /// Sends until all is sent, the socket is full, or `budget` bytes are gone. Tells how many went.
+    fn send(&mut self, socket: &Socket, budget: u64) -> io::Result<(Flush, u64)> {
+        let mut left = budget;
         loop {
             let sent = match self.chunks.front() {
-                None => return Ok((Flush::Done, TURN - budget)),
-                Some(_) if budget == 0 => return Ok((Flush::More, TURN)),
-                Some(Chunk::File { .. }) => self.send_file(socket, budget),
+                None => return Ok((Flush::Done, budget - left)),
+                Some(_) if left == 0 => return Ok((Flush::More, budget)),
+                Some(Chunk::File { .. }) => self.send_file(socket, left),
                 Some(_) => self.send_bytes(socket),
             };
             match sent {
-                Ok(sent) => budget = budget.saturating_sub(sent),
+                Ok(sent) => left = left.saturating_sub(sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok((Flush::Blocked, TURN - budget));
+                    return Ok((Flush::Blocked, budget - left));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -161,10 +165,7 @@ impl Queue {
         let want = usize::try_from((*left).min(budget)).unwrap_or(usize::MAX);
         let sent = rustix::fs::sendfile(socket, &*file, Some(offset), want)? as u64;
         if sent == 0 && *left > 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the file shrank while it was sent",
-            ));
+            return Err(shrunk());
         }
         *left -= sent;
         if *left == 0 {
@@ -183,10 +184,7 @@ impl Queue {
         let mut block = vec![0; (*left).min(budget).min(64 * 1024) as usize];
         let read = file.read_at(&mut block, *offset)?;
         if read == 0 && *left > 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the file shrank while it was sent",
-            ));
+            return Err(shrunk());
         }
         block.truncate(read);
         *offset += read as u64;
@@ -198,6 +196,11 @@ impl Queue {
         self.chunks.push_front(Chunk::Shared(block.into()));
         Ok(0)
     }
+}
+
+/// Fewer bytes than the head has promised.
+fn shrunk() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the file shrank while it was sent")
 }
 
 /// How far a flush came.
@@ -253,16 +256,26 @@ impl Outlet {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// Sends what `queue` holds behind what is waiting already, without blocking; what the socket does
-    /// not take stays here. Fails once the client is gone.
-    pub fn send(&self, queue: &mut Queue) -> io::Result<Flush> {
+    /// For the poller: sends what `queue` holds behind what is waiting already, a turn's worth at most and
+    /// without blocking; what the socket does not take stays here. Fails once the client is gone.
+    pub(super) fn send(&self, queue: &mut Queue) -> io::Result<Flush> {
+        self.send_within(queue, TURN)
+    }
+
+    /// For who makes the response: the same, but until the socket is full. Nobody else would go on while
+    /// it still takes bytes.
+    pub fn send_all(&self, queue: &mut Queue) -> io::Result<()> {
+        self.send_within(queue, u64::MAX).map(drop)
+    }
+
+    fn send_within(&self, queue: &mut Queue, budget: u64) -> io::Result<Flush> {
         let mut state = self.lock();
         if state.failed {
             *queue = Queue::default();
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if state.queue.is_empty() {
-            match queue.send(&self.socket) {
+            match queue.send(&self.socket, budget) {
                 Ok((Flush::Done, _)) => return Ok(Flush::Done),
                 Ok((flush, _)) => {
                     state.queue.append(queue);
@@ -278,20 +291,25 @@ impl Outlet {
             }
         }
         state.queue.append(queue);
-        self.flush_locked(state)
+        self.flush_locked(state, budget)
     }
 
-    /// Sends what is waiting, without blocking.
+    /// Sends what is waiting, a turn's worth at most and without blocking. The lock is part of its
+    /// meaning: the kernel may report room for more before the `sendmsg` of another thread has
+    /// returned, and that report comes once.
     pub(super) fn flush(&self) -> io::Result<Flush> {
         let state = self.lock();
         if state.failed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        self.flush_locked(state)
+        if state.queue.is_empty() {
+            return Ok(Flush::Done);
+        }
+        self.flush_locked(state, TURN)
     }
 
-    fn flush_locked(&self, mut state: MutexGuard<'_, State>) -> io::Result<Flush> {
-        match state.queue.send(&self.socket) {
+    fn flush_locked(&self, mut state: MutexGuard<'_, State>, budget: u64) -> io::Result<Flush> {
+        match state.queue.send(&self.socket, budget) {
             Ok((flush, sent)) => {
                 if sent > 0 {
                     state.progress = Instant::now();
@@ -349,15 +367,17 @@ impl Outlet {
         self.drained.notify_all();
     }
 
-    /// Asks the kernel whether the client has shut its side down or the connection is lost.
+    /// Asks the kernel whether the client has shut its side down or the connection is lost. A client that
+    /// only shut its sending side is taken for gone: there is no other sign to tell them by.
     pub fn peer_has_left(&self) -> bool {
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        match self.socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
-            Ok(count) => count == 0,
-            Err(error) => {
-                !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-            }
-        }
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+        let ends = PollFlags::RDHUP;
+        #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+        let ends = PollFlags::HUP;
+        let mut ask = [PollFd::new(&self.socket, ends)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut ask, Some(&at_once)), Ok(1..)) && !ask[0].revents().is_empty()
     }
 
     /// True once the client is known to be gone.

@@ -11,14 +11,14 @@ use std::io::{self, Read as _};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::{debug, error, info, warn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::connection::{Connection, Peer, Read, Refusal};
-use super::date::HttpDate;
+use super::date::{HttpDate, wall_clock};
 use super::listener::{Listener, Local};
 use super::outlet::{Flush, Outlet};
 use super::timers::{Deadline, Key, Timers};
@@ -71,8 +71,8 @@ struct Slot {
     readable: bool,
     /// The client has shut its sending side: reading ends in EOF and no further edge will come.
     half_closed: bool,
-    /// Nothing after this response may be parsed: what the client still sends is discarded.
-    refused: bool,
+    /// It is in the list of those that go on without a further event.
+    again: bool,
     deadline: Deadline,
 }
 
@@ -89,11 +89,15 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Brings a connection home whose request has been answered, or whose response was aborted.
-    /// What is in their queues is sent by the poller's next turn.
+    /// Brings a connection home whose request has been answered, or whose response was aborted. What is in
+    /// its queue is sent by the poller's next turn, which [`Remote::nudge`] brings about.
     pub fn give_back(&self, connection: Box<Connection>) {
         self.homecomers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        if self.polling.load(Ordering::SeqCst) {
+    }
+
+    /// Wakes the poller up if connections wait for it to turn.
+    pub fn nudge(&self) {
+        if self.polling.load(Ordering::SeqCst) && self.has_homecomers() {
             self.wake();
         }
     }
@@ -240,6 +244,11 @@ impl Reactor {
         }
         self.wait(if ready.is_empty() { patience } else { Some(Duration::ZERO) })?;
         self.now = Instant::now();
+        // Those that gave way go on behind the others, and once a turn.
+        let again = std::mem::take(&mut self.again);
+        for key in &again {
+            self.slots[key.0].again = false;
+        }
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             match event.token() {
@@ -258,7 +267,7 @@ impl Reactor {
             self.gentle = gentle;
             self.drain(ready);
         }
-        for key in std::mem::take(&mut self.again) {
+        for key in again {
             if self.is_current(key) {
                 self.proceed(key, ready);
             }
@@ -313,19 +322,33 @@ impl Reactor {
         slot.half_closed |= event.is_read_closed();
         slot.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         if slot.phase == Phase::Lent {
-            if let Some(outlet) = &slot.outlet {
-                if event.is_error() || (event.is_write_closed() && event.is_read_closed()) {
+            if event.is_error() || (event.is_write_closed() && event.is_read_closed()) {
+                if let Some(outlet) = &slot.outlet {
                     outlet.fail();
-                } else if event.is_writable()
-                    && outlet.has_waiting()
-                    && outlet.flush().is_ok_and(more)
-                {
-                    self.again.push(key);
                 }
+            } else if event.is_writable() {
+                self.flush_lent(key);
             }
             return;
         }
         self.proceed(key, ready);
+    }
+
+    /// Sends on for a response in the making. Always asks the outlet itself: what it mirrors may be stale
+    /// while another thread is in the middle of sending, and this edge would be lost.
+    fn flush_lent(&mut self, key: Key) {
+        if let Some(outlet) = &self.slots[key.0].outlet
+            && outlet.flush().is_ok_and(|flush| flush == Flush::More)
+        {
+            self.go_on_later(key);
+        }
+    }
+
+    fn go_on_later(&mut self, key: Key) {
+        let slot = &mut self.slots[key.0];
+        if !std::mem::replace(&mut slot.again, true) {
+            self.again.push(key);
+        }
     }
 
     fn is_current(&self, key: Key) -> bool {
@@ -337,17 +360,19 @@ impl Reactor {
     /// Does whatever the connection's phase calls for.
     fn proceed(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
         match self.slots[key.0].phase {
-            Phase::Reading => self.read(key, ready),
-            Phase::Sending => self.send_on(key, ready),
-            Phase::Lingering(left) => self.linger_on(key, left),
-            Phase::Lent => {
+            Phase::Reading => {
+                // A 100 Continue that the socket did not take.
                 if let Some(outlet) = &self.slots[key.0].outlet
                     && outlet.has_waiting()
-                    && outlet.flush().is_ok_and(more)
+                    && outlet.flush().is_err()
                 {
-                    self.again.push(key);
+                    return self.reset(key);
                 }
+                self.read(key, ready);
             }
+            Phase::Sending => self.send_on(key, ready),
+            Phase::Lingering(left) => self.linger_on(key, left),
+            Phase::Lent => self.flush_lent(key),
             Phase::Free => {}
         }
     }
@@ -386,9 +411,13 @@ impl Reactor {
                         warn!("cannot register a connection: {error}");
                     }
                 }
-                Err(error) => match error.raw_os_error() {
-                    _ if error.kind() == io::ErrorKind::WouldBlock => return false,
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return false,
+                    // The client gave up between its connect and our accept.
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
+                    // Out of descriptors or memory, or the listener is broken: trying again at once
+                    // would spin.
+                    _ => {
                         warn!(
                             "accepting is paused: {error} ({} connections are open)",
                             self.open()
@@ -396,8 +425,6 @@ impl Reactor {
                         self.accept_pause = Some(self.now + ACCEPT_PAUSE);
                         return true;
                     }
-                    // The client gave up between its connect and our accept.
-                    _ => debug!("accept: {error}"),
                 },
             }
         }
@@ -413,7 +440,7 @@ impl Reactor {
                 outlet: None,
                 readable: false,
                 half_closed: false,
-                refused: false,
+                again: false,
                 deadline: Deadline::default(),
             });
             self.slots.len() - 1
@@ -430,15 +457,15 @@ impl Reactor {
             return Err(error);
         }
         let outlet = Arc::new(Outlet::new(socket));
-        let limits = self.settings.limits;
-        let connection = Connection::new(key, outlet.clone(), peer, local, limits, self.now);
+        let connection =
+            Connection::new(key, outlet.clone(), peer, local, &self.settings, self.now);
         let due = connection.read_deadline(&self.settings.timeouts);
         slot.phase = Phase::Reading;
         slot.connection = Some(Box::new(connection));
         slot.outlet = Some(outlet);
         slot.readable = false;
         slot.half_closed = false;
-        slot.refused = false;
+        slot.again = false;
         slot.deadline = Deadline::default();
         self.timers.set(key, &mut slot.deadline, due);
         Ok(())
@@ -479,7 +506,7 @@ impl Reactor {
             }
             total += count;
             if total >= READ_TURN && self.slots[key.0].readable {
-                self.again.push(key);
+                self.go_on_later(key);
                 break;
             }
         }
@@ -514,7 +541,7 @@ impl Reactor {
     fn lend(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
         let slot = &mut self.slots[key.0];
         if let Some(mut connection) = slot.connection.take() {
-            if self.draining {
+            if self.draining || self.settings.timeouts.keep_alive.is_zero() {
                 connection.http.close_after_response();
             }
             slot.phase = Phase::Lent;
@@ -561,13 +588,12 @@ impl Reactor {
         ready: &mut Vec<Box<Connection>>,
     ) {
         let slot = &mut self.slots[key.0];
-        slot.refused = true;
         let Some(connection) = &mut slot.connection else { return };
         info!("refused a request from {:?}: {status} {detail}", connection.peer.address());
         connection.http.refuse();
         let response = error_response(status, reason);
         let page = format!("{status} {reason}: {detail}\n");
-        let date = self.date.at(SystemTime::now());
+        let date = self.date.at(wall_clock());
         let Connection { http, queue, .. } = &mut **connection;
         queue.gather(|out| {
             http.begin(&response, Some(page.len() as u64), date, out);
@@ -582,54 +608,49 @@ impl Reactor {
         }
         let sent = connection.outlet.send(&mut connection.queue);
         slot.phase = Phase::Sending;
-        match sent {
-            Ok(_) => self.send_on(key, ready),
-            Err(_) => self.close(key),
-        }
+        self.follow_up(key, sent, ready);
     }
 
     // Sending and what follows
 
     fn come_home(&mut self, mut connection: Box<Connection>, ready: &mut Vec<Box<Connection>>) {
         let key = connection.key;
-        let sent = if connection.queue.is_empty() {
-            Ok(Flush::Done)
-        } else {
-            connection.outlet.send(&mut connection.queue)
-        };
+        let sent = connection.outlet.send(&mut connection.queue);
         let slot = &mut self.slots[key.0];
         slot.connection = Some(connection);
         slot.phase = Phase::Sending;
-        match sent {
-            Ok(_) => self.send_on(key, ready),
-            Err(error) => {
-                debug!("a response could not be sent: {error}");
-                self.close(key);
-            }
-        }
+        self.follow_up(key, sent, ready);
     }
 
     fn send_on(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
+        let Some(outlet) = &self.slots[key.0].outlet else { return };
+        let sent = outlet.flush();
+        self.follow_up(key, sent, ready);
+    }
+
+    /// What becomes of a connection that was sent a response, or part of it.
+    fn follow_up(&mut self, key: Key, sent: io::Result<Flush>, ready: &mut Vec<Box<Connection>>) {
         let slot = &mut self.slots[key.0];
-        let Some(outlet) = &slot.outlet else { return };
-        if !outlet.has_waiting() {
-            if outlet.has_failed() {
-                return self.close(key);
-            }
-            return self.settle(key, ready);
-        }
-        match outlet.flush() {
+        let (Some(outlet), Some(connection)) = (&slot.outlet, &slot.connection) else { return };
+        match sent {
             Ok(Flush::Done) => self.settle(key, ready),
             Ok(flush) => {
                 let due = outlet.progress().checked_add(self.settings.timeouts.write);
                 self.timers.set(key, &mut slot.deadline, due);
-                if more(flush) {
-                    self.again.push(key);
+                if flush == Flush::More {
+                    self.go_on_later(key);
                 }
             }
             Err(error) => {
-                debug!("a response broke off: {error}");
-                self.close(key);
+                let peer = connection.peer.address();
+                match error.kind() {
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                        info!("{peer} left before its response was complete")
+                    }
+                    io::ErrorKind::TimedOut => info!("{peer} does not read its response: closed"),
+                    _ => error!("a response to {peer} broke off: {error}"),
+                }
+                self.reset(key);
             }
         }
     }
@@ -640,7 +661,7 @@ impl Reactor {
         let slot = &mut self.slots[key.0];
         let Some(connection) = &mut slot.connection else { return };
         match connection.start_next(self.now) {
-            Next::Request if draining && !connection.has_input() => self.close(key),
+            Next::Request if draining && !connection.has_input() => self.linger(key),
             Next::Request => {
                 slot.phase = Phase::Reading;
                 if connection.has_input() {
@@ -651,17 +672,19 @@ impl Reactor {
                 }
                 self.read(key, ready);
             }
-            Next::Close if slot.refused || slot.readable || connection.has_input() => {
-                self.linger(key)
+            Next::Close => {
+                // A client that asked for the end has nothing more to say, as a rule.
+                let done = connection.http.client_closes() && !connection.has_input();
+                if done && !self.has_unread(key) { self.close(key) } else { self.linger(key) }
             }
-            Next::Close => self.close(key),
-            Next::Reset => {
-                if let Some(outlet) = &slot.outlet {
-                    let _ = outlet.socket().set_linger(Some(Duration::ZERO));
-                }
-                self.close(key);
-            }
+            Next::Reset => self.reset(key),
         }
+    }
+
+    /// True if the client has sent more, which is thrown away.
+    fn has_unread(&mut self, key: Key) -> bool {
+        let Some(outlet) = &self.slots[key.0].outlet else { return false };
+        matches!(outlet.socket().read(&mut self.scratch), Ok(1..))
     }
 
     // Closing
@@ -695,7 +718,24 @@ impl Reactor {
         }
     }
 
+    /// Closes so that the client sees an error: its response broke off, and its end would look like
+    /// the end of what had no length.
+    fn reset(&mut self, key: Key) {
+        if let Some(outlet) = &self.slots[key.0].outlet {
+            let _ = outlet.socket().set_linger(Some(Duration::ZERO));
+        }
+        self.release(key);
+    }
+
     fn close(&mut self, key: Key) {
+        // Dropping the descriptor is not enough: an application that has forked holds another.
+        if let Some(outlet) = &self.slots[key.0].outlet {
+            let _ = outlet.socket().shutdown(std::net::Shutdown::Both);
+        }
+        self.release(key);
+    }
+
+    fn release(&mut self, key: Key) {
         let slot = &mut self.slots[key.0];
         slot.phase = Phase::Free;
         slot.connection = None;
@@ -703,6 +743,11 @@ impl Reactor {
         slot.outlet = None;
         slot.deadline = Deadline::default();
         self.free.push(key.0);
+        let slots = &self.slots;
+        self.timers.tidy(slots.len(), |(due, key)| {
+            let slot = &slots[key.0];
+            slot.generation == key.1 && slot.deadline.is_filed_under(*due)
+        });
     }
 
     // Time and the end
@@ -732,8 +777,7 @@ impl Reactor {
                         continue;
                     }
                     info!("{} does not read its response: closed", connection.peer.address());
-                    let _ = connection.outlet.socket().set_linger(Some(Duration::ZERO));
-                    self.close(key);
+                    self.reset(key);
                 }
                 (Phase::Lent, _) => {}
                 _ => self.close(key),
@@ -772,10 +816,6 @@ impl Reactor {
             }
         }
     }
-}
-
-fn more(flush: Flush) -> bool {
-    flush == Flush::More
 }
 
 /// The head of a response that the server gives by itself.

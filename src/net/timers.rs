@@ -21,6 +21,13 @@ pub(super) struct Deadline {
     filed: Option<Instant>,
 }
 
+impl Deadline {
+    /// True if the heap's entry for this time is this deadline's.
+    pub(super) fn is_filed_under(&self, time: Instant) -> bool {
+        self.filed == Some(time)
+    }
+}
+
 /// The heap of all deadlines.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
@@ -36,6 +43,14 @@ impl Timers {
         {
             deadline.filed = Some(due);
             self.heap.push(Reverse((due, key)));
+        }
+    }
+
+    /// Forgets entries that are not `live` once they outnumber the `connections` by far: those of
+    /// connections that are closed long before they are due.
+    pub(super) fn tidy(&mut self, connections: usize, live: impl Fn(&(Instant, Key)) -> bool) {
+        if self.heap.len() > 256 + 4 * connections {
+            self.heap.retain(|Reverse(entry)| live(entry));
         }
     }
 
@@ -59,7 +74,7 @@ impl Timers {
         deadline: &mut Deadline,
         now: Instant,
     ) -> bool {
-        if deadline.filed != Some(filed) {
+        if !deadline.is_filed_under(filed) {
             return false;
         }
         deadline.filed = None;
@@ -98,6 +113,17 @@ mod tests {
         timers.set((0, 0), &mut deadline, Some(at(7)));
         assert_eq!(due(&mut timers, &mut deadline, at(7)), 1);
         assert_eq!(due(&mut timers, &mut deadline, at(20)), 0);
+    }
+
+    #[test]
+    fn stale_entries_do_not_pile_up() {
+        let (mut timers, now) = (Timers::default(), Instant::now());
+        for generation in 0..10_000 {
+            let mut deadline = Deadline::default();
+            timers.set((0, generation), &mut deadline, Some(now));
+            timers.tidy(1, |(_, key)| key.1 == generation);
+        }
+        assert!(timers.heap.len() <= 261);
     }
 
     #[test]

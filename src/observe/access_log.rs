@@ -89,10 +89,8 @@ impl AccessLog {
         }
         let much = lines.buffer.len() >= FLUSH_AT;
         drop(lines);
-        if much {
-            if let Ok(writer) = self.writer.try_lock() {
-                self.write(writer);
-            }
+        if much && let Ok(writer) = self.writer.try_lock() {
+            self.write(writer);
         }
     }
 
@@ -139,10 +137,11 @@ impl AccessLog {
             Ok(count) => {
                 writer.torn = writer.batch[count - 1] != b'\n';
                 writer.batch.drain(..count);
-                if writer.batch.is_empty() && dropped == 0 {
-                    if let Some(lost) = writer.lost.take() {
-                        log::warn!("access log {} works again, {lost} lines lost", self.target);
-                    }
+                if writer.batch.is_empty()
+                    && dropped == 0
+                    && let Some(lost) = writer.lost.take()
+                {
+                    log::warn!("access log {} works again, {lost} lines lost", self.target);
                 }
             }
             Err(error) => {

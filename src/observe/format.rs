@@ -185,10 +185,10 @@ impl Format {
         };
         let mut environ_keys: Vec<String> = Vec::new();
         for piece in &pieces {
-            if let Piece::Environ(key) = piece {
-                if !environ_keys.contains(key) {
-                    environ_keys.push(key.clone());
-                }
+            if let Piece::Environ(key) = piece
+                && !environ_keys.contains(key)
+            {
+                environ_keys.push(key.clone());
             }
         }
         Ok(Format { shape: Shape::Pieces(pieces), environ_keys })
@@ -292,6 +292,8 @@ impl Atom {
             Atom::Identity => out.push(b'-'),
             Atom::User => word_or_dash(record.user().as_deref(), out),
             Atom::Time => out.extend_from_slice(stamps.common.text(record.started).as_bytes()),
+            // A request that was refused before its line was understood.
+            Atom::RequestLine if record.method.is_empty() => out.push(b'-'),
             Atom::RequestLine => {
                 escape::text(record.method, out);
                 out.push(b' ');
@@ -329,12 +331,12 @@ impl Record<'_> {
     /// The target's path and query, of the absolute form too [RFC 9112 section 3.2.2].
     fn path_and_query(&self) -> (&[u8], &[u8]) {
         let mut path = self.target;
-        if !path.starts_with(b"/") {
-            if let Some(scheme) = memchr::memmem::find(path, b"://") {
-                let authority = &path[scheme + 3..];
-                let end = memchr::memchr2(b'/', b'?', authority);
-                path = &authority[end.unwrap_or(authority.len())..];
-            }
+        if !path.starts_with(b"/")
+            && let Some(scheme) = memchr::memmem::find(path, b"://")
+        {
+            let authority = &path[scheme + 3..];
+            let end = memchr::memchr2(b'/', b'?', authority);
+            path = &authority[end.unwrap_or(authority.len())..];
         }
         match memchr::memchr(b'?', path) {
             Some(mark) => (&path[..mark], &path[mark + 1..]),

@@ -19,7 +19,7 @@ use super::{Door, LoadFailure};
 use crate::config::Settings;
 use crate::net::Listener;
 use crate::observe;
-use crate::worker::{Server, StartError};
+use crate::worker::{Server, StartError, leave_now};
 
 /// A worker says so when it serves.
 pub(super) const READY: u8 = b'+';
@@ -191,7 +191,8 @@ impl Worker {
                         self.hooks.call(py, "worker_int", &[]);
                         self.server.join(py, Some(QUICK))?;
                         self.hooks.call(py, "worker_exit", &[]);
-                        return Ok(leave_now(py, 0));
+                        leave_now(py, 0);
+                        return Ok(0);
                     }
                     // The application's own.
                     _ => {}
@@ -212,7 +213,8 @@ impl Worker {
             if self.stopping.flatten().is_some_and(|end| Instant::now() >= end) {
                 warn!("Shut down after the graceful timeout; requests were still running");
                 self.hooks.call(py, "worker_exit", &[]);
-                return Ok(leave_now(py, 0));
+                leave_now(py, 0);
+                return Ok(0);
             }
         }
     }
@@ -272,15 +274,4 @@ impl Worker {
         let end = Instant::now().checked_add(self.settings.timeouts.graceful);
         self.stopping.get_or_insert(end);
     }
-}
-
-/// Leaves without waiting for threads that are stuck in the application: Python's own shutdown could
-/// wait for them for ever.
-pub(crate) fn leave_now(py: Python<'_>, code: i32) -> i32 {
-    observe::flush();
-    for stream in ["stdout", "stderr"] {
-        let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
-    }
-    let _ = py.import("os").and_then(|os| os.call_method1("_exit", (code,)));
-    code
 }

@@ -10,6 +10,8 @@
 //! - At most one thread **waits for the interpreter** with work at hand. More would only take turns
 //!   at being woken. That it gets the interpreter is the proof that whoever had it let go; if others are
 //!   inside the application then, the application blocks, and the next one is called at once.
+//! - Responses are handed to whoever polls when a batch of requests is over, so that several cost one
+//!   waking. If the batch is held up by a request that blocks, the sentinel does it.
 //! - If the leader has not come back for a tick, the **sentinel** makes a parked runner the leader. If
 //!   none is parked, every runner is busy, and the sentinel polls by itself until one returns: new
 //!   connections, slow clients and deadlines never depend on the application.
@@ -65,6 +67,8 @@ struct State<J> {
     /// Grows with every job that is taken. If it stands still for a tick while jobs wait, somebody is
     /// needed.
     taken: u64,
+    /// Responses of a batch that is not over wait for somebody who is blocked in a poll.
+    unsent: bool,
     /// The sentinel waits to be called.
     asleep: bool,
     stopped: bool,
@@ -108,6 +112,7 @@ impl<J> Desk<J> {
             orders: vec![None; runners],
             beat: 0,
             taken: 0,
+            unsent: false,
             asleep: false,
             stopped: false,
         };
@@ -130,10 +135,11 @@ impl<J> Desk<J> {
         if state.stopped {
             return Duty::Quit;
         }
-        if !state.queue.is_empty() && !state.waiter {
+        // What the sentinel polls it cannot run, and while it polls nobody watches: it is relieved first.
+        if !state.queue.is_empty() && !state.waiter && state.leader != Leader::Sentinel {
             state.waiter = true;
             if state.leader == Leader::Runner(me) {
-                self.leave(&mut state);
+                state.polling = false;
             }
             return Duty::Run;
         }
@@ -168,6 +174,12 @@ impl<J> Desk<J> {
         state.stopped || (!state.queue.is_empty() && !state.waiter)
     }
 
+    /// True if nobody is inside the application, nor about to be.
+    pub fn is_quiet(&self) -> bool {
+        let state = self.lock();
+        state.inside == 0 && state.queue.is_empty()
+    }
+
     /// Takes what a poll has found. `runner` is `None` for the sentinel.
     pub fn polled(
         &self,
@@ -177,6 +189,11 @@ impl<J> Desk<J> {
     ) {
         let mut state = self.lock();
         state.queue.extend(jobs);
+        if !state.queue.is_empty() {
+            // Not only when the leader goes to run: another runner may come in between and take the
+            // work, and if that blocks, only the sentinel can see that more is waiting.
+            self.rouse(&mut state);
+        }
         state.beat += 1;
         let me = runner.map_or(Leader::Sentinel, Leader::Runner);
         if state.leader == me {
@@ -199,19 +216,29 @@ impl<J> Desk<J> {
         Some(job)
     }
 
-    /// Takes another job while the interpreter is still held.
-    pub fn another(&self, me: usize) -> Option<J> {
-        self.lock().take(me)
+    /// Takes another job while the interpreter is still held, which leaves responses to the ones before
+    /// unsent until [`Desk::done`]. Should this job take its time, the sentinel sees to them.
+    pub fn another(&self, me: usize, wake: &impl Wake) -> Option<J> {
+        let mut state = self.lock();
+        let job = state.take(me);
+        if job.is_some() && state.leader == Leader::Sentinel && state.polling {
+            wake.wake();
+        } else if job.is_some() && state.polling {
+            state.unsent = true;
+            self.rouse(&mut state);
+        }
+        job
     }
 
-    /// The thread leaves the application.
+    /// The thread leaves the application. It sends its responses, or wakes up who does.
     pub fn done(&self) {
-        self.lock().inside -= 1;
+        let mut state = self.lock();
+        state.inside -= 1;
+        state.unsent = false;
     }
 
-    /// The leader goes to run. The sentinel must be awake while it is away.
-    fn leave(&self, state: &mut State<J>) {
-        state.polling = false;
+    /// The sentinel must be awake from when there is work until there is none and somebody polls.
+    fn rouse(&self, state: &mut State<J>) {
         if state.asleep {
             state.asleep = false;
             self.sentinel.notify_one();
@@ -238,7 +265,7 @@ impl<J> Desk<J> {
         let mut idle = 0;
         let mut state = self.lock();
         while !state.stopped {
-            let watching = !state.polling || !state.queue.is_empty();
+            let watching = !state.polling || !state.queue.is_empty() || state.unsent;
             idle = if watching { 0 } else { idle + 1 };
             if idle > DROWSY {
                 state.asleep = true;
@@ -252,6 +279,9 @@ impl<J> Desk<J> {
                 self.sentinel.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
             if state.stopped {
                 break;
+            }
+            if std::mem::take(&mut state.unsent) {
+                wake.wake();
             }
             if !state.polling && state.beat == seen.0 {
                 if let Some(runner) = state.parked.pop() {

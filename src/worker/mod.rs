@@ -17,4 +17,4 @@ mod server;
 mod watch;
 
 #[cfg(feature = "python")]
-pub use server::{Server, StartError};
+pub use server::{Server, StartError, leave_now};

@@ -7,12 +7,11 @@ use log::error;
 use pyo3::prelude::*;
 
 use super::desk::{Desk, Duty, Wake};
-use super::exchange::Job;
 use super::watch::Watch;
 use crate::config::Settings;
 use crate::net::{Connection, Reactor, Remote};
 use crate::observe::AccessLog;
-use crate::wsgi::{Seat, Wsgi};
+use crate::wsgi::{Seat, Wsgi, owes_memory};
 
 /// How long one thread may keep the interpreter for request after request before it looks at the sockets
 /// again. One long request, or several short ones.
@@ -43,18 +42,24 @@ pub(super) fn run(py: Python<'_>, shared: &Shared, me: usize) -> PyResult<()> {
         // interpreter.
         match py.detach(|| work_detached(shared, me)) {
             Duty::Run => run_batch(py, shared, &mut seat, me),
-            Duty::Poll | Duty::Quit => return Ok(()),
+            // Attached for a moment, which is all that was wanted.
+            Duty::Poll => {}
+            Duty::Quit => return Ok(()),
         }
     }
 }
 
-/// Polls until there is something to run.
+/// Polls until there is something to do with the interpreter.
 fn work_detached(shared: &Shared, me: usize) -> Duty {
     loop {
         match shared.desk.duty(me, &*shared.remote) {
             Duty::Poll => {
-                let ready = turn(shared);
+                let patience = shared.desk.is_pressed().then_some(Duration::ZERO);
+                let ready = turn(shared, patience);
                 shared.desk.polled(Some(me), ready, &*shared.remote);
+                if owes_memory() && shared.desk.is_quiet() {
+                    return Duty::Poll;
+                }
             }
             duty => return duty,
         }
@@ -63,13 +68,13 @@ fn work_detached(shared: &Shared, me: usize) -> Duty {
 
 /// The life of the sentinel.
 pub(super) fn watch(shared: &Shared) {
-    shared.desk.watch(&*shared.remote, || turn(shared));
+    // However much is queued, it is not for the sentinel to run: it may wait.
+    shared.desk.watch(&*shared.remote, || turn(shared, None));
 }
 
-fn turn(shared: &Shared) -> Vec<Box<Connection>> {
+fn turn(shared: &Shared, patience: Option<Duration>) -> Vec<Box<Connection>> {
     let mut ready = Vec::new();
     let mut reactor = shared.reactor.lock().unwrap_or_else(PoisonError::into_inner);
-    let patience = shared.desk.is_pressed().then_some(Duration::ZERO);
     if let Err(failure) = reactor.turn(patience, &mut ready) {
         // Nothing is left to serve with: the process ends rather than spin.
         error!("polling failed: {failure}");
@@ -89,25 +94,25 @@ fn run_batch(py: Python<'_>, shared: &Shared, seat: &mut Seat, me: usize) {
         if start.elapsed() >= BUDGET {
             break;
         }
-        match shared.desk.another(me) {
+        match shared.desk.another(me, &*shared.remote) {
             Some(next) => job = next,
             None => break,
         }
     }
     shared.desk.done();
+    shared.remote.nudge();
 }
 
 fn serve(py: Python<'_>, shared: &Shared, seat: &mut Seat, me: usize, connection: Box<Connection>) {
     shared.watch.begin(me, connection.http.head());
-    let job = Job { connection, write_timeout: shared.settings.timeouts.write };
-    let outcome = shared.wsgi.serve(py, seat, Box::new(job));
+    let outcome = shared.wsgi.serve(py, seat, connection);
     shared.watch.end(py, me);
-    let Ok(job) = outcome.exchange.into_any().downcast::<Job>() else {
+    let Ok(connection) = outcome.exchange.into_any().downcast::<Connection>() else {
         error!("the exchange came back as something else");
         return;
     };
     if let Some(log) = &shared.access_log {
-        job.connection.log_access(log, &outcome.head, &outcome.logged);
+        connection.log_access(log, seat.head(), &outcome.logged);
     }
-    shared.remote.give_back(job.connection);
+    shared.remote.give_back(connection);
 }

@@ -4,12 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use log::info;
 use pyo3::prelude::*;
-use pyo3::types::{PyAny, PyCFunction, PyDict};
+use pyo3::types::{PyAny, PyCFunction, PyDict, PyTuple};
 
 use super::desk::Desk;
 use super::runner::{self, Shared};
@@ -42,6 +42,8 @@ pub struct Server {
     runners: Vec<Py<PyAny>>,
     sentinel: Option<JoinHandle<()>>,
     addresses: Vec<(Option<SocketAddr>, String)>,
+    /// What Python calls when the program ends with the server still up.
+    at_exit: Option<Py<PyAny>>,
 }
 
 /// Binds everything that `settings` names.
@@ -87,8 +89,7 @@ impl Server {
         let log_keys = access_log.as_ref().map_or_else(Vec::new, |(_, keys)| keys.clone());
         let access_log = access_log.map(|(log, _)| Arc::new(log));
         let (reactor, remote) = Reactor::new(listeners, settings.clone(), access_log.clone())?;
-        let multiprocess = settings.processes.workers > 1;
-        let wsgi = Wsgi::new(py, app, &servers, settings.threads > 1, multiprocess, log_keys)?;
+        let wsgi = Wsgi::new(py, app, &servers, &settings, log_keys)?;
         let shared = Arc::new(Shared {
             desk: Desk::new(settings.threads),
             reactor: Mutex::new(reactor),
@@ -98,9 +99,14 @@ impl Server {
             settings,
             access_log,
         });
-        let mut server = Server { shared, runners: Vec::new(), sentinel: None, addresses };
+        let mut server =
+            Server { shared, runners: Vec::new(), sentinel: None, addresses, at_exit: None };
         ready()?;
-        server.start_threads(py)?;
+        if let Err(failure) = server.start_threads(py).and_then(|()| server.mind_exit(py)) {
+            server.stop();
+            server.join(py, None)?;
+            return Err(failure);
+        }
         Ok(server)
     }
 
@@ -128,6 +134,27 @@ impl Server {
             runner.call_method0("start")?;
             self.runners.push(runner.unbind());
         }
+        Ok(())
+    }
+
+    /// Makes sure that no thread is inside the application when the interpreter goes away beneath it, which
+    /// CPython before 3.14 answers by ending the thread in a way that no foreign frame survives.
+    fn mind_exit(&mut self, py: Python<'_>) -> Result<(), StartError> {
+        let shared = self.shared.clone();
+        let runners: Vec<_> = self.runners.iter().map(|runner| runner.clone_ref(py)).collect();
+        let leave = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+            let py = args.py();
+            shared.remote.stop();
+            let patience = shared.settings.timeouts.graceful;
+            if !join_all(py, &runners, Some(patience))? {
+                log::warn!("the program ends while requests are still running");
+                leave_now(py, 1);
+            }
+            PyResult::Ok(())
+        };
+        let leave = PyCFunction::new_closure(py, Some(c"rustwsgi_at_exit"), None, leave)?;
+        py.import("atexit")?.call_method1("register", (&leave,))?;
+        self.at_exit = Some(leave.into_any().unbind());
         Ok(())
     }
 
@@ -168,15 +195,11 @@ impl Server {
     /// Waits until all requests have finished and all threads have ended, or `limit` is over. Returns
     /// whether they have. Other Python threads run meanwhile.
     pub fn join(&mut self, py: Python<'_>, limit: Option<Duration>) -> PyResult<bool> {
-        let end = limit.and_then(|limit| std::time::Instant::now().checked_add(limit));
-        for runner in &self.runners {
-            let runner = runner.bind(py);
-            let left = end
-                .map(|end| end.saturating_duration_since(std::time::Instant::now()).as_secs_f64());
-            runner.call_method1("join", (left,))?;
-            if runner.call_method0("is_alive")?.is_truthy()? {
-                return Ok(false);
-            }
+        if !join_all(py, &self.runners, limit)? {
+            return Ok(false);
+        }
+        if let Some(leave) = self.at_exit.take() {
+            py.import("atexit")?.call_method1("unregister", (leave,))?;
         }
         if let Some(sentinel) = self.sentinel.take() {
             py.detach(|| sentinel.join()).ok();
@@ -188,12 +211,35 @@ impl Server {
     }
 }
 
+/// Waits for threads to end, `limit` long at most; returns whether all have.
+fn join_all(py: Python<'_>, threads: &[Py<PyAny>], limit: Option<Duration>) -> PyResult<bool> {
+    let end = limit.and_then(|limit| Instant::now().checked_add(limit));
+    for thread in threads {
+        let thread = thread.bind(py);
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()).as_secs_f64());
+        thread.call_method1("join", (left,))?;
+        if thread.call_method0("is_alive")?.is_truthy()? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Ends the process without waiting for threads that are stuck in the application: Python's own shutdown
+/// could wait for them for ever.
+pub fn leave_now(py: Python<'_>, code: i32) {
+    for stream in ["stdout", "stderr"] {
+        let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
+    }
+    let _ = py.import("os").and_then(|os| os.call_method1("_exit", (code,)));
+}
+
 fn open_access_log(settings: &AccessLogSettings) -> Result<(AccessLog, Vec<String>), StartError> {
     let open = || -> anyhow::Result<_> {
         let format = Format::parse(&settings.format)?;
         let keys = format.environ_keys().to_vec();
         let log = AccessLog::open(&settings.target, format)
-            .with_context(|| format!("{:?}", settings.target))?;
+            .with_context(|| settings.target.to_string())?;
         Ok((log, keys))
     };
     open().map_err(StartError::AccessLog)

@@ -15,6 +15,8 @@ pub struct LoadError {
     pub message: String,
     /// The user's own traceback, if their code raised.
     pub traceback: Option<String>,
+    /// It was SIGINT that stopped it.
+    pub interrupted: bool,
 }
 
 impl fmt::Display for LoadError {
@@ -41,16 +43,17 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Py<PyAny>, LoadError> {
         })?,
     };
     let app = if spec.call {
-        found.call0().map_err(|error| LoadError {
-            message: format!("the application factory {spec} raised an exception"),
-            traceback: Some(traceback::format(py, &error)),
+        found.call0().map_err(|error| {
+            raised(py, format!("the application factory {spec} raised an exception"), &error)
         })?
     } else {
         found
     };
     if !app.is_callable() {
         let found = app.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
-        return Err(plain(format!("{spec} is not a WSGI application: a {found} cannot be called")));
+        return Err(plain(format!(
+            "{spec} is not a WSGI application: an object of type {found} cannot be called"
+        )));
     }
     Ok(app.unbind())
 }
@@ -60,7 +63,15 @@ fn lookup<'py>(module: &Bound<'py, PyAny>, path: &str) -> PyResult<Bound<'py, Py
 }
 
 fn plain(message: String) -> LoadError {
-    LoadError { message, traceback: None }
+    LoadError { message, traceback: None, interrupted: false }
+}
+
+fn raised(py: Python<'_>, message: String, error: &PyErr) -> LoadError {
+    LoadError {
+        message,
+        traceback: Some(traceback::format(py, error)),
+        interrupted: error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py),
+    }
 }
 
 fn import_failed(py: Python<'_>, spec: &AppSpec, error: &PyErr) -> LoadError {
@@ -79,10 +90,7 @@ fn import_failed(py: Python<'_>, spec: &AppSpec, error: &PyErr) -> LoadError {
         ),
         None => format!("the module {module:?} raised an exception while it was imported"),
     };
-    LoadError {
-        message: format!("cannot import the application: {hint}"),
-        traceback: Some(traceback::format(py, error)),
-    }
+    raised(py, format!("cannot import the application: {hint}"), error)
 }
 
 fn attribute_failed(
@@ -93,13 +101,9 @@ fn attribute_failed(
     error: &PyErr,
 ) -> LoadError {
     if !error.is_instance_of::<pyo3::exceptions::PyAttributeError>(py) {
-        return LoadError {
-            message: format!(
-                "looking up {path:?} in the module {:?} raised an exception",
-                spec.module
-            ),
-            traceback: Some(traceback::format(py, error)),
-        };
+        let message =
+            format!("looking up {path:?} in the module {:?} raised an exception", spec.module);
+        return raised(py, message, error);
     }
     let hint = ["app", "application"]
         .iter()

@@ -1,22 +1,28 @@
 //! The environ: everything the application learns about a request, as one exact `dict`.
 //! [PEP 3333, "environ Variables"; RFC 3875 section 4.1]
 //!
-//! What is the same for every request of a listener is in a template that is copied; the rest is added from
-//! the request's head. Nothing of `os.environ` gets in: a variable called HTTP_PROXY there must not look
-//! like a field the client sent.
+//! What is the same for every request of a listener is in a template; the rest is added from the
+//! request's head. What was made of a head before is remembered by [`super::memory`], so that a
+//! client that repeats itself costs one copy of a dict. Nothing of `os.environ` gets in: a variable
+//! called HTTP_PROXY there must not look like a field the client sent.
+
+use core::net::IpAddr;
 
 use percent_encoding::percent_decode;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::client::Disconnected;
 use super::errors::Errors;
 use super::exchange::{Content, Exchange};
 use super::file_wrapper::FileWrapper;
-use super::input::{Disconnected, Input};
+use super::input::Input;
+use super::memory::{Memory, Place};
 use super::names::Names;
 use super::strings::latin1;
-use crate::http1::{Framing, Head};
+use crate::config::Trust;
+use crate::http1::{Framing, Head, Version};
 
 /// The server's side of one listener.
 #[derive(Debug, Clone)]
@@ -33,9 +39,9 @@ pub(super) struct EnvironBuilder {
     names: Names,
     /// One for each listener.
     templates: Vec<Py<PyDict>>,
-    /// `wsgi.input` of every request without content.
-    empty_input: Py<Input>,
     methods: Vec<(&'static str, Py<PyString>)>,
+    /// Whose word on the scheme is taken.
+    trusted: Vec<Trust>,
 }
 
 impl EnvironBuilder {
@@ -44,8 +50,11 @@ impl EnvironBuilder {
         servers: &[ServerAddress],
         multithread: bool,
         multiprocess: bool,
+        trusted: Vec<Trust>,
     ) -> PyResult<EnvironBuilder> {
         let errors = Py::new(py, Errors)?;
+        // One stream for all requests without content: there is nothing in it to be shared.
+        let empty_input = Py::new(py, Input::new(Content::Empty))?;
         let mut templates = Vec::new();
         for server in servers {
             let template = PyDict::new(py);
@@ -64,43 +73,56 @@ impl EnvironBuilder {
             template.set_item(intern!(py, "wsgi.run_once"), false)?;
             template.set_item(intern!(py, "wsgi.input_terminated"), true)?;
             template.set_item(intern!(py, "wsgi.file_wrapper"), py.get_type::<FileWrapper>())?;
+            template.set_item(intern!(py, "wsgi.input"), &empty_input)?;
+            // Places for what every request has: 22 entries give the dict room for twenty more, so
+            // that no copy of it has to grow.
+            for key in PLACES {
+                template.set_item(PyString::intern(py, key), "")?;
+            }
             templates.push(template.unbind());
         }
         let methods = ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"]
             .map(|method| (method, PyString::intern(py, method).unbind()));
-        Ok(EnvironBuilder {
-            names: Names::new(py),
-            templates,
-            empty_input: Py::new(py, Input::new(Content::Empty))?,
-            methods: methods.into(),
-        })
+        Ok(EnvironBuilder { names: Names::new(py), templates, methods: methods.into(), trusted })
     }
 
     /// The environ of the request that `exchange` holds. Takes its content.
     pub(super) fn build<'py>(
         &self,
         py: Python<'py>,
+        memory: &mut Memory,
         exchange: &mut dyn Exchange,
+        disconnected: &Py<Disconnected>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let addresses = exchange.addresses();
-        let environ = self.templates[addresses.listener].bind(py).copy()?;
-        environ.set_item(intern!(py, "REMOTE_ADDR"), addresses.remote_addr)?;
-        if let Some(port) = addresses.remote_port {
-            environ.set_item(intern!(py, "REMOTE_PORT"), port)?;
-        }
-        match exchange.take_content() {
-            Content::Empty => environ.set_item(intern!(py, "wsgi.input"), &self.empty_input)?,
-            content => {
-                environ.set_item(intern!(py, "wsgi.input"), Py::new(py, Input::new(content))?)?
-            }
-        }
-        let probe = Disconnected::new(exchange.disconnect_probe());
-        environ.set_item(intern!(py, "rustwsgi.client_disconnected"), Py::new(py, probe)?)?;
+        let (listener, peer) = (exchange.listener(), exchange.peer());
+        let content = exchange.take_content();
         let received = exchange.http().received();
         let head = exchange.http().head();
-        self.add_request_line(py, &environ, head)?;
-        self.add_fields(py, &environ, head)?;
-        if head.framing() == Framing::Chunked {
+        let claims_https = claims_https(head);
+        let environ = match memory.recall(py, listener, head) {
+            Some(environ) => environ.copy()?,
+            None => {
+                let environ = self.templates[listener].bind(py).copy()?;
+                self.add_request_line(py, &environ, memory, head)?;
+                self.add_fields(py, &environ, memory, head)?;
+                memory.remember(listener, head, &environ)?;
+                environ
+            }
+        };
+        if let Some(peer) = peer {
+            environ.set_item(intern!(py, "REMOTE_ADDR"), memory.address(py, peer.ip()))?;
+            let mut port = itoa::Buffer::new();
+            let port = port.format(peer.port()).as_bytes();
+            environ.set_item(intern!(py, "REMOTE_PORT"), latin1(py, port))?;
+        }
+        if claims_https && peer.is_none_or(|peer| self.trusts(peer.ip())) {
+            environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
+        }
+        if !matches!(content, Content::Empty) {
+            environ.set_item(intern!(py, "wsgi.input"), Py::new(py, Input::new(content))?)?;
+        }
+        environ.set_item(intern!(py, "rustwsgi.client_disconnected"), disconnected)?;
+        if exchange.http().head().framing() == Framing::Chunked {
             // The content is whole and decoded, so the request is described as if it had come with a
             // length. [RFC 9112 section 7.1.3]
             environ.set_item(intern!(py, "CONTENT_LENGTH"), received.to_string())?;
@@ -108,10 +130,15 @@ impl EnvironBuilder {
         Ok(environ)
     }
 
-    fn add_request_line(
+    fn trusts(&self, ip: IpAddr) -> bool {
+        self.trusted.iter().any(|trust| trust.covers(ip))
+    }
+
+    fn add_request_line<'py>(
         &self,
-        py: Python<'_>,
-        environ: &Bound<'_, PyDict>,
+        py: Python<'py>,
+        environ: &Bound<'py, PyDict>,
+        memory: &mut Memory,
         head: &Head,
     ) -> PyResult<()> {
         let method = head.method();
@@ -119,46 +146,102 @@ impl EnvironBuilder {
             Some((_, shared)) => environ.set_item(intern!(py, "REQUEST_METHOD"), shared)?,
             None => environ.set_item(intern!(py, "REQUEST_METHOD"), latin1(py, method))?,
         }
-        let target = latin1(py, head.raw_target());
+        let target = memory.value(py, Place::Target, head.raw_target());
         environ.set_item(intern!(py, "RAW_URI"), &target)?;
         environ.set_item(intern!(py, "REQUEST_URI"), &target)?;
-        // Decoded once: %2F becomes a slash here, and an application that cares has RAW_URI.
-        let path: std::borrow::Cow<'_, [u8]> = percent_decode(head.path()).into();
-        environ.set_item(intern!(py, "PATH_INFO"), latin1(py, &path))?;
-        environ.set_item(intern!(py, "QUERY_STRING"), latin1(py, head.query()))?;
-        environ.set_item(
-            intern!(py, "SERVER_PROTOCOL"),
-            match head.version() {
-                crate::http1::Version::Http11 => intern!(py, "HTTP/1.1"),
-                crate::http1::Version::Http10 => intern!(py, "HTTP/1.0"),
-            },
-        )
+        let path = match head.path() {
+            path if path == head.raw_target() && !path.contains(&b'%') => target,
+            path => {
+                // Decoded once: %2F becomes a slash here, and an application that cares has RAW_URI.
+                let path: std::borrow::Cow<'_, [u8]> = percent_decode(path).into();
+                memory.value(py, Place::Path, &path)
+            }
+        };
+        environ.set_item(intern!(py, "PATH_INFO"), path)?;
+        if !head.query().is_empty() {
+            let query = memory.value(py, Place::Query, head.query());
+            environ.set_item(intern!(py, "QUERY_STRING"), query)?;
+        }
+        let version = match head.version() {
+            Version::Http11 => intern!(py, "HTTP/1.1"),
+            Version::Http10 => intern!(py, "HTTP/1.0"),
+        };
+        environ.set_item(intern!(py, "SERVER_PROTOCOL"), version)
     }
 
-    fn add_fields(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, head: &Head) -> PyResult<()> {
+    fn add_fields(
+        &self,
+        py: Python<'_>,
+        environ: &Bound<'_, PyDict>,
+        memory: &mut Memory,
+        head: &Head,
+    ) -> PyResult<()> {
         let chunked = head.framing() == Framing::Chunked;
+        let host = intern!(py, "HTTP_HOST");
+        // One bit for each common name that was there before.
+        let mut seen = 0u64;
         for (name, value) in head.fields() {
             if is_hidden(name, chunked, head.authority().is_some()) {
                 continue;
             }
-            let key = self.names.key(py, name);
-            let value = latin1(py, value);
-            match environ.get_item(&key)? {
-                None => environ.set_item(&key, value)?,
-                Some(first) => {
-                    // One value of several: Cookie's own syntax joins with semicolons.
-                    // [RFC 9110 section 5.3, RFC 6265 section 5.4]
-                    let separator = if name.eq_ignore_ascii_case(b"cookie") { "; " } else { "," };
-                    let joined = first.add(separator)?.add(value)?;
-                    environ.set_item(&key, joined)?;
+            let spelled;
+            let (key, value, repeated) = match self.names.find(py, name) {
+                Some((number, key)) => {
+                    let repeated = seen & (1 << number) != 0;
+                    seen |= 1 << number;
+                    (key, memory.value(py, Place::Field(number), value), repeated)
                 }
+                None => {
+                    spelled = Names::spell(py, name);
+                    let repeated = environ.contains(&spelled)?;
+                    (&spelled, latin1(py, value), repeated)
+                }
+            };
+            if repeated && let Some(first) = environ.get_item(key)? {
+                // One value of several: Cookie's own syntax joins with semicolons.
+                // [RFC 9110 section 5.3, RFC 6265 section 5.4]
+                let separator = if name.eq_ignore_ascii_case(b"cookie") { "; " } else { "," };
+                environ.set_item(key, first.add(separator)?.add(value)?)?;
+            } else {
+                environ.set_item(key, value)?;
             }
         }
         if let Some(authority) = head.authority() {
-            environ.set_item(intern!(py, "HTTP_HOST"), latin1(py, authority))?;
+            environ.set_item(host, latin1(py, authority))?;
+        } else if head.field(b"host").is_none() {
+            environ.del_item(host)?;
         }
         Ok(())
     }
+}
+
+/// Keys of the template whose values are filled in for each request.
+const PLACES: [&str; 9] = [
+    "REMOTE_ADDR",
+    "REQUEST_METHOD",
+    "RAW_URI",
+    "REQUEST_URI",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "SERVER_PROTOCOL",
+    "HTTP_HOST",
+    "rustwsgi.client_disconnected",
+];
+
+/// True if a proxy says that its client came by https, in one of the fields that gunicorn knows. What is
+/// contradicted by another of them is no claim.
+fn claims_https(head: &Head) -> bool {
+    let mut claims = None;
+    for (name, value) in head.fields() {
+        let secure = match name.len() {
+            15 if name.eq_ignore_ascii_case(b"x-forwarded-ssl") => &b"on"[..],
+            17 if name.eq_ignore_ascii_case(b"x-forwarded-proto") => b"https",
+            20 if name.eq_ignore_ascii_case(b"x-forwarded-protocol") => b"ssl",
+            _ => continue,
+        };
+        claims = Some(claims.unwrap_or(true) && value.eq_ignore_ascii_case(secure));
+    }
+    claims.unwrap_or(false)
 }
 
 /// Fields that do not reach the application: `Proxy` would become HTTP_PROXY, which HTTP libraries in

@@ -1,13 +1,15 @@
 //! What the WSGI layer needs of a connection. The worker implements it for a socket; a test may
 //! implement it for a buffer.
 
+use core::net::SocketAddr;
 use std::any::Any;
 use std::fs::File;
 use std::io;
+use std::sync::Weak;
 
 use bytes::Bytes;
 
-use crate::http1::{Connection, ResponseHead};
+use crate::http1::{Connection, ResponseHead, TooShort};
 
 /// A request's content, complete.
 #[derive(Debug)]
@@ -20,24 +22,16 @@ pub enum Content {
     File(File, u64),
 }
 
-/// Both ends of a connection, for the environ.
-#[derive(Debug)]
-pub struct Addresses {
-    /// REMOTE_ADDR; empty on a unix socket.
-    pub remote_addr: String,
-    /// REMOTE_PORT; none on a unix socket.
-    pub remote_port: Option<String>,
-    /// Which of the server's listeners accepted it, counted from 0.
-    pub listener: usize,
-}
-
 /// One request to be answered. None of these calls blocks except [`Exchange::wait`].
 pub trait Exchange: Any + Send {
     /// The protocol state: the request's head, the response's framing.
     fn http(&mut self) -> &mut Connection;
 
-    /// Both ends' addresses.
-    fn addresses(&self) -> Addresses;
+    /// The client's address; `None` on a unix socket.
+    fn peer(&self) -> Option<SocketAddr>;
+
+    /// Which of the server's listeners accepted the connection, counted from 0.
+    fn listener(&self) -> usize;
 
     /// The request's content; the second call answers [`Content::Empty`].
     fn take_content(&mut self) -> Content;
@@ -55,7 +49,7 @@ pub trait Exchange: Any + Send {
     fn send_file(&mut self, file: File, offset: u64, length: u64);
 
     /// Queues what ends the response. Fails if it is too short, which aborts it.
-    fn finish(&mut self) -> Result<(), crate::http1::TooShort>;
+    fn finish(&mut self) -> Result<(), TooShort>;
 
     /// Hands the queue to the socket, and what the socket does not take to whoever watches it. Fails
     /// once the client is gone.
@@ -68,9 +62,15 @@ pub trait Exchange: Any + Send {
     /// it detached from the interpreter.
     fn wait(&mut self) -> io::Result<()>;
 
-    /// A question to be asked at any time, also when the exchange is over: is the client gone?
-    fn disconnect_probe(&self) -> Box<dyn Fn() -> bool + Send + Sync>;
+    /// The client, for questions while and after the exchange; dead once the connection is closed.
+    fn client(&self) -> Weak<dyn Client>;
 
     /// For the way back to the concrete type.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+/// Who waits for the response.
+pub trait Client: Send + Sync {
+    /// True once the client has closed its side of the connection or the connection is lost.
+    fn has_left(&self) -> bool;
 }

@@ -1,8 +1,9 @@
 //! `wsgi.file_wrapper`: an iterable over a file's blocks, which the server may send without reading
 //! them. [PEP 3333, "Optional Platform-Specific File Handling"]
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -67,31 +68,48 @@ impl FileWrapper {
         if !is_plain_file(py, filelike).unwrap_or(false) {
             return None;
         }
-        let fd: RawFd = filelike.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
+        if !filelike.call_method0(intern!(py, "readable")).ok()?.is_truthy().ok()? {
+            return None;
+        }
+        // What was written to a temporary file may not be in it yet.
+        filelike.call_method0(intern!(py, "flush")).ok()?;
         let offset: u64 = filelike.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
+        let fd: RawFd = filelike.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
         if fd < 0 {
             return None;
         }
-        // SAFETY: the file object is open (`fileno` of a closed one raises) and is kept alive by `self`;
-        // no Python code runs between that call and the duplication.
+        // SAFETY: the file object is open (`fileno` of a closed one raises) and is kept alive by `self`.
+        // `fileno` is last because it lets no other thread run, which could close the file and have its
+        // number taken by another; `tell` asks the system and does.
         let file = File::from(unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().ok()?);
         let meta = file.metadata().ok()?;
-        let length = meta.is_file().then(|| meta.len().saturating_sub(offset))?;
+        if !meta.is_file() || meta.len() == 0 || is_made_up(&file, &meta) {
+            return None;
+        }
+        let length = meta.len().saturating_sub(offset);
         Some(Extent { file, offset, length })
     }
 }
 
-/// True for a FileIO, and for the buffered reader over one that `open(path, "rb")` returns.
+/// True for what the kernel makes up as it is read (/proc, /sys): it says anything of its size, and its
+/// file system has no blocks to keep it in.
+fn is_made_up(file: &File, meta: &Metadata) -> bool {
+    meta.blocks() == 0 && rustix::fs::fstatvfs(file).is_ok_and(|system| system.f_blocks == 0)
+}
+
+/// True for a FileIO, and for what `open(path, "rb")` and `tempfile.TemporaryFile()` put over one.
 fn is_plain_file(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static TYPES: PyOnceLock<(Py<PyType>, Py<PyType>)> = PyOnceLock::new();
-    let (file_io, buffered_reader) = TYPES.get_or_try_init(py, || -> PyResult<_> {
+    static TYPES: PyOnceLock<[Py<PyType>; 3]> = PyOnceLock::new();
+    let [file_io, reader, random] = TYPES.get_or_try_init(py, || -> PyResult<_> {
         let io = py.import("io")?;
-        Ok((io.getattr("FileIO")?.extract()?, io.getattr("BufferedReader")?.extract()?))
+        let class = |name| io.getattr(name)?.extract::<Py<PyType>>().map_err(PyErr::from);
+        Ok([class("FileIO")?, class("BufferedReader")?, class("BufferedRandom")?])
     })?;
-    if object.get_type().is(file_io) {
+    let class = object.get_type();
+    if class.is(file_io) {
         return Ok(true);
     }
-    Ok(object.get_type().is(buffered_reader)
+    Ok((class.is(reader) || class.is(random))
         && object.getattr(intern!(py, "raw"))?.get_type().is(file_io))
 }
 

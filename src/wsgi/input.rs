@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 use pyo3::types::{PyAny, PyBytes, PyList, PyMemoryView, PySlice};
 
 use super::exchange::Content;
@@ -46,13 +47,13 @@ impl Input {
         Input { reader: Mutex::new(reader) }
     }
 
-    fn reader(&self) -> MutexGuard<'_, Reader> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reader(&self, py: Python<'_>) -> MutexGuard<'_, Reader> {
+        self.reader.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads exactly into `target` from `offset` of the content.
     fn fill(&self, py: Python<'_>, offset: u64, target: &mut [u8]) -> io::Result<()> {
-        let file = match &self.reader().content {
+        let file = match &self.reader(py).content {
             Content::Empty => return Ok(()),
             Content::Memory(bytes) => {
                 let start = offset as usize;
@@ -69,8 +70,8 @@ impl Input {
 
     /// Claims up to `size` bytes (`None` for all): where they start and how many they are. From then on
     /// they belong to the caller, so two threads never get the same byte.
-    fn claim(&self, size: Option<usize>) -> (u64, usize) {
-        let mut reader = self.reader();
+    fn claim(&self, py: Python<'_>, size: Option<usize>) -> (u64, usize) {
+        let mut reader = self.reader(py);
         let left = reader.left();
         let count = size.map_or(left, |size| left.min(size as u64));
         let start = reader.position;
@@ -83,7 +84,12 @@ impl Input {
         py: Python<'py>,
         limit: Option<usize>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let line = self.reader().line(limit)?;
+        if let Some(line) = self.reader(py).line_at_hand(limit) {
+            return Ok(PyBytes::new(py, line));
+        }
+        // A line may be as long as the content: others run while it is looked for.
+        let line =
+            py.detach(|| self.reader.lock().unwrap_or_else(PoisonError::into_inner).line(limit))?;
         Ok(PyBytes::new(py, &line))
     }
 }
@@ -96,6 +102,28 @@ impl Reader {
             Content::File(_, length) => *length,
         };
         length - self.position
+    }
+
+    /// The next line, if all of it is in memory; `None` says nothing about whether there is one.
+    fn line_at_hand(&mut self, limit: Option<usize>) -> Option<&[u8]> {
+        let (bytes, start) = match &self.content {
+            Content::Empty => (&[][..], 0),
+            Content::Memory(bytes) => (&bytes[..], self.position as usize),
+            // Before the window, which is where a read() leads, the difference wraps and is out of range.
+            Content::File(..) => {
+                (&self.window[..], self.position.wrapping_sub(self.window_at) as usize)
+            }
+        };
+        let ahead = bytes.get(start..)?;
+        let most = limit.unwrap_or(usize::MAX);
+        let length = match memchr::memchr(b'\n', &ahead[..ahead.len().min(most)]) {
+            Some(lf) => lf + 1,
+            None if ahead.len() >= most => most,
+            None if matches!(self.content, Content::File(..)) => return None,
+            None => ahead.len(),
+        };
+        self.position += length as u64;
+        Some(&ahead[..length])
     }
 
     /// Up to and including the next LF, `limit` bytes at most.
@@ -155,7 +183,7 @@ impl Input {
     /// Reads `size` bytes, or all that is left.
     #[pyo3(signature = (size=None, /))]
     fn read<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
-        let (start, count) = self.claim(limit(size));
+        let (start, count) = self.claim(py, limit(size));
         PyBytes::new_with(py, count, |target| Ok(self.fill(py, start, target)?))
     }
 
@@ -190,12 +218,13 @@ impl Input {
         let lines = PyList::empty(py);
         let mut total = 0;
         while total < hint {
-            let line = self.reader().line(None)?;
-            if line.is_empty() {
+            let line = self.next_line(py, None)?;
+            let size = line.as_bytes().len();
+            if size == 0 {
                 break;
             }
-            total += line.len();
-            lines.append(PyBytes::new(py, &line))?;
+            total += size;
+            lines.append(line)?;
         }
         Ok(lines)
     }
@@ -234,26 +263,5 @@ impl Input {
     #[getter]
     fn closed(&self) -> bool {
         false
-    }
-}
-
-/// `environ["rustwsgi.client_disconnected"]`: call it to learn whether the client has gone, during long
-/// work whose result nobody would read.
-#[pyclass(frozen, module = "rustwsgi._rustwsgi")]
-pub struct Disconnected {
-    probe: Box<dyn Fn() -> bool + Send + Sync>,
-}
-
-impl Disconnected {
-    pub(super) fn new(probe: Box<dyn Fn() -> bool + Send + Sync>) -> Disconnected {
-        Disconnected { probe }
-    }
-}
-
-#[pymethods]
-impl Disconnected {
-    /// True once the client has closed its side of the connection or the connection is lost.
-    fn __call__(&self) -> bool {
-        (self.probe)()
     }
 }

@@ -7,17 +7,23 @@
 //! 2. the application is called with it and with `start_response` ([`start_response`]),
 //! 3. [`response`] iterates what the application returned, block by block, and calls `close()`.
 //!
-//! [`app`] finds the application, [`input`], [`errors`] and [`file_wrapper`] are the objects in the
-//! environ.
+//! [`reply`] is the response in between. [`app`] finds the application; [`input`], [`errors`],
+//! [`file_wrapper`] and [`client`] are the objects in the environ; [`seat`] and [`memory`] are what a
+//! thread keeps from request to request.
 
 mod app;
+mod client;
 mod environ;
 mod errors;
 mod exchange;
 mod file_wrapper;
+mod fork;
 mod input;
+mod memory;
 mod names;
+mod reply;
 mod response;
+mod seat;
 mod start_response;
 mod strings;
 mod timeout;
@@ -26,10 +32,12 @@ mod traceback;
 pub use app::{LoadError, load};
 pub use environ::ServerAddress;
 pub use errors::Errors;
-pub use exchange::{Addresses, Content, Exchange};
+pub use exchange::{Client, Content, Exchange};
 pub use file_wrapper::FileWrapper;
 pub use input::Input;
-pub use response::{Outcome, Seat, Wsgi};
-pub use start_response::Responder;
+pub use reply::owes_memory;
+pub use response::{Outcome, Wsgi};
+pub use seat::Seat;
+pub use start_response::{Responder, Writer};
 pub use timeout::RequestTimeout;
 pub use traceback::format as format_exception;

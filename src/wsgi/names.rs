@@ -69,32 +69,50 @@ const COMMON: &[&str] = &[
     "Content-Length",
 ];
 
+const _: () = assert!(COMMON.len() <= 64);
+
 /// The table of known names, by length.
 #[derive(Debug)]
 pub(super) struct Names {
-    by_length: Vec<Vec<(&'static str, Py<PyString>)>>,
+    by_length: Vec<Vec<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: &'static str,
+    number: usize,
+    key: Py<PyString>,
 }
 
 impl Names {
+    /// How many common names there are; a set of them fits into 64 bits.
+    pub(super) const COUNT: usize = COMMON.len();
+
     pub(super) fn new(py: Python<'_>) -> Names {
         let longest = COMMON.iter().map(|name| name.len()).max().unwrap_or(0);
         let mut by_length = Vec::new();
         by_length.resize_with(longest + 1, Vec::new);
-        for &name in COMMON {
+        for (number, &name) in COMMON.iter().enumerate() {
             let key = PyString::intern(py, &spelled(name.as_bytes())).unbind();
-            by_length[name.len()].push((name, key));
+            by_length[name.len()].push(Known { name, number, key });
         }
         Names { by_length }
     }
 
-    /// The environ key of a field name, which is a token without underscores.
-    pub(super) fn key<'py>(&self, py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {
-        self.by_length
-            .get(name.len())
-            .and_then(|same| {
-                same.iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
-            })
-            .map_or_else(|| latin1(py, spelled(name).as_bytes()), |(_, key)| key.bind(py).clone())
+    /// A common name's number, below [`Names::COUNT`], and its environ key.
+    pub(super) fn find<'py>(
+        &self,
+        py: Python<'py>,
+        name: &[u8],
+    ) -> Option<(usize, &Bound<'py, PyString>)> {
+        let same = self.by_length.get(name.len())?;
+        let known = same.iter().find(|known| known.name.as_bytes().eq_ignore_ascii_case(name))?;
+        Some((known.number, known.key.bind(py)))
+    }
+
+    /// The environ key of any field name, which is a token without underscores.
+    pub(super) fn spell<'py>(py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {
+        latin1(py, spelled(name).as_bytes())
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::{debug, error, warn};
+use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PySystemError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple};
@@ -11,14 +12,14 @@ use pyo3::types::{PyAny, PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple}
 use super::environ::{EnvironBuilder, ServerAddress};
 use super::exchange::Exchange;
 use super::file_wrapper::{FileWrapper, as_block};
-use super::start_response::{Responder, SendError};
+use super::fork;
+use super::reply::{Queued, Reply, SendError};
+use super::seat::Seat;
 use super::timeout::RequestTimeout;
 use super::traceback;
-use crate::http1::ResponseHead;
+use crate::config::Settings;
+use crate::http1::{ResponseHead, TooShort};
 use crate::observe;
-
-/// Blocks of at least this many bytes are sent while other Python threads run.
-const DETACH: usize = 64 * 1024;
 
 /// The application and what every request to it shares.
 #[derive(Debug)]
@@ -29,19 +30,10 @@ pub struct Wsgi {
     log_keys: Vec<String>,
 }
 
-/// What one thread keeps from request to request.
-pub struct Seat {
-    responder: Py<Responder>,
-    /// The responder's bound method.
-    start_response: Py<PyAny>,
-}
-
 /// An answered exchange.
 pub struct Outcome {
     /// The exchange; its response is complete, or aborted.
     pub exchange: Box<dyn Exchange>,
-    /// The head of the response.
-    pub head: ResponseHead,
     /// The environ values that the access log wants.
     pub logged: Vec<(String, String)>,
 }
@@ -64,32 +56,13 @@ impl From<SendError> for Failure {
     fn from(error: SendError) -> Failure {
         match error {
             SendError::Gone(error) => Failure::Gone(error),
-            SendError::NotStarted => Failure::App(pyo3::exceptions::PyAssertionError::new_err(
+            SendError::NotStarted => Failure::App(PyAssertionError::new_err(
                 "the application did not call start_response() before its first block",
             )),
-            SendError::Late => Failure::App(pyo3::exceptions::PyRuntimeError::new_err(
-                "the response is being written by another thread",
-            )),
+            SendError::Late => {
+                Failure::App(PyRuntimeError::new_err("the response is over already"))
+            }
         }
-    }
-}
-
-impl Seat {
-    /// What a thread needs to serve requests.
-    pub fn new(py: Python<'_>) -> PyResult<Seat> {
-        let responder = Bound::new(py, Responder::new())?;
-        let start_response = responder.getattr(intern!(py, "start_response"))?.unbind();
-        Ok(Seat { responder: responder.unbind(), start_response })
-    }
-
-    /// True if an application has kept start_response: its next call must not reach the next request.
-    fn is_shared(&self, py: Python<'_>) -> bool {
-        let references = |object: *mut pyo3::ffi::PyObject| {
-            // SAFETY: both objects are alive, owned by `self`, and `py` proves that we are attached.
-            unsafe { pyo3::ffi::Py_REFCNT(object) }
-        };
-        let _ = py;
-        references(self.start_response.as_ptr()) > 1 || references(self.responder.as_ptr()) > 2
     }
 }
 
@@ -99,68 +72,79 @@ impl Wsgi {
         py: Python<'_>,
         app: Py<PyAny>,
         servers: &[ServerAddress],
-        multithread: bool,
-        multiprocess: bool,
+        settings: &Settings,
         log_keys: Vec<String>,
     ) -> PyResult<Wsgi> {
-        let environs = EnvironBuilder::new(py, servers, multithread, multiprocess)?;
+        let (multithread, multiprocess) = (settings.threads > 1, settings.processes.workers > 1);
+        let trusted = settings.trusted.clone();
+        let environs = EnvironBuilder::new(py, servers, multithread, multiprocess, trusted)?;
+        fork::settle(py)?;
         Ok(Wsgi { app, environs, log_keys })
     }
 
     /// Answers one request. Whatever the application does, the exchange comes back with its response
-    /// complete or aborted.
+    /// complete or aborted. [`Seat::head`] then has the head of the response.
     pub fn serve(
         &self,
         py: Python<'_>,
         seat: &mut Seat,
         mut exchange: Box<dyn Exchange>,
     ) -> Outcome {
-        let environ = guarded(|| Ok(self.environs.build(py, &mut *exchange)?));
-        let responder = seat.responder.clone_ref(py);
-        responder.get().arm(exchange);
+        let environ = guarded(|| {
+            seat.disconnected.get().watch(exchange.client());
+            Ok(self.environs.build(py, &mut seat.memory, &mut *exchange, &seat.disconnected)?)
+        });
+        seat.callables.reply.arm(py, exchange);
         let mut logged = Vec::new();
         let served = environ.and_then(|environ| {
-            let served = guarded(|| self.call(py, seat, responder.get(), &environ));
+            let served = guarded(|| self.call(py, seat, &environ));
             logged = self.values_to_log(&environ);
             served
         });
-        let (exchange, head) = conclude(py, responder.get(), served);
-        drop(responder);
-        if seat.is_shared(py)
-            && let Ok(fresh) = Seat::new(py)
-        {
-            *seat = fresh;
+        let exchange = conclude(py, seat, served);
+        if let Err(failure) = seat.renew(py) {
+            error!("out of memory: start_response cannot be renewed: {failure}");
         }
-        Outcome { exchange, head, logged }
+        Outcome { exchange, logged }
     }
 
     fn call(
         &self,
         py: Python<'_>,
         seat: &Seat,
-        responder: &Responder,
         environ: &Bound<'_, PyDict>,
     ) -> Result<(), Failure> {
-        let returned = self.app.bind(py).call1((environ, seat.start_response.bind(py)))?;
-        let sent = send_all(py, responder, &returned);
-        // Now or never: `close()` may take its time, and the client need not wait for it.
-        let close = match returned.getattr_opt(intern!(py, "close")) {
-            Ok(close) => close,
-            Err(error) => {
-                report(py, responder, "looking up close() failed", &error);
-                None
-            }
-        };
-        let sent = match (&close, sent) {
-            (Some(_), Ok(())) => finish(responder).and_then(|()| Ok(responder.flush(py, false)?)),
-            (_, sent) => sent,
-        };
-        if let Some(close) = close
-            && let Err(error) = close.call0()
-        {
-            report(py, responder, "close() of the response failed", &error);
+        let reply = &*seat.callables.reply;
+        let start_response = seat.callables.start_response.bind(py);
+        let returned = self.app.bind(py).call1((environ, start_response));
+        fork::check(py, returned.as_ref().err());
+        let returned = returned?;
+        // Lists and tuples, which most applications return, exist as a whole and have no `close()`.
+        if let Ok(list) = returned.cast_exact::<PyList>() {
+            return match list.len() {
+                1 => send_known(py, reply, &[list.get_item(0)?]),
+                _ => send_known(py, reply, &list.iter().collect::<Vec<_>>()),
+            };
         }
-        sent
+        if let Ok(tuple) = returned.cast_exact::<PyTuple>() {
+            return send_known(py, reply, tuple.as_slice());
+        }
+        let sent = send_all(py, reply, &returned).and_then(|()| finish(py, reply));
+        // Now or never: `close()` may take its time, and the client need not wait for it.
+        match returned.getattr_opt(intern!(py, "close")) {
+            Ok(None) => sent,
+            Ok(Some(close)) => {
+                let sent = sent.and_then(|()| Ok(reply.flush(py)?));
+                if let Err(error) = close.call0() {
+                    report(py, reply, "close() of the response failed", &error);
+                }
+                sent
+            }
+            Err(error) => {
+                report(py, reply, "looking up close() failed", &error);
+                sent
+            }
+        }
     }
 
     fn values_to_log(&self, environ: &Bound<'_, PyDict>) -> Vec<(String, String)> {
@@ -172,135 +156,122 @@ impl Wsgi {
     }
 }
 
+/// Sends the blocks of a list or tuple: the length of all is known, and they go out as one piece.
+fn send_known(py: Python<'_>, reply: &Reply, items: &[Bound<'_, PyAny>]) -> Result<(), Failure> {
+    let ended = match items {
+        [item] => reply.queue_all(py, &[as_block(item)?]),
+        _ => {
+            let blocks = items.iter().map(as_block).collect::<PyResult<Vec<_>>>()?;
+            reply.queue_all(py, &blocks)
+        }
+    };
+    note_end(py, reply, ended)
+}
+
 /// Sends every block of what the application returned.
-fn send_all(
-    py: Python<'_>,
-    responder: &Responder,
-    returned: &Bound<'_, PyAny>,
-) -> Result<(), Failure> {
-    if let Ok(list) = returned.cast_exact::<PyList>() {
-        return send_known(responder, &list.iter().collect::<Vec<_>>());
-    }
-    if let Ok(tuple) = returned.cast_exact::<PyTuple>() {
-        return send_known(responder, &tuple.iter().collect::<Vec<_>>());
-    }
+fn send_all(py: Python<'_>, reply: &Reply, returned: &Bound<'_, PyAny>) -> Result<(), Failure> {
     if returned.is_instance_of::<PyBytes>() || returned.is_instance_of::<PyString>() {
         // Iterating would yield a number or a character for each byte.
         let what = returned.get_type().name()?;
-        return Err(Failure::App(pyo3::exceptions::PyTypeError::new_err(format!(
+        return Err(Failure::App(PyTypeError::new_err(format!(
             "a WSGI application must return an iterable of bytes, not {what}: return [body]"
         ))));
     }
     if let Ok(wrapper) = returned.cast_exact::<FileWrapper>()
-        && responder.is_started()
+        && reply.is_started(py)
         && let Some(mut extent) = wrapper.get().extent(py)
     {
-        if let Some(declared) = responder.declared() {
+        if let Some(declared) = reply.declared(py) {
             extent.length = extent.length.min(declared);
         }
-        return Ok(responder.queue_file(extent)?);
+        return Ok(reply.queue_file(py, extent)?);
     }
     // "If len(iterable) is 1, the server can know the length": [PEP 3333, "Handling the
     // Content-Length Header"]
     let single = returned.hasattr(intern!(py, "__len__"))? && matches!(returned.len(), Ok(1));
-    send_blocks(py, responder, returned.try_iter()?, single)
-}
-
-/// A list or tuple exists as a whole: its length is known, and it goes out as one piece.
-fn send_known(responder: &Responder, items: &[Bound<'_, PyAny>]) -> Result<(), Failure> {
-    let mut total = 0;
-    for item in items {
-        total += as_block(item)?.as_bytes().len() as u64;
-    }
-    for item in items {
-        let block = as_block(item)?;
-        if !block.as_bytes().is_empty() && !responder.queue(block, Some(total))? {
-            break;
-        }
-    }
-    Ok(())
+    send_blocks(py, reply, returned.try_iter()?, single)
 }
 
 /// Sends each block before the next is asked for. Blocks that are empty send nothing, not even the head:
 /// the application may not have decided yet.
 fn send_blocks(
     py: Python<'_>,
-    responder: &Responder,
+    reply: &Reply,
     blocks: Bound<'_, PyIterator>,
     single: bool,
 ) -> Result<(), Failure> {
     for item in blocks {
+        fork::check(py, item.as_ref().err());
         let item = item?;
         let block = as_block(&item)?;
         let size = block.as_bytes().len();
         if size == 0 {
             continue;
         }
-        if !responder.queue(block, single.then_some(size as u64))? {
+        if reply.send(block, single.then_some(size as u64))? != Queued::All {
             break;
         }
-        responder.flush(py, size >= DETACH)?;
     }
     Ok(())
 }
 
 /// Completes the response.
-fn finish(responder: &Responder) -> Result<(), Failure> {
-    if responder.take_excess() {
+fn finish(py: Python<'_>, reply: &Reply) -> Result<(), Failure> {
+    note_end(py, reply, reply.finish(py))
+}
+
+/// Says in the error log if the content was not what the application had declared.
+fn note_end(
+    py: Python<'_>,
+    reply: &Reply,
+    ended: Result<Result<(), TooShort>, SendError>,
+) -> Result<(), Failure> {
+    let ended = ended?;
+    if reply.take_excess(py) {
         warn!("the application gave more bytes than its Content-Length; the rest was not sent");
     }
-    match responder.finish()? {
-        Ok(()) => Ok(()),
-        Err(short) => {
-            // The exchange is aborted by this, so nothing is left to do but to say it.
-            error!("{short}: the connection is closed");
-            Ok(())
-        }
+    if let Err(short) = ended {
+        // The exchange is aborted by this, so nothing is left to do but to say it.
+        error!("{short}: the connection is closed");
     }
+    Ok(())
 }
 
 /// Runs one step of a request; a panic in it, which is a bug of the server, costs this request only.
 fn guarded<T>(step: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| {
-        Err(Failure::App(pyo3::exceptions::PySystemError::new_err(
-            "the server has a bug: see the panic above",
-        )))
+        Err(Failure::App(PySystemError::new_err("the server has a bug: see the panic above")))
     })
 }
 
 /// Brings the response to its end, whatever happened, and takes the exchange back.
-fn conclude(
-    py: Python<'_>,
-    responder: &Responder,
-    served: Result<(), Failure>,
-) -> (Box<dyn Exchange>, ResponseHead) {
-    responder.settle(py);
-    let failure = served.and_then(|()| finish(responder)).err();
-    if let Some(Failure::App(error)) = &failure {
-        report(py, responder, "the application failed", error);
+fn conclude(py: Python<'_>, seat: &mut Seat, served: Result<(), Failure>) -> Box<dyn Exchange> {
+    if let Err(Failure::App(error)) = &served {
+        report(py, &seat.callables.reply, "the application failed", error);
     }
     // From here on a late call of start_response or write finds nothing.
-    let (mut exchange, mut head) = responder.disarm(py);
-    match failure {
-        None => {}
-        Some(Failure::Gone(error)) => {
+    let exchange = seat.callables.reply.disarm(py, &mut seat.head);
+    let mut exchange = exchange.expect("armed before the application was called");
+    match served {
+        Ok(()) => {}
+        Err(Failure::Gone(error)) => {
             debug!("the client left before the response was complete: {error}");
             exchange.http().abort();
         }
-        Some(Failure::App(_)) if exchange.http().has_begun() => exchange.http().abort(),
-        Some(Failure::App(error)) if error.is_instance_of::<RequestTimeout>(py) => {
-            head = send_error_page(&mut *exchange, "504 Gateway Timeout");
+        Err(Failure::App(_)) if exchange.http().has_begun() => exchange.http().abort(),
+        Err(Failure::App(error)) if error.is_instance_of::<RequestTimeout>(py) => {
+            seat.head = send_error_page(&mut *exchange, "504 Gateway Timeout");
         }
-        Some(Failure::App(_)) => {
-            head = send_error_page(&mut *exchange, "500 Internal Server Error");
+        Err(Failure::App(_)) => {
+            seat.head = send_error_page(&mut *exchange, "500 Internal Server Error");
         }
     }
-    (exchange, head)
+    exchange
 }
 
 /// Says in the error log what failed, at which request, with the traceback.
-fn report(py: Python<'_>, responder: &Responder, what: &str, failure: &PyErr) {
-    let request = responder.with(|exchange| {
+fn report(py: Python<'_>, reply: &Reply, what: &str, failure: &PyErr) {
+    let request = reply.with(py, |exchange| {
         let head = exchange.http().head();
         let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
         format!("{} {}", text(head.method()), text(head.raw_target()))

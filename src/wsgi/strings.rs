@@ -1,6 +1,5 @@
 //! PEP 3333's "native strings": `str` objects whose code points are bytes. One place converts.
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use pyo3::types::string::PyStringData;
@@ -19,19 +18,13 @@ pub(super) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString>
     }
 }
 
-/// Passes the bytes of a native string to `use_bytes`, or fails if a code point is over 255.
-pub(super) fn with_latin1<T>(
-    text: &Bound<'_, PyString>,
-    use_bytes: impl FnOnce(&[u8]) -> T,
-) -> PyResult<T> {
-    // SAFETY: the data of a str is immutable and lives as long as `text`, which outlives this call; a
+/// The bytes of a native string; `None` if a code point is over 255.
+pub(super) fn latin1_bytes<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
+    // SAFETY: the data of a str is immutable and lives as long as `text`, which outlives the result; a
     // str that was just borrowed from Python is in canonical form.
-    match unsafe { text.data() }? {
-        PyStringData::Ucs1(bytes) => Ok(use_bytes(bytes)),
+    match unsafe { text.data() } {
+        Ok(PyStringData::Ucs1(bytes)) => Some(bytes),
         // Wider storage means that at least one code point does not fit.
-        _ => Err(PyValueError::new_err(format!(
-            "{} has characters outside of latin-1, which HTTP cannot carry",
-            text.repr().map_or_else(|_| "the string".to_owned(), |repr| repr.to_string())
-        ))),
+        _ => None,
     }
 }

@@ -1,0 +1,19 @@
+"""Reads a request body in full; the answer tells how long it was and how it began and ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+#: What wrk.lua sends.
+PAYLOAD = b"0123456789abcdef" * 4096
+
+
+def answer(data: bytes) -> bytes:
+    return b"%d %b %b" % (len(data), data[:4], data[-4:])
+
+
+def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    body = answer(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]

@@ -1,0 +1,196 @@
+"""Instructions per request: a regression benchmark that a busy machine does not disturb.
+
+The server runs under callgrind and answers N1, then in another run N2 requests over one keep-alive
+connection; (I2 - I1) / (N2 - N1) is what one request takes in user space, without start and end.
+Callgrind counts no kernel instructions and knows nothing of caches: this is for "did the hot path
+grow", not for "how fast is it".
+
+The figures are compared with instructions.json. More than its tolerance above it on the same
+Python and processor family is a failure; elsewhere the difference is only shown. `--record` writes
+the file anew, which belongs into the same commit as the change that explains it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import probe
+from process import APPS, environment, free_port, tree
+from servers import BENCHES
+from workloads import BY_NAME, Workload
+
+BASELINE = BENCHES / "instructions.json"
+HEADS = ("hello", "browser")
+FEW, MANY = 300, 4300
+PARTS = ("rustwsgi", "cpython", "libraries")
+TOLERANCE_PERCENT = 2.0
+_START_SECONDS = 60
+_STOP_SECONDS = 30
+
+#: Instructions per request by part, and their `total`.
+Counts = dict[str, float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Instructions per request, beside the baseline.")
+    parser.add_argument("--record", action="store_true", help="make these the baseline")
+    record = parser.parse_args().record
+    if shutil.which("valgrind") is None:
+        sys.exit("valgrind is missing. Debian: apt-get install valgrind")
+    measured = measure()
+    here = {"python": platform.python_version(), "processor": platform.machine()}
+    if record:
+        data = {**here, "tolerance_percent": TOLERANCE_PERCENT, "instructions": measured}
+        BASELINE.write_text(json.dumps(data, indent=2) + "\n")
+    baseline = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+    same_place = all(baseline.get(key) == value for key, value in here.items())
+    if not same_place:
+        print(f"The baseline is not of {here}: differences are only shown.")
+    sys.exit(1 if report(measured, baseline) and same_place else 0)
+
+
+def measure() -> dict[str, Counts]:
+    """Instructions per request for each head. The runs share the machine: counts do not mind."""
+    jobs = [(head, requests) for head in HEADS for requests in (FEW, MANY)]
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        runs = dict(
+            zip(jobs, pool.map(lambda job: run(BY_NAME[job[0]], job[1]), jobs), strict=True)
+        )
+    measured: dict[str, Counts] = {}
+    for head in HEADS:
+        few, many = runs[head, FEW], runs[head, MANY]
+        counts = {part: round((many[part] - few[part]) / (MANY - FEW), 1) for part in PARTS}
+        measured[head] = {"total": round(sum(counts.values()), 1), **counts}
+    return measured
+
+
+def report(measured: dict[str, Counts], baseline: dict[str, object]) -> bool:
+    """Print the table; whether a total is worse than the tolerance allows."""
+    recorded = baseline.get("instructions")
+    tolerance = baseline.get("tolerance_percent")
+    bound = float(tolerance) if isinstance(tolerance, int | float) else TOLERANCE_PERCENT
+    worse = False
+    print(f"{'instructions per request':28} {'baseline':>10} {'now':>10} {'change':>9}")
+    for head, counts in measured.items():
+        before = recorded.get(head, {}) if isinstance(recorded, dict) else {}
+        for part, now in counts.items():
+            line = f"{head + ', ' + part:28} {before.get(part, ''):>10} {now:>10}"
+            if was := before.get(part):
+                change = 100 * (now / was - 1)
+                line += f" {change:+8.1f}%"
+                if part == "total" and change > bound:
+                    worse = True
+                    line += f"  WORSE (tolerance {bound:g} %)"
+                elif part == "total" and change < -bound:
+                    line += "  better: record it"
+            print(line)
+    return worse
+
+
+def run(workload: Workload, requests: int) -> Counter[str]:
+    """Instructions by part of a server that starts, answers so many requests, and ends."""
+    with tempfile.TemporaryDirectory() as directory:
+        port = free_port()
+        server = subprocess.Popen(
+            [
+                *("valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/out.%p"),
+                *(sys.executable, "-m", "rustwsgi", "--bind", f"127.0.0.1:{port}"),
+                *("--threads", "1", "--keep-alive", "120", f"{workload.app}:app"),
+            ],
+            cwd=APPS,
+            # Without it the length of a probe sequence in a dict differs from run to run.
+            env=environment({"PYTHONHASHSEED": "0"}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            deadline = time.monotonic() + _START_SECONDS
+            request = workload.request()
+            probe.wait_until_up(port, request, deadline, lambda: server.poll() is None)
+            with probe.Client(port, timeout=30) as client:
+                pids = tree(server.pid)
+                for _ in range(requests):
+                    _wait_until_asleep(pids)
+                    if client.ask(request).body != workload.body:
+                        raise probe.ProbeError("wrong body")
+            server.send_signal(signal.SIGTERM)
+            server.wait(_STOP_SECONDS)
+        finally:
+            if server.poll() is None:
+                server.kill()
+                server.wait()
+        # One file per process: a master's counts too, should there be one.
+        totals: Counter[str] = Counter()
+        for file in Path(directory).glob("out.*"):
+            totals += self_costs(file)
+        return totals
+
+
+def _wait_until_asleep(pids: list[int]) -> None:
+    """Wait until no thread of the server runs.
+
+    Otherwise it would depend on the machine's load whether a request finds the server waiting for
+    it or still looking, and those are different paths.
+    """
+    while any(_is_running(pid) for pid in pids):
+        time.sleep(0.0002)
+
+
+def _is_running(pid: int) -> bool:
+    for task in Path(f"/proc/{pid}/task").glob("*/stat"):
+        if task.read_text().rpartition(")")[2].split()[0] == "R":
+            return True
+    return False
+
+
+def self_costs(file: Path) -> Counter[str]:
+    """Sum a callgrind file's own costs by the object file they were spent in.
+
+    The format is described in Valgrind's manual, "Callgrind Format Specification": `ob=(ID) NAME`
+    names the object of the lines to come and is later shortened to `ob=(ID)`; a line of position
+    and cost counts, except the one after `calls=`, which repeats what the callee spent.
+    """
+    names: dict[str, str] = {}
+    totals: Counter[str] = Counter()
+    part = PARTS[-1]
+    skip = False
+    for line in file.read_text(errors="replace").splitlines():
+        if line[:1] in "+-*0123456789" and line:
+            if not skip:
+                totals[part] += int(line.split()[1])
+            skip = False
+        elif line.startswith(("ob=", "cob=")):
+            key, _, name = line.partition("=")[2].partition(" ")
+            if name:
+                names[key] = name
+            if line.startswith("ob="):
+                part = _part(names.get(key, ""))
+        elif line.startswith("calls="):
+            skip = True
+    return totals
+
+
+def _part(path: str) -> str:
+    name = os.path.basename(path)
+    if "rustwsgi" in name:
+        return "rustwsgi"
+    if name.startswith(("libpython", "python")) or ".cpython-" in name:
+        return "cpython"
+    return "libraries"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Puts a workload on a running server and says what it took.
+
+wrk does the asking: it is the one load generator at hand that outruns every server here from one
+core. Around it the server's own CPU time is read, before and after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+
+import probe
+from process import LOAD_CORE, SERVER_CORE, Running, Usage, run_pinned
+from servers import BENCHES
+from workloads import Kind, Workload
+
+#: By name; a metric that was not measured is absent. Units are in the names.
+Metrics = dict[str, float]
+
+#: Connections that one source address opens: well below the range of ephemeral ports.
+_PER_ADDRESS = 20_000
+#: How long idle connections are watched using no CPU. One tick of 10 ms is then 0.5 %.
+_QUIET_SECONDS = 2
+
+
+@dataclass
+class Outcome:
+    """What one measurement found."""
+
+    metrics: Metrics = field(default_factory=dict)
+    #: Why the figures do not count; empty if they do.
+    wrong: str = ""
+    #: What a reader should know about figures that count.
+    note: str = ""
+
+
+def wrk(port: int, workload: Workload, seconds: int) -> dict[str, int]:
+    """Run wrk and return what wrk.lua prints."""
+    command = ["wrk", "-t1", f"-c{workload.connections}", f"-d{seconds}s", "--timeout", "1s"]
+    for name, value in workload.fields:
+        command += ["-H", f"{name}: {value}"]
+    if workload.close:
+        command += ["-H", "Connection: close"]
+    command += ["-s", str(BENCHES / "wrk.lua"), f"http://127.0.0.1:{port}/"]
+    if workload.post:
+        command += ["--", "post"]
+    try:
+        output = run_pinned(command, LOAD_CORE, seconds + 20)
+    except subprocess.SubprocessError as error:
+        raise probe.ProbeError(f"wrk fails: {error}") from None
+    for line in output.splitlines():
+        if line.startswith("RESULT "):
+            figures: dict[str, int] = json.loads(line.removeprefix("RESULT "))
+            return figures
+    raise probe.ProbeError("wrk has no result")
+
+
+def measure(server: Running, workload: Workload, seconds: int, idle: int) -> Outcome:
+    """One measurement of a server that has just answered its first request."""
+    outcome = Outcome()
+    try:
+        try:
+            probe.check(server.port, workload)
+        except probe.ClosesError as error:
+            # Against the workload, not against HTTP: its figures are shown, but do not count.
+            if workload.kind is not Kind.STARTUP:
+                outcome.wrong = str(error)
+        if workload.kind is Kind.STARTUP:
+            outcome.metrics["start_ms"] = server.start_seconds * 1000
+        elif workload.kind is Kind.IDLE:
+            _beside_idle(server, workload, seconds, idle, outcome)
+        else:
+            if workload.kind is Kind.MEMORY:
+                outcome.metrics["rss_start_mib"] = server.usage().rss_kib / 1024
+            else:
+                wrk(server.port, workload, 1)  # caches fill, threads start
+            _loaded(server, workload, seconds, outcome)
+    except probe.ProbeError as error:
+        outcome.wrong = str(error)
+    if not outcome.wrong and not server.is_alive():
+        outcome.wrong = "died"
+    return outcome
+
+
+def _loaded(server: Running, workload: Workload, seconds: int, outcome: Outcome) -> None:
+    before = server.usage()
+    figures = wrk(server.port, workload, seconds)
+    after = server.usage()
+    outcome.metrics.update(_per_request(figures, before, after))
+    kinds = ("connect", "read", "write", "status")
+    found = [f"{figures[kind]} {kind} errors" for kind in kinds if figures[kind]]
+    # Threads that stay with one connection answer it fast and let the others wait: percentiles of
+    # answers cannot show that.
+    if figures["timeout"]:
+        outcome.note = f"{figures['timeout']} waits of over 1 s"
+    if not figures["requests"]:
+        found.append("answers nothing under load")
+    outcome.wrong = ", ".join(filter(None, [outcome.wrong, *found]))
+
+
+def _per_request(figures: dict[str, int], before: Usage, after: Usage) -> Metrics:
+    requests = max(figures["requests"], 1)
+    return {
+        "rps": figures["requests"] / (figures["duration_us"] / 1e6),
+        "p50_ms": figures["p50_us"] / 1000,
+        "p99_ms": figures["p99_us"] / 1000,
+        "user_us": (after.user_seconds - before.user_seconds) * 1e6 / requests,
+        "system_us": (after.system_seconds - before.system_seconds) * 1e6 / requests,
+        "rss_mib": after.rss_kib / 1024,
+        "pss_mib": after.pss_kib / 1024,
+    }
+
+
+def _beside_idle(
+    server: Running, workload: Workload, seconds: int, idle: int, outcome: Outcome
+) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if limit != resource.RLIM_INFINITY:
+        idle = min(idle, limit - 500)
+    alone = server.usage()
+    with contextlib.ExitStack() as stack:
+        held = _open_idle(server.port, workload.request(), idle, stack)
+        outcome.metrics["idle_connections"] = len(held)
+        quiet = server.usage()
+        time.sleep(_QUIET_SECONDS)
+        used = server.usage().cpu_seconds - quiet.cpu_seconds
+        outcome.metrics["idle_cpu_percent"] = round(100 * used / _QUIET_SECONDS, 2)
+        if held:
+            outcome.metrics["idle_kib"] = (quiet.rss_kib - alone.rss_kib) / len(held)
+        if len(held) < idle:
+            outcome.wrong = (
+                f"has taken {len(held)} of {idle} idle connections, then no more in time"
+            )
+            return
+        _loaded(server, workload, seconds, outcome)
+        if lost := sum(not _still_open(connection) for connection in held):
+            outcome.wrong = f"closed {lost} of {idle} idle connections"
+
+
+def _open_idle(
+    port: int, request: bytes, count: int, stack: contextlib.ExitStack
+) -> list[socket.socket]:
+    """Open connections that have each had one answer.
+
+    Fewer than `count` if an answer takes over 2 s or all of them over a minute.
+    """
+    held: list[socket.socket] = []
+    deadline = time.monotonic() + 60
+    while len(held) < count and time.monotonic() < deadline:
+        source = f"127.0.0.{2 + len(held) // _PER_ADDRESS}" if count > _PER_ADDRESS else ""
+        try:
+            connection = socket.create_connection(
+                ("127.0.0.1", port), 2.0, source_address=(source, 0) if source else None
+            )
+            held.append(stack.enter_context(connection))
+            connection.sendall(request)
+            answer = b""
+            while b"Hello, World!" not in answer:
+                if not (data := connection.recv(4096)):
+                    raise ConnectionResetError
+                answer += data
+        except OSError:
+            return held[:-1]
+    return held
+
+
+def _still_open(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1, socket.MSG_PEEK) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def calibrate_cpu(python: str) -> int:
+    """How many turns of cpu.py's loop take 1 ms on the server's core."""
+    code = (
+        "import cpu, time\n"
+        "def once():\n"
+        "    began = time.perf_counter(); cpu.work(100_000)\n"
+        "    return time.perf_counter() - began\n"
+        "print(int(100_000 * 0.001 / min(once() for _ in range(30))))"
+    )
+    return int(run_pinned([python, "-c", code], SERVER_CORE, 20))
+
+
+def reference(python: str, workload: Workload) -> Metrics:
+    """What the interpreter alone takes to import the application, and what it then holds."""
+    if workload.kind is Kind.STARTUP:
+        began = time.perf_counter()
+        run_pinned([python, "-c", f"import {workload.app}"], SERVER_CORE, 20)
+        return {"start_ms": (time.perf_counter() - began) * 1000}
+    code = f"import {workload.app}; print(open('/proc/self/status').read())"
+    for line in run_pinned([python, "-c", code], SERVER_CORE, 20).splitlines():
+        if line.startswith("VmRSS:"):
+            held = int(line.split()[1]) / 1024
+            return {"rss_start_mib": held, "rss_mib": held}
+    return {}
+
+
+def raise_file_limit() -> int:
+    """Allow as many descriptors as the system lets; the servers inherit it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def load_average() -> float:
+    """Of the last minute: near zero on a quiet machine."""
+    return os.getloadavg()[0]

@@ -1,0 +1,194 @@
+"""Does the server answer rightly? Asked before its speed counts.
+
+A small strict client: it looks at status, framing, body and whether the connection really is used
+again, and says in words what is wrong.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from workloads import Workload
+
+#: Turns a server that does not answer into a failure. sleep.py on one thread needs 0.01 s.
+TIMEOUT = 5.0
+#: Enough to close a connection even on a busy machine.
+CLOSE_SECONDS = 1.0
+
+
+class ProbeError(Exception):
+    """The server answered wrongly; the text says how."""
+
+
+class ClosesError(ProbeError):
+    """The answers are right, but the server gives each connection up, and says so."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One response."""
+
+    #: Names in lower case.
+    fields: list[tuple[str, str]]
+    #: The body without its framing.
+    body: bytes
+    #: `length`, `chunked` or `close`.
+    framing: str
+    #: Whether the server says that it closes the connection.
+    closes: bool
+
+
+class Client:
+    """A connection that keeps what it has read too much."""
+
+    def __init__(self, port: int, timeout: float = TIMEOUT) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+        self._buffer = b""
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def ask(self, request: bytes) -> Answer:
+        """Send a request and read the whole answer."""
+        try:
+            self.socket.sendall(request)
+            return self._answer()
+        except TimeoutError:
+            raise ProbeError(f"no answer within {TIMEOUT:.0f} s") from None
+        except OSError as error:
+            raise ProbeError(f"connection lost: {error.strerror or error}") from None
+
+    def at_end(self) -> bool:
+        """Whether the server closes the connection now, without another byte."""
+        # uwsgi does so when its own timeout comes, 4 s later: that is not closing.
+        self.socket.settimeout(CLOSE_SECONDS)
+        try:
+            return not self._buffer and self.socket.recv(1) == b""
+        except ConnectionResetError:
+            return True
+        except TimeoutError:
+            return False
+
+    def _more(self) -> bool:
+        data = self.socket.recv(1 << 18)
+        self._buffer += data
+        return bool(data)
+
+    def _take(self, size: int) -> bytes:
+        parts = [self._buffer]
+        missing = size - len(self._buffer)
+        while missing > 0:
+            data = self.socket.recv(1 << 18)
+            if not data:
+                raise ProbeError("the connection ends within the body")
+            parts.append(data)
+            missing -= len(data)
+        whole = b"".join(parts)
+        self._buffer = whole[size:]
+        return whole[:size]
+
+    def _until(self, end: bytes) -> bytes:
+        while end not in self._buffer:
+            if not self._more():
+                raise ProbeError("the connection ends before the answer does")
+        taken, self._buffer = self._buffer.split(end, 1)
+        return taken
+
+    def _answer(self) -> Answer:
+        status, *lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        version, _, code = status.partition(" ")
+        if version not in ("HTTP/1.1", "HTTP/1.0") or code.split(" ")[0] != "200":
+            raise ProbeError(f"status line {status!r}")
+        fields = []
+        for line in lines:
+            name, colon, value = line.partition(":")
+            if not colon or not name.strip() == name:
+                raise ProbeError(f"field line {line!r}")
+            fields.append((name.lower(), value.strip()))
+        lengths = [value for name, value in fields if name == "content-length"]
+        codings = [value.lower() for name, value in fields if name == "transfer-encoding"]
+        options = ",".join(value for name, value in fields if name == "connection").lower()
+        closes = "close" in options or (version == "HTTP/1.0" and "keep-alive" not in options)
+        if len(lengths) + len(codings) > 1:
+            raise ProbeError("the length of the body is said twice")
+        if lengths:
+            if not lengths[0].isdigit():
+                raise ProbeError(f"Content-Length: {lengths[0]}")
+            return Answer(fields, self._take(int(lengths[0])), "length", closes)
+        if codings == ["chunked"]:
+            return Answer(fields, self._chunks(), "chunked", closes)
+        if codings:
+            raise ProbeError(f"Transfer-Encoding: {codings[0]}")
+        while self._more():
+            pass
+        body, self._buffer = self._buffer, b""
+        return Answer(fields, body, "close", True)
+
+    def _chunks(self) -> bytes:
+        blocks = []
+        while size := self._chunk_size():
+            blocks.append(self._take(size))
+            if self._take(2) != b"\r\n":
+                raise ProbeError("a chunk is longer than it says")
+        if self._take(2) != b"\r\n":
+            raise ProbeError("something follows the last chunk")
+        return b"".join(blocks)
+
+    def _chunk_size(self) -> int:
+        line = self._until(b"\r\n")
+        try:
+            return int(line, 16)
+        except ValueError:
+            raise ProbeError(f"chunk size {line[:24]!r}") from None
+
+
+def check(port: int, workload: Workload) -> None:
+    """Raise `ProbeError` unless several requests in a row are answered rightly."""
+    if workload.close:
+        for _ in range(2):
+            with Client(port) as client:
+                _check_answer(client.ask(workload.request()), workload)
+                if not client.at_end():
+                    raise ProbeError("the connection stays open after Connection: close")
+        return
+    with Client(port) as client:
+        for turn in ("first", "second", "third"):
+            try:
+                answer = client.ask(workload.request())
+            except ProbeError as error:
+                raise ProbeError(f"{turn} request on a connection: {error}") from None
+            _check_answer(answer, workload)
+            if answer.closes:
+                raise ClosesError("closes the connection after each answer")
+
+
+def _check_answer(answer: Answer, workload: Workload) -> None:
+    if answer.body != workload.body:
+        raise ProbeError(f"wrong body: {len(answer.body)} bytes, {answer.body[:24]!r}...")
+    if workload.sized and answer.framing != "length":
+        raise ProbeError(f"the application's Content-Length is lost ({answer.framing})")
+
+
+def wait_until_up(
+    port: int, request: bytes, deadline: float, is_alive: Callable[[], bool]
+) -> float:
+    """Ask until something answers; `time.perf_counter()` at the first byte of that answer.
+
+    A refused connection costs the server nothing, so this asks every millisecond.
+    """
+    while time.monotonic() < deadline and is_alive():
+        try:
+            with socket.create_connection(("127.0.0.1", port), 10.0) as connection:
+                connection.sendall(request)
+                if connection.recv(1):
+                    return time.perf_counter()
+        except OSError:
+            pass
+        time.sleep(0.001)
+    raise ProbeError("does not start")

@@ -1,0 +1,117 @@
+"""The figures of a run: medians over rounds, the best peer of a row, and their JSON form."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from load import Metrics, Outcome
+from servers import LIMIT, OURS
+from workloads import Kind, Workload
+
+#: The interpreter that only imports the application: what no server can be smaller than.
+REFERENCE = "python"
+
+
+@dataclass
+class Cell:
+    """What one server did on one workload."""
+
+    #: One entry per round.
+    rounds: list[Metrics] = field(default_factory=list)
+    #: Why it does not count; empty if it does.
+    wrong: str = ""
+    #: What a reader should know about figures that count.
+    note: str = ""
+
+    def add(self, outcome: Outcome) -> None:
+        """Take a round in. One wrong round spoils all."""
+        if outcome.metrics:
+            self.rounds.append(outcome.metrics)
+        self.wrong = self.wrong or outcome.wrong
+        self.note = self.note or outcome.note
+
+    def get(self, metric: str) -> float | None:
+        """The median over the rounds."""
+        values = [metrics[metric] for metrics in self.rounds if metric in metrics]
+        return statistics.median(values) if values else None
+
+
+@dataclass
+class Results:
+    """A whole run."""
+
+    #: When, where and with what it ran; for the reader only.
+    about: dict[str, Any]
+    #: By workload, then by server.
+    rows: dict[str, dict[str, Cell]] = field(default_factory=dict)
+    #: Why a server is missing.
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def cell(self, workload: str, server: str) -> Cell | None:
+        """The figures of a server on a workload, if it was measured."""
+        return self.rows.get(workload, {}).get(server)
+
+    def value(self, workload: str, server: str, metric: str) -> float | None:
+        """One figure of a server that answered rightly."""
+        cell = self.cell(workload, server)
+        return cell.get(metric) if cell and not cell.wrong else None
+
+    def best_peer(self, workload: str, metric: str, *, least: bool) -> tuple[str, float] | None:
+        """The best of the servers that are peers and answered rightly, by this metric."""
+        found = [
+            (value, server)
+            for server in self.rows.get(workload, {})
+            if server not in (OURS, LIMIT, REFERENCE)
+            and (value := self.value(workload, server, metric)) is not None
+        ]
+        if not found:
+            return None
+        value, server = min(found) if least else max(found)
+        return server, value
+
+    def ratio(self, workload: str, server: str, metric: str, *, least: bool) -> float | None:
+        """A server's figure divided by the best peer's."""
+        value, best = (
+            self.value(workload, server, metric),
+            self.best_peer(workload, metric, least=least),
+        )
+        return value / best[1] if value is not None and best and best[1] else None
+
+    def save(self, path: Path) -> None:
+        """Write everything as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """What `save` wrote."""
+        data = json.loads(path.read_text())
+        rows = {
+            workload: {server: Cell(**cell) for server, cell in cells.items()}
+            for workload, cells in data["rows"].items()
+        }
+        return cls(data["about"], rows, data["missing"])
+
+
+def main_metric(workload: Workload) -> tuple[str, bool]:
+    """The metric that ranks a workload's servers, and whether less of it is better."""
+    if workload.kind is Kind.STARTUP:
+        return "start_ms", True
+    if workload.kind is Kind.MEMORY:
+        return "rss_mib", True
+    return "rps", False
+
+
+def ranked(results: Results, workload: Workload) -> Iterable[tuple[str, Cell]]:
+    """A row's servers, best first, those that do not count last."""
+    metric, least = main_metric(workload)
+
+    def key(item: tuple[str, Cell]) -> tuple[bool, float]:
+        value = item[1].get(metric) or 0.0
+        return bool(item[1].wrong), value if least else -value
+
+    return sorted(results.rows.get(workload.name, {}).items(), key=key)

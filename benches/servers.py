@@ -1,0 +1,176 @@
+"""How each server is started: one worker, so many threads, no access log.
+
+A server gets no tuning that it does not need in order to do the workload: defaults are what people
+run. The exceptions are limits on the number and the idle time of connections, which would end the
+workload with 10,000 idle connections before it has begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BENCHES = Path(__file__).resolve().parent
+ROOT = BENCHES.parent
+TARGET = ROOT / "target" / "bench"
+VENV = TARGET / "venv"
+BIN = VENV / "bin"
+
+OURS = "rustwsgi"
+#: Answers without Python: not a peer, but what the kernel and the load generator allow.
+LIMIT = "nginx"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a server needs to know to start."""
+
+    #: Where to listen, at 127.0.0.1.
+    port: int
+    #: Threads that run the application; servers without threads ignore it.
+    threads: int
+    #: The module in apps/ whose `app` is served.
+    app: str
+    #: Whether each request has a connection of its own.
+    close: bool = False
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of the comparison."""
+
+    #: What it is called on the command line and in the tables.
+    name: str
+    #: The command that starts it in the foreground.
+    command: Callable[[Launch], list[str]]
+    #: What pip installs; empty for what does not come from PyPI.
+    requires: tuple[str, ...] = ()
+    #: Whether it can run the application in several threads.
+    threaded: bool = True
+    #: What to do if it cannot be installed.
+    hint: str = ""
+    #: Environment variables it needs.
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def _rustwsgi(to: Launch) -> list[str]:
+    return [
+        str(BIN / "rustwsgi"),
+        *("--bind", f"127.0.0.1:{to.port}", "--threads", str(to.threads)),
+        *("--keep-alive", "120", f"{to.app}:app"),
+    ]
+
+
+def _launcher(name: str) -> Callable[[Launch], list[str]]:
+    def command(to: Launch) -> list[str]:
+        script = str(BENCHES / "launch.py")
+        return [str(BIN / "python"), script, name, str(to.port), str(to.threads), to.app]
+
+    return command
+
+
+def _granian(to: Launch) -> list[str]:
+    return [
+        str(BIN / "granian"),
+        *("--interface", "wsgi", "--host", "127.0.0.1", "--port", str(to.port)),
+        *("--workers", "1", "--blocking-threads", str(to.threads)),
+        # Backpressure counts connections, 1024 of them. The idle time counts as reading a head.
+        *("--backpressure", "200000", "--http1-header-read-timeout", "60000", f"{to.app}:app"),
+    ]
+
+
+def _gunicorn(to: Launch) -> list[str]:
+    return [
+        str(BIN / "gunicorn"),
+        # The default worker closes every connection; gthread keeps them.
+        *("--bind", f"127.0.0.1:{to.port}", "--worker-class", "gthread", "--workers", "1"),
+        *("--threads", str(to.threads), "--worker-connections", "200000"),
+        *("--keep-alive", "120", "--no-control-socket", f"{to.app}:app"),
+    ]
+
+
+def _waitress(to: Launch) -> list[str]:
+    return [
+        str(BIN / "waitress-serve"),
+        *(f"--listen=127.0.0.1:{to.port}", f"--threads={to.threads}"),
+        # select(), its default, ends at descriptor 1023.
+        *("--connection-limit=200000", "--asyncore-use-poll", f"{to.app}:app"),
+    ]
+
+
+def _uwsgi(to: Launch) -> list[str]:
+    address = f"127.0.0.1:{to.port}"
+    return [
+        str(BIN / "uwsgi"),
+        # The one keeps connections and ignores Connection: close, the other closes without a word.
+        *(
+            ("--http-socket", address, "--add-header", "Connection: close")
+            if to.close
+            else ("--http11-socket", address)
+        ),
+        *("--need-app", "--module", f"{to.app}:app", "--enable-threads"),
+        *("--threads", str(to.threads), "--listen", "1024"),
+        *("--virtualenv", str(VENV), "--disable-logging", "--die-on-term"),
+    ]
+
+
+_NGINX = """\
+daemon off;
+worker_processes 1;
+pid nginx.pid;
+error_log stderr error;
+events {{ worker_connections 20000; }}
+http {{
+    access_log off;
+    default_type text/plain;
+    keepalive_requests 1000000000;
+    keepalive_timeout 120s;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server {{
+        listen 127.0.0.1:{port} backlog=2048;
+        location / {{ return 200 "Hello, World!"; }}
+    }}
+}}
+"""
+
+
+def _nginx(to: Launch) -> list[str]:
+    prefix = TARGET / "nginx"
+    prefix.mkdir(parents=True, exist_ok=True)
+    (prefix / "nginx.conf").write_text(_NGINX.format(port=to.port))
+    return ["nginx", "-e", "stderr", "-p", str(prefix), "-c", str(prefix / "nginx.conf")]
+
+
+SERVERS: tuple[Server, ...] = (
+    Server(OURS, _rustwsgi),
+    Server(
+        "bjoern",
+        _launcher("bjoern"),
+        requires=("bjoern",),
+        threaded=False,
+        hint="needs a C compiler and libev's headers (Debian: libev-dev)",
+    ),
+    Server(
+        "fastwsgi",
+        _launcher("fastwsgi"),
+        # It imports pkg_resources, which later versions of setuptools lack.
+        requires=("fastwsgi", "setuptools<81"),
+        threaded=False,
+        hint="needs a C compiler",
+        env={"PYTHONWARNINGS": "ignore"},
+    ),
+    Server("fastpysgi", _launcher("fastpysgi"), requires=("fastpysgi",), threaded=False),
+    Server("granian", _granian, requires=("granian",)),
+    Server("pyruvate", _launcher("pyruvate"), requires=("pyruvate",)),
+    Server("uwsgi", _uwsgi, requires=("uwsgi",), hint="needs a C compiler"),
+    Server("gunicorn", _gunicorn, requires=("gunicorn",)),
+    Server("waitress", _waitress, requires=("waitress",)),
+    Server(LIMIT, _nginx, threaded=False, hint="Debian: apt-get install nginx-light"),
+)
+
+BY_NAME: Mapping[str, Server] = {server.name: server for server in SERVERS}

@@ -1,0 +1,108 @@
+"""What rustwsgi is to reach, so that every run says whether it does.
+
+Ratios compare with the best peer that answers rightly in the same run; nothing else survives a
+change of machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from results import REFERENCE, Results
+from servers import OURS
+
+
+@dataclass(frozen=True)
+class Target:
+    """One promise."""
+
+    #: What is promised, in words.
+    text: str
+    #: The figure it is about; `None` if this run did not measure it.
+    figure: Callable[[Results], float | None]
+    #: The bound.
+    bound: float
+    #: Whether the figure must not be greater; otherwise it must not be less.
+    at_most: bool
+
+    def met(self, figure: float) -> bool:
+        """Whether `figure` keeps the promise."""
+        return figure <= self.bound if self.at_most else figure >= self.bound
+
+
+def _faster(workload: str, bound: float, text: str) -> Target:
+    return Target(
+        f"{text}: requests/s, times the best peer",
+        lambda results: results.ratio(workload, OURS, "rps", least=False),
+        bound,
+        at_most=False,
+    )
+
+
+def _cheaper(workload: str, bound: float, text: str) -> Target:
+    return Target(
+        f"{text}: user CPU per request, times the best peer",
+        lambda results: results.ratio(workload, OURS, "user_us", least=True),
+        bound,
+        at_most=True,
+    )
+
+
+def _against(
+    workload: str, peer: str, metric: str, bound: float, text: str, at_most: bool
+) -> Target:
+    def figure(results: Results) -> float | None:
+        ours = results.value(workload, OURS, metric)
+        theirs = results.value(workload, peer, metric)
+        return ours / theirs if ours is not None and theirs else None
+
+    return Target(text, figure, bound, at_most)
+
+
+def _figure(workload: str, metric: str, bound: float, text: str, at_most: bool) -> Target:
+    return Target(text, lambda results: results.value(workload, OURS, metric), bound, at_most)
+
+
+def _sleep(results: Results) -> float | None:
+    rps = results.value("sleep", OURS, "rps")
+    return rps / (32 / 0.010) if rps is not None else None
+
+
+def _spread(results: Results) -> float | None:
+    p50, p99 = (results.value("cpu", OURS, metric) for metric in ("p50_ms", "p99_ms"))
+    return p99 / p50 if p50 and p99 else None
+
+
+def _excess_memory(results: Results) -> float | None:
+    ours = results.value("memory", OURS, "rss_mib")
+    bare = results.value("memory", REFERENCE, "rss_mib")
+    return ours - 1.05 * bare if ours is not None and bare is not None else None
+
+
+TARGETS: tuple[Target, ...] = (
+    _cheaper("hello", 0.6, "Hello"),
+    _cheaper("browser", 0.6, "Browser-like head"),
+    _faster("hello", 1.1, "Hello, 1 thread"),
+    _faster("hello8", 1.1, "Hello, 8 threads"),
+    _against("flask", "bjoern", "rps", 1.0, "Flask, 1 thread: requests/s, times bjoern", False),
+    _against("flask8", "bjoern", "rps", 1.0, "Flask, 8 threads: requests/s, times bjoern", False),
+    _against("flask8", "bjoern", "p99_ms", 1.0, "Flask, 8 threads: p99, times bjoern", True),
+    Target("Waits 10 ms, 32 threads: requests/s, times 32 / 10 ms", _sleep, 0.98, at_most=False),
+    _against("mixed", "granian", "rps", 1.0, "1 % block: requests/s, times granian", False),
+    _figure("mixed4", "p50_ms", 1.0, "1 % block, a thread free: p50 in ms", True),
+    _faster("cpu", 1.0, "1 ms of Python"),
+    Target("1 ms of Python: p99, times p50", _spread, 1.3, at_most=True),
+    _faster("newconn", 1.2, "New connections"),
+    _faster("large", 1.2, "1 MiB response"),
+    _faster("generator", 1.2, "Generator"),
+    _faster("post", 1.2, "POST of 64 KiB"),
+    Target("Memory beyond 1.05 x the bare interpreter, MiB", _excess_memory, 8.0, at_most=True),
+    _figure("idle", "idle_kib", 4.0, "Memory per idle connection, KiB", True),
+    _figure(
+        "idle", "idle_cpu_percent", 0.5, "CPU used by idle connections, % (a tick is 0.5)", True
+    ),
+    _against(
+        "startup", REFERENCE, "start_ms", 1.3, "Start to first answer, times python -c import", True
+    ),
+)

@@ -1,0 +1,140 @@
+"""What is measured: which application, with how many threads, asked how.
+
+A workload also carries the one right answer, so that a server which is fast because it answers
+wrongly is found out before its figures count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from apps import generator, large, post
+
+HELLO = b"Hello, World!"
+
+#: What a browser sends with a page it has a cookie for: 12 fields.
+BROWSER = (
+    ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+    ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+    ("Accept-Language", "en-GB,en;q=0.7,de;q=0.3"),
+    ("Accept-Encoding", "gzip, deflate, br, zstd"),
+    ("Referer", "http://127.0.0.1/catalogue?page=3&sort=price"),
+    ("Cookie", "session=eyJ1c2VyIjo0Mn0.ZkVw.c2lnbmF0dXJlLW9mLXRoZS1jb29raWU; theme=dark"),
+    ("Upgrade-Insecure-Requests", "1"),
+    ("Sec-Fetch-Dest", "document"),
+    ("Sec-Fetch-Mode", "navigate"),
+    ("Sec-Fetch-Site", "same-origin"),
+    ("Priority", "u=0, i"),
+)  # and Host
+
+
+class Kind(Enum):
+    """How a workload is measured."""
+
+    LOAD = "load"  # requests/s, latency, CPU time and memory under wrk
+    IDLE = "idle"  # the same for one connection beside many idle ones
+    MEMORY = "memory"  # resident memory after the start and after load
+    STARTUP = "startup"  # time from the command to the first answer
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One row of the comparison."""
+
+    #: What it is called on the command line.
+    name: str
+    #: What it is called in tables and in the chart.
+    title: str
+    #: The module in apps/.
+    app: str = "hello"
+    #: Threads that run the application.
+    threads: int = 1
+    #: Connections that wrk keeps busy.
+    connections: int = 64
+    #: The right body of the answer.
+    body: bytes = HELLO
+    #: Fields of the request, beside Host.
+    fields: tuple[tuple[str, str], ...] = ()
+    #: Whether the request is a POST of `post.PAYLOAD`.
+    post: bool = False
+    #: Whether each request has a connection of its own.
+    close: bool = False
+    #: Whether the application says how long its answer is; if not, it must come in chunks.
+    sized: bool = True
+    #: How it is measured.
+    kind: Kind = Kind.LOAD
+    #: Whether nginx's constant answer is comparable.
+    nginx: bool = False
+
+    def request(self) -> bytes:
+        """The request as the probe sends it; wrk sends the same fields."""
+        lines = [f"{'POST' if self.post else 'GET'} / HTTP/1.1", "Host: 127.0.0.1"]
+        lines += [f"{name}: {value}" for name, value in self.fields]
+        if self.post:
+            lines.append(f"Content-Length: {len(post.PAYLOAD)}")
+        if self.close:
+            lines.append("Connection: close")
+        head = "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
+        return head + (post.PAYLOAD if self.post else b"")
+
+
+WORKLOADS: tuple[Workload, ...] = (
+    Workload("hello", "Hello, 1 thread", nginx=True),
+    Workload("hello8", "Hello, 8 threads", threads=8, nginx=True),
+    Workload("browser", "Browser-like head of 12 fields, 1 thread", fields=BROWSER, nginx=True),
+    Workload("flask", "Flask, 1 thread", app="flask_hello"),
+    Workload("flask8", "Flask, 8 threads", app="flask_hello", threads=8),
+    Workload("django8", "Django, 8 threads", app="django_hello", threads=8),
+    Workload("sleep", "Waits 10 ms, 32 threads", app="sleep", threads=32),
+    Workload("mixed", "1 % block for 50 ms, 64 connections, 8 threads", app="mixed", threads=8),
+    Workload(
+        "mixed4",
+        "1 % block, 4 connections, 8 threads",
+        app="mixed",
+        threads=8,
+        connections=4,
+    ),
+    Workload("cpu", "1 ms of pure Python, 8 threads", app="cpu", threads=8),
+    Workload(
+        "newconn", "A new connection per request, 8 threads", threads=8, close=True, nginx=True
+    ),
+    Workload("large", "1 MiB response, 8 threads", app="large", threads=8, body=large.BODY),
+    Workload(
+        "generator",
+        "Generator of 100 x 1 KiB, no length, 8 threads",
+        app="generator",
+        threads=8,
+        body=generator.BODY,
+        sized=False,
+    ),
+    Workload(
+        "post",
+        "POST of 64 KiB read in full, 8 threads",
+        app="post",
+        threads=8,
+        body=post.answer(post.PAYLOAD),
+        post=True,
+    ),
+    Workload(
+        "idle",
+        "One connection beside the idle ones, 8 threads",
+        threads=8,
+        connections=1,
+        kind=Kind.IDLE,
+        nginx=True,
+    ),
+    Workload(
+        "memory", "Resident memory, hello, 8 threads", threads=8, kind=Kind.MEMORY, nginx=True
+    ),
+    Workload(
+        "startup",
+        "Start to first answer, hello, 8 threads",
+        threads=8,
+        kind=Kind.STARTUP,
+        nginx=True,
+    ),
+)
+
+BY_NAME: Mapping[str, Workload] = {workload.name: workload for workload in WORKLOADS}

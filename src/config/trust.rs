@@ -1,0 +1,92 @@
+//! Whom the server believes what it says of a request: `--forwarded-allow-ips`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+/// Proxies that are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Nobody.
+    Nobody,
+    /// Everybody, where only a proxy can reach the server.
+    All,
+    /// Those in a network, which may be a single address.
+    Network(IpNet),
+}
+
+impl Trust {
+    /// True if it covers this address. An IPv4 address may come in its IPv6 form.
+    pub fn covers(&self, ip: IpAddr) -> bool {
+        match self {
+            Trust::Nobody => false,
+            Trust::All => true,
+            Trust::Network(network) => network.contains(&ip.to_canonical()),
+        }
+    }
+}
+
+impl FromStr for Trust {
+    type Err = String;
+
+    /// Reads nothing, `*`, an address, or a network such as `10.0.0.0/8`.
+    ///
+    /// # Errors
+    /// A sentence that says what is expected.
+    fn from_str(text: &str) -> Result<Trust, String> {
+        let text = text.trim();
+        let network = match text {
+            "" => return Ok(Trust::Nobody),
+            "*" => return Ok(Trust::All),
+            _ => match text.parse::<IpAddr>() {
+                Ok(address) => Ok(IpNet::from(address.to_canonical())),
+                Err(_) => text.parse::<IpNet>(),
+            },
+        };
+        network.map(Trust::Network).map_err(|_| {
+            format!("'{text}' is not an IP address, a network such as 10.0.0.0/8, or *")
+        })
+    }
+}
+
+impl fmt::Display for Trust {
+    /// The notation that [`FromStr`] reads back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trust::Nobody => Ok(()),
+            Trust::All => f.write_str("*"),
+            Trust::Network(network) if network.prefix_len() == network.max_prefix_len() => {
+                network.addr().fmt(f)
+            }
+            Trust::Network(network) => network.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn covers_what_it_says() {
+        for (text, inside, outside) in [
+            ("127.0.0.1", "127.0.0.1", "127.0.0.2"),
+            ("127.0.0.1", "::ffff:127.0.0.1", "::1"),
+            ("::1", "::1", "::2"),
+            (" 10.0.0.0/8", "10.9.8.7", "11.0.0.1"),
+            ("fd00::/8", "fd12::1", "fe80::1"),
+        ] {
+            let trust: Trust = text.parse().unwrap();
+            assert!(trust.covers(inside.parse().unwrap()), "{text} {inside}");
+            assert!(!trust.covers(outside.parse().unwrap()), "{text} {outside}");
+            assert_eq!(trust.to_string(), text.trim());
+        }
+        assert!(!"".parse::<Trust>().unwrap().covers("127.0.0.1".parse().unwrap()));
+        assert!("*".parse::<Trust>().unwrap().covers("1.2.3.4".parse().unwrap()));
+        for bad in ["localhost", "10.0.0.0/33", "1.2.3", "*.*"] {
+            assert!(bad.parse::<Trust>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The grammar of chunks, extensions and trailers. [RFC 9112 section 7.1]
+
+use super::*;
+
+fn post(body: &str) -> String {
+    format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
+}
+
+const GOOD: &[(&str, &str)] = &[
+    ("0\r\n\r\n", ""),
+    ("5\r\nhello\r\n0\r\n\r\n", "hello"),
+    ("1\r\nh\r\n4\r\nello\r\n0\r\n\r\n", "hello"),
+    ("a\r\n0123456789\r\n0\r\n\r\n", "0123456789"),
+    ("A\r\n0123456789\r\n0\r\n\r\n", "0123456789"),
+    ("000b\r\n0123456789x\r\n000\r\n\r\n", "0123456789x"),
+    ("0000000000000002\r\nhi\r\n0000000000000000\r\n\r\n", "hi"),
+    ("7\r\n0\r\n\r\nGE\r\n0\r\n\r\n", "0\r\n\r\nGE"),
+    // Extensions
+    ("2;a\r\nhi\r\n0\r\n\r\n", "hi"),
+    ("2;a=b\r\nhi\r\n0;c\r\n\r\n", "hi"),
+    ("2;a=b;c;d=e\r\nhi\r\n0\r\n\r\n", "hi"),
+    ("2 ;a\r\nhi\r\n0\r\n\r\n", "hi"),
+    ("2\t ; a \t=\t b ; c ;d\r\nhi\r\n0\r\n\r\n", "hi"),
+    ("2;a=\"\"\r\nhi\r\n0\r\n\r\n", "hi"),
+    ("2;a=\"b c\t;=,/\u{e9}\"\r\nhi\r\n0\r\n\r\n", "hi"),
+    ("2;a=\"b\\\"c\\\\\" ;d\r\nhi\r\n0\r\n\r\n", "hi"),
+    ("2;a=\"b\";c\r\nhi\r\n0\r\n\r\n", "hi"),
+    // Trailers
+    ("2\r\nhi\r\n0\r\nX: y\r\n\r\n", "hi"),
+    ("0\r\nX: y\r\nZ:\r\nx:\tz \r\n\r\n", ""),
+    ("0;a\r\nHost: other\r\nContent-Length: 7\r\nTransfer-Encoding: gzip\r\n\r\n", ""),
+    ("0\r\nX_Y: z\r\n\r\n", ""),
+];
+
+#[test]
+fn good_chunks_are_decoded() {
+    for (body, content) in GOOD {
+        assert_eq!(accepted(post(body)).1, content.as_bytes(), "{body:?}");
+    }
+}
+
+#[test]
+fn no_part_of_a_good_body_is_the_whole() {
+    for (body, content) in GOOD {
+        for at in (0..body.len()).filter(|&at| body.is_char_boundary(at)) {
+            let story = read(post(&body[..at]));
+            assert_eq!(story.outcome, Outcome::Unfinished, "{:?}", &body[..at]);
+            assert!(content.as_bytes().starts_with(&story.content));
+        }
+    }
+}
+
+#[test]
+fn trailers_never_become_fields() {
+    let input = post("0\r\nHost: other\r\nX: y\r\nCookie: z\r\n\r\n");
+    let connection = connection_after(&input);
+    let names: Vec<_> = connection.head().fields().map(|(name, _)| text(name)).collect();
+    assert_eq!(names, ["Host", "Transfer-Encoding"]);
+    assert_eq!(connection.head().field(b"host"), Some(&b"a"[..]));
+}
+
+#[test]
+fn broken_chunks_are_refused() {
+    for body in [
+        // Sizes
+        "\r\n",
+        "\n",
+        "x\r\n",
+        "g\r\n",
+        " 2\r\nhi\r\n",
+        "\t2\r\nhi\r\n",
+        "+2\r\nhi\r\n",
+        "-2\r\nhi\r\n",
+        "0x2\r\nhi\r\n",
+        "2_0\r\n",
+        "2h\r\nhi\r\n",
+        "2.0\r\nhi\r\n",
+        ";a\r\n",
+        "00000000000000002\r\nhi\r\n",
+        "10000000000000000\r\n",
+        "fffffffffffffffff\r\n",
+        "\u{ff12}\r\nhi\r\n",
+        // Line ends
+        "2\nhi\r\n",
+        "2\rhi\r\n",
+        "2\r\rhi\r\n",
+        "2 \r\nhi\r\n",
+        "2\t\r\nhi\r\n",
+        "2\0\r\nhi\r\n",
+        "2\r\nhi\n",
+        "2\r\nhi\r0",
+        "2\r\nhi0\r\n\r\n",
+        "2\r\nhix\r\n",
+        "2\r\nhi\r\r\n",
+        "2\r\nhi\n\r",
+        "2\r\nhi\r\n\r\n",
+        // Behind a good one
+        "2\r\nhi\r\n\n0\r\n\r\n",
+        "2\r\nhi\r\n x",
+        // Extensions
+        "2;\r\nhi",
+        "2; \r\nhi",
+        "2;;a\r\nhi",
+        "2;a;\r\nhi",
+        "2 a\r\nhi",
+        "2;a b\r\nhi",
+        "2;=b\r\nhi",
+        "2;a=\r\nhi",
+        "2;a=b c\r\nhi",
+        "2;a==b\r\nhi",
+        "2;a=b=c\r\nhi",
+        "2,a\r\nhi",
+        "2;a/b\r\nhi",
+        "2;a=/\r\nhi",
+        "2;a \r\nhi",
+        "2;a=b \r\nhi",
+        "2;a\n",
+        "2;a=b\n",
+        "2;a\rb",
+        "2;a\0\r\nhi",
+        "2;\u{e9}\r\nhi",
+        "2;\"a\"\r\nhi",
+        "2;a=b\"c\"\r\nhi",
+        "2;a=\"b\r\n",
+        "2;a=\"b\n",
+        "2;a=\"b\\\r\n",
+        "2;a=\"b\\\n",
+        "2;a=\"b\0\"\r\nhi",
+        "2;a=\"b\x7f\"\r\nhi",
+        "2;a=\"b\"c\r\nhi",
+        "2;a=\"b\" c\r\nhi",
+        "2;a=\"b\" \r\nhi",
+        "2;a='b c'\r\nhi",
+        "2;a=b =c\r\nhi",
+        "2;a=\"b\" =c\r\nhi",
+        "2;a=\"b\"\n",
+    ] {
+        assert_refused(post(body), Error::Chunk);
+    }
+}
+
+#[test]
+fn broken_trailers_are_refused() {
+    for trailers in [
+        "\n",
+        "X: y\n\r\n",
+        "X: y\r\n\n",
+        "\nX: y\r\n\r\n",
+        "X\r\n\r\n",
+        ": y\r\n\r\n",
+        "X : y\r\n\r\n",
+        " X: y\r\n\r\n",
+        "X: y\r\n z\r\n\r\n",
+        "X: y\0\r\n\r\n",
+        "X: y\rz\r\n\r\n",
+        "\rX: y\r\n\r\n",
+        "\r\r\n\r\n",
+        "X: y\r\r\n\r\n",
+        "X\u{e9}: y\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
+    ] {
+        assert_refused(post(&format!("0\r\n{trailers}")), Error::Trailer);
+        assert_refused(post(&format!("2\r\nhi\r\n0\r\n{trailers}")), Error::Trailer);
+    }
+}
+
+#[test]
+fn what_came_before_a_broken_chunk_is_not_a_request() {
+    // A broken body that reached the application as a complete one would be its worst case.
+    let story = read(post("2\r\nhi\r\nx"));
+    assert_eq!(story.outcome, Outcome::Refused(Error::Chunk));
+    assert_eq!(story.content, b"hi");
+}
+
+#[test]
+fn each_byte_behind_a_size() {
+    for byte in 0..=u8::MAX {
+        let mut input = post("1").into_bytes();
+        input.push(byte);
+        let expected = match byte {
+            b'\r' | b' ' | b'\t' | b';' => Outcome::Unfinished,
+            _ if byte.is_ascii_hexdigit() => Outcome::Unfinished,
+            _ => Outcome::Refused(Error::Chunk),
+        };
+        assert_eq!(read(&input).outcome, expected, "{byte:#x}");
+    }
+}

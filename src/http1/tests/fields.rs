@@ -1,0 +1,189 @@
+//! Field lines and the rules that fields have to keep.
+//! [RFC 9110 section 5, RFC 9112 sections 3.2 and 5]
+
+use super::*;
+
+#[test]
+fn fields_keep_order_case_and_repetition() {
+    let (head, _) = accepted("GET / HTTP/1.1\r\nX-b: 1\r\nHost: a\r\nx-A: 2\r\nX-B: 3\r\n\r\n");
+    let fields: Vec<_> = head.fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    assert_eq!(fields, [("X-b", "1"), ("Host", "a"), ("x-A", "2"), ("X-B", "3")]);
+
+    let connection = connection_after(&get("X-b: 1\r\nX-B: 3\r\n"));
+    assert_eq!(connection.head().field(b"x-B"), Some(&b"1"[..]));
+    assert_eq!(connection.head().field(b"x-c"), None);
+    assert_eq!(connection.head().bytes(), get("X-b: 1\r\nX-B: 3\r\n").as_bytes());
+}
+
+#[test]
+fn only_sp_and_htab_are_trimmed() {
+    for (line, value) in [
+        ("X:y", "y"),
+        ("X: y", "y"),
+        ("X: \t y \t ", "y"),
+        ("X: y  z ", "y  z"),
+        ("X:", ""),
+        ("X: ", ""),
+        ("X: \t", ""),
+        ("X: :", ":"),
+        ("X: \u{85}\u{a0}", "\\xc2\\x85\\xc2\\xa0"),
+    ] {
+        let (head, _) = accepted(get(&format!("{line}\r\n")));
+        assert_eq!(head.values("x"), [value], "{line:?}");
+    }
+    let bytes = [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", &b"\xa0y\x85"[..], b"\r\n\r\n"].concat();
+    assert_eq!(accepted(bytes).0.values("x"), ["\\xa0y\\x85"]);
+    for control in ["\x0b", "\x0c", "\x1f", "\x7f", "\0"] {
+        assert_refused(get(&format!("X: y{control}\r\n")), Error::Field);
+        assert_refused(get(&format!("X: {control}y\r\n")), Error::Field);
+    }
+}
+
+#[test]
+fn malformed_field_lines_are_refused() {
+    for line in [
+        "X",
+        "X y",
+        ": y",
+        " : y",
+        "X : y",
+        "X\t: y",
+        " X: y",
+        "\tX: y",
+        "X y: z",
+        "(X): y",
+        "X\0: y",
+        "\u{e9}: y",
+        "X\"y: z",
+        "X: y\0z",
+        "X: y\rz",
+    ] {
+        assert_refused(get(&format!("{line}\r\n")), Error::Field);
+        // As the first field, too: a blank there would be a continuation of the request line.
+        assert_refused(format!("GET / HTTP/1.1\r\n{line}\r\nHost: a\r\n\r\n"), Error::Field);
+    }
+    // Line folding, in both of its forms.
+    assert_refused(get("X: y\r\n z\r\n"), Error::Field);
+    assert_refused(get("X: y\r\n\tz\r\n"), Error::Field);
+    assert_refused(get("X: y\r\n \r\n"), Error::Field);
+}
+
+#[test]
+fn host() {
+    for value in [
+        "a",
+        "A.example",
+        "a:80",
+        "a:",
+        "127.0.0.1:8000",
+        "[::1]",
+        "[::1]:8000",
+        "[v1.x]",
+        "a_b",
+        "x%41y",
+        "a\t ",
+    ] {
+        accepted(format!("GET / HTTP/1.1\r\nHost: {value}\r\n\r\n"));
+    }
+    for value in [
+        "",
+        " ",
+        "a b",
+        "a,b/",
+        "a/b",
+        "a?b",
+        "a#b",
+        "u@a",
+        ":80",
+        "a:x",
+        "a:-1",
+        "a:65536",
+        "a:80:80",
+        "http://a",
+        "[::1",
+        "::1",
+        "[::1]x",
+        "[1.2.3.4]",
+        "[]",
+        "a\u{e9}",
+        "a\"",
+        "<a>",
+        "x%4",
+        "x%zz",
+    ] {
+        assert_refused(format!("GET / HTTP/1.1\r\nHost: {value}\r\n\r\n"), Error::Host);
+        assert_refused(format!("GET / HTTP/1.0\r\nHost: {value}\r\n\r\n"), Error::Host);
+    }
+}
+
+#[test]
+fn host_is_there_once() {
+    assert_refused("GET / HTTP/1.1\r\n\r\n", Error::Host);
+    assert_refused("GET http://a/ HTTP/1.1\r\n\r\n", Error::Host);
+    for version in ["1.0", "1.1"] {
+        for second in ["Host: a", "host: a", "HOST: b", "X: y\r\nHost: a"] {
+            let input = format!("GET / HTTP/{version}\r\nHost: a\r\n{second}\r\n\r\n");
+            assert_refused(input, Error::Host);
+        }
+    }
+    // HTTP/1.0 did not know it.
+    accepted("GET / HTTP/1.0\r\n\r\n");
+}
+
+#[test]
+fn names_with_an_underscore_are_dropped_or_refused() {
+    let input = get("X_Y: 1\r\nX-Y: 2\r\nContent_Length: 5\r\nTransfer_Encoding: chunked\r\n");
+    let (head, content) = accepted(&input);
+    assert_eq!(head.fields.len(), 2, "{:?}", head.fields);
+    assert_eq!(head.values("x-y"), ["2"]);
+    assert_eq!((head.framing, content), (Framing::Empty, vec![]));
+
+    let limits = Limits { underscores: Underscores::Refuse, ..Limits::default() };
+    let refused = Outcome::Refused(Error::Underscore);
+    assert_eq!(read_with(limits, input.as_bytes()).outcome, refused);
+    // In a value it is nobody's business.
+    let input = get("X-Y: a_b\r\n");
+    assert_eq!(read_with(limits, input.as_bytes()).outcome, Outcome::Complete(input.len()));
+}
+
+#[test]
+fn content_type_is_there_once() {
+    accepted(get("Content-Type: text/plain\r\n"));
+    for second in ["text/plain", "text/html", ""] {
+        assert_refused(
+            get(&format!("Content-Type: text/plain\r\nCONTENT-TYPE: {second}\r\n")),
+            Error::RepeatedContentType,
+        );
+    }
+}
+
+#[test]
+fn expectations() {
+    for (fields, expects) in [
+        ("", false),
+        ("Expect: 100-continue\r\n", true),
+        ("expect: 100-Continue\r\n", true),
+        ("Expect:  100-CONTINUE \r\n", true),
+        ("Expect: 100-continue\r\nExpect: 100-continue\r\n", true),
+    ] {
+        assert_eq!(accepted(get(fields)).0.expect_continue, expects, "{fields}");
+    }
+    for value in ["", "200-ok", "100-continue;x", "100-continue, y", "100", "\"100-continue\""] {
+        assert_refused(get(&format!("Expect: {value}\r\n")), Error::Expectation);
+    }
+    assert_refused(get("Expect: 100-continue\r\nExpect: more\r\n"), Error::Expectation);
+    // HTTP/1.0 knows no expectations: whatever is asked for is ignored. [RFC 9110 section 10.1.1]
+    for value in ["100-continue", "more"] {
+        let (head, _) = accepted(format!("GET / HTTP/1.0\r\nExpect: {value}\r\n\r\n"));
+        assert!(!head.expect_continue);
+    }
+}
+
+#[test]
+fn offers_to_upgrade_change_nothing() {
+    let (head, _) = accepted(get(
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c, websocket\r\nHTTP2-Settings: AAA\r\n",
+    ));
+    assert!(head.keep_alive);
+    assert_eq!(head.framing, Framing::Empty);
+}

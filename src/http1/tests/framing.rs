@@ -1,0 +1,166 @@
+//! How long a request's content is: Content-Length and Transfer-Encoding. [RFC 9112 section 6]
+
+use super::*;
+
+fn post(fields: &str, body: &str) -> String {
+    format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n{body}")
+}
+
+#[test]
+fn content_length_delimits() {
+    for (value, body, framing) in [
+        ("0", "", Framing::Empty),
+        ("00", "", Framing::Empty),
+        ("5", "hello", Framing::Length(5)),
+        ("005", "hello", Framing::Length(5)),
+        (" 5\t", "hello", Framing::Length(5)),
+        ("4", "\r\n\r\n", Framing::Length(4)),
+    ] {
+        for name in ["Content-Length", "content-length", "CONTENT-LENGTH"] {
+            let (head, content) = accepted(post(&format!("{name}:{value}\r\n"), body));
+            assert_eq!(content, body.as_bytes());
+            assert_eq!(head.framing, framing);
+        }
+    }
+}
+
+#[test]
+fn without_a_length_there_is_no_content() {
+    for method in ["GET", "POST", "PUT", "X"] {
+        let (head, content) = accepted(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!((head.framing, content), (Framing::Empty, vec![]));
+    }
+}
+
+#[test]
+fn any_method_may_have_content() {
+    for method in ["GET", "HEAD", "DELETE", "OPTIONS", "X"] {
+        let input = format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+        assert_eq!(accepted(input).1, b"hi");
+    }
+}
+
+#[test]
+fn a_body_that_looks_like_a_request_stays_a_body() {
+    let hidden = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
+    let (_, content) = accepted(post(&format!("Content-Length: {}\r\n", hidden.len()), hidden));
+    assert_eq!(content, hidden.as_bytes());
+}
+
+#[test]
+fn a_truncated_body_is_not_an_end() {
+    for sent in 0..5 {
+        let story = read(post("Content-Length: 5\r\n", &"hello"[..sent]));
+        assert_eq!(story.outcome, Outcome::Unfinished);
+        assert_eq!(story.content, &b"hello"[..sent]);
+    }
+}
+
+#[test]
+fn malformed_content_lengths_are_refused() {
+    for value in [
+        "",
+        " ",
+        "+5",
+        "-5",
+        "5 5",
+        "5,5",
+        "5, 6",
+        "5,",
+        ",5",
+        "0x5",
+        "5_0",
+        "5.0",
+        "5e1",
+        "five",
+        "\"5\"",
+        "5;x",
+        "18446744073709551616",
+        "99999999999999999999999",
+        "\u{665}",
+        "5\u{a0}",
+    ] {
+        assert_refused(
+            post(&format!("Content-Length: {value}\r\n"), "hello"),
+            Error::ContentLength,
+        );
+    }
+    // Repeated, with a different value or the same. [waitress CVE-2022-24761]
+    for second in ["6", "5", ""] {
+        assert_refused(
+            post(&format!("Content-Length: 5\r\nX: y\r\ncontent-length: {second}\r\n"), "hello"),
+            Error::ContentLength,
+        );
+    }
+}
+
+#[test]
+fn chunked_is_the_only_coding() {
+    for value in ["chunked", "Chunked", "CHUNKED", " chunked\t"] {
+        let (head, content) =
+            accepted(post(&format!("Transfer-Encoding:{value}\r\n"), "2\r\nhi\r\n0\r\n\r\n"));
+        assert_eq!((head.framing, &content[..]), (Framing::Chunked, &b"hi"[..]));
+    }
+    use Error::{TransferEncoding, UnknownTransferCoding};
+    for (value, error) in [
+        ("gzip, chunked", UnknownTransferCoding),
+        ("gzip,deflate ,\tCHUNKED", UnknownTransferCoding),
+        ("identity, chunked", UnknownTransferCoding),
+        ("gzip", TransferEncoding),
+        ("identity", TransferEncoding),
+        ("chunked, gzip", TransferEncoding),
+        ("chunked, identity", TransferEncoding),
+        ("chunked, chunked", TransferEncoding),
+        ("gzip, chunked, chunked", TransferEncoding),
+        (",chunked", TransferEncoding),
+        ("chunked,", TransferEncoding),
+        ("gzip,,chunked", TransferEncoding),
+        ("chunked;x", TransferEncoding),
+        ("chunked;x=y", TransferEncoding),
+        ("\"chunked\"", TransferEncoding),
+        ("'chunked'", TransferEncoding),
+        ("chunked\u{a0}", TransferEncoding),
+        ("xchunked", TransferEncoding),
+        ("chunke", TransferEncoding),
+        ("chun ked", TransferEncoding),
+        ("", TransferEncoding),
+    ] {
+        assert_refused(post(&format!("Transfer-Encoding: {value}\r\n"), "0\r\n\r\n"), error);
+    }
+    assert_refused(post("Transfer-Encoding: \x0bchunked\r\n", "0\r\n\r\n"), Error::Field);
+    assert_refused(post("Transfer-Encoding: chunked\x0c\r\n", "0\r\n\r\n"), Error::Field);
+    assert_refused(post("Transfer-Encoding : chunked\r\n", "0\r\n\r\n"), Error::Field);
+    for second in ["chunked", "gzip", "gzip, chunked", "identity", ""] {
+        let fields = format!("Transfer-Encoding: chunked\r\nTransfer-Encoding: {second}\r\n");
+        assert_refused(post(&fields, "0\r\n\r\n"), TransferEncoding);
+    }
+    let fields = "Transfer-Encoding: gzip, chunked\r\nTransfer-Encoding: chunked\r\n";
+    assert_refused(post(fields, "0\r\n\r\n"), UnknownTransferCoding);
+}
+
+#[test]
+fn length_and_chunks_together_are_refused() {
+    for fields in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
+    ] {
+        assert_refused(post(fields, "0\r\n\r\n"), Error::ConflictingFraming);
+    }
+}
+
+#[test]
+fn http_1_0_has_no_chunks() {
+    for fields in [
+        "Transfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n",
+    ] {
+        assert_refused(
+            format!("POST / HTTP/1.0\r\n{fields}\r\n0\r\n\r\n"),
+            Error::TransferEncoding,
+        );
+    }
+    let (head, content) = accepted("POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi");
+    assert_eq!((head.version, &content[..]), (Version::Http10, &b"hi"[..]));
+}

@@ -1,0 +1,190 @@
+//! Each limit at its boundary: what fills it exactly is served, one more is refused with the status
+//! that belongs to the limit.
+
+use super::*;
+
+/// Reads `input` under `limits`, and says the status it is refused with.
+#[track_caller]
+fn status(limits: Limits, input: &str) -> Option<u16> {
+    match read_with(limits, input.as_bytes()).outcome {
+        Outcome::Complete(used) => {
+            assert_eq!(used, input.len());
+            None
+        }
+        Outcome::Refused(error) => Some(error.status().0),
+        Outcome::Unfinished => panic!("unfinished: {input:?}"),
+    }
+}
+
+/// `make(n)` is a request that has `n` of what is limited; the least limit lets [`NEXT`] pass.
+#[track_caller]
+fn check(set: fn(&mut Limits, usize), make: impl Fn(usize) -> String, least: usize, code: u16) {
+    for limit in [least, least + 1, least + 37] {
+        let mut limits = Limits::default();
+        set(&mut limits, limit);
+        if limit > least {
+            assert_eq!(status(limits, &make(limit - 1)), None, "below {limit}");
+        }
+        assert_eq!(status(limits, &make(limit)), None, "at {limit}");
+        assert_eq!(status(limits, &make(limit + 1)), Some(code), "above {limit}");
+        assert_eq!(status(limits, &make(limit + 50)), Some(code), "far above {limit}");
+    }
+}
+
+fn chunked(body: &str) -> String {
+    format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
+}
+
+/// A string of `n` bytes.
+fn fill(n: usize) -> String {
+    "a".repeat(n)
+}
+
+#[test]
+fn request_line() {
+    // Its CRLF does not count, nor does an empty line before it.
+    for before in ["", "\r\n"] {
+        let make = |n| format!("{before}GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", fill(n - 14));
+        check(|limits, n| limits.request_line = n, make, 21, 414);
+    }
+}
+
+#[test]
+fn one_field() {
+    let make = |n| get(&format!("X: {}\r\n", fill(n - 3)));
+    check(|limits, n| limits.field_size = n, make, 10, 431);
+    // A name can be as long as a line; a field that is dropped is counted like the others.
+    let make = |n| get(&format!("{}:\r\n", fill(n - 1)));
+    check(|limits, n| limits.field_size = n, make, 10, 431);
+    let make = |n| get(&format!("X_Y: {}\r\n", fill(n - 5)));
+    check(|limits, n| limits.field_size = n, make, 10, 431);
+}
+
+#[test]
+fn number_of_fields() {
+    let make = |n| get(&"X: y\r\n".repeat(n - 1));
+    check(|limits, n| limits.fields = n, make, 1, 431);
+    let make = |n| get(&"X_Y: y\r\n".repeat(n - 1));
+    check(|limits, n| limits.fields = n, make, 1, 431);
+}
+
+#[test]
+fn whole_head() {
+    let rest = get("X: \r\n").len();
+    for before in ["", "\r\n"] {
+        let make = |n| format!("{before}{}", get(&format!("X: {}\r\n", fill(n - rest))));
+        check(|limits, n| limits.head = n, make, NEXT.len(), 431);
+    }
+}
+
+#[test]
+fn body_by_length() {
+    let make = |n| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {n}\r\n\r\n{}", fill(n));
+    check(|limits, n| limits.body = n as u64, make, 0, 413);
+
+    // Known before a byte of it has come, though not before the head is.
+    let limits = Limits { body: 10, ..Limits::default() };
+    let story = read_with(limits, get("Content-Length: 11\r\n").as_bytes());
+    assert_eq!(story.outcome, Outcome::Refused(Error::BodyTooLarge));
+    assert_eq!(story.head, None);
+}
+
+#[test]
+fn body_in_chunks() {
+    let one = |n| chunked(&format!("{n:x}\r\n{}\r\n0\r\n\r\n", fill(n)));
+    check(|limits, n| limits.body = n as u64, one, 1, 413);
+    let many = |n| chunked(&format!("{}0\r\n\r\n", "1\r\na\r\n".repeat(n)));
+    check(|limits, n| limits.body = n as u64, many, 0, 413);
+
+    // A chunk that will not fit is refused when it is announced.
+    let limits = Limits { body: 10, ..Limits::default() };
+    for body in ["b\r\n", "8\r\naaaaaaaa\r\n3\r\n", "ffffffffffffffff\r\n"] {
+        let story = read_with(limits, chunked(body).as_bytes());
+        assert_eq!(story.outcome, Outcome::Refused(Error::BodyTooLarge), "{body:?}");
+    }
+}
+
+#[test]
+fn a_body_without_limit() {
+    let limits = Limits { body: u64::MAX, ..Limits::default() };
+    let length = get("Content-Length: 18446744073709551615\r\n");
+    for input in
+        [&length, &chunked("ffffffffffffffff\r\na"), &chunked("1\r\na\r\nffffffffffffffff\r\n")]
+    {
+        let story = read_with(limits, input.as_bytes());
+        assert_eq!(story.outcome, Outcome::Unfinished, "{input:?}");
+        assert!(story.head.is_some());
+    }
+}
+
+#[test]
+fn chunk_extension() {
+    let set: fn(&mut Limits, usize) = |limits, n| limits.chunk_extension = n;
+    check(set, |n| chunked(&format!("1;{}\r\na\r\n0\r\n\r\n", fill(n - 1))), 2, 400);
+    check(set, |n| chunked(&format!("1;a=\"{}\"\r\na\r\n0\r\n\r\n", fill(n - 5))), 5, 400);
+    check(set, |n| chunked(&format!("1{};a\r\na\r\n0\r\n\r\n", " ".repeat(n - 2))), 2, 400);
+    check(set, |n| chunked(&format!("0;{}\r\n\r\n", fill(n - 1))), 2, 400);
+    // Each chunk has its own.
+    let twice = chunked("1;abc\r\na\r\n1;abc\r\na\r\n0;abc\r\n\r\n");
+    assert_eq!(status(Limits { chunk_extension: 4, ..Limits::default() }, &twice), None);
+}
+
+#[test]
+fn trailers() {
+    // The empty line that ends them does not count.
+    let make = |n| chunked(&format!("0\r\nX:{}\r\n\r\n", fill(n - 4)));
+    check(|limits, n| limits.trailers = n, make, 4, 431);
+    let none = chunked("0\r\n\r\n");
+    assert_eq!(status(Limits { trailers: 0, ..Limits::default() }, &none), None);
+}
+
+#[test]
+fn number_of_trailers() {
+    // As many as there may be fields; the head of `chunked` has two.
+    let make = |n| chunked(&format!("0\r\n{}\r\n", "X: y\r\n".repeat(n)));
+    check(|limits, n| limits.fields = n, make, 2, 431);
+}
+
+#[test]
+fn unfinished_lines_are_refused_too() {
+    // Without the end of a line to wait for, the server would hold as much as the client likes.
+    let limits = Limits { request_line: 20, field_size: 30, head: 100, ..Limits::default() };
+    for (input, outcome) in [
+        (format!("GET /{}", fill(15)), Outcome::Unfinished),
+        (format!("GET /{}\r", fill(15)), Outcome::Unfinished),
+        (format!("GET /{}", fill(16)), Outcome::Refused(Error::RequestLineTooLong)),
+        (fill(20), Outcome::Unfinished),
+        (fill(21), Outcome::Refused(Error::RequestLineTooLong)),
+        (format!("GET / HTTP/1.1\r\n{}", fill(30)), Outcome::Unfinished),
+        (format!("GET / HTTP/1.1\r\n{}\r", fill(30)), Outcome::Unfinished),
+        (format!("GET / HTTP/1.1\r\n{}", fill(31)), Outcome::Refused(Error::FieldsTooLarge)),
+        (format!("GET / HTTP/1.1\r\n{}", "Abc: abcdefghijklmn\r\n".repeat(4)), Outcome::Unfinished),
+        (
+            format!("GET / HTTP/1.1\r\n{}X", "Abc: abcdefghijklmn\r\n".repeat(4)),
+            Outcome::Refused(Error::FieldsTooLarge),
+        ),
+    ] {
+        assert_eq!(read_with(limits, input.as_bytes()).outcome, outcome, "{input:?}");
+    }
+}
+
+#[test]
+fn the_defaults() {
+    let limits = Limits::default();
+    assert_eq!(
+        limits,
+        Limits {
+            request_line: 8192,
+            fields: 100,
+            field_size: 8192,
+            head: 65536,
+            body: 1 << 30,
+            chunk_extension: 4096,
+            trailers: 16384,
+            underscores: Underscores::Drop,
+        }
+    );
+    assert_eq!(status(limits, &get(&"X: y\r\n".repeat(99))), None);
+    assert_eq!(status(limits, &get(&"X: y\r\n".repeat(100))), Some(431));
+    assert_eq!(status(limits, &get("Content-Length: 1073741825\r\n")), Some(413));
+}

@@ -1,0 +1,215 @@
+//! Request line, line ends, target. [RFC 9112 sections 2 and 3]
+
+use super::*;
+
+/// A request whose request line is `line`.
+fn with_line(line: &str) -> String {
+    format!("{line}\r\nHost: a\r\n\r\n")
+}
+
+#[test]
+fn targets_are_taken_apart() {
+    // request line, path, query, authority
+    for (line, path, query, authority) in [
+        ("GET / HTTP/1.1", "/", "", None),
+        ("GET /a/b?c=d&e HTTP/1.1", "/a/b", "c=d&e", None),
+        ("GET /? HTTP/1.1", "/", "", None),
+        ("GET /a?b?c HTTP/1.1", "/a", "b?c", None),
+        ("GET //a//b HTTP/1.1", "//a//b", "", None),
+        ("GET /%2F%41?%00 HTTP/1.1", "/%2F%41", "%00", None),
+        ("GET /%2500 HTTP/1.1", "/%2500", "", None),
+        ("GET /../a HTTP/1.1", "/../a", "", None),
+        ("GET /http://h/p HTTP/1.1", "/http://h/p", "", None),
+        ("GET /\"<>\\^`{|} HTTP/1.1", "/\\\"<>\\\\^`{|}", "", None),
+        ("GET http://h/p?q HTTP/1.1", "/p", "q", Some("h")),
+        ("GET http://h HTTP/1.1", "/", "", Some("h")),
+        ("GET http://h?q HTTP/1.1", "/", "q", Some("h")),
+        ("GET http://h/?q=http://x HTTP/1.1", "/", "q=http://x", Some("h")),
+        ("GET HTTP://h:8000/p HTTP/1.1", "/p", "", Some("h:8000")),
+        ("GET http://[::1]:80/ HTTP/1.1", "/", "", Some("[::1]:80")),
+        ("OPTIONS * HTTP/1.1", "", "", None),
+        ("OPTIONS /a HTTP/1.1", "/a", "", None),
+        ("OPTIONS http://h HTTP/1.1", "", "", Some("h")),
+        ("OPTIONS http://h/ HTTP/1.1", "/", "", Some("h")),
+    ] {
+        let (head, _) = accepted(with_line(line));
+        assert_eq!((head.path.as_str(), head.query.as_str()), (path, query), "{line}");
+        assert_eq!(head.authority.as_deref(), authority, "{line}");
+        let raw = line.split(' ').nth(1).unwrap();
+        assert_eq!(head.raw_target, text(raw.as_bytes()), "{line}");
+    }
+}
+
+#[test]
+fn methods_are_tokens_and_keep_their_case() {
+    for method in ["GET", "get", "Get", "M-SEARCH", "!#$%&'*+-.^_`|~", "X", "PRI"] {
+        let (head, _) = accepted(with_line(&format!("{method} / HTTP/1.1")));
+        assert_eq!(head.method, text(method.as_bytes()));
+    }
+}
+
+#[test]
+fn later_minor_versions_are_served_as_1_1() {
+    for (version, served) in [
+        ("HTTP/1.0", Version::Http10),
+        ("HTTP/1.1", Version::Http11),
+        ("HTTP/1.2", Version::Http11),
+        ("HTTP/1.9", Version::Http11),
+    ] {
+        let (head, _) = accepted(with_line(&format!("GET / {version}")));
+        assert_eq!(head.version, served);
+    }
+    assert_eq!(Version::Http10.as_str(), "HTTP/1.0");
+    assert_eq!(Version::Http11.as_str(), "HTTP/1.1");
+}
+
+#[test]
+fn malformed_request_lines_are_refused() {
+    use Error::*;
+    for (line, error) in [
+        ("GET", RequestLine),
+        ("GET /", RequestLine),
+        ("GET / HTTP/1.1 x", RequestLine),
+        ("GET / x HTTP/1.1", RequestLine),
+        ("GET /  HTTP/1.1", RequestLine),
+        ("GET  / HTTP/1.1", RequestLine),
+        ("GET / HTTP/1.1 ", RequestLine),
+        (" GET / HTTP/1.1", Method),
+        ("GET\t/ HTTP/1.1", Method),
+        ("GET /\tHTTP/1.1", RequestLine),
+        ("G(T / HTTP/1.1", Method),
+        ("G\u{e9}T / HTTP/1.1", Method),
+        (": / HTTP/1.1", Method),
+        // Versions
+        ("GET / HTTP/1", VersionSyntax),
+        ("GET / HTTP/1.", VersionSyntax),
+        ("GET / HTTP/.1", VersionSyntax),
+        ("GET / HTTP/1.10", VersionSyntax),
+        ("GET / HTTP/01.1", VersionSyntax),
+        ("GET / HTTP/1,1", VersionSyntax),
+        ("GET / HTTP/1.x", VersionSyntax),
+        ("GET / HTTP/+1.1", VersionSyntax),
+        ("GET / http/1.1", VersionSyntax),
+        ("GET / HTTPS/1.1", VersionSyntax),
+        ("GET / ICY/1.1", VersionSyntax),
+        ("GET / HTTP1.1", VersionSyntax),
+        ("GET / ", VersionSyntax),
+        ("GET / HTTP/0.9", Version),
+        ("GET / HTTP/2.0", Version),
+        ("GET / HTTP/3.1", Version),
+        // Targets
+        ("GET a HTTP/1.1", Target),
+        ("GET ? HTTP/1.1", Target),
+        ("GET * HTTP/1.1", Target),
+        ("GET a:80 HTTP/1.1", Target),
+        ("OPTIONS ** HTTP/1.1", Target),
+        ("GET /a#b HTTP/1.1", Target),
+        ("GET /a?b#c HTTP/1.1", Target),
+        ("GET /\u{e9} HTTP/1.1", Target),
+        ("GET /%00 HTTP/1.1", Target),
+        ("GET /a%00b?c HTTP/1.1", Target),
+        ("GET http://h/%00 HTTP/1.1", Target),
+        ("GET http:/h HTTP/1.1", Target),
+        ("GET http:// HTTP/1.1", Target),
+        ("GET http:///p HTTP/1.1", Target),
+        ("GET http://:80/ HTTP/1.1", Target),
+        ("GET http://h:x/ HTTP/1.1", Target),
+        ("GET http://h:65536/ HTTP/1.1", Target),
+        ("GET http://u@h/ HTTP/1.1", Target),
+        ("GET http://u:p@h/ HTTP/1.1", Target),
+        ("GET http://[::1/ HTTP/1.1", Target),
+        ("GET http://h\\x/ HTTP/1.1", Target),
+        ("GET ftp://h/ HTTP/1.1", Target),
+        ("GET ://h/ HTTP/1.1", Target),
+        ("GET https://h/ HTTP/1.1", Misdirected),
+        ("GET HTTPS://h/ HTTP/1.1", Misdirected),
+        ("CONNECT a:80 HTTP/1.1", Connect),
+        ("CONNECT / HTTP/1.1", Connect),
+    ] {
+        assert_refused(with_line(line), error);
+    }
+    // The preface of HTTP/2, and a TLS handshake on a plain port, which never sends a line end.
+    assert_refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Version);
+    assert_refused(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Method);
+}
+
+#[test]
+fn one_empty_line_may_precede_a_request() {
+    let (head, _) = accepted(format!("\r\n{}", get("")));
+    assert_eq!(head.method, "GET");
+    assert_refused(format!("\r\n\r\n{}", get("")), Error::RequestLine);
+    assert_refused(format!("\n{}", get("")), Error::BareLf);
+    assert_refused(format!("\r{}", get("")), Error::Method);
+    assert_refused(format!("\r\n\n{}", get("")), Error::BareLf);
+    assert_refused(format!(" \r\n{}", get("")), Error::Method);
+}
+
+#[test]
+fn an_empty_line_alone_leaves_the_connection_idle() {
+    let mut connection = Connection::new(Limits::default());
+    for (bytes, idle) in [(&b""[..], true), (b"\r\n", true), (b"\r\nG", false)] {
+        assert_eq!(connection.receive(bytes), Ok((0, Event::NeedMore)));
+        assert_eq!(connection.is_idle(), idle, "{}", text(bytes));
+    }
+}
+
+#[test]
+fn lines_end_in_crlf_only() {
+    let good = "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
+    accepted(good);
+    for (at, _) in good.match_indices("\r\n") {
+        // Without its CR; without its LF; with a second CR; with the pair turned round.
+        for (end, error) in
+            [("\n", Some(Error::BareLf)), ("\r", None), ("\r\r\n", None), ("\n\r", None)]
+        {
+            let input = [&good[..at], end, &good[at + 2..]].concat();
+            match read(&input).outcome {
+                Outcome::Refused(found) => {
+                    assert!(error.is_none_or(|e| e == found), "{found:?}: {input:?}");
+                    assert_eq!(found.status().0, 400, "{input:?}");
+                }
+                // A head whose end has not come yet: what will come is not its end either.
+                Outcome::Unfinished => {
+                    let outcome = read(format!("{input}\r\n\r\n")).outcome;
+                    assert!(matches!(outcome, Outcome::Refused(_)), "{input:?}");
+                }
+                Outcome::Complete(_) => panic!("{input:?}"),
+            }
+        }
+    }
+    // A bare CR elsewhere.
+    for at in 1..good.len() {
+        if good.is_char_boundary(at) && !good[at..].starts_with('\n') {
+            let input = [&good[..at], "\r", &good[at..]].concat();
+            let outcome = read(&input).outcome;
+            assert!(!matches!(outcome, Outcome::Complete(_)), "{input:?}");
+        }
+    }
+}
+
+#[test]
+fn each_byte_has_its_place() {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let target = |b: u8| (0x21..=0x7e).contains(&b) && b != b'#';
+    let value = |b: u8| b == b'\t' || b == b' ' || (0x21..=0x7e).contains(&b) || b >= 0x80;
+    type Allowed<'a> = &'a dyn Fn(u8) -> bool;
+    let places: [(&str, &str, Allowed); 5] = [
+        ("G", "T / HTTP/1.1\r\nHost: a\r\n\r\n", &token),
+        ("GET /a", "b HTTP/1.1\r\nHost: a\r\n\r\n", &target),
+        ("GET /a?b", "c HTTP/1.1\r\nHost: a\r\n\r\n", &target),
+        // A colon there ends the name, and is the first of the value.
+        ("GET / HTTP/1.1\r\nHost: a\r\nX", "Y: z\r\n\r\n", &|b| token(b) || b == b':'),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: y", "z\r\n\r\n", &value),
+    ];
+    for (before, after, allowed) in places {
+        for byte in 0..=u8::MAX {
+            let input = [before.as_bytes(), &[byte], after.as_bytes()].concat();
+            let outcome = read(&input).outcome;
+            if allowed(byte) {
+                assert_eq!(outcome, Outcome::Complete(input.len()), "{}", text(&input));
+            } else {
+                assert!(matches!(outcome, Outcome::Refused(_)), "{}", text(&input));
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! How long a response is on the wire, how its blocks are framed, and how it ends or breaks off.
+//! [RFC 9112 sections 6.3, 7.1 and 8; RFC 9110 section 6.4.1]
+
+use super::*;
+
+/// How the head announced the content: the framing fields it has.
+fn announced(head: &[u8]) -> Vec<String> {
+    let head = std::str::from_utf8(head).unwrap();
+    let fields = head
+        .split("\r\n")
+        .filter(|line| line.starts_with("Content-Length") || line.starts_with("Transfer-Encoding"));
+    fields.map(str::to_owned).collect()
+}
+
+/// A connection whose response has begun, and the head that was sent.
+fn begun(
+    method: &str,
+    version: &str,
+    status: &str,
+    declared: Option<&str>,
+    known: Option<u64>,
+) -> (Connection, Vec<u8>) {
+    let request = format!("{method} / HTTP/{version}\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
+    let mut connection = connection_after(&request);
+    assert!(!connection.has_begun());
+    let fields: Vec<_> = declared.iter().map(|length| ("Content-Length", *length)).collect();
+    let mut out = Vec::new();
+    connection.begin(&response(status, &fields), known, DATE, &mut out);
+    assert!(connection.has_begun());
+    assert!(out.ends_with(b"\r\n\r\n"));
+    (connection, out)
+}
+
+/// Frames `block` as the caller of the core does.
+fn send(connection: &mut Connection, block: &[u8], out: &mut Vec<u8>) {
+    let frame = connection.frame(block.len());
+    assert!(frame.take <= block.len());
+    out.extend_from_slice(frame.prefix());
+    out.extend_from_slice(&block[..frame.take]);
+    out.extend_from_slice(frame.suffix);
+}
+
+#[test]
+fn every_response_has_one_framing() {
+    let length = |n: u64| vec![format!("Content-Length: {n}")];
+    for method in ["GET", "POST", "HEAD", "DELETE", "head"] {
+        for version in ["1.0", "1.1"] {
+            for status in
+                ["200 OK", "204 No Content", "205 x", "304 Not Modified", "404 x", "500 x"]
+            {
+                for (declared, known) in
+                    [(None, None), (None, Some(5)), (Some("5"), None), (Some("5"), Some(9))]
+                {
+                    let case = format!("{method} {version} {status} {declared:?} {known:?}");
+                    let (mut connection, head) = begun(method, version, status, declared, known);
+                    let told = declared.is_some() || known.is_some();
+
+                    // What the head says.
+                    let expected = match (&status[..3], told, version) {
+                        ("204", ..) => vec![],
+                        ("205", ..) => length(0),
+                        // What the server counted is not what a 200 would have said.
+                        ("304", ..) if declared.is_none() => vec![],
+                        (_, true, _) => length(5),
+                        (_, false, "1.1") => vec!["Transfer-Encoding: chunked".to_owned()],
+                        (_, false, _) => vec![],
+                    };
+                    assert_eq!(announced(&head), expected, "{case}");
+
+                    // What follows it, of an application that yields 3, 0 and 4 bytes.
+                    let nothing = method == "HEAD" || matches!(&status[..3], "204" | "304");
+                    let reset = status.starts_with("205");
+                    let until_close = !nothing && !reset && !told && version == "1.0";
+                    assert_eq!(connection.sends_no_content(), nothing, "{case}");
+                    let left = if nothing || reset { Some(0) } else { told.then_some(5) };
+                    assert_eq!(connection.content_left(), left, "{case}");
+                    let mut body = Vec::new();
+                    for block in [&b"abc"[..], b"", b"defg"] {
+                        send(&mut connection, block, &mut body);
+                    }
+                    assert_eq!(connection.finish(&mut body), Ok(()), "{case}");
+                    let (expected, sent): (&[u8], _) = match (nothing || reset, told, version) {
+                        (true, ..) => (b"", 0),
+                        (_, true, _) => (b"abcde", 5),
+                        (.., "1.1") => (b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n", 7),
+                        _ => (b"abcdefg", 7),
+                    };
+                    assert_eq!(text(&body), text(expected), "{case}");
+                    assert_eq!(connection.sent(), sent, "{case}");
+
+                    // Only the close can end what has no length.
+                    let says_close = text(&head).contains("Connection: close");
+                    assert_eq!(says_close, until_close, "{case}");
+                    let next = if until_close { Next::Close } else { Next::Request };
+                    assert_eq!(connection.start_next(), next, "{case}");
+                }
+            }
+        }
+    }
+}
+
+/// An application that answers HEAD with nothing may mean any length. [RFC 9110 section 8.6]
+#[test]
+fn head_without_content_tells_no_length() {
+    for version in ["1.0", "1.1"] {
+        let (mut connection, head) = begun("HEAD", version, "200 OK", None, Some(0));
+        assert_eq!(announced(&head), Vec::<String>::new());
+        assert_eq!(connection.finish(&mut Vec::new()), Ok(()));
+        assert_eq!(connection.start_next(), Next::Request);
+        let (_, head) = begun("HEAD", version, "200 OK", Some("0"), Some(0));
+        assert_eq!(announced(&head), ["Content-Length: 0"]);
+        let (_, head) = begun("GET", version, "200 OK", None, Some(0));
+        assert_eq!(announced(&head), ["Content-Length: 0"]);
+    }
+}
+
+#[test]
+fn chunk_sizes() {
+    for (length, prefix) in [
+        (1, "1\r\n"),
+        (9, "9\r\n"),
+        (10, "a\r\n"),
+        (15, "f\r\n"),
+        (16, "10\r\n"),
+        (255, "ff\r\n"),
+        (256, "100\r\n"),
+        (0x1000, "1000\r\n"),
+        (0xfedc_ba98, "fedcba98\r\n"),
+        (usize::MAX, "ffffffffffffffff\r\n"),
+    ] {
+        let (mut connection, _) = begun("GET", "1.1", "200 OK", None, None);
+        let frame = connection.frame(length);
+        assert_eq!(text(frame.prefix()), text(prefix.as_bytes()));
+        assert_eq!((frame.take, frame.suffix), (length, &b"\r\n"[..]));
+    }
+}
+
+#[test]
+fn an_empty_block_is_nothing() {
+    // As a chunk it would end the content.
+    for (version, length) in [("1.1", None), ("1.1", Some(5)), ("1.0", None)] {
+        let (mut connection, _) = begun("GET", version, "200 OK", None, length);
+        let frame = connection.frame(0);
+        assert_eq!((frame.prefix(), frame.take, frame.suffix), (&b""[..], 0, &b""[..]));
+    }
+}
+
+#[test]
+fn more_than_the_declared_length_is_never_sent() {
+    for length in [0, 1, 4, 5, 6, 1000] {
+        for block in [1, 2, 5, 7, usize::MAX] {
+            let (mut connection, _) =
+                begun("GET", "1.1", "200 OK", Some(&length.to_string()), None);
+            let mut sent = 0;
+            for _ in 0..1002 {
+                let left = connection.content_left().unwrap();
+                let frame = connection.frame(block);
+                assert_eq!((frame.prefix(), frame.suffix), (&b""[..], &b""[..]));
+                assert_eq!(frame.take as u64, left.min(block as u64));
+                sent += frame.take as u64;
+            }
+            assert_eq!((sent, connection.sent()), (length, length));
+            assert_eq!(connection.finish(&mut Vec::new()), Ok(()));
+            assert_eq!(connection.start_next(), Next::Request);
+        }
+    }
+}
+
+#[test]
+fn less_than_the_declared_length_breaks_the_connection_off() {
+    // Kept open, the next response would be read as the rest of this one.
+    for sent in 0..5 {
+        let (mut connection, _) = begun("GET", "1.1", "200 OK", Some("5"), None);
+        connection.frame(sent);
+        let mut out = Vec::new();
+        let missing = 5 - sent as u64;
+        assert_eq!(connection.finish(&mut out), Err(TooShort { missing }));
+        assert!(TooShort { missing }.to_string().contains(&missing.to_string()));
+        assert_eq!(out, b"");
+        assert_eq!(connection.frame(3).take, 0, "nothing follows");
+        assert_eq!(connection.start_next(), Next::Close);
+    }
+    // Where no content is sent, none is missing.
+    for (method, status) in [("HEAD", "200 OK"), ("GET", "304 x"), ("GET", "204 x")] {
+        let (mut connection, _) = begun(method, "1.1", status, Some("5"), None);
+        assert_eq!(connection.finish(&mut Vec::new()), Ok(()));
+        assert_eq!(connection.start_next(), Next::Request);
+    }
+}
+
+#[test]
+fn an_aborted_response_looks_aborted() {
+    // version, length; what follows
+    for (version, length, next) in [
+        ("1.1", Some(5), Next::Close),
+        // No last chunk is sent, so a plain close is noticed.
+        ("1.1", None, Next::Close),
+        // Here a plain close would look like the end.
+        ("1.0", None, Next::Reset),
+    ] {
+        let (mut connection, _) = begun("GET", version, "200 OK", None, length);
+        let mut out = Vec::new();
+        send(&mut connection, b"abc", &mut out);
+        let before = out.len();
+        connection.abort();
+        connection.abort();
+        send(&mut connection, b"de", &mut out);
+        assert_eq!(connection.finish(&mut out), Ok(()));
+        assert_eq!(out.len(), before, "something follows an abort");
+        assert_eq!(connection.content_left(), None);
+        assert_eq!(connection.start_next(), next, "{version} {length:?}");
+        assert_eq!(connection.sent(), 3);
+    }
+    // Before the head has gone.
+    let mut connection = connection_after(&get(""));
+    connection.abort();
+    assert!(connection.has_begun());
+    assert_eq!(connection.start_next(), Next::Close);
+    // After the end: too late to break it, but it is the last.
+    let (mut connection, _) = begun("GET", "1.1", "200 OK", None, Some(0));
+    connection.finish(&mut Vec::new()).unwrap();
+    connection.abort();
+    assert_eq!(connection.start_next(), Next::Close);
+    // No content is owed, so a close is no lie.
+    let (mut connection, _) = begun("HEAD", "1.0", "200 OK", None, None);
+    connection.abort();
+    assert_eq!(connection.start_next(), Next::Close);
+}
+
+#[test]
+fn nothing_is_framed_outside_of_a_response() {
+    let mut connection = connection_after(&get(""));
+    assert_eq!(connection.frame(3).take, 0, "before the head");
+    let mut out = Vec::new();
+    connection.begin(&response("200 OK", &[]), None, DATE, &mut out);
+    out.clear();
+    connection.finish(&mut out).unwrap();
+    connection.finish(&mut out).unwrap();
+    assert_eq!(text(&out), text(b"0\r\n\r\n"), "one last chunk");
+    assert_eq!(connection.frame(3).take, 0, "behind the end");
+    assert_eq!(connection.sent(), 0);
+}

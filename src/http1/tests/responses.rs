@@ -1,0 +1,200 @@
+//! What an application may put into a response's head. [PEP 3333; RFC 9110 sections 5, 6 and 15]
+
+use super::*;
+
+/// The head that is sent for a GET.
+fn sent(head: &ResponseHead) -> String {
+    let mut connection = connection_after(&get(""));
+    let mut out = Vec::new();
+    connection.begin(head, Some(2), DATE, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn a_head_on_the_wire() {
+    let head = response(
+        "404 Not Here",
+        &[("X-b", "1"), ("Set-Cookie", "a=b"), ("set-cookie", "c=d"), ("X-Empty", "")],
+    );
+    assert_eq!(
+        sent(&head),
+        "HTTP/1.1 404 Not Here\r\n\
+         Server: rustwsgi\r\n\
+         Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+         X-b: 1\r\nSet-Cookie: a=b\r\nset-cookie: c=d\r\nX-Empty: \r\n\
+         Content-Length: 2\r\n\r\n"
+    );
+}
+
+#[test]
+fn date_and_server_of_the_application_are_kept() {
+    let head = response("200 OK", &[("DATE", "today"), ("server", "mine")]);
+    assert_eq!(
+        sent(&head),
+        "HTTP/1.1 200 OK\r\nDATE: today\r\nserver: mine\r\nContent-Length: 2\r\n\r\n"
+    );
+}
+
+#[test]
+fn statuses() {
+    for (status, code) in [
+        ("200 OK", 200),
+        ("200 ", 200),
+        ("299 \tx y", 299),
+        ("404 N\u{e9}", 404),
+        ("500 a:b", 500),
+        ("599 x", 599),
+        ("999 x", 999),
+    ] {
+        let mut head = ResponseHead::default();
+        assert_eq!(head.start(status.as_bytes()), Ok(()), "{status:?}");
+        assert_eq!(head.status(), code);
+    }
+    for status in [
+        "",
+        "200",
+        "20 OK",
+        "2000 OK",
+        "200OK",
+        "200\tOK",
+        " 200 OK",
+        "OK",
+        "2x0 OK",
+        "099 x",
+        "000 x",
+        "+20 OK",
+        "-20 OK",
+        "200 O\rK",
+        "200 OK\r\n",
+        "200 O\nK",
+        "200 \0",
+        "200 O\x7fK",
+        "\u{664}00 x",
+    ] {
+        assert_eq!(
+            ResponseHead::default().start(status.as_bytes()),
+            Err(ResponseError::Status),
+            "{status:?}"
+        );
+    }
+}
+
+#[test]
+fn an_interim_status_is_no_answer() {
+    for status in ["100 Continue", "101 Switching Protocols", "103 Early Hints", "199 x"] {
+        let mut head = ResponseHead::default();
+        assert_eq!(head.start(status.as_bytes()), Err(ResponseError::Informational), "{status}");
+        assert_eq!(head.status(), 0);
+    }
+}
+
+#[test]
+fn names_and_values_are_checked() {
+    let mut head = response("200 OK", &[]);
+    for name in ["", "a b", "a:", ":a", "a\r\nb", "a\0", "\u{e9}", "a(b)", "a\t", " a"] {
+        assert_eq!(head.field(name.as_bytes(), b"v"), Err(ResponseError::Name), "{name:?}");
+    }
+    for value in ["a\rb", "a\nb", "a\r\nSet-Cookie: x", "a\0", "\x7f", "\x0b", "\x1b[31m"] {
+        assert_eq!(head.field(b"X", value.as_bytes()), Err(ResponseError::Value), "{value:?}");
+        for name in ["Content-Length", "Connection", "Date", "Transfer-Encoding"] {
+            let refused = head.field(name.as_bytes(), value.as_bytes());
+            assert_eq!(refused, Err(ResponseError::Value), "{name}: {value:?}");
+        }
+    }
+    // What is refused leaves no trace.
+    assert_eq!(sent(&head), sent(&response("200 OK", &[])));
+    for value in ["", " a\tb ", "\u{e9}", "a: b"] {
+        assert_eq!(head.field(b"X", value.as_bytes()), Ok(()), "{value:?}");
+    }
+}
+
+#[test]
+fn hop_by_hop_fields_are_the_servers_business() {
+    for name in [
+        "Keep-Alive",
+        "keep-alive",
+        "Proxy-Authenticate",
+        "Proxy-Authorization",
+        "Proxy-Connection",
+        "TE",
+        "Trailer",
+        "Trailers",
+        "Transfer-Encoding",
+        "TRANSFER-ENCODING",
+        "Upgrade",
+    ] {
+        let mut head = response("200 OK", &[]);
+        let refused = head.field(name.as_bytes(), b"chunked");
+        assert_eq!(refused, Err(ResponseError::HopByHop), "{name}");
+    }
+    for value in ["keep-alive", "upgrade", "close, x", "close, close", "", " close"] {
+        let mut head = response("200 OK", &[]);
+        let refused = head.field(b"Connection", value.as_bytes());
+        assert_eq!(refused, Err(ResponseError::HopByHop), "{value:?}");
+    }
+    for value in ["close", "Close"] {
+        let head = response("200 OK", &[("connection", value)]);
+        assert_eq!(sent(&head).matches("onnection").count(), 1);
+        assert!(sent(&head).ends_with("Connection: close\r\n\r\n"));
+    }
+}
+
+#[test]
+fn content_length_is_one_number() {
+    for (value, length) in [("0", 0), ("5", 5), ("005", 5), ("18446744073709551615", u64::MAX)] {
+        let head = response("200 OK", &[("content-LENGTH", value)]);
+        assert_eq!(head.content_length(), Some(length));
+        let line = format!("content-LENGTH: {length}\r\n");
+        assert_eq!(sent(&head).matches(&line).count(), 1, "{}", sent(&head));
+    }
+    for value in ["", "-1", "+1", " 1", "1 ", "1,1", "0x1", "1_0", "x", "18446744073709551616"] {
+        let mut head = response("200 OK", &[]);
+        let refused = head.field(b"Content-Length", value.as_bytes());
+        assert_eq!(refused, Err(ResponseError::ContentLength), "{value:?}");
+        assert_eq!(head.content_length(), None);
+    }
+    // Twice the same is one; two that differ are an error.
+    let mut head = response("200 OK", &[("Content-Length", "5"), ("content-length", "05")]);
+    assert_eq!(sent(&head).to_lowercase().matches("content-length").count(), 1);
+    assert_eq!(head.field(b"Content-Length", b"6"), Err(ResponseError::ConflictingLength));
+    assert_eq!(head.content_length(), Some(5));
+}
+
+#[test]
+fn starting_over_forgets_everything() {
+    // An error handler that replaces the response must not inherit its length. [PEP 3333, exc_info]
+    let mut head = response(
+        "200 OK",
+        &[
+            ("Content-Length", "5"),
+            ("Connection", "close"),
+            ("Date", "x"),
+            ("Server", "y"),
+            ("Z", "z"),
+        ],
+    );
+    head.start(b"500 Oops").unwrap();
+    assert_eq!(head.content_length(), None);
+    assert_eq!(sent(&head), sent(&response("500 Oops", &[])));
+    // Also when the new status is refused.
+    head.start(b"nonsense").unwrap_err();
+    assert_eq!((head.status(), head.get(b"z")), (0, None));
+}
+
+#[test]
+fn fields_can_be_looked_up() {
+    let head = response("200 OK", &[("Content-Type", "a/b"), ("X", "1"), ("x", "2"), ("XY", "")]);
+    assert_eq!(head.get(b"content-type"), Some(&b"a/b"[..]));
+    assert_eq!(head.get(b"X"), Some(&b"1"[..]));
+    assert_eq!(head.get(b"xy"), Some(&b""[..]));
+    assert_eq!(head.get(b"Content"), None);
+    assert_eq!(head.get(b""), None);
+}
+
+#[test]
+fn errors_explain_themselves() {
+    use ResponseError::*;
+    for error in [Status, Informational, Name, Value, HopByHop, ContentLength, ConflictingLength] {
+        assert!(!error.to_string().is_empty());
+    }
+}

@@ -1,0 +1,90 @@
+"""Bodies larger than anyone should hold in memory, in and out.
+
+/count            reads the request's body in blocks, and tells how much it was
+/generate?size=N  yields N bytes; `length=1` says so first
+/sparse?size=N    a file of N zeros that takes no room on the disk, through wsgi.file_wrapper
+/flood?id=X       yields without end
+/flooded?id=X     how many bytes that was, once X was closed
+"""
+
+import tempfile
+import threading
+from collections import defaultdict
+from urllib.parse import parse_qs
+
+BLOCK = b"x" * 65536
+TIMEOUT = 20
+
+
+class Flood:
+    """Endless blocks, counted; `over` is set by close()."""
+
+    def __init__(self):
+        self.count = 0
+        self.over = threading.Event()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.count += len(BLOCK)
+        return BLOCK
+
+    def close(self):
+        self.over.set()
+
+
+_floods = defaultdict(Flood)
+_lock = threading.Lock()
+
+
+def flood(name):
+    with _lock:
+        return _floods[name]
+
+
+def count(stream):
+    total = 0
+    while block := stream.read(len(BLOCK)):
+        total += len(block)
+    return total
+
+
+def blocks(size):
+    for _ in range(size // len(BLOCK)):
+        yield BLOCK
+    if rest := size % len(BLOCK):
+        yield BLOCK[:rest]
+
+
+def sparse(size):
+    """Opened for reading, as downloads are: a file that may be written is iterated instead."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.truncate(size)
+        return open(file.name, "rb")
+
+
+def app(environ, start_response):
+    options = {k: v[0] for k, v in parse_qs(environ["QUERY_STRING"]).items()}
+    path, size = environ["PATH_INFO"], int(options.get("size", "0"))
+    fields = [("Content-Type", "application/octet-stream")]
+    if path == "/generate":
+        if "length" in options:
+            fields.append(("Content-Length", str(size)))
+        start_response("200 OK", fields)
+        return blocks(size)
+    if path == "/sparse":
+        start_response("200 OK", [*fields, ("Content-Length", str(size))])
+        return environ["wsgi.file_wrapper"](sparse(size))
+    if path == "/flood":
+        start_response("200 OK", fields)
+        return flood(options["id"])
+    if path == "/count":
+        body = str(count(environ["wsgi.input"])).encode()
+    elif path == "/flooded":
+        run = flood(options["id"])
+        body = str(run.count if run.over.wait(TIMEOUT) else "still running").encode()
+    else:
+        body = b"hello"
+    start_response("200 OK", [*fields, ("Content-Length", str(len(body)))])
+    return [body]

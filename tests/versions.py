@@ -1,0 +1,178 @@
+"""Builds and tries the server with every supported Python that this machine has.
+
+Wheels are per version, and so are CPython's structures beneath them; `make test` sees one. For each
+other version this builds the wheel (unoptimised, with Rust's overflow and debug checks), installs it
+into a virtual environment made for the purpose, and runs the tests that lean most on the
+interpreter. One of the versions gets the embedded binary as well. Prints a line for each version;
+fails if one fails. A version that is not found is said, and is no failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / "target" / "versions"
+#: One for all: what knows nothing of Python is compiled once.
+BUILD = WORK / "build"
+SUPPORTED = [(3, minor) for minor in range(10, 14)]
+
+#: What differs between versions is Python: its objects, its threads, its start and its end.
+SMOKE = [
+    "test_wsgi_environ.py",
+    "test_wsgi_errors.py",
+    "test_wsgi_input.py",
+    "test_wsgi_iterable.py",
+    "test_wsgi_start_response.py",
+    "test_wsgi_threads.py",
+    "test_flask.py",
+    "test_django.py",
+]
+NEEDED = ("pytest", "flask", "django")
+
+Version = tuple[int, int]
+
+
+class Failed(Exception):
+    """A step did not work; says what it printed."""
+
+
+def run(what: str, command: Sequence[object], **env: object) -> str:
+    """The output of a command that must succeed."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=ROOT,
+        env=os.environ | {key: str(value) for key, value in env.items()},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        raise Failed(f"{what} failed:\n{done.stdout[-20000:]}")
+    return done.stdout
+
+
+def is_version(python: str | Path, version: Version) -> bool:
+    """Whether it is what its name says; a shim may stand for nothing that is installed."""
+    code = "import sys; print(sys.version_info[:2], sys.implementation.name)"
+    try:
+        shown = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    except OSError:
+        return False
+    return shown.stdout.strip() == f"{version} cpython"
+
+
+def pyenv_versions() -> list[Path]:
+    try:
+        root = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    versions = Path(root.stdout.strip()) / "versions"
+    return list(versions.iterdir()) if versions.is_dir() else []
+
+
+def find(version: Version) -> Path | None:
+    """The newest of that version which pyenv has, else the one on the PATH."""
+    name = re.compile(rf"{version[0]}\.{version[1]}\.(\d+)")
+    found = [(int(m[1]), path) for path in pyenv_versions() if (m := name.fullmatch(path.name))]
+    pythons = [path / "bin" / "python" for _, path in sorted(found, reverse=True)]
+    if on_path := shutil.which(f"python{version[0]}.{version[1]}"):
+        pythons.append(Path(on_path))
+    return next((python for python in pythons if is_version(python, version)), None)
+
+
+def make_environment(python: Path, wheel: Path, home: Path) -> Path:
+    """A virtual environment with the wheel and what the tests need; its interpreter."""
+    run("making the virtual environment", [python, "-m", "venv", home])
+    own = home / "bin" / "python"
+    pip = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run("installing", [*pip, wheel, *requirements()])
+    return own
+
+
+def requirements() -> list[str]:
+    lines = (ROOT / "tests" / "requirements.txt").read_text().splitlines()
+    return [line for line in lines if line.startswith(NEEDED)]
+
+
+def build_wheel(python: Path) -> Path:
+    out = WORK / "wheels"
+    shutil.rmtree(out, ignore_errors=True)
+    maturin = [sys.executable, "-m", "maturin", "build", "--interpreter", python, "--out", out]
+    run("building the wheel", maturin, CARGO_TARGET_DIR=BUILD)
+    (wheel,) = out.glob("*.whl")
+    return wheel
+
+
+def build_binary(python: Path) -> Path:
+    command = ["cargo", "build", "--features", "embed", "--bin", "rustwsgi"]
+    run("building the binary", command, CARGO_TARGET_DIR=BUILD, PYO3_PYTHON=python)
+    return BUILD / "debug" / "rustwsgi"
+
+
+def smoke(python: Path, door: str, **env: str | Path) -> str:
+    """Run the tests through one door; pytest's last line."""
+    tests = [ROOT / "tests" / name for name in SMOKE]
+    pytest = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *tests]
+    output = run(f"testing the {door}", pytest, RUSTWSGI_DOORS=door, **env)
+    return f"{door}: {output.strip().splitlines()[-1].strip('= ')}"
+
+
+def check(python: Path, with_binary: bool) -> str:
+    wheel = build_wheel(python)
+    with tempfile.TemporaryDirectory(prefix="rustwsgi-versions-") as home:
+        own = make_environment(python, wheel, Path(home))
+        said = [smoke(own, "wheel")]
+        if with_binary:
+            said.append(smoke(own, "binary", RUSTWSGI_BINARY=build_binary(own)))
+    return "; ".join(said)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("versions", nargs="*", help="such as 3.10; all but the running one if none")
+    wanted = parser.parse_args().versions
+    names = {f"{major}.{minor}": (major, minor) for major, minor in SUPPORTED}
+    if unknown := set(wanted) - names.keys():
+        parser.error(f"not supported: {', '.join(sorted(unknown))}")
+    failed, missing, binary_due = [], [], True
+    for name, version in names.items():
+        if wanted and name not in wanted:
+            continue
+        if not wanted and version == sys.version_info[:2]:
+            print(f"{name}  left to the main test run", flush=True)
+            continue
+        python = find(version)
+        if python is None:
+            missing.append(name)
+            print(f"{name}  NOT FOUND, not tested", flush=True)
+            continue
+        start = time.monotonic()
+        try:
+            outcome = f"ok      {check(python, binary_due)}"
+            binary_due = False
+        except Failed as problem:
+            failed.append(name)
+            outcome = f"FAILED  {problem}"
+        print(f"{name}  {outcome}  [{time.monotonic() - start:.0f} s in all]", flush=True)
+    if missing:
+        print(f"not found on this machine: {', '.join(missing)}")
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
