@@ -4,8 +4,10 @@
 //! Exit codes: 0 after a graceful stop, 1 if an address cannot be bound, 2 for a mistake in the options,
 //! 3 if the application cannot be loaded (as gunicorn has it).
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +17,14 @@ use pyo3::types::PyList;
 
 use crate::config::{self, Settings};
 use crate::observe;
-use crate::worker::{Server, StartError, leave_now};
+use crate::supervisor::{self, Door, Hooks, LoadFailure};
+use crate::worker::{Server, StartError};
 use crate::wsgi;
 
 /// Parses `argv` (the program's name first), serves, and returns the exit code.
 pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
-    match config::parse(argv) {
-        Ok(settings) => run(py, settings),
+    match parse(py, &argv) {
+        Ok((settings, hooks)) => run(py, &argv, settings, hooks),
         Err(exit) => refuse(&exit),
     }
 }
@@ -38,7 +41,44 @@ pub fn refuse(exit: &config::Exit) -> i32 {
     exit.code
 }
 
-fn run(py: Python<'_>, settings: Settings) -> i32 {
+/// Reads the command line, and what it names.
+fn parse(py: Python<'_>, argv: &[OsString]) -> Result<(Settings, Hooks), config::Exit> {
+    let hooks = RefCell::new(Hooks::default());
+    let execute = |path: &Path| {
+        let (options, found) = execute(py, path)?;
+        hooks.replace(found);
+        Ok(options)
+    };
+    let settings = config::parse(argv.iter().cloned(), &execute)?;
+    Ok((settings, hooks.into_inner()))
+}
+
+/// Runs a gunicorn configuration.
+fn execute(py: Python<'_>, path: &Path) -> Result<(config::Options, Hooks), String> {
+    let run = || -> PyResult<(config::Options, Vec<String>, Py<PyAny>)> {
+        py.import("rustwsgi._gunicorn")?.call_method1("execute", (path,))?.extract()
+    };
+    match run() {
+        Ok((options, ignored, hooks)) => {
+            if !ignored.is_empty() {
+                // The log is not open yet: where it goes is one of the options.
+                eprintln!(
+                    "rustwsgi: {}: these settings of gunicorn have no effect: {}",
+                    path.display(),
+                    ignored.join(", ")
+                );
+            }
+            Ok((options, Hooks(Some(hooks))))
+        }
+        Err(failure) => Err(format!(
+            "the configuration {} cannot be executed:\n{}",
+            path.display(),
+            wsgi::format_exception(py, &failure).trim_end()
+        )),
+    }
+}
+
+fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i32 {
     if let Err(failure) = observe::init(&settings.error_log, settings.log_level) {
         eprintln!("rustwsgi: cannot open the error log {}: {failure}", settings.error_log);
         return 1;
@@ -47,7 +87,17 @@ fn run(py: Python<'_>, settings: Settings) -> i32 {
         print!("{}", config::describe(&settings));
         return 0;
     }
-    match serve(py, Arc::new(settings)) {
+    if settings.check_config {
+        return match load(py, &settings) {
+            Ok(_) => {
+                info!("the configuration is right and the application was loaded");
+                0
+            }
+            Err(failure) => failure.code,
+        };
+    }
+    let door = Door { parse: |py, argv| parse(py, argv).map_err(|exit| exit.message), load };
+    match supervisor::run(py, argv, Arc::new(settings), hooks, door) {
         Ok(code) => code,
         Err(failure) => {
             error!("{}", wsgi::format_exception(py, &failure).trim_end());
@@ -56,48 +106,37 @@ fn run(py: Python<'_>, settings: Settings) -> i32 {
     }
 }
 
-fn serve(py: Python<'_>, settings: Arc<Settings>) -> PyResult<i32> {
+/// Imports the application, in the process that is to serve it.
+fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
+    let failed = |code: i32, text: String| {
+        error!("{}", text.trim_end());
+        LoadFailure { code, text }
+    };
     if let Some(directory) = &settings.chdir
         && let Err(failure) = std::env::set_current_dir(directory)
     {
-        error!("cannot change to the directory {:?} of --chdir: {failure}", directory.display());
-        return Ok(2);
+        let shown = directory.display().to_string();
+        let text = format!("cannot change to the directory {shown:?} of --chdir: {failure}");
+        return Err(failed(2, text));
     }
-    prepare(py, &settings)?;
+    if let Err(failure) = prepare(py, settings) {
+        return Err(failed(1, wsgi::format_exception(py, &failure)));
+    }
     let Some(spec) = &settings.app else {
-        error!("no application is named");
-        return Ok(2);
+        return Err(failed(2, "no application is named".to_owned()));
     };
-    let app = match wsgi::load(py, spec) {
-        Ok(app) => app,
+    wsgi::load(py, spec).map_err(|failure| {
         // Ctrl-C while the application was imported, which is nobody's mistake.
-        Err(failure) if failure.interrupted => return Ok(130),
-        Err(failure) => {
-            if let Some(traceback) = &failure.traceback {
-                observe::write_raw(traceback.as_bytes());
-            }
-            error!("{failure}");
-            return Ok(3);
+        if failure.interrupted {
+            return LoadFailure { code: 130, text: String::new() };
         }
-    };
-    if settings.check_config {
-        info!("the configuration is right and {spec} was loaded");
-        return Ok(0);
-    }
-    match run_until_signal(py, app, &settings) {
-        Ok(finished) => {
-            observe::flush();
-            if !finished {
-                leave_now(py, 0);
-            }
-            Ok(0)
+        if let Some(traceback) = &failure.traceback {
+            observe::write_raw(traceback.as_bytes());
         }
-        Err(StartError::Python(failure)) => Err(failure),
-        Err(failure) => {
-            error!("{failure}");
-            Ok(1)
-        }
-    }
+        let text = format!("{}{failure}", failure.traceback.as_deref().unwrap_or_default());
+        error!("{failure}");
+        LoadFailure { code: 3, text }
+    })
 }
 
 /// What must be in place before the application is imported: its environment variables, its directory,
@@ -148,6 +187,7 @@ fn wait_and_stop(
 ) -> PyResult<bool> {
     // A server that cannot go on ends by itself.
     while !signals.wait(py, Duration::from_secs(1))? {
+        server.interrupt_overdue(py)?;
         if server.join(py, Some(Duration::ZERO)).is_ok_and(|ended| ended) {
             return Err(pyo3::exceptions::PyRuntimeError::new_err(
                 "the server has stopped by itself",

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! L3  module, door, bin      doors: the Python extension module, the command line, the embedded binary
+//!     supervisor             processes: the master and its workers            (never imports wsgi)
 //! L2  worker                 one process: joins net and wsgi; who polls, who runs
 //! L1  net                    sockets, readiness loop, deadlines, output       (no Python)
 //!     wsgi                   the only layer that touches Python               (no sockets)
@@ -22,6 +23,8 @@ pub mod http1;
 mod module;
 pub mod net;
 pub mod observe;
+#[cfg(feature = "python")]
+pub mod supervisor;
 pub mod worker;
 #[cfg(feature = "python")]
 pub mod wsgi;

@@ -17,13 +17,14 @@ use crate::{door, observe};
 #[pymodule(gil_used = false)]
 pub mod _rustwsgi {
     #[pymodule_export]
-    use super::{BackgroundServer, main, serve};
+    use super::{BackgroundServer, log_line, main, serve};
     #[pymodule_export]
     use crate::wsgi::{Errors, FileWrapper, Input};
 
     #[pymodule_init]
     fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
         use pyo3::prelude::*;
+        module.add("RequestTimeout", module.py().get_type::<crate::wsgi::RequestTimeout>())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }
@@ -32,6 +33,19 @@ pub mod _rustwsgi {
 #[pyfunction]
 fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
     door::main(py, argv)
+}
+
+/// Writes a line to the error log.
+#[pyfunction]
+#[pyo3(name = "log")]
+fn log_line(level: &str, message: &str) {
+    let level = match level {
+        "debug" => log::Level::Debug,
+        "info" => log::Level::Info,
+        "warning" => log::Level::Warn,
+        _ => log::Level::Error,
+    };
+    log::log!(level, "{message}");
 }
 
 /// Serves `app` until SIGINT or SIGTERM.
@@ -186,10 +200,16 @@ fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
         }
         pairs.push((key, values));
     }
-    config::parse_api(&pairs).map_err(|exit| {
+    let settings = config::parse_api(&pairs).map_err(|exit| {
         let message = exit.message.trim_end();
         PyValueError::new_err(message.strip_prefix("error: ").unwrap_or(message).to_owned())
-    })
+    })?;
+    if settings.processes.workers > 1 {
+        return Err(PyValueError::new_err(
+            "workers: the server runs in the process that calls it; use the command line for more",
+        ));
+    }
+    Ok(settings)
 }
 
 fn as_text(value: &Bound<'_, PyAny>) -> PyResult<String> {

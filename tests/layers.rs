@@ -57,7 +57,7 @@ const LAYERS: &[Layer] = &[
         never: &["mio"],
     },
     // Never wsgi: a master that imported the application could not give it up for a new one.
-    Layer { name: "supervisor", may_use: &["config", "observe"], never: &[] },
+    Layer { name: "supervisor", may_use: &["config", "observe", "net", "worker"], never: &[] },
     Layer { name: "module", may_use: EVERYTHING, never: &[] },
     Layer { name: "door", may_use: EVERYTHING, never: &[] },
     Layer { name: "bin", may_use: EVERYTHING, never: &[] },

@@ -417,14 +417,13 @@ def _refuses_connections(server: ServerProcess) -> bool:
     return False
 
 
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
-def test_request_in_flight_is_finished(fresh_server, fifo: Path, sig: int) -> None:
+def test_request_in_flight_is_finished(fresh_server, fifo: Path) -> None:
     server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "60")
     with server.connect() as client, server.connect() as idle:
         assert idle.request(build_request()).status == 200
         client.send(build_request("GET", f"/hold?{fifo}"))
         server.wait_for_log("request started")
-        server.send_signal(sig)
+        server.send_signal(signal.SIGTERM)
         assert idle.at_eof(), "idle connections are closed"
         wait_until(lambda: _refuses_connections(server), "the listening socket is closed")
         assert server.is_alive()
@@ -443,10 +442,21 @@ def test_second_signal_ends_at_once(fresh_server, fifo: Path, sig: int) -> None:
         assert idle.request(build_request()).status == 200
         client.send(build_request("GET", f"/hold?{fifo}"))
         server.wait_for_log("request started")
-        server.send_signal(sig)
+        server.send_signal(signal.SIGTERM)
         assert idle.at_eof()
         server.send_signal(sig)
-        server.wait()
+        assert server.wait() == 0
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGQUIT], ids=["INT", "QUIT"])
+def test_quick_end(fresh_server, fifo: Path, sig: int) -> None:
+    """As gunicorn: requests that run are not waited for."""
+    server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "600")
+    with server.connect() as client:
+        client.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        server.send_signal(sig)
+        assert server.wait() == 0
 
 
 def test_graceful_timeout(fresh_server, fifo: Path) -> None:

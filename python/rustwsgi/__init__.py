@@ -14,9 +14,10 @@ from rustwsgi import _rustwsgi
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Server", "__version__", "serve"]
+__all__ = ["RequestTimeout", "Server", "__version__", "serve"]
 
 __version__: str = _rustwsgi.__version__
+RequestTimeout = _rustwsgi.RequestTimeout
 
 
 def serve(app: Any, **options: Any) -> None:

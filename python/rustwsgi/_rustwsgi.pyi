@@ -3,12 +3,25 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, final
 
-__all__ = ["BackgroundServer", "Errors", "FileWrapper", "Input", "__version__", "main", "serve"]
+__all__ = [
+    "BackgroundServer",
+    "Errors",
+    "FileWrapper",
+    "Input",
+    "RequestTimeout",
+    "__version__",
+    "log",
+    "main",
+    "serve",
+]
 
 __version__: str
 
+def log(level: str, message: str) -> None: ...
 def main(argv: list[str]) -> int: ...
 def serve(app: Any, /, **options: Any) -> None: ...
+
+class RequestTimeout(BaseException): ...
 
 @final
 class BackgroundServer:

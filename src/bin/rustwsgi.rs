@@ -20,6 +20,8 @@ use rustwsgi::_rustwsgi;
 const SOURCES: &[(&str, &str)] = &[
     ("rustwsgi", include_str!("../../python/rustwsgi/__init__.py")),
     ("rustwsgi.__main__", include_str!("../../python/rustwsgi/__main__.py")),
+    ("rustwsgi._gunicorn", include_str!("../../python/rustwsgi/_gunicorn.py")),
+    ("rustwsgi._reload", include_str!("../../python/rustwsgi/_reload.py")),
     ("rustwsgi._signals", include_str!("../../python/rustwsgi/_signals.py")),
     ("rustwsgi.cli", include_str!("../../python/rustwsgi/cli.py")),
     ("rustwsgi.demo", include_str!("../../python/rustwsgi/demo.py")),
@@ -28,7 +30,9 @@ const SOURCES: &[(&str, &str)] = &[
 fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
     // Help and mistakes need no Python, which may be what the help is wanted for.
-    if let Err(exit) = rustwsgi::config::parse(argv.clone()) {
+    // What a gunicorn configuration says is seen later; it may well name the application.
+    let later = |_: &Path| Ok(vec![("app".to_owned(), vec!["named:later".to_owned()])]);
+    if let Err(exit) = rustwsgi::config::parse(argv.clone(), &later) {
         return ExitCode::from(u8::try_from(rustwsgi::door::refuse(&exit)).unwrap_or(1));
     }
     match start_python(&argv) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::flags::ReloadStrategy;
 use super::settings::Settings;
 use crate::http1::Underscores;
 use crate::observe::LogTarget;
@@ -22,8 +23,39 @@ pub fn describe(settings: &Settings) -> String {
     lines.strings("bind", settings.binds.iter());
     lines.strings("forwarded_allow_ips", settings.trusted.iter());
     lines.plain("backlog", settings.backlog);
+    lines.plain("workers", settings.processes.workers);
+    lines.plain("preload", settings.processes.preload);
+    if let Some(path) = &settings.processes.pidfile {
+        lines.string("pid", path.display());
+    }
+    let processes = &settings.processes;
+    for (key, value) in
+        [("user", &processes.user), ("group", &processes.group), ("name", &processes.name)]
+    {
+        if let Some(value) = value {
+            lines.string(key, value);
+        }
+    }
+    if let Some(mask) = processes.umask {
+        lines.string("umask", format_args!("{mask:03o}"));
+    }
+    lines.plain("daemon", processes.daemon);
+    lines.plain("reload", processes.watch.is_some());
+    let recycling = &processes.recycling;
+    lines.plain("max_requests", recycling.requests);
+    lines.plain("max_requests_jitter", recycling.jitter);
+    lines.seconds("max_worker_lifetime", recycling.lifetime);
+    lines.plain("max_worker_rss", recycling.rss);
+    lines.string(
+        "reload_strategy",
+        match settings.processes.reload {
+            ReloadStrategy::All => "all",
+            ReloadStrategy::Rolling => "rolling",
+        },
+    );
     lines.plain("threads", settings.threads);
     lines.plain("worker_connections", settings.worker_connections);
+    lines.seconds("timeout", timeouts.request);
     lines.seconds("graceful_timeout", timeouts.graceful);
     lines.seconds("keep_alive", timeouts.keep_alive);
     lines.seconds("header_timeout", timeouts.header);

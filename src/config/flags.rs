@@ -24,6 +24,9 @@ pub const DEFAULT_THREADS: usize = 4;
 const APPLICATION: &str = "Application";
 const LISTENING: &str = "Listening";
 const THREADS: &str = "Processes and threads";
+const DEVELOPMENT: &str = "Development";
+const RECYCLING: &str = "Recycling: a worker is replaced once its successor is ready";
+const PROCESS: &str = "The process";
 const TIMEOUTS: &str = "Timeouts, in seconds (decimals allowed; 0 is no timeout unless said)";
 const LIMITS: &str = "Limits, in bytes where not said (suffixes k, m, g)";
 const LOGS: &str = "Logs";
@@ -36,7 +39,8 @@ const LOGS: &str = "Logs";
     version,
     about = "Serves a Python WSGI application over HTTP/1.1",
     after_help = "Each option can also be given by an environment variable: --keep-alive is \
-                  RUSTWSGI_KEEP_ALIVE. The command line wins.",
+                  RUSTWSGI_KEEP_ALIVE, or in a file, as keep_alive. The command line wins, then the \
+                  environment.",
     args_override_self = true,
     max_term_width = 100
 )]
@@ -45,6 +49,11 @@ pub(super) struct Flags {
     /// application)
     #[arg(value_name = "APP")]
     pub(super) app: Option<String>,
+
+    /// Read options from this file: TOML, or a gunicorn configuration if its name ends in .py. What it
+    /// does not set may be set by ./rustwsgi.toml, or [tool.rustwsgi] in ./pyproject.toml
+    #[arg(short, long, value_name = "FILE", help_heading = APPLICATION)]
+    pub(super) config: Option<PathBuf>,
 
     /// NAME in MODULE:NAME is a factory that returns the application
     #[arg(long, help_heading = APPLICATION)]
@@ -119,10 +128,76 @@ pub(super) struct Flags {
           value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(super) threads: Option<u16>,
 
-    /// Worker processes; this version runs one
-    #[arg(short, long, value_name = "N", default_value = "1", help_heading = THREADS,
-          value_parser = values::workers)]
-    pub(super) workers: u32,
+    /// Worker processes [default: $WEB_CONCURRENCY, else 1]
+    #[arg(short, long, value_name = "N", help_heading = THREADS,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) workers: Option<u16>,
+
+    /// Import the application once, in the master, before the workers are forked: saves memory and
+    /// time, but a reload does not import it again
+    #[arg(long, help_heading = THREADS)]
+    pub(super) preload: bool,
+
+    /// Write the master's process number to this file
+    #[arg(short, long, value_name = "FILE", help_heading = PROCESS)]
+    pub(super) pid: Option<PathBuf>,
+
+    /// How a reload replaces workers: all (start all new ones, then stop the old), or rolling (one at a
+    /// time, which needs memory for one more worker only)
+    #[arg(long, value_enum, default_value = "all", hide_possible_values = true,
+          value_name = "all|rolling", help_heading = THREADS)]
+    pub(super) reload_strategy: ReloadStrategy,
+
+    /// Start new workers when a source file changes; for development
+    #[arg(long, help_heading = DEVELOPMENT)]
+    pub(super) reload: bool,
+
+    /// Another file that --reload looks at (repeatable)
+    #[arg(long, value_name = "FILE", help_heading = DEVELOPMENT)]
+    pub(super) reload_extra_file: Vec<PathBuf>,
+
+    /// Requests after which a worker is replaced; 0 is never
+    #[arg(long, alias = "limit-max-requests", value_name = "N", default_value = "0",
+          help_heading = RECYCLING)]
+    pub(super) max_requests: u64,
+
+    /// Up to so many more requests, chosen at random, so that workers are not replaced at once
+    #[arg(long, value_name = "N", default_value = "0", help_heading = RECYCLING)]
+    pub(super) max_requests_jitter: u64,
+
+    /// Seconds after which a worker is replaced; 0 is never
+    #[arg(long, alias = "workers-lifetime", value_name = "S", default_value = "0",
+          help_heading = RECYCLING, value_parser = values::seconds)]
+    pub(super) max_worker_lifetime: Duration,
+
+    /// Memory (its resident set) at which a worker is replaced; 0 is any
+    #[arg(long, alias = "workers-max-rss", value_name = "BYTES", default_value = "0",
+          help_heading = RECYCLING, value_parser = values::size)]
+    pub(super) max_worker_rss: u64,
+
+    /// Serve as this user, by name or number; the master keeps its own
+    #[arg(short, long, value_name = "USER", help_heading = PROCESS,
+          value_parser = NonEmptyStringValueParser::new())]
+    pub(super) user: Option<String>,
+
+    /// Serve as this group, by name or number [default: the user's]
+    #[arg(short, long, value_name = "GROUP", help_heading = PROCESS,
+          value_parser = NonEmptyStringValueParser::new())]
+    pub(super) group: Option<String>,
+
+    /// The permissions that new files do not get, in octal
+    #[arg(short = 'm', long, value_name = "MODE", help_heading = PROCESS,
+          value_parser = values::umask)]
+    pub(super) umask: Option<u32>,
+
+    /// What process lists show [default: the application]
+    #[arg(short, long, alias = "proc-name", value_name = "NAME", help_heading = PROCESS,
+          value_parser = NonEmptyStringValueParser::new())]
+    pub(super) name: Option<String>,
+
+    /// Leave the terminal and go on in the background
+    #[arg(short = 'D', long, help_heading = PROCESS)]
+    pub(super) daemon: bool,
 
     /// For gunicorn's users: gthread, or sync, which is one thread unless --threads is given
     #[arg(short = 'k', long, value_name = "CLASS", help_heading = THREADS,
@@ -133,6 +208,12 @@ pub(super) struct Flags {
     #[arg(long, value_name = "N", default_value = "100000", help_heading = THREADS,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) worker_connections: u32,
+
+    /// For the application to answer a request; 0 is no limit. What takes longer is interrupted by an
+    /// exception in its thread
+    #[arg(short, long, value_name = "S", default_value = "0", help_heading = TIMEOUTS,
+          value_parser = values::seconds)]
+    pub(super) timeout: Duration,
 
     /// For running requests to finish after the order to stop; 0 does not wait for them
     #[arg(long, alias = "timeout-graceful-shutdown", value_name = "S", default_value = "30",
@@ -235,6 +316,15 @@ pub(super) struct Flags {
     #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = LOGS,
           value_parser = values::level)]
     pub(super) log_level: LevelFilter,
+}
+
+/// The values of `--reload-strategy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReloadStrategy {
+    /// Old workers go when all new ones are ready.
+    All,
+    /// One old worker goes for each new one that is ready.
+    Rolling,
 }
 
 /// The values of `--header-map`, gunicorn's without its `dangerous`.

@@ -1,7 +1,7 @@
-//! Options that do not come from the command line: `RUSTWSGI_*` variables and the Python API's
+//! Options that do not come from the command line: `RUSTWSGI_*` variables, files, and the Python API's
 //! keyword arguments.
 //!
-//! Both are rewritten as command-line arguments, so that one parser judges all values and a new
+//! All are rewritten as command-line arguments, so that one parser judges all values and a new
 //! option works in every place from the day it is defined.
 
 use std::collections::HashSet;
@@ -9,6 +9,8 @@ use std::ffi::{OsStr, OsString};
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::files::Source;
 
 /// What the environment's names begin with.
 const PREFIX: &str = "RUSTWSGI_";
@@ -22,6 +24,8 @@ const LISTENING: [&str; 5] = ["bind", "host", "port", "uds", "fd"];
 /// One option from elsewhere.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Extra {
+    /// The option's identifier.
+    pub(super) id: String,
     /// Where it came from, for error messages.
     pub(super) origin: String,
     /// The option as a command-line argument; `None` for a flag that was set to false.
@@ -90,6 +94,42 @@ pub(super) fn from_keywords(
     Ok(extras)
 }
 
+/// The options of a file that nothing before it has set: neither the command line (`given`) nor any of
+/// `extras`.
+///
+/// # Errors
+/// A sentence about an unknown name, too many values, or a flag that is neither true nor false.
+pub(super) fn from_file(
+    command: &Command,
+    given: &ArgMatches,
+    extras: &[Extra],
+    source: &Source,
+) -> Result<Vec<Extra>, String> {
+    let is_set = |id: &str| {
+        given.value_source(id) == Some(ValueSource::CommandLine)
+            || extras.iter().any(|extra| extra.id == id)
+    };
+    let listens = LISTENING.iter().any(|id| is_set(id));
+    let mut found = Vec::new();
+    for (name, values) in &source.options {
+        let origin = format!("{}: '{name}'", source.origin);
+        let arg = find(command, name)
+            .filter(|arg| arg.get_id() != "config")
+            .ok_or_else(|| format!("{}: {}", source.origin, unknown(command, name)))?;
+        let id = arg.get_id().as_str();
+        if is_set(id) || (listens && LISTENING.contains(&id)) {
+            continue;
+        }
+        if values.len() > 1 && !matches!(arg.get_action(), ArgAction::Append) {
+            return Err(format!("{origin} takes one value"));
+        }
+        for value in values {
+            found.push(extra(arg, origin.clone(), OsStr::new(value))?);
+        }
+    }
+    Ok(found)
+}
+
 /// The variable of the option with this identifier.
 pub(super) fn variable_name(id: &str) -> String {
     format!("{PREFIX}{}", id.to_ascii_uppercase())
@@ -113,7 +153,8 @@ fn extra(arg: &Arg, origin: String, value: &OsStr) -> Result<Extra, String> {
             Some(argument)
         }
     };
-    Ok(Extra { origin, argument, positional: arg.is_positional() })
+    let id = arg.get_id().as_str().to_owned();
+    Ok(Extra { id, origin, argument, positional: arg.is_positional() })
 }
 
 fn truth(value: &OsStr) -> Option<bool> {

@@ -1,13 +1,14 @@
 //! Options to settings: what the operator asks for becomes what the server runs with.
 //!
 //! Options are defined once, in `flags`. The environment and the Python API are rewritten as
-//! command-line arguments by `layers`, and `settings` resolves the result. Nothing is read from disk
-//! and nothing is changed here; that the application or a log file exists is seen by whoever opens
+//! command-line arguments by `layers`, so are the files that `files` reads, and `settings` resolves the
+//! result. Nothing is changed here; that the application or a log file exists is seen by whoever opens
 //! it.
 
 mod app;
 mod bind;
 mod describe;
+mod files;
 mod flags;
 mod layers;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod values;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
@@ -28,8 +30,9 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 pub use app::AppSpec;
 pub use bind::{Bind, DEFAULT_HOST, DEFAULT_PORT};
 pub use describe::describe;
-pub use flags::DEFAULT_THREADS;
-pub use settings::{AccessLogSettings, Settings, Timeouts};
+pub use files::{Execute, Options};
+pub use flags::{DEFAULT_THREADS, ReloadStrategy};
+pub use settings::{AccessLogSettings, Processes, Recycling, Settings, Timeouts};
 pub use trust::Trust;
 
 use flags::Flags;
@@ -74,30 +77,45 @@ impl fmt::Display for Exit {
 impl std::error::Error for Exit {}
 
 /// Settings from a command line, whose first item is the program's name, and the environment
-/// (`RUSTWSGI_*`, and `PORT` for the default address).
+/// (`RUSTWSGI_*`, `PORT` for the default address, `WEB_CONCURRENCY` for the number of workers).
 ///
 /// # Errors
 /// An [`Exit`] with code 0 if help or the version was asked for, and with code 2 if an option is
 /// unknown, a value is wrong, or the application is missing.
-pub fn parse<I: IntoIterator<Item = OsString>>(argv: I) -> Result<Settings, Exit> {
-    parse_with(argv.into_iter().collect(), &|name| std::env::var_os(name))
+/// Files are read in the current directory; one that is a Python program is given to `execute`.
+pub fn parse<I: IntoIterator<Item = OsString>>(
+    argv: I,
+    execute: Execute<'_>,
+) -> Result<Settings, Exit> {
+    let variable = |name: &str| std::env::var_os(name);
+    parse_with(argv.into_iter().collect(), &variable, Path::new("."), execute)
 }
 
 fn parse_with(
     argv: Vec<OsString>,
     variable: &dyn Fn(&str) -> Option<OsString>,
+    directory: &Path,
+    execute: Execute<'_>,
 ) -> Result<Settings, Exit> {
     let argv = with_hyphens(argv);
     let command = Flags::command();
     let given = command.clone().try_get_matches_from(&argv)?;
-    let extras = layers::from_environment(&command, &given, variable).map_err(Exit::usage)?;
+    let mut extras = layers::from_environment(&command, &given, variable).map_err(Exit::usage)?;
+    let named = given
+        .get_one::<PathBuf>("config")
+        .cloned()
+        .or_else(|| variable("RUSTWSGI_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
+    for source in files::read(directory, named.as_deref(), execute).map_err(Exit::usage)? {
+        let more = layers::from_file(&command, &given, &extras, &source).map_err(Exit::usage)?;
+        extras.extend(more);
+    }
     let matches = if extras.is_empty() {
         given
     } else {
         judge(&extras)?;
         merge(argv, extras)?
     };
-    let settings = resolve(&matches, variable("PORT"))?;
+    let settings = resolve(&matches, variable("PORT"), variable("WEB_CONCURRENCY"))?;
     if settings.app.is_none() && !settings.print_config {
         return Err(Exit::usage(
             "no application is given; name it as MODULE:NAME, for example: rustwsgi hello:app\n\n\
@@ -116,12 +134,16 @@ fn parse_with(
 pub fn parse_api(options: &[(String, Vec<String>)]) -> Result<Settings, Exit> {
     let extras = layers::from_keywords(&Flags::command(), options).map_err(Exit::usage)?;
     judge(&extras)?;
-    resolve(&merge(Vec::new(), extras)?, None)
+    resolve(&merge(Vec::new(), extras)?, None, None)
 }
 
-fn resolve(matches: &ArgMatches, port: Option<OsString>) -> Result<Settings, Exit> {
+fn resolve(
+    matches: &ArgMatches,
+    port: Option<OsString>,
+    concurrency: Option<OsString>,
+) -> Result<Settings, Exit> {
     let flags = Flags::from_arg_matches(matches)?;
-    settings::resolve(flags, port.as_deref()).map_err(Exit::usage)
+    settings::resolve(flags, port.as_deref(), concurrency.as_deref()).map_err(Exit::usage)
 }
 
 /// Parses each extra option alone, so that a bad one is reported with the place it came from and

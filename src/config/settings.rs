@@ -11,7 +11,7 @@ use log::LevelFilter;
 
 use super::app::AppSpec;
 use super::bind::{self, Bind};
-use super::flags::{DEFAULT_THREADS, Flags, HeaderMap};
+use super::flags::{DEFAULT_THREADS, Flags, HeaderMap, ReloadStrategy};
 use super::trust::Trust;
 use super::values::WorkerClass;
 use crate::http1::{Limits, Underscores};
@@ -27,6 +27,8 @@ pub struct Settings {
     pub app: Option<AppSpec>,
     /// Where to listen; never empty.
     pub binds: Vec<Bind>,
+    /// Worker processes and how they are kept.
+    pub processes: Processes,
     /// Whose word on the request's scheme is taken.
     pub trusted: Vec<Trust>,
     /// Threads that run the application; at least 1.
@@ -61,9 +63,52 @@ pub struct Settings {
     pub print_config: bool,
 }
 
+/// The worker processes and how they are kept. Only the command line's server has them; the Python API
+/// serves in the process that calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Processes {
+    /// How many; at least 1.
+    pub workers: usize,
+    /// Whether the master imports the application before it forks.
+    pub preload: bool,
+    /// How a reload replaces workers.
+    pub reload: ReloadStrategy,
+    /// The file that holds the master's process number.
+    pub pidfile: Option<PathBuf>,
+    /// Files to look at beside the modules, if a change is to reload the workers.
+    pub watch: Option<Vec<PathBuf>>,
+    /// When a worker is replaced.
+    pub recycling: Recycling,
+    /// The user that workers run as, by name or number.
+    pub user: Option<String>,
+    /// Their group, by name or number.
+    pub group: Option<String>,
+    /// The permissions that new files do not get.
+    pub umask: Option<u32>,
+    /// What process lists show.
+    pub name: Option<String>,
+    /// Whether to leave the terminal.
+    pub daemon: bool,
+}
+
+/// What a worker may use up before it is replaced. 0, and [`Duration::MAX`], are no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recycling {
+    /// Requests.
+    pub requests: u64,
+    /// Up to so many more, at random.
+    pub jitter: u64,
+    /// Time since it began to serve.
+    pub lifetime: Duration,
+    /// Bytes of its resident set.
+    pub rss: u64,
+}
+
 /// How long to wait for what. [`Duration::MAX`] is a timeout that is switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
+    /// For the application to answer a request.
+    pub request: Duration,
     /// For a request's head, from its first byte to its last.
     pub header: Duration,
     /// For the next bytes of a request's body.
@@ -87,16 +132,22 @@ pub struct AccessLogSettings {
     pub format: String,
 }
 
-/// Turns options into settings. `port` is the value of the environment's `PORT`, if it counts.
+/// Turns options into settings. `port` and `concurrency` are the values of the environment's `PORT` and
+/// `WEB_CONCURRENCY`, if they count.
 ///
 /// # Errors
 /// A sentence about options that are well-formed each but make no sense.
-pub(super) fn resolve(flags: Flags, port: Option<&OsStr>) -> Result<Settings, String> {
+pub(super) fn resolve(
+    flags: Flags,
+    port: Option<&OsStr>,
+    concurrency: Option<&OsStr>,
+) -> Result<Settings, String> {
     let app = match &flags.app {
         Some(text) => Some(AppSpec::parse(text, flags.factory)?),
         None => None,
     };
     let binds = binds(&flags, port)?;
+    let processes = processes(&flags, concurrency)?;
     let timeouts = timeouts(&flags);
     let limits = limits(&flags);
     let threads = match (flags.threads, flags.worker_class) {
@@ -111,6 +162,7 @@ pub(super) fn resolve(flags: Flags, port: Option<&OsStr>) -> Result<Settings, St
     Ok(Settings {
         app,
         binds,
+        processes,
         trusted: flags.forwarded_allow_ips,
         threads,
         backlog: flags.backlog,
@@ -128,6 +180,37 @@ pub(super) fn resolve(flags: Flags, port: Option<&OsStr>) -> Result<Settings, St
         venv: flags.venv,
         check_config: flags.check_config,
         print_config: flags.print_config,
+    })
+}
+
+fn processes(flags: &Flags, concurrency: Option<&OsStr>) -> Result<Processes, String> {
+    let from_environment = || match concurrency.filter(|text| !text.is_empty()) {
+        None => Ok(1),
+        Some(text) => match text.to_str().and_then(|text| text.parse::<u16>().ok()) {
+            Some(workers @ 1..=1024) => Ok(workers),
+            _ => Err(format!(
+                "the environment variable WEB_CONCURRENCY: '{}' is not a number from 1 to 1024",
+                text.to_string_lossy()
+            )),
+        },
+    };
+    Ok(Processes {
+        workers: usize::from(flags.workers.map_or_else(from_environment, Ok)?),
+        preload: flags.preload,
+        reload: flags.reload_strategy,
+        pidfile: flags.pid.clone(),
+        watch: flags.reload.then(|| flags.reload_extra_file.clone()),
+        recycling: Recycling {
+            requests: flags.max_requests,
+            jitter: flags.max_requests_jitter,
+            lifetime: zero_is_never(flags.max_worker_lifetime),
+            rss: flags.max_worker_rss,
+        },
+        user: flags.user.clone(),
+        group: flags.group.clone(),
+        umask: flags.umask,
+        name: flags.name.clone(),
+        daemon: flags.daemon,
     })
 }
 
@@ -173,12 +256,13 @@ fn environment_port(port: Option<&OsStr>) -> Result<Option<u16>, String> {
     }
 }
 
+fn zero_is_never(timeout: Duration) -> Duration {
+    if timeout.is_zero() { Duration::MAX } else { timeout }
+}
+
 fn timeouts(flags: &Flags) -> Timeouts {
-    let zero_is_never = |timeout: Duration| match timeout {
-        Duration::ZERO => Duration::MAX,
-        timeout => timeout,
-    };
     Timeouts {
+        request: zero_is_never(flags.timeout),
         header: zero_is_never(flags.header_timeout),
         body: zero_is_never(flags.body_timeout),
         keep_alive: flags.keep_alive,

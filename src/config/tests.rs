@@ -4,16 +4,26 @@ use super::*;
 use crate::http1::{Limits, Underscores};
 use crate::observe::LogTarget;
 use log::LevelFilter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Parses with nothing in the environment but `variables`.
+/// Parses with nothing in the environment but `variables`, and no files.
 fn parse_in(variables: &[(&str, &str)], arguments: &[&str]) -> Result<Settings, Exit> {
+    parse_at(Path::new("/nonexistent"), variables, arguments)
+}
+
+fn parse_at(
+    directory: &Path,
+    variables: &[(&str, &str)],
+    arguments: &[&str],
+) -> Result<Settings, Exit> {
     let argv = std::iter::once(&"rustwsgi").chain(arguments);
-    parse_with(argv.map(OsString::from).collect(), &|name| {
+    let variable = |name: &str| {
         let found = variables.iter().find(|(variable, _)| *variable == name);
         found.map(|(_, value)| OsString::from(value))
-    })
+    };
+    let execute = |path: &Path| Ok(vec![("app".to_owned(), vec![path.display().to_string()])]);
+    parse_with(argv.map(OsString::from).collect(), &variable, directory, &execute)
 }
 
 fn ok(arguments: &[&str]) -> Settings {
@@ -46,11 +56,25 @@ fn defaults() {
     let expected = Settings {
         app: Some(AppSpec { module: "hello".into(), attr: Some("app".into()), call: false }),
         binds: vec![tcp("127.0.0.1", 8000)],
+        processes: Processes {
+            workers: 1,
+            preload: false,
+            reload: ReloadStrategy::All,
+            pidfile: None,
+            watch: None,
+            recycling: Recycling { requests: 0, jitter: 0, lifetime: Duration::MAX, rss: 0 },
+            user: None,
+            group: None,
+            umask: None,
+            name: None,
+            daemon: false,
+        },
         threads: DEFAULT_THREADS,
         trusted: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
         backlog: 2048,
         worker_connections: 100_000,
         timeouts: Timeouts {
+            request: Duration::MAX,
             header: seconds(15),
             body: seconds(30),
             keep_alive: seconds(5),
@@ -127,10 +151,22 @@ fn threads_and_worker_class() {
     assert_eq!(ok(&["-k", "sync", "--threads", "2"]).threads, 2);
     assert_eq!(ok(&["-k", "gthread", "-w", "1"]).threads, DEFAULT_THREADS);
     assert!(bad(&["a", "-k", "gevent"]).contains("green threads"));
-    assert!(bad(&["a", "-w", "4"]).contains("not supported yet"));
+    assert!(bad(&["a", "-w", "0"]).contains("--workers"));
     assert!(bad(&["a", "--threads", "0"]).contains("--threads"));
     // A wrapper script's option may be overridden behind it, as with argparse.
     assert_eq!(ok(&["--threads", "8", "--threads", "2"]).threads, 2);
+}
+
+#[test]
+fn web_concurrency_is_the_default_number_of_workers() {
+    let workers = |value, arguments: &[&str]| {
+        let settings = parse_in(&[("WEB_CONCURRENCY", value)], arguments);
+        settings.map(|settings| settings.processes.workers)
+    };
+    assert_eq!(workers("3", &["a"]), Ok(3));
+    assert_eq!(workers("", &["a"]), Ok(1));
+    assert_eq!(workers("3", &["a", "-w", "2"]), Ok(2));
+    assert!(workers("0", &["a"]).unwrap_err().message.contains("WEB_CONCURRENCY: '0'"));
 }
 
 #[test]
@@ -147,6 +183,7 @@ fn timeouts_of_zero() {
     assert_eq!(
         timeouts,
         Timeouts {
+            request: Duration::MAX,
             header: Duration::MAX,
             body: Duration::MAX,
             keep_alive: Duration::ZERO,
@@ -397,6 +434,63 @@ fn what_is_described_can_be_given_back() {
         })
         .collect();
     assert_eq!(parse_api(&options).unwrap(), given);
+}
+
+#[test]
+fn files_in_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    let named = dir.path().join("mine.toml");
+    let named = named.to_str().unwrap();
+    write(
+        "pyproject.toml",
+        "[tool.other]\nx = 1\n[tool.rustwsgi]\nthreads = 1\nbacklog = 1\nworkers = 9\n",
+    );
+    write(
+        "rustwsgi.toml",
+        "threads = 2\nbacklog = 2\nbind = [':1', ':2']\napp = 'a:b'\npreload = true\n",
+    );
+    write("mine.toml", "backlog = 3\nenv = { A = 'x', B = 1 }\nkeep-alive = 1.5\n");
+    let settings = parse_at(dir.path(), &[("RUSTWSGI_WORKERS", "4")], &["-c", named]).unwrap();
+    assert_eq!((settings.threads, settings.backlog, settings.processes.workers), (2, 3, 4));
+    assert_eq!(settings.binds, [tcp("0.0.0.0", 1), tcp("0.0.0.0", 2)]);
+    assert_eq!(settings.env, [("A".into(), "x".into()), ("B".into(), "1".into())]);
+    assert_eq!(settings.timeouts.keep_alive, Duration::from_millis(1500));
+    assert_eq!(settings.app.unwrap().to_string(), "a:b");
+    assert!(settings.processes.preload);
+    let settings =
+        parse_at(dir.path(), &[("RUSTWSGI_CONFIG", named)], &["--port=7", "c:d"]).unwrap();
+    assert_eq!((settings.binds, settings.backlog), (vec![tcp("127.0.0.1", 7)], 3));
+    assert_eq!(settings.app.unwrap().to_string(), "c:d");
+}
+
+#[test]
+fn mistakes_in_files_are_told_with_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let try_file = |text: &str| {
+        std::fs::write(dir.path().join("rustwsgi.toml"), text).unwrap();
+        parse_at(dir.path(), &[], &["a:b"]).unwrap_err().message
+    };
+    for (text, parts) in [
+        ("thraeds = 2", ["rustwsgi.toml: unknown option 'thraeds'", "'threads'"]),
+        ("config = 'x'", ["rustwsgi.toml: unknown option 'config'", ""]),
+        ("threads = 'many'", ["rustwsgi.toml: 'threads'", "invalid value"]),
+        ("threads = [1, 2]", ["rustwsgi.toml: 'threads' takes one value", ""]),
+        ("preload = 2", ["rustwsgi.toml: 'preload'", "neither true nor false"]),
+        ("bind = [[1]]", ["rustwsgi.toml: 'bind'", "list"]),
+        ("a b", ["rustwsgi.toml: ", "line 1"]),
+    ] {
+        let message = try_file(text);
+        assert!(parts.iter().all(|part| message.contains(part)), "{text}: {message}");
+    }
+    let missing = parse_at(dir.path(), &[], &["-c", "/nonexistent/x.toml", "a:b"]).unwrap_err();
+    assert!(missing.message.contains("/nonexistent/x.toml"), "{missing}");
+}
+
+#[test]
+fn a_python_file_is_executed() {
+    let settings = parse_in(&[], &["-c", "conf.py"]).unwrap_err();
+    assert!(settings.message.contains("write conf:app"), "{settings}");
 }
 
 /// `make docs` sets UPDATE_DOCS, which writes the page instead.

@@ -100,6 +100,15 @@ pub(super) fn variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A file mode mask in octal, as `022` or `0o22`.
+pub(super) fn umask(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mask) if mask <= 0o777 && !digits.starts_with('+') => Ok(mask),
+        _ => Err("not an octal number from 0 to 777, such as 022".to_owned()),
+    }
+}
+
 /// How the application's code is run: gunicorn's two worker classes that use threads only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WorkerClass {
@@ -131,17 +140,6 @@ pub(super) fn worker_class(text: &str) -> Result<WorkerClass, String> {
                 .to_owned())
         }
         _ => Err("not one of sync, gthread".to_owned()),
-    }
-}
-
-/// The number of worker processes, of which this version knows one.
-pub(super) fn workers(text: &str) -> Result<u32, String> {
-    match text {
-        "1" => Ok(1),
-        _ => {
-            Err("this version runs one process; more are not supported yet, use --threads"
-                .to_owned())
-        }
     }
 }
 
@@ -219,14 +217,6 @@ mod tests {
             ("other", "sync, gthread"),
         ] {
             assert!(worker_class(class).unwrap_err().contains(reason), "{class}");
-        }
-    }
-
-    #[test]
-    fn one_worker_only() {
-        assert_eq!(workers("1"), Ok(1));
-        for bad in ["0", "2", "x"] {
-            assert!(workers(bad).unwrap_err().contains("one process"), "{bad}");
         }
     }
 }

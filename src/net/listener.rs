@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -183,6 +183,38 @@ impl Listener {
         }
     }
 
+    /// The descriptor, for handing it to another process.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// From now on it is another process that removes the file of a unix socket at the end.
+    pub fn disown(&mut self) {
+        if let Kind::Unix(file, _) = &mut self.kind {
+            *file = None;
+        }
+    }
+
+    /// From now on this process removes the file of a unix socket at the end: it was inherited from a
+    /// server that is gone.
+    pub fn own(&mut self) {
+        if let Kind::Unix(file, shown) = &mut self.kind
+            && let Ok(meta) = fs::symlink_metadata(&*shown)
+        {
+            *file = Some((PathBuf::from(&*shown), meta.dev(), meta.ino()));
+        }
+    }
+
+    /// Lets nobody join those who wait to be accepted, in any process, until the socket is closed. What
+    /// arrives while the last process closes it would be reset; a client whose SYN is dropped tries
+    /// again after a second, and learns then that nobody is there.
+    pub fn refuse_newcomers(&self) -> io::Result<()> {
+        match self.kind {
+            Kind::Tcp(_) => drop_syns(&socket2::SockRef::from(&self.socket)),
+            Kind::Unix(..) => Ok(()),
+        }
+    }
+
     /// Accepts one connection as a non-blocking socket.
     pub(super) fn accept(&self) -> io::Result<(Socket, Peer)> {
         let listener = socket2::SockRef::from(&self.socket);
@@ -198,6 +230,29 @@ impl Listener {
     pub(super) fn source(&mut self) -> &mut mio::net::TcpListener {
         &mut self.socket
     }
+}
+
+/// A packet filter that drops a SYN without an ACK. Accepted sockets inherit it, where it never matches.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn drop_syns(listener: &Socket) -> io::Result<()> {
+    use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
+    use socket2::SockFilter;
+    const FLAGS: u32 = 13; // the byte of the TCP header [RFC 9293 section 3.1]
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    let code = |parts: u32| u16::try_from(parts).unwrap_or_default();
+    listener.attach_filter(&[
+        SockFilter::new(code(BPF_LD | BPF_B | BPF_ABS), 0, 0, FLAGS),
+        SockFilter::new(code(BPF_ALU | BPF_AND | BPF_K), 0, 0, SYN | ACK),
+        SockFilter::new(code(BPF_JMP | BPF_JEQ | BPF_K), 0, 1, SYN),
+        SockFilter::new(code(BPF_RET | BPF_K), 0, 0, 0),
+        SockFilter::new(code(BPF_RET | BPF_K), 0, 0, u32::MAX),
+    ])
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn drop_syns(_: &Socket) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]

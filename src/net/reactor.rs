@@ -86,6 +86,8 @@ pub struct Remote {
     /// The poller is, or is about to be, blocked in the kernel.
     polling: AtomicBool,
     stop: AtomicBool,
+    /// Stopping may take its time: see [`Remote::retire`].
+    gently: AtomicBool,
 }
 
 impl Remote {
@@ -111,8 +113,22 @@ impl Remote {
 
     /// Stops accepting and lets the connections run out.
     pub fn stop(&self) {
+        self.gently.store(false, Ordering::SeqCst);
         self.stop.store(true, Ordering::SeqCst);
         self.wake();
+    }
+
+    /// As [`Remote::stop`], for a process that others replace: a connection that waits for its next
+    /// request is not closed under a client that may be sending it just now. It ends with the response to
+    /// that request, or when it has been idle for as long as it may.
+    pub fn retire(&self) {
+        self.gently.store(true, Ordering::SeqCst);
+        self.stop.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn is_gentle(&self) -> bool {
+        self.gently.load(Ordering::SeqCst)
     }
 
     /// True once [`Remote::stop`] was called.
@@ -162,6 +178,8 @@ pub struct Reactor {
     date: HttpDate,
     now: Instant,
     draining: bool,
+    /// Connections that wait for their next request are left alone while draining.
+    gentle: bool,
 }
 
 impl Reactor {
@@ -189,6 +207,7 @@ impl Reactor {
             held: Mutex::default(),
             polling: AtomicBool::new(false),
             stop: AtomicBool::new(false),
+            gently: AtomicBool::new(false),
         });
         let reactor = Reactor {
             poll,
@@ -208,6 +227,7 @@ impl Reactor {
             date: HttpDate::default(),
             now: Instant::now(),
             draining: false,
+            gentle: false,
         };
         Ok((reactor, remote))
     }
@@ -232,6 +252,10 @@ impl Reactor {
         // Responses first: whoever ran their requests left them to be sent without the interpreter.
         self.now = Instant::now();
         self.welcome(ready);
+        if self.is_finished() {
+            // The last connection has just closed: there is nothing left to wait for.
+            return Ok(());
+        }
         self.wait(if ready.is_empty() { patience } else { Some(Duration::ZERO) })?;
         self.now = Instant::now();
         // Those that gave way go on behind the others, and once a turn.
@@ -252,7 +276,9 @@ impl Reactor {
             }
         }
         self.events = events;
-        if self.remote.is_stopping() && !self.draining {
+        let gentle = self.remote.is_gentle();
+        if self.remote.is_stopping() && (!self.draining || self.gentle && !gentle) {
+            self.gentle = gentle;
             self.drain(ready);
         }
         for key in again {
@@ -375,8 +401,10 @@ impl Reactor {
 
     // Accepting
 
+    /// While draining there is always room: whoever waits in the kernel when the listener closes is
+    /// reset, and there are no more of them than the backlog holds.
     fn has_room(&self) -> bool {
-        self.open() < self.settings.worker_connections
+        self.draining || self.open() < self.settings.worker_connections
     }
 
     fn accept(&mut self) {
@@ -554,7 +582,7 @@ impl Reactor {
         let slot = &mut self.slots[key.0];
         if let Some(connection) = &slot.connection {
             let mut due = connection.read_deadline(&self.settings.timeouts);
-            if self.draining && connection.http.is_idle() {
+            if self.draining && !self.gentle && connection.http.is_idle() {
                 let last_call = self.now + LAST_CALL;
                 due = Some(due.map_or(last_call, |due| due.min(last_call)));
             }
@@ -657,7 +685,7 @@ impl Reactor {
 
     /// The response is with the kernel: the next request, or the end.
     fn settle(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
-        let draining = self.draining;
+        let draining = self.draining && !self.gentle;
         let slot = &mut self.slots[key.0];
         let Some(connection) = &mut slot.connection else { return };
         match connection.start_next(self.now) {
@@ -787,8 +815,9 @@ impl Reactor {
 
     /// Stops accepting. What the kernel has accepted on our behalf is served; idle connections close.
     fn drain(&mut self, ready: &mut Vec<Box<Connection>>) {
+        self.draining = true;
         self.to_accept = (0..self.listeners.len()).collect();
-        while self.has_room() && self.accept_pause.is_none() && !self.to_accept.is_empty() {
+        while self.accept_pause.is_none() && !self.to_accept.is_empty() {
             self.accept();
         }
         for (listener, _) in &mut self.listeners {
@@ -797,7 +826,6 @@ impl Reactor {
         self.listeners.clear();
         self.to_accept.clear();
         self.accept_pause = None;
-        self.draining = true;
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
             let key = (index, slot.generation);
@@ -809,6 +837,7 @@ impl Reactor {
             self.read(key, ready);
             let slot = &self.slots[index];
             if slot.phase == Phase::Reading
+                && !self.gentle
                 && slot.connection.as_ref().is_some_and(|c| c.http.is_idle() && c.served > 0)
             {
                 self.close(key);

@@ -100,6 +100,21 @@ impl AccessLog {
         self.write(lock(&self.writer));
     }
 
+    /// Opens the file anew under its name, if it is one: whoever rotates logs has moved it away. Lines
+    /// that wait go to the old file. If opening fails, the old one goes on being written to.
+    pub fn reopen(&self) {
+        self.flush();
+        let mut writer = lock(&self.writer);
+        match writer.sink.reopen() {
+            Ok(None) => {}
+            Ok(Some(sink)) => {
+                writer.sink = sink;
+                writer.torn = false;
+            }
+            Err(error) => log::error!("cannot reopen the access log {}: {error}", self.target),
+        }
+    }
+
     fn write(&self, mut writer: MutexGuard<'_, Writer>) {
         let mut lines = lock(&self.lines);
         let dropped = mem::take(&mut lines.dropped);

@@ -58,6 +58,21 @@ pub fn init(target: &LogTarget, level: LevelFilter) -> io::Result<()> {
     Ok(())
 }
 
+/// Opens the error log's file anew under its name, if it is a file: whoever rotates logs has moved it
+/// away. If that fails, the old file goes on being written to, and says so.
+pub fn reopen() {
+    let reopened = LOGGER.output().sink.reopen();
+    match reopened {
+        Ok(None) => {}
+        Ok(Some(sink)) => {
+            if let Some(state) = &mut *LOGGER.lock() {
+                state.output = Arc::new(Output::new(sink));
+            }
+        }
+        Err(error) => log::error!("cannot reopen the error log: {error}"),
+    }
+}
+
 /// Writes bytes as they are to where the error log goes: `wsgi.errors`, and Python's tracebacks.
 /// Before [`init`] that is standard error. Never fails; what cannot be written is lost.
 pub fn write_raw(bytes: &[u8]) {

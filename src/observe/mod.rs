@@ -15,5 +15,5 @@ mod user;
 
 pub use access_log::AccessLog;
 pub use format::{Format, FormatError, Record};
-pub use log::{flush, init, write_raw};
+pub use log::{flush, init, reopen, write_raw};
 pub use sink::LogTarget;

@@ -56,6 +56,9 @@ pub(super) struct Sink {
     output: Output,
     /// Whether the output can be full for a while: pipes, sockets and terminals can.
     stream: bool,
+    /// The absolute path of a file of our own, for [`Sink::reopen`]: the application may change the
+    /// directory.
+    path: Option<PathBuf>,
 }
 
 /// Inherited streams are written to by number, so that a later dup2(2) over them (a daemon, a test
@@ -76,22 +79,32 @@ impl Sink {
     /// # Errors
     /// What open(2) says of a file. A closed standard stream is no error; it swallows all bytes.
     pub(super) fn open(target: &LogTarget) -> io::Result<Sink> {
+        let mut absolute = None;
         let output = match target {
             LogTarget::Stdout => Output::inherited(libc::STDOUT_FILENO),
             LogTarget::Stderr => Output::inherited(libc::STDERR_FILENO),
             LogTarget::File(path) => {
+                absolute = std::path::absolute(path).ok();
                 Output::File(File::options().append(true).create(true).open(path)?)
             }
         };
         let stream = output.fd().is_some_and(is_stream);
-        Ok(Sink { output, stream })
+        Ok(Sink { output, stream, path: absolute })
+    }
+
+    /// The same file under its name of old, for whoever has moved it away; `None` for a stream.
+    ///
+    /// # Errors
+    /// What open(2) says.
+    pub(super) fn reopen(&self) -> io::Result<Option<Sink>> {
+        self.path.as_ref().map(|path| Sink::open(&LogTarget::File(path.clone()))).transpose()
     }
 
     /// Standard error, for what is logged before anything was configured.
     pub(super) fn stderr() -> Sink {
         let output = Output::inherited(libc::STDERR_FILENO);
         let stream = output.fd().is_some_and(is_stream);
-        Sink { output, stream }
+        Sink { output, stream, path: None }
     }
 
     /// Writes whole lines, and returns how many bytes were taken: fewer than given if a stream is
@@ -195,7 +208,7 @@ mod tests {
         let (reader, writer) = std::io::pipe().unwrap();
         let output = Output::File(File::from(OwnedFd::from(writer)));
         let stream = output.fd().is_some_and(is_stream);
-        (Sink { output, stream }, reader)
+        (Sink { output, stream, path: None }, reader)
     }
 
     #[test]
@@ -257,7 +270,7 @@ mod tests {
         // A number no process has open, as standard error is after `2>&-`.
         let output = Output::inherited(1_000_000);
         assert!(matches!(output, Output::Nowhere));
-        let sink = Sink { output, stream: false };
+        let sink = Sink { output, stream: false, path: None };
         assert_eq!(sink.write(b"lost\n", Duration::ZERO).unwrap(), 5);
     }
 

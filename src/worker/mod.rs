@@ -3,6 +3,7 @@
 //! - [`desk`] is the policy: who polls, who runs, who waits,
 //! - `runner` is what a thread does with the duty it is given,
 //! - `exchange` shows a connection to the WSGI layer,
+//! - `watch` knows what runs for how long,
 //! - `server` starts and stops it all.
 
 pub mod desk;
@@ -12,6 +13,8 @@ mod exchange;
 mod runner;
 #[cfg(feature = "python")]
 mod server;
+#[cfg(feature = "python")]
+mod watch;
 
 #[cfg(feature = "python")]
 pub use server::{Server, StartError, leave_now};

@@ -7,6 +7,7 @@ use log::error;
 use pyo3::prelude::*;
 
 use super::desk::{Desk, Duty, Wake};
+use super::watch::Watch;
 use crate::config::Settings;
 use crate::net::{Connection, Reactor, Remote};
 use crate::observe::AccessLog;
@@ -23,6 +24,7 @@ pub(super) struct Shared {
     pub(super) remote: Arc<Remote>,
     pub(super) wsgi: Wsgi,
     pub(super) settings: Arc<Settings>,
+    pub(super) watch: Watch,
     pub(super) access_log: Option<Arc<AccessLog>>,
 }
 
@@ -88,7 +90,7 @@ fn run_batch(py: Python<'_>, shared: &Shared, seat: &mut Seat, me: usize) {
     let Some(mut job) = shared.desk.first(me, &*shared.remote) else { return };
     let start = Instant::now();
     loop {
-        serve(py, shared, seat, job);
+        serve(py, shared, seat, me, job);
         if start.elapsed() >= BUDGET {
             break;
         }
@@ -101,8 +103,10 @@ fn run_batch(py: Python<'_>, shared: &Shared, seat: &mut Seat, me: usize) {
     shared.remote.nudge();
 }
 
-fn serve(py: Python<'_>, shared: &Shared, seat: &mut Seat, connection: Box<Connection>) {
+fn serve(py: Python<'_>, shared: &Shared, seat: &mut Seat, me: usize, connection: Box<Connection>) {
+    shared.watch.begin(me, connection.http.head());
     let outcome = shared.wsgi.serve(py, seat, connection);
+    shared.watch.end(py, me);
     let Ok(connection) = outcome.exchange.into_any().downcast::<Connection>() else {
         error!("the exchange came back as something else");
         return;

@@ -13,6 +13,7 @@ use pyo3::types::{PyAny, PyCFunction, PyDict, PyTuple};
 
 use super::desk::Desk;
 use super::runner::{self, Shared};
+use super::watch::Watch;
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::{self, Listener, Reactor};
 use crate::observe::{AccessLog, Format};
@@ -61,7 +62,22 @@ impl Server {
         app: Py<PyAny>,
         settings: Arc<Settings>,
     ) -> Result<Server, StartError> {
-        let listeners = bind(&settings)?;
+        let server = Server::start_on(py, app, bind(&settings)?, settings, || Ok(()))?;
+        for (_, url) in &server.addresses {
+            info!("Listening at: {url}");
+        }
+        Ok(server)
+    }
+
+    /// The same on sockets that are listened on already. `ready` is called when nothing can go wrong any
+    /// more, just before the first request may be taken.
+    pub fn start_on(
+        py: Python<'_>,
+        app: Py<PyAny>,
+        listeners: Vec<Listener>,
+        settings: Arc<Settings>,
+        ready: impl FnOnce() -> io::Result<()>,
+    ) -> Result<Server, StartError> {
         let access_log = settings.access_log.as_ref().map(open_access_log).transpose()?;
         let addresses: Vec<_> = listeners.iter().map(|l| (l.tcp_address(), l.url())).collect();
         let servers: Vec<_> = listeners
@@ -79,18 +95,17 @@ impl Server {
             reactor: Mutex::new(reactor),
             remote,
             wsgi,
+            watch: Watch::new(settings.threads, settings.timeouts.request),
             settings,
             access_log,
         });
         let mut server =
             Server { shared, runners: Vec::new(), sentinel: None, addresses, at_exit: None };
+        ready()?;
         if let Err(failure) = server.start_threads(py).and_then(|()| server.mind_exit(py)) {
             server.stop();
             server.join(py, None)?;
             return Err(failure);
-        }
-        for (_, url) in &server.addresses {
-            info!("Listening at: {url}");
         }
         Ok(server)
     }
@@ -151,6 +166,30 @@ impl Server {
     /// Stops accepting, lets requests in flight finish. Returns at once.
     pub fn stop(&self) {
         self.shared.remote.stop();
+    }
+
+    /// The same for a process that another one replaces: connections that wait for their next request may
+    /// still make it. Returns at once.
+    pub fn retire(&self) {
+        self.shared.remote.retire();
+    }
+
+    /// Requests that were answered.
+    pub fn served(&self) -> u64 {
+        self.shared.watch.served()
+    }
+
+    /// Interrupts requests that have run too long. Returns whether one goes on in spite of that. To be
+    /// called once a second.
+    pub fn interrupt_overdue(&self, py: Python<'_>) -> PyResult<bool> {
+        self.shared.watch.check(py, &self.runners)
+    }
+
+    /// Writes what waits for the access log, and opens its file anew if it has one.
+    pub fn reopen_log(&self) {
+        if let Some(log) = &self.shared.access_log {
+            log.reopen();
+        }
     }
 
     /// Waits until all requests have finished and all threads have ended, or `limit` is over. Returns

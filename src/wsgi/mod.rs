@@ -26,6 +26,7 @@ mod response;
 mod seat;
 mod start_response;
 mod strings;
+mod timeout;
 mod traceback;
 
 pub use app::{LoadError, load};
@@ -38,4 +39,5 @@ pub use reply::owes_memory;
 pub use response::{Outcome, Wsgi};
 pub use seat::Seat;
 pub use start_response::{Responder, Writer};
+pub use timeout::RequestTimeout;
 pub use traceback::format as format_exception;

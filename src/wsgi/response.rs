@@ -15,6 +15,7 @@ use super::file_wrapper::{FileWrapper, as_block};
 use super::fork;
 use super::reply::{Queued, Reply, SendError};
 use super::seat::Seat;
+use super::timeout::RequestTimeout;
 use super::traceback;
 use crate::config::Settings;
 use crate::http1::{ResponseHead, TooShort};
@@ -74,7 +75,7 @@ impl Wsgi {
         settings: &Settings,
         log_keys: Vec<String>,
     ) -> PyResult<Wsgi> {
-        let (multithread, multiprocess) = (settings.threads > 1, false);
+        let (multithread, multiprocess) = (settings.threads > 1, settings.processes.workers > 1);
         let trusted = settings.trusted.clone();
         let environs = EnvironBuilder::new(py, servers, multithread, multiprocess, trusted)?;
         fork::settle(py)?;
@@ -258,7 +259,12 @@ fn conclude(py: Python<'_>, seat: &mut Seat, served: Result<(), Failure>) -> Box
             exchange.http().abort();
         }
         Err(Failure::App(_)) if exchange.http().has_begun() => exchange.http().abort(),
-        Err(Failure::App(_)) => seat.head = send_error_page(&mut *exchange),
+        Err(Failure::App(error)) if error.is_instance_of::<RequestTimeout>(py) => {
+            seat.head = send_error_page(&mut *exchange, "504 Gateway Timeout");
+        }
+        Err(Failure::App(_)) => {
+            seat.head = send_error_page(&mut *exchange, "500 Internal Server Error");
+        }
     }
     exchange
 }
@@ -275,16 +281,17 @@ fn report(py: Python<'_>, reply: &Reply, what: &str, failure: &PyErr) {
 }
 
 /// A page that says no more than it must: details are in the error log, for whoever may read it.
-fn send_error_page(exchange: &mut dyn Exchange) -> ResponseHead {
-    const PAGE: &[u8] = b"500 Internal Server Error\n";
+fn send_error_page(exchange: &mut dyn Exchange, status: &str) -> ResponseHead {
+    let page = format!("{status}\n");
+    let page = page.as_bytes();
     let mut head = ResponseHead::default();
     let built = head
-        .start(b"500 Internal Server Error")
+        .start(status.as_bytes())
         .and_then(|()| head.field(b"Content-Type", b"text/plain; charset=utf-8"));
     debug_assert!(built.is_ok());
-    exchange.begin(&head, Some(PAGE.len() as u64));
-    let frame = exchange.http().frame(PAGE.len());
-    exchange.copy(&PAGE[..frame.take]);
+    exchange.begin(&head, Some(page.len() as u64));
+    let frame = exchange.http().frame(page.len());
+    exchange.copy(&page[..frame.take]);
     let _ = exchange.finish();
     head
 }

@@ -1,0 +1,109 @@
+//! Options from files: `-c FILE`, `rustwsgi.toml` and `[tool.rustwsgi]` in `pyproject.toml`.
+//!
+//! A file is a list of options under the names they have in Python. They become command-line arguments
+//! like those of every other source, so that there is one parser, and a mistake is reported with the
+//! file and the key it is in.
+
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+/// A file's options, in its order: name and values.
+pub type Options = Vec<(String, Vec<String>)>;
+
+/// Reads a configuration file that is a Python program, for the caller that has Python.
+pub type Execute<'a> = &'a dyn Fn(&Path) -> Result<Options, String>;
+
+/// Options and the file they are from, for messages.
+pub(super) struct Source {
+    pub(super) origin: String,
+    pub(super) options: Options,
+}
+
+/// All files there are, the one that counts most first. `named` is the value of `--config`.
+///
+/// # Errors
+/// A sentence about a file that cannot be read or understood.
+pub(super) fn read(
+    directory: &Path,
+    named: Option<&Path>,
+    execute: Execute<'_>,
+) -> Result<Vec<Source>, String> {
+    let mut sources = Vec::new();
+    if let Some(path) = named {
+        // gunicorn's notation.
+        let text = path.to_string_lossy();
+        if text.starts_with("python:") {
+            return Err(format!("{text}: name the file of that module instead"));
+        }
+        let path = text.strip_prefix("file:").map_or_else(|| path.to_path_buf(), PathBuf::from);
+        let options = if path.extension().is_some_and(|extension| extension == "py") {
+            execute(&path)?
+        } else {
+            let text = std::fs::read_to_string(&path)
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            options(&path.display().to_string(), parse(&path.display().to_string(), &text)?)?
+        };
+        sources.push(Source { origin: path.display().to_string(), options });
+    }
+    if let Some(text) = optional(&directory.join("rustwsgi.toml"))? {
+        let origin = "rustwsgi.toml".to_owned();
+        sources.push(Source { options: options(&origin, parse(&origin, &text)?)?, origin });
+    }
+    if let Some(text) = optional(&directory.join("pyproject.toml"))?
+        // A file that is not ours may be as it likes.
+        && text.contains("rustwsgi")
+    {
+        let mut project = parse("pyproject.toml", &text)?;
+        let tool = project.get_mut("tool").and_then(Value::as_table_mut);
+        if let Some(Value::Table(table)) = tool.and_then(|tool| tool.remove("rustwsgi")) {
+            let origin = "[tool.rustwsgi] in pyproject.toml".to_owned();
+            sources.push(Source { options: options(&origin, table)?, origin });
+        }
+    }
+    Ok(sources)
+}
+
+fn optional(path: &Path) -> Result<Option<String>, String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+    }
+}
+
+fn parse(origin: &str, text: &str) -> Result<Table, String> {
+    text.parse().map_err(|error: toml::de::Error| format!("{origin}: {}", error.to_string().trim()))
+}
+
+fn options(origin: &str, table: Table) -> Result<Options, String> {
+    let mut options = Vec::new();
+    for (key, value) in table {
+        let wrong = |what: &str| format!("{origin}: '{key}' is {what}");
+        let values = match &value {
+            Value::Array(items) => items
+                .iter()
+                .map(|item| scalar(item).ok_or_else(|| wrong("a list of something else than text")))
+                .collect::<Result<_, _>>()?,
+            // `env = { KEY = "value" }`
+            Value::Table(pairs) => pairs
+                .iter()
+                .map(|(name, value)| Some(format!("{name}={}", scalar(value)?)))
+                .collect::<Option<_>>()
+                .ok_or_else(|| wrong("a table of something else than text"))?,
+            value => vec![scalar(value).ok_or_else(|| wrong("neither text nor a number"))?],
+        };
+        options.push((key, values));
+    }
+    Ok(options)
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::Boolean(truth) => Some(truth.to_string()),
+        Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
+    }
+}

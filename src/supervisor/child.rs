@@ -1,0 +1,277 @@
+//! A worker's life, from the fork to its exit code.
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{error, info, warn};
+use pyo3::prelude::*;
+
+use super::hooks::Hooks;
+use super::identity::{self, Identity};
+use super::pulse::Pulse;
+use super::signals::Signals;
+use super::wear::Wear;
+use super::{Door, LoadFailure};
+use crate::config::Settings;
+use crate::net::Listener;
+use crate::observe;
+use crate::worker::{Server, StartError, leave_now};
+
+/// A worker says so when it serves.
+pub(super) const READY: u8 = b'+';
+/// A worker says so when it wants to be replaced.
+pub(super) const WORN: u8 = b'!';
+/// A worker says so when a source file has changed.
+pub(super) const CHANGED: u8 = b'~';
+/// The master says so to a worker that has been replaced.
+pub(super) const RETIRE: u8 = b'-';
+
+/// TERM finishes what was begun, INT and QUIT do not wait for it, USR1 opens the logs anew.
+const CAUGHT: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1];
+/// How often a worker looks whether its server is still there.
+const LOOK: Duration = Duration::from_secs(1);
+/// The same while it is stopping.
+const LOOK_STOPPING: Duration = Duration::from_millis(20);
+/// How long responses that are complete may take to leave when nothing is waited for.
+const QUICK: Duration = Duration::from_millis(100);
+
+/// What a worker is born with.
+pub(super) struct Birth {
+    /// To the master. It ends when the master does.
+    pub(super) channel: UnixStream,
+    pub(super) settings: Arc<Settings>,
+    /// Who it is to become.
+    pub(super) identity: Option<Identity>,
+    pub(super) pulse: Pulse,
+    pub(super) hooks: Hooks,
+    /// The application, if the master has imported it.
+    pub(super) app: Option<Py<PyAny>>,
+}
+
+/// Boots, serves, and returns the exit code.
+pub(super) fn run(py: Python<'_>, mut birth: Birth, listeners: Vec<Listener>, door: Door) -> i32 {
+    info!("Booting worker with pid: {}", std::process::id());
+    if let Err(failure) = birth.hooks.try_call(py, "post_fork", &[]) {
+        error!("the hook post_fork failed: {failure}");
+        return 3;
+    }
+    if let Some(identity) = &birth.identity
+        && let Err(failure) = identity.assume(py)
+    {
+        error!("cannot become the user that --user and --group name: {failure}");
+        return 1;
+    }
+    identity::set_name(py, "worker", &birth.settings);
+    // The stacks of all threads on standard error, should a C extension crash or the master lose patience.
+    let _ = py.import("faulthandler").and_then(|module| module.call_method0("enable"));
+    let loaded = match load(py, &mut birth, door) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let hooks = birth.hooks.share(py);
+    let served = serve(py, birth, loaded, listeners);
+    hooks.call(py, "worker_exit", &[]);
+    observe::flush();
+    match served {
+        Ok(code) => code,
+        Err(failure) => {
+            error!("{failure}");
+            1
+        }
+    }
+}
+
+/// For development: what is served while the application does not load, and the files to be mended.
+fn broken(py: Python<'_>, failure: &LoadFailure, files: &mut Vec<PathBuf>) -> PyResult<Py<PyAny>> {
+    let module = py.import("rustwsgi._reload")?;
+    let (app, mentioned): (Py<PyAny>, Vec<PathBuf>) =
+        module.call_method1("broken", (&failure.text,))?.extract()?;
+    files.extend(mentioned);
+    Ok(app)
+}
+
+fn watch(py: Python<'_>, files: Vec<PathBuf>) -> PyResult<Py<PyAny>> {
+    Ok(py.import("rustwsgi._reload")?.call_method1("Watcher", (files,))?.unbind())
+}
+
+/// What is served, and what tells that it should be loaded anew.
+struct Loaded {
+    app: Py<PyAny>,
+    watcher: Option<Py<PyAny>>,
+}
+
+/// Imports the application, if the master has not. An error is the exit code.
+fn load(py: Python<'_>, birth: &mut Birth, door: Door) -> Result<Loaded, i32> {
+    let mut watched = birth.settings.processes.watch.clone();
+    let app = birth.app.take().map_or_else(|| (door.load)(py, &birth.settings), Ok);
+    let app = app.or_else(|failure| match &mut watched {
+        Some(files) => broken(py, &failure, files).map_err(|_| failure.code),
+        None => Err(failure.code),
+    })?;
+    let watcher = watched.map(|files| watch(py, files)).transpose().map_err(|failure| {
+        error!("--reload: {failure}");
+        1
+    })?;
+    Ok(Loaded { app, watcher })
+}
+
+fn serve(
+    py: Python<'_>,
+    birth: Birth,
+    loaded: Loaded,
+    listeners: Vec<Listener>,
+) -> Result<i32, StartError> {
+    let Birth { channel, settings, pulse, hooks, .. } = birth;
+    let Loaded { app, watcher } = loaded;
+    channel.set_nonblocking(true)?;
+    let signals = Signals::catch(py, CAUGHT)?;
+    hooks.try_call(py, "post_worker_init", &[])?;
+    pulse.beat();
+    let ready = || (&channel).write_all(&[READY]);
+    let server = Server::start_on(py, app, listeners, settings.clone(), ready)?;
+    let mut worker = Worker {
+        signals,
+        server,
+        channel: Some(channel),
+        wear: Wear::new(&settings.processes.recycling),
+        worn: false,
+        pulse,
+        hooks,
+        watcher,
+        settings,
+        stopping: None,
+        ordered: false,
+    };
+    Ok(worker.work(py)?)
+}
+
+/// A worker that serves.
+struct Worker {
+    hooks: Hooks,
+    /// Looks for changed files, if that is wanted.
+    watcher: Option<Py<PyAny>>,
+    signals: Signals,
+    server: Server,
+    /// To the master; `None` once that is gone.
+    channel: Option<UnixStream>,
+    wear: Wear,
+    /// The master has been asked for a successor.
+    worn: bool,
+    pulse: Pulse,
+    settings: Arc<Settings>,
+    /// It goes, and this is when it stops waiting for requests; `None` inside is never.
+    stopping: Option<Option<Instant>>,
+    /// It was told to go by a signal: another one is impatience.
+    ordered: bool,
+}
+
+impl Worker {
+    fn work(&mut self, py: Python<'_>) -> PyResult<i32> {
+        loop {
+            let limit = if self.stopping.is_some() { LOOK_STOPPING } else { LOOK };
+            let channel: Vec<_> = self.channel.iter().map(AsFd::as_fd).collect();
+            self.signals.wait(py, &channel, Some(limit))?;
+            for signal in self.signals.take() {
+                match signal {
+                    libc::SIGUSR1 => {
+                        observe::reopen();
+                        self.server.reopen_log();
+                    }
+                    libc::SIGTERM if !self.ordered => {
+                        self.ordered = true;
+                        self.server.stop();
+                        self.begin_to_stop();
+                    }
+                    libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => {
+                        self.server.stop();
+                        self.hooks.call(py, "worker_int", &[]);
+                        self.server.join(py, Some(QUICK))?;
+                        self.hooks.call(py, "worker_exit", &[]);
+                        leave_now(py, 0);
+                        return Ok(0);
+                    }
+                    // The application's own.
+                    _ => {}
+                }
+            }
+            self.pulse.beat();
+            self.listen_to_master();
+            self.look_at_wear(py)?;
+            self.look_at_files(py)?;
+            if self.server.join(py, Some(Duration::ZERO))? {
+                if self.stopping.is_some() {
+                    info!("Worker exiting (pid: {})", std::process::id());
+                    return Ok(0);
+                }
+                error!("the server has stopped by itself");
+                return Ok(1);
+            }
+            if self.stopping.flatten().is_some_and(|end| Instant::now() >= end) {
+                warn!("Shut down after the graceful timeout; requests were still running");
+                self.hooks.call(py, "worker_exit", &[]);
+                leave_now(py, 0);
+                return Ok(0);
+            }
+        }
+    }
+
+    /// Asks for a successor if this worker has served enough, or has a thread that nobody gets back.
+    fn look_at_wear(&mut self, py: Python<'_>) -> PyResult<()> {
+        let stuck = self.server.interrupt_overdue(py)?;
+        if self.worn || self.stopping.is_some() {
+            return Ok(());
+        }
+        let reason = match stuck {
+            true => Some("one of its requests does not end".to_owned()),
+            false => self.wear.reason(self.server.served()),
+        };
+        if let (Some(reason), Some(mut channel)) = (reason, self.channel.as_ref()) {
+            info!("worker {} is replaced: {reason}", std::process::id());
+            self.worn = channel.write_all(&[WORN]).is_ok();
+        }
+        Ok(())
+    }
+
+    /// Asks for a reload if a source file has changed.
+    fn look_at_files(&mut self, py: Python<'_>) -> PyResult<()> {
+        let (Some(watcher), Some(mut channel)) = (&self.watcher, self.channel.as_ref()) else {
+            return Ok(());
+        };
+        let changed: Option<String> = watcher.bind(py).call_method0("changed")?.extract()?;
+        if let Some(path) = changed
+            && self.stopping.is_none()
+        {
+            info!("{path} has changed");
+            let _ = channel.write_all(&[CHANGED]);
+        }
+        Ok(())
+    }
+
+    fn listen_to_master(&mut self) {
+        let mut bytes = [0; 16];
+        match self.channel.as_ref().map(|mut channel| channel.read(&mut bytes)) {
+            None => {}
+            Some(Ok(0)) => {
+                // Nobody would start a successor, and whoever starts another server wants the address.
+                warn!("the master is gone: worker {} ends", std::process::id());
+                self.channel = None;
+                self.server.stop();
+                self.begin_to_stop();
+            }
+            Some(Ok(count)) if bytes[..count].contains(&RETIRE) => {
+                self.server.retire();
+                self.begin_to_stop();
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn begin_to_stop(&mut self) {
+        let end = Instant::now().checked_add(self.settings.timeouts.graceful);
+        self.stopping.get_or_insert(end);
+    }
+}

@@ -1,0 +1,378 @@
+//! The master's loop: waits for signals, for what workers say, and for deadlines; nothing else wakes it.
+
+mod hear;
+mod reload;
+mod setup;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{error, info, warn};
+use pyo3::prelude::*;
+
+use self::reload::Past;
+use super::Door;
+use super::child::{Birth, RETIRE};
+use super::crew::{self, Backoff, Card, State};
+use super::hooks::Hooks;
+use super::identity::Identity;
+use super::pidfile::Pidfile;
+use super::process::kill;
+use super::pulse::Pulse;
+use super::signals::Signals;
+use super::sockets::Sockets;
+use super::successor::{Predecessor, Successor};
+use super::systemd::Notifier;
+use crate::config::{Bind, Settings};
+use crate::net::Listener;
+
+const CAUGHT: &[i32] = &[
+    libc::SIGTERM,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGHUP,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGWINCH,
+    libc::SIGCHLD,
+];
+/// What a worker does not hear: a terminal sends these to every process in it, and they are the
+/// master's business.
+const DEAF: &[i32] = &[libc::SIGHUP, libc::SIGUSR2, libc::SIGTTIN, libc::SIGTTOU, libc::SIGWINCH];
+/// How long a worker that ends by its own clock is given beyond it.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How long the interpreter of a worker may be out of reach, if --timeout does not say.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why the loop, or a step of it, ends.
+pub(super) enum Stop {
+    /// The server has ended, with this exit code.
+    Done(i32),
+    /// This process is a new worker.
+    Child(Box<Birth>),
+    /// Python failed.
+    Python(PyErr),
+}
+
+impl From<PyErr> for Stop {
+    fn from(failure: PyErr) -> Stop {
+        Stop::Python(failure)
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(failure: std::io::Error) -> Stop {
+        Stop::Python(failure.into())
+    }
+}
+
+/// A worker, as the master sees it.
+#[derive(Debug)]
+struct Member {
+    pid: i32,
+    card: Card,
+    /// When it entered its state.
+    since: Instant,
+    /// When it is killed, if it still lives.
+    kill_at: Option<Instant>,
+    /// The master has killed it.
+    killed: bool,
+    /// Ends when the worker does.
+    channel: UnixStream,
+    pulse: Pulse,
+}
+
+/// The master.
+pub(super) struct Master<'a> {
+    argv: &'a [OsString],
+    settings: Arc<Settings>,
+    door: Door,
+    hooks: Hooks,
+    /// Workers that were forked so far.
+    born: i64,
+    signals: Signals,
+    sockets: Sockets,
+    /// What systemd has opened for us, in place of the settings' addresses.
+    activated: Option<Vec<Bind>>,
+    notifier: Notifier,
+    pidfile: Option<Pidfile>,
+    members: Vec<Member>,
+    /// So many workers there should be.
+    target: usize,
+    /// Grows with every reload.
+    generation: u32,
+    /// A reload is under way.
+    past: Option<Past>,
+    backoff: Backoff,
+    /// All workers have been ready once.
+    started: bool,
+    /// What [`memory_kills`](super::process::memory_kills) said at the last death.
+    memory_kills: Option<u64>,
+    /// The server ends, with this exit code.
+    stopping: Option<i32>,
+    /// Nothing is waited for any more.
+    quick: bool,
+    /// Who the workers become.
+    identity: Option<Identity>,
+    /// The application, if it is imported here.
+    app: Option<Py<PyAny>>,
+    successor: Option<Successor>,
+    /// Ends when the master that has started this one does.
+    predecessor: Option<Predecessor>,
+}
+
+impl Master<'_> {
+    /// Runs until the server has ended. Also returns in every worker that is forked.
+    pub(super) fn run(&mut self, py: Python<'_>) -> Stop {
+        let ended = self.preload(py).and_then(|()| {
+            loop {
+                self.turn(py)?;
+            }
+        });
+        let Err(stop): Result<std::convert::Infallible, Stop> = ended;
+        if !matches!(stop, Stop::Child(_)) {
+            if self.successor.is_some() {
+                // It takes over the pid file as well.
+                self.sockets.disown();
+            } else {
+                self.pidfile.iter().for_each(Pidfile::remove);
+            }
+        }
+        stop
+    }
+
+    /// In a new worker: lets go of everything that is the master's, but the sockets.
+    pub(super) fn leave_to_child(self) -> Vec<Listener> {
+        let mut sockets = self.sockets;
+        sockets.disown();
+        if let Some(mut past) = self.past {
+            past.dropped.disown();
+        }
+        sockets.into_listeners()
+    }
+
+    /// The last resort.
+    pub(super) fn kill_all(&mut self) {
+        for member in &self.members {
+            kill(member.pid, libc::SIGKILL);
+        }
+    }
+
+    fn turn(&mut self, py: Python<'_>) -> Result<(), Stop> {
+        self.act(py)?;
+        let limit = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let mut watched: Vec<_> = self.members.iter().map(|m| m.channel.as_fd()).collect();
+        watched.extend(self.predecessor.iter().map(Predecessor::lifeline));
+        self.signals.wait(py, &watched, limit)?;
+        self.listen(py);
+        for signal in self.signals.take() {
+            self.hear(py, signal);
+        }
+        self.reap(py);
+        self.succeed();
+        Ok(())
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let kills = self.members.iter().filter(|m| !m.killed).filter_map(|m| m.kill_at);
+        let missing = self.stopping.is_none() && self.plan().start > 0;
+        let patience = self.patience();
+        let pulses = self
+            .members
+            .iter()
+            .filter(|m| m.card.state == State::Ready && m.kill_at.is_none())
+            .filter_map(|m| m.pulse.last().checked_add(patience));
+        kills
+            .chain(pulses)
+            .chain(self.notifier.next_beat())
+            .chain(self.backoff.not_before.filter(|_| missing))
+            .min()
+    }
+
+    /// How long a worker may be without a pulse.
+    fn patience(&self) -> Duration {
+        match self.settings.timeouts.request {
+            Duration::MAX => PATIENCE,
+            limit => limit.saturating_add(GRACE),
+        }
+    }
+
+    fn plan(&self) -> crew::Plan {
+        let cards: Vec<Card> = self.members.iter().map(|member| member.card).collect();
+        crew::plan(&cards, self.target, self.generation, self.settings.processes.reload)
+    }
+
+    // What is to be done
+
+    /// Starts, retires and kills whom the plan and the clock say.
+    fn act(&mut self, py: Python<'_>) -> Result<(), Stop> {
+        let now = Instant::now();
+        self.notifier.beat(now);
+        let patience = self.patience();
+        for member in &mut self.members {
+            let silence = member.pulse.age();
+            if member.card.state == State::Ready && member.kill_at.is_none() && silence >= patience
+            {
+                error!(
+                    "worker {} gives no sign of life since {} s: it is killed",
+                    member.pid,
+                    silence.as_secs()
+                );
+                // Which lets it say where its threads are.
+                kill(member.pid, libc::SIGABRT);
+                member.kill_at = now.checked_add(GRACE);
+            }
+            if !member.killed && member.kill_at.is_some_and(|at| at <= now) {
+                warn!("worker {} does not end: it is killed", member.pid);
+                kill(member.pid, libc::SIGKILL);
+                member.killed = true;
+            }
+        }
+        if let Some(code) = self.stopping {
+            return if self.members.is_empty() {
+                self.hooks.call(py, "on_exit", &[]);
+                info!("Shut down");
+                Err(Stop::Done(code))
+            } else {
+                Ok(())
+            };
+        }
+        let plan = self.plan();
+        for at in plan.retire {
+            self.retire(at);
+        }
+        if plan.start > 0 && self.backoff.not_before.is_none_or(|at| at <= now) {
+            self.backoff.not_before = None;
+            for _ in 0..plan.start {
+                self.fork(py)?;
+            }
+        }
+        self.note_progress(py);
+        Ok(())
+    }
+
+    /// Notes the end of the start, or of a reload.
+    fn note_progress(&mut self, py: Python<'_>) {
+        let is_new = |m: &&Member| m.card.generation == self.generation;
+        let ready = |m: &&Member| m.card.state == State::Ready;
+        if self.members.iter().filter(is_new).filter(ready).count() < self.target {
+            return;
+        }
+        if !self.started {
+            self.started = true;
+            self.hooks.call(py, "when_ready", &[]);
+            self.notifier.ready();
+        }
+        if let Some(past) = self.past.take() {
+            self.notifier.ready();
+            info!("Reloaded: {} new workers serve", self.target);
+            drop(past.dropped);
+        }
+    }
+
+    fn fork(&mut self, py: Python<'_>) -> Result<(), Stop> {
+        let (channel, others) = UnixStream::pair()?;
+        channel.set_nonblocking(true)?;
+        let pulse = Pulse::new()?;
+        self.born += 1;
+        self.hooks.call(py, "pre_fork", &[self.born]);
+        if self.app.is_some() {
+            // What waits in Python's buffers would be written by both.
+            for stream in ["stdout", "stderr"] {
+                py.import("sys")?.getattr(stream)?.call_method0("flush")?;
+            }
+        }
+        self.signals.hold(py)?;
+        let forked = py.import("os")?.call_method0("fork").and_then(|pid| pid.extract::<i32>());
+        match forked {
+            Ok(0) => {
+                // Copies of these would keep the siblings from seeing the master's end.
+                self.members.clear();
+                self.successor = None;
+                self.predecessor = None;
+                drop(channel);
+                self.signals.reset(py, DEAF)?;
+                self.signals.release(py)?;
+                let app = self.app.as_ref().map(|app| app.clone_ref(py));
+                let settings = self.settings.clone();
+                let identity = self.identity.clone();
+                let hooks = self.hooks.share(py);
+                let birth = Birth { channel: others, settings, identity, pulse, hooks, app };
+                Err(Stop::Child(Box::new(birth)))
+            }
+            Ok(pid) => {
+                self.signals.release(py)?;
+                self.hooks.call(py, "forked", &[pid.into()]);
+                let card = Card { generation: self.generation, state: State::Booting, worn: false };
+                self.members.push(Member {
+                    pid,
+                    card,
+                    since: Instant::now(),
+                    kill_at: None,
+                    killed: false,
+                    channel,
+                    pulse,
+                });
+                Ok(())
+            }
+            Err(failure) => {
+                self.signals.release(py)?;
+                error!("cannot fork: {failure}");
+                self.backoff.boot_failed(Instant::now());
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells a worker to go once it has nothing left to do.
+    fn retire(&mut self, at: usize) {
+        let patience = self.settings.timeouts.graceful.saturating_add(GRACE);
+        let Some(member) = self.members.get_mut(at) else { return };
+        match member.card.state {
+            State::Leaving => return,
+            State::Ready if (&member.channel).write_all(&[RETIRE]).is_ok() => {}
+            // It does not listen yet, and has nothing to finish.
+            _ => kill(member.pid, libc::SIGTERM),
+        }
+        member.card.state = State::Leaving;
+        member.since = Instant::now();
+        member.kill_at = member.since.checked_add(patience);
+    }
+
+    /// Ends the server.
+    fn stop(&mut self, code: i32, quick: bool) {
+        // Whoever connects from now on learns at once that nobody is there.
+        if self.successor.is_some() {
+            self.sockets.disown();
+        }
+        self.sockets.refuse_newcomers();
+        self.sockets = Sockets::default();
+        self.past = None;
+        self.notifier.stopping();
+        self.stopping.get_or_insert(code);
+        self.quick |= quick;
+        let graceful = self.settings.timeouts.graceful;
+        let patience = if self.quick { graceful.min(GRACE) } else { graceful };
+        let kill_at = Instant::now().checked_add(patience.saturating_add(GRACE));
+        // Clients of a server that another one replaces are treated as by a reload.
+        let gently = !self.quick && (self.successor.is_some() || self.predecessor.is_some());
+        for at in 0..self.members.len() {
+            if gently {
+                self.retire(at);
+                continue;
+            }
+            let member = &mut self.members[at];
+            // INT ends a worker that does not listen yet as well, without a core file.
+            kill(member.pid, if self.quick { libc::SIGINT } else { libc::SIGTERM });
+            member.card.state = State::Leaving;
+            member.kill_at = kill_at;
+        }
+    }
+}

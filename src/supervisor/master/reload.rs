@@ -1,0 +1,112 @@
+//! HUP: new workers with the configuration as it stands now, while the old ones go on serving.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use log::{error, info};
+use pyo3::prelude::*;
+
+use super::{Master, Member};
+use crate::config::Settings;
+use crate::observe;
+use crate::supervisor::crew::State;
+use crate::supervisor::sockets::Sockets;
+
+/// What a reload replaces, kept for the case that it fails.
+pub(super) struct Past {
+    pub(super) settings: Arc<Settings>,
+    pub(super) target: usize,
+    /// Sockets that the new configuration does not have.
+    pub(super) dropped: Sockets,
+}
+
+impl Master<'_> {
+    /// Reads the configuration again and starts workers with it. The old ones serve until then.
+    pub(super) fn reload(&mut self, py: Python<'_>) {
+        self.hooks.call(py, "on_reload", &[]);
+        let (settings, hooks) = match (self.door.parse)(py, self.argv) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                error!("the configuration cannot be read, so nothing changes: {error}");
+                return;
+            }
+        };
+        // Twice in a row: what the first one was to replace is still to be replaced.
+        let mut known = std::mem::take(&mut self.sockets);
+        let binds = self.activated.as_ref().unwrap_or(&settings.binds);
+        match Sockets::open(binds, settings.backlog, &mut known) {
+            Ok(sockets) => {
+                self.sockets = sockets;
+            }
+            Err(error) => {
+                error!("an address cannot be listened on, so nothing changes: {error:#}");
+                self.sockets = known;
+                return;
+            }
+        }
+        if let Err(error) = observe::init(&settings.error_log, settings.log_level) {
+            error!("the error log stays where it is: {error}");
+        }
+        hooks.adopt(py, &self.hooks);
+        self.hooks = hooks;
+        self.notifier.reloading();
+        info!("Reloading: new workers are started, then the old ones go");
+        let target = settings.processes.workers;
+        let previous = std::mem::replace(&mut self.settings, Arc::new(settings));
+        let previous_target = std::mem::replace(&mut self.target, target);
+        let mut past = self.past.take().unwrap_or(Past {
+            settings: previous,
+            target: previous_target,
+            dropped: Sockets::default(),
+        });
+        past.dropped.absorb(known);
+        self.past = Some(past);
+        self.generation += 1;
+        self.backoff.forgive();
+    }
+
+    /// A worker of the new generation cannot boot. If the old ones are all still there, they go on as if
+    /// nothing had happened; otherwise (a rolling reload) both kinds serve side by side.
+    pub(super) fn call_off(&mut self) {
+        let Some(past) = self.past.take() else { return };
+        let generation = self.generation;
+        let serves = |member: &&Member| member.card.state == State::Ready;
+        let old = self
+            .members
+            .iter()
+            .filter(serves)
+            .filter(|member| member.card.generation != generation)
+            .count();
+        let back = old >= past.target;
+        self.notifier.ready();
+        error!("the reload has failed; the old workers go on serving");
+        self.target = past.target;
+        self.backoff.boot_failed(Instant::now());
+        for at in 0..self.members.len() {
+            let card = self.members[at].card;
+            let is_new = card.generation == generation;
+            match card.state {
+                State::Booting => self.retire(at),
+                State::Ready if is_new && back => self.retire(at),
+                State::Ready => self.members[at].card.generation = generation,
+                State::Leaving => {}
+            }
+        }
+        if back {
+            if let Err(error) = observe::init(&past.settings.error_log, past.settings.log_level) {
+                error!("the error log stays where it is: {error}");
+            }
+            let mut known = std::mem::take(&mut self.sockets);
+            known.absorb(past.dropped);
+            let binds = self.activated.as_ref().unwrap_or(&past.settings.binds);
+            match Sockets::open(binds, past.settings.backlog, &mut known) {
+                Ok(sockets) => self.sockets = sockets,
+                Err(error) => {
+                    error!("{error:#}");
+                    self.sockets = known;
+                }
+            }
+            self.settings = past.settings;
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What happens before the first fork: addresses, files, users, and the application if it is preloaded.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use log::error;
+use pyo3::prelude::*;
+
+use super::{CAUGHT, Master, Stop};
+use crate::config::Settings;
+use crate::supervisor::Door;
+use crate::supervisor::crew::Backoff;
+use crate::supervisor::hooks::Hooks;
+use crate::supervisor::identity::{self, Identity};
+use crate::supervisor::pidfile::{self, Pidfile};
+use crate::supervisor::process::memory_kills;
+use crate::supervisor::signals::Signals;
+use crate::supervisor::sockets::Sockets;
+use crate::supervisor::successor::{Predecessor, VARIABLES};
+use crate::supervisor::systemd::{self, Notifier};
+
+impl<'a> Master<'a> {
+    /// Binds and writes the pid file.
+    pub(in crate::supervisor) fn new(
+        py: Python<'_>,
+        argv: &'a [OsString],
+        settings: Arc<Settings>,
+        hooks: Hooks,
+        door: Door,
+    ) -> Result<Master<'a>, Stop> {
+        let predecessor = Predecessor::of_this_process();
+        if settings.processes.daemon && predecessor.is_none() {
+            identity::daemonize(py)?;
+        }
+        if let Some(mask) = settings.processes.umask {
+            py.import("os")?.call_method1("umask", (mask,))?;
+        }
+        let signals = Signals::catch(py, CAUGHT)?;
+        let identity = Identity::resolve(py, &settings.processes)
+            .map_err(|failure| refuse(anyhow::anyhow!("{}", failure.value(py))))?;
+        let pidfile = match &settings.processes.pidfile {
+            Some(path) if predecessor.is_some() => Some(Pidfile::create(&pidfile::second(path))),
+            Some(path) => Some(Pidfile::create(path)),
+            None => None,
+        }
+        .transpose()
+        .map_err(refuse)?;
+        if let Err(failure) = hooks.try_call(py, "on_starting", &[]) {
+            pidfile.iter().for_each(Pidfile::remove);
+            return Err(refuse(anyhow::anyhow!("the hook on_starting failed: {failure}")));
+        }
+        let mut inherited = Sockets::inherited(settings.backlog);
+        // A new master is told by the old one what that was told by systemd.
+        let activated = systemd::activated().or_else(|| inherited.descriptors());
+        let binds = activated.as_ref().unwrap_or(&settings.binds);
+        let sockets = Sockets::open(binds, settings.backlog, &mut inherited);
+        let sockets = sockets.map_err(|failure| {
+            pidfile.iter().for_each(Pidfile::remove);
+            refuse(failure)
+        })?;
+        let environ = py.import("os")?.getattr("environ")?;
+        for name in VARIABLES.iter().chain(&systemd::VARIABLES) {
+            // No business of the application's.
+            environ.call_method1("pop", (name, py.None()))?;
+        }
+        if let Some(identity) = &identity {
+            identity.give_files(py, &settings)?;
+        }
+        identity::set_name(py, "master", &settings);
+        let target = settings.processes.workers;
+        Ok(Master {
+            argv,
+            settings,
+            door,
+            hooks,
+            born: 0,
+            signals,
+            sockets,
+            activated,
+            notifier: Notifier::new(),
+            pidfile,
+            members: Vec::new(),
+            target,
+            generation: 0,
+            past: None,
+            backoff: Backoff::default(),
+            started: false,
+            memory_kills: memory_kills(),
+            stopping: None,
+            quick: false,
+            identity,
+            app: None,
+            successor: None,
+            predecessor,
+        })
+    }
+
+    pub(super) fn preload(&mut self, py: Python<'_>) -> Result<(), Stop> {
+        if self.settings.processes.preload {
+            self.app = Some(
+                (self.door.load)(py, &self.settings).map_err(|failure| Stop::Done(failure.code))?,
+            );
+            // What exists by now is shared with the workers as long as nobody writes to it; the garbage
+            // collector would, in every object it looks at.
+            let gc = py.import("gc")?;
+            gc.call_method0("collect")?;
+            gc.call_method0("freeze")?;
+        }
+        Ok(())
+    }
+}
+
+/// Nothing was started: says why.
+fn refuse(failure: anyhow::Error) -> Stop {
+    error!("{failure:#}");
+    Stop::Done(1)
+}

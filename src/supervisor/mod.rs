@@ -1,0 +1,96 @@
+//! The processes: a master that never touches a client, and the workers it forks.
+//!
+//! The master binds the sockets, forks, waits, and starts again what has died. It has one thread and does
+//! not import the application (unless told to), so that there is nothing in it that a fork could tear and
+//! nothing that could crash. Every worker inherits the same listening sockets: a connection that the
+//! kernel has accepted belongs to all of them until one takes it, so a worker that dies takes only what
+//! it was working on.
+//!
+//! - [`master`] is the loop: signals, deaths, deadlines,
+//! - [`crew`] is the policy: who is started, who has to go, and when,
+//! - [`child`] is a worker's life after the fork,
+//! - [`wear`] and [`pulse`] tell when it has served enough, and when it has stopped to,
+//! - [`identity`] is users, groups and names,
+//! - [`hooks`] calls what a gunicorn configuration defines,
+//! - [`signals`] lets both wait for signals and for each other,
+//! - [`sockets`] keeps what is listened on across reloads and hands it to a new master,
+//! - [`successor`] is the upgrade to another master,
+//! - [`systemd`] is told, and asked for sockets,
+//! - [`pidfile`] says where the master is, [`process`] how a child has ended.
+//!
+//! Nothing here knows WSGI: the application is loaded by the function that the door passes in.
+
+mod child;
+mod crew;
+mod hooks;
+mod identity;
+mod master;
+mod pidfile;
+mod process;
+mod pulse;
+mod signals;
+mod sockets;
+mod successor;
+mod systemd;
+mod wear;
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use log::error;
+use pyo3::prelude::*;
+
+use crate::config::Settings;
+
+pub use hooks::Hooks;
+
+/// Reads the command line and all it leads to.
+pub type Parse = fn(Python<'_>, &[OsString]) -> Result<(Settings, Hooks), String>;
+
+/// What the supervisor needs of the layers it does not know.
+#[derive(Debug, Clone, Copy)]
+pub struct Door {
+    /// Reads the command line and all it leads to. An error is a sentence.
+    pub parse: Parse,
+    /// Imports the application that the settings name.
+    pub load: fn(Python<'_>, &Settings) -> Result<Py<PyAny>, LoadFailure>,
+}
+
+/// Why there is no application. It is in the log already.
+#[derive(Debug)]
+pub struct LoadFailure {
+    /// The process's exit code.
+    pub code: i32,
+    /// The traceback, if there is one, and the reason.
+    pub text: String,
+}
+
+/// Serves until told to stop. Returns the exit code, in the master and (because a fork returns twice) in
+/// every worker. `argv` is parsed again by a reload.
+pub fn run(
+    py: Python<'_>,
+    argv: &[OsString],
+    settings: Arc<Settings>,
+    hooks: Hooks,
+    door: Door,
+) -> PyResult<i32> {
+    let mut master = match master::Master::new(py, argv, settings, hooks, door) {
+        Ok(master) => master,
+        Err(master::Stop::Done(code)) => return Ok(code),
+        Err(master::Stop::Python(failure)) => return Err(failure),
+        Err(master::Stop::Child(_)) => unreachable!("nothing was forked yet"),
+    };
+    match master.run(py) {
+        master::Stop::Done(code) => Ok(code),
+        master::Stop::Child(birth) => {
+            let listeners = master.leave_to_child();
+            Ok(child::run(py, *birth, listeners, door))
+        }
+        master::Stop::Python(failure) => {
+            // A master that cannot go on must not leave workers without one.
+            error!("the master cannot go on");
+            master.kill_all();
+            Err(failure)
+        }
+    }
+}

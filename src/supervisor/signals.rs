@@ -1,0 +1,109 @@
+//! Waiting for signals, and for other processes at the same time.
+//!
+//! Signals go through Python's own machinery: its C-level handler writes the signal's number to a socket
+//! and the wait below ends. So the handlers an application sets for other signals keep working in a
+//! worker, and a fork has nothing of ours to clean up but what Python knows of.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyModule};
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+/// Signals that are caught, and the place where they are told.
+pub(super) struct Signals {
+    /// Python's `signal` module.
+    module: Py<PyModule>,
+    caught: &'static [i32],
+    receiver: UnixStream,
+    /// Python's C-level handler writes here.
+    _sender: UnixStream,
+}
+
+impl Signals {
+    /// Catches the signals. Only the main thread may do that.
+    pub(super) fn catch(py: Python<'_>, caught: &'static [i32]) -> PyResult<Signals> {
+        let (receiver, sender) = UnixStream::pair()?;
+        receiver.set_nonblocking(true)?;
+        sender.set_nonblocking(true)?;
+        let module = py.import("signal")?;
+        // The number is all that counts; Python still wants something to call.
+        let nothing = PyCFunction::new_closure(py, Some(c"rustwsgi_signal"), None, |_, _| {})?;
+        let options = PyDict::new(py);
+        options.set_item("warn_on_full_buffer", false)?;
+        module.call_method("set_wakeup_fd", (sender.as_raw_fd(),), Some(&options))?;
+        for number in caught {
+            module.call_method1("signal", (number, &nothing))?;
+        }
+        Ok(Signals { module: module.unbind(), caught, receiver, _sender: sender })
+    }
+
+    /// Waits until a signal comes, one of `others` can be read or has ended, or `limit` is over. Other
+    /// Python threads run meanwhile, and Python's own handlers afterwards.
+    pub(super) fn wait(
+        &self,
+        py: Python<'_>,
+        others: &[BorrowedFd<'_>],
+        limit: Option<Duration>,
+    ) -> PyResult<()> {
+        let mut watched = vec![PollFd::from_borrowed_fd(self.receiver.as_fd(), PollFlags::IN)];
+        watched.extend(others.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
+        let limit = limit.map(|limit| Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        });
+        let waited = py.detach(|| rustix::event::poll(&mut watched, limit.as_ref()));
+        py.check_signals()?;
+        match waited {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(io::Error::from(error).into()),
+        }
+    }
+
+    /// The signals that have come since the last time, in their order.
+    pub(super) fn take(&mut self) -> Vec<i32> {
+        let mut bytes = [0; 256];
+        match self.receiver.read(&mut bytes) {
+            Ok(count) => bytes[..count].iter().map(|&byte| i32::from(byte)).collect(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Delays all caught signals, for the moment in which there are two processes and one socket.
+    pub(super) fn hold(&self, py: Python<'_>) -> PyResult<()> {
+        self.mask(py, "SIG_BLOCK")
+    }
+
+    /// Lets held signals come.
+    pub(super) fn release(&self, py: Python<'_>) -> PyResult<()> {
+        self.mask(py, "SIG_UNBLOCK")
+    }
+
+    fn mask(&self, py: Python<'_>, how: &str) -> PyResult<()> {
+        let module = self.module.bind(py);
+        module.call_method1("pthread_sigmask", (module.getattr(how)?, self.caught.to_vec()))?;
+        Ok(())
+    }
+
+    /// Lets all caught signals do what they do by default, and those in `ignored` nothing.
+    pub(super) fn reset(&self, py: Python<'_>, ignored: &[i32]) -> PyResult<()> {
+        let module = self.module.bind(py);
+        module.call_method1("set_wakeup_fd", (-1,))?;
+        for number in self.caught {
+            let what = if ignored.contains(number) { "SIG_IGN" } else { "SIG_DFL" };
+            module.call_method1("signal", (number, module.getattr(what)?))?;
+        }
+        Ok(())
+    }
+}
+
+/// `SIGTERM` for 15.
+pub(super) fn name(py: Python<'_>, number: i32) -> String {
+    let named = || -> PyResult<String> {
+        py.import("signal")?.getattr("Signals")?.call1((number,))?.getattr("name")?.extract()
+    };
+    named().unwrap_or_else(|_| format!("signal {number}"))
+}

@@ -1,0 +1,150 @@
+//! What the application is doing, and for how long: the request each runner is at, so that one that takes
+//! too long can be named, shown and interrupted.
+//!
+//! Under threads a timeout cannot end the process: the other requests in it are innocent. So the thread
+//! gets an exception raised in it, which ends whatever is written in Python. A thread inside a C function
+//! hears of it when that returns; if it never does, the worker has to be replaced.
+
+use std::ffi::c_ulong;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::error;
+use pyo3::prelude::*;
+
+use crate::http1::Head;
+use crate::observe;
+use crate::wsgi::RequestTimeout;
+
+/// How long an interrupted request may go on before it counts as stuck.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The requests that run, one place for each runner.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// Longer than this no request may run; `None` watches nothing.
+    limit: Option<Duration>,
+    places: Vec<Mutex<Place>>,
+    served: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    /// When the request began to run; `None` between requests.
+    since: Option<Instant>,
+    /// Its method and target, escaped when they are shown.
+    request: Vec<u8>,
+    /// When, and in which thread, an exception was raised.
+    interrupted: Option<(Instant, c_ulong)>,
+    /// It was reported that the exception did not help.
+    stuck: bool,
+}
+
+impl Watch {
+    pub(super) fn new(runners: usize, limit: Duration) -> Watch {
+        Watch {
+            limit: (limit < Duration::MAX).then_some(limit),
+            places: (0..runners).map(|_| Mutex::default()).collect(),
+            served: AtomicU64::new(0),
+        }
+    }
+
+    /// Runner `me` begins with a request.
+    pub(super) fn begin(&self, me: usize, head: &Head) {
+        if self.limit.is_none() {
+            return;
+        }
+        let mut place = self.place(me);
+        place.since = Some(Instant::now());
+        place.request.clear();
+        place.request.extend_from_slice(head.method());
+        place.request.push(b' ');
+        place.request.extend_from_slice(head.raw_target());
+    }
+
+    /// Runner `me` is done with it.
+    pub(super) fn end(&self, _py: Python<'_>, me: usize) {
+        self.served.fetch_add(1, Ordering::Relaxed);
+        if self.limit.is_none() {
+            return;
+        }
+        let mut place = self.place(me);
+        place.since = None;
+        place.stuck = false;
+        if let Some((_, thread)) = place.interrupted.take() {
+            // It may have ended by itself just before: the exception must not meet the next request.
+            // SAFETY: attached, as `_py` proves; NULL takes back an exception that is still pending.
+            unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(thread as _, ptr::null_mut()) };
+        }
+    }
+
+    fn place(&self, me: usize) -> MutexGuard<'_, Place> {
+        self.places[me].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Requests that were answered.
+    pub(super) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Interrupts what has run too long; `runners` are the threads. Returns whether one goes on in spite
+    /// of that.
+    pub(super) fn check(&self, py: Python<'_>, runners: &[Py<PyAny>]) -> PyResult<bool> {
+        let Some(limit) = self.limit else { return Ok(false) };
+        let mut stuck = false;
+        for (me, runner) in runners.iter().enumerate() {
+            let mut place = self.place(me);
+            let Some(since) = place.since else { continue };
+            let age = since.elapsed();
+            if age < limit {
+                continue;
+            }
+            let shown = place.request.escape_ascii().to_string();
+            match place.interrupted {
+                None => {
+                    let thread: c_ulong = runner.bind(py).getattr("ident")?.extract()?;
+                    let stack = stack(py, thread).unwrap_or_default();
+                    let exception = py.get_type::<RequestTimeout>();
+                    // SAFETY: attached; the exception's type is alive and the call takes a reference of
+                    // its own. A thread that has ended meanwhile is not found, which is no error.
+                    unsafe {
+                        pyo3::ffi::PyThreadState_SetAsyncExc(thread as _, exception.as_ptr())
+                    };
+                    place.interrupted = Some((Instant::now(), thread));
+                    drop(place);
+                    error!(
+                        "{shown} has run for {:.1} s, longer than --timeout allows: it is interrupted in \
+                         {}",
+                        age.as_secs_f64(),
+                        runner.bind(py).getattr("name")?
+                    );
+                    observe::write_raw(stack.as_bytes());
+                }
+                Some((at, _)) if at.elapsed() >= GRACE => {
+                    stuck = true;
+                    if !place.stuck {
+                        place.stuck = true;
+                        drop(place);
+                        error!(
+                            "{shown} cannot be interrupted: it runs since {:.1} s",
+                            age.as_secs_f64()
+                        );
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(stuck)
+    }
+}
+
+/// Where a thread is, as Python shows a stack.
+fn stack(py: Python<'_>, thread: c_ulong) -> PyResult<String> {
+    let frames = py.import("sys")?.call_method0("_current_frames")?;
+    let frame = frames.get_item(thread)?;
+    let lines: Vec<String> =
+        py.import("traceback")?.call_method1("format_stack", (frame,))?.extract()?;
+    Ok(format!("Stack (most recent call last):\n{}", lines.concat()))
+}

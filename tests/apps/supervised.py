@@ -1,0 +1,51 @@
+"""An application whose worker can be told apart, held, and brought down."""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+
+PID = os.getpid()
+
+
+def app(environ, start_response):
+    path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
+    body = str(os.getpid())
+    if path == "/hold":  # until somebody writes to the named pipe
+        print("request started", file=environ["wsgi.errors"], flush=True)
+        with open(query) as fifo:
+            body = fifo.read()
+    elif path == "/segfault":
+        ctypes.string_at(0)
+    elif path == "/exit":
+        os._exit(int(query))
+    elif path == "/kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif path == "/leak":
+        app.leaked = getattr(app, "leaked", b"") + b"x" * (int(query) << 20)
+    elif path == "/spin":  # in Python, so that an exception can end it
+        print("request started", file=environ["wsgi.errors"], flush=True)
+        while True:
+            pass
+    elif path == "/seize":  # in C, with the interpreter
+        print(f"seized {os.getpid()}", file=environ["wsgi.errors"], flush=True)
+        ctypes.PyDLL(None).sleep(600)
+    elif path == "/sleep":
+        time.sleep(float(query))
+    elif path == "/imported":
+        body = str(PID)
+    elif path == "/version":
+        body = os.environ.get("SUPERVISED_VERSION", "none")
+    elif path == "/threads":
+        body = str(threading.active_count())
+    elif path == "/environ":
+        body = os.environ.get(query, "")
+    elif path == "/multiprocess":
+        body = str(environ["wsgi.multiprocess"])
+    elif path == "/argv":
+        body = repr(sys.argv)
+    data = body.encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(data)))])
+    return [data]

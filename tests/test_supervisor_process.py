@@ -1,0 +1,196 @@
+"""Being a good daemon: users, files, names, the background."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import (
+    APPS,
+    TIMEOUT,
+    Client,
+    build_request,
+    child_environment,
+    door_command,
+    run_cli,
+    wait_until,
+)
+from supervision import children, is_alive, serving_pid, workers
+
+APP = "supervised:app"
+# These import the application beforehand, as root: its interpreter may be in a home directory.
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+def status(pid: int, key: str) -> list[str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line for line in lines if line.startswith(f"{key}:")).split()[1:]
+
+
+@as_root
+def test_user_and_group(fresh_server) -> None:
+    """Workers have lost every trace of root; the master has not."""
+    server = fresh_server(APP, "--preload", "--user", "nobody", "--group", "nogroup")
+    pid = serving_pid(server)
+    nobody = 65534
+    assert status(pid, "Uid") == [str(nobody)] * 4
+    assert status(pid, "Gid") == [str(nobody)] * 4
+    assert "0" not in status(pid, "Groups")
+    assert status(server.pid, "Uid")[0] == "0"
+
+
+@as_root
+def test_user_by_number(fresh_server) -> None:
+    pid = serving_pid(fresh_server(APP, "--preload", "-u", "12345", "-g", "23456"))
+    assert status(pid, "Uid") == ["12345"] * 4 and status(pid, "Gid") == ["23456"] * 4
+    assert status(pid, "Groups") == ["23456"]
+
+
+@as_root
+def test_log_of_another_user_can_be_reopened(fresh_server, tmp_path: Path) -> None:
+    for directory in [tmp_path, *tmp_path.parents[:2]]:
+        directory.chmod(0o777)
+    access = tmp_path / "access.log"
+    server = fresh_server(APP, "--preload", "-u", "nobody", "--access-logfile", str(access))
+    server.get("/?one")
+    wait_until(lambda: "?one" in access.read_text(), "the first line")
+    access.rename(tmp_path / "old")
+    server.send_signal(signal.SIGUSR1)
+    wait_until(access.exists, "a new file")
+
+
+@pytest.mark.parametrize("option", ["--user", "--group"])
+def test_unknown_user_or_group(door: str, option: str) -> None:
+    done = run_cli(door, "--bind", "127.0.0.1:0", option, "no-such-name", APP)
+    assert done.returncode == 1 and "no-such-name" in done.stderr, done
+    assert "Listening" not in done.stderr
+
+
+def test_umask_and_unix_socket(fresh_server, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    fresh_server(APP, "--umask", "077", bind=f"unix:{path}")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+def test_bad_umask(door: str) -> None:
+    done = run_cli(door, "--umask", "999", APP)
+    assert done.returncode == 2 and "octal" in done.stderr
+
+
+def test_names(fresh_server) -> None:
+    server = fresh_server(APP, "--name", "shop")
+    pid = serving_pid(server)
+
+    def comm(pid: int) -> str:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+
+    assert (comm(server.pid), comm(pid)) == ("shop-master", "shop-worker")
+
+
+def test_pid_file_of_a_running_server(door: str, fresh_server, tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    server = fresh_server(APP, "--pid", str(path))
+    assert path.read_text() == f"{server.pid}\n"
+    done = run_cli(door, "--bind", "127.0.0.1:0", "--pid", str(path), APP)
+    assert done.returncode == 1 and str(server.pid) in done.stderr, done
+    assert path.read_text() == f"{server.pid}\n"
+    assert server.stop() == 0
+    assert not path.exists()
+
+
+def test_daemon(door: str, tmp_path: Path) -> None:
+    pidfile, log = tmp_path / "pid", tmp_path / "log"
+    command = [*door_command(door), "--bind", f"unix:{tmp_path / 's'}", "--daemon"]
+    done = subprocess.run(
+        [*command, "--pid", str(pidfile), "--error-logfile", str(log), APP],
+        cwd=APPS,
+        env=child_environment(),
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 0 and done.stderr == b"", done
+    wait_until(lambda: log.exists() and "Booting" in log.read_text(), "it serves")
+    pid = int(pidfile.read_text())
+    try:
+        assert status(pid, "PPid") != [str(os.getpid())]
+        wait_until(lambda: children(pid), "a worker")
+        assert os.getsid(pid) != os.getsid(0)
+        assert os.readlink(f"/proc/{pid}/fd/1") == "/dev/null"
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not is_alive(pid), "it ends")
+    assert not pidfile.exists()
+
+
+def test_master_memory(fresh_server) -> None:
+    """Of its own: what it does not share with its workers, or with any Python process."""
+    server = fresh_server(APP)
+    serving_pid(server)
+    workers(server, 1)
+    rollup = Path(f"/proc/{server.pid}/smaps_rollup").read_text().splitlines()
+    private = sum(int(line.split()[1]) for line in rollup if line.startswith("Private"))
+    assert private < 15 * 1024, f"{private} kB"
+
+
+# --------------------------------------------------------------------------------- systemd
+
+
+def test_systemd(door: str, tmp_path: Path) -> None:
+    """Type=notify with a watchdog and socket activation; a reload and the end are told, too."""
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(TIMEOUT)
+        told: list[str] = []
+
+        def wait_for(state: str) -> None:
+            while not told or state not in told[-1].splitlines():
+                told.append(systemd.recv(4096).decode())
+
+        # The process that is started here has to be the server itself, with the socket as 3.
+        launcher = tmp_path / "launch.py"
+        launcher.write_text(
+            "import os, sys\n"
+            f"os.dup2({listener.fileno()}, 3)\n"
+            "os.environ['LISTEN_PID'] = str(os.getpid())\n"
+            "os.execvp(sys.argv[1], sys.argv[1:])\n"
+        )
+        env = {
+            "NOTIFY_SOCKET": str(tmp_path / "notify"),
+            "WATCHDOG_USEC": "200000",
+            "LISTEN_FDS": "1",
+        }
+        process = subprocess.Popen(
+            [sys.executable, str(launcher), *door_command(door), APP],
+            cwd=APPS,
+            env=child_environment(env),
+            pass_fds=(listener.fileno(),),
+        )
+        try:
+            wait_for("READY=1")
+            with Client(socket.create_connection(listener.getsockname(), TIMEOUT)) as client:
+                assert client.request(build_request("GET", "/environ?LISTEN_FDS")).body == b""
+            wait_for("WATCHDOG=1")
+            wait_for("WATCHDOG=1")
+            process.send_signal(signal.SIGHUP)
+            wait_for("RELOADING=1")
+            wait_for("READY=1")
+            with Client(socket.create_connection(listener.getsockname(), TIMEOUT)) as client:
+                assert client.request(build_request()).status == 200
+            process.send_signal(signal.SIGTERM)
+            wait_for("STOPPING=1")
+            assert process.wait(15) == 0
+        finally:
+            process.kill()
+        # It is systemd's socket: it goes on listening for the next start.
+        socket.create_connection(listener.getsockname(), TIMEOUT).close()

@@ -1,0 +1,105 @@
+"""Workers that are replaced while they are well, and requests that take too long."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness import NoResponse, build_request, wait_until
+from supervision import Load, serving_pid, workers
+
+APP = "supervised:app"
+
+
+def _replaced(server) -> list[int]:
+    found = re.findall(r"worker (\d+) is replaced", server.stderr())
+    return [int(pid) for pid in found]
+
+
+def test_max_requests_under_load(fresh_server) -> None:
+    """The successor is ready before a worker goes: nothing is lost."""
+    args = ["--workers", "2", "--max-requests", "50", "--max-requests-jitter", "20"]
+    server = fresh_server(APP, *args)
+    first = workers(server, 2)
+    with Load(server.connect) as load:
+        wait_until(lambda: len(_replaced(server)) >= 4, "workers are replaced")
+    assert load.failures == []
+    assert re.search(r"is replaced: it has answered \d+ requests", server.stderr())
+    workers(server, 2, first)
+
+
+def test_max_worker_lifetime(fresh_server) -> None:
+    server = fresh_server(APP, "--max-worker-lifetime", "0.5")
+    first = workers(server, 1)
+    server.wait_for_log("is replaced: it has served for")
+    workers(server, 1, first)
+    assert server.get("/").status == 200
+
+
+def test_max_worker_rss(fresh_server) -> None:
+    """An application that leaks."""
+    server = fresh_server(APP, "--max-worker-rss", "200m")
+    first = serving_pid(server)
+    assert server.get("/leak?10").status == 200
+    assert _replaced(server) == []
+    assert server.get("/leak?250").status == 200
+    server.wait_for_log(rf"worker {first} is replaced: it uses \d+ MiB of memory")
+    workers(server, 1, {first})
+
+
+# ------------------------------------------------------------------------------- --timeout
+
+
+def test_a_request_that_spins_is_interrupted(fresh_server) -> None:
+    """In Python: its thread gets an exception, the client 504; the worker and the others go on."""
+    server = fresh_server(APP, "--timeout", "1", "--threads", "2")
+    pid = serving_pid(server)
+    with server.connect() as client:
+        client.send(build_request("GET", "/spin?a=1"))
+        server.wait_for_log("request started")
+        assert serving_pid(server) == pid
+        assert client.response().status == 504
+        assert int(client.request(build_request()).body) == pid
+    log = server.stderr()
+    assert re.search(r"GET /spin\?a=1 has run for \d\.\d s.* interrupted in rustwsgi-\d", log)
+    assert re.search(
+        r'Stack \(most recent call last\):(.|\n)*supervised\.py", line \d+, in app', log
+    )
+    assert "RequestTimeout" in log
+
+
+def test_a_request_that_ends_by_itself_is_left_alone(fresh_server) -> None:
+    server = fresh_server(APP, "--timeout", "5", "--threads", "1")
+    assert server.get("/sleep?1.2").status == 200
+    assert "interrupted" not in server.stderr()
+
+
+def test_a_thread_that_cannot_be_interrupted_costs_the_worker(fresh_server, tmp_path: Path) -> None:
+    """It waits in C, where no exception reaches it. The others finish; the worker is replaced."""
+    server = fresh_server(APP, "--timeout", "1", "--threads", "2", "--graceful-timeout", "2")
+    pid = serving_pid(server)
+    with server.connect() as client:
+        client.send(build_request("GET", "/sleep?600"))
+        server.wait_for_log("GET /sleep.600 cannot be interrupted", timeout=15)
+        server.wait_for_log(f"worker {pid} is replaced: one of its requests does not end")
+        workers(server, 1, {pid})
+        with pytest.raises((NoResponse, ConnectionResetError)):
+            client.response()
+    assert serving_pid(server) != pid
+
+
+def test_a_worker_without_a_pulse_is_killed(fresh_server) -> None:
+    """A C function keeps the interpreter: nothing in the process can help it."""
+    server = fresh_server(APP, "--timeout", "1", "--workers", "2")
+    with server.connect() as client:
+        client.send(build_request("GET", "/seize"))
+        pid = int(server.wait_for_log(r"seized (\d+)")[1])
+        server.wait_for_log(f"worker {pid} gives no sign of life", timeout=20)
+        server.wait_for_log("Fatal Python error: Aborted")
+        server.wait_for_log(f"worker {pid} was killed by SIGABRT; it is replaced")
+        with pytest.raises((NoResponse, ConnectionResetError)):
+            client.response()
+    workers(server, 2, {pid})
+    assert server.get("/").status == 200

@@ -1,0 +1,67 @@
+"""--reload: the developer saves a file, and the next request runs it, or shows what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness import wait_until
+
+SOURCE = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"{}"]
+"""
+
+
+def serves(server, body: bytes, status: int = 200) -> None:
+    def is_so() -> bool:
+        response = server.get("/")
+        return response.status == status and body in response.body
+
+    wait_until(is_so, f"{status} {body!r}\n{server.stderr()}", timeout=20)
+
+
+def test_a_change_a_mistake_and_its_mending(fresh_server, tmp_path: Path) -> None:
+    module = tmp_path / "edited.py"
+    module.write_text(SOURCE.format("one"))
+    server = fresh_server("edited:app", "--reload", "--workers", "2", cwd=tmp_path)
+    serves(server, b"one")
+    module.write_text(SOURCE.format("two!"))
+    server.wait_for_log(r"edited\.py has changed")
+    serves(server, b"two!")
+    module.write_text("oops = <b>\n")
+    serves(server, b"SyntaxError", 500)
+    assert b"&lt;b&gt;" in server.get("/").body
+    module.write_text(SOURCE.format("three"))
+    serves(server, b"three")
+
+
+def test_code_that_is_broken_from_the_start(fresh_server, tmp_path: Path) -> None:
+    module = tmp_path / "edited.py"
+    module.write_text("import nothing_of_that_name\n")
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    serves(server, b"nothing_of_that_name", 500)
+    module.write_text(SOURCE.format("mended"))
+    serves(server, b"mended")
+
+
+def test_an_extra_file(fresh_server, tmp_path: Path) -> None:
+    (tmp_path / "edited.py").write_text(
+        "text = open('data').read().encode()\n" + SOURCE.replace('b"{}"', "text")
+    )
+    (tmp_path / "data").write_text("one")
+    server = fresh_server("edited:app", "--reload", "--reload-extra-file", "data", cwd=tmp_path)
+    serves(server, b"one")
+    (tmp_path / "data").write_text("two!")
+    serves(server, b"two!")
+
+
+def test_nothing_is_watched_without_it(fresh_server, tmp_path: Path) -> None:
+    module = tmp_path / "edited.py"
+    module.write_text(SOURCE.format("one"))
+    args = ["--max-worker-lifetime", "600"]
+    server = fresh_server("edited:app", *args, cwd=tmp_path)
+    serves(server, b"one")
+    module.write_text(SOURCE.format("two!"))
+    serves(server, b"one")
+    assert "has changed" not in server.stderr()

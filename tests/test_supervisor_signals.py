@@ -1,0 +1,347 @@
+"""Signals under load: reloads, upgrades and ends that lose no request."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from harness import (
+    APPS,
+    Client,
+    ServerProcess,
+    build_request,
+    child_environment,
+    door_command,
+    wait_until,
+)
+from supervision import Load, children, end, refuses, reloads, serving_pid, workers
+
+APP = "supervised:app"
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    return path
+
+
+# ---------------------------------------------------------------------------------- HUP
+
+
+@pytest.mark.parametrize("strategy", ["all", "rolling"])
+def test_ten_reloads_under_load_lose_nothing(fresh_server, strategy: str) -> None:
+    server = fresh_server(APP, "--workers", "2", "--reload-strategy", strategy)
+    seen: set[int] = set()
+    with Load(server.connect, kept=6, fresh=3) as load:
+        for number in range(10):
+            old = workers(server, 2, seen)
+            seen |= old
+            server.send_signal(signal.SIGHUP)
+            wait_until(lambda: reloads(server) == number + 1, server.stderr())  # noqa: B023
+            load.more()
+        workers(server, 2, seen)
+        load.more()
+    assert load.failures == [] and load.answered > 500
+    assert len(load.bodies) >= 20, "every generation has served"
+
+
+def test_an_idle_connection_outlives_the_reload(fresh_server) -> None:
+    """Its client may send the next request just when its worker is retired."""
+    server = fresh_server(APP, "--keep-alive", "600")
+    with server.connect() as client:
+        old = int(client.request(build_request()).body)
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("Reloaded: ")
+        wait_until(lambda: serving_pid(server) != old, "the new worker serves")
+        options: set[str] = set()
+        while "close" not in options:  # until the old worker has heard of it
+            response = client.request(build_request())
+            assert int(response.body) == old
+            options = response.connection
+        assert client.at_eof()
+    workers(server, 1, {old})
+
+
+def test_a_request_in_flight_outlives_the_reload(fresh_server, fifo: Path) -> None:
+    server = fresh_server(APP)
+    with server.connect() as client:
+        client.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("Reloaded: ")
+        fifo.write_text("finished")
+        assert client.response().body == b"finished"
+
+
+def test_reload_imports_the_application_again(fresh_server, tmp_path: Path) -> None:
+    module = tmp_path / "versioned.py"
+    source = "def app(e, s):\n    s('200 OK', [('Content-Length', '1')])\n    return [b'%d']\n"
+    module.write_text(source % 1)
+    server = fresh_server("versioned:app", "--pythonpath", str(tmp_path))
+    assert server.get("/").body == b"1"
+    module.write_text(source % 2)
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_log("Reloaded: ")
+    wait_until(lambda: server.get("/").body == b"2", "the new code serves")
+
+
+@pytest.mark.parametrize("strategy", ["all", "rolling"])
+def test_boot_failure_on_reload_leaves_the_old_workers(
+    fresh_server, tmp_path: Path, strategy: str
+) -> None:
+    module = tmp_path / "breaks.py"
+    module.write_text("from supervised import app\n")
+    args = ["--workers", "2", "--reload-strategy", strategy]
+    server = fresh_server("breaks:app", *args, "--pythonpath", str(tmp_path))
+    server.wait_for_log(r"Booting(.|\n)*Booting")
+    with Load(server.connect, kept=3) as load:
+        wait_until(lambda: len(load.bodies) == 2, "both serve")
+        old = workers(server, 2)
+        module.write_text("raise RuntimeError('half a deployment')\n")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("half a deployment")
+        server.wait_for_log("the reload has failed; the old workers go on serving")
+        assert workers(server, 2) == old
+        load.more()
+        module.write_text("from supervised import app\n")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("Reloaded: 2")
+        workers(server, 2, old)
+        load.more()
+    assert load.failures == []
+
+
+def test_term_ends_what_a_reload_left_waiting(fresh_server) -> None:
+    """A retired worker waits for its idle clients; the end of the server does not."""
+    server = fresh_server(APP, "--keep-alive", "600", "--graceful-timeout", "600")
+    with server.connect() as client:
+        old = int(client.request(build_request()).body)
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("Reloaded: ")
+        wait_until(lambda: serving_pid(server) != old, "the new worker serves")
+        assert old in children(server.pid)
+        server.send_signal(signal.SIGTERM)
+        assert client.at_eof()
+        assert server.wait() == 0
+
+
+# -------------------------------------------------------------------------------- the end
+
+
+def test_term_under_load_answers_what_was_accepted(door: str) -> None:
+    """Clients see a refused connection or an end between requests, never a reset inside one."""
+    with ServerProcess(door, APP, "--workers", "2") as server:
+        address = (server.host, server.port)
+        resets: list[str] = []
+        started = threading.Barrier(9)
+
+        def ask() -> None:
+            started.wait()
+            while True:
+                try:
+                    sock = socket.create_connection(address, timeout=10)
+                except (ConnectionRefusedError, ConnectionResetError):
+                    return
+                with Client(sock) as client:
+                    try:
+                        response = client.request(build_request())
+                        assert response.complete
+                    except (ConnectionError, AssertionError) as failure:
+                        resets.append(repr(failure))
+
+        clients = [threading.Thread(target=ask, daemon=True) for _ in range(8)]
+        for client in clients:
+            client.start()
+        started.wait()
+        for _ in range(3):
+            serving_pid(server)
+        server.send_signal(signal.SIGTERM)
+        for client in clients:
+            client.join(20)
+        assert resets == []
+        assert server.wait() == 0
+
+
+def test_term_drains_the_backlog(fresh_server, fifo: Path) -> None:
+    """Connections that wait in the kernel when the order comes are served."""
+    server = fresh_server(APP, "--threads", "1", "--worker-connections", "1")
+    with server.connect() as busy:
+        busy.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        waiting = [server.connect() for _ in range(5)]
+        for client in waiting:
+            client.send(build_request())
+        server.send_signal(signal.SIGTERM)
+        fifo.write_text("done")
+        assert busy.response().body == b"done"
+        for client in waiting:
+            assert client.response().status == 200
+            client.close()
+    assert server.wait() == 0
+
+
+def test_term_during_slow_requests(fresh_server, tmp_path: Path) -> None:
+    server = fresh_server(APP, "--workers", "2", "--threads", "4")
+    fifos = [tmp_path / f"fifo{number}" for number in range(3)]
+    holding = []
+    for path in fifos:
+        os.mkfifo(path)
+        holding.append(server.connect())
+        holding[-1].send(build_request("GET", f"/hold?{path}"))
+    wait_until(lambda: server.stderr().count("request started") == 3, "all have started")
+    server.send_signal(signal.SIGTERM)
+    wait_until(lambda: refuses(server), "nobody listens")
+    for path, client in zip(fifos, holding, strict=True):
+        assert server.is_alive()
+        path.write_text("finished")
+        assert client.response().body == b"finished"
+    assert server.wait() == 0
+
+
+# --------------------------------------------------------------------------------- others
+
+
+def test_usr1_reopens_the_logs(fresh_server, tmp_path: Path) -> None:
+    """Each goes on in a new file of the old name."""
+    access = tmp_path / "access.log"
+    server = fresh_server(APP, "--access-logfile", str(access))
+    server.get("/?first")
+    wait_until(lambda: "?first" in access.read_text(), "the first line")
+    access.rename(tmp_path / "access.log.1")
+    server.send_signal(signal.SIGUSR1)
+    wait_until(access.exists, "a new file")
+    server.get("/?second")
+    wait_until(lambda: "?second" in access.read_text(), "the second line")
+    assert "?second" not in (tmp_path / "access.log.1").read_text()
+
+
+def test_usr1_reopens_the_error_log(door: str, tmp_path: Path) -> None:
+    errors = tmp_path / "error.log"
+    path = tmp_path / "s"
+    command = [*door_command(door), "--bind", f"unix:{path}", "--error-logfile", "error.log"]
+    process = subprocess.Popen(
+        [*command, "--chdir", str(APPS), APP], cwd=tmp_path, env=child_environment()
+    )
+    try:
+        wait_until(lambda: errors.exists() and "Booting" in errors.read_text(), "it has started")
+        errors.rename(tmp_path / "error.log.1")
+        process.send_signal(signal.SIGUSR1)
+        wait_until(errors.exists, "a new file")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+    finally:
+        process.kill()
+    assert "Shut down" in errors.read_text()
+    assert "Shut down" not in (tmp_path / "error.log.1").read_text()
+
+
+def test_winch_retires_the_workers_and_hup_starts_them(fresh_server) -> None:
+    """The test's server has no terminal: it is a session of its own."""
+    server = fresh_server(APP, "--workers", "2")
+    old = workers(server, 2)
+    serving_pid(server)
+    server.wait_for_log(r"Booting(.|\n)*Booting")
+    server.send_signal(signal.SIGWINCH)
+    workers(server, 0)
+    with server.connect() as client:
+        client.send(build_request())  # waits in the kernel
+        server.send_signal(signal.SIGHUP)
+        assert client.response().status == 200
+    workers(server, 2, old)
+
+
+def test_workers_ignore_what_is_for_the_master(fresh_server) -> None:
+    """A terminal sends HUP and WINCH to every process in it."""
+    server = fresh_server(APP)
+    pid = serving_pid(server)
+    for sig in (signal.SIGHUP, signal.SIGWINCH, signal.SIGUSR2, signal.SIGTTIN):
+        os.kill(pid, sig)
+    assert serving_pid(server) == pid
+
+
+def test_term_to_a_worker_replaces_it(fresh_server) -> None:
+    server = fresh_server(APP)
+    pid = serving_pid(server)
+    os.kill(pid, signal.SIGTERM)
+    server.wait_for_log(f"worker {pid} has ended")
+    assert serving_pid(server) != pid
+
+
+# ----------------------------------------------------------------------------------- USR2
+
+
+def _new_master(server: ServerProcess) -> int:
+    return int(server.wait_for_log(r"Started a new master: (\d+)")[1])
+
+
+def test_usr2_under_load_loses_nothing(fresh_server, tmp_path: Path) -> None:
+    """A new master on the same sockets; the old one is told to go when that serves."""
+    pidfile = tmp_path / "pid"
+    server = fresh_server(APP, "--workers", "2", "--pid", str(pidfile))
+    assert pidfile.read_text() == f"{server.pid}\n"
+    second = tmp_path / "pid.2"
+    new = 0
+    try:
+        with Load(server.connect) as load:
+            load.more()
+            server.send_signal(signal.SIGUSR2)
+            new = _new_master(server)
+            wait_until(lambda: len(children(new)) == 2, "the new master has its workers")
+            wait_until(second.exists, "its pid file")
+            assert second.read_text() == f"{new}\n"
+            theirs = {str(pid).encode() for pid in children(new)}
+            wait_until(lambda: load.bodies & theirs, "a new worker serves")
+            load.more()
+            server.send_signal(signal.SIGTERM)
+            server.process.wait(15)
+            load.more()
+            wait_until(lambda: pidfile.read_text() == f"{new}\n", "the pid file is handed over")
+            assert not second.exists()
+            load.more()
+        assert load.failures == []
+        assert server.process.returncode == 0
+    finally:
+        if new:
+            end(new, signal.SIGTERM)
+    assert server.wait() == 0
+    assert not pidfile.exists()
+
+
+def test_usr2_and_back(fresh_server, tmp_path: Path) -> None:
+    """The new master is not liked: it is told to go, and the old one goes on."""
+    path = tmp_path / "s"
+    server = fresh_server(APP, bind=f"unix:{path}")
+    old = serving_pid(server)
+    server.send_signal(signal.SIGUSR2)
+    new = _new_master(server)
+    wait_until(lambda: children(new), "the new master has a worker")
+    server.send_signal(signal.SIGUSR2)
+    server.wait_for_log(f"there is a new master already: {new}")
+    end(new, signal.SIGTERM)
+    server.wait_for_log(f"the new master {new} exited with code 0; this one goes on")
+    assert path.exists() and serving_pid(server) == old
+
+
+def test_usr2_hands_a_unix_socket_over(fresh_server, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    server = fresh_server(APP, bind=f"unix:{path}")
+    server.send_signal(signal.SIGUSR2)
+    new = _new_master(server)
+    try:
+        wait_until(lambda: children(new), "the new master has a worker")
+        server.send_signal(signal.SIGTERM)
+        server.process.wait(15)
+        assert path.exists(), "the new master's socket is the same file"
+        server.wait_for_log("this one is the master now")
+        assert serving_pid(server) in children(new)
+    finally:
+        end(new, signal.SIGTERM)
+    assert server.wait() == 0
+    assert not path.exists(), "the last one removes it"
