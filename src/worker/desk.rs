@@ -9,7 +9,8 @@
 //!   became ready, then polls again. The others are parked.
 //! - At most one thread **waits for the interpreter** with work at hand. More would only take turns
 //!   at being woken. That it gets the interpreter is the proof that whoever had it let go; if others are
-//!   inside the application then, the application blocks, and the next one is called at once.
+//!   inside the application then, the application blocks, and the next one is called at once. A
+//!   free-threaded interpreter is had at once; there the next one is called until all cores are busy.
 //! - Responses are handed to whoever polls when a batch of requests is over, so that several cost one
 //!   waking. If the batch is held up by a request that blocks, the sentinel does it.
 //! - If the leader has not come back for a tick, the **sentinel** makes a parked runner the leader. If
@@ -78,6 +79,8 @@ struct State<J> {
 #[derive(Debug)]
 pub struct Desk<J> {
     state: Mutex<State<J>>,
+    /// How many threads the interpreter can run at a time: 1, unless it is a free-threaded one.
+    parallel: usize,
     /// One for each runner.
     parking: Vec<Condvar>,
     sentinel: Condvar,
@@ -118,9 +121,15 @@ impl<J> Desk<J> {
         };
         Desk {
             state: Mutex::new(state),
+            parallel: 1,
             parking: (0..runners).map(|_| Condvar::new()).collect(),
             sentinel: Condvar::new(),
         }
+    }
+
+    /// For an interpreter that runs so many threads at a time.
+    pub fn running(self, parallel: usize) -> Desk<J> {
+        Desk { parallel, ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<J>> {
@@ -210,7 +219,7 @@ impl<J> Desk<J> {
         state.waiter = false;
         let job = state.take(me)?;
         state.inside += 1;
-        if state.inside > 1 && !state.queue.is_empty() {
+        if (state.inside > 1 || state.inside < self.parallel) && !state.queue.is_empty() {
             self.call_another(&mut state, wake);
         }
         Some(job)

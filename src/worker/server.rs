@@ -91,7 +91,7 @@ impl Server {
         let (reactor, remote) = Reactor::new(listeners, settings.clone(), access_log.clone())?;
         let wsgi = Wsgi::new(py, app, &servers, &settings, log_keys)?;
         let shared = Arc::new(Shared {
-            desk: Desk::new(settings.threads),
+            desk: Desk::new(settings.threads).running(parallelism(py)),
             reactor: Mutex::new(reactor),
             remote,
             wsgi,
@@ -208,6 +208,16 @@ impl Server {
             log.flush();
         }
         Ok(true)
+    }
+}
+
+/// How many threads the interpreter can run at a time: one, unless it has no GIL.
+fn parallelism(py: Python<'_>) -> usize {
+    let enabled = || py.import("sys")?.call_method0("_is_gil_enabled")?.is_truthy();
+    match enabled() {
+        Ok(false) => std::thread::available_parallelism().map_or(1, usize::from),
+        // Enabled, or a Python that has no other way.
+        _ => 1,
     }
 }
 

@@ -451,3 +451,35 @@ fn a_job_behind_one_that_blocks_is_not_forgotten_by_a_sleeping_sentinel() {
     bell.wake();
     expect(&sentinel, &"ends");
 }
+
+#[test]
+fn without_a_gil_all_cores_are_called() {
+    let desk = Desk::new(4).running(3);
+    let bell = Arc::new(Bell::default());
+    // Runners 1 to 3 park while runner 0 polls.
+    let desk = Arc::new(desk);
+    assert_eq!(desk.duty(0, &*bell), Duty::Poll);
+    let (tell, told) = mpsc::channel();
+    let threads: Vec<_> = (1..4)
+        .map(|me| {
+            let (desk, bell, tell) = (desk.clone(), bell.clone(), tell.clone());
+            thread::spawn(move || {
+                while desk.duty(me, &*bell) == Duty::Run {
+                    if let Some(job) = desk.first(me, &*bell) {
+                        // It stays inside: nobody but the desk can have called the next.
+                        tell.send(job).unwrap();
+                    }
+                }
+            })
+        })
+        .collect();
+    thread::sleep(QUIET);
+    desk.polled(Some(0), [1, 2, 3, 4], &*bell);
+    assert_eq!(desk.duty(0, &*bell), Duty::Run);
+    assert_eq!(desk.first(0, &*bell), Some(1));
+    let mut begun = [told.recv_timeout(LIMIT).unwrap(), told.recv_timeout(LIMIT).unwrap()];
+    begun.sort_unstable();
+    assert_eq!(begun, [2, 3]);
+    desk.stop();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
