@@ -125,7 +125,7 @@ fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
     let Some(spec) = &settings.app else {
         return Err(failed(2, "no application is named".to_owned()));
     };
-    wsgi::load(py, spec).map_err(|failure| {
+    let app = wsgi::load(py, spec).map_err(|failure| {
         // Ctrl-C while the application was imported, which is nobody's mistake.
         if failure.interrupted {
             return LoadFailure { code: 130, text: String::new() };
@@ -136,7 +136,24 @@ fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
         let text = format!("{}{failure}", failure.traceback.as_deref().unwrap_or_default());
         error!("{failure}");
         LoadFailure { code: 3, text }
-    })
+    })?;
+    if settings.processes.gc_freeze
+        && let Err(failure) = freeze(py, settings.processes.preload)
+    {
+        log::warn!("gc.freeze() failed: {failure}");
+    }
+    Ok(app)
+}
+
+/// Takes what was imported out of the garbage collector's sight: it stays for good, and looking at it again
+/// and again costs time, and memory where it is shared with forked workers. `shared` makes sure that no
+/// garbage is among it, which takes a moment.
+fn freeze(py: Python<'_>, shared: bool) -> PyResult<()> {
+    let gc = py.import("gc")?;
+    if shared {
+        gc.call_method0("collect")?;
+    }
+    gc.call_method0("freeze").map(drop)
 }
 
 /// What must be in place before the application is imported: its environment variables, its directory,

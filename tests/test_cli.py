@@ -497,3 +497,10 @@ def test_immediate_end(fresh_server) -> None:
     """Right after the listening line, before anything was asked of it."""
     for sig in (signal.SIGTERM, signal.SIGINT):
         assert fresh_server(PLAIN).stop(sig) == 0
+
+
+@pytest.mark.parametrize("options, frozen", [([], True), (["--no-gc-freeze"], False)])
+def test_what_was_imported_is_frozen(fresh_server, options: list[str], frozen: bool) -> None:
+    """The garbage collector need not look at what stays for good."""
+    server = fresh_server("http_cli:frozen", *options)
+    assert (int(server.get("/").body) > 0) is frozen

@@ -25,6 +25,7 @@ pub fn describe(settings: &Settings) -> String {
     lines.plain("backlog", settings.backlog);
     lines.plain("workers", settings.processes.workers);
     lines.plain("preload", settings.processes.preload);
+    lines.plain("no_gc_freeze", !settings.processes.gc_freeze);
     if let Some(path) = &settings.processes.pidfile {
         lines.string("pid", path.display());
     }

@@ -138,6 +138,11 @@ pub(super) struct Flags {
     #[arg(long, help_heading = THREADS)]
     pub(super) preload: bool,
 
+    /// Leave what was imported to Python's garbage collector, which otherwise looks only at what comes later
+    /// (gc.freeze)
+    #[arg(long, help_heading = THREADS)]
+    pub(super) no_gc_freeze: bool,
+
     /// Write the master's process number to this file
     #[arg(short, long, value_name = "FILE", help_heading = PROCESS)]
     pub(super) pid: Option<PathBuf>,

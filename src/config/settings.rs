@@ -71,6 +71,8 @@ pub struct Processes {
     pub workers: usize,
     /// Whether the master imports the application before it forks.
     pub preload: bool,
+    /// Whether the garbage collector is to look at what was imported, again and again.
+    pub gc_freeze: bool,
     /// How a reload replaces workers.
     pub reload: ReloadStrategy,
     /// The file that holds the master's process number.
@@ -197,6 +199,7 @@ fn processes(flags: &Flags, concurrency: Option<&OsStr>) -> Result<Processes, St
     Ok(Processes {
         workers: usize::from(flags.workers.map_or_else(from_environment, Ok)?),
         preload: flags.preload,
+        gc_freeze: !flags.no_gc_freeze,
         reload: flags.reload_strategy,
         pidfile: flags.pid.clone(),
         watch: flags.reload.then(|| flags.reload_extra_file.clone()),

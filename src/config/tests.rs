@@ -59,6 +59,7 @@ fn defaults() {
         processes: Processes {
             workers: 1,
             preload: false,
+            gc_freeze: true,
             reload: ReloadStrategy::All,
             pidfile: None,
             watch: None,

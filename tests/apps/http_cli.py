@@ -1,5 +1,6 @@
 """For the command line: what the process was given, and a request that can be held."""
 
+import gc
 import json
 import os
 import sys
@@ -29,3 +30,8 @@ def app(environ, start_response):
         "server": [environ["SERVER_NAME"], environ["SERVER_PORT"]],
     }
     return reply(start_response, json.dumps(state).encode(), "application/json")
+
+
+def frozen(environ, start_response):
+    """How many objects the garbage collector leaves alone."""
+    return reply(start_response, str(gc.get_freeze_count()).encode())

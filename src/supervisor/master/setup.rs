@@ -100,11 +100,6 @@ impl<'a> Master<'a> {
             self.app = Some(
                 (self.door.load)(py, &self.settings).map_err(|failure| Stop::Done(failure.code))?,
             );
-            // What exists by now is shared with the workers as long as nobody writes to it; the garbage
-            // collector would, in every object it looks at.
-            let gc = py.import("gc")?;
-            gc.call_method0("collect")?;
-            gc.call_method0("freeze")?;
         }
         Ok(())
     }
