@@ -19,6 +19,10 @@ use socket2::Socket;
 const HIGH_WATER: usize = 256 * 1024;
 /// One call of the poller sends at most this much, so that one fast reader does not keep the loop from the others.
 const TURN: u64 = 1 << 20;
+/// Small parts are gathered into buffers up to this size.
+const GATHERED: usize = 64 * 1024;
+/// So much is sent at once, instead of waiting for more.
+const SOON: usize = 64 * 1024;
 /// Blocks of one `sendmsg`.
 const SLICES: usize = 16;
 
@@ -91,6 +95,13 @@ impl Queue {
         }
         self.size += other.size;
         other.size = 0;
+        if let (Some(Chunk::Gathered(last)), Some(Chunk::Gathered(first))) =
+            (self.chunks.back_mut(), other.chunks.front())
+            && last.len() + first.len() <= GATHERED
+        {
+            last.extend_from_slice(first);
+            other.chunks.pop_front();
+        }
         self.chunks.append(&mut other.chunks);
     }
 
@@ -203,6 +214,17 @@ fn shrunk() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the file shrank while it was sent")
 }
 
+/// What is to be done with what an outlet holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// It is so much that it should be sent now.
+    Much,
+    /// The next turn sends it.
+    Listed,
+    /// The next turn must be told of it.
+    Unlisted,
+}
+
 /// How far a flush came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
@@ -232,6 +254,8 @@ struct State {
     failed: bool,
     /// When bytes last went out.
     progress: Instant,
+    /// It is on the list of those that the next turn flushes.
+    held: bool,
     /// A producer waits. To tell a condition variable costs a system call even if nobody listens.
     awaited: bool,
 }
@@ -243,6 +267,7 @@ impl Outlet {
             queue: Queue::default(),
             failed: false,
             progress: Instant::now(),
+            held: false,
             awaited: false,
         };
         Outlet {
@@ -301,9 +326,8 @@ impl Outlet {
         self.flush_locked(state, budget)
     }
 
-    /// Takes what `queue` holds without sending it, which is left to [`Outlet::flush`]. Fails once the client
-    /// is gone.
-    pub(super) fn enqueue(&self, queue: &mut Queue) -> io::Result<()> {
+    /// Takes what `queue` holds without sending it. Fails once the client is gone.
+    pub(super) fn enqueue(&self, queue: &mut Queue) -> io::Result<Held> {
         let mut state = self.lock();
         if state.failed {
             *queue = Queue::default();
@@ -314,7 +338,22 @@ impl Outlet {
         }
         state.queue.append(queue);
         self.waiting.store(true, Ordering::Release);
-        Ok(())
+        let much = state.queue.size >= SOON;
+        Ok(match much || std::mem::replace(&mut state.held, true) {
+            true if much => Held::Much,
+            true => Held::Listed,
+            false => Held::Unlisted,
+        })
+    }
+
+    /// Sends what was held, now that it is this outlet's turn.
+    pub(super) fn flush_held(&self) {
+        let mut state = self.lock();
+        state.held = false;
+        drop(state);
+        // A failure shows when the connection comes home. What is left of a turn's worth would be told
+        // by no event.
+        while matches!(self.flush(), Ok(Flush::More)) {}
     }
 
     /// Sends what is waiting, a turn's worth at most and without blocking. The lock is part of its

@@ -101,12 +101,17 @@ impl Remote {
     /// see to it.
     pub(super) fn hold(&self, outlet: &Arc<Outlet>) -> bool {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).push(outlet.clone());
-        !self.polling.load(Ordering::SeqCst)
+        !self.is_blocked()
+    }
+
+    /// True if the poller is blocked in the kernel, or about to be.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.polling.load(Ordering::SeqCst)
     }
 
     /// Wakes the poller up if connections wait for it to turn.
     pub fn nudge(&self) {
-        if self.polling.load(Ordering::SeqCst) && self.has_homecomers() {
+        if self.is_blocked() && self.has_homecomers() {
             self.wake();
         }
     }
@@ -300,9 +305,7 @@ impl Reactor {
         let held =
             std::mem::take(&mut *self.remote.held.lock().unwrap_or_else(PoisonError::into_inner));
         for outlet in held {
-            // A failure shows when the connection comes home. What is left of a turn's worth would be
-            // told by no event.
-            while matches!(outlet.flush(), Ok(Flush::More)) {}
+            outlet.flush_held();
         }
         if let Some(log) = &self.access_log {
             log.flush();

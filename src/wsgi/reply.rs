@@ -198,15 +198,8 @@ impl Reply {
             state = self.settled(py);
         }
         let queued = state.queue(block, length)?;
-        // With its last byte a response is as good as over, and may go out with others.
-        let last = !state.bulky
-            && state.exchange.as_mut().is_some_and(|e| e.http().content_left() == Some(0));
         drop(state);
-        if last {
-            self.flush_soon(py)?
-        } else {
-            self.flush(py)?
-        }
+        self.flush_soon(py)?;
         Ok(queued)
     }
 
@@ -247,7 +240,9 @@ impl Reply {
         self.lend(py, bulky, |exchange| exchange.flush())
     }
 
-    /// Has what is queued sent when this thread is done with the application, or soon in any case.
+    /// Has what is queued sent when this thread is done with the application, or soon in any case: "a server
+    /// must either fully transmit the block, or guarantee that it will continue transmission even while
+    /// the application is producing its next block". [PEP 3333, "Buffering and Streaming"]
     pub(super) fn flush_soon(&self, py: Python<'_>) -> Result<(), SendError> {
         let mut state = self.settled(py);
         if state.bulky {
