@@ -203,6 +203,14 @@ fn shrunk() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the file shrank while it was sent")
 }
 
+/// The same error once more.
+fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
 /// How far a flush came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
@@ -228,8 +236,9 @@ pub struct Outlet {
 #[derive(Debug)]
 struct State {
     queue: Queue,
-    /// The client is gone or unreachable; everything handed in is dropped.
-    failed: bool,
+    /// Why nothing more can be sent, which whoever asks later is told as well; everything handed in is
+    /// dropped.
+    failed: Option<io::Error>,
     /// When bytes last went out.
     progress: Instant,
 }
@@ -237,7 +246,7 @@ struct State {
 impl Outlet {
     /// Takes a connected, non-blocking socket.
     pub(super) fn new(socket: Socket) -> Outlet {
-        let state = State { queue: Queue::default(), failed: false, progress: Instant::now() };
+        let state = State { queue: Queue::default(), failed: None, progress: Instant::now() };
         Outlet {
             socket,
             state: Mutex::new(state),
@@ -270,9 +279,9 @@ impl Outlet {
 
     fn send_within(&self, queue: &mut Queue, budget: u64) -> io::Result<Flush> {
         let mut state = self.lock();
-        if state.failed {
+        if let Some(error) = &state.failed {
             *queue = Queue::default();
-            return Err(io::ErrorKind::BrokenPipe.into());
+            return Err(again(error));
         }
         if state.queue.is_empty() {
             match queue.send(&self.socket, budget) {
@@ -285,8 +294,7 @@ impl Outlet {
                 }
                 Err(error) => {
                     *queue = Queue::default();
-                    self.fail_locked(state);
-                    return Err(error);
+                    return Err(self.fail_locked(state, error));
                 }
             }
         }
@@ -299,8 +307,8 @@ impl Outlet {
     /// returned, and that report comes once.
     pub(super) fn flush(&self) -> io::Result<Flush> {
         let state = self.lock();
-        if state.failed {
-            return Err(io::ErrorKind::BrokenPipe.into());
+        if let Some(error) = &state.failed {
+            return Err(again(error));
         }
         if state.queue.is_empty() {
             return Ok(Flush::Done);
@@ -320,10 +328,7 @@ impl Outlet {
                 }
                 Ok(flush)
             }
-            Err(error) => {
-                self.fail_locked(state);
-                Err(error)
-            }
+            Err(error) => Err(self.fail_locked(state, error)),
         }
     }
 
@@ -331,18 +336,17 @@ impl Outlet {
     /// for `stall`.
     pub fn wait(&self, stall: Duration) -> io::Result<()> {
         let mut state = self.lock();
-        while state.queue.size > HIGH_WATER && !state.failed {
+        while state.queue.size > HIGH_WATER && state.failed.is_none() {
             let waited = state.progress.elapsed();
             let Some(left) = stall.checked_sub(waited).filter(|left| !left.is_zero()) else {
-                self.fail_locked(state);
-                return Err(io::ErrorKind::TimedOut.into());
+                return Err(self.fail_locked(state, io::ErrorKind::TimedOut.into()));
             };
             // A year stands for "no limit", which the clock's arithmetic could not bear.
             let left = left.min(Duration::from_secs(365 * 86_400));
             state =
                 self.drained.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        if state.failed { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        state.failed.as_ref().map_or(Ok(()), |error| Err(again(error)))
     }
 
     /// True if a producer would have to wait.
@@ -357,14 +361,15 @@ impl Outlet {
 
     /// Drops what is waiting and refuses more: the client is gone.
     pub(super) fn fail(&self) {
-        self.fail_locked(self.lock());
+        self.fail_locked(self.lock(), io::ErrorKind::BrokenPipe.into());
     }
 
-    fn fail_locked(&self, mut state: MutexGuard<'_, State>) {
-        state.failed = true;
+    fn fail_locked(&self, mut state: MutexGuard<'_, State>, error: io::Error) -> io::Error {
+        state.failed.get_or_insert_with(|| again(&error));
         state.queue = Queue::default();
         self.waiting.store(false, Ordering::Release);
         self.drained.notify_all();
+        error
     }
 
     /// Asks the kernel whether the client has shut its side down or the connection is lost. A client that
@@ -382,7 +387,7 @@ impl Outlet {
 
     /// True once the client is known to be gone.
     pub fn has_failed(&self) -> bool {
-        self.lock().failed
+        self.lock().failed.is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
