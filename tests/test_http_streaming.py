@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
+from urllib.parse import quote
 
 import pytest
 
@@ -52,6 +54,31 @@ def test_block_by_block_without_chunks(
             assert client.read(len(block)) == block
             server.get(f"/go?id={run}")
         assert client.at_eof()
+
+
+def test_large_blocks_to_fast_readers_arrive_whole(serve) -> None:
+    """The one report that the socket has room again came while another thread was still in the
+    send that had filled it, and was lost: the response stood still until the write bound."""
+    server = serve("http_responses:app", "--threads", "4", "--write-timeout", "3")
+    size, times = 5_000_000, 12
+    spec = {"fields": [], "blocks": ["x"], "swell": size, "times": times, "as": "generator"}
+    lengths: list[int] = []
+
+    def read() -> None:
+        with server.connect() as client:
+            client.send(build_request("GET", "/?spec=" + quote(json.dumps(spec))))
+            client.head()
+            total = 0
+            while block := client.next_chunk():
+                total += len(block)
+            lengths.append(total if block is not None else -1)
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert lengths == [size * times] * 4
 
 
 def test_closed_after_the_last_block(server: ServerProcess, run: str) -> None:
