@@ -25,8 +25,8 @@ def serve(app: Any, **options: Any) -> None:
     ``options`` are the command line's, with underscores: ``bind="127.0.0.1:8000"``, ``threads=8``,
     ``access_logfile="-"``; a list for one that repeats. Raises ValueError for a mistake in them,
     TypeError if ``app`` is not callable, OSError if an address cannot be bound. What handled the
-    two signals before handles them again afterwards. In a thread other than the main one, which gets no
-    signals, it serves until the program ends: use :class:`Server` there.
+    two signals before handles them again afterwards. In a thread other than the main one, which
+    gets no signals, it serves until the program ends: use :class:`Server` there.
     """
     _rustwsgi.serve(app, **options)
 
