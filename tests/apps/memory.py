@@ -4,8 +4,8 @@
 /generate?size=N  yields N bytes; `length=1` says so first
 /sparse?size=N    a file of N zeros that takes no room on the disk, through wsgi.file_wrapper
 /temporary?size=N the same, but a tempfile.TemporaryFile
-/block?size=N     a list of one block of N zeros
-/one-block?size=N the same block from an iterator, which tells no length
+/block?size=N     a list of one block of N bytes, all of them in memory, as zeros need not be
+/one-block?size=N a block of N zeros from an iterator, which tells no length
 /flood?id=X       yields without end
 /flooded?id=X     how many bytes that was, once X was closed
 """
@@ -91,7 +91,7 @@ def app(environ, start_response):
         return environ["wsgi.file_wrapper"](FILES[path](size))
     if path == "/block":
         start_response("200 OK", fields)
-        return [bytes(size)]
+        return [b"x" * size]
     if path == "/one-block":
         start_response("200 OK", fields)
         return iter([bytes(size)])
