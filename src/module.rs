@@ -153,7 +153,13 @@ impl BackgroundServer {
 }
 
 fn start_logging(settings: &Settings) -> PyResult<()> {
-    Ok(observe::init(&settings.error_log, settings.log_level)?)
+    observe::init(&settings.error_log, settings.log_level).map_err(|failure| {
+        let message = format!("cannot open the error log {}: {failure}", settings.error_log);
+        match failure.raw_os_error() {
+            Some(code) => PyOSError::new_err((code, message)),
+            None => PyOSError::new_err(message),
+        }
+    })
 }
 
 fn check_app(py: Python<'_>, app: &Py<PyAny>) -> PyResult<()> {

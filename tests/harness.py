@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -331,23 +331,45 @@ class ServerProcess:
 
     def holds(self, client: Client) -> bool:
         """Whether the server still owns its end of `client`'s connection (Linux)."""
+        columns = self._end_of(client)
+        return columns is not None and columns[9] != "0"  # the inode is 0 once nobody has it open
+
+    def has_read(self, client: Client) -> bool:
+        """Whether the server has accepted `client` and read what it sent (Linux)."""
+        columns = self._end_of(client)
+        return columns is not None and columns[9] != "0" and columns[4].endswith(":00000000")
+
+    def _end_of(self, client: Client) -> list[str] | None:
+        """The server's end of `client`'s connection, as the kernel describes it: proc(5)."""
         end = f":{self.port:04X}", f":{client.port:04X}"
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
             columns = line.split()
             if columns[1].endswith(end[0]) and columns[2].endswith(end[1]):
-                return columns[9] != "0"  # the inode is 0 once no process has it open
-        return False
+                return columns
+        return None
 
-    def cpu_seconds(self) -> float:
-        """Processor time used so far by the server's processes (Linux)."""
-        ticks = 0
+    def _group(self) -> Iterator[tuple[int, list[str]]]:
+        """Each of the server's processes, with what /proc/PID/stat has behind its name (Linux)."""
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
                 columns = path.read_text().rpartition(")")[2].split()
             except OSError:
                 continue  # ended meanwhile
             if int(columns[2]) == self.pid:  # the process group
-                ticks += int(columns[11]) + int(columns[12])
+                yield int(path.parent.name), columns
+
+    def processes(self) -> list[int]:
+        """The numbers of the server's processes, those that nobody has waited for included (Linux)."""
+        return sorted(pid for pid, _ in self._group())
+
+    def write_calls(self) -> int:
+        """write(2) and its kin, to files and pipes, by the server's first process (Linux)."""
+        counters = Path(f"/proc/{self.pid}/io").read_text()
+        return int(re.search(r"^syscw: (\d+)", counters, re.MULTILINE)[1])  # type: ignore[index]
+
+    def cpu_seconds(self) -> float:
+        """Processor time used so far by the server's processes (Linux)."""
+        ticks = sum(int(columns[11]) + int(columns[12]) for _, columns in self._group())
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def calls_since_last_asked(self) -> list[dict[str, Any]]:
@@ -511,6 +533,12 @@ class Client:
         while len(self._buffer) < size and self._more():
             pass
         return self._take(size)
+
+    def read_line(self) -> bytes:
+        """Up to and including the next LF."""
+        while (end := self._buffer.find(b"\n") + 1) == 0 and self._more():
+            pass
+        return self._take(end)
 
     def request(self, data: bytes, *, method: str | None = None) -> Response:
         """Send `data` and read one response; the method is taken from `data` if not given."""

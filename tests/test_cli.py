@@ -8,16 +8,20 @@ import re
 import signal
 import socket
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from harness import (
     APPS,
+    TIMEOUT,
     Client,
     ServerProcess,
     StartFailed,
     build_request,
+    child_environment,
+    door_command,
     run_cli,
     wait_until,
 )
@@ -118,6 +122,30 @@ def test_missing_module_has_a_hint(door: str) -> None:
     assert str(APPS) in done.stderr or "--chdir" in done.stderr or "--pythonpath" in done.stderr
 
 
+def test_interrupt_while_the_application_is_imported(door: str) -> None:
+    """Ctrl-C is nobody's mistake: it was told as a failed import, with code 3."""
+    process = subprocess.Popen(
+        [*door_command(door), "--bind", "127.0.0.1:0", "http_slow_import:app"],
+        cwd=APPS,
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130 and "Traceback" not in errors, errors
+
+
+def test_application_with_many_open_files(fresh_server) -> None:
+    """A descriptor beyond 1023 is more than select(2) can number: the wait for signals failed."""
+    server = fresh_server("http_many_files:app")
+    assert server.get("/").body == b"1100 files"
+    assert server.stop() == 0
+
+
 # ------------------------------------------------------------------------------- sockets
 
 
@@ -201,6 +229,24 @@ def test_inherited_socket(fresh_server) -> None:
         assert server.stop() == 0
 
 
+def test_inherited_socket_that_is_shut_down(fresh_server) -> None:
+    """Its owner shuts it down, and every accept fails at once: the loop spun, and never ended."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        server = fresh_server(PLAIN, bind=f"fd://{fd}", pass_fds=(fd,))
+        server.host, server.port = listener.getsockname()
+        with server.connect() as client:
+            assert client.request(build_request()).status == 200
+            before = server.cpu_seconds()
+            listener.shutdown(socket.SHUT_RDWR)
+            server.wait_for_log(r"(?s)(accepting is paused.*){10}")
+            assert server.cpu_seconds() - before < 0.5
+            assert client.request(build_request()).status == 200
+            server.send_signal(signal.SIGTERM)
+            assert client.at_eof()
+        assert server.wait() == 0
+
+
 def test_bad_descriptor(door: str) -> None:
     done = run_cli(door, "--bind", "fd://99", PLAIN)
     assert done.returncode in {1, 2} and "99" in done.stderr, done
@@ -252,8 +298,11 @@ def test_chdir(fresh_server, tmp_path: Path) -> None:
 
 
 def test_chdir_that_does_not_exist(door: str, tmp_path: Path) -> None:
-    done = run_cli(door, "--chdir", str(tmp_path / "no"), "--bind", "127.0.0.1:0", PLAIN)
-    assert done.returncode in {1, 2} and "Traceback" not in done.stderr, done
+    """A mistake in the options, told in a sentence: it was a traceback."""
+    path = tmp_path / "no"
+    done = run_cli(door, "--chdir", str(path), "--bind", "127.0.0.1:0", PLAIN)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done
+    assert "--chdir" in done.stderr and str(path) in done.stderr, done
 
 
 def test_pythonpath(fresh_server, tmp_path: Path) -> None:
@@ -375,6 +424,14 @@ def test_access_log_file_that_cannot_be_opened(door: str, tmp_path: Path) -> Non
     assert done.returncode in {1, 2} and str(path) in done.stderr, done
 
 
+def test_error_log_file_that_cannot_be_opened(door: str, tmp_path: Path) -> None:
+    """The message said what was wrong, and not with which file."""
+    path = tmp_path / "no" / "error.log"
+    done = run_cli(door, "--bind", "127.0.0.1:0", "--error-logfile", str(path), PLAIN)
+    assert done.returncode in {1, 2} and str(path) in done.stderr, done
+    assert "Traceback" not in done.stderr
+
+
 def test_log_lines(fresh_server) -> None:
     server = fresh_server(PLAIN)
     server.get("/")
@@ -488,6 +545,22 @@ def test_response_being_sent_is_finished(fresh_server) -> None:
         client.send(build_request("GET", f"/sized?{size}"))
         assert client.head().status == 200
         server.send_signal(signal.SIGTERM)
+        assert len(client.read(size)) == size
+        assert client.at_eof()
+    assert server.wait() == 0
+
+
+def test_response_being_sent_is_finished_though_more_was_asked(fresh_server) -> None:
+    """A further request that nobody reads any more made the close a reset, which ate the rest."""
+    size = 20_000_000
+    server = fresh_server(PLAIN, "--graceful-timeout", "60")
+    with server.connect(receive_buffer=4096) as client, server.connect() as idle:
+        assert idle.request(build_request()).status == 200
+        client.send(build_request("GET", f"/sized?{size}"))
+        assert client.head().status == 200
+        client.send(build_request("POST", "/", body=b"x" * 100_000))
+        server.send_signal(signal.SIGTERM)
+        assert idle.at_eof(), "draining"
         assert len(client.read(size)) == size
         assert client.at_eof()
     assert server.wait() == 0

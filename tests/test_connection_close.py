@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from urllib.parse import quote
 
 import pytest
 
@@ -136,6 +138,31 @@ def test_answer_with_close_survives_what_follows(echo: ServerProcess) -> None:
     with echo.connect(receive_buffer=4096) as client:
         client.send(raw + b"x" * 100_000)
         assert len(echoed(client.response())["pad"]) == 500_000
+        assert client.at_eof()
+
+
+def test_answer_of_an_application_that_closes_survives_what_follows(serve) -> None:
+    """The client sends ahead, and the application wants no more: closing at once ate the answer."""
+    server = serve("http_responses:app", "--threads", "2")
+    spec = {"fields": [["Connection", "close"]], "blocks": ["x"], "swell": 3_000_000}
+    ahead = build_request("POST", "/", body=b"x" * 100_000)
+    with server.connect(receive_buffer=4096) as client:
+        client.send(build_request("GET", "/?spec=" + quote(json.dumps(spec))) + ahead)
+        response = client.response()
+        assert response.complete and len(response.body) == 3_000_000
+        assert client.at_eof()
+
+
+def test_answer_with_close_survives_late_bytes(steps: ServerProcess) -> None:
+    """The client asked for the end and goes on all the same, while nobody reads: the same loss."""
+    run = f"c{next(_ids)}"
+    with steps.connect() as client:
+        fields = [("Connection", "close")]
+        client.send(build_request("GET", f"/block?id={run}", fields=fields))
+        assert steps.get(f"/wait?id={run}&for=started").body == b"true"
+        client.send(b"x" * 10_000)
+        steps.get(f"/go?id={run}")
+        assert client.response().body == b"unblocked"
         assert client.at_eof()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from harness import ServerProcess, assert_refused, echoed, exchange, readable
@@ -180,6 +182,18 @@ def test_chunked_body(echo: ServerProcess, body: bytes, content: str, delivery: 
 def test_many_small_chunks(echo: ServerProcess) -> None:
     raw = HEAD + b"1\r\nx\r\n" * 20_000 + END
     assert echoed(exchange(echo, raw, "pipelined"))["length"] == 20_000
+
+
+def test_small_chunks_are_stored_together(fresh_server) -> None:
+    """Beyond the buffer each chunk cost a write of its own: a byte of content, a system call."""
+    server = fresh_server("echo:app", "--threads", "1", "--body-buffer-size", "1000")
+    content = bytes(i * i % 251 for i in range(100_000))
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in content)
+    written = server.write_calls()
+    seen = echoed(exchange(server, HEAD + chunks + END, "whole"))
+    assert (seen["length"], seen["error"]) == (len(content), None)
+    assert seen["sha256"] == hashlib.sha256(content).hexdigest()
+    assert server.write_calls() - written < 1000
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))

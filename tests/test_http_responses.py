@@ -270,6 +270,36 @@ def test_status_without_content(
         assert_in_step(client)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("length", [None, "0", "3"], ids=["", "length-0", "length-3"])
+@pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
+def test_reset_content_has_none(
+    server: ServerProcess, version: str, length: str | None, kind: str
+) -> None:
+    """RFC 9110 section 15.3.6: a 205 went out with whatever the application gave it."""
+    fields = [*PLAIN, *([["Content-Length", length]] if length else [])]
+    path = target(status="205 Reset Content", fields=fields, blocks=["ab", "c"], **{"as": kind})
+    keep = [("Connection", "keep-alive")]
+    with server.connect() as client:
+        response = client.request(build_request("GET", path, fields=keep, version=version))
+        assert (response.status, response.body) == (205, b""), response
+        assert response.get_all("Content-Length") == ["0"], response
+        assert_in_step(client)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("blocks", [[], ["abc"]], ids=str)
+def test_not_modified_tells_no_length_of_the_servers(
+    server: ServerProcess, blocks: list[str], kind: str
+) -> None:
+    """RFC 9110 section 8.6: an empty 304 said that the 200 would have been empty as well."""
+    with server.connect() as client:
+        path = target(status="304 Not Modified", fields=[], blocks=blocks, **{"as": kind})
+        response = client.request(build_request("GET", path))
+        assert response.status == 304 and response.get("Content-Length") is None, response
+        assert_in_step(client)
+
+
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
 def test_status_without_content_to_http10(server: ServerProcess, status: str) -> None:
     """No body, so nothing for the close to end."""

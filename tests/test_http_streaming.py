@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -52,6 +55,32 @@ def test_block_by_block_without_chunks(
             assert client.read(len(block)) == block
             server.get(f"/go?id={run}")
         assert client.at_eof()
+
+
+def may_trace() -> bool:
+    """Whether strace(1) is here and allowed."""
+    try:
+        return subprocess.run(["strace", "-qq", "true"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not may_trace(), reason="needs strace")
+def test_room_that_is_reported_during_a_send_is_not_lost(door: str, tmp_path: Path) -> None:
+    """The one report that the socket has room again came while another thread was still in the
+    send that had found it full, and was lost: the response stood still until the write bound.
+    Here each send returns late, so that the report comes first."""
+    server = ServerProcess(door, "http_responses:app", "--write-timeout", "3")
+    trace = tmp_path / "trace"
+    late = ["-e", "trace=sendto,sendmsg", "-e", "inject=sendto,sendmsg:delay_exit=100000"]
+    server.command = ["strace", "-D", "-f", "-qq", "-o", str(trace), *late, *server.command]
+    size, times = 5_000_000, 2
+    spec = {"fields": [], "blocks": ["x"], "swell": size, "times": times, "as": "generator"}
+    with server, server.connect() as client:
+        client.send(build_request("GET", "/?spec=" + quote(json.dumps(spec))))
+        wait_until(lambda: "EAGAIN" in trace.read_text(), "the socket is full")
+        response = client.response()
+        assert response.complete and len(response.body) == size * times
 
 
 def test_closed_after_the_last_block(server: ServerProcess, run: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import TIMEOUT, Client, ServerProcess, build_request
+from harness import TIMEOUT, Client, ServerProcess, build_request, wait_until
 from wsgi_support import new_key
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc")
@@ -81,6 +81,18 @@ def assert_small(grown: int, bound: int = GROWTH) -> None:
 def server(fresh_server, request: pytest.FixtureRequest) -> ServerProcess:
     options = ["--limit-request-body", "0", "--write-timeout", "1"]
     return fresh_server("memory:app", "--threads", request.param, *options)
+
+
+# ---------------------------------------------------------------------------------- at rest
+
+
+def test_large_block_is_given_back_by_an_idle_server(fresh_server) -> None:
+    """Sent by a thread that was not attached to Python, it was kept until another request came."""
+    server, size = fresh_server("memory:app", "--threads", "2"), 64 * MIB
+    download(server, "/block?", 8 * MIB)
+    before = resident(server)
+    download(server, "/block?", size)
+    wait_until(lambda: resident(server) < before + size // 4, "the block's memory is free")
 
 
 # ------------------------------------------------------------------------------- connections

@@ -211,13 +211,15 @@ def test_dribbling_clients_hold_nobody_up(serve) -> None:
             client.close()
 
 
-def test_unread_file_holds_nobody_up(serve) -> None:
-    """One thread; the kernel sends a file by itself, or waits, and nobody waits with it."""
+@pytest.mark.parametrize("kind", ["sparse", "temporary"])
+def test_unread_file_holds_nobody_up(serve, kind: str) -> None:
+    """One thread; the kernel sends a file by itself, or waits, and nobody waits with it. A
+    TemporaryFile was iterated instead, and its thread waited for the client."""
     server, size = serve("memory:app", "--threads", "1"), 20_000_000
     readers = [server.connect(receive_buffer=4096) for _ in range(5)]
     try:
         for client in readers:
-            client.send(build_request("GET", f"/sparse?size={size}"))
+            client.send(build_request("GET", f"/{kind}?size={size}"))
         heads = [client.head() for client in readers]  # all have begun
         for _ in range(20):
             assert server.get("/").body == b"hello"
@@ -241,6 +243,24 @@ def test_unread_generator_below_the_high_water_mark_holds_nobody_up(serve) -> No
         for client in readers:
             response = client.response()
             assert response.complete and len(response.body) == 3 * 65536
+    finally:
+        for client in readers:
+            client.close()
+
+
+def test_unread_last_block_holds_nobody_up(serve) -> None:
+    """One thread; an iterator's one large block is its last, so there is nothing to wait for; the
+    thread waited for the client all the same."""
+    server, size = serve("memory:app", "--threads", "1"), 20_000_000
+    readers = [server.connect(receive_buffer=4096) for _ in range(3)]
+    try:
+        for client in readers:
+            client.send(build_request("GET", f"/one-block?size={size}"))
+        for client in readers:
+            assert client.head().get("Transfer-Encoding") == "chunked"
+        for _ in range(20):
+            assert server.get("/").body == b"hello"
+        assert readers[0].next_chunk() == bytes(size) and readers[0].next_chunk() == b""
     finally:
         for client in readers:
             client.close()
@@ -285,6 +305,24 @@ def test_endless_response_that_nobody_reads_is_ended(steps: ServerProcess) -> No
         assert steps.get(f"/wait?id={run}&for=close").body == b"true"
         assert json.loads(steps.get(f"/state?id={run}").body) == ["begin", "close"]
         wait_until(lambda: not steps.holds(client), "the server has let go")
+
+
+@pytest.mark.parametrize(
+    ("app", "target"),
+    [
+        pytest.param("http_steps:app", "/endless", id="being-made"),
+        pytest.param("memory:app", "/one-block?size=20000000", id="complete"),
+    ],
+)
+def test_stalled_response_without_a_length_ends_in_a_reset(serve, app: str, target: str) -> None:
+    """To HTTP/1.0 only the close ends it: a client that read on took what it had for everything."""
+    server = serve(app, "--threads", "1", *BOUNDS)
+    with server.connect(receive_buffer=4096) as client:
+        client.send(build_request("GET", target, version="HTTP/1.0"))
+        assert client.head().status == 200
+        wait_until(lambda: not server.holds(client), "the server has let go")
+        with pytest.raises(ConnectionResetError):
+            client.rest()
 
 
 def test_slow_reader_within_the_bound_gets_everything(steps: ServerProcess) -> None:

@@ -9,7 +9,7 @@ import pytest
 from harness import NoResponse, ServerProcess, build_request
 from wsgi_support import THREADS, ask, assert_error_500, events, get_json, json_of, new_key
 
-from wsgi_file import BIG_SIZE, CONTENT, FILES  # isort: skip  (apps/)
+from wsgi_file import BIG_SIZE, CONTENT, FILES, made_up  # isort: skip  (apps/)
 
 
 @pytest.fixture
@@ -148,8 +148,20 @@ def test_file_without_close(server):
     assert server.get("/no-close").body == CONTENT
 
 
-@pytest.mark.parametrize("name", ["text", "stringio", "none", "closed", "directory"])
+@pytest.mark.skipif(made_up(0) == b"", reason="needs /proc")
+@pytest.mark.parametrize("name", ["made-up", "made-up-unbuffered", "made-up-with-a-size"])
+def test_file_that_the_kernel_makes_up_is_iterated(server, name):
+    """What has no size, or one that is not its own, came empty, or cut off with a length too long."""
+    content = FILES[name][1]
+    with server.connect() as client:
+        for length in ("", "exact"):
+            response = ask(client, f"/file/{name}?length={length}")
+            assert response.body == content and response.complete
+
+
+@pytest.mark.parametrize("name", ["text", "stringio", "none", "closed", "directory", "write-only"])
 def test_wrong_file_is_a_500(server, name):
+    """Of a file that can only be written, the kernel sent nothing and the connection broke."""
     response = server.get(f"/wrong/{name}")
     assert_error_500(response)
     assert response.get("X-First") is None
@@ -221,20 +233,21 @@ def test_file_is_closed_when_the_client_leaves(server, how, leave, length):
 
 
 def test_file_that_shrinks_while_it_is_sent_aborts(server):
-    """No padding, no crash (a mapped file would raise SIGBUS), no endless wait."""
+    """No padding, no crash (a mapped file would raise SIGBUS), no endless wait, and not in silence:
+    the log said at debug level that the client had left."""
+    start = len(server.stderr())
     with server.connect(receive_buffer=4096) as client:
         client.send(build_request("GET", "/shrinking"))
         head = client.head()
         assert head.get("Content-Length") == str(BIG_SIZE)
         get_json(server, "/shrink")
         received = 0
-        try:
+        with pytest.raises(ConnectionResetError):
             while data := client.read(1 << 20):
                 received += len(data)
                 assert data.count(0) == len(data)
-        except ConnectionResetError:
-            pass
         assert received < BIG_SIZE, "the file was no longer that long"
+    server.wait_for_log(r"\[ERROR\].*shrank", start=start)
     assert server.get("/file/file").body == CONTENT
 
 

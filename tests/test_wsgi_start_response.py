@@ -150,6 +150,13 @@ def test_exc_info_after_the_head_raises_the_given_exception(server, how):
     assert events(server, key) == ["same=True origin=True"]
 
 
+def test_exc_info_without_an_exception_is_a_type_error(server):
+    """It came as an AttributeError from within the server: there was nothing to raise again."""
+    response = server.get("/no-exception")
+    assert response.status == 200 and response.complete
+    assert response.body == b"sent TypeError"
+
+
 @pytest.mark.parametrize("sent", ["", "&sent=1"], ids=["before-head", "after-head"])
 def test_traceback_is_let_go(server, sent):
     """PEP 3333 asks for `exc_info = None` in a finally clause: no cycle, no leak."""
@@ -219,6 +226,25 @@ def test_write_never_exceeds_content_length(server):
         assert response.body in (b"1234", b"12")
         if response.complete:
             assert_no_desync(client)
+
+
+@pytest.mark.parametrize(
+    ("how", "want", "seen"),
+    [
+        ("", "behind-ValueError", ["across-ValueError", "behind-ValueError"]),
+        ("close", "close-ValueError", ["close-ValueError"]),
+    ],
+    ids=["in-the-call", "in-close"],
+)
+def test_write_beyond_content_length_raises(server, how, want, seen):
+    """The application was not told that what it wrote was thrown away."""
+    key = new_key()
+    with server.connect() as client:
+        response = ask(client, f"/write-beyond?key={key}&how={how}")
+        assert response.get("Content-Length") == "4" and response.complete
+        assert response.body == b"1234"
+        assert_no_desync(client)
+    assert events(server, key, want=want) == seen
 
 
 def test_short_writes_abort(server):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from harness import Client, ServerProcess, build_request
+from harness import Client, ServerProcess, build_request, wait_until
 from wsgi_support import THREADS, ask, events, get_json, json_of, new_key, noted, open_gate
+
+from wsgi_threads import PIECE, PIECES  # isort: skip  (apps/)
 
 
 @pytest.fixture
@@ -96,6 +100,54 @@ def test_pipelined_requests_never_overlap(server):
         json_of(client.response())
         json_of(client.response())
     assert [n["event"] for n in noted(server, second)] == ["begin", "end"]
+
+
+def test_thread_may_write_while_the_response_is_iterated(server):
+    """Whoever met the other in the middle of sending was told that the response was over."""
+    key = new_key()
+    with server.connect(receive_buffer=4096) as client:
+        response = ask(client, f"/write-beside?key={key}")
+    assert response.complete
+    assert response.body.count(b"w") == response.body.count(b"i") == PIECE * PIECES
+    assert sorted(events(server, key)) == ["iterated", "written"]
+
+
+def test_long_line_lets_other_threads_run(fresh_server):
+    """A line of spooled content was looked for with the interpreter held: all else stood still."""
+    server, lines = fresh_server("wsgi_threads:app", "--threads", "1"), 6
+    body = (b"x" * 5_000_000 + b"\n") * lines
+    seen = json_of(server.get("/long-lines", method="POST", body=body))
+    assert [size for size, _ in seen] == [5_000_001] * lines
+    assert any(ran for _, ran in seen), seen
+
+
+def test_answers_do_not_wait_for_a_request_behind_them(fresh_server, tmp_path):
+    """Requests that came together are run one behind the other, and their answers sent together:
+    one that blocked held up those that were ready."""
+    server = fresh_server("http_cli:app", "--threads", "1")
+    fifos = [tmp_path / name for name in ("first", "last")]
+    for fifo in fifos:
+        os.mkfifo(fifo)
+    first, last, *quick = (server.connect() for _ in range(6))
+    try:
+        first.send(build_request("GET", f"/hold?{fifos[0]}"))
+        server.wait_for_log("request started")
+        for client in quick:  # a batch in the making, in this order
+            client.send(build_request("GET", "/sized?5"))
+            wait_until(lambda client=client: server.has_read(client), "the request was read")
+        last.send(build_request("GET", f"/hold?{fifos[1]}"))
+        wait_until(lambda: server.has_read(last), "the last request was read")
+        start = len(server.stderr())
+        fifos[0].write_text("first")
+        server.wait_for_log("request started", start=start)
+        for client in quick:
+            assert client.response().body == b"xxxxx"
+        assert first.response().body == b"first"
+        fifos[1].write_text("last")
+        assert last.response().body == b"last"
+    finally:
+        for client in (first, last, *quick):
+            client.close()
 
 
 @pytest.mark.parametrize("threads", ["1", "4"])

@@ -69,7 +69,7 @@ impl RequestFraming {
 /// How a response's content is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseFraming {
-    /// No content whatever the application yields: HEAD, 204, 304. [RFC 9110 section 6.4.1]
+    /// No content whatever the application yields: HEAD, 204, 205, 304. [RFC 9110 section 6.4.1]
     None,
     /// So many bytes.
     Length(u64),
@@ -111,7 +111,7 @@ pub(crate) fn response(facts: Facts) -> (ResponseFraming, ResponseFraming) {
         Facts { version: Version::Http11, .. } => ResponseFraming::Chunked,
         Facts { version: Version::Http10, .. } => ResponseFraming::UntilClose,
     };
-    let no_content = facts.head_request || matches!(facts.status, 100..=199 | 204 | 304);
+    let no_content = facts.head_request || matches!(facts.status, 100..=199 | 204 | 205 | 304);
     let sent = if no_content { ResponseFraming::None } else { announced };
     (sent, announced)
 }

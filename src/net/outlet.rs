@@ -225,6 +225,14 @@ pub(super) enum Held {
     Unlisted,
 }
 
+/// The same error once more.
+fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
 /// How far a flush came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
@@ -250,8 +258,9 @@ pub struct Outlet {
 #[derive(Debug)]
 struct State {
     queue: Queue,
-    /// The client is gone or unreachable; everything handed in is dropped.
-    failed: bool,
+    /// Why nothing more can be sent, which whoever asks later is told as well; everything handed in is
+    /// dropped.
+    failed: Option<io::Error>,
     /// When bytes last went out.
     progress: Instant,
     /// It is on the list of those that the next turn flushes.
@@ -265,7 +274,7 @@ impl Outlet {
     pub(super) fn new(socket: Socket) -> Outlet {
         let state = State {
             queue: Queue::default(),
-            failed: false,
+            failed: None,
             progress: Instant::now(),
             held: false,
             awaited: false,
@@ -302,9 +311,9 @@ impl Outlet {
 
     fn send_within(&self, queue: &mut Queue, budget: u64) -> io::Result<Flush> {
         let mut state = self.lock();
-        if state.failed {
+        if let Some(error) = &state.failed {
             *queue = Queue::default();
-            return Err(io::ErrorKind::BrokenPipe.into());
+            return Err(again(error));
         }
         if state.queue.is_empty() {
             match queue.send(&self.socket, budget) {
@@ -317,8 +326,7 @@ impl Outlet {
                 }
                 Err(error) => {
                     *queue = Queue::default();
-                    self.fail_locked(state);
-                    return Err(error);
+                    return Err(self.fail_locked(state, error));
                 }
             }
         }
@@ -329,9 +337,9 @@ impl Outlet {
     /// Takes what `queue` holds without sending it. Fails once the client is gone.
     pub(super) fn enqueue(&self, queue: &mut Queue) -> io::Result<Held> {
         let mut state = self.lock();
-        if state.failed {
+        if let Some(error) = &state.failed {
             *queue = Queue::default();
-            return Err(io::ErrorKind::BrokenPipe.into());
+            return Err(again(error));
         }
         if state.queue.is_empty() {
             state.progress = Instant::now();
@@ -361,8 +369,8 @@ impl Outlet {
     /// returned, and that report comes once.
     pub(super) fn flush(&self) -> io::Result<Flush> {
         let state = self.lock();
-        if state.failed {
-            return Err(io::ErrorKind::BrokenPipe.into());
+        if let Some(error) = &state.failed {
+            return Err(again(error));
         }
         if state.queue.is_empty() {
             return Ok(Flush::Done);
@@ -382,10 +390,7 @@ impl Outlet {
                 }
                 Ok(flush)
             }
-            Err(error) => {
-                self.fail_locked(state);
-                Err(error)
-            }
+            Err(error) => Err(self.fail_locked(state, error)),
         }
     }
 
@@ -393,11 +398,10 @@ impl Outlet {
     /// for `stall`.
     pub fn wait(&self, stall: Duration) -> io::Result<()> {
         let mut state = self.lock();
-        while state.queue.size > HIGH_WATER && !state.failed {
+        while state.queue.size > HIGH_WATER && state.failed.is_none() {
             let waited = state.progress.elapsed();
             let Some(left) = stall.checked_sub(waited).filter(|left| !left.is_zero()) else {
-                self.fail_locked(state);
-                return Err(io::ErrorKind::TimedOut.into());
+                return Err(self.fail_locked(state, io::ErrorKind::TimedOut.into()));
             };
             // A year stands for "no limit", which the clock's arithmetic could not bear.
             let left = left.min(Duration::from_secs(365 * 86_400));
@@ -406,7 +410,7 @@ impl Outlet {
                 self.drained.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
             state.awaited = false;
         }
-        if state.failed { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        state.failed.as_ref().map_or(Ok(()), |error| Err(again(error)))
     }
 
     /// True if a producer would have to wait.
@@ -421,14 +425,15 @@ impl Outlet {
 
     /// Drops what is waiting and refuses more: the client is gone.
     pub(super) fn fail(&self) {
-        self.fail_locked(self.lock());
+        self.fail_locked(self.lock(), io::ErrorKind::BrokenPipe.into());
     }
 
-    fn fail_locked(&self, mut state: MutexGuard<'_, State>) {
-        state.failed = true;
+    fn fail_locked(&self, mut state: MutexGuard<'_, State>, error: io::Error) -> io::Error {
+        state.failed.get_or_insert_with(|| again(&error));
         state.queue = Queue::default();
         self.waiting.store(false, Ordering::Release);
         self.drained.notify_all();
+        error
     }
 
     /// Asks the kernel whether the client has shut its side down or the connection is lost. A client that
@@ -446,7 +451,7 @@ impl Outlet {
 
     /// True once the client is known to be gone.
     pub fn has_failed(&self) -> bool {
-        self.lock().failed
+        self.lock().failed.is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

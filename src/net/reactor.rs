@@ -754,6 +754,11 @@ impl Reactor {
     fn reset(&mut self, key: Key) {
         if let Some(outlet) = &self.slots[key.0].outlet {
             let _ = outlet.socket().set_linger(Some(Duration::ZERO));
+            // As for `close`, others may hold the descriptor. On Linux this is what resets at once;
+            // see connect(2) on AF_UNSPEC. A unix socket knows no resets and is shut down.
+            if rustix::net::connect_unspec(outlet.socket()).is_err() {
+                let _ = outlet.socket().shutdown(std::net::Shutdown::Both);
+            }
         }
         self.release(key);
     }

@@ -57,7 +57,7 @@ struct State {
 pub(super) enum Queued {
     /// All of it is on its way.
     All,
-    /// The response has no content: HEAD, 204, 304. No further block can have an effect.
+    /// The response has no content: HEAD, 204, 205, 304. No further block can have an effect.
     Nothing,
     /// Its Content-Length allows no more, or not all of it.
     Excess,

@@ -46,6 +46,15 @@ enum Failure {
     Gone(io::Error),
 }
 
+impl Failure {
+    fn raised(&self) -> Option<&PyErr> {
+        match self {
+            Failure::App(error) => Some(error),
+            Failure::Gone(_) => None,
+        }
+    }
+}
+
 impl From<PyErr> for Failure {
     fn from(error: PyErr) -> Failure {
         Failure::App(error)
@@ -129,13 +138,18 @@ impl Wsgi {
         if let Ok(tuple) = returned.cast_exact::<PyTuple>() {
             return send_known(py, reply, tuple.as_slice());
         }
-        let sent = send_all(py, reply, &returned).and_then(|()| finish(py, reply));
+        let sent = send_all(py, reply, &returned);
+        // Once more: the last step of an iteration, which yields nothing, may have forked as well.
+        fork::check(py, sent.as_ref().err().and_then(Failure::raised));
+        let sent = sent.and_then(|()| finish(py, reply));
         // Now or never: `close()` may take its time, and the client need not wait for it.
         match returned.getattr_opt(intern!(py, "close")) {
             Ok(None) => sent,
             Ok(Some(close)) => {
                 let sent = sent.and_then(|()| Ok(reply.flush_soon(py)?));
-                if let Err(error) = close.call0() {
+                let closed = close.call0();
+                fork::check(py, closed.as_ref().err());
+                if let Err(error) = closed {
                     report(py, reply, "close() of the response failed", &error);
                 }
                 sent

@@ -3,6 +3,9 @@
 /count            reads the request's body in blocks, and tells how much it was
 /generate?size=N  yields N bytes; `length=1` says so first
 /sparse?size=N    a file of N zeros that takes no room on the disk, through wsgi.file_wrapper
+/temporary?size=N the same, but a tempfile.TemporaryFile
+/block?size=N     a list of one block of N bytes, all of them in memory, as zeros need not be
+/one-block?size=N a block of N zeros from an iterator, which tells no length
 /flood?id=X       yields without end
 /flooded?id=X     how many bytes that was, once X was closed
 """
@@ -57,11 +60,21 @@ def blocks(size):
         yield BLOCK[:rest]
 
 
+def temporary(size):
+    """As an application fills one and then gives it out."""
+    file = tempfile.TemporaryFile()
+    file.truncate(size)
+    return file
+
+
 def sparse(size):
-    """Opened for reading, as downloads are: a file that may be written is iterated instead."""
+    """Opened for reading, as downloads are."""
     with tempfile.NamedTemporaryFile() as file:
         file.truncate(size)
         return open(file.name, "rb")
+
+
+FILES = {"/sparse": sparse, "/temporary": temporary}
 
 
 def app(environ, start_response):
@@ -73,9 +86,15 @@ def app(environ, start_response):
             fields.append(("Content-Length", str(size)))
         start_response("200 OK", fields)
         return blocks(size)
-    if path == "/sparse":
+    if path in FILES:
         start_response("200 OK", [*fields, ("Content-Length", str(size))])
-        return environ["wsgi.file_wrapper"](sparse(size))
+        return environ["wsgi.file_wrapper"](FILES[path](size))
+    if path == "/block":
+        start_response("200 OK", fields)
+        return [b"x" * size]
+    if path == "/one-block":
+        start_response("200 OK", fields)
+        return iter([bytes(size)])
     if path == "/flood":
         start_response("200 OK", fields)
         return flood(options["id"])

@@ -134,6 +134,17 @@ class TextFileno(OnlyRead):
         return "stdin"
 
 
+#: What the kernel makes up as it is read: /proc says that it is empty, /sys that it has 4096 bytes.
+MADE_UP = [
+    path if os.path.exists(path) else EMPTY for path in ("/proc/version", "/sys/class/net/lo/mtu")
+]
+
+
+def made_up(number):
+    with open(MADE_UP[number], "rb") as file:
+        return file.read()
+
+
 FILES = {
     "file": (opened, CONTENT),
     "unbuffered": (lambda: open(PATH, "rb", buffering=0), CONTENT),
@@ -164,6 +175,9 @@ FILES = {
     "bad-fileno": (BadFileno, CONTENT),
     "negative-fileno": (NegativeFileno, CONTENT),
     "text-fileno": (TextFileno, CONTENT),
+    "made-up": (lambda: open(MADE_UP[0], "rb"), made_up(0)),
+    "made-up-unbuffered": (lambda: open(MADE_UP[0], "rb", buffering=0), made_up(0)),
+    "made-up-with-a-size": (lambda: open(MADE_UP[1], "rb"), made_up(1)),
 }
 
 
@@ -315,6 +329,7 @@ def wrong(environ, start_response):
         "stringio": lambda: io.StringIO("secret"),
         "none": lambda: OnlyNone(),
         "closed": closed_file,
+        "write-only": lambda: io.FileIO(os.open(PATH, os.O_WRONLY), "w"),
         "directory": lambda: NoRead(),
     }[environ["PATH_INFO"].split("/")[2]]
     return environ["wsgi.file_wrapper"](make())

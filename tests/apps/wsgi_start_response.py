@@ -413,6 +413,51 @@ def write_too_much(environ, start_response):
     return [b"78"]
 
 
+class WritesAgain:
+    """Notes what becomes of a write in close(), when the response is complete."""
+
+    def __init__(self, key, write):
+        self.key, self.write = key, write
+
+    def __iter__(self):
+        return iter([b"34"])
+
+    def close(self):
+        note_failure(self.key, "close", lambda: self.write(b"late"))
+
+
+def write_beyond(environ, start_response):
+    """More than the Content-Length: across it, behind it, and in close()."""
+    key, how = query(environ, "key"), query(environ, "how")
+    write = start_response(OK, [("Content-Length", "4")])
+    write(b"12")
+    if how == "close":
+        return WritesAgain(key, write)
+    note_failure(key, "across", lambda: write(b"3456"))
+    note_failure(key, "behind", lambda: write(b"78"))
+    return []
+
+
+def note_failure(key, where, call):
+    try:
+        call()
+    except Exception as problem:
+        note(key, f"{where}-{type(problem).__name__}")
+    else:
+        note(key, f"{where}-nothing")
+
+
+def no_exception(environ, start_response):
+    """exc_info of sys.exc_info() where nothing was raised, after the head has gone."""
+    write = start_response(OK, [])
+    write(b"sent ")
+    try:
+        start_response("500 Late", [], (None, None, None))
+    except Exception as problem:
+        write(type(problem).__name__.encode())
+    return []
+
+
 def write_too_little(environ, start_response):
     write = start_response(OK, [("Content-Length", "10")])
     write(b"12")
@@ -495,6 +540,8 @@ app = table(
         "writes": writes,
         "write-steps": write_steps,
         "write-too-much": write_too_much,
+        "write-beyond": write_beyond,
+        "no-exception": no_exception,
         "write-too-little": write_too_little,
         "write-bad": write_bad,
         "write-head": write_head_request,

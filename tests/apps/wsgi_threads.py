@@ -1,6 +1,7 @@
 """Tells which threads run the application, and how many at once."""
 
 import asyncio
+import sys
 import threading
 import time
 
@@ -82,8 +83,68 @@ def loop(environ, start_response):
     return reply_json(start_response, asyncio.run(answer()))
 
 
+PIECE, PIECES = 1 << 20, 8
+
+
+def write_beside(environ, start_response):
+    """A thread of the application writes while the response is iterated."""
+    key, write = query(environ, "key"), start_response("200 OK", [])
+    begun = threading.Event()
+
+    def work():
+        try:
+            for _ in range(PIECES):
+                begun.set()
+                write(b"w" * PIECE)
+            note(key, "written")
+        except BaseException as problem:
+            note(key, repr(problem))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    try:
+        for _ in range(PIECES):
+            yield b"i" * PIECE
+        note(key, "iterated")
+    finally:
+        thread.join()
+
+
+def long_lines(environ, start_response):
+    """Whether another thread ran while each line was read. No thread is asked to give way, so it
+    can only if reading lets go of the interpreter by itself."""
+    turn, over, ran = threading.Semaphore(0), threading.Event(), [0]
+    before = sys.getswitchinterval()
+
+    def other():
+        while turn.acquire() and not over.is_set():
+            ran[0] += 1
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    found, lines = [], environ["wsgi.input"]
+    sys.setswitchinterval(1000)
+    try:
+        while True:
+            turn.release()
+            count = ran[0]
+            size = len(lines.readline())
+            if not size:
+                break
+            found.append([size, ran[0] - count])
+    finally:
+        sys.setswitchinterval(before)
+        over.set()
+        turn.release()
+        thread.join()
+    return reply_json(start_response, found)
+
+
 app = table(
     {
+        "write-beside": write_beside,
+        "long-lines": long_lines,
         "barrier": barrier,
         "serial": serial,
         "background": background,

@@ -1,0 +1,108 @@
+"""Forks inside a request. What the child comes back with is in the path:
+
+/call/HOW       forks in the call; both return, or the child raises
+/iterate/HOW    forks in an iteration: as it gives a block, as it ends, or as it raises
+/close/HOW      forks in close()
+/spawn          leaves a child behind that sleeps, and says its number
+/spawn-break    the same, in a response that breaks off after its first block
+/reap?pid=N     ends such a child
+
+The parent tells the child's exit code. It waits for it, so a child that does not end is an answer
+that does not come.
+"""
+
+import os
+import signal
+
+from wsgi_common import note, query, reply_json, table
+
+FAILURES = {"exit": SystemExit(7), "fail": RuntimeError("the child fails")}
+
+
+def wait_for(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def how_of(environ):
+    return environ["PATH_INFO"].split("/")[2]
+
+
+def call(environ, start_response):
+    how = how_of(environ)
+    if pid := os.fork():
+        return reply_json(start_response, wait_for(pid))
+    if how in FAILURES:
+        raise FAILURES[how]
+    return reply_json(start_response, "the child answers")
+
+
+def iterate(environ, start_response):
+    how = how_of(environ)
+    start_response("200 OK", [("Content-Type", "application/json")])
+    if how == "end":
+        yield b""
+    if pid := os.fork():
+        yield b"%d" % wait_for(pid)
+    elif how in FAILURES:
+        raise FAILURES[how]
+    elif how == "block":
+        yield b"the child answers"
+
+
+class ForkingClose:
+    """One block, and a fork behind it."""
+
+    def __init__(self, key, how):
+        self.key, self.how = key, how
+
+    def __iter__(self):
+        yield b'"closing"'
+
+    def close(self):
+        if pid := os.fork():
+            note(self.key, f"ended-{wait_for(pid)}")
+        elif self.how in FAILURES:
+            raise FAILURES[self.how]
+
+
+def close(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return ForkingClose(query(environ, "key"), how_of(environ))
+
+
+def sleeping_child():
+    """A child that holds whatever was open, until it is killed."""
+    pid = os.fork()
+    while not pid:
+        signal.pause()
+    return pid
+
+
+def spawn(environ, start_response):
+    end = query(environ, "end")
+    return reply_json(start_response, sleeping_child(), [("Connection", end)] if end else [])
+
+
+def spawn_break(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield b"%d\n" % sleeping_child()
+    raise RuntimeError("broken off")
+
+
+def reap(environ, start_response):
+    pid = int(query(environ, "pid"))
+    os.kill(pid, signal.SIGKILL)
+    return reply_json(start_response, wait_for(pid))
+
+
+app = table(
+    {
+        "call": call,
+        "iterate": iterate,
+        "close": close,
+        "spawn": spawn,
+        "spawn-break": spawn_break,
+        "reap": reap,
+        "": lambda environ, start_response: reply_json(start_response, "here"),
+    }
+)

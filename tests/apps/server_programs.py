@@ -1,0 +1,174 @@
+"""Programs that use `rustwsgi.serve` and `rustwsgi.Server`; the environment's PROGRAM chooses one.
+
+Each prints what it has seen as JSON, in one line. What happens when a program ends is what some of
+them are about, so each runs in a process of its own: see test_server_api.py.
+"""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+import urllib.request
+
+import rustwsgi
+
+LOCAL = "127.0.0.1:0"
+inside, gate = threading.Event(), threading.Event()
+
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"here"]
+
+
+def never_ends(environ, start_response):
+    """Comes back to the interpreter all the time, as one that computes does."""
+    inside.set()
+    while True:
+        time.sleep(0.001)
+
+
+def gated(environ, start_response):
+    inside.set()
+    gate.wait(10)
+    return app(environ, start_response)
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return response.read().decode()
+
+
+def ask(url):
+    """Sends a request, and returns when it is inside the application."""
+    threading.Thread(target=get, args=(url,), daemon=True).start()
+    assert inside.wait(10)
+
+
+def raised(call):
+    try:
+        call()
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+    return None
+
+
+# --------------------------------------------------------- programs that end in a request's midst
+
+
+def never_stopped():
+    server = rustwsgi.Server(never_ends, bind=LOCAL, graceful_timeout=0).start()
+    ask(server.url)
+    return None
+
+
+def stop_in_vain():
+    server = rustwsgi.Server(never_ends, bind=LOCAL, graceful_timeout=0).start()
+    ask(server.url)
+    return server.stop()
+
+
+def serve_in_vain():
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    def client():
+        ask(url)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=client, daemon=True).start()
+    options = {"bind": f"fd://{listener.fileno()}", "graceful_timeout": 0}
+    return raised(lambda: rustwsgi.serve(never_ends, **options))
+
+
+# ------------------------------------------------------------------------------ start and stop
+
+
+def threads_of_a_server():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("rustwsgi")]
+
+
+def start_fails_half_way():
+    """The third thread cannot be started."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        bind = f"127.0.0.1:{probe.getsockname()[1]}"
+    start = threading.Thread.start
+
+    def failing(self):
+        if self.name == "rustwsgi-2":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    server = rustwsgi.Server(app, bind=bind, threads=4)
+    threading.Thread.start = failing
+    failure = raised(server.start)
+    threading.Thread.start = start
+    left = threads_of_a_server()
+    with server:  # on the same port
+        return [failure, left, get(server.url)]
+
+
+def start_at_once():
+    server, barrier = rustwsgi.Server(app, bind=LOCAL), threading.Barrier(8)
+    outcomes = []
+
+    def start():
+        barrier.wait(10)
+        outcomes.append(raised(server.start))
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    names = sorted(str(outcome and outcome[0]) for outcome in outcomes)
+    return [names, get(server.url), server.stop(), threads_of_a_server()]
+
+
+def stop_inside():
+    outcomes = []
+
+    def stops(environ, start_response):
+        outcomes.append(raised(server.stop))
+        return app(environ, start_response)
+
+    server = rustwsgi.Server(stops, bind=LOCAL).start()
+    body = get(server.url)
+    return [outcomes[0][0], body, server.stop(), server.stop(), threads_of_a_server()]
+
+
+def stop_again():
+    server = rustwsgi.Server(gated, bind=LOCAL, graceful_timeout=0).start()
+    ask(server.url)
+    first = [server.stop(), server.stop()]
+    gate.set()
+    end = time.monotonic() + 10
+    while not (stopped := server.stop()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return [first, stopped, threads_of_a_server()]
+
+
+# ------------------------------------------------------------------------------------ mistakes
+
+
+def mistakes():
+    launch = ["factory", "app_dir", "chdir", "pythonpath", "env", "venv", "check_config"]
+    found = {name: raised(lambda n=name: rustwsgi.Server(app, **{n: "x"})) for name in launch}
+    found["print_config"] = raised(lambda: rustwsgi.serve(app, print_config=True))
+    found["not callable"] = raised(lambda: rustwsgi.Server("app"))
+    found["access log"] = raised(
+        rustwsgi.Server(app, bind=LOCAL, access_logfile="/nowhere/access.log").start
+    )
+    found["error log"] = raised(
+        rustwsgi.Server(app, bind=LOCAL, error_logfile="/nowhere/error.log").start
+    )
+    server = rustwsgi.Server(app, bind=LOCAL)
+    for name in ("url", "urls", "host", "port"):
+        found[name] = raised(lambda n=name: getattr(server, n))
+    return found
+
+
+if os.environ.get("PROGRAM"):
+    print(json.dumps(globals()[os.environ["PROGRAM"]]()), flush=True)

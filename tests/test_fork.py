@@ -1,0 +1,88 @@
+"""Applications that call os.fork() in a request: one server stays one server, and no client waits
+for a child that has nothing to do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from harness import Client, ServerProcess, build_request, wait_until
+from wsgi_support import THREADS, ask, events, get_json, json_of, new_key
+
+
+@pytest.fixture
+def server(fresh_server) -> ServerProcess:
+    return fresh_server("fork:app", *THREADS)
+
+
+def assert_alone(server: ServerProcess, clients: list[Client]) -> None:
+    """Every connection, old or new, is answered, and by the one process there is."""
+    for number in range(60):
+        client = clients[number % len(clients)]
+        assert json_of(ask(client, "/")) == get_json(server, "/") == "here"
+    wait_until(lambda: server.processes() == [server.pid], "no other process is left")
+
+
+# --------------------------------------------------------------------- a child that comes back
+
+
+@pytest.mark.parametrize(
+    ("target", "code"),
+    [
+        *[("call/return", 0), ("call/exit", 7), ("call/fail", 1), ("iterate/block", 0)],
+        *[("iterate/end", 0), ("iterate/nothing", 0), ("iterate/exit", 7), ("iterate/fail", 1)],
+    ],
+)
+def test_child_that_comes_back_ends(server: ServerProcess, target: str, code: int) -> None:
+    """It went on as a second server, on the same sockets, and took every other client."""
+    with server.connect() as one, server.connect() as two:
+        assert json_of(ask(one, f"/{target}")) == code
+        assert_alone(server, [one, two])
+
+
+@pytest.mark.parametrize(("how", "code"), [("return", 0), ("exit", 7), ("fail", 1)])
+def test_child_of_close_ends(server: ServerProcess, how: str, code: int) -> None:
+    """The same, from the last thing that an application does."""
+    key = new_key()
+    with server.connect() as one, server.connect() as two:
+        assert json_of(ask(one, f"/close/{how}?key={key}")) == "closing"
+        assert events(server, key, want=f"ended-{code}") == [f"ended-{code}"]
+        assert_alone(server, [one, two])
+
+
+# -------------------------------------------------------------------------- a child that stays
+
+
+@pytest.fixture
+def spawning(serve) -> Iterator[ServerProcess]:
+    yield serve("fork:app", *THREADS, "--keep-alive", "1", "--write-timeout", "1")
+
+
+@pytest.mark.parametrize(
+    ("target", "fields"),
+    [
+        pytest.param("/spawn", [("Connection", "close")], id="the-client-asks"),
+        pytest.param("/spawn?end=close", [], id="the-application-asks"),
+        pytest.param("/spawn", [], id="idle"),
+    ],
+)
+def test_closed_though_a_child_holds_it(
+    spawning: ServerProcess, target: str, fields: list[tuple[str, str]]
+) -> None:
+    """The child has the connection's descriptor too: the client saw no end until the child's."""
+    with spawning.connect() as client:
+        pid = json_of(client.request(build_request("GET", target, fields=fields)))
+        assert client.at_eof()
+    assert get_json(spawning, f"/reap?pid={pid}") == -9
+
+
+def test_broken_off_though_a_child_holds_it(spawning: ServerProcess) -> None:
+    """A response without a length must not end like a whole one, nor not at all."""
+    with spawning.connect() as client:
+        client.send(build_request("GET", "/spawn-break", version="HTTP/1.0"))
+        assert client.head().status == 200
+        pid = int(client.read_line())
+        with pytest.raises(ConnectionResetError):
+            client.rest()
+    assert get_json(spawning, f"/reap?pid={pid}") == -9

@@ -1,0 +1,111 @@
+"""`rustwsgi.serve` and `rustwsgi.Server` in a program: starts, stops, ends and mistakes.
+
+The wheel's door runs the program with Python. The binary has no such use, but an application may
+start a server as it is imported, which is how it runs the same programs.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from harness import APPS, child_environment, door_command
+
+
+def run(door: str, program: str) -> tuple[int, Any, str]:
+    """The program's exit code, what it printed, and its standard error."""
+    command = [sys.executable, "server_programs.py"]
+    if door == "binary":
+        command = [*door_command(door), "--check-config", "server_programs:app"]
+    done = subprocess.run(
+        command,
+        cwd=APPS,
+        env=child_environment({"PROGRAM": program}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.stdout, done
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def finished(door: str, program: str) -> Any:
+    code, printed, stderr = run(door, program)
+    assert code == 0, stderr
+    return printed
+
+
+# ------------------------------------------------------------------------ the program's end
+
+
+@pytest.mark.parametrize(
+    ("program", "printed"),
+    [
+        ("never_stopped", None),
+        ("stop_in_vain", False),
+        (
+            "serve_in_vain",
+            ["RuntimeError", "the server was stopped while requests were still running"],
+        ),
+    ],
+)
+def test_program_that_ends_while_a_request_runs(door: str, program: str, printed: Any) -> None:
+    """The interpreter went away beneath the request's thread, and the process aborted."""
+    code, seen, stderr = run(door, program)
+    assert code == 1, (code, stderr)
+    assert seen == printed
+    assert "the program ends while requests are still running" in stderr
+    assert "panicked" not in stderr and "Fatal" not in stderr, stderr
+
+
+# --------------------------------------------------------------------------- start and stop
+
+
+def test_start_that_fails_half_way_leaves_nothing(door: str) -> None:
+    """Two threads went on to serve on an address that nobody could stop."""
+    failure, threads, body = finished(door, "start_fails_half_way")
+    assert failure == ["RuntimeError", "can't start new thread"]
+    assert threads == [] and body == "here"
+
+
+def test_one_of_many_starts_wins(door: str) -> None:
+    """Each of eight threads bound an address of its own, and seven servers were lost."""
+    outcomes, body, stopped, threads = finished(door, "start_at_once")
+    assert outcomes == ["None"] + ["RuntimeError"] * 7
+    assert body == "here" and stopped is True and threads == []
+
+
+def test_stop_inside_a_request_raises_and_harms_nothing(door: str) -> None:
+    """A thread cannot wait for itself; the server was then neither up nor to be stopped."""
+    kind, body, first, second, threads = finished(door, "stop_inside")
+    assert kind == "RuntimeError" and body == "here"
+    assert first is True and second is True and threads == []
+
+
+def test_stop_in_vain_can_be_repeated(door: str) -> None:
+    """After a first False every further stop() said that all was over, which it was not."""
+    early, late, threads = finished(door, "stop_again")
+    assert early == [False, False] and late is True and threads == []
+
+
+# --------------------------------------------------------------------------------- mistakes
+
+
+def test_mistakes_are_told_by_the_right_exception(door: str) -> None:
+    """What only the command line does was ignored; an address before the start was an odd error."""
+    found = finished(door, "mistakes")
+    assert found.pop("not callable")[0] == "TypeError"
+    for log in ("access", "error"):
+        kind, message = found.pop(f"{log} log")
+        assert kind in {"OSError", "FileNotFoundError"} and f"/nowhere/{log}.log" in message
+    for name in ("url", "urls", "host", "port"):
+        assert found.pop(name)[0] == "RuntimeError", name
+    for name, (kind, message) in found.items():
+        assert kind == "ValueError" and name in message, (name, kind, message)
+    assert len(found) == 8
