@@ -363,9 +363,10 @@ class ServerProcess:
         return sorted(pid for pid, _ in self._group())
 
     def write_calls(self) -> int:
-        """write(2) and its kin, to files and pipes, by the server's first process (Linux)."""
-        counters = Path(f"/proc/{self.pid}/io").read_text()
-        return int(re.search(r"^syscw: (\d+)", counters, re.MULTILINE)[1])  # type: ignore[index]
+        """write(2) and its kin, to files and pipes, by the server's processes (Linux)."""
+        counters = [Path(f"/proc/{pid}/io").read_text() for pid in self.processes()]
+        calls = [re.search(r"^syscw: (\d+)", text, re.MULTILINE) for text in counters]
+        return sum(int(found[1]) for found in calls if found)
 
     def cpu_seconds(self) -> float:
         """Processor time used so far by the server's processes (Linux)."""
