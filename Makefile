@@ -9,13 +9,19 @@ WHEEL_TARGET := target/wheel
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
 	$(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: demo build binary test test-versions lint bench bench-instructions fuzz docs format clean
+.PHONY: help demo build binary test test-versions lint bench bench-instructions fuzz docs format clean
 
-## Builds, installs into .venv and serves the Flask demo.
+## Builds, installs into .venv and serves the Flask demo, at ADDRESS (127.0.0.1:8000).
 demo: $(VENV)/.installed $(VENV)/.demo
-	@echo "The demo is at http://$(ADDRESS)/ - stop it with Ctrl-C"
+	@echo "Starting the demo; its address is in the line that says \"Listening at\". Ctrl-C stops it."
 	@cd flask_application && ../$(BIN)/rustwsgi --bind $(ADDRESS) flask_app:app
 
+## Lists the targets.
+help:
+	@awk '/^## /{text = text substr($$0, 3)} /^[a-z-]+:/{if (text) printf "%-20s%s\n", \
+		substr($$1, 1, length($$1) - 1), text; text = ""}' $(MAKEFILE_LIST)
+
+## Builds the wheel and installs it into .venv.
 build: $(VENV)/.installed
 
 ## Runs every test: Rust with and without Python, then black-box tests over both front doors.
@@ -28,6 +34,7 @@ test: $(VENV)/.installed $(VENV)/.testing binary
 test-versions: $(VENV)/.tools
 	$(BIN)/python tests/versions.py
 
+## Checks formatting, lints and types.
 lint: $(VENV)/.installed $(VENV)/.testing
 	cargo fmt --check
 	cargo clippy --all-targets --quiet -- -D warnings
@@ -56,6 +63,7 @@ bench-instructions: $(VENV)/.installed
 docs:
 	UPDATE_DOCS=1 cargo test --no-default-features --quiet --lib the_configuration_page
 
+## Formats Rust and Python.
 format:
 	cargo fmt
 	$(BIN)/ruff format .
@@ -64,18 +72,21 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.tools: $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet 'maturin>=1.9.4,<2'
+	@echo "Fetching maturin, which builds the wheel..."
+	@$(BIN)/python -m pip install --quiet 'maturin>=1.9.4,<2'
 	@touch $@
 
 # An ordinary wheel, as users get it: an editable install would hide packaging mistakes.
 $(VENV)/.installed: $(VENV)/.tools $(SOURCES)
-	CARGO_TARGET_DIR=$(WHEEL_TARGET) $(BIN)/maturin build --release --quiet --interpreter $(BIN)/python --out target/wheels
-	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps \
+	@echo "Building rustwsgi; the first time this takes some minutes..."
+	@CARGO_TARGET_DIR=$(WHEEL_TARGET) $(BIN)/maturin build --release --quiet --interpreter $(BIN)/python --out target/wheels
+	@$(BIN)/python -m pip install --quiet --force-reinstall --no-deps \
 		"$$(ls -t target/wheels/*.whl | head -n 1)"
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/bin/python flask_application/requirements.txt
-	$(BIN)/python -m pip install --quiet -r flask_application/requirements.txt
+	@echo "Fetching Flask..."
+	@$(BIN)/python -m pip install --quiet -r flask_application/requirements.txt
 	@touch $@
 
 $(VENV)/.testing: $(VENV)/bin/python tests/requirements.txt flask_application/requirements.txt
@@ -86,5 +97,6 @@ $(VENV)/.testing: $(VENV)/bin/python tests/requirements.txt flask_application/re
 binary: $(VENV)/bin/python
 	PYO3_PYTHON=$(abspath $(BIN)/python) cargo build --release --quiet --features embed --bin rustwsgi
 
+## Removes what was built, and .venv.
 clean:
 	rm -rf target $(VENV)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import tempfile
 import threading
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response, jsonify, render_template, request, stream_template
+from markupsafe import Markup
 from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.wsgi import FileWrapper
 
@@ -280,6 +282,12 @@ def thousands(number: int) -> str:
     return f"{number:,}".replace(",", "\N{THIN SPACE}")
 
 
+@app.template_filter("breakable")
+def breakable(text: str) -> Markup:
+    """Let a long list (of media types, say) break after its commas and not within a word."""
+    return Markup("<wbr>").join(re.split("(?<=[,;])", text))
+
+
 @app.after_request
 def guard(response: Response) -> Response:
     """Nothing here loads from elsewhere, runs inline code, or may be framed or cached."""
@@ -502,26 +510,32 @@ def field_name(key: str) -> str | None:
 
 
 def explain(environ: WSGIEnvironment) -> list[dict[str, Any]]:
-    """The environ in groups, each row (key, value, rank, meaning), in the order of the guide."""
+    """The environ in groups, in the order of the guide.
+
+    Each row is (key, value, rank, meaning, rows that the meaning is for; 0 if a row above has it).
+    """
     groups = []
     unknown = dict(environ)
     for group in GUIDE:
         known = [key for key in group["keys"] if key in environ]
         for key in known:
             del unknown[key]
-        rows = [(key, shown(environ[key]), *group["keys"][key]) for key in known]
+        rows = [(key, shown(environ[key]), *group["keys"][key], 1) for key in known]
         groups.append({**group, "rows": rows})
     by_id = {group["id"]: group["rows"] for group in groups}
+    by_browser = [key for key in sorted(unknown) if key.startswith("HTTP_SEC_")]
+    for at, key in enumerate(by_browser):
+        meaning = "Set by the browser itself; no script in a page can forge them."
+        span = 0 if at else len(by_browser)
+        by_id["headers"].append((key, shown(unknown.pop(key)), "may", meaning, span))
     for key, value in sorted(unknown.items()):
         if name := field_name(key):
             meaning = f"The field {name}, which says nothing to this application."
-            if key.startswith("HTTP_SEC_"):
-                meaning = f"{name}: set by the browser itself; no script in a page can forge it."
-            by_id["headers"].append((key, shown(value), "may", meaning))
+            by_id["headers"].append((key, shown(value), "may", meaning, 1))
         elif key.startswith("wsgi."):
-            by_id["wsgi"].append((key, shown(value), "extra", "An extension of this server."))
+            by_id["wsgi"].append((key, shown(value), "extra", "An extension of this server.", 1))
         else:
-            by_id["more"].append((key, shown(value), "extra", "Set by this server."))
+            by_id["more"].append((key, shown(value), "extra", "Set by this server.", 1))
     return [group for group in groups if group["rows"]]
 
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{error, info};
+use log::{error, info, warn};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -83,6 +83,9 @@ fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i
         eprintln!("rustwsgi: cannot open the error log {}: {failure}", settings.error_log);
         return 1;
     }
+    for warning in config::stray_variables() {
+        warn!("{warning}");
+    }
     if settings.print_config {
         print!("{}", config::describe(&settings));
         return 0;
@@ -96,6 +99,12 @@ fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i
             Err(failure) => failure.code,
         };
     }
+    info!(
+        "Starting rustwsgi {} (workers: {}, threads: {})",
+        env!("CARGO_PKG_VERSION"),
+        settings.processes.workers,
+        settings.threads
+    );
     let door = Door { parse: |py, argv| parse(py, argv).map_err(|exit| exit.message), load };
     match supervisor::run(py, argv, Arc::new(settings), hooks, door) {
         Ok(code) => code,
@@ -211,7 +220,11 @@ fn wait_and_stop(
             ));
         }
     }
-    info!("Shutting down: requests in flight are finished first");
+    info!(
+        "Shutting down: requests in flight are finished first, for up to {} s; a second signal stops at \
+         once",
+        graceful.as_secs_f64()
+    );
     server.stop();
     let end = std::time::Instant::now().checked_add(graceful);
     loop {
@@ -224,7 +237,7 @@ fn wait_and_stop(
             return Ok(false);
         }
         if end.is_some_and(|end| std::time::Instant::now() >= end) {
-            log::warn!("Shut down after the graceful timeout; requests were still running");
+            warn!("Shut down after the graceful timeout; requests were still running");
             return Ok(false);
         }
     }

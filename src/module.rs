@@ -7,7 +7,7 @@ use std::time::Duration;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::{PyAny, PyDict, PyList, PyTuple};
+use pyo3::types::{PyAny, PyDict, PyList, PyString, PyTuple};
 
 use crate::config::{self, Settings};
 use crate::worker::{Server, StartError};
@@ -166,7 +166,14 @@ fn check_app(py: Python<'_>, app: &Py<PyAny>) -> PyResult<()> {
     if app.bind(py).is_callable() {
         Ok(())
     } else {
-        Err(pyo3::exceptions::PyTypeError::new_err("app must be callable, as PEP 3333 has it"))
+        let app = app.bind(py);
+        let hint = match app.cast::<PyString>() {
+            Ok(name) => format!("not its name {}", name.repr()?),
+            Err(_) => format!("an object of type {} cannot be called", app.get_type().name()?),
+        };
+        Err(pyo3::exceptions::PyTypeError::new_err(format!(
+            "the application itself is expected, as in rustwsgi.serve(app): {hint}"
+        )))
     }
 }
 

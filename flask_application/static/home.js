@@ -65,7 +65,13 @@ function serverFields(record, response) {
     if (said.has(name) || framing.includes(name)) continue;
     lines.push(`${name.replace(/(^|-)[a-z]/g, (c) => c.toUpperCase())}: ${value}`);
   }
-  if (lines.length) set("server-fields", lines.join("\n"));
+  // Scripts get them in the order of the alphabet; on the wire Server comes before Date.
+  lines.sort((a, b) => b.startsWith("Server:") - a.startsWith("Server:"));
+  if (!lines.length) return;
+  const end = () => Object.assign(document.createElement("i"), { textContent: "\\r\\n" });
+  const target = document.getElementById("server-fields");
+  target.replaceChildren();
+  lines.forEach((line, i) => target.append(i ? "\n" : "", line, end()));
 }
 
 function timing() {

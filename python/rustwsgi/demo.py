@@ -108,14 +108,14 @@ def post(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
         fields = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=100)
     except ValueError:  # not ASCII, or too many fields: not what a browser makes of a form
         fields = []
+    decoded = f"<h2>Decoded</h2>{table('fields', fields)}" if fields else "<p>It is no form.</p>"
     return [
         page(
             "It arrived.",
             f"""
 <p class="lead">{len(body)} bytes, read from <code>environ["wsgi.input"]</code>:</p>
 <pre class="call">{shown}</pre>
-<h2>Decoded</h2>
-{table("fields", fields)}
+{decoded}
 <p class="more"><a href="/">Back</a></p>
 """,
         )

@@ -57,6 +57,12 @@ fn check_module(module: &str) -> Result<(), String> {
             None => (None, stem),
         };
         let chdir = dir.map_or(String::new(), |dir| format!(" with --chdir {dir}"));
+        if name == "manage" {
+            return Err(format!(
+                "'{module}' is Django's command; the application is in the project's package: write \
+                 PROJECT.wsgi:application{chdir}"
+            ));
+        }
         return Err(format!(
             "'{module}' is a file; the application is named by its module: write {name}:app{chdir}"
         ));
@@ -147,6 +153,8 @@ mod tests {
             ("app.py", false, "write app:app"),
             ("src/web/app.py:app", false, "write app:app with --chdir src/web"),
             ("src/web", false, "write web:app with --chdir src"),
+            ("manage.py", false, "write PROJECT.wsgi:application"),
+            ("site/manage.py", false, "write PROJECT.wsgi:application with --chdir site"),
             ("make()", false, "write MODULE:FACTORY()"),
             (".app", false, "dotted name of a module"),
             ("a..b:c", false, "dotted name of a module"),

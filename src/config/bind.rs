@@ -43,6 +43,17 @@ impl FromStr for Bind {
                 _ => Err("'fd://' is followed by the number of an open descriptor".to_owned()),
             };
         }
+        if let Some(address) = text.strip_prefix("http://") {
+            let address = address.trim_end_matches('/');
+            return Err(format!("an address has no 'http://' in front: write {address}"));
+        }
+        if text.starts_with("https://") {
+            return Err(
+                "this server speaks no TLS: bind HOST:PORT, and put a proxy that does in front \
+                        of it"
+                    .to_owned(),
+            );
+        }
         tcp(text.strip_prefix("tcp://").unwrap_or(text))
     }
 }
@@ -81,7 +92,7 @@ fn tcp(text: &str) -> Result<Bind, String> {
     }
 }
 
-/// Catches slips such as `http://...`, a path, or a list; whether the name exists is the resolver's.
+/// Catches slips such as a path or a list; whether the name exists is the resolver's.
 fn host_name(host: &str) -> Result<String, String> {
     if host.is_empty() {
         return Err("the address is empty; write HOST:PORT or unix:PATH".to_owned());
@@ -172,8 +183,9 @@ mod tests {
             ("host: 80", "' 80' is not a port"),
             ("::1", "in brackets"),
             ("::1:8000", "in brackets"),
-            ("http://host:80", "in brackets"),
-            ("http://host", "is not a port"),
+            ("http://host:80", "write host:80"),
+            ("http://host/", "write host"),
+            ("https://host:443", "no TLS"),
             ("/run/a.sock", "unix:PATH"),
             ("a b:80", "'a b' is not a host"),
             ("[::1", "not closed"),

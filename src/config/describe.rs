@@ -1,7 +1,8 @@
 //! `--print-config`: the settings as lines of TOML, under the options' names.
 //!
 //! Meant for the operator who wonders which of several sources won, so every setting is shown, in
-//! the notation in which it would be given.
+//! the notation in which it would be given. The values of `--env` are left out: they are the usual place
+//! of passwords, and what is printed here ends in bug reports.
 
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
@@ -12,6 +13,9 @@ use super::flags::ReloadStrategy;
 use super::settings::Settings;
 use crate::http1::Underscores;
 use crate::observe::LogTarget;
+
+/// What stands for a value that may be a secret.
+const HIDDEN: &str = "***";
 
 /// All settings, one `key = value` per line.
 pub fn describe(settings: &Settings) -> String {
@@ -94,7 +98,7 @@ pub fn describe(settings: &Settings) -> String {
     }
     lines.strings("pythonpath", settings.pythonpath.iter().map(|dir| dir.display()));
     let variables = settings.env.iter();
-    lines.strings("env", variables.map(|(key, value)| format!("{key}={value}")));
+    lines.strings("env", variables.map(|(key, _)| format!("{key}={HIDDEN}")));
     if let Some(dir) = &settings.venv {
         lines.string("venv", dir.display());
     }

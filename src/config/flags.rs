@@ -109,7 +109,7 @@ pub(super) struct Flags {
 
     /// An inherited descriptor to listen at
     #[arg(long, hide = true, value_name = "N", conflicts_with = "bind",
-          value_parser = clap::value_parser!(RawFd).range(0..))]
+          value_parser = values::number::<RawFd, 0, 1_048_576>)]
     pub(super) fd: Option<RawFd>,
 
     /// Proxies whose X-Forwarded-Proto is believed: addresses or networks, separated by commas, * for all, or
@@ -120,17 +120,17 @@ pub(super) struct Flags {
 
     /// Connections the kernel may hold until they are accepted
     #[arg(long, value_name = "N", default_value = "2048", help_heading = LISTENING,
-          value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
+          value_parser = values::number::<u32, 1, 2_147_483_647>)]
     pub(super) backlog: u32,
 
     /// Threads that run the application [default: 4]
     #[arg(long, alias = "blocking-threads", value_name = "N", help_heading = THREADS,
-          value_parser = clap::value_parser!(u16).range(1..=4096))]
+          value_parser = values::number::<u16, 1, 4096>)]
     pub(super) threads: Option<u16>,
 
     /// Worker processes [default: $WEB_CONCURRENCY, else 1]
     #[arg(short, long, value_name = "N", help_heading = THREADS,
-          value_parser = clap::value_parser!(u16).range(1..=1024))]
+          value_parser = values::number::<u16, 1, 1024>)]
     pub(super) workers: Option<u16>,
 
     /// Import the application once, in the master, before the workers are forked: saves memory and
@@ -163,11 +163,12 @@ pub(super) struct Flags {
 
     /// Requests after which a worker is replaced; 0 is never
     #[arg(long, alias = "limit-max-requests", value_name = "N", default_value = "0",
-          help_heading = RECYCLING)]
+          help_heading = RECYCLING, value_parser = values::number::<u64, 0, { u64::MAX }>)]
     pub(super) max_requests: u64,
 
     /// Up to so many more requests, chosen at random, so that workers are not replaced at once
-    #[arg(long, value_name = "N", default_value = "0", help_heading = RECYCLING)]
+    #[arg(long, value_name = "N", default_value = "0", help_heading = RECYCLING,
+          value_parser = values::number::<u64, 0, { u64::MAX }>)]
     pub(super) max_requests_jitter: u64,
 
     /// Seconds after which a worker is replaced; 0 is never
@@ -211,7 +212,7 @@ pub(super) struct Flags {
 
     /// Connections that may be open at a time
     #[arg(long, value_name = "N", default_value = "100000", help_heading = THREADS,
-          value_parser = clap::value_parser!(u32).range(1..))]
+          value_parser = values::number::<u32, 1, 4_294_967_295>)]
     pub(super) worker_connections: u32,
 
     /// For the application to answer a request; 0 is no limit. What takes longer is interrupted by an
@@ -258,7 +259,7 @@ pub(super) struct Flags {
 
     /// The number of fields in a request's head; 0 is the most possible, 32768
     #[arg(long, value_name = "N", default_value = "100", help_heading = LIMITS,
-          value_parser = clap::value_parser!(u32).range(0..=32_768))]
+          value_parser = values::number::<u32, 0, 32_768>)]
     pub(super) limit_request_fields: u32,
 
     /// One field of a request's head; 0 leaves it to --limit-request-head

@@ -18,6 +18,9 @@ const PREFIX: &str = "RUSTWSGI_";
 /// Names that deployments know from gunicorn; the server's own wins.
 const ELSEWHERE: [(&str, &str); 1] = [("forwarded_allow_ips", "FORWARDED_ALLOW_IPS")];
 
+/// What one master tells the next (`src/supervisor`); no options.
+const INTERNAL: [&str; 2] = ["RUSTWSGI_INHERITED_SOCKETS", "RUSTWSGI_PREDECESSOR"];
+
 /// These together say where to listen: one on the command line puts all of the environment's aside.
 const LISTENING: [&str; 5] = ["bind", "host", "port", "uds", "fd"];
 
@@ -178,12 +181,86 @@ fn find<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
 }
 
 fn unknown(command: &Command, name: &str) -> String {
-    let nearest =
-        command.get_arguments().flat_map(keywords).min_by_key(|keyword| distance(keyword, name));
-    match nearest {
-        Some(nearest) => format!("unknown option '{name}'; the nearest known one is '{nearest}'"),
-        None => format!("unknown option '{name}'"),
+    match (absent(name), nearest(command, name)) {
+        (Some(reason), _) => format!("unknown option '{name}': {reason}"),
+        (None, Some(nearest)) => {
+            format!("unknown option '{name}'; the nearest known one is '{nearest}'")
+        }
+        (None, None) => format!("unknown option '{name}'"),
     }
+}
+
+/// The option that somebody who wrote `name` may have meant: one slip in three letters at most, as
+/// advice that is only the least wrong of all names misleads.
+pub(super) fn nearest(command: &Command, name: &str) -> Option<String> {
+    let name = name.replace('-', "_");
+    let named = command.get_arguments().flat_map(keywords);
+    let (slips, nearest) = named.map(|known| (distance(&known, &name), known)).min()?;
+    (slips * 3 <= name.chars().count()).then_some(nearest)
+}
+
+/// Why there is no such option, for those that other servers have.
+pub(super) fn absent(name: &str) -> Option<&'static str> {
+    match name.replace('-', "_").as_str() {
+        "certfile"
+        | "keyfile"
+        | "ca_certs"
+        | "cert_reqs"
+        | "ciphers"
+        | "ssl_version"
+        | "ssl_certfile"
+        | "ssl_keyfile"
+        | "ssl_certificate"
+        | "do_handshake_on_connect" => {
+            Some("this server speaks no TLS; a proxy in front of it does")
+        }
+        "debug" => {
+            Some("debugging is the application's; --reload and --log-level are the server's")
+        }
+        "interface" => Some("this server runs WSGI applications only"),
+        "log_config" | "logconfig" | "logconfig_json" => {
+            Some("the logs are set with --access-logfile, --access-logformat and --error-logfile")
+        }
+        "statsd_host" | "statsd_prefix" | "log_syslog" => {
+            Some("this server writes its logs to files and standard streams only")
+        }
+        "proxy_protocol" | "proxy_allow_from" => {
+            Some("this server does not speak the PROXY protocol; it reads X-Forwarded-Proto")
+        }
+        _ => None,
+    }
+}
+
+/// What to say of variables that look like options and are none: a misspelt name would otherwise do
+/// nothing, in silence.
+pub(super) fn stray_variables(
+    command: &Command,
+    names: impl Iterator<Item = String>,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for name in names {
+        if name == "GUNICORN_CMD_ARGS" {
+            warnings.push(format!(
+                "the environment variable {name} is not read: use {PREFIX}* variables or -c FILE"
+            ));
+        }
+        let Some(option) = name.strip_prefix(PREFIX) else { continue };
+        let option = option.to_ascii_lowercase();
+        if option.is_empty() || INTERNAL.contains(&name.as_str()) {
+            continue;
+        }
+        if name != variable_name(&option)
+            || !command.get_arguments().any(|arg| arg.get_id() == option.as_str())
+        {
+            let tip = nearest(command, &option).and_then(|nearest| find(command, &nearest));
+            let tip = tip.map_or_else(String::new, |arg| {
+                format!("; did you mean {}?", variable_name(arg.get_id().as_str()))
+            });
+            warnings.push(format!("the environment variable {name} is no option{tip}"));
+        }
+    }
+    warnings.sort();
+    warnings
 }
 
 /// Levenshtein's distance, in characters: one row of the usual table at a time.

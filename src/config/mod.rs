@@ -24,8 +24,8 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use clap::error::ErrorKind;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 pub use app::AppSpec;
 pub use bind::{Bind, DEFAULT_HOST, DEFAULT_PORT};
@@ -99,7 +99,8 @@ fn parse_with(
 ) -> Result<Settings, Exit> {
     let argv = with_hyphens(argv);
     let command = Flags::command();
-    let given = command.clone().try_get_matches_from(&argv)?;
+    let given =
+        command.clone().try_get_matches_from(&argv).map_err(|error| unparsed(&command, error))?;
     let mut extras = layers::from_environment(&command, &given, variable).map_err(Exit::usage)?;
     let named = given
         .get_one::<PathBuf>("config")
@@ -135,6 +136,33 @@ pub fn parse_api(options: &[(String, Vec<String>)]) -> Result<Settings, Exit> {
     let extras = layers::from_keywords(&Flags::command(), options).map_err(Exit::usage)?;
     judge(&extras)?;
     resolve(&merge(Vec::new(), extras)?, None, None)
+}
+
+/// What to say of variables of the environment that look like options and are none.
+pub fn stray_variables() -> Vec<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    layers::stray_variables(&Flags::command(), names)
+}
+
+/// clap's message, but for an option there is none of: its tips reach far, and do not know what other
+/// servers have.
+fn unparsed(command: &Command, error: clap::Error) -> Exit {
+    let unknown = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(option)) if error.kind() == ErrorKind::UnknownArgument => option,
+        _ => return error.into(),
+    };
+    let Some(name) = unknown.strip_prefix("--") else { return error.into() };
+    let tip = match (layers::absent(name), layers::nearest(command, name)) {
+        (Some(reason), _) => format!(": {reason}"),
+        (None, Some(nearest)) => {
+            let nearest = nearest.replace('_', "-");
+            format!("\n\n  tip: a similar option exists: '--{nearest}'")
+        }
+        (None, None) => String::new(),
+    };
+    Exit::usage(format_args!(
+        "unexpected argument '{unknown}' found{tip}\n\nFor more information, try '--help'."
+    ))
 }
 
 fn resolve(

@@ -310,6 +310,45 @@ fn slips_get_a_suggestion() {
 }
 
 #[test]
+fn what_is_like_no_option_gets_none() {
+    for (option, tip) in [
+        ("--thraeds=4", "tip: a similar option exists: '--threads'"),
+        ("--access_logfiel=x", "tip: a similar option exists: '--access-logfile'"),
+        ("--certfile=x", "no TLS"),
+        ("--interface", "WSGI applications only"),
+        ("--frobnicate", "unexpected argument '--frobnicate' found\n\nFor more"),
+    ] {
+        let message = bad(&["a", option]);
+        assert!(message.contains(tip), "{message}");
+        assert_eq!(message.contains("similar"), tip.contains("similar"), "{message}");
+    }
+    let message = api(&[("frobnicate", &["x"])]).unwrap_err().message;
+    assert_eq!(message, "error: unknown option 'frobnicate'");
+}
+
+#[test]
+fn variables_that_are_no_options_are_told() {
+    let names = [
+        "RUSTWSGI_TREADS",
+        "RUSTWSGI_THREADS",
+        "RUSTWSGI_APP",
+        "RUSTWSGI_KEEPALIVE",
+        "RUSTWSGI_FROBNICATE",
+        "RUSTWSGI_PREDECESSOR",
+        "GUNICORN_CMD_ARGS",
+        "PATH",
+    ];
+    let warnings = layers::stray_variables(&Flags::command(), names.map(String::from).into_iter());
+    let expected = [
+        "the environment variable GUNICORN_CMD_ARGS is not read: use RUSTWSGI_* variables or -c FILE",
+        "the environment variable RUSTWSGI_FROBNICATE is no option",
+        "the environment variable RUSTWSGI_KEEPALIVE is no option; did you mean RUSTWSGI_KEEP_ALIVE?",
+        "the environment variable RUSTWSGI_TREADS is no option; did you mean RUSTWSGI_THREADS?",
+    ];
+    assert_eq!(warnings, expected);
+}
+
+#[test]
 fn underscores_in_option_names_only() {
     let settings = ok(&["--access_logfile=a_b", "--limit_request_line", "100"]);
     let target = settings.access_log.map(|log| log.target);
@@ -352,7 +391,7 @@ fn the_environment_sets_what_the_command_line_does_not() {
 #[test]
 fn a_bad_variable_is_named() {
     for (name, value, reason) in [
-        ("RUSTWSGI_THREADS", "many", "invalid digit"),
+        ("RUSTWSGI_THREADS", "many", "not a whole number from 1 to 4096"),
         ("RUSTWSGI_FACTORY", "maybe", "'maybe' is neither"),
         ("RUSTWSGI_APP", "--help", "not a value"),
     ] {
@@ -391,6 +430,8 @@ fn bad_keywords_are_told_in_their_own_words() {
     for (name, values, expected) in [
         ("thraeds", &["2"][..], "unknown option 'thraeds'; the nearest known one is 'threads'"),
         ("help", &["true"], "unknown option 'help'"),
+        ("certfile", &["x"], "unknown option 'certfile': this server speaks no TLS"),
+        ("debug", &["true"], "unknown option 'debug': debugging is the application's"),
         ("version", &["true"], "unknown option 'version'"),
         ("threads", &["1", "2"], "the option 'threads' takes one value"),
         ("threads", &["x"], "the option 'threads': invalid value 'x'"),
@@ -415,7 +456,7 @@ fn what_is_described_can_be_given_back() {
         "--keep-alive=0.5",
         "--limit-request-body=0",
         "--pythonpath=p,q",
-        "-eK=v",
+        "-eK=secret",
         "--chdir=/srv",
         "--venv=.v",
         "--header-map=refuse",
@@ -434,7 +475,9 @@ fn what_is_described_can_be_given_back() {
             (key.to_owned(), items.filter(|item| !item.is_empty()).collect())
         })
         .collect();
-    assert_eq!(parse_api(&options).unwrap(), given);
+    assert!(text.contains("env = [\"K=***\"]\n") && !text.contains("secret"), "{text}");
+    let expected = Settings { env: vec![("K".to_owned(), "***".to_owned())], ..given };
+    assert_eq!(parse_api(&options).unwrap(), expected);
 }
 
 #[test]

@@ -26,6 +26,23 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(value).map_err(|error| error.to_string())
 }
 
+/// A whole number from `LOW` to `HIGH`.
+pub(super) fn number<T: TryFrom<u64>, const LOW: u64, const HIGH: u64>(
+    text: &str,
+) -> Result<T, String> {
+    let wrong = || match HIGH {
+        u64::MAX => "not a whole number".to_owned(),
+        _ => format!("not a whole number from {LOW} to {HIGH}"),
+    };
+    // The parser of the standard library would take `+8` as well.
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number: Option<u64> = text.parse().ok().filter(|number| digits && *number >= LOW);
+    number
+        .filter(|&number| number <= HIGH)
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(wrong)
+}
+
 /// A number of bytes, with `k`, `m` or `g` for its 1024-fold powers.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let (digits, shift) = match text.as_bytes() {
@@ -156,6 +173,18 @@ mod tests {
         for bad in ["", "x", "5s", "-1", "nan", "inf", "1e9", "0.0001"] {
             assert!(seconds(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn numbers_are_whole_and_bounded() {
+        assert_eq!(number::<u16, 1, 4096>("4096"), Ok(4096));
+        assert_eq!(number::<u64, 0, { u64::MAX }>("0"), Ok(0));
+        for bad in ["many", "", "0", "4097", "1.5", "-1", "+1", "99999999999999999999"] {
+            let error = number::<u16, 1, 4096>(bad).unwrap_err();
+            assert_eq!(error, "not a whole number from 1 to 4096", "{bad}");
+        }
+        assert_eq!(number::<u64, 0, { u64::MAX }>("x").unwrap_err(), "not a whole number");
+        assert!(number::<u16, 0, 100_000>("70000").is_err(), "more than the type holds");
     }
 
     #[test]

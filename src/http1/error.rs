@@ -16,6 +16,9 @@ pub enum Error {
     /// The method is not a token. [RFC 9110 section 9.1]
     #[error("malformed method")]
     Method,
+    /// The first bytes are those of a TLS handshake, which means a client with an `https` address.
+    #[error("a TLS handshake, but this address is served without TLS")]
+    Tls,
     /// The request target has none of the four forms, or forbidden bytes. [RFC 9112 section 3.2]
     #[error("malformed request target")]
     Target,

@@ -120,6 +120,10 @@ impl Scan {
 /// Refuses at the first byte what can never become a method, such as a TLS handshake on a plain port,
 /// instead of waiting for a line end that will not come.
 fn check_method_so_far(line: &[u8]) -> Result<(), Error> {
+    // A record of the type "handshake". [RFC 8446 section 5.1]
+    if line.first() == Some(&22) {
+        return Err(Error::Tls);
+    }
     match line.iter().find(|&&b| !is_token_byte(b)) {
         None => Ok(()),
         Some(b' ') if line[0] != b' ' => Ok(()),

@@ -232,6 +232,7 @@ fn every_error_knows_its_status() {
         Error::BareLf
         | Error::RequestLine
         | Error::Method
+        | Error::Tls
         | Error::Target
         | Error::VersionSyntax
         | Error::Field
@@ -268,6 +269,7 @@ fn every_error_knows_its_status() {
         ("GET / HTTP/1.1\nHost: a\r\n\r\n".into(), Error::BareLf),
         ("GET /\r\n\r\n".into(), Error::RequestLine),
         ("G@T / HTTP/1.1\r\n\r\n".into(), Error::Method),
+        ("\x16\x03\x01\x02".into(), Error::Tls),
         ("GET # HTTP/1.1\r\n\r\n".into(), Error::Target),
         ("GET / HTTP/x.1\r\n\r\n".into(), Error::VersionSyntax),
         (get("no colon\r\n"), Error::Field),

@@ -117,9 +117,11 @@ fn inherit(fd: RawFd, backlog: i32) -> Result<Listener> {
     let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(copy) });
     match socket.r#type() {
         Ok(Type::STREAM) => {}
-        _ => bail!("{shown} is not a stream socket"),
+        _ => bail!("{shown} is not a stream socket: pass a descriptor that can be listened on"),
     }
-    socket.listen(backlog).with_context(|| format!("cannot listen on {shown}"))?;
+    socket.listen(backlog).with_context(|| {
+        format!("cannot listen on {shown}: it is a socket, but not one that can be listened on")
+    })?;
     Listener::from_socket(socket)
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use log::warn;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyString};
 
@@ -33,14 +34,21 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Py<PyAny>, LoadError> {
         .import(PyString::new(py, &spec.module))
         .map_err(|error| import_failed(py, spec, &error))?;
     let found = match &spec.attr {
-        Some(path) => lookup(&module, path).map_err(|error| attribute_failed(py, spec, path, &module, &error))?,
-        None => ["app", "application"].iter().find_map(|name| module.getattr(*name).ok()).ok_or_else(|| {
-            plain(format!(
-                "the module {0:?} has neither `app` nor `application`: say which object is the WSGI \
-                 application, as in {0}:my_app",
-                spec.module
-            ))
-        })?,
+        Some(path) => lookup(&module, path)
+            .map_err(|error| attribute_failed(py, spec, path, &module, &error))?,
+        None => {
+            let names = ["app", "application"];
+            names.iter().find_map(|name| module.getattr(*name).ok()).ok_or_else(|| {
+                let advice = submodule(py, &spec.module, "wsgi").unwrap_or_else(|| {
+                    format!(
+                        "say which object is the WSGI application, as in {}:my_app",
+                        spec.module
+                    )
+                });
+                let name = &spec.module;
+                plain(format!("the module {name:?} has neither `app` nor `application`: {advice}"))
+            })?
+        }
     };
     let app = if spec.call {
         found.call0().map_err(|error| {
@@ -51,11 +59,55 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Py<PyAny>, LoadError> {
     };
     if !app.is_callable() {
         let found = app.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+        let advice = match &spec.attr {
+            Some(path) if found == "module" => submodule(py, &spec.module, path),
+            _ => None,
+        };
+        let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
         return Err(plain(format!(
-            "{spec} is not a WSGI application: an object of type {found} cannot be called"
+            "{spec} is not a WSGI application: an object of type {found} cannot be called{advice}"
         )));
     }
+    if let Some(doubt) = doubt(spec, &app) {
+        warn!("{doubt}");
+    }
     Ok(app.unbind())
+}
+
+/// What to write if `name` is a module in the package `parent`, as a Django project's `wsgi` is.
+fn submodule(py: Python<'_>, parent: &str, name: &str) -> Option<String> {
+    let full = format!("{parent}.{name}");
+    let known =
+        py.import("importlib.util").and_then(|util| util.call_method1("find_spec", (&full,)));
+    let is_module = known.is_ok_and(|spec| !spec.is_none());
+    let attr = if name == "wsgi" { ":application" } else { "" };
+    is_module.then(|| format!("there is a module {full:?}; did you mean {full}{attr}?"))
+}
+
+/// A word about a function that no server could call as a WSGI application. It is only a word because
+/// the answer to each request says the same, and a program may yet replace the function.
+fn doubt(spec: &AppSpec, app: &Bound<'_, PyAny>) -> Option<String> {
+    const VARARGS: u32 = 0x04; // CPython's CO_VARARGS and so on, as in the module `inspect`
+    const ASYNC: u32 = 0x80 | 0x200;
+    let is_function = app.get_type().name().is_ok_and(|name| name == "function");
+    let called = if is_function { app.clone() } else { app.get_type().getattr("__call__").ok()? };
+    let code = called.getattr("__code__").ok()?;
+    let flags: u32 = code.getattr("co_flags").ok()?.extract().ok()?;
+    if flags & ASYNC != 0 {
+        return Some(format!(
+            "{spec} is an async function; this server runs WSGI applications, not ASGI ones"
+        ));
+    }
+    let own = usize::from(!is_function); // `self`
+    let most: usize = code.getattr("co_argcount").ok()?.extract().ok()?;
+    let most = most.saturating_sub(own);
+    if is_function && most == 0 && flags & VARARGS == 0 {
+        return Some(format!(
+            "{spec} takes no arguments, a WSGI application takes two: if it is a factory, write {spec}()"
+        ));
+    }
+    (most < 2 && flags & VARARGS == 0)
+        .then(|| format!("{spec} cannot be called with two arguments, as a WSGI application is"))
 }
 
 fn lookup<'py>(module: &Bound<'py, PyAny>, path: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -81,16 +133,28 @@ fn import_failed(py: Python<'_>, spec: &AppSpec, error: &PyErr) -> LoadError {
         .flatten();
     let module = &spec.module;
     let hint = match missing {
-        Some(name) if *module == name || module.starts_with(&format!("{name}.")) => format!(
-            "there is no module {name:?}: run rustwsgi in the directory that has it, or name that \
-             directory with --chdir or --pythonpath"
-        ),
+        Some(name) if *module == name || module.starts_with(&format!("{name}.")) => {
+            let advice = dotted_attribute(py, module).unwrap_or_else(|| {
+                "run rustwsgi in the directory that has it, or name that directory with --chdir or \
+                 --pythonpath"
+                    .to_owned()
+            });
+            format!("there is no module {name:?}: {advice}")
+        }
         Some(name) => format!(
             "{module:?} imports {name:?}, which is not installed in this Python environment"
         ),
         None => format!("the module {module:?} raised an exception while it was imported"),
     };
     raised(py, format!("cannot import the application: {hint}"), error)
+}
+
+/// What to write if the last part of the name is not a module's but an attribute's: `hello.app`.
+fn dotted_attribute(py: Python<'_>, module: &str) -> Option<String> {
+    let (parent, name) = module.rsplit_once('.')?;
+    // The failed import has brought it in.
+    let loaded = py.import("sys").and_then(|sys| sys.getattr("modules")?.get_item(parent)).ok()?;
+    loaded.hasattr(name).ok()?.then(|| format!("did you mean {parent}:{name}?"))
 }
 
 fn attribute_failed(
@@ -108,6 +172,8 @@ fn attribute_failed(
     let hint = ["app", "application"]
         .iter()
         .find(|name| module.hasattr(**name).unwrap_or(false))
-        .map_or_else(String::new, |name| format!("; did you mean {}:{name}?", spec.module));
+        .map(|name| format!("did you mean {}:{name}?", spec.module))
+        .or_else(|| submodule(py, &spec.module, path))
+        .map_or_else(String::new, |hint| format!("; {hint}"));
     plain(format!("the module {:?} has no attribute {path:?}{hint}", spec.module))
 }

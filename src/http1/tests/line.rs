@@ -130,7 +130,7 @@ fn malformed_request_lines_are_refused() {
     }
     // The preface of HTTP/2, and a TLS handshake on a plain port, which never sends a line end.
     assert_refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Version);
-    assert_refused(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Method);
+    assert_refused(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Error::Tls);
 }
 
 #[test]
