@@ -194,7 +194,7 @@ fn wait_and_stop(
             ));
         }
     }
-    info!("Shutting down: requests in flight are finished first");
+    info!("Shutting down: requests in flight are finished first; a second signal stops at once");
     server.stop();
     let end = std::time::Instant::now().checked_add(graceful);
     loop {
