@@ -85,12 +85,19 @@ pub struct Processes {
     pub user: Option<String>,
     /// Their group, by name or number.
     pub group: Option<String>,
-    /// The permissions that new files do not get.
+    /// The permissions that new files do not get; the process's own if it is not given.
     pub umask: Option<u32>,
     /// What process lists show.
     pub name: Option<String>,
     /// Whether to leave the terminal.
     pub daemon: bool,
+}
+
+impl Processes {
+    /// The permissions that a unix socket's file does not get.
+    pub fn socket_umask(&self) -> u32 {
+        self.umask.unwrap_or(0)
+    }
 }
 
 /// What a worker may use up before it is replaced. 0, and [`Duration::MAX`], are no limit.

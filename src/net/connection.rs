@@ -208,6 +208,11 @@ impl Connection {
         !self.input.is_empty()
     }
 
+    /// True once the server was told to stop: no further request is taken on this connection.
+    pub fn is_server_stopping(&self) -> bool {
+        self.remote.is_stopping()
+    }
+
     /// Leaves what is queued to whoever polls next, which is the thread that runs this request when it
     /// is done with others as well, or another one within a tick if it is not done by then. So the
     /// responses of a batch go out together, after the interpreter was let go, and so do the blocks of a

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -38,12 +38,13 @@ enum Kind {
     Unix(Option<(PathBuf, u64, u64)>, String),
 }
 
-/// Binds one address. The error names the address and, where there is one, the remedy.
-pub fn bind(bind: &Bind, backlog: u32) -> Result<Vec<Listener>> {
+/// Binds one address. The error names the address and, where there is one, the remedy. `umask` holds the
+/// permissions that the file of a unix socket does not get.
+pub fn bind(bind: &Bind, backlog: u32, umask: u32) -> Result<Vec<Listener>> {
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
     match bind {
         Bind::Tcp(host, port) => bind_tcp(host, *port, backlog),
-        Bind::Unix(path) => Ok(vec![bind_unix(path, backlog)?]),
+        Bind::Unix(path) => Ok(vec![bind_unix(path, backlog, umask)?]),
         Bind::Fd(fd) => Ok(vec![inherit(*fd, backlog)?]),
     }
 }
@@ -69,13 +70,18 @@ fn open_tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_unix(path: &Path, backlog: i32) -> Result<Listener> {
+fn bind_unix(path: &Path, backlog: i32, umask: u32) -> Result<Listener> {
     let shown = format!("unix:{}", path.display());
     remove_stale(path).with_context(|| format!("cannot listen on {shown}"))?;
     let address = SockAddr::unix(path).with_context(|| format!("cannot listen on {shown}"))?;
     let open = || -> io::Result<Socket> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&address)?;
+        // Before anybody can connect. Not the process's umask, which is 022 as a rule: connecting takes the
+        // right to write, and the proxy in front of us runs as another user. gunicorn's umask is 0 unless
+        // it is told otherwise, so that is what configurations rely on; the directory, or --umask, keeps
+        // others out. A socket has nothing to execute.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o666 & !umask))?;
         socket.listen(backlog)?;
         Ok(socket)
     };
@@ -95,11 +101,15 @@ fn remove_stale(path: &Path) -> Result<()> {
         bail!("{} exists and is not a socket: remove it or choose another path", path.display());
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Where nobody accepts, connecting to a full backlog would wait.
+    probe.set_nonblocking(true)?;
     match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
             .with_context(|| format!("cannot remove the stale {}", path.display())),
-        Err(error) => Err(error).with_context(|| format!("cannot probe {}", path.display())),
-        Ok(()) => bail!("address in use: another server is listening on {}", path.display()),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+            Err(error).with_context(|| format!("cannot probe {}", path.display()))
+        }
+        _ => bail!("address in use: another server is listening on {}", path.display()),
     }
 }
 

@@ -37,6 +37,9 @@ const READ_TURN: usize = 256 * 1024;
 const ACCEPT_TURN: usize = 128;
 /// How long accepting pauses when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a process without a free thread leaves new connections to its siblings. One of them that is idle
+/// takes them at once; if nobody is, waiting in the kernel's queue is no worse than waiting in ours.
+const HOLD_OFF: Duration = Duration::from_millis(100);
 /// A closing connection with unread input is read on for so long and so far, so that the client gets
 /// the response before the reset that closing would cause. [RFC 9112 section 9.6]
 const LINGER: Duration = Duration::from_secs(2);
@@ -174,6 +177,12 @@ pub struct Reactor {
     to_accept: Vec<usize>,
     /// Accepting is paused until then.
     accept_pause: Option<Instant>,
+    /// See [`Reactor::set_room`].
+    room: Option<usize>,
+    /// New connections are left to other processes until then.
+    hold_off: Option<Instant>,
+    /// The last turn has left new connections to other processes.
+    has_passed: bool,
     slots: Vec<Slot>,
     free: Vec<usize>,
     timers: Timers,
@@ -224,6 +233,9 @@ impl Reactor {
             to_accept: (0..registered.len()).collect(),
             listeners: registered,
             accept_pause: None,
+            room: None,
+            hold_off: None,
+            has_passed: false,
             slots: Vec::new(),
             free: Vec::new(),
             timers: Timers::default(),
@@ -245,6 +257,17 @@ impl Reactor {
     /// Connections that are open, lent ones included.
     pub fn open(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+
+    /// How many requests would find a free thread, if other processes accept from the same sockets. Then no
+    /// more connections are accepted in one turn than there is room for, and without room they are left
+    /// to the others for a moment. The readiness that was reported is kept, so that nothing is lost
+    /// should all be busy.
+    pub fn set_room(&mut self, room: Option<usize>) {
+        self.room = room;
+        if room != Some(0) {
+            self.hold_off = None;
+        }
     }
 
     /// Waits for events at most `patience` long, deals with them, and appends the connections whose
@@ -293,7 +316,7 @@ impl Reactor {
         }
         self.welcome(ready);
         self.expire(ready);
-        self.accept();
+        self.accept(ready.len());
         Ok(())
     }
 
@@ -313,14 +336,17 @@ impl Reactor {
     }
 
     fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
-        let may_accept =
-            !self.to_accept.is_empty() && self.accept_pause.is_none() && self.has_room();
+        let may_accept = !self.to_accept.is_empty()
+            && self.accept_pause.is_none()
+            && self.hold_off.is_none()
+            && self.has_room();
         let busy = may_accept || !self.again.is_empty();
         self.remote.polling.store(true, Ordering::SeqCst);
         let timeout = if busy || self.remote.has_homecomers() || self.remote.has_held() {
             Some(Duration::ZERO)
         } else {
-            let deadline = [self.timers.next(), self.accept_pause].into_iter().flatten().min();
+            let deadline =
+                [self.timers.next(), self.accept_pause, self.hold_off].into_iter().flatten().min();
             // Rounded up, or the loop would turn idly during a deadline's last millisecond.
             let until = deadline
                 .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
@@ -410,11 +436,17 @@ impl Reactor {
         self.draining || self.open() < self.settings.worker_connections
     }
 
-    fn accept(&mut self) {
+    /// `found` is how many requests this turn has found for the room there is.
+    fn accept(&mut self, found: usize) {
         if self.accept_pause.is_some_and(|until| self.now < until) {
             return;
         }
         self.accept_pause = None;
+        if !self.draining && !self.to_accept.is_empty() && self.must_hold_off(found) {
+            return;
+        }
+        self.hold_off = None;
+        self.has_passed = false;
         for index in std::mem::take(&mut self.to_accept) {
             if !self.to_accept.contains(&index) && self.accept_from(index) {
                 self.to_accept.push(index);
@@ -422,9 +454,23 @@ impl Reactor {
         }
     }
 
+    /// True while new connections are left to other processes: for a moment if no thread is free, for one
+    /// turn if those that are have something to do now, as that may be short.
+    fn must_hold_off(&mut self, found: usize) -> bool {
+        match self.room {
+            Some(0) => self.now < *self.hold_off.get_or_insert(self.now + HOLD_OFF),
+            Some(room) if found >= room => !std::mem::replace(&mut self.has_passed, true),
+            _ => false,
+        }
+    }
+
     /// Accepts what is waiting at one listener; true if there may be more.
     fn accept_from(&mut self, index: usize) -> bool {
-        for _ in 0..ACCEPT_TURN {
+        let most = match self.room {
+            Some(room @ 1..) if !self.draining => room.min(ACCEPT_TURN),
+            _ => ACCEPT_TURN,
+        };
+        for _ in 0..most {
             if !self.has_room() {
                 return true;
             }
@@ -826,7 +872,7 @@ impl Reactor {
         self.draining = true;
         self.to_accept = (0..self.listeners.len()).collect();
         while self.accept_pause.is_none() && !self.to_accept.is_empty() {
-            self.accept();
+            self.accept(0);
         }
         for (listener, _) in &mut self.listeners {
             let _ = self.poll.registry().deregister(listener.source());

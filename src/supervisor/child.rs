@@ -107,7 +107,14 @@ struct Loaded {
 /// Imports the application, if the master has not. An error is the exit code.
 fn load(py: Python<'_>, birth: &mut Birth, door: Door) -> Result<Loaded, i32> {
     let mut watched = birth.settings.processes.watch.clone();
-    let app = birth.app.take().map_or_else(|| (door.load)(py, &birth.settings), Ok);
+    let preloaded = birth.app.take();
+    if let (Some(_), Some(directory)) = (&preloaded, &birth.settings.chdir)
+        && let Err(failure) = std::env::set_current_dir(directory)
+    {
+        error!("cannot change to the directory {directory:?} of --chdir: {failure}");
+        return Err(2);
+    }
+    let app = preloaded.map_or_else(|| (door.load)(py, &birth.settings), Ok);
     let app = app.or_else(|failure| match &mut watched {
         Some(files) => broken(py, &failure, files).map_err(|_| failure.code),
         None => Err(failure.code),
@@ -144,7 +151,6 @@ fn serve(
         watcher,
         settings,
         stopping: None,
-        ordered: false,
     };
     Ok(worker.work(py)?)
 }
@@ -165,8 +171,6 @@ struct Worker {
     settings: Arc<Settings>,
     /// It goes, and this is when it stops waiting for requests; `None` inside is never.
     stopping: Option<Option<Instant>>,
-    /// It was told to go by a signal: another one is impatience.
-    ordered: bool,
 }
 
 impl Worker {
@@ -181,12 +185,13 @@ impl Worker {
                         observe::reopen();
                         self.server.reopen_log();
                     }
-                    libc::SIGTERM if !self.ordered => {
-                        self.ordered = true;
+                    // However often: it may come from the master, and from whoever ends all
+                    // processes of a service or a terminal.
+                    libc::SIGTERM => {
                         self.server.stop();
                         self.begin_to_stop();
                     }
-                    libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => {
+                    libc::SIGINT | libc::SIGQUIT => {
                         self.server.stop();
                         self.hooks.call(py, "worker_int", &[]);
                         self.server.join(py, Some(QUICK))?;

@@ -96,8 +96,9 @@ impl Identity {
 
     /// Gives the workers what they open again, or are reached by: log files and unix sockets.
     pub(super) fn give_files(&self, py: Python<'_>, settings: &Settings) -> PyResult<()> {
+        // Not what a link points to: who owns the directory could have put one there.
         let chown =
-            |path: &Path| py.import("os")?.call_method1("chown", (path, self.uid, self.gid));
+            |path: &Path| py.import("os")?.call_method1("lchown", (path, self.uid, self.gid));
         for bind in &settings.binds {
             if let Bind::Unix(path) = bind {
                 chown(path)?;
@@ -139,6 +140,13 @@ pub(super) fn set_name(py: Python<'_>, role: &str, settings: &Settings) {
 fn cut(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
     &text[..end.unwrap_or(0)]
+}
+
+/// Writes what waits in Python's buffers. A stream that is closed, or not there, has none.
+pub(super) fn flush(py: Python<'_>) {
+    for stream in ["stdout", "stderr"] {
+        let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
+    }
 }
 
 /// Leaves the terminal: a grandchild in a session of its own, without the streams. Returns in the

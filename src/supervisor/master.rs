@@ -19,7 +19,7 @@ use super::Door;
 use super::child::{Birth, RETIRE};
 use super::crew::{self, Backoff, Card, State};
 use super::hooks::Hooks;
-use super::identity::Identity;
+use super::identity::{self, Identity};
 use super::pidfile::Pidfile;
 use super::process::kill;
 use super::pulse::Pulse;
@@ -84,8 +84,9 @@ struct Member {
     kill_at: Option<Instant>,
     /// The master has killed it.
     killed: bool,
-    /// Ends when the worker does.
-    channel: UnixStream,
+    /// Ends when the worker does; `None` once it has, as the end would be told again and again while the
+    /// process is still on its way out.
+    channel: Option<UnixStream>,
     pulse: Pulse,
 }
 
@@ -128,6 +129,13 @@ pub(super) struct Master<'a> {
     predecessor: Option<Predecessor>,
 }
 
+/// What ties a worker to its master: both ends of a channel, and a pulse.
+fn equipment() -> std::io::Result<(UnixStream, UnixStream, Pulse)> {
+    let (channel, others) = UnixStream::pair()?;
+    channel.set_nonblocking(true)?;
+    Ok((channel, others, Pulse::new()?))
+}
+
 impl Master<'_> {
     /// Runs until the server has ended. Also returns in every worker that is forked.
     pub(super) fn run(&mut self, py: Python<'_>) -> Stop {
@@ -168,7 +176,8 @@ impl Master<'_> {
     fn turn(&mut self, py: Python<'_>) -> Result<(), Stop> {
         self.act(py)?;
         let limit = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        let mut watched: Vec<_> = self.members.iter().map(|m| m.channel.as_fd()).collect();
+        let mut watched: Vec<_> =
+            self.members.iter().flat_map(|m| &m.channel).map(AsFd::as_fd).collect();
         watched.extend(self.predecessor.iter().map(Predecessor::lifeline));
         self.signals.wait(py, &watched, limit)?;
         self.listen(py);
@@ -278,16 +287,19 @@ impl Master<'_> {
     }
 
     fn fork(&mut self, py: Python<'_>) -> Result<(), Stop> {
-        let (channel, others) = UnixStream::pair()?;
-        channel.set_nonblocking(true)?;
-        let pulse = Pulse::new()?;
+        let (channel, others, pulse) = match equipment() {
+            Ok(equipment) => equipment,
+            // Out of descriptors, say. Those who serve go on.
+            Err(failure) => {
+                self.cannot_fork(&failure);
+                return Ok(());
+            }
+        };
         self.born += 1;
         self.hooks.call(py, "pre_fork", &[self.born]);
         if self.app.is_some() {
             // What waits in Python's buffers would be written by both.
-            for stream in ["stdout", "stderr"] {
-                py.import("sys")?.getattr(stream)?.call_method0("flush")?;
-            }
+            identity::flush(py);
         }
         self.signals.hold(py)?;
         let forked = py.import("os")?.call_method0("fork").and_then(|pid| pid.extract::<i32>());
@@ -317,18 +329,22 @@ impl Master<'_> {
                     since: Instant::now(),
                     kill_at: None,
                     killed: false,
-                    channel,
+                    channel: Some(channel),
                     pulse,
                 });
                 Ok(())
             }
             Err(failure) => {
                 self.signals.release(py)?;
-                error!("cannot fork: {failure}");
-                self.backoff.boot_failed(Instant::now());
+                self.cannot_fork(&failure);
                 Ok(())
             }
         }
+    }
+
+    fn cannot_fork(&mut self, failure: &dyn std::fmt::Display) {
+        error!("cannot fork: {failure}");
+        self.backoff.boot_failed(Instant::now());
     }
 
     /// Tells a worker to go once it has nothing left to do.
@@ -337,7 +353,8 @@ impl Master<'_> {
         let Some(member) = self.members.get_mut(at) else { return };
         match member.card.state {
             State::Leaving => return,
-            State::Ready if (&member.channel).write_all(&[RETIRE]).is_ok() => {}
+            State::Ready
+                if member.channel.as_mut().is_some_and(|to| to.write_all(&[RETIRE]).is_ok()) => {}
             // It does not listen yet, and has nothing to finish.
             _ => kill(member.pid, libc::SIGTERM),
         }

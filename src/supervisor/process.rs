@@ -30,6 +30,18 @@ pub(super) fn ended(pid: i32) -> Option<ExitStatus> {
     }
 }
 
+/// A child that has ended, whoever it is. It is still to be waited for.
+pub(super) fn first_dead() -> Option<i32> {
+    // SAFETY: an all-zero `siginfo_t` is a valid value of that plain C struct.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: waitid fills in the one struct it is given, which lives until it returns.
+    let failed = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) } != 0;
+    // SAFETY: for waitid the field of the process is always set, to zero if there is none.
+    let pid = unsafe { info.si_pid() };
+    (!failed && pid > 0).then_some(pid)
+}
+
 /// How many processes the kernel has killed for want of memory since it booted, in any control group.
 pub(super) fn memory_kills() -> Option<u64> {
     count_of_kills(&std::fs::read_to_string("/proc/vmstat").ok()?)

@@ -20,7 +20,7 @@ pub(super) struct Signals {
     caught: &'static [i32],
     receiver: UnixStream,
     /// Python's C-level handler writes here.
-    _sender: UnixStream,
+    sender: UnixStream,
 }
 
 impl Signals {
@@ -30,15 +30,9 @@ impl Signals {
         receiver.set_nonblocking(true)?;
         sender.set_nonblocking(true)?;
         let module = py.import("signal")?;
-        // The number is all that counts; Python still wants something to call.
-        let nothing = PyCFunction::new_closure(py, Some(c"rustwsgi_signal"), None, |_, _| {})?;
-        let options = PyDict::new(py);
-        options.set_item("warn_on_full_buffer", false)?;
-        module.call_method("set_wakeup_fd", (sender.as_raw_fd(),), Some(&options))?;
-        for number in caught {
-            module.call_method1("signal", (number, &nothing))?;
-        }
-        Ok(Signals { module: module.unbind(), caught, receiver, _sender: sender })
+        let signals = Signals { module: module.unbind(), caught, receiver, sender };
+        signals.listen(py)?;
+        Ok(signals)
     }
 
     /// Waits until a signal comes, one of `others` can be read or has ended, or `limit` is over. Other
@@ -88,15 +82,50 @@ impl Signals {
         Ok(())
     }
 
-    /// Lets all caught signals do what they do by default, and those in `ignored` nothing.
-    pub(super) fn reset(&self, py: Python<'_>, ignored: &[i32]) -> PyResult<()> {
+    /// Lets all caught signals do what they do by default, and those in `deaf` nothing. These keep a handler,
+    /// as commands that are started by the application would inherit that a signal is ignored.
+    pub(super) fn reset(&self, py: Python<'_>, deaf: &[i32]) -> PyResult<()> {
         let module = self.module.bind(py);
         module.call_method1("set_wakeup_fd", (-1,))?;
-        for number in self.caught {
-            let what = if ignored.contains(number) { "SIG_IGN" } else { "SIG_DFL" };
-            module.call_method1("signal", (number, module.getattr(what)?))?;
+        for number in self.caught.iter().filter(|number| !deaf.contains(number)) {
+            module.call_method1("signal", (number, module.getattr("SIG_DFL")?))?;
         }
         Ok(())
+    }
+
+    /// Runs code that is not ours, which TERM and INT may end by `KeyboardInterrupt`. It may also have set
+    /// handlers of its own.
+    pub(super) fn lend<T>(&self, py: Python<'_>, run: impl FnOnce() -> T) -> PyResult<T> {
+        let module = self.module.bind(py);
+        let interrupt = module.getattr("default_int_handler")?;
+        for number in [libc::SIGTERM, libc::SIGINT] {
+            module.call_method1("signal", (number, &interrupt))?;
+        }
+        let result = run();
+        self.listen(py)?;
+        Ok(result)
+    }
+
+    fn listen(&self, py: Python<'_>) -> PyResult<()> {
+        let module = self.module.bind(py);
+        // The number is all that counts; Python still wants something to call.
+        let nothing = PyCFunction::new_closure(py, Some(c"rustwsgi_signal"), None, |_, _| {})?;
+        let options = PyDict::new(py);
+        options.set_item("warn_on_full_buffer", false)?;
+        module.call_method("set_wakeup_fd", (self.sender.as_raw_fd(),), Some(&options))?;
+        for number in self.caught {
+            module.call_method1("signal", (number, &nothing))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Signals {
+    /// The number of the descriptor may soon be that of another file, and signals go on coming.
+    fn drop(&mut self) {
+        Python::attach(|py| {
+            let _ = self.module.bind(py).call_method1("set_wakeup_fd", (-1,));
+        });
     }
 }
 

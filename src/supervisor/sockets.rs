@@ -6,7 +6,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use log::{debug, info, warn};
 
-use crate::config::Bind;
+use crate::config::{Bind, Settings};
 use crate::net::{self, Listener};
 
 /// The variable that tells a new master which descriptors listen on what: `3=127.0.0.1:80,4=unix:/s`,
@@ -33,12 +33,13 @@ impl Sockets {
     /// As [`net::bind`].
     pub(super) fn open(
         binds: &[Bind],
-        backlog: u32,
+        settings: &Settings,
         known: &mut Sockets,
     ) -> anyhow::Result<Sockets> {
+        let umask = settings.processes.socket_umask();
         let mut opened = Vec::new();
         for bind in binds.iter().filter(|bind| !known.has(bind)) {
-            for listener in net::bind(bind, backlog)? {
+            for listener in net::bind(bind, settings.backlog, umask)? {
                 info!("Listening at: {}", listener.url());
                 let ours = !matches!(bind, Bind::Fd(_));
                 opened.push(Entry { bind: bind.clone(), listener, ours });
@@ -71,7 +72,7 @@ impl Sockets {
         let mut sockets = Sockets::default();
         let Ok(text) = std::env::var(HANDOVER) else { return sockets };
         for (fd, bind) in parse(&text) {
-            match net::bind(&Bind::Fd(fd), backlog) {
+            match net::bind(&Bind::Fd(fd), backlog, 0) {
                 Ok(listeners) => {
                     // The duplicate is ours; the descriptor that was passed has served its purpose.
                     close(fd);
@@ -164,8 +165,9 @@ mod tests {
 
     #[test]
     fn a_handover_is_read_back() {
-        let sockets =
-            Sockets::open(&["127.0.0.1:0".parse().unwrap()], 16, &mut Sockets::default()).unwrap();
+        let settings = crate::config::parse_api(&[]).unwrap();
+        let binds = ["127.0.0.1:0".parse().unwrap()];
+        let sockets = Sockets::open(&binds, &settings, &mut Sockets::default()).unwrap();
         let fds: Vec<RawFd> =
             sockets.0.iter().map(|entry| entry.listener.fd().as_raw_fd()).collect();
         let text = sockets.handover(&fds).into_string().unwrap();

@@ -183,6 +183,12 @@ impl<J> Desk<J> {
         state.stopped || (!state.queue.is_empty() && !state.waiter)
     }
 
+    /// How many more jobs would find a runner at once, that of a runner which asks included.
+    pub fn room(&self) -> usize {
+        let state = self.lock();
+        self.parking.len().saturating_sub(state.inside + state.queue.len())
+    }
+
     /// True if nobody is inside the application, nor about to be.
     pub fn is_quiet(&self) -> bool {
         let state = self.lock();

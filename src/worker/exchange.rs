@@ -39,6 +39,11 @@ impl Exchange for Connection {
     }
 
     fn begin(&mut self, head: &ResponseHead, length: Option<u64>) {
+        // The request was lent out before the server was told to stop: its client learns it from this head,
+        // rather than from the end of the connection on its next request. [RFC 9112 section 9.6]
+        if self.is_server_stopping() {
+            self.http.close_after_response();
+        }
         DATE.with_borrow_mut(|date| {
             let date = date.at(wall_clock());
             self.queue.gather(|out| self.http.begin(head, length, date, out));

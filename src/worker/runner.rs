@@ -28,6 +28,13 @@ pub(super) struct Shared {
     pub(super) access_log: Option<Arc<AccessLog>>,
 }
 
+impl Shared {
+    /// Other workers accept from the same sockets.
+    fn has_siblings(&self) -> bool {
+        self.settings.processes.workers > 1
+    }
+}
+
 impl Wake for Remote {
     fn wake(&self) {
         Remote::wake(self);
@@ -55,7 +62,8 @@ fn work_detached(shared: &Shared, me: usize) -> Duty {
         match shared.desk.duty(me, &*shared.remote) {
             Duty::Poll => {
                 let patience = shared.desk.is_pressed().then_some(Duration::ZERO);
-                let ready = turn(shared, patience);
+                let room = shared.has_siblings().then(|| shared.desk.room().max(1));
+                let ready = turn(shared, patience, room);
                 shared.desk.polled(Some(me), ready, &*shared.remote);
                 if owes_memory() && shared.desk.is_quiet() {
                     return Duty::Poll;
@@ -69,12 +77,15 @@ fn work_detached(shared: &Shared, me: usize) -> Duty {
 /// The life of the sentinel.
 pub(super) fn watch(shared: &Shared) {
     // However much is queued, it is not for the sentinel to run: it may wait.
-    shared.desk.watch(&*shared.remote, || turn(shared, None));
+    // It polls when every runner is inside the application: what it accepts has to wait.
+    let room = shared.has_siblings().then_some(0);
+    shared.desk.watch(&*shared.remote, || turn(shared, None, room));
 }
 
-fn turn(shared: &Shared, patience: Option<Duration>) -> Vec<Box<Connection>> {
+fn turn(shared: &Shared, patience: Option<Duration>, room: Option<usize>) -> Vec<Box<Connection>> {
     let mut ready = Vec::new();
     let mut reactor = shared.reactor.lock().unwrap_or_else(PoisonError::into_inner);
+    reactor.set_room(room);
     if let Err(failure) = reactor.turn(patience, &mut ready) {
         // Nothing is left to serve with: the process ends rather than spin.
         error!("polling failed: {failure}");

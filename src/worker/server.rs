@@ -49,8 +49,9 @@ pub struct Server {
 /// Binds everything that `settings` names.
 fn bind(settings: &Settings) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
+    let umask = settings.processes.socket_umask();
     for address in &settings.binds {
-        listeners.extend(net::bind(address, settings.backlog).map_err(StartError::Bind)?);
+        listeners.extend(net::bind(address, settings.backlog, umask).map_err(StartError::Bind)?);
     }
     Ok(listeners)
 }

@@ -84,6 +84,13 @@ impl Watch {
         self.places[me].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Since when a request runs that has run too long, and whether it was interrupted.
+    fn overdue(&self, me: usize, limit: Duration) -> Option<(Instant, bool)> {
+        let place = self.place(me);
+        let since = place.since.filter(|since| since.elapsed() >= limit)?;
+        Some((since, place.interrupted.is_some()))
+    }
+
     /// Requests that were answered.
     pub(super) fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
@@ -95,17 +102,23 @@ impl Watch {
         let Some(limit) = self.limit else { return Ok(false) };
         let mut stuck = false;
         for (me, runner) in runners.iter().enumerate() {
-            let mut place = self.place(me);
-            let Some(since) = place.since else { continue };
+            let Some((since, interrupted)) = self.overdue(me, limit) else { continue };
             let age = since.elapsed();
-            if age < limit {
+            let mut thread: c_ulong = 0;
+            let mut seen = String::new();
+            if !interrupted {
+                // Python code may let go of the interpreter, and whoever gets it may want the place,
+                // to end this very request: nothing is locked meanwhile.
+                thread = runner.bind(py).getattr("ident")?.extract()?;
+                seen = stack(py, thread).unwrap_or_default();
+            }
+            let mut place = self.place(me);
+            if place.since != Some(since) {
                 continue;
             }
             let shown = place.request.escape_ascii().to_string();
             match place.interrupted {
                 None => {
-                    let thread: c_ulong = runner.bind(py).getattr("ident")?.extract()?;
-                    let stack = stack(py, thread).unwrap_or_default();
                     let exception = py.get_type::<RequestTimeout>();
                     // SAFETY: attached; the exception's type is alive and the call takes a reference of
                     // its own. A thread that has ended meanwhile is not found, which is no error.
@@ -120,7 +133,7 @@ impl Watch {
                         age.as_secs_f64(),
                         runner.bind(py).getattr("name")?
                     );
-                    observe::write_raw(stack.as_bytes());
+                    observe::write_raw(seen.as_bytes());
                 }
                 Some((at, _)) if at.elapsed() >= GRACE => {
                     stuck = true;

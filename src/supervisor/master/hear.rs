@@ -11,7 +11,7 @@ use super::{Master, Member};
 use crate::observe;
 use crate::supervisor::child::{CHANGED, READY, WORN};
 use crate::supervisor::crew::State;
-use crate::supervisor::process::{ended, fate, kill, memory_kills};
+use crate::supervisor::process::{ended, fate, first_dead, kill, memory_kills};
 use crate::supervisor::signals;
 use crate::supervisor::successor::{Predecessor, Successor};
 
@@ -31,7 +31,9 @@ impl Master<'_> {
         }
         match signal {
             libc::SIGTERM => {
-                info!("Shutting down: requests in flight are finished first");
+                info!(
+                    "Shutting down: requests in flight are finished first; a second signal stops at once"
+                );
                 self.stop(0, false);
             }
             libc::SIGINT | libc::SIGQUIT => {
@@ -87,7 +89,14 @@ impl Master<'_> {
         let mut changed = false;
         for member in &mut self.members {
             let mut bytes = [0; 16];
-            let count = (&member.channel).read(&mut bytes).unwrap_or(0);
+            let count = match member.channel.as_mut().map(|from| from.read(&mut bytes)) {
+                Some(Ok(0)) => {
+                    member.channel = None;
+                    0
+                }
+                Some(Ok(count)) => count,
+                Some(Err(_)) | None => 0,
+            };
             if bytes[..count].contains(&READY) && member.card.state == State::Booting {
                 member.card.state = State::Ready;
                 member.since = Instant::now();
@@ -115,12 +124,30 @@ impl Master<'_> {
                 None => at += 1,
             }
         }
+        if std::process::id() == 1 {
+            self.bury_strangers();
+        }
         if let Some(successor) = &mut self.successor
             && let Some(status) = successor.ended()
         {
             let pid = successor.id();
             warn!("the new master {pid} {}; this one goes on", fate(py, status, false));
             self.successor = None;
+        }
+    }
+
+    /// The first process of a container inherits what others leave behind, as `init` does elsewhere.
+    fn bury_strangers(&self) {
+        while let Some(pid) = first_dead() {
+            let is_ours = self.members.iter().any(|member| member.pid == pid)
+                || self
+                    .successor
+                    .as_ref()
+                    .is_some_and(|successor| i32::try_from(successor.id()) == Ok(pid));
+            // It has died since, and is dealt with at the next turn.
+            if is_ours || ended(pid).is_none() {
+                return;
+            }
         }
     }
 
@@ -146,7 +173,7 @@ impl Master<'_> {
         }
         if self.past.is_some() {
             error!("worker {pid} {how} before it was ready");
-            self.call_off();
+            self.call_off(py);
         } else if self.started {
             error!("worker {pid} {how} before it was ready; another one is tried");
             self.backoff.boot_failed(now);

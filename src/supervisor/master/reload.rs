@@ -10,11 +10,13 @@ use super::{Master, Member};
 use crate::config::Settings;
 use crate::observe;
 use crate::supervisor::crew::State;
+use crate::supervisor::hooks::Hooks;
 use crate::supervisor::sockets::Sockets;
 
 /// What a reload replaces, kept for the case that it fails.
 pub(super) struct Past {
     pub(super) settings: Arc<Settings>,
+    pub(super) hooks: Hooks,
     pub(super) target: usize,
     /// Sockets that the new configuration does not have.
     pub(super) dropped: Sockets,
@@ -34,7 +36,7 @@ impl Master<'_> {
         // Twice in a row: what the first one was to replace is still to be replaced.
         let mut known = std::mem::take(&mut self.sockets);
         let binds = self.activated.as_ref().unwrap_or(&settings.binds);
-        match Sockets::open(binds, settings.backlog, &mut known) {
+        match Sockets::open(binds, &settings, &mut known) {
             Ok(sockets) => {
                 self.sockets = sockets;
             }
@@ -48,7 +50,7 @@ impl Master<'_> {
             error!("the error log stays where it is: {error}");
         }
         hooks.adopt(py, &self.hooks);
-        self.hooks = hooks;
+        let hooks = std::mem::replace(&mut self.hooks, hooks);
         self.notifier.reloading();
         info!("Reloading: new workers are started, then the old ones go");
         let target = settings.processes.workers;
@@ -56,6 +58,7 @@ impl Master<'_> {
         let previous_target = std::mem::replace(&mut self.target, target);
         let mut past = self.past.take().unwrap_or(Past {
             settings: previous,
+            hooks,
             target: previous_target,
             dropped: Sockets::default(),
         });
@@ -67,7 +70,7 @@ impl Master<'_> {
 
     /// A worker of the new generation cannot boot. If the old ones are all still there, they go on as if
     /// nothing had happened; otherwise (a rolling reload) both kinds serve side by side.
-    pub(super) fn call_off(&mut self) {
+    pub(super) fn call_off(&mut self, py: Python<'_>) {
         let Some(past) = self.past.take() else { return };
         let generation = self.generation;
         let serves = |member: &&Member| member.card.state == State::Ready;
@@ -99,7 +102,7 @@ impl Master<'_> {
             let mut known = std::mem::take(&mut self.sockets);
             known.absorb(past.dropped);
             let binds = self.activated.as_ref().unwrap_or(&past.settings.binds);
-            match Sockets::open(binds, past.settings.backlog, &mut known) {
+            match Sockets::open(binds, &past.settings, &mut known) {
                 Ok(sockets) => self.sockets = sockets,
                 Err(error) => {
                     error!("{error:#}");
@@ -107,6 +110,8 @@ impl Master<'_> {
                 }
             }
             self.settings = past.settings;
+            past.hooks.adopt(py, &self.hooks);
+            self.hooks = past.hooks;
         }
     }
 }

@@ -53,7 +53,7 @@ impl<'a> Master<'a> {
         // A new master is told by the old one what that was told by systemd.
         let activated = systemd::activated().or_else(|| inherited.descriptors());
         let binds = activated.as_ref().unwrap_or(&settings.binds);
-        let sockets = Sockets::open(binds, settings.backlog, &mut inherited);
+        let sockets = Sockets::open(binds, &settings, &mut inherited);
         let sockets = sockets.map_err(|failure| {
             pidfile.iter().for_each(Pidfile::remove);
             refuse(failure)
@@ -97,9 +97,13 @@ impl<'a> Master<'a> {
 
     pub(super) fn preload(&mut self, py: Python<'_>) -> Result<(), Stop> {
         if self.settings.processes.preload {
-            self.app = Some(
-                (self.door.load)(py, &self.settings).map_err(|failure| Stop::Done(failure.code))?,
-            );
+            let here = std::env::current_dir()?;
+            let load = || (self.door.load)(py, &self.settings);
+            let loaded = self.signals.lend(py, load)?;
+            // --chdir is for the application, which runs in the workers; a reload and a new master look for
+            // the names on the command line where they were typed.
+            std::env::set_current_dir(here)?;
+            self.app = Some(loaded.map_err(|failure| Stop::Done(failure.code))?);
         }
         Ok(())
     }
