@@ -76,7 +76,7 @@ def test_unknown_user_or_group(door: str, option: str) -> None:
 def test_umask_and_unix_socket(fresh_server, tmp_path: Path) -> None:
     path = tmp_path / "s"
     fresh_server(APP, "--umask", "077", bind=f"unix:{path}")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_bad_umask(door: str) -> None:

@@ -28,6 +28,7 @@ const SOURCES: &[(&str, &str)] = &[
 ];
 
 fn main() -> ExitCode {
+    use_one_stack();
     let argv: Vec<OsString> = std::env::args_os().collect();
     // Help and mistakes need no Python, which may be what the help is wanted for.
     // What a gunicorn configuration says is seen later; it may well name the application.
@@ -57,6 +58,15 @@ fn main() -> ExitCode {
         pyo3::ffi::Py_FinalizeEx() < 0
     };
     ExitCode::from(if failed && code == 0 { 120 } else { u8::try_from(code).unwrap_or(1) })
+}
+
+/// Takes back the small stack that Rust's runtime gives the main thread for signal handlers. Python's
+/// handlers would run on it, and two signals at a time overflow it.
+fn use_one_stack() {
+    let none =
+        libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+    // SAFETY: `none` is a valid description, and no handler is running.
+    unsafe { libc::sigaltstack(&raw const none, std::ptr::null_mut()) };
 }
 
 /// The `python` whose environment is used: `--venv`, else VIRTUAL_ENV, else `./.venv`, else none, which

@@ -113,11 +113,8 @@ impl Server {
 
     fn start_threads(&mut self, py: Python<'_>) -> Result<(), StartError> {
         let shared = self.shared.clone();
-        self.sentinel = Some(
-            std::thread::Builder::new()
-                .name("rustwsgi-sentinel".into())
-                .spawn(move || runner::watch(&shared))?,
-        );
+        let sentinel = std::thread::Builder::new().name("rustwsgi-sentinel".into());
+        self.sentinel = Some(without_signals(|| sentinel.spawn(move || runner::watch(&shared)))?);
         // Threads of Python's own making, so that they have names and are known to `threading`, and
         // their thread-local data lives as long as they do.
         let thread = py.import("threading")?.getattr("Thread")?;
@@ -210,6 +207,23 @@ impl Server {
         }
         Ok(true)
     }
+}
+
+/// Starts a thread that no signal is delivered to. Signals are for the threads that Python has made: in the
+/// embedded binary Rust gives its threads a small stack for signal handlers, which Python's handlers use
+/// and which two signals at a time overflow.
+fn without_signals<T>(start: impl FnOnce() -> T) -> T {
+    let mut all = std::mem::MaybeUninit::uninit();
+    let mut before = std::mem::MaybeUninit::uninit();
+    // SAFETY: sigfillset initializes `all`, and pthread_sigmask `before`; both live until the end.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+    }
+    let started = start();
+    // SAFETY: `before` was initialized above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+    started
 }
 
 /// How many threads the interpreter can run at a time: one, unless it has no GIL.
