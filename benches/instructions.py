@@ -99,6 +99,16 @@ def report(measured: dict[str, Counts], baseline: dict[str, object]) -> bool:
     return worse
 
 
+#: In one process: a master would only add to the count.
+_SERVE = """
+import importlib, sys
+sys.path.insert(0, "")
+import rustwsgi
+app = importlib.import_module(sys.argv[1]).app
+rustwsgi.serve(app, bind=sys.argv[2], threads=1, keep_alive=120)
+"""
+
+
 def run(workload: Workload, requests: int) -> Counter[str]:
     """Instructions by part of a server that starts, answers so many requests, and ends."""
     with tempfile.TemporaryDirectory() as directory:
@@ -106,8 +116,7 @@ def run(workload: Workload, requests: int) -> Counter[str]:
         server = subprocess.Popen(
             [
                 *("valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/out.%p"),
-                *(sys.executable, "-m", "rustwsgi", "--bind", f"127.0.0.1:{port}"),
-                *("--threads", "1", "--keep-alive", "120", f"{workload.app}:app"),
+                *(sys.executable, "-c", _SERVE, workload.app, f"127.0.0.1:{port}"),
             ],
             cwd=APPS,
             # Without it the length of a probe sequence in a dict differs from run to run.

@@ -151,6 +151,81 @@ def test_application_with_many_open_files(fresh_server) -> None:
     assert server.stop() == 0
 
 
+PROJECT = """
+def application(environ, start_response): ...
+def create_app(): return application
+async def asgi(scope, receive, send): ...
+class Star:
+    async def __call__(self, scope, receive, send): ...
+star = Star()
+def middleware(*args): ...
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A package as Django makes it, and a module."""
+    package = tmp_path / "mysite"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "wsgi.py").write_text(PROJECT)
+    (tmp_path / "single.py").write_text(PROJECT)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("app", "hint"),
+    [
+        ("mysite", "did you mean mysite.wsgi:application?"),
+        ("mysite:wsgi", "did you mean mysite.wsgi:application?"),
+        ("single.application", "did you mean single:application?"),
+        ("single.nothing", "--chdir"),
+    ],
+)
+def test_nearly_right_name_is_corrected(door: str, project: Path, app: str, hint: str) -> None:
+    done = run_cli(door, "--check-config", "--chdir", str(project), app)
+    assert done.returncode == 3 and hint in done.stderr, done
+
+
+@pytest.mark.parametrize(
+    ("app", "doubt"),
+    [
+        ("create_app", "write single:create_app()"),
+        ("asgi", "async function"),
+        ("star", "async function"),
+        ("create_app()", None),
+        ("middleware", None),
+        ("Star", None),
+    ],
+)
+def test_what_cannot_be_a_wsgi_application(
+    door: str, project: Path, app: str, doubt: str | None
+) -> None:
+    done = run_cli(door, "--check-config", "--chdir", str(project), f"single:{app}")
+    assert done.returncode == 0, done
+    assert ("[WARNING]" in done.stderr) == (doubt is not None), done
+    assert doubt is None or doubt in done.stderr, done
+
+
+def test_misspelt_variable_is_told(door: str) -> None:
+    env = {"RUSTWSGI_TREADS": "8", "GUNICORN_CMD_ARGS": "-w 2"}
+    done = run_cli(door, "--check-config", PLAIN, env=env)
+    assert done.returncode == 0, done
+    assert "did you mean RUSTWSGI_THREADS?" in done.stderr
+    assert "GUNICORN_CMD_ARGS is not read" in done.stderr
+
+
+def test_printed_settings_hide_secrets(door: str) -> None:
+    done = run_cli(door, "--print-config", "-e", "KEY=s3cret", PLAIN)
+    assert 'env = ["KEY=***"]' in done.stdout and "s3cret" not in done.stdout + done.stderr
+
+
+def test_start_is_told(fresh_server) -> None:
+    fresh_server(PLAIN, "--threads", "3").wait_for_log(
+        r"Starting rustwsgi \d+\.\d+\.\d+\S* \(workers: 1, threads: 3\)"
+    )
+
+
 # ------------------------------------------------------------------------------- sockets
 
 
@@ -255,6 +330,11 @@ def test_inherited_socket_that_is_shut_down(fresh_server) -> None:
 def test_bad_descriptor(door: str) -> None:
     done = run_cli(door, "--bind", "fd://99", PLAIN)
     assert done.returncode in {1, 2} and "99" in done.stderr, done
+
+
+def test_descriptor_that_cannot_be_listened_on(door: str) -> None:
+    done = run_cli(door, "--bind", "fd://1", PLAIN)  # a pipe
+    assert done.returncode == 1 and "fd://1 is not a stream socket" in done.stderr, done
 
 
 def _has_ipv6() -> bool:

@@ -158,9 +158,7 @@ def test_a_preload_that_hangs_can_be_ended(
     assert "Traceback" not in server.stderr()
 
 
-def test_reload_after_preload_has_changed_the_directory(
-    fresh_server, tmp_path: Path
-) -> None:
+def test_reload_after_preload_has_changed_the_directory(fresh_server, tmp_path: Path) -> None:
     """--chdir is for the application; names on the command line are as they were typed."""
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "moved.py").write_text(GREETING)
@@ -186,7 +184,7 @@ def test_commands_of_an_application_hear_all_signals(fresh_server, tmp_path: Pat
         "import subprocess, sys\n"
         "SHOW = 'import signal; print([s.name for s in signal.valid_signals()'\\\n"
         "       ' if signal.getsignal(s) is signal.SIG_IGN and s.name in '\\\n"
-        "       '(\"SIGHUP\", \"SIGUSR2\", \"SIGTTIN\", \"SIGTTOU\", \"SIGWINCH\")])'\n"
+        '       \'("SIGHUP", "SIGUSR2", "SIGTTIN", "SIGTTOU", "SIGWINCH")])\'\n'
         "SHOW = SHOW.replace('valid_signals()', 'Signals')\n"
         "def app(environ, start_response):\n"
         "    data = subprocess.check_output([sys.executable, '-c', SHOW])\n"

@@ -430,26 +430,33 @@ fn a_stop_reaches_the_parked_and_the_sleeping() {
 
 #[test]
 fn a_job_behind_one_that_blocks_is_not_forgotten_by_a_sleeping_sentinel() {
-    // Runner 1 comes back just when the leader has handed in two jobs but has not yet asked for its
-    // next duty. It goes to run, so the leader polls again and blocks: somebody is on the way. If
-    // the first job then blocks, only the sentinel can see that the second waits.
+    // Now and then the sentinel is quicker than this thread, and the story is another one.
+    while !the_sleeping_sentinel_wakes_up() {}
+}
+
+/// Runner 1 comes back just when the leader has handed in two jobs but has not yet asked for its
+/// next duty. It goes to run, so the leader polls again and blocks: somebody is on the way. If
+/// the first job then blocks, only the sentinel can see that the second waits.
+fn the_sleeping_sentinel_wakes_up() -> bool {
     let (desk, bell) = desk(2);
     assert_eq!(desk.duty(0, &*bell), Duty::Poll);
     let sentinel = sentinel(&desk, &bell);
     thread::sleep(QUIET);
     desk.polled(Some(0), [1, 2], &*bell);
-    assert_eq!(desk.duty(1, &*bell), Duty::Run);
-    assert_eq!(desk.duty(0, &*bell), Duty::Poll);
-    assert!(!desk.is_pressed());
-    let before = bell.rung();
-    assert_eq!(desk.first(1, &*bell), Some(1));
-    bell.wait_beyond(before);
-    desk.polled(Some(0), None, &*bell);
-    assert_eq!(desk.duty(0, &*bell), Duty::Run);
-    assert_eq!(desk.first(0, &*bell), Some(2));
+    let as_planned = desk.duty(1, &*bell) == Duty::Run && desk.duty(0, &*bell) == Duty::Poll;
+    if as_planned {
+        assert!(!desk.is_pressed());
+        let before = bell.rung();
+        assert_eq!(desk.first(1, &*bell), Some(1));
+        bell.wait_beyond(before);
+        desk.polled(Some(0), None, &*bell);
+        assert_eq!(desk.duty(0, &*bell), Duty::Run);
+        assert_eq!(desk.first(0, &*bell), Some(2));
+    }
     desk.stop();
     bell.wake();
-    expect(&sentinel, &"ends");
+    while sentinel.recv_timeout(LIMIT).unwrap() != "ends" {}
+    as_planned
 }
 
 #[test]
