@@ -1,0 +1,149 @@
+//! New connections: how many are taken, when they are left to others, and their place in the loop.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::warn;
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+
+use super::super::connection::{Connection, Peer};
+use super::super::listener::Local;
+use super::super::outlet::Outlet;
+use super::super::timers::Deadline;
+use super::{Phase, Reactor, Slot};
+
+/// Connections accepted from one listener in one turn.
+const ACCEPT_TURN: usize = 128;
+/// How long accepting pauses when the process is out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a process without a free thread leaves new connections to its siblings. One of them that is idle
+/// takes them at once; if nobody is, waiting in the kernel's queue is no worse than waiting in ours.
+const HOLD_OFF: Duration = Duration::from_millis(100);
+
+impl Reactor {
+    /// While draining there is always room: whoever waits in the kernel when the listener closes is
+    /// reset, and there are no more of them than the backlog holds.
+    pub(super) fn has_room(&self) -> bool {
+        self.draining || self.open() < self.settings.worker_connections
+    }
+
+    /// `found` is how many requests this turn has found for the room there is.
+    pub(super) fn accept(&mut self, found: usize) {
+        if self.accept_pause.is_some_and(|until| self.now < until) {
+            return;
+        }
+        self.accept_pause = None;
+        if !self.draining && !self.to_accept.is_empty() && self.must_hold_off(found) {
+            return;
+        }
+        self.hold_off = None;
+        self.has_passed = false;
+        for index in std::mem::take(&mut self.to_accept) {
+            if !self.to_accept.contains(&index) && self.accept_from(index) {
+                self.to_accept.push(index);
+            }
+        }
+    }
+
+    /// True while new connections are left to other processes: for a moment if no thread is free, for one
+    /// turn if those that are have something to do now, as that may be short.
+    pub(super) fn must_hold_off(&mut self, found: usize) -> bool {
+        match self.room {
+            Some(0) => self.now < *self.hold_off.get_or_insert(self.now + HOLD_OFF),
+            Some(room) if found >= room => !std::mem::replace(&mut self.has_passed, true),
+            _ => false,
+        }
+    }
+
+    /// Accepts what is waiting at one listener; true if there may be more.
+    pub(super) fn accept_from(&mut self, index: usize) -> bool {
+        let most = match self.room {
+            Some(room @ 1..) if !self.draining => room.min(ACCEPT_TURN),
+            _ => ACCEPT_TURN,
+        };
+        for _ in 0..most {
+            if !self.has_room() {
+                return true;
+            }
+            let Some((listener, local)) = self.listeners.get(index) else { return false };
+            match listener.accept() {
+                Ok((socket, peer)) => {
+                    let local = local.clone();
+                    if let Err(error) = self.admit(socket, peer, local) {
+                        warn!("cannot register a connection: {error}");
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return false,
+                    // The client gave up between its connect and our accept.
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
+                    // Out of descriptors or memory, or the listener is broken: trying again at once
+                    // would spin.
+                    _ => {
+                        warn!(
+                            "accepting is paused: {error} ({} connections are open)",
+                            self.open()
+                        );
+                        self.accept_pause = Some(self.now + ACCEPT_PAUSE);
+                        return true;
+                    }
+                },
+            }
+        }
+        true
+    }
+
+    pub(super) fn admit(
+        &mut self,
+        socket: socket2::Socket,
+        peer: Peer,
+        local: Arc<Local>,
+    ) -> io::Result<()> {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                generation: 0,
+                phase: Phase::Free,
+                connection: None,
+                outlet: None,
+                readable: false,
+                half_closed: false,
+                again: false,
+                deadline: Deadline::default(),
+            });
+            self.slots.len() - 1
+        });
+        let slot = &mut self.slots[index];
+        slot.generation = slot.generation.wrapping_add(1) & 0x7fff_ffff;
+        let key = (index, slot.generation);
+        let token = Token(index | (key.1 as usize) << 32);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) =
+            self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, interest)
+        {
+            self.free.push(index);
+            return Err(error);
+        }
+        let outlet = Arc::new(Outlet::new(socket));
+        let connection = Connection::new(
+            key,
+            outlet.clone(),
+            self.remote.clone(),
+            (peer, local),
+            &self.settings,
+            self.now,
+        );
+        let due = connection.read_deadline(&self.settings.timeouts);
+        slot.phase = Phase::Reading;
+        slot.connection = Some(Box::new(connection));
+        slot.outlet = Some(outlet);
+        slot.readable = false;
+        slot.half_closed = false;
+        slot.again = false;
+        slot.deadline = Deadline::default();
+        self.timers.set(key, &mut slot.deadline, due);
+        Ok(())
+    }
+}

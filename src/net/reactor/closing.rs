@@ -1,0 +1,80 @@
+//! The three ways a connection ends: at once, after what the client still sends, or with an error.
+
+use std::io::{self, Read as _};
+use std::time::Duration;
+
+use super::super::timers::{Deadline, Key};
+use super::{Phase, Reactor};
+
+/// A closing connection with unread input is read on for so long and so far, so that the client gets
+/// the response before the reset that closing would cause. [RFC 9112 section 9.6]
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 * 1024;
+
+impl Reactor {
+    pub(super) fn linger(&mut self, key: Key) {
+        let slot = &mut self.slots[key.0];
+        let shut =
+            slot.outlet.as_ref().map(|outlet| outlet.socket().shutdown(std::net::Shutdown::Write));
+        if !matches!(shut, Some(Ok(()))) {
+            return self.close(key);
+        }
+        slot.phase = Phase::Lingering(LINGER_BYTES);
+        let due = self.now + LINGER;
+        self.timers.set(key, &mut slot.deadline, Some(due));
+        self.linger_on(key, LINGER_BYTES);
+    }
+
+    pub(super) fn linger_on(&mut self, key: Key, mut left: usize) {
+        let slot = &mut self.slots[key.0];
+        let Some(outlet) = &slot.outlet else { return };
+        loop {
+            match outlet.socket().read(&mut self.scratch) {
+                Ok(count) if count > 0 && count < left => left -= count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    slot.phase = Phase::Lingering(left);
+                    return;
+                }
+                _ => return self.close(key),
+            }
+        }
+    }
+
+    /// Closes so that the client sees an error: its response broke off, and its end would look like
+    /// the end of what had no length.
+    pub(super) fn reset(&mut self, key: Key) {
+        if let Some(outlet) = &self.slots[key.0].outlet {
+            let _ = outlet.socket().set_linger(Some(Duration::ZERO));
+            // As for `close`, others may hold the descriptor. On Linux this is what resets at once;
+            // see connect(2) on AF_UNSPEC. A unix socket knows no resets and is shut down.
+            if rustix::net::connect_unspec(outlet.socket()).is_err() {
+                let _ = outlet.socket().shutdown(std::net::Shutdown::Both);
+            }
+        }
+        self.release(key);
+    }
+
+    pub(super) fn close(&mut self, key: Key) {
+        // Dropping the descriptor is not enough: an application that has forked holds another.
+        if let Some(outlet) = &self.slots[key.0].outlet {
+            let _ = outlet.socket().shutdown(std::net::Shutdown::Both);
+        }
+        self.release(key);
+    }
+
+    pub(super) fn release(&mut self, key: Key) {
+        let slot = &mut self.slots[key.0];
+        slot.phase = Phase::Free;
+        slot.connection = None;
+        // The last reference to the socket goes here, which also takes it out of the poll set.
+        slot.outlet = None;
+        slot.deadline = Deadline::default();
+        self.free.push(key.0);
+        let slots = &self.slots;
+        self.timers.tidy(slots.len(), |(due, key)| {
+            let slot = &slots[key.0];
+            slot.generation == key.1 && slot.deadline.is_filed_under(*due)
+        });
+    }
+}

@@ -1,0 +1,73 @@
+//! What time ends: overdue connections, and all of them when the server stops.
+
+use log::info;
+
+use super::super::connection::Connection;
+use super::{Phase, Reactor};
+
+impl Reactor {
+    pub(super) fn expire(&mut self, ready: &mut Vec<Box<Connection>>) {
+        while let Some(entry) = self.timers.pop(self.now) {
+            let key = entry.1;
+            if !self.is_current(key) {
+                continue;
+            }
+            let slot = &mut self.slots[key.0];
+            if !self.timers.is_due(entry, &mut slot.deadline, self.now) {
+                continue;
+            }
+            match (slot.phase, &slot.connection) {
+                (Phase::Reading, Some(connection)) if !connection.http.is_idle() => {
+                    let what = if connection.http.wants_content() { "content" } else { "head" };
+                    let detail = format!("the request {what} did not arrive in time");
+                    self.answer(key, 408, "Request Timeout", &detail, ready);
+                }
+                (Phase::Sending, Some(connection)) => {
+                    // The stall is counted from the last byte that went out.
+                    let due =
+                        connection.outlet.progress().checked_add(self.settings.timeouts.write);
+                    if due.is_some_and(|due| due > self.now) {
+                        self.timers.set(key, &mut slot.deadline, due);
+                        continue;
+                    }
+                    info!("{} does not read its response: closed", connection.peer.address());
+                    self.reset(key);
+                }
+                (Phase::Lent, _) => {}
+                _ => self.close(key),
+            }
+        }
+    }
+
+    /// Stops accepting. What the kernel has accepted on our behalf is served; idle connections close.
+    pub(super) fn drain(&mut self, ready: &mut Vec<Box<Connection>>) {
+        self.draining = true;
+        self.to_accept = (0..self.listeners.len()).collect();
+        while self.accept_pause.is_none() && !self.to_accept.is_empty() {
+            self.accept(0);
+        }
+        for (listener, _) in &mut self.listeners {
+            let _ = self.poll.registry().deregister(listener.source());
+        }
+        self.listeners.clear();
+        self.to_accept.clear();
+        self.accept_pause = None;
+        for index in 0..self.slots.len() {
+            let slot = &self.slots[index];
+            let key = (index, slot.generation);
+            if slot.phase != Phase::Reading {
+                continue;
+            }
+            // A request may have come that no event has told of yet.
+            self.slots[index].readable = true;
+            self.read(key, ready);
+            let slot = &self.slots[index];
+            if slot.phase == Phase::Reading
+                && !self.gentle
+                && slot.connection.as_ref().is_some_and(|c| c.http.is_idle() && c.served > 0)
+            {
+                self.close(key);
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What other threads may ask of the loop while one of them turns it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use log::warn;
+use mio::Waker;
+
+use super::super::connection::Connection;
+use super::super::outlet::Outlet;
+
+/// What other threads may ask of the reactor.
+#[derive(Debug)]
+pub struct Remote {
+    waker: Waker,
+    homecomers: Mutex<Vec<Box<Connection>>>,
+    /// Outlets of lent connections with something to be sent.
+    pub(super) held: Mutex<Vec<Arc<Outlet>>>,
+    /// The poller is, or is about to be, blocked in the kernel.
+    pub(super) polling: AtomicBool,
+    stop: AtomicBool,
+    /// Stopping may take its time: see [`Remote::retire`].
+    gently: AtomicBool,
+}
+
+impl Remote {
+    pub(super) fn new(waker: Waker) -> Remote {
+        Remote {
+            waker,
+            homecomers: Mutex::default(),
+            held: Mutex::default(),
+            polling: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            gently: AtomicBool::new(false),
+        }
+    }
+
+    /// Brings a connection home whose request has been answered, or whose response was aborted. What is in
+    /// its queue is sent by the poller's next turn, which [`Remote::nudge`] brings about.
+    pub fn give_back(&self, connection: Box<Connection>) {
+        self.homecomers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    }
+
+    /// Has the next turn send what waits in an outlet. Returns false if whoever polls is blocked and would not
+    /// see to it.
+    pub(in crate::net) fn hold(&self, outlet: &Arc<Outlet>) -> bool {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(outlet.clone());
+        !self.is_blocked()
+    }
+
+    /// True if the poller is blocked in the kernel, or about to be.
+    pub(in crate::net) fn is_blocked(&self) -> bool {
+        self.polling.load(Ordering::SeqCst)
+    }
+
+    /// Wakes the poller up if connections wait for it to turn.
+    pub fn nudge(&self) {
+        if self.is_blocked() && self.has_homecomers() {
+            self.wake();
+        }
+    }
+
+    /// Stops accepting and lets the connections run out.
+    pub fn stop(&self) {
+        self.gently.store(false, Ordering::SeqCst);
+        self.stop.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// As [`Remote::stop`], for a process that others replace: a connection that waits for its next
+    /// request is not closed under a client that may be sending it just now. It ends with the response to
+    /// that request, or when it has been idle for as long as it may.
+    pub fn retire(&self) {
+        self.gently.store(true, Ordering::SeqCst);
+        self.stop.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    pub(super) fn is_gentle(&self) -> bool {
+        self.gently.load(Ordering::SeqCst)
+    }
+
+    /// True once [`Remote::stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Ends the current or the next wait of [`Reactor::turn`].
+    pub fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            warn!("cannot wake the poller: {error}");
+        }
+    }
+
+    pub(super) fn take(&self) -> Vec<Box<Connection>> {
+        std::mem::take(&mut *self.homecomers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn has_homecomers(&self) -> bool {
+        !self.homecomers.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    pub(super) fn has_held(&self) -> bool {
+        !self.held.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}

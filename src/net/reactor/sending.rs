@@ -1,0 +1,96 @@
+//! Bytes out, and what becomes of a connection once they are with the kernel.
+
+use std::io::{self, Read as _};
+
+use log::{error, info};
+
+use super::super::connection::Connection;
+use super::super::outlet::Flush;
+use super::super::timers::Key;
+use super::{Phase, Reactor};
+use crate::http1::Next;
+
+impl Reactor {
+    pub(super) fn come_home(
+        &mut self,
+        mut connection: Box<Connection>,
+        ready: &mut Vec<Box<Connection>>,
+    ) {
+        let key = connection.key;
+        let sent = connection.outlet.send(&mut connection.queue);
+        let slot = &mut self.slots[key.0];
+        slot.connection = Some(connection);
+        slot.phase = Phase::Sending;
+        self.follow_up(key, sent, ready);
+    }
+
+    pub(super) fn send_on(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
+        let Some(outlet) = &self.slots[key.0].outlet else { return };
+        let sent = outlet.flush();
+        self.follow_up(key, sent, ready);
+    }
+
+    /// What becomes of a connection that was sent a response, or part of it.
+    pub(super) fn follow_up(
+        &mut self,
+        key: Key,
+        sent: io::Result<Flush>,
+        ready: &mut Vec<Box<Connection>>,
+    ) {
+        let slot = &mut self.slots[key.0];
+        let (Some(outlet), Some(connection)) = (&slot.outlet, &slot.connection) else { return };
+        match sent {
+            Ok(Flush::Done) => self.settle(key, ready),
+            Ok(flush) => {
+                let due = outlet.progress().checked_add(self.settings.timeouts.write);
+                self.timers.set(key, &mut slot.deadline, due);
+                if flush == Flush::More {
+                    self.go_on_later(key);
+                }
+            }
+            Err(error) => {
+                let peer = connection.peer.address();
+                match error.kind() {
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                        info!("{peer} left before its response was complete")
+                    }
+                    io::ErrorKind::TimedOut => info!("{peer} does not read its response: closed"),
+                    _ => error!("a response to {peer} broke off: {error}"),
+                }
+                self.reset(key);
+            }
+        }
+    }
+
+    /// The response is with the kernel: the next request, or the end.
+    pub(super) fn settle(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
+        let draining = self.draining && !self.gentle;
+        let slot = &mut self.slots[key.0];
+        let Some(connection) = &mut slot.connection else { return };
+        match connection.start_next(self.now) {
+            Next::Request if draining && !connection.has_input() => self.linger(key),
+            Next::Request => {
+                slot.phase = Phase::Reading;
+                if connection.has_input() {
+                    let read = connection.resume(self.settings.body_buffer, self.now);
+                    if !self.digest(key, read, ready) {
+                        return;
+                    }
+                }
+                self.read(key, ready);
+            }
+            Next::Close => {
+                // A client that asked for the end has nothing more to say, as a rule.
+                let done = connection.http.client_closes() && !connection.has_input();
+                if done && !self.has_unread(key) { self.close(key) } else { self.linger(key) }
+            }
+            Next::Reset => self.reset(key),
+        }
+    }
+
+    /// True if the client has sent more, which is thrown away.
+    pub(super) fn has_unread(&mut self, key: Key) -> bool {
+        let Some(outlet) = &self.slots[key.0].outlet else { return false };
+        matches!(outlet.socket().read(&mut self.scratch), Ok(1..))
+    }
+}
