@@ -367,6 +367,11 @@ impl Connection {
         };
     }
 
+    /// True once the response is complete and no further request may follow.
+    pub fn is_over(&self) -> bool {
+        self.writing == Writing::Done && (self.last || !matches!(self.reading, Reading::Complete))
+    }
+
     /// Decides what follows, once the response is complete or broken off. A further request needs both
     /// halves at rest: the request read to its end, the response written to its end, and neither side
     /// asking to close. [RFC 9112 section 9.3]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::body::{Body, Spool};
 use super::date::wall_clock;
 use super::listener::Local;
-use super::outlet::{Held, Outlet, Queue};
+use super::outlet::{Flush, Held, Outlet, Queue};
 use super::reactor::Remote;
 use crate::config::{Settings, Timeouts};
 use crate::http1::{self, Event, ResponseHead};
@@ -227,6 +227,16 @@ impl Connection {
             Held::Unlisted => self.remote.hold(&self.outlet),
         };
         if at_hand { Ok(()) } else { self.outlet.flush().map(drop) }
+    }
+
+    /// For the poller: sends what is queued, a turn's worth at most. What follows is up to
+    /// [`Connection::start_next`], at once if all is sent.
+    pub(super) fn send(&mut self) -> io::Result<Flush> {
+        if self.http.is_over() {
+            self.outlet.send_last(&mut self.queue)
+        } else {
+            self.outlet.send(&mut self.queue)
+        }
     }
 
     /// Makes ready for the next request; returns whether there may be one.

@@ -106,14 +106,15 @@ impl Queue {
     }
 
     /// Sends until all is sent, the socket is full, or `budget` bytes are gone. Tells how many went.
-    fn send(&mut self, socket: &Socket, budget: u64) -> io::Result<(Flush, u64)> {
+    /// `then` is what the kernel is told of what follows the last byte.
+    fn send(&mut self, socket: &Socket, budget: u64, then: Then) -> io::Result<(Flush, u64)> {
         let mut left = budget;
         loop {
             let sent = match self.chunks.front() {
                 None => return Ok((Flush::Done, budget - left)),
                 Some(_) if left == 0 => return Ok((Flush::More, budget)),
                 Some(Chunk::File { .. }) => self.send_file(socket, left),
-                Some(_) => self.send_bytes(socket),
+                Some(_) => self.send_bytes(socket, then),
             };
             match sent {
                 Ok(sent) => left = left.saturating_sub(sent),
@@ -126,7 +127,7 @@ impl Queue {
         }
     }
 
-    fn send_bytes(&mut self, socket: &Socket) -> io::Result<u64> {
+    fn send_bytes(&mut self, socket: &Socket, then: Then) -> io::Result<u64> {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut count = 0;
         for (chunk, slot) in self.chunks.iter().zip(&mut slices) {
@@ -139,9 +140,13 @@ impl Queue {
             *slot = IoSlice::new(bytes);
             count += 1;
         }
+        let flags = match then {
+            Then::End if count == self.chunks.len() => libc::MSG_NOSIGNAL | FOLLOWED,
+            _ => libc::MSG_NOSIGNAL,
+        };
         let sent = match &slices[..count] {
-            [one] => socket.send_with_flags(one, libc::MSG_NOSIGNAL)?,
-            many => socket.send_vectored_with_flags(many, libc::MSG_NOSIGNAL)?,
+            [one] => socket.send_with_flags(one, flags)?,
+            many => socket.send_vectored_with_flags(many, flags)?,
         };
         self.consume(sent);
         Ok(sent as u64)
@@ -208,6 +213,21 @@ impl Queue {
         Ok(0)
     }
 }
+
+/// What follows the bytes of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// Whatever comes.
+    Open,
+    /// The end of the connection, at once.
+    End,
+}
+
+/// The flag for bytes that others follow at once, so that the kernel need not make a packet of them.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const FOLLOWED: libc::c_int = libc::MSG_MORE;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const FOLLOWED: libc::c_int = 0;
 
 /// Fewer bytes than the head has promised.
 fn shrunk() -> io::Error {
@@ -300,23 +320,30 @@ impl Outlet {
     /// For the poller: sends what `queue` holds behind what is waiting already, a turn's worth at most and
     /// without blocking; what the socket does not take stays here. Fails once the client is gone.
     pub(super) fn send(&self, queue: &mut Queue) -> io::Result<Flush> {
-        self.send_within(queue, TURN)
+        self.send_within(queue, TURN, Then::Open)
+    }
+
+    /// As [`Outlet::send`], for the last bytes of a connection: who calls it shuts the socket's sending side
+    /// as soon as they are out. Then the last bytes and the end are one packet, and the client is woken
+    /// once.
+    pub(super) fn send_last(&self, queue: &mut Queue) -> io::Result<Flush> {
+        self.send_within(queue, TURN, Then::End)
     }
 
     /// For who makes the response: the same, but until the socket is full. Nobody else would go on while
     /// it still takes bytes.
     pub fn send_all(&self, queue: &mut Queue) -> io::Result<()> {
-        self.send_within(queue, u64::MAX).map(drop)
+        self.send_within(queue, u64::MAX, Then::Open).map(drop)
     }
 
-    fn send_within(&self, queue: &mut Queue, budget: u64) -> io::Result<Flush> {
+    fn send_within(&self, queue: &mut Queue, budget: u64, then: Then) -> io::Result<Flush> {
         let mut state = self.lock();
         if let Some(error) = &state.failed {
             *queue = Queue::default();
             return Err(again(error));
         }
         if state.queue.is_empty() {
-            match queue.send(&self.socket, budget) {
+            match queue.send(&self.socket, budget, then) {
                 Ok((Flush::Done, _)) => return Ok(Flush::Done),
                 Ok((flush, _)) => {
                     state.queue.append(queue);
@@ -379,7 +406,7 @@ impl Outlet {
     }
 
     fn flush_locked(&self, mut state: MutexGuard<'_, State>, budget: u64) -> io::Result<Flush> {
-        match state.queue.send(&self.socket, budget) {
+        match state.queue.send(&self.socket, budget, Then::Open) {
             Ok((flush, sent)) => {
                 if sent > 0 {
                     state.progress = Instant::now();

@@ -91,6 +91,8 @@ pub struct Reactor {
     has_passed: bool,
     slots: Vec<Slot>,
     free: Vec<usize>,
+    /// Connections that were accepted since the last wait; see [`Reactor::register`].
+    newcomers: Vec<Key>,
     timers: Timers,
     /// Connections that gave way to others and go on without a further event.
     again: Vec<Key>,
@@ -137,6 +139,7 @@ impl Reactor {
             has_passed: false,
             slots: Vec::new(),
             free: Vec::new(),
+            newcomers: Vec::new(),
             timers: Timers::default(),
             again: Vec::new(),
             scratch: vec![0; READ].into_boxed_slice(),
@@ -215,7 +218,7 @@ impl Reactor {
         }
         self.welcome(ready);
         self.expire(ready);
-        self.accept(ready.len());
+        self.accept(ready);
         Ok(())
     }
 
@@ -235,6 +238,7 @@ impl Reactor {
     }
 
     fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        self.register();
         let may_accept = !self.to_accept.is_empty()
             && self.accept_pause.is_none()
             && self.hold_off.is_none()

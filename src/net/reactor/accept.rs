@@ -12,7 +12,7 @@ use mio::{Interest, Token};
 use super::super::connection::{Connection, Peer};
 use super::super::listener::Local;
 use super::super::outlet::Outlet;
-use super::super::timers::Deadline;
+use super::super::timers::{Deadline, Key};
 use super::{Phase, Reactor, Slot};
 
 /// Connections accepted from one listener in one turn.
@@ -30,19 +30,19 @@ impl Reactor {
         self.draining || self.open() < self.settings.worker_connections
     }
 
-    /// `found` is how many requests this turn has found for the room there is.
-    pub(super) fn accept(&mut self, found: usize) {
+    /// Accepts and reads; `ready` also tells how many requests this turn has found for the room there is.
+    pub(super) fn accept(&mut self, ready: &mut Vec<Box<Connection>>) {
         if self.accept_pause.is_some_and(|until| self.now < until) {
             return;
         }
         self.accept_pause = None;
-        if !self.draining && !self.to_accept.is_empty() && self.must_hold_off(found) {
+        if !self.draining && !self.to_accept.is_empty() && self.must_hold_off(ready.len()) {
             return;
         }
         self.hold_off = None;
         self.has_passed = false;
         for index in std::mem::take(&mut self.to_accept) {
-            if !self.to_accept.contains(&index) && self.accept_from(index) {
+            if !self.to_accept.contains(&index) && self.accept_from(index, ready) {
                 self.to_accept.push(index);
             }
         }
@@ -50,7 +50,7 @@ impl Reactor {
 
     /// True while new connections are left to other processes: for a moment if no thread is free, for one
     /// turn if those that are have something to do now, as that may be short.
-    pub(super) fn must_hold_off(&mut self, found: usize) -> bool {
+    fn must_hold_off(&mut self, found: usize) -> bool {
         match self.room {
             Some(0) => self.now < *self.hold_off.get_or_insert(self.now + HOLD_OFF),
             Some(room) if found >= room => !std::mem::replace(&mut self.has_passed, true),
@@ -59,7 +59,7 @@ impl Reactor {
     }
 
     /// Accepts what is waiting at one listener; true if there may be more.
-    pub(super) fn accept_from(&mut self, index: usize) -> bool {
+    fn accept_from(&mut self, index: usize, ready: &mut Vec<Box<Connection>>) -> bool {
         let most = match self.room {
             Some(room @ 1..) if !self.draining => room.min(ACCEPT_TURN),
             _ => ACCEPT_TURN,
@@ -72,9 +72,8 @@ impl Reactor {
             match listener.accept() {
                 Ok((socket, peer)) => {
                     let local = local.clone();
-                    if let Err(error) = self.admit(socket, peer, local) {
-                        warn!("cannot register a connection: {error}");
-                    }
+                    let key = self.admit(socket, peer, local);
+                    self.read(key, ready);
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return false,
@@ -96,12 +95,9 @@ impl Reactor {
         true
     }
 
-    pub(super) fn admit(
-        &mut self,
-        socket: socket2::Socket,
-        peer: Peer,
-        local: Arc<Local>,
-    ) -> io::Result<()> {
+    /// Gives a connection its place. Who connects has something to say, as a rule, and often it is there
+    /// already: it is for the caller to read.
+    fn admit(&mut self, socket: socket2::Socket, peer: Peer, local: Arc<Local>) -> Key {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
                 generation: 0,
@@ -118,14 +114,6 @@ impl Reactor {
         let slot = &mut self.slots[index];
         slot.generation = slot.generation.wrapping_add(1) & 0x7fff_ffff;
         let key = (index, slot.generation);
-        let token = Token(index | (key.1 as usize) << 32);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) =
-            self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, interest)
-        {
-            self.free.push(index);
-            return Err(error);
-        }
         let outlet = Arc::new(Outlet::new(socket));
         let connection = Connection::new(
             key,
@@ -135,15 +123,38 @@ impl Reactor {
             &self.settings,
             self.now,
         );
-        let due = connection.read_deadline(&self.settings.timeouts);
         slot.phase = Phase::Reading;
         slot.connection = Some(Box::new(connection));
         slot.outlet = Some(outlet);
-        slot.readable = false;
+        slot.readable = true;
         slot.half_closed = false;
         slot.again = false;
         slot.deadline = Deadline::default();
-        self.timers.set(key, &mut slot.deadline, due);
-        Ok(())
+        self.newcomers.push(key);
+        key
+    }
+
+    /// Before the loop waits, the kernel is asked to tell of those connections that are still there. One
+    /// that was answered and closed in the meantime, as is usual for clients that make a single
+    /// request, has cost no registration. Readiness from before is reported as well.
+    pub(super) fn register(&mut self) {
+        while let Some(key) = self.newcomers.pop() {
+            if !self.is_current(key) {
+                continue;
+            }
+            let Some(outlet) = &self.slots[key.0].outlet else { continue };
+            let token = Token(key.0 | (key.1 as usize) << 32);
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let registry = self.poll.registry();
+            let fd = outlet.socket().as_raw_fd();
+            if let Err(error) = registry.register(&mut SourceFd(&fd), token, interest) {
+                warn!("cannot register a connection: {error}");
+                match self.slots[key.0].phase {
+                    // Its owner learns of it, and it ends when it comes home.
+                    Phase::Lent => outlet.fail(),
+                    _ => self.close(key),
+                }
+            }
+        }
     }
 }

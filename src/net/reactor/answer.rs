@@ -51,7 +51,7 @@ impl Reactor {
             connection.log_access(log, &response, &[]);
             log.flush();
         }
-        let sent = connection.outlet.send(&mut connection.queue);
+        let sent = connection.send();
         slot.phase = Phase::Sending;
         self.follow_up(key, sent, ready);
     }

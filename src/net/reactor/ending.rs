@@ -44,7 +44,7 @@ impl Reactor {
         self.draining = true;
         self.to_accept = (0..self.listeners.len()).collect();
         while self.accept_pause.is_none() && !self.to_accept.is_empty() {
-            self.accept(0);
+            self.accept(ready);
         }
         for (listener, _) in &mut self.listeners {
             let _ = self.poll.registry().deregister(listener.source());

@@ -17,7 +17,7 @@ impl Reactor {
         ready: &mut Vec<Box<Connection>>,
     ) {
         let key = connection.key;
-        let sent = connection.outlet.send(&mut connection.queue);
+        let sent = connection.send();
         let slot = &mut self.slots[key.0];
         slot.connection = Some(connection);
         slot.phase = Phase::Sending;
