@@ -10,8 +10,8 @@ DENY := PATH="$(abspath $(BIN)):$$PATH" cargo deny
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
 	$(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: help demo build binary test test-versions lint audit bench bench-instructions fuzz sanitize docs \
-	format clean
+.PHONY: help demo build binary test test-versions lint audit bench bench-instructions fuzz fuzz-server sanitize \
+	docs format clean
 
 ## Builds, installs into .venv and serves the Flask demo, at ADDRESS (127.0.0.1:8000).
 demo: $(VENV)/.installed $(VENV)/.demo
@@ -57,6 +57,11 @@ audit: $(VENV)/.testing $(VENV)/.deny
 ## Fuzzes each target for FUZZ_SECONDS (20).
 fuzz:
 	fuzz/run $(FUZZ_SECONDS)
+
+## Fuzzes a running server, application included, with FUZZ_CONNECTIONS (20000) of FUZZ_SEED (now).
+fuzz-server: $(VENV)/.installed $(VENV)/.testing
+	FUZZ_CONNECTIONS=$(or $(FUZZ_CONNECTIONS),20000) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) \
+		$(BIN)/python -m pytest tests/test_fuzz_connections.py
 
 ## Runs the Rust tests with the address sanitizer, which sees wrong memory accesses and leaks.
 sanitize:

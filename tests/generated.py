@@ -159,8 +159,9 @@ PROVOKING = [
 ]
 
 
-def request(random: random.Random, wrong: float = 0.07) -> bytes:
-    """A head with its content; each part is ill-formed with the probability `wrong`."""
+def request(random: random.Random, wrong: float = 0.07, more: tuple[bytes, ...] = ()) -> bytes:
+    """A head with its content; each part is ill-formed with the probability `wrong`. `more` are
+    fields to be among its own."""
 
     def one(good: list[bytes], bad: list[bytes]) -> bytes:
         return random.choice(bad if random.random() < wrong else good)
@@ -170,6 +171,7 @@ def request(random: random.Random, wrong: float = 0.07) -> bytes:
     fields = [b"Host: " + one(HOSTS, BAD_HOSTS)]
     if random.random() < wrong / 2:
         fields *= random.choice([0, 2])
+    fields += more
     fields += random.sample(FIELDS, random.choice([0, 0, 1, 2, 4]))
     if random.random() < wrong:
         fields.append(random.choice(BAD_FIELDS))
