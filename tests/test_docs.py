@@ -65,6 +65,18 @@ def test_every_rule_names_tests_that_exist(page: str) -> None:
             assert function.startswith("test_")
 
 
+def test_every_past_bug_names_tests_that_exist() -> None:
+    table = rows(read("docs/past-bugs.md"), "| Report |")
+    assert len(table) > 30, "the tables are no longer found"
+    for report, _, _, _, tests in table:
+        assert "](https://" in report, f"no source: {report}"
+        named = TEST.findall(tests)
+        assert named and len(named) == tests.count("`") // 2, f"{report}: {tests}"
+        for file, owner, function in named:
+            known = functions_of(TESTS / file)
+            assert (owner or None, function) in known, f"{report}: no {file}::{function}"
+
+
 @pytest.mark.parametrize("page", RULES)
 def test_every_rule_names_its_code(page: str) -> None:
     for rule, _, code, _ in rows(read(page), "| Rule |"):
