@@ -1,14 +1,15 @@
 """Clients of apps/mixed.py: each kind of request, and crowds that send them at random.
 
 A kind is a function that is given a `Session` and checks what comes back. The polite kinds work
-through a proxy as well. The rude ones break off, break rules or take their time; they need a
-connection of their own.
+through a proxy as well. The rude ones send ahead, break off, break rules or take their time.
 """
 
 from __future__ import annotations
 
 import hashlib
+import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
@@ -18,6 +19,8 @@ from harness import TIMEOUT, Client, NoResponse, Response, build_request, chunke
 BLOCK = bytes(range(256)) * 4
 KIB = 1024
 Kind = Callable[["Session"], None]
+#: Stands for a status where the client did not wait for one.
+GIVEN_UP = 0
 
 
 class Session:
@@ -52,14 +55,15 @@ class Session:
         response = self.client.response(raw.split(b" ", 1)[0].decode())
         while response.status < 200:
             response = self.client.response(raw.split(b" ", 1)[0].decode())
-        return self.note(response, status, raw)
+        self.note(response, status, raw)
+        if "close" in response.connection:
+            self.leave()
+        return response
 
     def note(self, response: Response, status: int, raw: bytes) -> Response:
         """Count an answer, which must be complete and have this status."""
         self.answers[response.status] += 1
         assert response.status == status and response.complete, (raw[:80], response)
-        if self._client is not None and "close" in response.connection:
-            self.leave()
         return response
 
     def word(self) -> str:
@@ -154,7 +158,7 @@ def new_connection(session: Session) -> None:
     session.leave()
 
 
-POLITE: dict[Kind, int] = {
+POLITE: dict[Kind, float] = {
     hello: 20,
     same_again: 6,
     head: 4,
@@ -171,6 +175,191 @@ POLITE: dict[Kind, int] = {
 }
 
 
+# ------------------------------------------------------------------------------------ rude kinds
+
+#: What must be refused, and with what.
+BAD = [
+    (b"GET / HTTP/1.1\r\n\r\n", 400),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400),
+    (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
+    (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400),
+    (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+        400,
+    ),
+    (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999\r\n\r\n", 413),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: y\r\n\r\n", 417),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {400, 505}),
+]
+
+
+def pipelined(session: Session) -> None:
+    words = [session.word() for _ in range(session.random.randint(2, 60))]
+    requests = [build_request("GET", f"/hello?{word}") for word in words]
+    session.client.send(b"".join(requests))
+    for word, raw in zip(words, requests, strict=True):
+        assert session.hear(raw).text == f"hello {word}"
+
+
+def pipelined_kinds(session: Session) -> None:
+    requests = [
+        build_request("POST", "/sum", body=b"abc"),
+        build_request("HEAD", "/large?9"),
+        build_request(
+            "POST", "/sum", fields=[("Transfer-Encoding", "chunked")], body=chunked(b"abc")
+        ),
+        build_request("GET", "/blocks?2"),
+        build_request("GET", "/file?10"),
+    ]
+    expected = [b"3 a9993e36", b"", b"3 a9993e36", BLOCK * 2, b"f" * 10]
+    session.client.send(b"".join(requests))
+    for raw, start in zip(requests, expected, strict=True):
+        assert session.hear(raw).body.startswith(start)
+
+
+def unread(session: Session) -> None:
+    session.ask(build_request("POST", "/unread", body=b"u" * session.random.randint(1, 30000)))
+
+
+def many_fields(session: Session) -> None:
+    fields = [(f"X-{session.word()}", session.word()) for _ in range(60)]
+    session.ask(build_request("GET", "/hello?fields", fields=fields))
+
+
+def raised(session: Session) -> None:
+    session.ask(build_request("GET", "/raise"), 500)
+
+
+def broken_off(session: Session) -> None:
+    with session.connect() as client:
+        response = client.request(build_request("GET", "/break?3"))
+        session.answers[response.status] += 1
+        assert response.status == 200 and not response.complete and response.body == BLOCK * 3
+
+
+def bad(session: Session) -> None:
+    raw, status = session.random.choice(BAD)
+    with session.connect() as client:
+        client.send(raw)
+        response = client.response()
+        session.answers[response.status] += 1
+        assert response.status in (status if isinstance(status, set) else {status}), response
+        assert client.at_eof()
+
+
+def old_version(session: Session) -> None:
+    with session.connect() as client:
+        raw = build_request("GET", "/hello?old", version="HTTP/1.0")
+        session.note(client.request(raw), 200, raw)
+        assert client.at_eof()
+
+
+def half_closed(session: Session) -> None:
+    with session.connect() as client:
+        raw = build_request("GET", "/blocks?20")
+        client.send(raw)
+        client.shutdown_write()
+        assert session.note(client.response(), 200, raw).body == BLOCK * 20
+        assert client.at_eof()
+
+
+def dribbled(session: Session) -> None:
+    with session.connect() as client:
+        raw = build_request("POST", "/sum", body=b"abc")
+        client.send_slowly(raw)
+        session.note(client.response(), 200, raw)
+
+
+def slow_reader(session: Session) -> None:
+    """Takes a little at a time of more than the buffers between us hold."""
+    target = session.random.choice(["/blocks?3000", "/large?3000000", "/file?3000000"])
+    with session.connect() as client:
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        raw = build_request("GET", target)
+        client.send(raw)
+        time.sleep(0.02)
+        session.note(client.response(), 200, raw)
+
+
+def left_in_a_response(session: Session) -> None:
+    target = session.random.choice(["/blocks?2000", "/large?2000000", "/file?2000000"])
+    with session.connect() as client:
+        client.send(build_request("GET", target))
+        if session.random.random() < 0.7:
+            client.read(session.random.choice([1, 1000, 100_000]))
+        session.answers[GIVEN_UP] += 1
+        if session.random.random() < 0.5:
+            client.reset()
+
+
+def left_in_a_request(session: Session) -> None:
+    size = session.random.choice([10, 5000, 600_000])
+    raw = build_request("POST", "/sum", body=b"b" * size)
+    if session.random.random() < 0.5:
+        fields = [("Transfer-Encoding", "chunked")]
+        raw = build_request("POST", "/sum", fields=fields, body=chunked(b"b" * size))
+    with session.connect() as client:
+        client.send(raw[: session.random.randrange(len(raw) - 5)])
+        session.answers[GIVEN_UP] += 1
+        if session.random.random() < 0.5:
+            client.reset()
+
+
+def left_before_the_answer(session: Session) -> None:
+    with session.connect() as client:
+        client.send(build_request("GET", "/hello?left") * session.random.randint(1, 3))
+        session.answers[GIVEN_UP] += 1
+        client.reset()
+
+
+RUDE: dict[Kind, float] = {
+    pipelined: 8,
+    pipelined_kinds: 2,
+    unread: 2,
+    many_fields: 2,
+    raised: 2,
+    broken_off: 2,
+    bad: 4,
+    old_version: 1,
+    half_closed: 1,
+    dribbled: 1,
+    slow_reader: 1,
+    left_in_a_response: 2,
+    left_in_a_request: 3,
+    left_before_the_answer: 2,
+}
+
+
+# ------------------------------------------------- kinds that wait for a time limit of the server
+
+
+def stalled(session: Session) -> None:
+    """In the head or in the body: told so when the limit is over."""
+    session.leave()
+    raw = build_request("POST", "/sum", body=b"abc")
+    with session.connect() as client:
+        client.send(raw[: session.random.choice([10, len(raw) - 1])])
+        client.sock.settimeout(60)
+        response = client.response()
+        session.answers[response.status] += 1
+        assert response.status == 408 and client.at_eof()
+
+
+def idle(session: Session) -> None:
+    session.leave()
+    with session.connect() as client:
+        raw = build_request("GET", "/hello?idle")
+        session.note(client.request(raw), 200, raw)
+        client.sock.settimeout(60)
+        assert client.at_eof()
+
+
+PATIENT: dict[Kind, float] = {stalled: 0.05, idle: 0.05}
+
+
 # ----------------------------------------------------------------------------------------- crowds
 
 
@@ -184,7 +373,7 @@ class Crowd:
     def __init__(
         self,
         connect: Callable[[], Client],
-        kinds: dict[Kind, int],
+        kinds: dict[Kind, float],
         *,
         clients: int,
         share: int | None = None,
