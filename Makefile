@@ -10,8 +10,8 @@ DENY := PATH="$(abspath $(BIN)):$$PATH" cargo deny
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
 	$(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: help demo build binary test test-versions lint audit bench bench-instructions fuzz fuzz-server sanitize \
-	docs format clean
+.PHONY: help demo build binary test test-versions soak lint audit bench bench-instructions fuzz fuzz-server \
+	sanitize docs format clean
 
 ## Builds, installs into .venv and serves the Flask demo, at ADDRESS (127.0.0.1:8000).
 demo: $(VENV)/.installed $(VENV)/.demo
@@ -35,6 +35,10 @@ test: $(VENV)/.installed $(VENV)/.testing binary
 ## Builds and tries the other Pythons that this machine has.
 test-versions: $(VENV)/.tools
 	$(BIN)/python tests/versions.py
+
+## Sends a million requests of all kinds (SOAK_REQUESTS, SOAK_MINUTES): nothing may be lost or grow.
+soak: $(VENV)/.installed $(VENV)/.testing
+	cd tests && ../$(BIN)/python soak.py
 
 ## Checks formatting, lints, types, and what the dependencies are.
 lint: $(VENV)/.installed $(VENV)/.testing $(VENV)/.deny

@@ -101,6 +101,18 @@ def test_idle_connection_is_closed(serve, raw: bytes) -> None:
         assert client.at_eof() or (not raw.strip() and client.response().status == 408)
 
 
+def test_request_that_crosses_the_end_of_an_idle_connection(serve) -> None:
+    """A plain end, not a reset: HAProxy asks again only after the former."""
+    server = serve("echo:app", "--threads", "1", "--keep-alive", "0.2")
+    with server.connect() as client:
+        echoed(client.request(build_request()))
+        assert client.at_eof()
+        client.send(build_request())
+        client.shutdown_write()
+        assert client.at_eof()
+    assert len(server.calls_since_last_asked()) == 1
+
+
 def test_keep_alive_switched_off(serve, how: str) -> None:
     """`--keep-alive 0`: the client is told, rather than cut off [RFC 9112 section 9.6]."""
     server = serve("echo:app", "--threads", "1", "--keep-alive", "0")

@@ -3,6 +3,7 @@
 use log::info;
 
 use super::super::connection::Connection;
+use super::super::timers::Key;
 use super::{Phase, Reactor};
 
 impl Reactor {
@@ -34,8 +35,25 @@ impl Reactor {
                     self.reset(key);
                 }
                 (Phase::Lent, _) => {}
+                (Phase::Reading, _) => self.give_up(key, ready),
                 _ => self.close(key),
             }
+        }
+    }
+
+    /// Ends a connection that has been idle for as long as it may. A client that kept it may be sending the next
+    /// request just now. A reset would tell it less than the plain end of the connection does, and HAProxy asks
+    /// again only after that.
+    fn give_up(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
+        // A request may have come that no event has told of yet.
+        self.slots[key.0].readable = true;
+        self.read(key, ready);
+        let slot = &self.slots[key.0];
+        match (&slot.phase, &slot.connection) {
+            (Phase::Reading, Some(connection)) if connection.http.is_idle() => {
+                if connection.served > 0 { self.linger(key) } else { self.close(key) }
+            }
+            _ => {}
         }
     }
 
