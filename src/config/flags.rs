@@ -14,6 +14,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory, Parser, ValueEnum, ValueHint
 use log::LevelFilter;
 
 use super::bind::Bind;
+use super::generate;
 use super::gunicorn;
 use super::trust::Trust;
 use super::values::{self, WorkerClass};
@@ -42,7 +43,8 @@ const LOGS: &str = "Logs";
     about = "Serves a Python WSGI application over HTTP/1.1",
     after_help = "Each option can also be given by an environment variable: --keep-alive is \
                   RUSTWSGI_KEEP_ALIVE, or in a file, as keep_alive. The command line wins, then the \
-                  environment.",
+                  environment. --generate completions-bash (-zsh, -fish) and --generate man print \
+                  what their names say.",
     args_override_self = true,
     max_term_width = 100
 )]
@@ -339,7 +341,7 @@ pub enum ReloadStrategy {
 
 /// What a command line is read with: the options, and gunicorn's that are none here.
 pub(super) fn command_line() -> Command {
-    gunicorn::extend(Flags::command()).disable_version_flag(true).arg(
+    gunicorn::extend(Flags::command()).arg(generate::arg()).disable_version_flag(true).arg(
         Arg::new("version")
             .short('V')
             // gunicorn's.

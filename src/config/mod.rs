@@ -10,6 +10,7 @@ mod bind;
 mod describe;
 mod files;
 mod flags;
+mod generate;
 mod gunicorn;
 mod layers;
 #[cfg(test)]
@@ -104,6 +105,9 @@ fn parse_with(
     let given = flags::command_line()
         .try_get_matches_from(&argv)
         .map_err(|error| unparsed(&command, error))?;
+    if let Some(&what) = given.get_one(generate::OPTION) {
+        return Err(Exit { code: 0, stdout: true, message: generate::generate(what) });
+    }
     let mut notes = gunicorn::look(&given).map_err(Exit::usage)?;
     let mut extras = layers::from_environment(&command, &given, variable).map_err(Exit::usage)?;
     let named = given
