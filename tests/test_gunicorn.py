@@ -59,7 +59,7 @@ HONOURED: dict[str, tuple[list[str], Any, str]] = {
         "limit_request_field_size = 9",
     ),
     "reload": (["--reload"], True, "reload = true"),
-    "reload_extra_files": (["--reload-extra-file", "f"], ["f"], "reload = true"),
+    "reload_extra_files": (["--reload-extra-file", "f"], ["f"], 'reload_extra_file = ["f"]'),
     "print_config": (["--print-config"], True, "workers = 3"),
     "preload_app": (["--preload"], True, "preload = true"),
     "chdir": (["--chdir", "/"], "/", 'chdir = "/"'),
@@ -276,6 +276,7 @@ def test_defaults_ask_for_nothing(door: str, tmp_path: Path) -> None:
     """A file that spells out what is so with gunicorn as well."""
     defaults = """
     sendfile = None; spew = False; certfile = None; protocol = "http"; proxy_protocol = False
+    accesslog = ""; pidfile = ""; user = ""; raw_env = []; bind = None; forwarded_allow_ips = ""
     dirty_workers = 0; dirty_apps = []; logconfig_dict = {}; http_protocols = "h1"; paste = None
     logger_class = "gunicorn.glogging.Logger"; control_socket_mode = 0o600; reload_engine = "auto"
     secure_scheme_headers = {
@@ -285,6 +286,7 @@ def test_defaults_ask_for_nothing(door: str, tmp_path: Path) -> None:
     given = ["--protocol", "http", "--proxy-protocol=off", "--dirty-workers", "0"]
     done = run_cli(door, "-c", str(path), *given, "--print-config", APP)
     assert done.returncode == 0 and done.stderr == "", done
+    assert "forwarded_allow_ips = []" in done.stdout or 'forwarded_allow_ips = [""]' in done.stdout
 
 
 @pytest.mark.parametrize("name", sorted(NO_HOOKS | HOOKS))

@@ -85,6 +85,7 @@ def test_umask(fresh_server, conf, tmp_path: Path) -> None:
 
 def test_name(fresh_server, conf) -> None:
     server = fresh_server(APP, "-c", conf("name = 'one'"))
+    serving_pid(server)
     assert comm(server.pid) == "one-master"
     conf("name = 'two'")
     hup(server)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import run_cli
+from harness import APPS, run_cli
 
 APP = "supervised:app"
 NOT_THERE = "No such file or directory"
@@ -33,6 +33,7 @@ MISTAKES = {
         1,
         ["--access-logfile", "{dir}/no/a", NOT_THERE, "make its directory"],
     ),
+    "access-log-dir": (["--access-logfile", "{dir}"], 1, ["--access-logfile", "{dir}", "directory"]),
     "error-log": (
         ["--error-logfile", "{dir}/no/e"],
         1,
@@ -66,6 +67,14 @@ def test_one_line(door: str, places: dict[str, str], name: str) -> None:
     for text in said:
         assert re.search(re.escape(text.format(**places)), lines[0], re.IGNORECASE), lines[0]
     assert "Booting" not in done.stderr
+
+
+def test_a_log_in_the_directory_of_chdir(fresh_server, tmp_path: Path) -> None:
+    """Where a worker opens it is where it is looked for."""
+    (tmp_path / "logs").mkdir()
+    args = ["--chdir", str(tmp_path), "--access-logfile", "logs/a", "--pythonpath", str(APPS)]
+    fresh_server(APP, *args).get("/")
+    assert (tmp_path / "logs" / "a").exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may become anybody")

@@ -270,6 +270,8 @@ pub(super) fn translate(path: &Path, found: Options) -> Result<(Options, Vec<Str
     for (name, values) in found {
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else { continue };
         match setting.fate {
+            // gunicorn's way to say none, but where it means nobody.
+            Fate::Is(option) if values == [""] && option != "forwarded_allow_ips" => {}
             Fate::Is(option) => options.push((option.to_owned(), values)),
             _ => notes.extend(judge(
                 setting,

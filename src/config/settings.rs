@@ -67,6 +67,18 @@ pub struct Settings {
     pub notes: Vec<String>,
 }
 
+impl Settings {
+    /// The file of the access log, if it is one, as seen from where the server is started. A worker opens it
+    /// when it has changed to `--chdir`.
+    pub fn access_log_file(&self) -> Option<PathBuf> {
+        match (&self.access_log.as_ref()?.target, &self.chdir) {
+            (LogTarget::File(path), Some(directory)) => Some(directory.join(path)),
+            (LogTarget::File(path), None) => Some(path.clone()),
+            (LogTarget::Stdout | LogTarget::Stderr, _) => None,
+        }
+    }
+}
+
 /// The worker processes and how they are kept. Only the command line's server has them; the Python API
 /// serves in the process that calls it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -109,13 +109,14 @@ impl Identity {
                 chown(path)?;
             }
         }
-        let access = settings.access_log.as_ref().map(|log| &log.target);
-        for target in access.into_iter().chain([&settings.error_log]) {
-            if let LogTarget::File(path) = target {
-                let file = std::fs::File::options().append(true).create(true).open(path)?;
-                if file.metadata()?.is_file() {
-                    chown(path)?;
-                }
+        let error_log = match &settings.error_log {
+            LogTarget::File(path) => Some(path.clone()),
+            LogTarget::Stdout | LogTarget::Stderr => None,
+        };
+        for path in settings.access_log_file().into_iter().chain(error_log) {
+            let file = std::fs::File::options().append(true).create(true).open(&path)?;
+            if file.metadata()?.is_file() {
+                chown(&path)?;
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use rustix::fs::Mode;
 
 use super::Master;
 use crate::config::{Processes, Settings};
-use crate::observe::{self, LogTarget};
+use crate::observe;
 use crate::supervisor::identity;
 use crate::supervisor::pidfile::{self, Pidfile};
 
@@ -76,10 +76,15 @@ pub(super) fn check(settings: &Settings) -> Result<(), (i32, String)> {
             ),
         ));
     }
-    if let Some(LogTarget::File(path)) = settings.access_log.as_ref().map(|log| &log.target)
-        && let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty())
-        && let Err(failure) = std::fs::metadata(directory)
-    {
+    if let Some(path) = settings.access_log_file() {
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        // A name without a directory in front.
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        let failure = match std::fs::metadata(directory) {
+            Ok(_) if path.is_dir() => "it is a directory".to_owned(),
+            Ok(_) => return Ok(()),
+            Err(failure) => failure.to_string(),
+        };
         let path = path.display();
         return Err((
             1,
