@@ -8,7 +8,7 @@ ADDRESS ?= 127.0.0.1:8000
 WHEEL_TARGET := target/wheel
 DENY := PATH="$(abspath $(BIN)):$$PATH" cargo deny
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
-	$(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
+	$(shell find src python packaging -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -path '*/share/*' -type f)
 
 .PHONY: help demo build binary test test-versions soak lint audit bench bench-instructions fuzz fuzz-server \
 	sanitize docs format clean
@@ -83,9 +83,9 @@ bench: $(VENV)/.installed
 bench-instructions: $(VENV)/.installed
 	$(BIN)/python benches/instructions.py $(if $(RECORD),--record)
 
-## Renders docs/configuration.md from the definition of the options.
+## Renders docs/configuration.md, completions and the man page from the definition of the options.
 docs:
-	UPDATE_DOCS=1 cargo test --no-default-features --quiet --lib the_configuration_page
+	UPDATE_DOCS=1 cargo test --no-default-features --quiet --lib -- the_configuration_page what_the_wheel_carries
 
 ## Formats Rust and Python.
 format:

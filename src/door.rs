@@ -55,21 +55,12 @@ fn parse(py: Python<'_>, argv: &[OsString]) -> Result<(Settings, Hooks), config:
 
 /// Runs a gunicorn configuration.
 fn execute(py: Python<'_>, path: &Path) -> Result<(config::Options, Hooks), String> {
-    let run = || -> PyResult<(config::Options, Vec<String>, Py<PyAny>)> {
-        py.import("rustwsgi._gunicorn")?.call_method1("execute", (path,))?.extract()
+    let run = || -> PyResult<(config::Options, Py<PyAny>)> {
+        let arguments = (path, config::gunicorn_settings());
+        py.import("rustwsgi._gunicorn")?.call_method1("execute", arguments)?.extract()
     };
     match run() {
-        Ok((options, ignored, hooks)) => {
-            if !ignored.is_empty() {
-                // The log is not open yet: where it goes is one of the options.
-                eprintln!(
-                    "rustwsgi: {}: these settings of gunicorn have no effect: {}",
-                    path.display(),
-                    ignored.join(", ")
-                );
-            }
-            Ok((options, Hooks(Some(hooks))))
-        }
+        Ok((options, hooks)) => Ok((options, Hooks(Some(hooks)))),
         Err(failure) => Err(format!(
             "the configuration {} cannot be executed:\n{}",
             path.display(),
@@ -80,10 +71,14 @@ fn execute(py: Python<'_>, path: &Path) -> Result<(config::Options, Hooks), Stri
 
 fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i32 {
     if let Err(failure) = observe::init(&settings.error_log, settings.log_level) {
-        eprintln!("rustwsgi: cannot open the error log {}: {failure}", settings.error_log);
+        eprintln!(
+            "rustwsgi: --error-logfile: cannot open {}; make its directory, or name another file: \
+             {failure}",
+            settings.error_log
+        );
         return 1;
     }
-    for warning in config::stray_variables() {
+    for warning in config::stray_variables().iter().chain(&settings.notes) {
         warn!("{warning}");
     }
     if settings.print_config {
@@ -105,6 +100,9 @@ fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i
         settings.processes.workers,
         settings.threads
     );
+    if !settings.files.is_empty() {
+        info!("Configuration read from: {}", settings.files.join(", "));
+    }
     let door = Door { parse: |py, argv| parse(py, argv).map_err(|exit| exit.message), load };
     match supervisor::run(py, argv, Arc::new(settings), hooks, door) {
         Ok(code) => code,

@@ -1,109 +1,18 @@
 """A gunicorn configuration: a Python file whose names are settings, and functions called at events.
 
-The file is executed as gunicorn does it. Settings that rustwsgi has become options; those it does
-not have are listed, so that nobody relies on what is not there. Hooks get objects with the
+The file is executed as gunicorn does it. What becomes of each setting is decided in
+`src/config/gunicorn.rs`. Hooks get objects with the
 attributes that configurations use: `server.log`, `worker.pid` and the like.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
 from rustwsgi import _rustwsgi
-
-# gunicorn's names where ours differ.
-RENAMED = {
-    "accesslog": "access_logfile",
-    "access_log_format": "access_logformat",
-    "errorlog": "error_logfile",
-    "keepalive": "keep_alive",
-    "loglevel": "log_level",
-    "pidfile": "pid",
-    "preload_app": "preload",
-    "proc_name": "name",
-    "raw_env": "env",
-    "reload_extra_files": "reload_extra_file",
-    "wsgi_app": "app",
-}
-
-# Where the names are the same.
-SAME = {
-    "backlog",
-    "bind",
-    "chdir",
-    "check_config",
-    "daemon",
-    "forwarded_allow_ips",
-    "graceful_timeout",
-    "group",
-    "header_map",
-    "limit_request_field_size",
-    "limit_request_fields",
-    "limit_request_line",
-    "max_requests",
-    "max_requests_jitter",
-    "print_config",
-    "pythonpath",
-    "reload",
-    "threads",
-    "timeout",
-    "umask",
-    "user",
-    "worker_class",
-    "worker_connections",
-    "workers",
-}
-
-# What gunicorn has and this server has not, or not yet.
-MISSING = {
-    "ca_certs",
-    "casefold_http_method",
-    "cert_reqs",
-    "certfile",
-    "ciphers",
-    "dirty_apps",
-    "dirty_workers",
-    "disable_redirect_access_to_syslog",
-    "do_handshake_on_connect",
-    "dogstatsd_tags",
-    "enable_stdio_inheritance",
-    "forwarder_headers",
-    "initgroups",
-    "keyfile",
-    "logconfig",
-    "logconfig_dict",
-    "logconfig_json",
-    "logger_class",
-    "paste",
-    "permit_obsolete_folding",
-    "permit_unconventional_http_method",
-    "permit_unconventional_http_version",
-    "post_request",
-    "pre_request",
-    "proxy_allow_ips",
-    "proxy_protocol",
-    "raw_paste_global_conf",
-    "reload_engine",
-    "reuse_port",
-    "secure_scheme_headers",
-    "sendfile",
-    "spew",
-    "ssl_context",
-    "ssl_version",
-    "statsd_host",
-    "statsd_prefix",
-    "strip_header_spaces",
-    "suppress_ragged_eofs",
-    "syslog",
-    "syslog_addr",
-    "syslog_facility",
-    "syslog_prefix",
-    "tmp_upload_dir",
-    "worker_tmp_dir",
-}
 
 # Each with the number of arguments it is given.
 HOOKS = {
@@ -126,17 +35,21 @@ def as_values(name: str, value: Any) -> list[str]:
     """A setting as the option's values."""
     if name == "umask" and isinstance(value, int):
         return [f"{value:03o}"]
+    if isinstance(value, dict):
+        return sorted(f"{key}={item}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return [str(item) for item in value]
     if isinstance(value, bool):
         return [str(value).lower()]
-    if isinstance(value, type):
-        return [value.__name__]
+    if callable(value):
+        return [getattr(value, "__name__", "set")]
     return [str(value)]
 
 
-def execute(path: str | os.PathLike[str]) -> tuple[list[tuple[str, list[str]]], list[str], Hooks]:
-    """Run the file; returns options, the names of settings that are ignored, and hooks."""
+def execute(
+    path: str | os.PathLike[str], settings: Iterable[str]
+) -> tuple[list[tuple[str, list[str]]], Hooks]:
+    """Run the file; returns those of gunicorn's `settings` that it sets, and its hooks."""
     path = os.fspath(path)
     names: dict[str, Any] = {
         "__builtins__": __builtins__,
@@ -147,14 +60,10 @@ def execute(path: str | os.PathLike[str]) -> tuple[list[tuple[str, list[str]]], 
     }
     with open(path, "rb") as file:
         exec(compile(file.read(), path, "exec"), names)
-    options = []
-    for name, value in names.items():
-        known = RENAMED.get(name, name if name in SAME else None)
-        if known is not None and value is not None:
-            options.append((known, as_values(name, value)))
-    ignored = sorted(name for name in names if name in MISSING and names[name] is not None)
-    hooks = {name: names[name] for name in HOOKS if callable(names.get(name))}
-    return options, ignored, Hooks(hooks, names)
+    found = {name: names[name] for name in settings if names.get(name) is not None}
+    hooks = {name: found.pop(name) for name in HOOKS if callable(found.get(name))}
+    values = [(name, as_values(name, value)) for name, value in found.items()]
+    return values, Hooks(hooks, found)
 
 
 class Log:
@@ -190,9 +99,8 @@ class Log:
 class Hooks:
     """The file's functions, and the objects they are given."""
 
-    def __init__(self, functions: dict[str, Callable[..., Any]], names: dict[str, Any]) -> None:
+    def __init__(self, functions: dict[str, Callable[..., Any]], settings: dict[str, Any]) -> None:
         self._functions = functions
-        settings = {k: v for k, v in names.items() if k in SAME or k in RENAMED or k in MISSING}
         self._cfg = SimpleNamespace(**settings)
         self._log = Log()
         self.server = SimpleNamespace(

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
     // Help and mistakes need no Python, which may be what the help is wanted for.
     // What a gunicorn configuration says is seen later; it may well name the application.
-    let later = |_: &Path| Ok(vec![("app".to_owned(), vec!["named:later".to_owned()])]);
+    let later = |_: &Path| Ok(vec![("wsgi_app".to_owned(), vec!["named:later".to_owned()])]);
     if let Err(exit) = rustwsgi::config::parse(argv.clone(), &later) {
         return ExitCode::from(u8::try_from(rustwsgi::door::refuse(&exit)).unwrap_or(1));
     }

@@ -46,6 +46,9 @@ pub fn describe(settings: &Settings) -> String {
     }
     lines.plain("daemon", processes.daemon);
     lines.plain("reload", processes.watch.is_some());
+    if let Some(files) = processes.watch.as_ref().filter(|files| !files.is_empty()) {
+        lines.strings("reload_extra_file", files.iter().map(|path| path.display()));
+    }
     let recycling = &processes.recycling;
     lines.plain("max_requests", recycling.requests);
     lines.plain("max_requests_jitter", recycling.jitter);

@@ -1,4 +1,5 @@
-//! Options from files: `-c FILE`, `rustwsgi.toml` and `[tool.rustwsgi]` in `pyproject.toml`.
+//! Options from files: `-c FILE`, `rustwsgi.toml`, `[tool.rustwsgi]` in `pyproject.toml`, and
+//! `gunicorn.conf.py`.
 //!
 //! A file is a list of options under the names they have in Python. They become command-line arguments
 //! like those of every other source, so that there is one parser, and a mistake is reported with the
@@ -7,6 +8,8 @@
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
+
+use super::gunicorn;
 
 /// A file's options, in its order: name and values.
 pub type Options = Vec<(String, Vec<String>)>;
@@ -20,7 +23,22 @@ pub(super) struct Source {
     pub(super) options: Options,
 }
 
-/// All files there are, the one that counts most first. `named` is the value of `--config`.
+/// What [`read`] has found.
+#[derive(Default)]
+pub(super) struct Found {
+    /// All files there are, the one that counts most first.
+    pub(super) sources: Vec<Source>,
+    /// What is to be said of settings that are no options, and of a file that was not read.
+    pub(super) notes: Vec<String>,
+}
+
+/// The name under which gunicorn looks for its configuration.
+const GUNICORN: &str = "gunicorn.conf.py";
+
+/// Reads all files there are. `named` is the value of `--config`.
+///
+/// gunicorn's own file is read where gunicorn would read it, without being named, but only if there is no
+/// file of this server's: whoever has written one has said there what is to be done here.
 ///
 /// # Errors
 /// A sentence about a file that cannot be read or understood.
@@ -28,8 +46,13 @@ pub(super) fn read(
     directory: &Path,
     named: Option<&Path>,
     execute: Execute<'_>,
-) -> Result<Vec<Source>, String> {
-    let mut sources = Vec::new();
+) -> Result<Found, String> {
+    let mut found = Found::default();
+    let python = |path: &Path, origin: String, notes: &mut Vec<String>| {
+        let (options, more) = gunicorn::translate(Path::new(&origin), execute(path)?)?;
+        notes.extend(more);
+        Ok::<_, String>(Source { origin, options })
+    };
     if let Some(path) = named {
         // gunicorn's notation.
         let text = path.to_string_lossy();
@@ -37,18 +60,20 @@ pub(super) fn read(
             return Err(format!("{text}: name the file of that module instead"));
         }
         let path = text.strip_prefix("file:").map_or_else(|| path.to_path_buf(), PathBuf::from);
-        let options = if path.extension().is_some_and(|extension| extension == "py") {
-            execute(&path)?
+        let origin = path.display().to_string();
+        // Python's own words for it come with a traceback.
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            format!("cannot read {origin}; correct --config (or RUSTWSGI_CONFIG): {error}")
+        })?;
+        found.sources.push(if path.extension().is_some_and(|extension| extension == "py") {
+            python(&path, origin, &mut found.notes)?
         } else {
-            let text = std::fs::read_to_string(&path)
-                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-            options(&path.display().to_string(), parse(&path.display().to_string(), &text)?)?
-        };
-        sources.push(Source { origin: path.display().to_string(), options });
+            Source { options: options(&origin, parse(&origin, &text)?)?, origin }
+        });
     }
     if let Some(text) = optional(&directory.join("rustwsgi.toml"))? {
         let origin = "rustwsgi.toml".to_owned();
-        sources.push(Source { options: options(&origin, parse(&origin, &text)?)?, origin });
+        found.sources.push(Source { options: options(&origin, parse(&origin, &text)?)?, origin });
     }
     if let Some(text) = optional(&directory.join("pyproject.toml"))?
         // A file that is not ours may be as it likes.
@@ -58,10 +83,23 @@ pub(super) fn read(
         let tool = project.get_mut("tool").and_then(Value::as_table_mut);
         if let Some(Value::Table(table)) = tool.and_then(|tool| tool.remove("rustwsgi")) {
             let origin = "[tool.rustwsgi] in pyproject.toml".to_owned();
-            sources.push(Source { options: options(&origin, table)?, origin });
+            found.sources.push(Source { options: options(&origin, table)?, origin });
         }
     }
-    Ok(sources)
+    let path = directory.join(GUNICORN);
+    if named.is_none() && path.is_file() {
+        match found.sources.first() {
+            None => {
+                let source = python(&path, GUNICORN.to_owned(), &mut found.notes)?;
+                found.sources.push(source);
+            }
+            Some(own) => found.notes.push(format!(
+                "{GUNICORN} is not read, as there is {}; -c {GUNICORN} reads both",
+                own.origin
+            )),
+        }
+    }
+    Ok(found)
 }
 
 fn optional(path: &Path) -> Result<Option<String>, String> {

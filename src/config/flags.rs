@@ -10,12 +10,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Parser, ValueEnum};
+use clap::{Arg, ArgAction, Command, CommandFactory, Parser, ValueEnum, ValueHint};
 use log::LevelFilter;
 
 use super::bind::Bind;
+use super::generate;
+use super::gunicorn;
 use super::trust::Trust;
 use super::values::{self, WorkerClass};
+use crate::http1::Underscores;
 
 /// Threads that run the application if nothing is said. Enough for an application that waits for its
 /// database now and then, few enough to keep its memory and its contention for the GIL small.
@@ -40,7 +43,8 @@ const LOGS: &str = "Logs";
     about = "Serves a Python WSGI application over HTTP/1.1",
     after_help = "Each option can also be given by an environment variable: --keep-alive is \
                   RUSTWSGI_KEEP_ALIVE, or in a file, as keep_alive. The command line wins, then the \
-                  environment.",
+                  environment. --generate completions-bash (-zsh, -fish) and --generate man print \
+                  what their names say.",
     args_override_self = true,
     max_term_width = 100
 )]
@@ -51,7 +55,8 @@ pub(super) struct Flags {
     pub(super) app: Option<String>,
 
     /// Read options from this file: TOML, or a gunicorn configuration if its name ends in .py. What it
-    /// does not set may be set by ./rustwsgi.toml, or [tool.rustwsgi] in ./pyproject.toml
+    /// does not set may be set by ./rustwsgi.toml, or [tool.rustwsgi] in ./pyproject.toml. Without all three
+    /// ./gunicorn.conf.py is read
     #[arg(short, long, value_name = "FILE", help_heading = APPLICATION)]
     pub(super) config: Option<PathBuf>,
 
@@ -289,9 +294,9 @@ pub(super) struct Flags {
 
     /// What happens to a field with an underscore in its name, which WSGI cannot tell from a hyphen:
     /// drop the field, or refuse the request
-    #[arg(long, value_enum, default_value = "drop", hide_possible_values = true,
-          value_name = "drop|refuse", help_heading = LIMITS)]
-    pub(super) header_map: HeaderMap,
+    #[arg(long, default_value = "drop", value_name = "drop|refuse", help_heading = LIMITS,
+          value_parser = values::header_map)]
+    pub(super) header_map: Underscores,
 
     /// How much of a request's body is held in memory; more goes to a temporary file
     #[arg(long, value_name = "BYTES", default_value = "256k", help_heading = LIMITS,
@@ -299,7 +304,7 @@ pub(super) struct Flags {
     pub(super) body_buffer_size: usize,
 
     /// Write an access log to this file, or to standard output with -
-    #[arg(long, value_name = "FILE", help_heading = LOGS,
+    #[arg(long, value_name = "FILE", help_heading = LOGS, value_hint = ValueHint::FilePath,
           value_parser = NonEmptyStringValueParser::new())]
     pub(super) access_logfile: Option<String>,
 
@@ -315,7 +320,8 @@ pub(super) struct Flags {
 
     /// Write the error log to this file, or to standard error with -
     #[arg(long, visible_alias = "log-file", value_name = "FILE", default_value = "-",
-          help_heading = LOGS, value_parser = NonEmptyStringValueParser::new())]
+          help_heading = LOGS, value_hint = ValueHint::FilePath,
+          value_parser = NonEmptyStringValueParser::new())]
     pub(super) error_logfile: String,
 
     /// The least important messages to log: debug, info, warning, error or critical
@@ -333,23 +339,27 @@ pub enum ReloadStrategy {
     Rolling,
 }
 
-/// The values of `--header-map`, gunicorn's without its `dangerous`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum HeaderMap {
-    /// Leave the field out.
-    Drop,
-    /// Answer 400.
-    Refuse,
+/// What a command line is read with: the options, and gunicorn's that are none here.
+pub(super) fn command_line() -> Command {
+    gunicorn::extend(Flags::command()).arg(generate::arg()).disable_version_flag(true).arg(
+        Arg::new("version")
+            .short('V')
+            // gunicorn's.
+            .short_alias('v')
+            .long("version")
+            .action(ArgAction::Version)
+            .help("Print version"),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {
         Flags::command().debug_assert();
+        command_line().debug_assert();
     }
 
     #[test]

@@ -11,6 +11,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::files::Source;
+use super::gunicorn;
 
 /// What the environment's names begin with.
 const PREFIX: &str = "RUSTWSGI_";
@@ -120,6 +121,12 @@ pub(super) fn from_file(
             .filter(|arg| arg.get_id() != "config")
             .ok_or_else(|| format!("{}: {}", source.origin, unknown(command, name)))?;
         let id = arg.get_id().as_str();
+        if id == "venv" {
+            return Err(format!(
+                "{origin} comes too late in a file, which Python may have to read: give --venv or \
+                 RUSTWSGI_VENV"
+            ));
+        }
         if is_set(id) || (listens && LISTENING.contains(&id)) {
             continue;
         }
@@ -200,35 +207,17 @@ pub(super) fn nearest(command: &Command, name: &str) -> Option<String> {
 }
 
 /// Why there is no such option, for those that other servers have.
-pub(super) fn absent(name: &str) -> Option<&'static str> {
-    match name.replace('-', "_").as_str() {
-        "certfile"
-        | "keyfile"
-        | "ca_certs"
-        | "cert_reqs"
-        | "ciphers"
-        | "ssl_version"
-        | "ssl_certfile"
-        | "ssl_keyfile"
-        | "ssl_certificate"
-        | "do_handshake_on_connect" => {
-            Some("this server speaks no TLS; a proxy in front of it does")
+pub(super) fn absent(name: &str) -> Option<String> {
+    let name = name.replace('-', "_");
+    let reason = match name.as_str() {
+        "ssl_certfile" | "ssl_keyfile" | "ssl_certificate" => {
+            "this server speaks no TLS; a proxy in front of it does"
         }
-        "debug" => {
-            Some("debugging is the application's; --reload and --log-level are the server's")
-        }
-        "interface" => Some("this server runs WSGI applications only"),
-        "log_config" | "logconfig" | "logconfig_json" => {
-            Some("the logs are set with --access-logfile, --access-logformat and --error-logfile")
-        }
-        "statsd_host" | "statsd_prefix" | "log_syslog" => {
-            Some("this server writes its logs to files and standard streams only")
-        }
-        "proxy_protocol" | "proxy_allow_from" => {
-            Some("this server does not speak the PROXY protocol; it reads X-Forwarded-Proto")
-        }
-        _ => None,
-    }
+        "debug" => "debugging is the application's; --reload and --log-level are the server's",
+        "interface" => "this server runs WSGI applications only",
+        name => return gunicorn::elsewhere(name),
+    };
+    Some(reason.to_owned())
 }
 
 /// What to say of variables that look like options and are none: a misspelt name would otherwise do

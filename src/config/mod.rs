@@ -10,6 +10,8 @@ mod bind;
 mod describe;
 mod files;
 mod flags;
+mod generate;
+mod gunicorn;
 mod layers;
 #[cfg(test)]
 mod reference;
@@ -32,6 +34,7 @@ pub use bind::{Bind, DEFAULT_HOST, DEFAULT_PORT};
 pub use describe::describe;
 pub use files::{Execute, Options};
 pub use flags::{DEFAULT_THREADS, ReloadStrategy};
+pub use gunicorn::names as gunicorn_settings;
 pub use settings::{AccessLogSettings, Processes, Recycling, Settings, Timeouts};
 pub use trust::Trust;
 
@@ -41,7 +44,7 @@ use layers::Extra;
 /// The exit status for a command line that cannot be used, as that of Python's argparse.
 const USAGE: i32 = 2;
 
-/// Why there are no settings: help was asked for, or something is wrong. The process prints and ends.
+/// Why there are no settings: help or the like was asked for, or something is wrong. The process prints and ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {
     /// The process's exit status: 0 for help and version, 2 for bad usage.
@@ -99,24 +102,33 @@ fn parse_with(
 ) -> Result<Settings, Exit> {
     let argv = with_hyphens(argv);
     let command = Flags::command();
-    let given =
-        command.clone().try_get_matches_from(&argv).map_err(|error| unparsed(&command, error))?;
+    let given = flags::command_line()
+        .try_get_matches_from(&argv)
+        .map_err(|error| unparsed(&command, error))?;
+    if let Some(&what) = given.get_one(generate::OPTION) {
+        return Err(Exit { code: 0, stdout: true, message: generate::generate(what) });
+    }
+    let mut notes = gunicorn::look(&given).map_err(Exit::usage)?;
     let mut extras = layers::from_environment(&command, &given, variable).map_err(Exit::usage)?;
     let named = given
         .get_one::<PathBuf>("config")
         .cloned()
         .or_else(|| variable("RUSTWSGI_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
-    for source in files::read(directory, named.as_deref(), execute).map_err(Exit::usage)? {
-        let more = layers::from_file(&command, &given, &extras, &source).map_err(Exit::usage)?;
+    let found = files::read(directory, named.as_deref(), execute).map_err(Exit::usage)?;
+    for source in &found.sources {
+        let more = layers::from_file(&command, &given, &extras, source).map_err(Exit::usage)?;
         extras.extend(more);
     }
+    notes.extend(found.notes);
     let matches = if extras.is_empty() {
         given
     } else {
         judge(&extras)?;
         merge(argv, extras)?
     };
-    let settings = resolve(&matches, variable("PORT"), variable("WEB_CONCURRENCY"))?;
+    let mut settings = resolve(&matches, variable("PORT"), variable("WEB_CONCURRENCY"))?;
+    settings.files = found.sources.into_iter().map(|source| source.origin).collect();
+    settings.notes = notes;
     if settings.app.is_none() && !settings.print_config {
         return Err(Exit::usage(
             "no application is given; name it as MODULE:NAME, for example: rustwsgi hello:app\n\n\
@@ -210,7 +222,7 @@ fn merge(argv: Vec<OsString>, extras: Vec<Extra>) -> Result<ArgMatches, Exit> {
     merged.extend(first.into_iter().filter_map(|extra| extra.argument));
     merged.extend(typed);
     merged.extend(last.into_iter().filter_map(|extra| extra.argument));
-    Ok(Flags::command().try_get_matches_from(merged)?)
+    Ok(flags::command_line().try_get_matches_from(merged)?)
 }
 
 /// Spells `--access_logfile=a_b` as `--access-logfile=a_b`: Python's users know the options by their

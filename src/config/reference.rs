@@ -6,6 +6,7 @@
 
 use clap::{Arg, ArgAction, Command};
 
+use super::gunicorn::{self, Fate, Setting};
 use super::layers;
 
 /// What holds for all options, ahead of the tables.
@@ -14,7 +15,8 @@ const INTRODUCTION: &str = "\
 
 <!-- Generated from src/config/flags.rs by `make docs`; edit that file or src/config/reference.rs. -->
 
-An option can be given in three ways, which all end in the same parser (`src/config/layers.rs`):
+An option can be given in four ways, which all end in the same parser (`src/config/layers.rs`). The
+command line wins, then the environment, then files:
 
 - **On the command line**: `rustwsgi --threads 8 hello:app`. Underscores do as well as hyphens. An
   option given twice counts as it was given last; `--bind`, `--pythonpath` and `--env` add up.
@@ -22,16 +24,30 @@ An option can be given in three ways, which all end in the same parser (`src/con
   variable counts as none. A flag is `true`, `1`, `yes` or `on`, or else `false`, `0`, `no` or `off`.
   `--bind`, `--host`, `--port`, `--uds` and `--fd` together say where to listen: one of them on the
   command line puts all of the environment's aside. `PORT` replaces the default address only.
+- **In files**: `-c FILE`, then `rustwsgi.toml`, then `[tool.rustwsgi]` in `pyproject.toml`, the last two in
+  the current directory. Keys are the names of the column *Name* below, with underscores or hyphens; a list
+  is for an option that can be repeated. An unknown key is an error, and so are `config` and `venv`. A FILE that ends in `.py` is a
+  gunicorn configuration; without any of the three `./gunicorn.conf.py` is read, as gunicorn does.
+  See [gunicorn's settings](#gunicorns-settings).
 - **In Python**: `rustwsgi.serve(app, threads=8)`, and the same for `rustwsgi.Server`. A list or tuple
-  is for an option that can be repeated; `None` leaves the option at its default. The environment is
-  not read, so that a call means the same everywhere. What concerns the loading of the application
-  (the first group below, and `app_dir`) is accepted there but changes nothing: it is loaded by then.
+  is for an option that can be repeated; `None` leaves the option at its default. Neither environment nor
+  files are read, so that a call means the same everywhere. What concerns the loading of the
+  application (`app`, `factory`, `app_dir`, `chdir`, `pythonpath`, `env`, `venv`, `check_config`,
+  `print_config`) is refused there: a program has loaded it by then. So are several `workers`, and what
+  belongs to a master has no effect.
 
 Times are in seconds, with decimals if need be. Sizes are in bytes, or with `k`, `m` or `g` in units
 of 1024, 1024\u{b2} or 1024\u{b3} bytes.
 
 `--print-config` shows the settings that all of this results in. `--help` and `--version` print and
-exit. A mistake in an option is told with its name and ends the process with exit code 2.
+exit, and so does `--generate` with `completions-bash`, `completions-zsh`, `completions-fish` or `man`. A
+mistake in an option is told with its name and ends the process with exit code 2.
+
+HUP applies a changed option to the new workers, and to the master what is its own: `bind`, `backlog`,
+`workers`, `pid`, `user`, `group`, `umask`, `name` and the error log. (A unix socket that stays keeps its
+mode.) Three things a running server cannot change, and its log says so: `daemon` needs a restart;
+`preload`, and with it whatever the application was loaded with (`app`, `pythonpath`, `env`,
+`no_gc_freeze`), needs USR2 or a restart.
 ";
 
 /// The heading over options that are defined for other servers' users, and not in `--help`.
@@ -50,13 +66,45 @@ pub(super) fn markdown(command: &Command) -> String {
     let mut page = INTRODUCTION.to_owned();
     for wanted in headings {
         page.push_str(&format!("\n## {wanted}\n\n"));
-        page.push_str("| Option | Default | Meaning | Environment | Python | Other names |\n");
+        page.push_str("| Option | Default | Meaning | Environment | Name | Other names |\n");
         page.push_str("|---|---|---|---|---|---|\n");
         for arg in command.get_arguments().filter(|arg| heading(arg) == wanted) {
             page.push_str(&row(arg));
         }
     }
+    page.push_str(GUNICORN);
+    for setting in gunicorn::SETTINGS {
+        page.push_str(&setting_row(setting));
+    }
     page
+}
+
+/// What holds for gunicorn's settings, ahead of their table.
+const GUNICORN: &str = "
+## gunicorn's settings
+
+What becomes of each, on the command line and in a `gunicorn.conf.py` (`src/config/gunicorn.rs`). One that
+has no effect is accepted, and named in the log unless it has gunicorn's default. One that cannot be
+honoured ends the start with exit code 2. Hooks that are called are listed in
+[operations.md](operations.md#coming-from-gunicorn).
+
+| gunicorn | Here |
+|---|---|
+";
+
+fn setting_row(setting: &Setting) -> String {
+    let (long, _) = setting.flag.split_once('=').unwrap_or((setting.flag, ""));
+    let flag = if long.is_empty() { String::new() } else { format!(", `--{long}`") };
+    let fate = match setting.fate {
+        // The hooks, which have a list of their own.
+        Fate::Ignored(gunicorn::NOT_CALLED) => return String::new(),
+        Fate::Is(option) if option == setting.name => "the same".to_owned(),
+        Fate::Is(option) => code(option),
+        Fate::Always => "always so".to_owned(),
+        Fate::Ignored(reason) => format!("no effect: {reason}"),
+        Fate::Refused(reason) => format!("refused: {reason}"),
+    };
+    format!("| `{}`{flag} | {} |\n", setting.name, fate.replace('|', "\\|"))
 }
 
 fn heading(arg: &Arg) -> &str {
@@ -83,7 +131,7 @@ fn row(arg: &Arg) -> String {
         (None, _) => code(&default),
     };
     let python = match arg.is_positional() {
-        true => "the first argument".to_owned(),
+        true => "`app`; in Python the first argument".to_owned(),
         false => code(arg.get_id().as_str()),
     };
     let environment = code(&layers::variable_name(arg.get_id().as_str()));

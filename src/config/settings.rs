@@ -11,10 +11,10 @@ use log::LevelFilter;
 
 use super::app::AppSpec;
 use super::bind::{self, Bind};
-use super::flags::{DEFAULT_THREADS, Flags, HeaderMap, ReloadStrategy};
+use super::flags::{DEFAULT_THREADS, Flags, ReloadStrategy};
 use super::trust::Trust;
 use super::values::WorkerClass;
-use crate::http1::{Limits, Underscores};
+use crate::http1::Limits;
 use crate::observe::LogTarget;
 
 /// gunicorn's bound on the number of fields, which its 0 stands for as well.
@@ -61,6 +61,22 @@ pub struct Settings {
     pub check_config: bool,
     /// Only print these settings.
     pub print_config: bool,
+    /// The files that options were read from, the one that counts most first.
+    pub files: Vec<String>,
+    /// What the log is to say of what was asked for and is not done.
+    pub notes: Vec<String>,
+}
+
+impl Settings {
+    /// The file of the access log, if it is one, as seen from where the server is started. A worker opens it
+    /// when it has changed to `--chdir`.
+    pub fn access_log_file(&self) -> Option<PathBuf> {
+        match (&self.access_log.as_ref()?.target, &self.chdir) {
+            (LogTarget::File(path), Some(directory)) => Some(directory.join(path)),
+            (LogTarget::File(path), None) => Some(path.clone()),
+            (LogTarget::Stdout | LogTarget::Stderr, _) => None,
+        }
+    }
 }
 
 /// The worker processes and how they are kept. Only the command line's server has them; the Python API
@@ -189,6 +205,8 @@ pub(super) fn resolve(
         venv: flags.venv,
         check_config: flags.check_config,
         print_config: flags.print_config,
+        files: Vec::new(),
+        notes: Vec::new(),
     })
 }
 
@@ -297,9 +315,6 @@ fn limits(flags: &Flags) -> Limits {
         },
         chunk_extension: flags.limit_chunk_extension,
         trailers: flags.limit_trailers,
-        underscores: match flags.header_map {
-            HeaderMap::Drop => Underscores::Drop,
-            HeaderMap::Refuse => Underscores::Refuse,
-        },
+        underscores: flags.header_map,
     }
 }

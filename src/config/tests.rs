@@ -22,7 +22,7 @@ fn parse_at(
         let found = variables.iter().find(|(variable, _)| *variable == name);
         found.map(|(_, value)| OsString::from(value))
     };
-    let execute = |path: &Path| Ok(vec![("app".to_owned(), vec![path.display().to_string()])]);
+    let execute = |path: &Path| Ok(vec![("wsgi_app".to_owned(), vec![path.display().to_string()])]);
     parse_with(argv.map(OsString::from).collect(), &variable, directory, &execute)
 }
 
@@ -94,6 +94,8 @@ fn defaults() {
         venv: None,
         check_config: false,
         print_config: false,
+        files: vec![],
+        notes: vec![],
     };
     assert_eq!(settings, expected);
     assert_eq!(api(&[]).unwrap(), Settings { app: None, ..expected });
@@ -236,7 +238,7 @@ fn limits() {
     };
     assert_eq!(limits, expected);
     assert_eq!(ok(&["--body-buffer-size", "0"]).body_buffer, 0);
-    assert!(bad(&["a", "--header-map", "dangerous"]).contains("possible values: drop, refuse"));
+    assert!(bad(&["a", "--header-map", "dangerous"]).contains("use drop or refuse"));
 }
 
 #[test]
@@ -517,6 +519,7 @@ fn mistakes_in_files_are_told_with_their_place() {
     };
     for (text, parts) in [
         ("thraeds = 2", ["rustwsgi.toml: unknown option 'thraeds'", "'threads'"]),
+        ("venv = 'x'", ["rustwsgi.toml: 'venv' comes too late", "RUSTWSGI_VENV"]),
         ("config = 'x'", ["rustwsgi.toml: unknown option 'config'", ""]),
         ("threads = 'many'", ["rustwsgi.toml: 'threads'", "invalid value"]),
         ("threads = [1, 2]", ["rustwsgi.toml: 'threads' takes one value", ""]),
@@ -533,8 +536,33 @@ fn mistakes_in_files_are_told_with_their_place() {
 
 #[test]
 fn a_python_file_is_executed() {
-    let settings = parse_in(&[], &["-c", "conf.py"]).unwrap_err();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("conf.py");
+    std::fs::write(&path, "").unwrap();
+    let settings = parse_in(&[], &["-c", path.to_str().unwrap()]).unwrap_err();
     assert!(settings.message.contains("write conf:app"), "{settings}");
+}
+
+#[test]
+fn gunicorns_file_is_found_unless_there_is_one_of_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("gunicorn.conf.py", "");
+    let files = |arguments: &[&str]| {
+        let settings = parse_at(dir.path(), &[], arguments).unwrap();
+        (settings.files.join(", "), settings.notes.join(", "))
+    };
+    assert_eq!(files(&["a:b"]), ("gunicorn.conf.py".into(), String::new()));
+    write("pyproject.toml", "[tool.other]\nrustwsgi = 1\n");
+    assert_eq!(files(&["a:b"]).0, "gunicorn.conf.py");
+    write("rustwsgi.toml", "threads = 2\n");
+    let (read, notes) = files(&["a:b"]);
+    assert_eq!(read, "rustwsgi.toml");
+    assert!(notes.contains("gunicorn.conf.py is not read, as there is rustwsgi.toml"), "{notes}");
+    let other = dir.path().join("other.toml");
+    write("other.toml", "");
+    let (read, notes) = files(&["-c", other.to_str().unwrap(), "a:b"]);
+    assert!(read.ends_with("other.toml, rustwsgi.toml") && notes.is_empty(), "{read} {notes}");
 }
 
 /// `make docs` sets UPDATE_DOCS, which writes the page instead.

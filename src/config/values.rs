@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use crate::http1::Underscores;
 use crate::observe::Format;
 
 /// A year in seconds; a longer timeout is a mistake.
@@ -126,6 +127,20 @@ pub(super) fn umask(text: &str) -> Result<u32, String> {
     }
 }
 
+/// What happens to a field with an underscore in its name; gunicorn's values without `dangerous`.
+pub(super) fn header_map(text: &str) -> Result<Underscores, String> {
+    match text {
+        "drop" => Ok(Underscores::Drop),
+        "refuse" => Ok(Underscores::Refuse),
+        "dangerous" => {
+            Err("it lets X_Forwarded_For pose as X-Forwarded-For; use drop or refuse, and \
+                            name the field with hyphens"
+                .to_owned())
+        }
+        _ => Err("not one of drop, refuse".to_owned()),
+    }
+}
+
 /// How the application's code is run: gunicorn's two worker classes that use threads only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WorkerClass {
@@ -138,26 +153,31 @@ pub(super) enum WorkerClass {
 /// Reads gunicorn's `--worker-class`, and tells why the others are not taken.
 pub(super) fn worker_class(text: &str) -> Result<WorkerClass, String> {
     let lower = text.to_ascii_lowercase();
-    match lower.as_str() {
-        "sync" => Ok(WorkerClass::Sync),
-        "gthread" => Ok(WorkerClass::Gthread),
+    // `gunicorn.workers.gthread.ThreadWorker`, `egg:gunicorn#gthread`
+    match lower.rsplit(['.', '#']).next().unwrap_or(&lower) {
+        "sync" | "syncworker" => Ok(WorkerClass::Sync),
+        "gthread" | "threadworker" => Ok(WorkerClass::Gthread),
+        _ => Err(not_a_class(&lower)),
+    }
+}
+
+fn not_a_class(class: &str) -> String {
+    match class {
         name if name.contains("gevent") || name.contains("eventlet") => {
-            Err("green threads replace Python's own, and this server runs the application on real \
+            "green threads replace Python's own, and this server runs the application on real \
              threads; use gthread with more --threads"
-                .to_owned())
         }
-        name if name.contains("tornado") => Err(
+        name if name.contains("tornado") => {
             "Tornado applications bring an event loop of their own, which a WSGI server cannot \
              run; use gthread for a WSGI application"
-                .to_owned(),
-        ),
-        name if name.contains("uvicorn") || name.contains("asgi") => {
-            Err("this is a WSGI server and does not run ASGI applications; use gthread for a WSGI \
-             application"
-                .to_owned())
         }
-        _ => Err("not one of sync, gthread".to_owned()),
+        name if name.contains("uvicorn") || name.contains("asgi") => {
+            "this is a WSGI server and does not run ASGI applications; use gthread for a WSGI \
+             application"
+        }
+        _ => "not one of sync, gthread",
     }
+    .to_owned()
 }
 
 #[cfg(test)]
@@ -235,8 +255,12 @@ mod tests {
 
     #[test]
     fn worker_classes_are_refused_with_the_reason() {
-        assert_eq!(worker_class("sync"), Ok(WorkerClass::Sync));
-        assert_eq!(worker_class("gthread"), Ok(WorkerClass::Gthread));
+        for class in ["sync", "gunicorn.workers.sync.SyncWorker", "egg:gunicorn#sync"] {
+            assert_eq!(worker_class(class), Ok(WorkerClass::Sync), "{class}");
+        }
+        for class in ["gthread", "ThreadWorker", "gunicorn.workers.gthread.ThreadWorker"] {
+            assert_eq!(worker_class(class), Ok(WorkerClass::Gthread), "{class}");
+        }
         for (class, reason) in [
             ("gevent", "green threads"),
             ("geventlet", "green threads"),

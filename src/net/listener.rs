@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use log::debug;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::connection::Peer;
@@ -52,7 +53,11 @@ pub fn bind(bind: &Bind, backlog: u32, umask: u32) -> Result<Vec<Listener>> {
 fn bind_tcp(host: &str, port: u16, backlog: i32) -> Result<Vec<Listener>> {
     let addresses: Vec<SocketAddr> = (host, port)
         .to_socket_addrs()
-        .with_context(|| format!("cannot resolve the host name {host:?} of --bind"))?
+        .with_context(|| {
+            format!(
+                "cannot resolve the host name {host:?} of --bind; correct it, or give an IP address"
+            )
+        })?
         .collect();
     // A name such as localhost may have an IPv4 and an IPv6 address. The first is bound, as gunicorn
     // does: two sockets for one name surprise whoever reads the log, and port 0 would be two ports.
@@ -197,6 +202,15 @@ impl Listener {
         match &self.kind {
             Kind::Tcp(address) => format!("http://{address}"),
             Kind::Unix(_, path) => format!("unix:{path}"),
+        }
+    }
+
+    /// Lets the kernel hold another number of connections until they are accepted. Where it will not, the
+    /// number stays.
+    pub fn set_backlog(&self, backlog: u32) {
+        let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+        if let Err(error) = rustix::net::listen(self.fd(), backlog) {
+            debug!("{}: {error}", self.url());
         }
     }
 

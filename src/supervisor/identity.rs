@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use pyo3::exceptions::PyPermissionError;
+use pyo3::exceptions::{PyLookupError, PyPermissionError};
 use pyo3::prelude::*;
 
 use crate::config::{Bind, Processes, Settings};
@@ -45,7 +45,9 @@ impl Identity {
                     }
                 }
                 Err(_) => {
-                    let entry = users.call_method1("getpwnam", (user,))?;
+                    let entry = users
+                        .call_method1("getpwnam", (user,))
+                        .map_err(|_| unknown("--user", "user", user))?;
                     identity.uid = entry.getattr("pw_uid")?.extract()?;
                     identity.gid = entry.getattr("pw_gid")?.extract()?;
                     identity.name = Some(user.clone());
@@ -57,7 +59,10 @@ impl Identity {
                 Ok(gid) => gid,
                 Err(_) => {
                     let groups = py.import("grp")?;
-                    groups.call_method1("getgrnam", (group,))?.getattr("gr_gid")?.extract()?
+                    let entry = groups
+                        .call_method1("getgrnam", (group,))
+                        .map_err(|_| unknown("--group", "group", group))?;
+                    entry.getattr("gr_gid")?.extract()?
                 }
             };
         }
@@ -104,17 +109,25 @@ impl Identity {
                 chown(path)?;
             }
         }
-        let access = settings.access_log.as_ref().map(|log| &log.target);
-        for target in access.into_iter().chain([&settings.error_log]) {
-            if let LogTarget::File(path) = target {
-                let file = std::fs::File::options().append(true).create(true).open(path)?;
-                if file.metadata()?.is_file() {
-                    chown(path)?;
-                }
+        let error_log = match &settings.error_log {
+            LogTarget::File(path) => Some(path.clone()),
+            LogTarget::Stdout | LogTarget::Stderr => None,
+        };
+        for path in settings.access_log_file().into_iter().chain(error_log) {
+            let file = std::fs::File::options().append(true).create(true).open(&path)?;
+            if file.metadata()?.is_file() {
+                chown(&path)?;
             }
         }
         Ok(())
     }
+}
+
+fn unknown(option: &str, what: &str, name: &str) -> PyErr {
+    PyLookupError::new_err(format!(
+        "{option}: there is no {what} {name:?} on this machine; create it, or give another name or a \
+         number"
+    ))
 }
 
 /// Names the process in lists, as far as the system lets us: in full if the setproctitle package is

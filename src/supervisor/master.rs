@@ -1,5 +1,6 @@
 //! The master's loop: waits for signals, for what workers say, and for deadlines; nothing else wakes it.
 
+mod change;
 mod hear;
 mod reload;
 mod setup;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 use pyo3::prelude::*;
+use rustix::fs::Mode;
 
 use self::reload::Past;
 use super::Door;
@@ -94,6 +96,10 @@ struct Member {
 pub(super) struct Master<'a> {
     argv: &'a [OsString],
     settings: Arc<Settings>,
+    /// Those of the start, as some of them hold until the end.
+    began: Arc<Settings>,
+    /// The file mode mask that this process was started with.
+    umask: Mode,
     door: Door,
     hooks: Hooks,
     /// Workers that were forked so far.

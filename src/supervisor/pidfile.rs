@@ -31,8 +31,16 @@ impl Pidfile {
             );
         }
         let file = Pidfile { path };
-        file.write().with_context(|| format!("cannot write {}", file.path.display()))?;
+        file.write().with_context(|| {
+            let path = file.path.display();
+            format!("--pid: cannot write {path}; make its directory, or name another file")
+        })?;
         Ok(file)
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Written aside and renamed, so that nobody reads half a number.

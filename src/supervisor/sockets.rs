@@ -46,6 +46,9 @@ impl Sockets {
             }
         }
         // Only now, when nothing can fail any more, in the order of the addresses.
+        for entry in &known.0 {
+            entry.listener.set_backlog(settings.backlog);
+        }
         known.0.append(&mut opened);
         let mut sockets = Vec::new();
         for bind in binds {

@@ -15,6 +15,11 @@ use crate::supervisor::process::{ended, fate, first_dead, kill, memory_kills};
 use crate::supervisor::signals;
 use crate::supervisor::successor::{Predecessor, Successor};
 
+/// A number of workers, for a hook.
+pub(super) fn count(workers: usize) -> i64 {
+    i64::try_from(workers).unwrap_or(i64::MAX)
+}
+
 impl Master<'_> {
     pub(super) fn hear(&mut self, py: Python<'_>, signal: i32) {
         if signal != libc::SIGCHLD {
@@ -79,8 +84,7 @@ impl Master<'_> {
         }
     }
 
-    fn target_changed(&self, py: Python<'_>, before: usize) {
-        let count = |workers: usize| i64::try_from(workers).unwrap_or(i64::MAX);
+    pub(super) fn target_changed(&self, py: Python<'_>, before: usize) {
         self.hooks.call(py, "nworkers_changed", &[count(self.target), count(before)]);
     }
 

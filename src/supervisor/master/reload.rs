@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::{error, info};
+use log::{error, info, warn};
 use pyo3::prelude::*;
 
-use super::{Master, Member};
+use super::{Master, Member, change};
 use crate::config::Settings;
-use crate::observe;
 use crate::supervisor::crew::State;
 use crate::supervisor::hooks::Hooks;
+use crate::supervisor::identity::Identity;
 use crate::supervisor::sockets::Sockets;
 
 /// What a reload replaces, kept for the case that it fails.
@@ -20,6 +20,8 @@ pub(super) struct Past {
     pub(super) target: usize,
     /// Sockets that the new configuration does not have.
     pub(super) dropped: Sockets,
+    /// Who the workers became.
+    pub(super) identity: Option<Identity>,
 }
 
 impl Master<'_> {
@@ -33,6 +35,17 @@ impl Master<'_> {
                 return;
             }
         };
+        let identity = match Identity::resolve(py, &settings.processes) {
+            Ok(identity) => identity,
+            Err(failure) => {
+                error!("{}: nothing changes", failure.value(py));
+                return;
+            }
+        };
+        if let Err((_, reason)) = change::check(&settings) {
+            error!("nothing changes: {reason}");
+            return;
+        }
         // Twice in a row: what the first one was to replace is still to be replaced.
         let mut known = std::mem::take(&mut self.sockets);
         let binds = self.activated.as_ref().unwrap_or(&settings.binds);
@@ -46,8 +59,15 @@ impl Master<'_> {
                 return;
             }
         }
-        if let Err(error) = observe::init(&settings.error_log, settings.log_level) {
-            error!("the error log stays where it is: {error}");
+        self.become_like(py, &settings);
+        for note in settings.notes.iter().filter(|note| !self.settings.notes.contains(note)) {
+            warn!("{note}");
+        }
+        self.tell_what_stays(&settings);
+        if let Some(identity) = &identity
+            && let Err(failure) = identity.give_files(py, &settings)
+        {
+            error!("files cannot be given to the user of the workers: {failure}");
         }
         hooks.adopt(py, &self.hooks);
         let hooks = std::mem::replace(&mut self.hooks, hooks);
@@ -56,11 +76,16 @@ impl Master<'_> {
         let target = settings.processes.workers;
         let previous = std::mem::replace(&mut self.settings, Arc::new(settings));
         let previous_target = std::mem::replace(&mut self.target, target);
+        let identity = std::mem::replace(&mut self.identity, identity);
+        if target != previous_target {
+            self.target_changed(py, previous_target);
+        }
         let mut past = self.past.take().unwrap_or(Past {
             settings: previous,
             hooks,
             target: previous_target,
             dropped: Sockets::default(),
+            identity,
         });
         past.dropped.absorb(known);
         self.past = Some(past);
@@ -83,7 +108,7 @@ impl Master<'_> {
         let back = old >= past.target;
         self.notifier.ready();
         error!("the reload has failed; the old workers go on serving");
-        self.target = past.target;
+        let target = std::mem::replace(&mut self.target, past.target);
         self.backoff.boot_failed(Instant::now());
         for at in 0..self.members.len() {
             let card = self.members[at].card;
@@ -96,9 +121,8 @@ impl Master<'_> {
             }
         }
         if back {
-            if let Err(error) = observe::init(&past.settings.error_log, past.settings.log_level) {
-                error!("the error log stays where it is: {error}");
-            }
+            self.become_like(py, &past.settings);
+            self.identity = past.identity;
             let mut known = std::mem::take(&mut self.sockets);
             known.absorb(past.dropped);
             let binds = self.activated.as_ref().unwrap_or(&past.settings.binds);
@@ -112,6 +136,9 @@ impl Master<'_> {
             self.settings = past.settings;
             past.hooks.adopt(py, &self.hooks);
             self.hooks = past.hooks;
+        }
+        if target != self.target {
+            self.target_changed(py, target);
         }
     }
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use log::error;
 use pyo3::prelude::*;
+use rustix::fs::Mode;
 
+use super::change::{self, set_umask};
+use super::hear::count;
 use super::{CAUGHT, Master, Stop};
 use crate::config::Settings;
 use crate::supervisor::Door;
@@ -28,16 +31,20 @@ impl<'a> Master<'a> {
         hooks: Hooks,
         door: Door,
     ) -> Result<Master<'a>, Stop> {
+        // While there is still a terminal to say it in.
+        change::check(&settings).map_err(|(code, reason)| {
+            error!("{reason}");
+            Stop::Done(code)
+        })?;
+        let identity = Identity::resolve(py, &settings.processes)
+            .map_err(|failure| refuse(anyhow::anyhow!("{}", failure.value(py))))?;
         let predecessor = Predecessor::of_this_process();
         if settings.processes.daemon && predecessor.is_none() {
             identity::daemonize(py)?;
         }
-        if let Some(mask) = settings.processes.umask {
-            py.import("os")?.call_method1("umask", (mask,))?;
-        }
+        let umask = rustix::process::umask(Mode::empty());
+        set_umask(&settings, umask);
         let signals = Signals::catch(py, CAUGHT)?;
-        let identity = Identity::resolve(py, &settings.processes)
-            .map_err(|failure| refuse(anyhow::anyhow!("{}", failure.value(py))))?;
         let pidfile = match &settings.processes.pidfile {
             Some(path) if predecessor.is_some() => Some(Pidfile::create(&pidfile::second(path))),
             Some(path) => Some(Pidfile::create(path)),
@@ -45,6 +52,8 @@ impl<'a> Master<'a> {
         }
         .transpose()
         .map_err(refuse)?;
+        // gunicorn tells of the first number as well, which was none before.
+        hooks.call(py, "nworkers_changed", &[count(settings.processes.workers), -1]);
         if let Err(failure) = hooks.try_call(py, "on_starting", &[]) {
             pidfile.iter().for_each(Pidfile::remove);
             return Err(refuse(anyhow::anyhow!("the hook on_starting failed: {failure}")));
@@ -70,7 +79,9 @@ impl<'a> Master<'a> {
         let target = settings.processes.workers;
         Ok(Master {
             argv,
+            began: settings.clone(),
             settings,
+            umask,
             door,
             hooks,
             born: 0,

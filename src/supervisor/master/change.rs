@@ -1,0 +1,193 @@
+//! What a reload changes in the master itself, and what it cannot change.
+//!
+//! Most options are the new workers' alone. These are the master's own: it applies them when a reload
+//! begins, and takes them back when that fails.
+
+use std::path::Path;
+
+use log::{error, warn};
+use pyo3::prelude::*;
+use rustix::fs::Mode;
+
+use super::Master;
+use crate::config::{Processes, Settings};
+use crate::observe;
+use crate::supervisor::identity;
+use crate::supervisor::pidfile::{self, Pidfile};
+
+impl Master<'_> {
+    /// Applies what is the master's own. What fails stays as it was, and the log says so.
+    pub(super) fn become_like(&mut self, py: Python<'_>, settings: &Settings) {
+        if let Err(error) = observe::init(&settings.error_log, settings.log_level) {
+            error!("the error log stays where it is: {error}");
+        }
+        set_umask(settings, self.umask);
+        identity::set_name(py, "master", settings);
+        self.move_pidfile(settings.processes.pidfile.as_deref());
+    }
+
+    fn move_pidfile(&mut self, path: Option<&Path>) {
+        let wanted = path.map(|path| match self.predecessor {
+            Some(_) => pidfile::second(path),
+            None => path.to_path_buf(),
+        });
+        let absolute = wanted.as_deref().and_then(|path| std::path::absolute(path).ok());
+        if self.pidfile.as_ref().map(Pidfile::path) == absolute.as_deref() {
+            return;
+        }
+        let moved = match wanted.map(|path| Pidfile::create(&path)).transpose() {
+            Ok(moved) => moved,
+            Err(error) => {
+                error!("the pid file stays where it is: {error:#}");
+                return;
+            }
+        };
+        if let Some(old) = std::mem::replace(&mut self.pidfile, moved) {
+            old.remove();
+        }
+    }
+
+    /// Warns of options that another start only can change.
+    pub(super) fn tell_what_stays(&self, settings: &Settings) {
+        for (option, remedy) in out_of_reach(&self.began, settings) {
+            warn!("{option} has changed since the start; {remedy}");
+        }
+    }
+}
+
+/// The mask of the settings, or else the one that the process was started with.
+pub(super) fn set_umask(settings: &Settings, own: Mode) {
+    let mask = settings.processes.umask.map_or(own, Mode::from_raw_mode);
+    rustix::process::umask(mask);
+}
+
+/// Looks at what every worker would fail at, so that it is told once and in one line. An error is an exit
+/// code and a sentence.
+pub(super) fn check(settings: &Settings) -> Result<(), (i32, String)> {
+    if let Some(directory) = &settings.chdir
+        && let Err(failure) = std::fs::read_dir(directory)
+        && failure.kind() != std::io::ErrorKind::PermissionDenied
+    {
+        return Err((
+            2,
+            format!(
+                "cannot change to the directory {directory:?} of --chdir; make it, or name another: \
+                 {failure}"
+            ),
+        ));
+    }
+    if let Some(path) = settings.access_log_file() {
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        // A name without a directory in front.
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        let failure = match std::fs::metadata(directory) {
+            Ok(_) if path.is_dir() => "it is a directory".to_owned(),
+            Ok(_) => return Ok(()),
+            Err(failure) => failure.to_string(),
+        };
+        let path = path.display();
+        return Err((
+            1,
+            format!(
+                "--access-logfile: cannot open {path}; make its directory, or name another file: \
+                 {failure}"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+const RESTART: &str = "that needs a restart";
+const UPGRADE: &str = "that needs USR2 or a restart";
+
+/// Options that differ and that a reload does not apply, each with what does. Names every setting, so that
+/// a new one has to be thought of here.
+fn out_of_reach(old: &Settings, new: &Settings) -> Vec<(&'static str, &'static str)> {
+    let Settings {
+        app,
+        pythonpath,
+        env,
+        processes,
+        // The master's own, which it applies.
+        binds: _,
+        backlog: _,
+        error_log: _,
+        log_level: _,
+        // The workers', and the new ones have them.
+        trusted: _,
+        threads: _,
+        worker_connections: _,
+        timeouts: _,
+        limits: _,
+        body_buffer: _,
+        access_log: _,
+        chdir: _,
+        // No matter of a server that runs; no file has the first.
+        venv: _,
+        check_config: _,
+        print_config: _,
+        files: _,
+        notes: _,
+    } = new;
+    let Processes {
+        preload,
+        gc_freeze,
+        daemon,
+        // Applied: by the master, or by the new workers.
+        workers: _,
+        reload: _,
+        pidfile: _,
+        watch: _,
+        recycling: _,
+        user: _,
+        group: _,
+        umask: _,
+        name: _,
+    } = processes;
+    let was = &old.processes;
+    let mut found = Vec::new();
+    let mut note = |differs: bool, option, remedy| {
+        if differs {
+            found.push((option, remedy));
+        }
+    };
+    note(*daemon != was.daemon, "daemon", RESTART);
+    note(*preload != was.preload, "preload", UPGRADE);
+    // What the application was imported with, once for all workers.
+    if was.preload {
+        note(*app != old.app, "app (with preload)", UPGRADE);
+        note(*pythonpath != old.pythonpath, "pythonpath (with preload)", UPGRADE);
+        note(*env != old.env, "env (with preload)", UPGRADE);
+        note(*gc_freeze != was.gc_freeze, "no_gc_freeze (with preload)", UPGRADE);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_api;
+
+    #[test]
+    fn what_a_reload_cannot_change() {
+        let settings = |options: &[(&str, &str)]| {
+            let options: Vec<_> = options
+                .iter()
+                .map(|(name, value)| (name.to_string(), vec![value.to_string()]))
+                .collect();
+            parse_api(&options).unwrap()
+        };
+        let names = |old: &[(&str, &str)], new: &[(&str, &str)]| {
+            let found = out_of_reach(&settings(old), &settings(new));
+            found.iter().map(|(option, _)| *option).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(names(&[], &[("daemon", "true")]), "daemon");
+        assert_eq!(names(&[], &[("user", "u"), ("app", "a:b"), ("umask", "077")]), "");
+        assert_eq!(names(&[], &[("preload", "true"), ("app", "a:b")]), "preload");
+        let preload = ("preload", "true");
+        assert_eq!(
+            names(&[preload], &[preload, ("app", "a:b"), ("env", "A=1")]),
+            "app (with preload), env (with preload)"
+        );
+    }
+}

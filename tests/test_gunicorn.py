@@ -1,0 +1,364 @@
+"""What gunicorn's users bring along: every flag of its command line and every setting of its files.
+
+Each is an option here, or is accepted with a line that says why it has no effect, or ends the start with
+what to use instead. The tables name all of gunicorn 27.0's settings; a test compares them with the
+list of `gunicorn.config.KNOWN_SETTINGS`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import APPS, ROOT, run_cli
+
+APP = "supervised:app"
+
+#: `[setting.name for setting in gunicorn.config.KNOWN_SETTINGS]`
+KNOWN_SETTINGS = """
+config wsgi_app bind backlog workers worker_class threads worker_connections max_requests
+max_requests_jitter timeout graceful_timeout keepalive limit_request_line limit_request_fields
+limit_request_field_size reload reload_engine reload_extra_files spew check_config print_config
+preload_app sendfile reuse_port chdir daemon raw_env pidfile worker_tmp_dir user group umask initgroups
+tmp_upload_dir secure_scheme_headers forwarded_allow_ips accesslog disable_redirect_access_to_syslog
+access_log_format errorlog loglevel capture_output logger_class logconfig logconfig_dict logconfig_json
+syslog_addr syslog syslog_prefix syslog_facility enable_stdio_inheritance statsd_host dogstatsd_tags
+statsd_prefix enable_backlog_metric proc_name default_proc_name pythonpath paste on_starting on_reload
+when_ready pre_fork post_fork post_worker_init worker_int worker_abort pre_exec pre_request post_request
+child_exit worker_exit nworkers_changed on_exit ssl_context proxy_protocol proxy_allow_ips protocol
+uwsgi_allow_ips keyfile certfile ssl_version cert_reqs ca_certs suppress_ragged_eofs
+do_handshake_on_connect ciphers http_protocols http2_cleartext http2_max_concurrent_streams
+http2_initial_window_size http2_max_frame_size http2_max_header_list_size raw_paste_global_conf
+permit_obsolete_folding strip_header_spaces permit_unconventional_http_method
+permit_unconventional_http_version casefold_http_method forwarder_headers header_map asgi_loop
+asgi_lifespan asgi_disconnect_grace_period websocket_max_message_size http_parser root_path dirty_apps
+dirty_workers dirty_timeout dirty_threads dirty_graceful_timeout on_dirty_starting dirty_post_fork
+dirty_worker_init dirty_worker_exit control_socket control_socket_mode control_socket_disable
+""".split()
+
+#: setting: (arguments, value in a file, line of --print-config)
+HONOURED: dict[str, tuple[list[str], Any, str]] = {
+    "wsgi_app": ([], APP, f'app = "{APP}"'),
+    "bind": (["-b", "127.0.0.1:81"], ["127.0.0.1:81"], 'bind = ["127.0.0.1:81"]'),
+    "backlog": (["--backlog", "9"], 9, "backlog = 9"),
+    "workers": (["-w", "3"], 3, "workers = 3"),
+    "worker_class": (["-k", "gunicorn.workers.sync.SyncWorker"], "sync", "threads = 1"),
+    "worker_connections": (["--worker-connections", "9"], 9, "worker_connections = 9"),
+    "max_requests": (["--max-requests", "9"], 9, "max_requests = 9"),
+    "max_requests_jitter": (["--max-requests-jitter", "9"], 9, "max_requests_jitter = 9"),
+    "timeout": (["-t", "9"], 9, "timeout = 9"),
+    "graceful_timeout": (["--graceful-timeout", "9"], 9, "graceful_timeout = 9"),
+    "keepalive": (["--keep-alive", "9"], 9, "keep_alive = 9"),
+    "limit_request_line": (["--limit-request-line", "4094"], 4094, "limit_request_line = 4094"),
+    "limit_request_fields": (["--limit-request-fields", "9"], 9, "limit_request_fields = 9"),
+    "limit_request_field_size": (
+        ["--limit-request-field_size", "9"],
+        9,
+        "limit_request_field_size = 9",
+    ),
+    "reload": (["--reload"], True, "reload = true"),
+    "reload_extra_files": (["--reload-extra-file", "f"], ["f"], 'reload_extra_file = ["f"]'),
+    "print_config": (["--print-config"], True, "workers = 3"),
+    "preload_app": (["--preload"], True, "preload = true"),
+    "chdir": (["--chdir", "/"], "/", 'chdir = "/"'),
+    "daemon": (["-D"], True, "daemon = true"),
+    "raw_env": (["-e", "A=1"], ["A=1"], 'env = ["A=***"]'),
+    "pidfile": (["-p", "p"], "p", 'pid = "p"'),
+    "user": (["-u", "12"], 12, 'user = "12"'),
+    "group": (["-g", "12"], 12, 'group = "12"'),
+    "umask": (["-m", "027"], 0o27, 'umask = "027"'),
+    "forwarded_allow_ips": (
+        ["--forwarded-allow-ips", "10.0.0.1,10.0.0.2"],
+        "10.0.0.1,10.0.0.2",
+        'forwarded_allow_ips = ["10.0.0.1", "10.0.0.2"]',
+    ),
+    "accesslog": (["--access-logfile", "a"], "a", 'access_logfile = "a"'),
+    "access_log_format": (["--access-logformat", "%(h)s"], "%(h)s", 'access_logformat = "%(h)s"'),
+    "errorlog": (["--log-file", "-"], "-", 'error_logfile = "-"'),
+    "loglevel": (["--log-level", "debug"], "debug", 'log_level = "debug"'),
+    "proc_name": (["-n", "n"], "n", 'name = "n"'),
+    "pythonpath": (["--pythonpath", "p,q"], "p,q", 'pythonpath = ["p", "q"]'),
+    "header_map": (["--header-map", "refuse"], "refuse", 'header_map = "refuse"'),
+}
+
+#: Those that cannot be shown along with the others.
+ALONE = {"threads", "check_config", "config"}
+
+#: setting: (arguments, value in a file). An empty list is a setting without a flag.
+IGNORED: dict[str, tuple[list[str], Any]] = {
+    "reload_engine": (["--reload-engine", "poll"], "poll"),
+    "spew": (["--spew"], True),
+    "sendfile": (["--no-sendfile"], False),
+    "reuse_port": (["--reuse-port"], True),
+    "worker_tmp_dir": (["--worker-tmp-dir", "/dev/shm"], "/dev/shm"),
+    "tmp_upload_dir": ([], "/tmp"),
+    "secure_scheme_headers": ([], {"X-SCHEME": "https"}),
+    "disable_redirect_access_to_syslog": (["--disable-redirect-access-to-syslog"], True),
+    "capture_output": (["--capture-output"], True),
+    "logger_class": (["--logger-class", "a.B"], "a.B"),
+    "logconfig": (["--log-config", "f"], "f"),
+    "logconfig_dict": ([], {"version": 1}),
+    "logconfig_json": (["--log-config-json", "f"], "f"),
+    "syslog_addr": (["--log-syslog-to", "udp://h:1"], "udp://h:1"),
+    "syslog": (["--log-syslog"], True),
+    "syslog_prefix": (["--log-syslog-prefix", "p"], "p"),
+    "syslog_facility": (["--log-syslog-facility", "local0"], "local0"),
+    "enable_stdio_inheritance": (["-R"], True),
+    "statsd_host": (["--statsd-host", "h:1"], "h:1"),
+    "dogstatsd_tags": (["--dogstatsd-tags", "t"], "t"),
+    "statsd_prefix": (["--statsd-prefix", "p"], "p"),
+    "enable_backlog_metric": (["--enable-backlog-metric"], True),
+    "default_proc_name": ([], "n"),
+    "config": ([], "other.py"),
+    "proxy_allow_ips": (["--proxy-allow-from", "*"], "*"),
+    "uwsgi_allow_ips": (["--uwsgi-allow-from", "*"], "*"),
+    "ssl_version": (["--ssl-version", "5"], 5),
+    "cert_reqs": (["--cert-reqs", "2"], 2),
+    "ca_certs": (["--ca-certs", "f"], "f"),
+    "suppress_ragged_eofs": (["--suppress-ragged-eofs"], "x"),
+    "do_handshake_on_connect": (["--do-handshake-on-connect"], True),
+    "ciphers": (["--ciphers", "c"], "c"),
+    "http_protocols": (["--http-protocols", "h2,h1"], "h2,h1"),
+    "http2_cleartext": (["--http2-cleartext", "on"], "on"),
+    "http2_max_concurrent_streams": (["--http2-max-concurrent-streams", "1"], 1),
+    "http2_initial_window_size": (["--http2-initial-window-size", "1"], 1),
+    "http2_max_frame_size": (["--http2-max-frame-size", "1"], 1),
+    "http2_max_header_list_size": (["--http2-max-header-list-size", "1"], 1),
+    "permit_obsolete_folding": (["--permit-obsolete-folding"], True),
+    "strip_header_spaces": (["--strip-header-spaces"], True),
+    "permit_unconventional_http_method": (["--permit-unconventional-http-method"], True),
+    "permit_unconventional_http_version": (["--permit-unconventional-http-version"], True),
+    "casefold_http_method": (["--casefold-http-method"], True),
+    "forwarder_headers": (["--forwarder-headers", "X"], "X"),
+    "asgi_loop": (["--asgi-loop", "uvloop"], "uvloop"),
+    "asgi_lifespan": (["--asgi-lifespan", "on"], "on"),
+    "asgi_disconnect_grace_period": (["--asgi-disconnect-grace-period", "9"], 9),
+    "websocket_max_message_size": (["--websocket-max-message-size", "9"], 9),
+    "root_path": (["--root-path", "/p"], "/p"),
+    "dirty_timeout": (["--dirty-timeout", "9"], 9),
+    "dirty_threads": (["--dirty-threads", "9"], 9),
+    "dirty_graceful_timeout": (["--dirty-graceful-timeout", "9"], 9),
+    "control_socket": (["--control-socket", "p"], "p"),
+    "control_socket_mode": (["--control-socket-mode", "0o666"], 0o666),
+}
+
+#: What they ask for is so anyway, and nothing is said.
+ALWAYS: dict[str, tuple[list[str], Any]] = {
+    "initgroups": (["--initgroups"], True),
+    "http_parser": (["--http-parser", "fast"], "fast"),
+    "control_socket_disable": (["--no-control-socket"], True),
+}
+
+#: setting: (arguments, value in a file, what is said)
+REFUSED: dict[str, tuple[list[str], Any, str]] = {
+    "paste": (["--paste", "f.ini"], "f.ini", "MODULE:NAME"),
+    "raw_paste_global_conf": (["--paste-global", "a=b"], ["a=b"], "MODULE:NAME"),
+    "ssl_context": ([], "def ssl_context(config, factory): ...", "no TLS"),
+    "keyfile": (["--keyfile", "f"], "f", "no TLS"),
+    "certfile": (["--certfile", "f"], "f", "no TLS"),
+    "proxy_protocol": (["--proxy-protocol"], True, "X-Forwarded-Proto"),
+    "protocol": (["--protocol", "uwsgi"], "uwsgi", "proxy_pass"),
+    "dirty_apps": (["--dirty-app", "a:B"], ["a:B"], "task queue"),
+    "dirty_workers": (["--dirty-workers", "2"], 2, "task queue"),
+}
+
+HOOKS = {
+    *("on_starting on_reload when_ready pre_fork post_fork post_worker_init worker_int worker_abort").split(),
+    *("pre_request post_request child_exit worker_exit nworkers_changed on_exit").split(),
+}
+
+#: Hooks of things that do not exist here.
+NO_HOOKS = {
+    *("pre_exec on_dirty_starting dirty_post_fork dirty_worker_init dirty_worker_exit").split(),
+}
+
+
+def line(name: str, value: Any) -> str:
+    """One setting of a file."""
+    if isinstance(value, str) and value.startswith("def "):
+        return f"{value}\n"
+    return f"{name} = {value!r}\n"
+
+
+def write(directory: Path, text: str) -> Path:
+    path = directory / "gunicorn.conf.py"
+    path.write_text(text)
+    return path
+
+
+def test_every_setting_has_its_place() -> None:
+    tables = [HONOURED, ALONE - {"config"}, IGNORED, ALWAYS, REFUSED, HOOKS, NO_HOOKS]
+    assert sorted(name for table in tables for name in table) == sorted(KNOWN_SETTINGS)
+
+
+def test_gunicorn_has_no_others() -> None:
+    """Where gunicorn is installed, the list is that of its version, or the version is another one."""
+    gunicorn = pytest.importorskip("gunicorn")
+    if gunicorn.version_info[:2] == (27, 0):
+        from gunicorn.config import KNOWN_SETTINGS as known
+
+        assert [setting.name for setting in known] == KNOWN_SETTINGS
+
+
+def test_the_page_has_every_setting() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    for name in set(KNOWN_SETTINGS) - HOOKS - {"pre_exec"}:
+        assert f"| `{name}`" in page, name
+
+
+def test_honoured_on_the_command_line(door: str) -> None:
+    arguments = [argument for row in HONOURED.values() for argument in row[0]]
+    done = run_cli(door, *arguments, APP)
+    assert done.returncode == 0 and "no effect" not in done.stderr, done
+    for name, (_, _, shown) in HONOURED.items():
+        assert shown in done.stdout.splitlines(), name
+    done = run_cli(door, "--threads", "7", "--check-config", APP)
+    assert done.returncode == 0, done
+
+
+def test_honoured_in_a_file(door: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "".join(line(name, row[1]) for name, row in HONOURED.items()))
+    done = run_cli(door, "-c", str(path))
+    assert done.returncode == 0 and "no effect" not in done.stderr, done
+    for name, (_, _, shown) in HONOURED.items():
+        assert shown in done.stdout.splitlines(), name
+    path = write(tmp_path, "threads = 7\ncheck_config = True\n")
+    done = run_cli(door, "-c", str(path), "--print-config", APP)
+    assert done.returncode == 0 and "threads = 7" in done.stdout, done
+
+
+def test_ignored_on_the_command_line(door: str) -> None:
+    arguments = [argument for row in IGNORED.values() for argument in row[0]]
+    done = run_cli(door, *arguments, "--print-config", APP)
+    assert done.returncode == 0, done
+    warnings = [text for text in done.stderr.splitlines() if "[WARNING]" in text]
+    for name, (given, _) in IGNORED.items():
+        flag = "--enable-stdio-inheritance" if given == ["-R"] else (given or [None])[0]
+        mine = [text for text in warnings if f"] {flag} has no effect: " in text]
+        assert len(mine) == (flag is not None), (name, done.stderr)
+    assert len(warnings) == sum(bool(given) for given, _ in IGNORED.values())
+
+
+def test_ignored_in_a_file(door: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "".join(line(name, row[1]) for name, row in IGNORED.items()))
+    done = run_cli(door, "-c", str(path), "--print-config", APP)
+    assert done.returncode == 0, done
+    warnings = [text for text in done.stderr.splitlines() if "[WARNING]" in text]
+    for name in IGNORED:
+        said = f"{path}: the setting '{name}' has no effect: "
+        assert sum(said in text for text in warnings) == 1, (name, done.stderr)
+    assert len(warnings) == len(IGNORED)
+
+
+def test_what_is_always_so_is_not_mentioned(door: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "".join(line(name, row[1]) for name, row in ALWAYS.items()))
+    arguments = [argument for row in ALWAYS.values() for argument in row[0]]
+    done = run_cli(door, "-c", str(path), *arguments, "--print-config", APP)
+    assert done.returncode == 0 and done.stderr == "", done
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(door: str, tmp_path: Path, name: str) -> None:
+    given, value, said = REFUSED[name]
+    path = write(tmp_path, line(name, value))
+    done = run_cli(door, "-c", str(path), APP)
+    assert done.returncode == 2 and said in done.stderr, done
+    assert done.stderr.startswith(f"error: {path}: the setting '{name}' cannot be honoured: "), done
+    if given:
+        done = run_cli(door, *given, APP) if name != "proxy_protocol" else run_cli(door, APP, *given)
+        assert done.returncode == 2 and said in done.stderr, done
+        assert done.stderr.startswith(f"error: {given[0]} cannot be honoured: "), done
+
+
+def test_defaults_ask_for_nothing(door: str, tmp_path: Path) -> None:
+    """A file that spells out what is so with gunicorn as well."""
+    defaults = """
+    sendfile = None; spew = False; certfile = None; protocol = "http"; proxy_protocol = False
+    accesslog = ""; pidfile = ""; user = ""; raw_env = []; bind = None; forwarded_allow_ips = ""
+    dirty_workers = 0; dirty_apps = []; logconfig_dict = {}; http_protocols = "h1"; paste = None
+    logger_class = "gunicorn.glogging.Logger"; control_socket_mode = 0o600; reload_engine = "auto"
+    secure_scheme_headers = {
+        "X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https", "X-FORWARDED-SSL": "on"}
+    """
+    path = write(tmp_path, "\n".join(text.strip() for text in defaults.splitlines()))
+    given = ["--protocol", "http", "--proxy-protocol=off", "--dirty-workers", "0"]
+    done = run_cli(door, "-c", str(path), *given, "--print-config", APP)
+    assert done.returncode == 0 and done.stderr == "", done
+    assert "forwarded_allow_ips = []" in done.stdout or 'forwarded_allow_ips = [""]' in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(NO_HOOKS | HOOKS))
+def test_hooks_are_called_or_told(door: str, tmp_path: Path, name: str) -> None:
+    from rustwsgi._gunicorn import HOOKS as called
+
+    assert not NO_HOOKS & set(called)
+    path = write(tmp_path, f"def {name}(*args): ...\n")
+    done = run_cli(door, "-c", str(path), "--print-config", APP)
+    told = f"the setting '{name}' has no effect: " in done.stderr
+    assert done.returncode == 0 and told is (name not in called), done
+
+
+# ---------------------------------------------------------------- ./gunicorn.conf.py
+
+
+def test_found_where_gunicorn_finds_it(fresh_server, tmp_path: Path) -> None:
+    write(tmp_path, f"bind = '127.0.0.1:0'\nwsgi_app = '{APP}'\npythonpath = '{APPS}'\nworkers = 2\n")
+    server = fresh_server(None, bind=None, cwd=tmp_path)
+    server.wait_for_log(r"\(workers: 2, threads: 4\)")
+    server.wait_for_log(r"\[INFO\] Configuration read from: gunicorn\.conf\.py$")
+    assert server.get("/").status == 200
+
+
+def test_a_file_of_ours_takes_its_place(door: str, tmp_path: Path) -> None:
+    write(tmp_path, "workers = 2\nthreads = 9\n")
+    (tmp_path / "rustwsgi.toml").write_text("workers = 3\n")
+    done = run_cli(door, "--print-config", cwd=tmp_path)
+    assert "workers = 3\n" in done.stdout and "threads = 4\n" in done.stdout, done
+    assert "gunicorn.conf.py is not read, as there is rustwsgi.toml" in done.stderr
+    done = run_cli(door, "-c", "gunicorn.conf.py", "--print-config", cwd=tmp_path)
+    assert "workers = 2\n" in done.stdout and "threads = 9\n" in done.stdout, done
+
+
+def test_another_file_takes_its_place(door: str, tmp_path: Path) -> None:
+    write(tmp_path, "1 / 0\n")
+    (tmp_path / "other.py").write_text("workers = 3\n")
+    done = run_cli(door, "-c", "other.py", "--print-config", cwd=tmp_path)
+    assert done.returncode == 0 and "workers = 3\n" in done.stdout, done
+    done = run_cli(door, "--print-config", cwd=tmp_path)
+    assert done.returncode == 2 and "ZeroDivisionError" in done.stderr, done
+
+
+@pytest.mark.parametrize(("value", "scheme"), [("'127.0.0.1,10.0.0.1'", "https"), ("'10.0.0.1'", "http")])
+def test_forwarded_allow_ips_is_passed_on(
+    fresh_server, tmp_path: Path, value: str, scheme: str
+) -> None:
+    path = write(tmp_path, f"forwarded_allow_ips = {value}\n")
+    server = fresh_server("echo:app", "-c", str(path))
+    state = server.get("/", fields=[("X-Forwarded-Proto", "https")]).json()
+    assert state["environ"]["wsgi.url_scheme"] == scheme
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("accesslog", "the option is called 'access_logfile' here"),
+        ("wsgi_app", "the option is called 'app' here"),
+        ("spew", "no trace is written"),
+        ("certfile", "no TLS"),
+    ],
+)
+def test_its_names_in_a_file_of_ours(door: str, tmp_path: Path, option: str, said: str) -> None:
+    (tmp_path / "rustwsgi.toml").write_text(f"{option} = 'x'\n")
+    done = run_cli(door, APP, cwd=tmp_path)
+    assert done.returncode == 2 and said in done.stderr, done
+
+
+def test_version_by_its_short_flag(door: str) -> None:
+    assert run_cli(door, "-v").stdout == run_cli(door, "--version").stdout != ""
+
+
+def test_a_dangerous_header_map_is_refused(door: str) -> None:
+    done = run_cli(door, "--header-map", "dangerous", APP)
+    assert done.returncode == 2 and "use drop or refuse" in done.stderr, done
