@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -33,6 +34,38 @@ def test_workers(fresh_server) -> None:
     assert server.get("/multiprocess").body == b"True"
     assert server.stop() == 0
     assert "[ERROR]" not in server.stderr() and "[WARNING]" not in server.stderr()
+
+
+def readers(server: ServerProcess, fifo: Path) -> int:
+    """How often the workers have it open."""
+    count = 0
+    for pid in children(server.pid):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                count += os.readlink(link) == str(fifo)
+    return count
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_requests_that_block_all_start_at_once(fresh_server, tmp_path: Path, count: int) -> None:
+    """As many as there are threads, in any process: none waits behind another worker's back for one
+    that is taken, while a sibling has one to spare."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    server = fresh_server(APP, "--workers", "2", "--threads", "2")
+    with Load(server.connect, kept=1) as load:
+        wait_until(lambda: len(load.bodies) == 2, "both workers serve")
+    clients = [server.connect() for _ in range(count)]
+    for client in clients:
+        client.send(build_request("GET", f"/hold?{fifo}"))
+    wait_until(lambda: server.stderr().count("request started") == count, "all have started")
+    # Keeps the pipe open, so that each of them finds it so, however late it gets there.
+    writer = os.open(fifo, os.O_RDWR)
+    wait_until(lambda: readers(server, fifo) == count, "all read")
+    os.close(writer)
+    for client in clients:
+        assert client.response().status == 200
+        client.close()
 
 
 def test_web_concurrency(fresh_server) -> None:
