@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyCFunction, PyDict, PyTuple};
 
 use super::desk::Desk;
+use super::forks::keep_from_forks;
 use super::runner::{self, Shared};
 use super::watch::Watch;
 use crate::config::{AccessLogSettings, Settings};
@@ -79,6 +80,7 @@ impl Server {
         settings: Arc<Settings>,
         ready: impl FnOnce() -> io::Result<()>,
     ) -> Result<Server, StartError> {
+        keep_from_forks(py, &listeners)?;
         let access_log = settings.access_log.as_ref().map(open_access_log).transpose()?;
         let addresses: Vec<_> = listeners.iter().map(|l| (l.tcp_address(), l.url())).collect();
         let servers: Vec<_> = listeners
