@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from rustwsgi import _rustwsgi
+from rustwsgi._around import Around, arguments_of
 
 # gunicorn's names where ours differ.
 RENAMED = {
@@ -81,8 +82,7 @@ MISSING = {
     "permit_obsolete_folding",
     "permit_unconventional_http_method",
     "permit_unconventional_http_version",
-    "post_request",
-    "pre_request",
+    "pre_exec",
     "proxy_allow_ips",
     "proxy_protocol",
     "raw_paste_global_conf",
@@ -119,6 +119,8 @@ HOOKS = {
     "worker_exit": 2,
     "nworkers_changed": 3,
     "on_exit": 1,
+    "pre_request": 2,
+    "post_request": 4,
 }
 
 
@@ -154,6 +156,8 @@ def execute(path: str | os.PathLike[str]) -> tuple[list[tuple[str, list[str]]], 
             options.append((known, as_values(name, value)))
     ignored = sorted(name for name in names if name in MISSING and names[name] is not None)
     hooks = {name: names[name] for name in HOOKS if callable(names.get(name))}
+    if "post_request" in hooks:
+        arguments_of(hooks["post_request"])
     return options, ignored, Hooks(hooks, names)
 
 
@@ -232,6 +236,11 @@ class Hooks:
             function(
                 worker if name in ("post_worker_init", "worker_int", "worker_abort") else server
             )
+
+    def around(self) -> Around | None:
+        """What is called around each request of this process, if anything is."""
+        pre, post = self._functions.get("pre_request"), self._functions.get("post_request")
+        return Around(self.worker, pre, post) if pre or post else None
 
     def adopt(self, other: Hooks | None) -> None:
         """Go on with the workers that another configuration's hooks have seen."""

@@ -20,7 +20,7 @@ use super::{Door, LoadFailure};
 use crate::config::Settings;
 use crate::net::Listener;
 use crate::observe;
-use crate::worker::{Server, StartError, keep_from_forks, leave_now};
+use crate::worker::{Application, Server, StartError, keep_from_forks, leave_now};
 
 /// A worker says so when it serves.
 pub(super) const READY: u8 = b'+';
@@ -150,6 +150,7 @@ fn serve(
         background::let_go(py);
     }
     let ready = || (&channel).write_all(&[READY]);
+    let app = Application::new(app, hooks.around(py)?);
     let server = Server::start_on(py, app, listeners, settings.clone(), ready)?;
     let mut worker = Worker {
         signals,
@@ -245,6 +246,10 @@ impl Worker {
             true => Some("one of its requests does not end".to_owned()),
             false => self.wear.reason(self.server.served()),
         };
+        if stuck {
+            // gunicorn's workers hear of it by a signal; this one has found out by itself.
+            self.hooks.call(py, "worker_abort", &[]);
+        }
         if let (Some(reason), Some(mut channel)) = (reason, self.channel.as_ref()) {
             info!("worker {} is replaced: {reason}", std::process::id());
             self.worn = channel.write_all(&[WORN]).is_ok();

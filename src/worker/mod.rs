@@ -20,6 +20,8 @@ mod server;
 mod watch;
 
 #[cfg(feature = "python")]
+pub use crate::wsgi::Application;
+#[cfg(feature = "python")]
 pub use forks::keep_from_forks;
 #[cfg(feature = "python")]
 pub use server::{Server, StartError, leave_now};

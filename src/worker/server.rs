@@ -18,7 +18,7 @@ use super::watch::Watch;
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::{self, Listener, Reactor};
 use crate::observe::{AccessLog, Format};
-use crate::wsgi::{ServerAddress, Wsgi};
+use crate::wsgi::{Application, ServerAddress, Wsgi};
 
 /// Why a server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ impl Server {
     /// Binds, and serves `app` on threads of its own until [`Server::stop`].
     pub fn start(
         py: Python<'_>,
-        app: Py<PyAny>,
+        app: Application,
         settings: Arc<Settings>,
     ) -> Result<Server, StartError> {
         let server = Server::start_on(py, app, bind(&settings)?, settings, || Ok(()))?;
@@ -75,7 +75,7 @@ impl Server {
     /// more, just before the first request may be taken.
     pub fn start_on(
         py: Python<'_>,
-        app: Py<PyAny>,
+        app: Application,
         listeners: Vec<Listener>,
         settings: Arc<Settings>,
         ready: impl FnOnce() -> io::Result<()>,
