@@ -177,9 +177,7 @@ def test_daemon_that_cannot_start(start_daemon: StartDaemon, preload: list[str])
     assert "RuntimeError: no database today" in done.stderr
 
 
-def test_daemon_that_cannot_start_names_its_log(
-    start_daemon: StartDaemon, tmp_path: Path
-) -> None:
+def test_daemon_that_cannot_start_names_its_log(start_daemon: StartDaemon, tmp_path: Path) -> None:
     log = tmp_path / "log"
     done = start_daemon("http_broken:app", "--error-logfile", str(log))
     assert done.returncode == 3 and str(log) in done.stderr, done
@@ -193,7 +191,9 @@ def test_daemon_without_an_address(start_daemon: StartDaemon) -> None:
 
 def test_daemon_whose_master_dies(start_daemon: StartDaemon, tmp_path: Path) -> None:
     """Without a word: whoever waits is not left waiting."""
-    (tmp_path / "deadly.py").write_text("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n")
+    (tmp_path / "deadly.py").write_text(
+        "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"
+    )
     done = start_daemon("deadly:app", "--pythonpath", str(tmp_path))
     assert done.returncode == 1, done
     (tmp_path / "pid").unlink()
