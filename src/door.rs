@@ -191,7 +191,7 @@ pub fn run_until_signal(
     settings: &Arc<Settings>,
 ) -> Result<bool, StartError> {
     let mut signals = Signals::install(py)?;
-    let started = Server::start(py, app, settings.clone());
+    let started = Server::start(py, app.into(), settings.clone());
     let result = started.and_then(|mut server| {
         let watched = wait_and_stop(py, &mut signals, &mut server, settings.timeouts.graceful);
         if watched.is_err() {

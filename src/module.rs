@@ -101,7 +101,8 @@ impl BackgroundServer {
             _ => return Err(PyRuntimeError::new_err("the server has been started already")),
         }
         let server = start_logging(&self.settings).and_then(|()| {
-            Server::start(py, self.app.clone_ref(py), self.settings.clone()).map_err(start_failed)
+            Server::start(py, self.app.clone_ref(py).into(), self.settings.clone())
+                .map_err(start_failed)
         });
         let server = match server {
             Ok(server) => server,

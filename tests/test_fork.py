@@ -3,11 +3,16 @@ for a child that has nothing to do with it."""
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from harness import Client, ServerProcess, build_request, wait_until
+from harness import TIMEOUT, Client, ServerProcess, build_request, wait_until
+from supervision import is_alive
 from wsgi_support import THREADS, ask, events, get_json, json_of, new_key
 
 
@@ -87,3 +92,78 @@ def test_broken_off_though_a_child_holds_it(spawning: ServerProcess) -> None:
         with pytest.raises(ConnectionResetError):
             client.rest()
     assert get_json(spawning, f"/reap?pid={pid}") == -9
+
+
+# ------------------------------------------------------------------ a child that outlives us
+
+
+@pytest.mark.parametrize("when", ["request", "import", "preload"])
+def test_a_child_does_not_keep_the_address(door: str, tmp_path: Path, when: str) -> None:
+    """The kernel went on completing handshakes for a server that was gone, and another one could not have
+    its address."""
+    said = tmp_path / "pid"
+    call = "leave_behind()" if when != "request" else "pass"
+    (tmp_path / "leaving.py").write_text(
+        "import os, signal\n"
+        "def leave_behind():\n"
+        "    if pid := os.fork():\n"
+        f"        open({str(said)!r}, 'w').write(str(pid))\n"
+        "        return\n"
+        "    os.setsid()\n"
+        "    null = os.open('/dev/null', os.O_RDWR)\n"
+        "    for stream in range(3):\n"
+        "        os.dup2(null, stream)\n"
+        "    while True:\n"
+        "        signal.pause()\n"
+        f"{call}\n"
+        "def app(environ, start_response):\n"
+        "    if environ['PATH_INFO'] == '/fork':\n"
+        "        leave_behind()\n"
+        "    start_response('200 OK', [('Content-Length', '2')])\n"
+        "    return [b'ok']\n"
+    )
+    options = ["--pythonpath", str(tmp_path), *(["--preload"] if when == "preload" else [])]
+    child = 0
+    try:
+        with ServerProcess(door, "leaving:app", *options) as server:
+            if when == "request":
+                assert server.get("/fork").body == b"ok"
+            assert server.get("/").body == b"ok"
+            child = int(said.read_text())
+            assert server.stop() == 0
+            assert is_alive(child)
+            with pytest.raises(ConnectionRefusedError):
+                server.connect()
+            # Unlike the first, this one must have the very same port.
+            again = f"127.0.0.1:{server.port}"
+            (tmp_path / "leaving.py").write_text("from echo import app\n")
+            with ServerProcess(door, "leaving:app", *options, bind=again) as successor:
+                assert successor.get("/").status == 200
+    finally:
+        if child:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_child_of_a_program_does_not_keep_the_address() -> None:
+    """The same for `rustwsgi.Server`, and the program goes on serving after the fork."""
+    rustwsgi = pytest.importorskip("rustwsgi")
+
+    def app(environ, start_response):  # type: ignore[no-untyped-def]
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    with rustwsgi.Server(app, bind="127.0.0.1:0") as server:
+        address = (server.host, server.port)
+        pid = os.fork()
+        if not pid:
+            while True:
+                signal.pause()
+        try:
+            with Client(socket.create_connection(address, TIMEOUT)) as client:
+                assert client.request(build_request()).body == b"ok"
+            server.stop()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address, TIMEOUT)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from harness import (
 from supervision import children, is_alive, serving_pid, workers
 
 APP = "supervised:app"
+StartDaemon = Callable[..., subprocess.CompletedProcess[str]]
 # These import the application beforehand, as root: its interpreter may be in a home directory.
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -79,6 +81,18 @@ def test_umask_and_unix_socket(fresh_server, tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_mode_of_a_unix_socket(fresh_server, tmp_path: Path) -> None:
+    """Whoever may enter the directory may connect, whatever the umask of the shell: gunicorn's users
+    rely on that."""
+    path = tmp_path / "s"
+    before = os.umask(0o077)
+    try:
+        fresh_server(APP, bind=f"unix:{path}")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+
+
 def test_bad_umask(door: str) -> None:
     done = run_cli(door, "--umask", "999", APP)
     assert done.returncode == 2 and "octal" in done.stderr
@@ -105,29 +119,84 @@ def test_pid_file_of_a_running_server(door: str, fresh_server, tmp_path: Path) -
     assert not path.exists()
 
 
-def test_daemon(door: str, tmp_path: Path) -> None:
-    pidfile, log = tmp_path / "pid", tmp_path / "log"
-    command = [*door_command(door), "--bind", f"unix:{tmp_path / 's'}", "--daemon"]
-    done = subprocess.run(
-        [*command, "--pid", str(pidfile), "--error-logfile", str(log), APP],
-        cwd=APPS,
-        env=child_environment(),
-        capture_output=True,
-        timeout=20,
-        check=False,
-    )
-    assert done.returncode == 0 and done.stderr == b"", done
-    wait_until(lambda: log.exists() and "Booting" in log.read_text(), "it serves")
-    pid = int(pidfile.read_text())
-    try:
-        assert status(pid, "PPid") != [str(os.getpid())]
-        wait_until(lambda: children(pid), "a worker")
-        assert os.getsid(pid) != os.getsid(0)
-        assert os.readlink(f"/proc/{pid}/fd/1") == "/dev/null"
-    finally:
+# ------------------------------------------------------------------------------- --daemon
+
+
+@pytest.fixture
+def start_daemon(door: str, tmp_path: Path) -> Iterator[StartDaemon]:
+    """`start_daemon(app, *options)`: what the command did that a shell would have waited for. Whatever it
+    has left behind is ended."""
+    pidfile = tmp_path / "pid"
+
+    def start(app: str, *options: str) -> subprocess.CompletedProcess[str]:
+        where = ["--bind", f"unix:{tmp_path / 's'}", "--pid", str(pidfile)]
+        return run_cli(door, "--daemon", *where, *options, app, timeout=60)
+
+    yield start
+    if pidfile.exists():
+        pid = int(pidfile.read_text())
         os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not is_alive(pid), "it ends")
-    assert not pidfile.exists()
+        wait_until(lambda: not is_alive(pid), "it ends")
+        assert not pidfile.exists()
+
+
+def ask_unix(path: Path) -> bytes:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(TIMEOUT)
+        sock.connect(str(path))
+        return Client(sock).request(build_request()).body
+
+
+def test_daemon(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """When the command has ended, the server serves, without the terminal."""
+    log = tmp_path / "log"
+    done = start_daemon(APP, "--workers", "2", "--error-logfile", str(log))
+    assert done.returncode == 0 and done.stderr == "", done
+    master = int((tmp_path / "pid").read_text())
+    both = children(master)
+    assert len(both) == 2 and int(ask_unix(tmp_path / "s")) in both
+    assert log.read_text().count("Booting") == 2
+    assert status(master, "PPid") != [str(os.getpid())]
+    assert os.getsid(master) != os.getsid(0)
+    for pid in {master} | both:
+        for stream in range(3):
+            assert os.readlink(f"/proc/{pid}/fd/{stream}") == "/dev/null"
+
+
+def test_daemon_says_what_happens_until_it_serves(start_daemon: StartDaemon) -> None:
+    """The log is the terminal if no file is named. After that it goes nowhere."""
+    done = start_daemon(APP)
+    assert done.returncode == 0, done
+    assert "Listening at" in done.stderr and "Booting worker" in done.stderr
+
+
+@pytest.mark.parametrize("preload", [[], ["--preload"]])
+def test_daemon_that_cannot_start(start_daemon: StartDaemon, preload: list[str]) -> None:
+    done = start_daemon("http_broken:app", "--workers", "2", *preload)
+    assert done.returncode == 3, done
+    assert "RuntimeError: no database today" in done.stderr
+
+
+def test_daemon_that_cannot_start_names_its_log(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    done = start_daemon("http_broken:app", "--error-logfile", str(log))
+    assert done.returncode == 3 and str(log) in done.stderr, done
+    assert "RuntimeError: no database today" in log.read_text()
+
+
+def test_daemon_without_an_address(start_daemon: StartDaemon) -> None:
+    done = start_daemon(APP, "--bind", "192.0.2.1:0")
+    assert done.returncode == 1 and "192.0.2.1" in done.stderr, done
+
+
+def test_daemon_whose_master_dies(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """Without a word: whoever waits is not left waiting."""
+    (tmp_path / "deadly.py").write_text(
+        "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"
+    )
+    done = start_daemon("deadly:app", "--pythonpath", str(tmp_path))
+    assert done.returncode == 1, done
+    (tmp_path / "pid").unlink()
 
 
 def test_master_memory(fresh_server) -> None:

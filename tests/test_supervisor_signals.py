@@ -201,7 +201,10 @@ def test_term_during_slow_requests(fresh_server, tmp_path: Path) -> None:
     for path, client in zip(fifos, holding, strict=True):
         assert server.is_alive()
         path.write_text("finished")
-        assert client.response().body == b"finished"
+        response = client.response()
+        # Begun after the order: the client must not send another request.
+        assert response.body == b"finished" and response.connection == {"close"}
+        assert client.at_eof()
     assert server.wait() == 0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -33,6 +35,38 @@ def test_workers(fresh_server) -> None:
     assert server.get("/multiprocess").body == b"True"
     assert server.stop() == 0
     assert "[ERROR]" not in server.stderr() and "[WARNING]" not in server.stderr()
+
+
+def readers(server: ServerProcess, fifo: Path) -> int:
+    """How often the workers have it open."""
+    count = 0
+    for pid in children(server.pid):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                count += os.readlink(link) == str(fifo)
+    return count
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_requests_that_block_all_start_at_once(fresh_server, tmp_path: Path, count: int) -> None:
+    """As many as there are threads, in any process: none waits behind another worker's back for one
+    that is taken, while a sibling has one to spare."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    server = fresh_server(APP, "--workers", "2", "--threads", "2")
+    with Load(server.connect, kept=1) as load:
+        wait_until(lambda: len(load.bodies) == 2, "both workers serve")
+    clients = [server.connect() for _ in range(count)]
+    for client in clients:
+        client.send(build_request("GET", f"/hold?{fifo}"))
+    wait_until(lambda: server.stderr().count("request started") == count, "all have started")
+    # Keeps the pipe open, so that each of them finds it so, however late it gets there.
+    writer = os.open(fifo, os.O_RDWR)
+    wait_until(lambda: readers(server, fifo) == count, "all read")
+    os.close(writer)
+    for client in clients:
+        assert client.response().status == 200
+        client.close()
 
 
 def test_web_concurrency(fresh_server) -> None:
@@ -124,6 +158,40 @@ def test_boot_crash_ends_the_server(door: str, tmp_path: Path) -> None:
     (tmp_path / "crash.py").write_text("import ctypes\nctypes.string_at(0)\n")
     done = run_cli(door, "--bind", "127.0.0.1:0", "crash:app", cwd=tmp_path)
     assert done.returncode == 3 and "SIGSEGV" in done.stderr, done
+
+
+# ------------------------------------------------------------------------ --boot-timeout
+
+
+HANGS = "import time\ndef wait_for_a_license():\n    time.sleep(600)\nwait_for_a_license()\n"
+
+
+def test_an_import_that_hangs_ends_the_server(door: str, tmp_path: Path) -> None:
+    """The log says where it hangs."""
+    (tmp_path / "hangs.py").write_text(HANGS)
+    options = ["--bind", "127.0.0.1:0", "--boot-timeout", "1", "--workers", "2"]
+    done = run_cli(door, *options, "hangs:app", cwd=tmp_path, timeout=60)
+    assert done.returncode == 3, done
+    assert re.search(r"worker \d+ is not ready after the 1 s of --boot-timeout", done.stderr)
+    assert re.search(r"hangs\.py.* in wait_for_a_license", done.stderr), done.stderr
+
+
+def test_an_import_that_hangs_on_reload(fresh_server, tmp_path: Path) -> None:
+    """The old worker goes on serving."""
+    module = tmp_path / "later.py"
+    module.write_text("from supervised import app\n")
+    options = ["--boot-timeout", "5", "--pythonpath", str(tmp_path)]
+    server = fresh_server("later:app", *options)
+    pid = serving_pid(server)
+    module.write_text(HANGS)
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_log("is not ready after the 5 s of --boot-timeout", timeout=30)
+    server.wait_for_log("the reload has failed; the old workers go on serving")
+    assert workers(server, 1) == {pid} == {serving_pid(server)}
+    module.write_text("from supervised import app\n")
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_log("Reloaded: ")
+    workers(server, 1, {pid})
 
 
 def test_a_later_boot_failure_ends_nothing(fresh_server, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from rustwsgi import _rustwsgi
+from rustwsgi._around import Around, arguments_of
 
 # Each with the number of arguments it is given.
 HOOKS = {
@@ -28,6 +29,8 @@ HOOKS = {
     "worker_exit": 2,
     "nworkers_changed": 3,
     "on_exit": 1,
+    "pre_request": 2,
+    "post_request": 4,
 }
 
 
@@ -62,6 +65,8 @@ def execute(
         exec(compile(file.read(), path, "exec"), names)
     found = {name: names[name] for name in settings if names.get(name) is not None}
     hooks = {name: found.pop(name) for name in HOOKS if callable(found.get(name))}
+    if "post_request" in hooks:
+        arguments_of(hooks["post_request"])
     values = [(name, as_values(name, value)) for name, value in found.items()]
     return values, Hooks(hooks, found)
 
@@ -140,6 +145,11 @@ class Hooks:
             function(
                 worker if name in ("post_worker_init", "worker_int", "worker_abort") else server
             )
+
+    def around(self) -> Around | None:
+        """What is called around each request of this process, if anything is."""
+        pre, post = self._functions.get("pre_request"), self._functions.get("post_request")
+        return Around(self.worker, pre, post) if pre or post else None
 
     def adopt(self, other: Hooks | None) -> None:
         """Go on with the workers that another configuration's hooks have seen."""

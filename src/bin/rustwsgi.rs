@@ -20,6 +20,7 @@ use rustwsgi::_rustwsgi;
 const SOURCES: &[(&str, &str)] = &[
     ("rustwsgi", include_str!("../../python/rustwsgi/__init__.py")),
     ("rustwsgi.__main__", include_str!("../../python/rustwsgi/__main__.py")),
+    ("rustwsgi._around", include_str!("../../python/rustwsgi/_around.py")),
     ("rustwsgi._gunicorn", include_str!("../../python/rustwsgi/_gunicorn.py")),
     ("rustwsgi._reload", include_str!("../../python/rustwsgi/_reload.py")),
     ("rustwsgi._signals", include_str!("../../python/rustwsgi/_signals.py")),

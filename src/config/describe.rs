@@ -64,6 +64,7 @@ pub fn describe(settings: &Settings) -> String {
     lines.plain("threads", settings.threads);
     lines.plain("worker_connections", settings.worker_connections);
     lines.seconds("timeout", timeouts.request);
+    lines.seconds("boot_timeout", timeouts.boot);
     lines.seconds("graceful_timeout", timeouts.graceful);
     lines.seconds("keep_alive", timeouts.keep_alive);
     lines.seconds("header_timeout", timeouts.header);

@@ -226,6 +226,11 @@ pub(super) struct Flags {
           value_parser = values::seconds)]
     pub(super) timeout: Duration,
 
+    /// For a worker to import the application and be ready
+    #[arg(long, value_name = "S", default_value = "300", help_heading = TIMEOUTS,
+          value_parser = values::seconds)]
+    pub(super) boot_timeout: Duration,
+
     /// For running requests to finish after the order to stop; 0 does not wait for them
     #[arg(long, alias = "timeout-graceful-shutdown", value_name = "S", default_value = "30",
           help_heading = TIMEOUTS, value_parser = values::seconds)]

@@ -134,6 +134,8 @@ pub struct Recycling {
 pub struct Timeouts {
     /// For the application to answer a request.
     pub request: Duration,
+    /// For a worker to import the application and be ready.
+    pub boot: Duration,
     /// For a request's head, from its first byte to its last.
     pub header: Duration,
     /// For the next bytes of a request's body.
@@ -291,6 +293,7 @@ fn zero_is_never(timeout: Duration) -> Duration {
 fn timeouts(flags: &Flags) -> Timeouts {
     Timeouts {
         request: zero_is_never(flags.timeout),
+        boot: zero_is_never(flags.boot_timeout),
         header: zero_is_never(flags.header_timeout),
         body: zero_is_never(flags.body_timeout),
         keep_alive: flags.keep_alive,

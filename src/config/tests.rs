@@ -76,6 +76,7 @@ fn defaults() {
         worker_connections: 100_000,
         timeouts: Timeouts {
             request: Duration::MAX,
+            boot: seconds(300),
             header: seconds(15),
             body: seconds(30),
             keep_alive: seconds(5),
@@ -175,6 +176,7 @@ fn web_concurrency_is_the_default_number_of_workers() {
 #[test]
 fn timeouts_of_zero() {
     let timeouts = ok(&[
+        "--boot-timeout=0",
         "--header-timeout=0",
         "--body-timeout=0",
         "--write-timeout=0",
@@ -187,6 +189,7 @@ fn timeouts_of_zero() {
         timeouts,
         Timeouts {
             request: Duration::MAX,
+            boot: Duration::MAX,
             header: Duration::MAX,
             body: Duration::MAX,
             keep_alive: Duration::ZERO,

@@ -146,6 +146,20 @@ impl ResponseHead {
         })
     }
 
+    /// `200 OK`; empty before [`ResponseHead::start`] succeeded.
+    pub fn line(&self) -> &[u8] {
+        &self.line
+    }
+
+    /// The fields that were added, as name and value.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.split(|&b| b == b'\n').filter_map(|line| {
+            let line = line.strip_suffix(b"\r")?;
+            let colon = line.iter().position(|&b| b == b':')?;
+            Some((&line[..colon], line[colon..].strip_prefix(b": ")?))
+        })
+    }
+
     pub(super) fn close(&self) -> bool {
         self.close
     }

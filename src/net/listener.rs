@@ -12,6 +12,7 @@ use log::debug;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::connection::Peer;
+use super::forked;
 use crate::config::Bind;
 
 /// The server's side of a connection, for SERVER_NAME and SERVER_PORT.
@@ -311,6 +312,7 @@ fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        forked::leave_to_forks([&*self]);
         // Only the file this listener made: a successor may have put its own in the same place.
         if let Kind::Unix(Some((path, device, inode)), _) = &self.kind
             && let Ok(meta) = fs::symlink_metadata(path)

@@ -1,6 +1,7 @@
 //! Sockets: accepting, reading, writing and waiting, without Python.
 //!
 //! - [`listener`] binds addresses and accepts,
+//! - [`forked`] takes the listeners from processes that the application forks,
 //! - [`connection`] is one client: its protocol state, what it sent, what it is owed,
 //! - [`body`] gathers a request's content in memory or in a temporary file,
 //! - [`outlet`] is the writing half of a socket, shared by whoever has bytes for it,
@@ -10,6 +11,7 @@
 mod body;
 mod connection;
 mod date;
+mod forked;
 mod listener;
 mod outlet;
 mod reactor;
@@ -18,6 +20,7 @@ mod timers;
 pub use body::Body;
 pub use connection::{Connection, Peer};
 pub use date::{HttpDate, wall_clock};
+pub use forked::{keep_from_forks, leave_to_forks, let_go_of_listeners};
 pub use listener::{Listener, Local, bind};
 pub use outlet::{Chunk, Flush, Outlet, Queue};
 pub use reactor::{Reactor, Remote};

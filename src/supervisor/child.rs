@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 use pyo3::prelude::*;
 
+use super::background;
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::pulse::Pulse;
@@ -19,7 +20,7 @@ use super::{Door, LoadFailure};
 use crate::config::Settings;
 use crate::net::Listener;
 use crate::observe;
-use crate::worker::{Server, StartError, leave_now};
+use crate::worker::{Application, Server, StartError, keep_from_forks, leave_now};
 
 /// A worker says so when it serves.
 pub(super) const READY: u8 = b'+';
@@ -50,11 +51,20 @@ pub(super) struct Birth {
     pub(super) hooks: Hooks,
     /// The application, if the master has imported it.
     pub(super) app: Option<Py<PyAny>>,
+    /// The terminal is let go of once it is ready.
+    pub(super) in_background: bool,
 }
 
 /// Boots, serves, and returns the exit code.
 pub(super) fn run(py: Python<'_>, mut birth: Birth, listeners: Vec<Listener>, door: Door) -> i32 {
     info!("Booting worker with pid: {}", std::process::id());
+    // The stacks of all threads on standard error, should a C extension crash or the master lose patience.
+    let _ = py.import("faulthandler").and_then(|module| module.call_method0("enable"));
+    // An application may fork while it is imported.
+    if let Err(failure) = keep_from_forks(py, &listeners) {
+        error!("{failure}");
+        return 1;
+    }
     if let Err(failure) = birth.hooks.try_call(py, "post_fork", &[]) {
         error!("the hook post_fork failed: {failure}");
         return 3;
@@ -66,8 +76,6 @@ pub(super) fn run(py: Python<'_>, mut birth: Birth, listeners: Vec<Listener>, do
         return 1;
     }
     identity::set_name(py, "worker", &birth.settings);
-    // The stacks of all threads on standard error, should a C extension crash or the master lose patience.
-    let _ = py.import("faulthandler").and_then(|module| module.call_method0("enable"));
     let loaded = match load(py, &mut birth, door) {
         Ok(loaded) => loaded,
         Err(code) => return code,
@@ -132,13 +140,17 @@ fn serve(
     loaded: Loaded,
     listeners: Vec<Listener>,
 ) -> Result<i32, StartError> {
-    let Birth { channel, settings, pulse, hooks, .. } = birth;
+    let Birth { channel, settings, pulse, hooks, in_background, .. } = birth;
     let Loaded { app, watcher } = loaded;
     channel.set_nonblocking(true)?;
     let signals = Signals::catch(py, CAUGHT)?;
     hooks.try_call(py, "post_worker_init", &[])?;
     pulse.beat();
+    if in_background {
+        background::let_go(py);
+    }
     let ready = || (&channel).write_all(&[READY]);
+    let app = Application::new(app, hooks.around(py)?);
     let server = Server::start_on(py, app, listeners, settings.clone(), ready)?;
     let mut worker = Worker {
         signals,
@@ -234,6 +246,10 @@ impl Worker {
             true => Some("one of its requests does not end".to_owned()),
             false => self.wear.reason(self.server.served()),
         };
+        if stuck {
+            // gunicorn's workers hear of it by a signal; this one has found out by itself.
+            self.hooks.call(py, "worker_abort", &[]);
+        }
         if let (Some(reason), Some(mut channel)) = (reason, self.channel.as_ref()) {
             info!("worker {} is replaced: {reason}", std::process::id());
             self.worn = channel.write_all(&[WORN]).is_ok();

@@ -29,6 +29,13 @@ impl Hooks {
         }
     }
 
+    /// What is called around each request, if anything is.
+    pub(super) fn around(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let Some(hooks) = &self.0 else { return Ok(None) };
+        let around = hooks.bind(py).call_method0("around")?;
+        Ok((!around.is_none()).then(|| around.unbind()))
+    }
+
     /// Goes on with what other hooks have seen.
     pub(super) fn adopt(&self, py: Python<'_>, others: &Hooks) {
         if let (Some(ours), Some(others)) = (&self.0, &others.0) {

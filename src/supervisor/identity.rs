@@ -162,30 +162,6 @@ pub(super) fn flush(py: Python<'_>) {
     }
 }
 
-/// Leaves the terminal: a grandchild in a session of its own, without the streams. Returns in the
-/// grandchild only.
-pub(super) fn daemonize(py: Python<'_>) -> PyResult<()> {
-    let os = py.import("os")?;
-    let leave_parent = || -> PyResult<()> {
-        if os.call_method0("fork")?.extract::<i32>()? != 0 {
-            os.call_method1("_exit", (0,))?;
-        }
-        Ok(())
-    };
-    leave_parent()?;
-    os.call_method0("setsid")?;
-    // Not the leader of its session, so that no terminal can become its own.
-    leave_parent()?;
-    let null: i32 = os.call_method1("open", ("/dev/null", os.getattr("O_RDWR")?))?.extract()?;
-    for stream in 0..3 {
-        os.call_method1("dup2", (null, stream))?;
-    }
-    if null > 2 {
-        os.call_method1("close", (null,))?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::cut;

@@ -1,6 +1,7 @@
 //! The master's loop: waits for signals, for what workers say, and for deadlines; nothing else wakes it.
 
 mod change;
+mod clock;
 mod hear;
 mod reload;
 mod setup;
@@ -12,12 +13,13 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{error, info, warn};
+use log::{error, info};
 use pyo3::prelude::*;
 use rustix::fs::Mode;
 
 use self::reload::Past;
 use super::Door;
+use super::background::Launcher;
 use super::child::{Birth, RETIRE};
 use super::crew::{self, Backoff, Card, State};
 use super::hooks::Hooks;
@@ -49,9 +51,6 @@ const CAUGHT: &[i32] = &[
 const DEAF: &[i32] = &[libc::SIGHUP, libc::SIGUSR2, libc::SIGTTIN, libc::SIGTTOU, libc::SIGWINCH];
 /// How long a worker that ends by its own clock is given beyond it.
 const GRACE: Duration = Duration::from_secs(3);
-
-/// How long the interpreter of a worker may be out of reach, if --timeout does not say.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why the loop, or a step of it, ends.
 pub(super) enum Stop {
@@ -120,6 +119,8 @@ pub(super) struct Master<'a> {
     backoff: Backoff,
     /// All workers have been ready once.
     started: bool,
+    /// Waits for that.
+    launcher: Option<Launcher>,
     /// What [`memory_kills`](super::process::memory_kills) said at the last death.
     memory_kills: Option<u64>,
     /// The server ends, with this exit code.
@@ -152,6 +153,9 @@ impl Master<'_> {
         });
         let Err(stop): Result<std::convert::Infallible, Stop> = ended;
         if !matches!(stop, Stop::Child(_)) {
+            if let Some(launcher) = self.launcher.take() {
+                launcher.failed(if let Stop::Done(code) = stop { code } else { 1 });
+            }
             if self.successor.is_some() {
                 // It takes over the pid file as well.
                 self.sockets.disown();
@@ -195,30 +199,6 @@ impl Master<'_> {
         Ok(())
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        let kills = self.members.iter().filter(|m| !m.killed).filter_map(|m| m.kill_at);
-        let missing = self.stopping.is_none() && self.plan().start > 0;
-        let patience = self.patience();
-        let pulses = self
-            .members
-            .iter()
-            .filter(|m| m.card.state == State::Ready && m.kill_at.is_none())
-            .filter_map(|m| m.pulse.last().checked_add(patience));
-        kills
-            .chain(pulses)
-            .chain(self.notifier.next_beat())
-            .chain(self.backoff.not_before.filter(|_| missing))
-            .min()
-    }
-
-    /// How long a worker may be without a pulse.
-    fn patience(&self) -> Duration {
-        match self.settings.timeouts.request {
-            Duration::MAX => PATIENCE,
-            limit => limit.saturating_add(GRACE),
-        }
-    }
-
     fn plan(&self) -> crew::Plan {
         let cards: Vec<Card> = self.members.iter().map(|member| member.card).collect();
         crew::plan(&cards, self.target, self.generation, self.settings.processes.reload)
@@ -230,26 +210,7 @@ impl Master<'_> {
     fn act(&mut self, py: Python<'_>) -> Result<(), Stop> {
         let now = Instant::now();
         self.notifier.beat(now);
-        let patience = self.patience();
-        for member in &mut self.members {
-            let silence = member.pulse.age();
-            if member.card.state == State::Ready && member.kill_at.is_none() && silence >= patience
-            {
-                error!(
-                    "worker {} gives no sign of life since {} s: it is killed",
-                    member.pid,
-                    silence.as_secs()
-                );
-                // Which lets it say where its threads are.
-                kill(member.pid, libc::SIGABRT);
-                member.kill_at = now.checked_add(GRACE);
-            }
-            if !member.killed && member.kill_at.is_some_and(|at| at <= now) {
-                warn!("worker {} does not end: it is killed", member.pid);
-                kill(member.pid, libc::SIGKILL);
-                member.killed = true;
-            }
-        }
+        self.kill_overdue(now);
         if let Some(code) = self.stopping {
             return if self.members.is_empty() {
                 self.hooks.call(py, "on_exit", &[]);
@@ -284,6 +245,9 @@ impl Master<'_> {
             self.started = true;
             self.hooks.call(py, "when_ready", &[]);
             self.notifier.ready();
+            if let Some(launcher) = self.launcher.take() {
+                launcher.ready(py);
+            }
         }
         if let Some(past) = self.past.take() {
             self.notifier.ready();
@@ -322,7 +286,9 @@ impl Master<'_> {
                 let settings = self.settings.clone();
                 let identity = self.identity.clone();
                 let hooks = self.hooks.share(py);
-                let birth = Birth { channel: others, settings, identity, pulse, hooks, app };
+                let in_background = self.launcher.is_some();
+                let birth =
+                    Birth { channel: others, settings, identity, pulse, hooks, app, in_background };
                 Err(Stop::Child(Box::new(birth)))
             }
             Ok(pid) => {

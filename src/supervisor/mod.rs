@@ -11,6 +11,7 @@
 //! - [`child`] is a worker's life after the fork,
 //! - [`wear`] and [`pulse`] tell when it has served enough, and when it has stopped to,
 //! - [`identity`] is users, groups and names,
+//! - [`background`] leaves the terminal,
 //! - [`hooks`] calls what a gunicorn configuration defines,
 //! - [`signals`] lets both wait for signals and for each other,
 //! - [`sockets`] keeps what is listened on across reloads and hands it to a new master,
@@ -20,6 +21,7 @@
 //!
 //! Nothing here knows WSGI: the application is loaded by the function that the door passes in.
 
+mod background;
 mod child;
 mod crew;
 mod hooks;

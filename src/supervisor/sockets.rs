@@ -129,6 +129,10 @@ impl Sockets {
         }
     }
 
+    pub(super) fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.0.iter().map(|entry| &entry.listener)
+    }
+
     /// The listeners alone, for a worker.
     pub(super) fn into_listeners(self) -> Vec<Listener> {
         self.0.into_iter().map(|entry| entry.listener).collect()

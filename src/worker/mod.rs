@@ -3,6 +3,7 @@
 //! - [`desk`] is the policy: who polls, who runs, who waits,
 //! - `runner` is what a thread does with the duty it is given,
 //! - `exchange` shows a connection to the WSGI layer,
+//! - `forks` keeps the listeners from processes that the application forks,
 //! - `watch` knows what runs for how long,
 //! - `server` starts and stops it all.
 
@@ -10,11 +11,17 @@ pub mod desk;
 #[cfg(feature = "python")]
 mod exchange;
 #[cfg(feature = "python")]
+mod forks;
+#[cfg(feature = "python")]
 mod runner;
 #[cfg(feature = "python")]
 mod server;
 #[cfg(feature = "python")]
 mod watch;
 
+#[cfg(feature = "python")]
+pub use crate::wsgi::Application;
+#[cfg(feature = "python")]
+pub use forks::keep_from_forks;
 #[cfg(feature = "python")]
 pub use server::{Server, StartError, leave_now};

@@ -12,12 +12,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyCFunction, PyDict, PyTuple};
 
 use super::desk::Desk;
+use super::forks::keep_from_forks;
 use super::runner::{self, Shared};
 use super::watch::Watch;
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::{self, Listener, Reactor};
 use crate::observe::{AccessLog, Format};
-use crate::wsgi::{ServerAddress, Wsgi};
+use crate::wsgi::{Application, ServerAddress, Wsgi};
 
 /// Why a server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +61,7 @@ impl Server {
     /// Binds, and serves `app` on threads of its own until [`Server::stop`].
     pub fn start(
         py: Python<'_>,
-        app: Py<PyAny>,
+        app: Application,
         settings: Arc<Settings>,
     ) -> Result<Server, StartError> {
         let server = Server::start_on(py, app, bind(&settings)?, settings, || Ok(()))?;
@@ -74,11 +75,12 @@ impl Server {
     /// more, just before the first request may be taken.
     pub fn start_on(
         py: Python<'_>,
-        app: Py<PyAny>,
+        app: Application,
         listeners: Vec<Listener>,
         settings: Arc<Settings>,
         ready: impl FnOnce() -> io::Result<()>,
     ) -> Result<Server, StartError> {
+        keep_from_forks(py, &listeners)?;
         let access_log = settings.access_log.as_ref().map(open_access_log).transpose()?;
         let addresses: Vec<_> = listeners.iter().map(|l| (l.tcp_address(), l.url())).collect();
         let servers: Vec<_> = listeners

@@ -1,6 +1,6 @@
 //! Keeps a process that the application forks from inside a request from going on as a second server.
 //!
-//! `os.fork()` in an application copies the server: the child shares the listeners and the poller with its
+//! `os.fork()` in an application copies the server: the child shares connections and the poller with its
 //! parent. As long as it runs what it was forked for, or replaces itself, that is the application's
 //! business. When it comes back to the server instead, by returning or raising, it ends here: a second
 //! server would take the first one's clients.

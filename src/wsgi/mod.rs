@@ -7,11 +7,13 @@
 //! 2. the application is called with it and with `start_response` ([`start_response`]),
 //! 3. [`response`] iterates what the application returned, block by block, and calls `close()`.
 //!
-//! [`reply`] is the response in between. [`app`] finds the application; [`input`], [`errors`],
+//! [`reply`] is the response in between. [`app`] finds the application,
+//! [`application`] is that and what is called around it; [`input`], [`errors`],
 //! [`file_wrapper`] and [`client`] are the objects in the environ; [`seat`] and [`memory`] are what a
 //! thread keeps from request to request.
 
 mod app;
+mod application;
 mod client;
 mod environ;
 mod errors;
@@ -30,6 +32,7 @@ mod timeout;
 mod traceback;
 
 pub use app::{LoadError, load};
+pub use application::Application;
 pub use environ::ServerAddress;
 pub use errors::Errors;
 pub use exchange::{Client, Content, Exchange};

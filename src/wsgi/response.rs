@@ -9,6 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple};
 
+use super::application::{Application, Surrounded};
 use super::environ::{EnvironBuilder, ServerAddress};
 use super::exchange::Exchange;
 use super::file_wrapper::{FileWrapper, as_block};
@@ -24,7 +25,7 @@ use crate::observe;
 /// The application and what every request to it shares.
 #[derive(Debug)]
 pub struct Wsgi {
-    app: Py<PyAny>,
+    app: Application,
     environs: EnvironBuilder,
     /// Environ keys whose values the access log wants.
     log_keys: Vec<String>,
@@ -79,7 +80,7 @@ impl Wsgi {
     /// Prepares to serve `app`. `servers` are the listeners in the order of their numbers.
     pub fn new(
         py: Python<'_>,
-        app: Py<PyAny>,
+        app: Application,
         servers: &[ServerAddress],
         settings: &Settings,
         log_keys: Vec<String>,
@@ -105,16 +106,41 @@ impl Wsgi {
         });
         seat.callables.reply.arm(py, exchange);
         let mut logged = Vec::new();
+        let mut surrounded = None;
         let served = environ.and_then(|environ| {
-            let served = guarded(|| self.call(py, seat, &environ));
+            let served = guarded(|| {
+                self.begin(&environ, &mut surrounded)?;
+                self.call(py, seat, &environ)
+            });
             logged = self.values_to_log(&environ);
             served
         });
-        let exchange = conclude(py, seat, served);
+        let complete = served.is_ok();
+        let mut exchange = conclude(py, seat, served);
+        if let (Some(around), Some(about)) = (&self.app.around, surrounded) {
+            if complete {
+                // The client need not wait for what comes now. If it has left, nobody does.
+                let _ = exchange.flush_soon();
+            }
+            around.after(&about, &seat.head, exchange.http().sent());
+        }
         if let Err(failure) = seat.renew(py) {
             error!("out of memory: start_response cannot be renewed: {failure}");
         }
         Outcome { exchange, logged }
+    }
+
+    /// Calls what is to be called before the application.
+    fn begin<'py>(
+        &self,
+        environ: &Bound<'py, PyDict>,
+        surrounded: &mut Option<Surrounded<'py>>,
+    ) -> Result<(), Failure> {
+        if let Some(around) = &self.app.around {
+            let about = surrounded.insert(around.request(environ)?);
+            around.before(about)?;
+        }
+        Ok(())
     }
 
     fn call(
@@ -125,7 +151,7 @@ impl Wsgi {
     ) -> Result<(), Failure> {
         let reply = &*seat.callables.reply;
         let start_response = seat.callables.start_response.bind(py);
-        let returned = self.app.bind(py).call1((environ, start_response));
+        let returned = self.app.callable.bind(py).call1((environ, start_response));
         fork::check(py, returned.as_ref().err());
         let returned = returned?;
         // Lists and tuples, which most applications return, exist as a whole and have no `close()`.

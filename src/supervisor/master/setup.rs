@@ -11,7 +11,9 @@ use super::change::{self, set_umask};
 use super::hear::count;
 use super::{CAUGHT, Master, Stop};
 use crate::config::Settings;
+use crate::net::leave_to_forks;
 use crate::supervisor::Door;
+use crate::supervisor::background::Launcher;
 use crate::supervisor::crew::Backoff;
 use crate::supervisor::hooks::Hooks;
 use crate::supervisor::identity::{self, Identity};
@@ -21,6 +23,7 @@ use crate::supervisor::signals::Signals;
 use crate::supervisor::sockets::Sockets;
 use crate::supervisor::successor::{Predecessor, VARIABLES};
 use crate::supervisor::systemd::{self, Notifier};
+use crate::worker::keep_from_forks;
 
 impl<'a> Master<'a> {
     /// Binds and writes the pid file.
@@ -39,9 +42,9 @@ impl<'a> Master<'a> {
         let identity = Identity::resolve(py, &settings.processes)
             .map_err(|failure| refuse(anyhow::anyhow!("{}", failure.value(py))))?;
         let predecessor = Predecessor::of_this_process();
-        if settings.processes.daemon && predecessor.is_none() {
-            identity::daemonize(py)?;
-        }
+        let launcher = (settings.processes.daemon && predecessor.is_none())
+            .then(|| Launcher::leave(py, &settings.error_log))
+            .transpose()?;
         let umask = rustix::process::umask(Mode::empty());
         set_umask(&settings, umask);
         let signals = Signals::catch(py, CAUGHT)?;
@@ -96,6 +99,7 @@ impl<'a> Master<'a> {
             past: None,
             backoff: Backoff::default(),
             started: false,
+            launcher,
             memory_kills: memory_kills(),
             stopping: None,
             quick: false,
@@ -110,7 +114,10 @@ impl<'a> Master<'a> {
         if self.settings.processes.preload {
             let here = std::env::current_dir()?;
             let load = || (self.door.load)(py, &self.settings);
+            // What is forked now is the application's; later it is a worker.
+            keep_from_forks(py, self.sockets.listeners())?;
             let loaded = self.signals.lend(py, load)?;
+            leave_to_forks(self.sockets.listeners());
             // --chdir is for the application, which runs in the workers; a reload and a new master look for
             // the names on the command line where they were typed.
             std::env::set_current_dir(here)?;

@@ -1,0 +1,107 @@
+//! `--daemon`: leaves the terminal, and tells whoever typed the command whether the server serves.
+//!
+//! The process that the shell waits for does not end before that is known, so a script may send its first
+//! request in the next line. Until then the terminal is still there to be told why nothing came of it.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+
+use pyo3::prelude::*;
+use rustix::pipe::PipeFlags;
+
+use super::identity;
+use crate::observe::LogTarget;
+
+/// The way back to the process that the shell waits for.
+#[derive(Debug)]
+pub(super) struct Launcher(File);
+
+impl Launcher {
+    /// Goes on in a grandchild in a session of its own, and returns there only. It still has the terminal's
+    /// output, but nothing that could be typed reaches it. `log` is where the error log goes.
+    ///
+    /// # Errors
+    /// As the system does.
+    pub(super) fn leave(py: Python<'_>, log: &LogTarget) -> PyResult<Launcher> {
+        let (reader, writer) =
+            rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from)?;
+        let os = py.import("os")?;
+        let fork = || os.call_method0("fork")?.extract::<i32>();
+        if fork()? != 0 {
+            drop(writer);
+            let code = wait(py, File::from(reader));
+            if let (true, LogTarget::File(path)) = (code != 0, log) {
+                eprintln!(
+                    "rustwsgi: the server has not started; the log says why: {}",
+                    path.display()
+                );
+            }
+            end(code);
+        }
+        drop(reader);
+        os.call_method0("setsid")?;
+        // Not the leader of its session, so that no terminal can become its own.
+        if fork()? != 0 {
+            end(0);
+        }
+        discard(py, 0..1)?;
+        Ok(Launcher(File::from(writer)))
+    }
+
+    /// The server serves: lets go of the terminal.
+    pub(super) fn ready(self, py: Python<'_>) {
+        let_go(py);
+        self.tell(0);
+    }
+
+    /// It has ended with this exit code before it did.
+    pub(super) fn failed(self, code: i32) {
+        // An end in good order is none for whoever waits for a server.
+        self.tell(u8::try_from(code).unwrap_or(1).max(1));
+    }
+
+    fn tell(mut self, code: u8) {
+        // Whoever waited may have been interrupted.
+        let _ = self.0.write_all(&[code]);
+    }
+}
+
+/// From now on output goes nowhere.
+pub(super) fn let_go(py: Python<'_>) {
+    identity::flush(py);
+    let _ = discard(py, 1..3);
+}
+
+fn discard(py: Python<'_>, streams: std::ops::Range<i32>) -> PyResult<()> {
+    let os = py.import("os")?;
+    let null: i32 = os.call_method1("open", ("/dev/null", os.getattr("O_RDWR")?))?.extract()?;
+    for stream in streams.clone() {
+        os.call_method1("dup2", (null, stream))?;
+    }
+    if null > 2 {
+        os.call_method1("close", (null,))?;
+    }
+    Ok(())
+}
+
+/// Ends a process whose work goes on in another one.
+fn end(code: i32) -> ! {
+    // SAFETY: _exit may be called at any time; it runs no exit handlers, which are the other process's.
+    unsafe { libc::_exit(code) }
+}
+
+/// The exit code: what the grandchild says, or 1 if it ends without a word.
+fn wait(py: Python<'_>, mut from: File) -> i32 {
+    let mut code = [0];
+    loop {
+        match py.detach(|| from.read(&mut code)) {
+            Ok(1) => return code[0].into(),
+            Err(failure) if failure.kind() == ErrorKind::Interrupted => {
+                if py.check_signals().is_err() {
+                    return 130;
+                }
+            }
+            Ok(_) | Err(_) => return 1,
+        }
+    }
+}

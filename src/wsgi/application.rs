@@ -1,0 +1,74 @@
+//! What is served: the application, and functions that a gunicorn configuration has called around each
+//! request.
+
+use log::error;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList};
+
+use super::traceback;
+use crate::http1::ResponseHead;
+use crate::observe;
+
+/// The application, and what is called around it.
+#[derive(Debug)]
+pub struct Application {
+    pub(super) callable: Py<PyAny>,
+    pub(super) around: Option<Around>,
+}
+
+impl Application {
+    /// `around` is an object of `rustwsgi._around`.
+    pub fn new(callable: Py<PyAny>, around: Option<Py<PyAny>>) -> Application {
+        Application { callable, around: around.map(Around) }
+    }
+}
+
+impl From<Py<PyAny>> for Application {
+    fn from(callable: Py<PyAny>) -> Application {
+        Application::new(callable, None)
+    }
+}
+
+/// What is called around a request.
+#[derive(Debug)]
+pub(super) struct Around(Py<PyAny>);
+
+/// A request that something is called around.
+pub(super) struct Surrounded<'py> {
+    request: Bound<'py, PyAny>,
+    environ: Bound<'py, PyDict>,
+}
+
+impl Around {
+    /// The request as gunicorn's functions know it.
+    pub(super) fn request<'py>(&self, environ: &Bound<'py, PyDict>) -> PyResult<Surrounded<'py>> {
+        let around = self.0.bind(environ.py());
+        let request = around.call_method1(intern!(environ.py(), "request"), (environ,))?;
+        Ok(Surrounded { request, environ: environ.clone() })
+    }
+
+    /// Before the application is called. What it raises takes the application's place.
+    pub(super) fn before(&self, about: &Surrounded<'_>) -> PyResult<()> {
+        let py = about.request.py();
+        self.0.bind(py).call_method1(intern!(py, "before"), (&about.request,)).map(drop)
+    }
+
+    /// After all of it, `close()` included. `sent` is the length of the content. What it raises is logged.
+    pub(super) fn after(&self, about: &Surrounded<'_>, head: &ResponseHead, sent: u64) {
+        let py = about.request.py();
+        let call = || -> PyResult<()> {
+            let fields = head
+                .fields()
+                .map(|(name, value)| (PyBytes::new(py, name), PyBytes::new(py, value)));
+            let fields = PyList::new(py, fields.collect::<Vec<_>>())?;
+            let line = PyBytes::new(py, head.line());
+            let arguments = (&about.request, &about.environ, line, fields, sent);
+            self.0.bind(py).call_method1(intern!(py, "after"), arguments).map(drop)
+        };
+        if let Err(failure) = call() {
+            error!("the hook post_request failed");
+            observe::write_raw(traceback::format(py, &failure).as_bytes());
+        }
+    }
+}
