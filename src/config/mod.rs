@@ -32,7 +32,7 @@ pub use bind::{Bind, DEFAULT_HOST, DEFAULT_PORT};
 pub use describe::describe;
 pub use files::{Execute, Options};
 pub use flags::{DEFAULT_THREADS, ReloadStrategy};
-pub use settings::{AccessLogSettings, Processes, Recycling, Settings, Timeouts};
+pub use settings::{AccessLogSettings, Budget, Processes, Recycling, Settings, Timeouts};
 pub use trust::Trust;
 
 use flags::Flags;

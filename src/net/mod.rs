@@ -3,6 +3,7 @@
 //! - [`listener`] binds addresses and accepts,
 //! - [`connection`] is one client: its protocol state, what it sent, what it is owed,
 //! - [`body`] gathers a request's content in memory or in a temporary file,
+//! - [`ledger`] is the account of what all of them hold,
 //! - [`outlet`] is the writing half of a socket, shared by whoever has bytes for it,
 //! - [`timers`] remembers deadlines,
 //! - [`reactor`] is the readiness loop that drives them all.
@@ -10,6 +11,7 @@
 mod body;
 mod connection;
 mod date;
+mod ledger;
 mod listener;
 mod outlet;
 mod reactor;
@@ -20,4 +22,4 @@ pub use connection::{Connection, Peer};
 pub use date::{HttpDate, wall_clock};
 pub use listener::{Listener, Local, bind};
 pub use outlet::{Chunk, Flush, Outlet, Queue};
-pub use reactor::{Reactor, Remote};
+pub use reactor::{Fate, Reactor, Remote, SWEEP};

@@ -14,6 +14,7 @@ use super::super::listener::Local;
 use super::super::outlet::Outlet;
 use super::super::timers::Deadline;
 use super::{Phase, Reactor, Slot};
+use crate::observe::Count;
 
 /// Connections accepted from one listener in one turn.
 const ACCEPT_TURN: usize = 128;
@@ -65,8 +66,16 @@ impl Reactor {
             _ => ACCEPT_TURN,
         };
         for _ in 0..most {
+            let Some((listener, _)) = self.listeners.get(index) else { return false };
             if !self.has_room() {
-                return true;
+                // Nobody is closed for the sake of nobody.
+                if !listener.has_waiting() {
+                    return false;
+                }
+                if !self.make_room() {
+                    self.pause_without_room();
+                    return true;
+                }
             }
             let Some((listener, local)) = self.listeners.get(index) else { return false };
             match listener.accept() {
@@ -83,10 +92,12 @@ impl Reactor {
                     // Out of descriptors or memory, or the listener is broken: trying again at once
                     // would spin.
                     _ => {
-                        warn!(
-                            "accepting is paused: {error} ({} connections are open)",
-                            self.open()
-                        );
+                        if let Some(count) = self.remote.counters.add(Count::AcceptFailed) {
+                            warn!(
+                                "accepting is paused: {error} ({} connections are open; {count} times)",
+                                self.open()
+                            );
+                        }
                         self.accept_pause = Some(self.now + ACCEPT_PAUSE);
                         return true;
                     }
@@ -94,6 +105,17 @@ impl Reactor {
             }
         }
         true
+    }
+
+    fn pause_without_room(&mut self) {
+        if let Some(count) = self.remote.counters.add(Count::ConnectionLimit) {
+            warn!(
+                "accepting is paused: all of the {} connections of --worker-connections are busy ({count} \
+                 times)",
+                self.open()
+            );
+        }
+        self.accept_pause = Some(self.now + ACCEPT_PAUSE);
     }
 
     pub(super) fn admit(
@@ -110,6 +132,8 @@ impl Reactor {
                 outlet: None,
                 readable: false,
                 half_closed: false,
+                lent_at: self.now,
+                left: false,
                 again: false,
                 deadline: Deadline::default(),
             });
@@ -126,7 +150,7 @@ impl Reactor {
             self.free.push(index);
             return Err(error);
         }
-        let outlet = Arc::new(Outlet::new(socket));
+        let outlet = Arc::new(Outlet::new(socket, self.remote.ledger.clone()));
         let connection = Connection::new(
             key,
             outlet.clone(),
@@ -141,6 +165,7 @@ impl Reactor {
         slot.outlet = Some(outlet);
         slot.readable = false;
         slot.half_closed = false;
+        slot.left = false;
         slot.again = false;
         slot.deadline = Deadline::default();
         self.timers.set(key, &mut slot.deadline, due);
