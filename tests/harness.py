@@ -373,6 +373,14 @@ class ServerProcess:
         ticks = sum(int(columns[11]) + int(columns[12]) for _, columns in self._group())
         return ticks / os.sysconf("SC_CLK_TCK")
 
+    def counters(self) -> dict[str, int]:
+        """How often each bound was reached, as the only worker says when it is asked."""
+        start = len(self.stderr())
+        self.send_signal(signal.SIGUSR1)
+        said = self.wait_for_log(r"Bounds reached since the start: (.*)\n", start=start)[1]
+        items = [item.partition("=") for item in said.split()]
+        return {name: int(count) for name, _, count in items if count}
+
     def calls_since_last_asked(self) -> list[dict[str, Any]]:
         """What a `recorded` application (see apps/echo.py) was called for since the last time."""
         answer = json.loads(self.get(f"/seen?from={self._seen}").body)

@@ -101,6 +101,18 @@ def test_every_option_of_the_help_is_described(door: str) -> None:
     assert options <= described, options - described
 
 
+def test_every_counter_has_a_bound_and_a_test() -> None:
+    """The table of dangers in docs/operations.md has all of them, and tests that exist."""
+    table = rows(read("docs/operations.md"), "| Danger |")
+    counted = re.findall(r'\(Count::\w+, "(\w+)"\)', read("src/observe/counters.rs"))
+    assert sorted(counter.strip("`") for *_, counter, _ in table) == sorted(counted)
+    for danger, *_, tests in table:
+        named = TEST.findall(tests)
+        assert named and len(named) == tests.count("`") // 2, f"{danger}: {tests}"
+        for file, owner, function in named:
+            assert (owner or None, function) in functions_of(TESTS / file), f"{file}::{function}"
+
+
 def test_defaults_in_the_readme() -> None:
     """The table in brief says what the full one says."""
     full = {row[0]: row[1] for row in rows(read("docs/configuration.md"), "| Option |")}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::flags::ReloadStrategy;
-use super::settings::Settings;
+use super::settings::{Budget, Settings};
 use crate::http1::Underscores;
 use crate::observe::LogTarget;
 
@@ -71,6 +71,7 @@ pub fn describe(settings: &Settings) -> String {
     lines.seconds("body_timeout", timeouts.body);
     lines.plain("body_min_rate", timeouts.body_min_rate);
     lines.seconds("write_timeout", timeouts.write);
+    lines.seconds("queue_timeout", timeouts.queue);
     lines.plain("limit_request_line", limits.request_line);
     lines.plain("limit_request_fields", limits.fields);
     lines.plain("limit_request_field_size", limits.field_size);
@@ -85,6 +86,10 @@ pub fn describe(settings: &Settings) -> String {
     };
     lines.string("header_map", header_map);
     lines.plain("body_buffer_size", settings.body_buffer);
+    lines.plain("limit_queue", settings.queue);
+    let Budget { memory, spool } = settings.budget;
+    lines.plain("limit_memory", if memory == usize::MAX { 0 } else { memory });
+    lines.plain("limit_spool", if spool == u64::MAX { 0 } else { spool });
     if let Some(log) = &settings.access_log {
         lines.string("access_logfile", target(&log.target));
         lines.string("access_logformat", &log.format);

@@ -215,7 +215,7 @@ pub(super) struct Flags {
           value_parser = values::worker_class)]
     pub(super) worker_class: Option<WorkerClass>,
 
-    /// Connections that may be open at a time
+    /// Connections that one worker may hold; beyond it, the one that has been idle longest is closed
     #[arg(long, value_name = "N", default_value = "100000", help_heading = THREADS,
           value_parser = values::number::<u32, 1, 4_294_967_295>)]
     pub(super) worker_connections: u32,
@@ -262,6 +262,11 @@ pub(super) struct Flags {
           value_parser = values::seconds)]
     pub(super) write_timeout: Duration,
 
+    /// For a complete request to get a thread; after that the client is answered 503
+    #[arg(long, value_name = "S", default_value = "60", help_heading = TIMEOUTS,
+          value_parser = values::seconds)]
+    pub(super) queue_timeout: Duration,
+
     /// The request line; 0 leaves it to --limit-request-head
     #[arg(long, value_name = "BYTES", default_value = "8192", help_heading = LIMITS,
           value_parser = values::head_size)]
@@ -307,6 +312,22 @@ pub(super) struct Flags {
     #[arg(long, value_name = "BYTES", default_value = "256k", help_heading = LIMITS,
           value_parser = values::memory)]
     pub(super) body_buffer_size: usize,
+
+    /// Complete requests that may wait for a thread of one worker; the next is answered 503
+    #[arg(long, value_name = "N", default_value = "10000", help_heading = LIMITS,
+          value_parser = values::number::<u32, 1, 4_294_967_295>)]
+    pub(super) limit_queue: u32,
+
+    /// What one worker may hold in buffers for requests and responses; over it, requests are answered
+    /// 503; 0 is no limit
+    #[arg(long, value_name = "BYTES", default_value = "1g", help_heading = LIMITS,
+          value_parser = values::size)]
+    pub(super) limit_memory: u64,
+
+    /// What one worker may hold in temporary files for request bodies; 0 is no limit
+    #[arg(long, value_name = "BYTES", default_value = "8g", help_heading = LIMITS,
+          value_parser = values::size)]
+    pub(super) limit_spool: u64,
 
     /// Write an access log to this file, or to standard output with -
     #[arg(long, value_name = "FILE", help_heading = LOGS, value_hint = ValueHint::FilePath,

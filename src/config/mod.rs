@@ -35,7 +35,7 @@ pub use describe::describe;
 pub use files::{Execute, Options};
 pub use flags::{DEFAULT_THREADS, ReloadStrategy};
 pub use gunicorn::names as gunicorn_settings;
-pub use settings::{AccessLogSettings, Processes, Recycling, Settings, Timeouts};
+pub use settings::{AccessLogSettings, Budget, Processes, Recycling, Settings, Timeouts};
 pub use trust::Trust;
 
 use flags::Flags;

@@ -35,12 +35,16 @@ pub struct Settings {
     pub threads: usize,
     /// Connections the kernel may hold until they are accepted.
     pub backlog: u32,
-    /// Connections that may be open at a time; at least 1.
+    /// Connections that may be open at a time in one worker; at least 1.
     pub worker_connections: usize,
     /// How long to wait for what.
     pub timeouts: Timeouts,
     /// What a request may consist of.
     pub limits: Limits,
+    /// Requests that may wait for a thread; at least 1.
+    pub queue: usize,
+    /// Bytes of buffers and of temporary files that one worker may hold.
+    pub budget: Budget,
     /// Bytes of a request's body that are held in memory before it goes to a temporary file.
     pub body_buffer: usize,
     /// The access log, if there is to be one.
@@ -129,6 +133,15 @@ pub struct Recycling {
     pub rss: u64,
 }
 
+/// What the connections of one worker may hold together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes of requests and responses in memory; `usize::MAX` is no limit.
+    pub memory: usize,
+    /// Bytes of requests in temporary files; `u64::MAX` is no limit.
+    pub spool: u64,
+}
+
 /// How long to wait for what. [`Duration::MAX`] is a timeout that is switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -144,6 +157,8 @@ pub struct Timeouts {
     pub keep_alive: Duration,
     /// For the client to take the next bytes of a response.
     pub write: Duration,
+    /// For a complete request to get a thread.
+    pub queue: Duration,
     /// For running requests to finish after the order to stop. Zero: do not wait.
     pub graceful: Duration,
     /// Bytes per second that a request's body has to arrive with on average; 0 is any rate.
@@ -177,6 +192,7 @@ pub(super) fn resolve(
     let processes = processes(&flags, concurrency)?;
     let timeouts = timeouts(&flags);
     let limits = limits(&flags);
+    let budget = budget(&flags);
     let threads = match (flags.threads, flags.worker_class) {
         (Some(threads), _) => usize::from(threads),
         (None, Some(WorkerClass::Sync)) => 1,
@@ -196,6 +212,8 @@ pub(super) fn resolve(
         worker_connections: usize::try_from(flags.worker_connections).unwrap_or(usize::MAX),
         timeouts,
         limits,
+        queue: usize::try_from(flags.limit_queue).unwrap_or(usize::MAX),
+        budget,
         body_buffer: flags.body_buffer_size,
         access_log: access_target
             .map(|target| AccessLogSettings { target, format: flags.access_logformat }),
@@ -298,8 +316,19 @@ fn timeouts(flags: &Flags) -> Timeouts {
         body: zero_is_never(flags.body_timeout),
         keep_alive: flags.keep_alive,
         write: zero_is_never(flags.write_timeout),
+        queue: zero_is_never(flags.queue_timeout),
         graceful: flags.graceful_timeout,
         body_min_rate: flags.body_min_rate,
+    }
+}
+
+fn budget(flags: &Flags) -> Budget {
+    Budget {
+        memory: match flags.limit_memory {
+            0 => usize::MAX,
+            memory => usize::try_from(memory).unwrap_or(usize::MAX),
+        },
+        spool: if flags.limit_spool == 0 { u64::MAX } else { flags.limit_spool },
     }
 }
 

@@ -9,6 +9,11 @@ use std::io::{self, Write};
 /// does not cost a system call for each.
 const PIECE: usize = 64 * 1024;
 
+/// The same where the limit is below this: memory is short, or meant to be spared.
+const SHORT: usize = 4 * 1024;
+/// The limit while memory is short.
+pub(super) const LITTLE: usize = SHORT - 1;
+
 /// A request's content, whole.
 #[derive(Debug, Default)]
 pub enum Body {
@@ -21,6 +26,17 @@ pub enum Body {
     File(File, u64),
 }
 
+impl Body {
+    /// Bytes of memory, and bytes in a file.
+    pub(super) fn size(&self) -> (usize, u64) {
+        match self {
+            Body::Empty => (0, 0),
+            Body::Memory(bytes) => (bytes.capacity(), 0),
+            Body::File(_, length) => (0, *length),
+        }
+    }
+}
+
 /// Content while it arrives.
 #[derive(Debug, Default)]
 pub(super) struct Spool {
@@ -31,9 +47,20 @@ pub(super) struct Spool {
 }
 
 impl Spool {
+    /// Bytes of memory that are taken.
+    pub(super) fn memory(&self) -> usize {
+        self.memory.capacity()
+    }
+
+    /// Bytes that are in a file.
+    pub(super) fn stored(&self) -> u64 {
+        self.file.as_ref().map_or(0, |(_, length)| *length)
+    }
+
     /// Adds a block. Content beyond `limit` bytes, or of which `expected` bytes are announced beyond it, goes
     /// to a file. Fails as the file system does.
     pub(super) fn push(&mut self, block: &[u8], expected: u64, limit: usize) -> io::Result<()> {
+        let piece = if limit < SHORT { SHORT } else { PIECE };
         match &mut self.file {
             None if expected.max((self.memory.len() + block.len()) as u64) <= limit as u64 => {
                 if self.memory.is_empty() {
@@ -42,12 +69,12 @@ impl Spool {
             }
             None => {
                 self.file = Some((tempfile::tempfile()?, 0));
-                self.memory.shrink_to(PIECE);
+                self.memory.shrink_to(piece);
                 return self.push(block, expected, limit);
             }
-            Some((file, length)) if self.memory.len() + block.len() > PIECE => {
+            Some((file, length)) if self.memory.len() + block.len() > piece => {
                 write_out(&mut self.memory, file, length)?;
-                if block.len() >= PIECE {
+                if block.len() >= piece {
                     *length += block.len() as u64;
                     return file.write_all(block);
                 }

@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::body::{Body, Spool};
+use super::body::{Body, LITTLE, Spool};
 use super::date::wall_clock;
+use super::ledger::Charge;
 use super::listener::Local;
 use super::outlet::{Flush, Held, Outlet, Queue};
 use super::reactor::Remote;
@@ -56,6 +57,8 @@ pub struct Connection {
     pub body: Body,
     /// The content while it arrives.
     spool: Spool,
+    /// What of this the worker's account knows.
+    charge: Charge,
     /// How long the client may take nothing of what it is owed.
     pub write_timeout: Duration,
     /// When the request's first byte came, by the wall clock, for the access log.
@@ -88,6 +91,10 @@ pub(super) enum Refusal {
     Protocol(http1::Error),
     /// Its content could not be stored.
     Spool(io::Error),
+    /// All connections together have stored as much as they may.
+    SpoolLimit,
+    /// All connections together hold as much memory as they may.
+    Memory,
 }
 
 impl Connection {
@@ -105,6 +112,7 @@ impl Connection {
             http: http1::Connection::new(settings.limits),
             outlet,
             queue: Queue::default(),
+            charge: Charge::new(remote.ledger.clone()),
             remote,
             peer,
             local,
@@ -125,7 +133,7 @@ impl Connection {
         if self.input.is_empty() {
             let (used, read) = self.parse(bytes, memory, now);
             self.input.extend_from_slice(&bytes[used..]);
-            read
+            self.within_budget(read)
         } else {
             self.input.extend_from_slice(bytes);
             self.resume(memory, now)
@@ -143,11 +151,39 @@ impl Connection {
         } else {
             self.input.drain(..used);
         }
-        read
+        self.within_budget(read)
+    }
+
+    /// Tells the worker's account what is held now. Refuses a request that needs more while there is none.
+    fn within_budget(&mut self, read: Read) -> Read {
+        self.account();
+        match read {
+            Read::NeedMore if self.charge.is_over() => Read::Refused(Refusal::Memory),
+            Read::NeedMore if self.charge.is_spool_over() => Read::Refused(Refusal::SpoolLimit),
+            read => read,
+        }
+    }
+
+    /// Gives up what was sent of a request that is refused: its client may stay for a while.
+    pub(super) fn discard(&mut self) {
+        self.body = Body::Empty;
+        self.spool = Spool::default();
+        self.account();
+    }
+
+    fn account(&mut self) {
+        let (memory, stored) = self.body.size();
+        self.charge.set(
+            self.input.capacity() + self.spool.memory() + memory,
+            self.spool.stored() + stored,
+        );
     }
 
     fn parse(&mut self, bytes: &[u8], memory: usize, now: Instant) -> (usize, Read) {
         let mut used = 0;
+        // From half of what there is on, only what is really small stays in memory.
+        let tight = self.charge.ledger().is_tight();
+        let memory = if tight { memory.min(LITTLE) } else { memory };
         loop {
             let was_idle = self.http.is_idle();
             let (took, event) = match self.http.receive(&bytes[used..]) {
@@ -172,6 +208,15 @@ impl Connection {
                     self.content_since = now;
                     self.mark = now;
                     let head = self.http.head();
+                    if let http1::Framing::Length(length) = head.framing()
+                        && length > memory as u64
+                        && self.charge.ledger().never_fits(length)
+                    {
+                        return (
+                            used,
+                            Read::Refused(Refusal::Protocol(http1::Error::BodyTooLarge)),
+                        );
+                    }
                     let content = head.framing() != http1::Framing::Empty;
                     // Whoever sends content without waiting does not need to be told to.
                     if head.expect_continue() && content && used == bytes.len() {
@@ -242,6 +287,7 @@ impl Connection {
     /// Makes ready for the next request; returns whether there may be one.
     pub(super) fn start_next(&mut self, now: Instant) -> http1::Next {
         self.body = Body::Empty;
+        self.account();
         self.mark = now;
         self.served += 1;
         self.http.start_next()

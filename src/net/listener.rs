@@ -259,6 +259,14 @@ impl Listener {
         Ok((socket, peer))
     }
 
+    /// True if somebody waits to be accepted, or accepting would tell what is wrong.
+    pub(super) fn has_waiting(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut ask = [PollFd::new(&self.socket, PollFlags::IN)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut ask, Some(&at_once)), Ok(1..))
+    }
+
     pub(super) fn source(&mut self) -> &mut mio::net::TcpListener {
         &mut self.socket
     }

@@ -4,6 +4,7 @@
 //! - [`forked`] takes the listeners from processes that the application forks,
 //! - [`connection`] is one client: its protocol state, what it sent, what it is owed,
 //! - [`body`] gathers a request's content in memory or in a temporary file,
+//! - [`ledger`] is the account of what all of them hold,
 //! - [`outlet`] is the writing half of a socket, shared by whoever has bytes for it,
 //! - [`timers`] remembers deadlines,
 //! - [`reactor`] is the readiness loop that drives them all.
@@ -12,6 +13,7 @@ mod body;
 mod connection;
 mod date;
 mod forked;
+mod ledger;
 mod listener;
 mod outlet;
 mod reactor;
@@ -23,4 +25,4 @@ pub use date::{HttpDate, wall_clock};
 pub use forked::{keep_from_forks, leave_to_forks, let_go_of_listeners};
 pub use listener::{Listener, Local, bind};
 pub use outlet::{Chunk, Flush, Outlet, Queue};
-pub use reactor::{Reactor, Remote};
+pub use reactor::{Fate, Reactor, Remote, SWEEP};

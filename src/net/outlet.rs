@@ -9,14 +9,18 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use socket2::Socket;
 
+use super::ledger::Ledger;
+
 /// A producer waits while more than this many bytes of memory are unsent.
 const HIGH_WATER: usize = 256 * 1024;
+/// The same while the worker's memory is short.
+const LOW_WATER: usize = 32 * 1024;
 /// One call of the poller sends at most this much, so that one fast reader does not keep the loop from the others.
 const TURN: u64 = 1 << 20;
 /// Small parts are gathered into buffers up to this size.
@@ -273,6 +277,8 @@ pub struct Outlet {
     waiting: AtomicBool,
     /// Told when the queue falls below the high-water mark, or the socket fails.
     drained: Condvar,
+    /// The worker's account.
+    ledger: Arc<Ledger>,
 }
 
 #[derive(Debug)]
@@ -285,18 +291,21 @@ struct State {
     progress: Instant,
     /// It is on the list of those that the next turn flushes.
     held: bool,
+    /// So many bytes of the queue are in the worker's account.
+    charged: usize,
     /// A producer waits. To tell a condition variable costs a system call even if nobody listens.
     awaited: bool,
 }
 
 impl Outlet {
     /// Takes a connected, non-blocking socket.
-    pub(super) fn new(socket: Socket) -> Outlet {
+    pub(super) fn new(socket: Socket, ledger: Arc<Ledger>) -> Outlet {
         let state = State {
             queue: Queue::default(),
             failed: None,
             progress: Instant::now(),
             held: false,
+            charged: 0,
             awaited: false,
         };
         Outlet {
@@ -304,7 +313,22 @@ impl Outlet {
             state: Mutex::new(state),
             waiting: AtomicBool::new(false),
             drained: Condvar::new(),
+            ledger,
         }
+    }
+
+    /// Has the account follow the queue.
+    fn account(&self, state: &mut State) {
+        let size = state.queue.size;
+        if size != state.charged {
+            self.ledger.change_memory(state.charged, size);
+            state.charged = size;
+        }
+    }
+
+    /// A producer waits while more than so many bytes are unsent.
+    fn high_water(&self) -> usize {
+        if self.ledger.is_tight() { LOW_WATER } else { HIGH_WATER }
     }
 
     /// The socket, for reading.
@@ -347,6 +371,7 @@ impl Outlet {
                 Ok((Flush::Done, _)) => return Ok(Flush::Done),
                 Ok((flush, _)) => {
                     state.queue.append(queue);
+                    self.account(&mut state);
                     state.progress = Instant::now();
                     self.waiting.store(true, Ordering::Release);
                     return Ok(flush);
@@ -372,6 +397,7 @@ impl Outlet {
             state.progress = Instant::now();
         }
         state.queue.append(queue);
+        self.account(&mut state);
         self.waiting.store(true, Ordering::Release);
         let much = state.queue.size >= SOON;
         Ok(match much || std::mem::replace(&mut state.held, true) {
@@ -412,7 +438,8 @@ impl Outlet {
                     state.progress = Instant::now();
                 }
                 self.waiting.store(flush != Flush::Done, Ordering::Release);
-                if state.awaited && state.queue.size <= HIGH_WATER {
+                self.account(&mut state);
+                if state.awaited && state.queue.size <= self.high_water() {
                     self.drained.notify_all();
                 }
                 Ok(flush)
@@ -425,7 +452,7 @@ impl Outlet {
     /// for `stall`.
     pub fn wait(&self, stall: Duration) -> io::Result<()> {
         let mut state = self.lock();
-        while state.queue.size > HIGH_WATER && state.failed.is_none() {
+        while state.queue.size > self.high_water() && state.failed.is_none() {
             let waited = state.progress.elapsed();
             let Some(left) = stall.checked_sub(waited).filter(|left| !left.is_zero()) else {
                 return Err(self.fail_locked(state, io::ErrorKind::TimedOut.into()));
@@ -442,7 +469,7 @@ impl Outlet {
 
     /// True if a producer would have to wait.
     pub fn is_full(&self) -> bool {
-        self.has_waiting() && self.lock().queue.size > HIGH_WATER
+        self.has_waiting() && self.lock().queue.size > self.high_water()
     }
 
     /// When bytes last went out.
@@ -458,6 +485,7 @@ impl Outlet {
     fn fail_locked(&self, mut state: MutexGuard<'_, State>, error: io::Error) -> io::Error {
         state.failed.get_or_insert_with(|| again(&error));
         state.queue = Queue::default();
+        self.account(&mut state);
         self.waiting.store(false, Ordering::Release);
         self.drained.notify_all();
         error
@@ -484,5 +512,12 @@ impl Outlet {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held; if something did, the queue is still a queue.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        let charged = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).charged;
+        self.ledger.change_memory(charged, 0);
     }
 }

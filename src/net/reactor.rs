@@ -11,11 +11,15 @@ mod accept;
 mod answer;
 mod closing;
 mod ending;
+mod overload;
 mod reading;
 mod remote;
+mod room;
 mod sending;
 
+pub use overload::{Fate, SWEEP};
 pub use remote::Remote;
+use room::Idle;
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -65,6 +69,10 @@ struct Slot {
     readable: bool,
     /// The client has shut its sending side: reading ends in EOF and no further edge will come.
     half_closed: bool,
+    /// When its request was complete, if it is lent.
+    lent_at: Instant,
+    /// Its client has gone since then.
+    left: bool,
     /// It is in the list of those that go on without a further event.
     again: bool,
     deadline: Deadline,
@@ -94,6 +102,12 @@ pub struct Reactor {
     /// Connections that were accepted since the last wait; see [`Reactor::register`].
     newcomers: Vec<Key>,
     timers: Timers,
+    /// Candidates for being closed to make room.
+    idle: Idle,
+    /// When memory may be looked for again.
+    next_relief: Instant,
+    /// When requests that wait are to be looked through again.
+    next_sweep: Instant,
     /// Connections that gave way to others and go on without a further event.
     again: Vec<Key>,
     scratch: Box<[u8]>,
@@ -123,7 +137,7 @@ impl Reactor {
             let local = Arc::new(listener.local(i));
             registered.push((listener, local));
         }
-        let remote = Arc::new(Remote::new(waker));
+        let remote = Arc::new(Remote::new(waker, settings.budget));
         let reactor = Reactor {
             poll,
             events: Events::with_capacity(256),
@@ -141,6 +155,9 @@ impl Reactor {
             free: Vec::new(),
             newcomers: Vec::new(),
             timers: Timers::default(),
+            idle: Idle::new(),
+            next_relief: Instant::now(),
+            next_sweep: Instant::now(),
             again: Vec::new(),
             scratch: vec![0; READ].into_boxed_slice(),
             date: HttpDate::default(),
@@ -188,6 +205,7 @@ impl Reactor {
         }
         self.wait(if ready.is_empty() { patience } else { Some(Duration::ZERO) })?;
         self.now = Instant::now();
+        self.relieve();
         // Those that gave way go on behind the others, and once a turn.
         let again = std::mem::take(&mut self.again);
         for key in &again {
@@ -239,10 +257,8 @@ impl Reactor {
 
     fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
         self.register();
-        let may_accept = !self.to_accept.is_empty()
-            && self.accept_pause.is_none()
-            && self.hold_off.is_none()
-            && self.has_room();
+        let may_accept =
+            !self.to_accept.is_empty() && self.accept_pause.is_none() && self.hold_off.is_none();
         let busy = may_accept || !self.again.is_empty();
         self.remote.polling.store(true, Ordering::SeqCst);
         let timeout = if busy || self.remote.has_homecomers() || self.remote.has_held() {
@@ -273,7 +289,10 @@ impl Reactor {
             return;
         }
         let slot = &mut self.slots[key.0];
-        slot.half_closed |= event.is_read_closed();
+        if event.is_read_closed() && !slot.half_closed {
+            slot.half_closed = true;
+            slot.left = Reactor::has_given_up(slot.lent_at, self.now);
+        }
         slot.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         if slot.phase == Phase::Lent {
             if event.is_error() || (event.is_write_closed() && event.is_read_closed()) {

@@ -6,6 +6,7 @@
 
 mod access_log;
 mod clock;
+mod counters;
 mod escape;
 mod format;
 mod json;
@@ -14,6 +15,7 @@ mod sink;
 mod user;
 
 pub use access_log::AccessLog;
+pub use counters::{Count, Counters};
 pub use format::{Format, FormatError, Record};
 pub use log::{flush, init, reopen, write_raw};
 pub use sink::LogTarget;

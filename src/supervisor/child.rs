@@ -196,6 +196,7 @@ impl Worker {
                     libc::SIGUSR1 => {
                         observe::reopen();
                         self.server.reopen_log();
+                        self.server.report();
                     }
                     // However often: it may come from the master, and from whoever ends all
                     // processes of a service or a terminal.

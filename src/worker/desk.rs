@@ -17,6 +17,11 @@
 //!   none is parked, every runner is busy, and the sentinel polls by itself until one returns: new
 //!   connections, slow clients and deadlines never depend on the application.
 //!
+//! Requests run in the order in which they came, until clients give up while they wait: then the next
+//! in line are those whose clients are about to give up, too, and a server that goes on in that order
+//! answers nobody in time. So from then on the newest goes first, until nobody waits any more.
+//! Whoever polls takes those back with [`Desk::withdraw`] that need not run.
+//!
 //! The desk knows neither sockets nor Python, only jobs, so it can be tested by threads that do neither.
 
 use std::collections::VecDeque;
@@ -39,6 +44,15 @@ pub enum Duty {
     Quit,
 }
 
+/// What a thread that polls should know of those who wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pressure {
+    /// There is work that the thread could do instead: it should not block.
+    pub pressed: bool,
+    /// How many jobs wait.
+    pub waiting: usize,
+}
+
 /// Who has the duty to poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leader {
@@ -51,6 +65,8 @@ enum Leader {
 struct State<J> {
     /// Requests that are ready to run.
     queue: VecDeque<J>,
+    /// Who came last is served first.
+    newest_first: bool,
     leader: Leader,
     /// The leader polls, or is about to; otherwise it is away running.
     polling: bool,
@@ -98,7 +114,12 @@ impl<J> State<J> {
         if self.leader == Leader::Runner(me) {
             self.beat += 1;
         }
-        self.queue.pop_front()
+        if !self.newest_first {
+            return self.queue.pop_front();
+        }
+        let job = self.queue.pop_back();
+        self.newest_first = !self.queue.is_empty();
+        job
     }
 }
 
@@ -107,6 +128,7 @@ impl<J> Desk<J> {
     pub fn new(runners: usize) -> Desk<J> {
         let state = State {
             queue: VecDeque::new(),
+            newest_first: false,
             leader: Leader::Nobody,
             polling: false,
             waiter: false,
@@ -177,10 +199,31 @@ impl<J> Desk<J> {
         }
     }
 
-    /// True if the poller should not block: there is work that it could do instead.
-    pub fn is_pressed(&self) -> bool {
+    /// What the poller should know before it blocks.
+    pub fn pressure(&self) -> Pressure {
         let state = self.lock();
-        state.stopped || (!state.queue.is_empty() && !state.waiter)
+        let pressed = state.stopped || (!state.queue.is_empty() && !state.waiter);
+        Pressure { pressed, waiting: state.queue.len() }
+    }
+
+    /// Takes those out of the queue that are `unwanted`. The others keep their order.
+    pub fn withdraw(&self, mut unwanted: impl FnMut(&J) -> bool) -> Vec<J> {
+        let mut state = self.lock();
+        let mut withdrawn = Vec::new();
+        for _ in 0..state.queue.len() {
+            match state.queue.pop_front() {
+                Some(job) if unwanted(&job) => withdrawn.push(job),
+                Some(job) => state.queue.push_back(job),
+                None => break,
+            }
+        }
+        withdrawn
+    }
+
+    /// From now on the newest of those who wait goes first, until nobody waits.
+    pub fn serve_newest_first(&self) {
+        let mut state = self.lock();
+        state.newest_first = !state.queue.is_empty();
     }
 
     /// How many more jobs would find a runner at once, that of a runner which asks included.

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use log::error;
 use pyo3::prelude::*;
 
-use super::desk::{Desk, Duty, Wake};
+use super::desk::{Desk, Duty, Pressure, Wake};
 use super::watch::Watch;
 use crate::config::Settings;
-use crate::net::{Connection, Reactor, Remote};
+use crate::net::{Connection, Fate, Reactor, Remote, SWEEP};
 use crate::observe::AccessLog;
 use crate::wsgi::{Seat, Wsgi, owes_memory};
 
@@ -61,9 +61,8 @@ fn work_detached(shared: &Shared, me: usize) -> Duty {
     loop {
         match shared.desk.duty(me, &*shared.remote) {
             Duty::Poll => {
-                let patience = shared.desk.is_pressed().then_some(Duration::ZERO);
                 let room = shared.has_siblings().then(|| shared.desk.room().max(1));
-                let ready = turn(shared, patience, room);
+                let ready = turn(shared, shared.desk.pressure(), room);
                 shared.desk.polled(Some(me), ready, &*shared.remote);
                 if owes_memory() && shared.desk.is_quiet() {
                     return Duty::Poll;
@@ -79,10 +78,19 @@ pub(super) fn watch(shared: &Shared) {
     // However much is queued, it is not for the sentinel to run: it may wait.
     // It polls when every runner is inside the application: what it accepts has to wait.
     let room = shared.has_siblings().then_some(0);
-    shared.desk.watch(&*shared.remote, || turn(shared, None, room));
+    shared.desk.watch(&*shared.remote, || {
+        let pressure = Pressure { pressed: false, ..shared.desk.pressure() };
+        turn(shared, pressure, room)
+    });
 }
 
-fn turn(shared: &Shared, patience: Option<Duration>, room: Option<usize>) -> Vec<Box<Connection>> {
+fn turn(shared: &Shared, pressure: Pressure, room: Option<usize>) -> Vec<Box<Connection>> {
+    let Pressure { pressed, waiting } = pressure;
+    let patience = match waiting {
+        _ if pressed => Some(Duration::ZERO),
+        0 => None,
+        _ => Some(SWEEP),
+    };
     let mut ready = Vec::new();
     let mut reactor = shared.reactor.lock().unwrap_or_else(PoisonError::into_inner);
     reactor.set_room(room);
@@ -91,10 +99,26 @@ fn turn(shared: &Shared, patience: Option<Duration>, room: Option<usize>) -> Vec
         error!("polling failed: {failure}");
         shared.desk.stop();
     }
+    if waiting > 0 && reactor.is_sweep_due() {
+        sweep(shared, &mut reactor);
+    }
+    let vacant = shared.settings.queue.saturating_sub(waiting);
+    if ready.len() > vacant {
+        ready.drain(vacant..).for_each(|connection| reactor.turn_away(connection));
+    }
     if reactor.is_finished() {
         shared.desk.stop();
     }
     ready
+}
+
+/// Takes those back from the queue that have waited too long, or whose clients have gone.
+fn sweep(shared: &Shared, reactor: &mut Reactor) {
+    let unwanted = shared.desk.withdraw(|connection| reactor.fate(connection) != Fate::Waits);
+    if unwanted.iter().any(|connection| reactor.fate(connection) == Fate::Gone) {
+        shared.desk.serve_newest_first();
+    }
+    unwanted.into_iter().for_each(|connection| reactor.turn_away(connection));
 }
 
 fn run_batch(py: Python<'_>, shared: &Shared, seat: &mut Seat, me: usize) {

@@ -174,6 +174,11 @@ impl Server {
         self.shared.remote.retire();
     }
 
+    /// Says in the error log how often each bound was reached.
+    pub fn report(&self) {
+        info!("Bounds reached since the start: {}", self.shared.remote.counters);
+    }
+
     /// Requests that were answered.
     pub fn served(&self) -> u64 {
         self.shared.watch.served()
@@ -203,6 +208,9 @@ impl Server {
         }
         if let Some(sentinel) = self.sentinel.take() {
             py.detach(|| sentinel.join()).ok();
+            if !self.shared.remote.counters.are_zero() {
+                self.report();
+            }
         }
         if let Some(log) = &self.shared.access_log {
             log.flush();

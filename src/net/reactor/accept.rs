@@ -14,6 +14,7 @@ use super::super::listener::Local;
 use super::super::outlet::Outlet;
 use super::super::timers::{Deadline, Key};
 use super::{Phase, Reactor, Slot};
+use crate::observe::Count;
 
 /// Connections accepted from one listener in one turn.
 const ACCEPT_TURN: usize = 128;
@@ -65,8 +66,16 @@ impl Reactor {
             _ => ACCEPT_TURN,
         };
         for _ in 0..most {
+            let Some((listener, _)) = self.listeners.get(index) else { return false };
             if !self.has_room() {
-                return true;
+                // Nobody is closed for the sake of nobody.
+                if !listener.has_waiting() {
+                    return false;
+                }
+                if !self.make_room() {
+                    self.pause_without_room();
+                    return true;
+                }
             }
             let Some((listener, local)) = self.listeners.get(index) else { return false };
             match listener.accept() {
@@ -82,10 +91,12 @@ impl Reactor {
                     // Out of descriptors or memory, or the listener is broken: trying again at once
                     // would spin.
                     _ => {
-                        warn!(
-                            "accepting is paused: {error} ({} connections are open)",
-                            self.open()
-                        );
+                        if let Some(count) = self.remote.counters.add(Count::AcceptFailed) {
+                            warn!(
+                                "accepting is paused: {error} ({} connections are open; {count} times)",
+                                self.open()
+                            );
+                        }
                         self.accept_pause = Some(self.now + ACCEPT_PAUSE);
                         return true;
                     }
@@ -93,6 +104,17 @@ impl Reactor {
             }
         }
         true
+    }
+
+    fn pause_without_room(&mut self) {
+        if let Some(count) = self.remote.counters.add(Count::ConnectionLimit) {
+            warn!(
+                "accepting is paused: all of the {} connections of --worker-connections are busy ({count} \
+                 times)",
+                self.open()
+            );
+        }
+        self.accept_pause = Some(self.now + ACCEPT_PAUSE);
     }
 
     /// Gives a connection its place. Who connects has something to say, as a rule, and often it is there
@@ -106,6 +128,8 @@ impl Reactor {
                 outlet: None,
                 readable: false,
                 half_closed: false,
+                lent_at: self.now,
+                left: false,
                 again: false,
                 deadline: Deadline::default(),
             });
@@ -114,7 +138,7 @@ impl Reactor {
         let slot = &mut self.slots[index];
         slot.generation = slot.generation.wrapping_add(1) & 0x7fff_ffff;
         let key = (index, slot.generation);
-        let outlet = Arc::new(Outlet::new(socket));
+        let outlet = Arc::new(Outlet::new(socket, self.remote.ledger.clone()));
         let connection = Connection::new(
             key,
             outlet.clone(),
@@ -128,6 +152,7 @@ impl Reactor {
         slot.outlet = Some(outlet);
         slot.readable = true;
         slot.half_closed = false;
+        slot.left = false;
         slot.again = false;
         slot.deadline = Deadline::default();
         self.newcomers.push(key);

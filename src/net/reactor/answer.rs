@@ -1,23 +1,47 @@
 //! Responses that the server gives by itself, without the application.
 
-use log::info;
+use log::{Level, error, log, warn};
 
 use super::super::connection::{Connection, Refusal};
 use super::super::date::wall_clock;
 use super::super::timers::Key;
 use super::{Phase, Reactor};
 use crate::http1::ResponseHead;
+use crate::observe::Count;
+
+const UNAVAILABLE: &str = "Service Unavailable";
+/// When a client that was turned away may try again, in seconds.
+const RETRY_AFTER: &[u8] = b"5";
 
 impl Reactor {
     pub(super) fn refuse(&mut self, key: Key, refusal: &Refusal, ready: &mut Vec<Box<Connection>>) {
+        let counters = &self.remote.counters;
         let (status, reason, detail) = match refusal {
             Refusal::Protocol(error) => {
                 let (status, reason) = error.status();
+                let over = matches!(status, 413 | 414 | 431);
+                counters.add(if over { Count::OverLimit } else { Count::Malformed });
                 (status, reason, error.to_string())
             }
             Refusal::Spool(error) => {
-                log::error!("cannot store a request body in a temporary file: {error}");
+                if let Some(count) = counters.add(Count::SpoolFailed) {
+                    error!(
+                        "cannot store a request body in a temporary file: {error} ({count} times)"
+                    );
+                }
                 (507, "Insufficient Storage", "the request content cannot be stored".to_owned())
+            }
+            Refusal::SpoolLimit => {
+                if let Some(count) = counters.add(Count::SpoolLimit) {
+                    warn!("--limit-spool is reached: {count} request(s) refused");
+                }
+                (503, UNAVAILABLE, "there is no space for the request content now".to_owned())
+            }
+            Refusal::Memory => {
+                if let Some(count) = counters.add(Count::MemoryLimit) {
+                    warn!("--limit-memory is reached: {count} request(s) refused");
+                }
+                (503, UNAVAILABLE, "the server is short of memory".to_owned())
             }
         };
         self.answer(key, status, reason, &detail, ready);
@@ -34,8 +58,11 @@ impl Reactor {
     ) {
         let slot = &mut self.slots[key.0];
         let Some(connection) = &mut slot.connection else { return };
-        info!("refused a request from {:?}: {status} {detail}", connection.peer.address());
+        // There may be very many of these, and what is wrong is not the client's doing.
+        let level = if status == 503 { Level::Debug } else { Level::Info };
+        log!(level, "refused a request from {:?}: {status} {detail}", connection.peer.address());
         connection.http.refuse();
+        connection.discard();
         let response = error_response(status, reason);
         let page = format!("{status} {reason}: {detail}\n");
         let date = self.date.at(wall_clock());
@@ -62,7 +89,11 @@ fn error_response(status: u16, reason: &str) -> ResponseHead {
     let mut head = ResponseHead::default();
     let built = head
         .start(format!("{status} {reason}").as_bytes())
-        .and_then(|()| head.field(b"Content-Type", b"text/plain; charset=utf-8"));
+        .and_then(|()| head.field(b"Content-Type", b"text/plain; charset=utf-8"))
+        .and_then(|()| match status {
+            503 => head.field(b"Retry-After", RETRY_AFTER),
+            _ => Ok(()),
+        });
     debug_assert!(built.is_ok());
     head
 }

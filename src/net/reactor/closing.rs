@@ -71,6 +71,8 @@ impl Reactor {
         slot.outlet = None;
         slot.deadline = Deadline::default();
         self.free.push(key.0);
+        // There is a place, or a descriptor, for another.
+        self.accept_pause = None;
         let slots = &self.slots;
         self.timers.tidy(slots.len(), |(due, key)| {
             let slot = &slots[key.0];

@@ -5,6 +5,7 @@ use log::info;
 use super::super::connection::Connection;
 use super::super::timers::Key;
 use super::{Phase, Reactor};
+use crate::observe::Count;
 
 impl Reactor {
     pub(super) fn expire(&mut self, ready: &mut Vec<Box<Connection>>) {
@@ -19,7 +20,12 @@ impl Reactor {
             }
             match (slot.phase, &slot.connection) {
                 (Phase::Reading, Some(connection)) if !connection.http.is_idle() => {
-                    let what = if connection.http.wants_content() { "content" } else { "head" };
+                    let content = connection.http.wants_content();
+                    self.remote.counters.add(match content {
+                        true => Count::BodyTimeout,
+                        false => Count::HeaderTimeout,
+                    });
+                    let what = if content { "content" } else { "head" };
                     let detail = format!("the request {what} did not arrive in time");
                     self.answer(key, 408, "Request Timeout", &detail, ready);
                 }
@@ -31,8 +37,16 @@ impl Reactor {
                         self.timers.set(key, &mut slot.deadline, due);
                         continue;
                     }
+                    self.remote.counters.add(Count::WriteTimeout);
                     info!("{} does not read its response: closed", connection.peer.address());
                     self.reset(key);
+                }
+                (Phase::Reading, Some(connection)) => {
+                    self.remote.counters.add(match connection.served {
+                        0 => Count::HeaderTimeout,
+                        _ => Count::KeepAlive,
+                    });
+                    self.close(key);
                 }
                 (Phase::Lent, _) => {}
                 (Phase::Reading, _) => self.give_up(key, ready),

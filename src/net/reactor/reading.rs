@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use log::debug;
 
-use super::super::connection::{Connection, Read};
+use super::super::connection::{Connection, Read, Refusal};
 use super::super::timers::Key;
 use super::{Phase, Reactor};
 
@@ -86,12 +86,17 @@ impl Reactor {
     }
 
     pub(super) fn lend(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
+        if self.remote.ledger.is_over() {
+            return self.refuse(key, &Refusal::Memory, ready);
+        }
         let slot = &mut self.slots[key.0];
         if let Some(mut connection) = slot.connection.take() {
             if self.draining || self.settings.timeouts.keep_alive.is_zero() {
                 connection.http.close_after_response();
             }
             slot.phase = Phase::Lent;
+            slot.lent_at = self.now;
+            slot.left = false;
             self.timers.set(key, &mut slot.deadline, None);
             ready.push(connection);
         }

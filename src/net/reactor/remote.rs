@@ -7,7 +7,10 @@ use log::warn;
 use mio::Waker;
 
 use super::super::connection::Connection;
+use super::super::ledger::Ledger;
 use super::super::outlet::Outlet;
+use crate::config::Budget;
+use crate::observe::Counters;
 
 /// What other threads may ask of the reactor.
 #[derive(Debug)]
@@ -21,10 +24,14 @@ pub struct Remote {
     stop: AtomicBool,
     /// Stopping may take its time: see [`Remote::retire`].
     gently: AtomicBool,
+    /// How often each bound was reached.
+    pub counters: Counters,
+    /// What all connections hold.
+    pub(in crate::net) ledger: Arc<Ledger>,
 }
 
 impl Remote {
-    pub(super) fn new(waker: Waker) -> Remote {
+    pub(super) fn new(waker: Waker, budget: Budget) -> Remote {
         Remote {
             waker,
             homecomers: Mutex::default(),
@@ -32,6 +39,8 @@ impl Remote {
             polling: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             gently: AtomicBool::new(false),
+            counters: Counters::default(),
+            ledger: Arc::new(Ledger::new(budget)),
         }
     }
 

@@ -9,6 +9,7 @@ use super::super::outlet::Flush;
 use super::super::timers::Key;
 use super::{Phase, Reactor};
 use crate::http1::Next;
+use crate::observe::Count;
 
 impl Reactor {
     pub(super) fn come_home(
@@ -54,7 +55,10 @@ impl Reactor {
                     io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
                         info!("{peer} left before its response was complete")
                     }
-                    io::ErrorKind::TimedOut => info!("{peer} does not read its response: closed"),
+                    io::ErrorKind::TimedOut => {
+                        self.remote.counters.add(Count::WriteTimeout);
+                        info!("{peer} does not read its response: closed");
+                    }
                     _ => error!("a response to {peer} broke off: {error}"),
                 }
                 self.reset(key);

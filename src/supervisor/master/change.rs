@@ -119,6 +119,8 @@ fn out_of_reach(old: &Settings, new: &Settings) -> Vec<(&'static str, &'static s
         worker_connections: _,
         timeouts: _,
         limits: _,
+        queue: _,
+        budget: _,
         body_buffer: _,
         access_log: _,
         chdir: _,

@@ -77,7 +77,7 @@ fn runner(desk: &Arc<Desk<u32>>, bell: &Arc<Bell>, me: usize) -> mpsc::Receiver<
             if duty != Duty::Poll {
                 return;
             }
-            if !desk.is_pressed() {
+            if !desk.pressure().pressed {
                 bell.wait_beyond(before);
             }
             desk.polled(Some(me), None, &*bell);
@@ -104,7 +104,7 @@ fn whoever_comes_first_polls_and_goes_on_polling() {
     let (desk, bell) = desk(2);
     for _ in 0..3 {
         assert_eq!(desk.duty(1, &*bell), Duty::Poll);
-        assert!(!desk.is_pressed());
+        assert!(!desk.pressure().pressed);
         desk.polled(Some(1), None, &*bell);
     }
     assert_eq!(bell.rung(), 0);
@@ -115,13 +115,13 @@ fn who_polled_runs_what_it_found_and_nobody_is_woken() {
     let (desk, bell) = desk(2);
     assert_eq!(desk.duty(0, &*bell), Duty::Poll);
     desk.polled(Some(0), [1, 2], &*bell);
-    assert!(desk.is_pressed());
+    assert!(desk.pressure().pressed);
     assert_eq!(desk.duty(0, &*bell), Duty::Run);
     assert_eq!(desk.first(0, &*bell), Some(1));
     assert_eq!(desk.another(0, &*bell), Some(2));
     assert_eq!(desk.another(0, &*bell), None);
     desk.done();
-    assert!(!desk.is_pressed());
+    assert!(!desk.pressure().pressed);
     assert_eq!(desk.duty(0, &*bell), Duty::Poll);
     assert_eq!(bell.rung(), 0);
 }
@@ -174,15 +174,15 @@ fn one_at_a_time_waits_for_the_interpreter() {
     assert_eq!(desk.duty(0, &*bell), Duty::Run);
     // Two jobs wait, but so does a thread: the next one polls, and may block.
     assert_eq!(desk.duty(1, &*bell), Duty::Poll);
-    assert!(!desk.is_pressed());
+    assert!(!desk.pressure().pressed);
     desk.polled(Some(1), [3], &*bell);
     assert_eq!(desk.duty(1, &*bell), Duty::Poll);
     // It is inside: somebody else may wait.
     assert_eq!(desk.first(0, &*bell), Some(1));
-    assert!(desk.is_pressed());
+    assert!(desk.pressure().pressed);
     desk.polled(Some(1), None, &*bell);
     assert_eq!(desk.duty(1, &*bell), Duty::Run);
-    assert!(!desk.is_pressed());
+    assert!(!desk.pressure().pressed);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn what_a_relieved_sentinel_brings_reaches_the_new_leader_at_once() {
     assert_eq!(bell.rung(), 0);
     desk.polled(None, [1], &*bell);
     assert_eq!(bell.rung(), 1);
-    assert!(desk.is_pressed());
+    assert!(desk.pressure().pressed);
     desk.polled(Some(0), None, &*bell);
     assert_eq!(desk.duty(0, &*bell), Duty::Run);
     // Now somebody is on the way.
@@ -272,7 +272,43 @@ fn after_the_stop_everybody_goes_home_and_jobs_stay() {
         [desk.another(0, &*bell), desk.another(0, &*bell), desk.another(0, &*bell)],
         [Some(1), Some(2), None]
     );
-    assert!(desk.is_pressed(), "a poll that is under way would block for ever");
+    assert!(desk.pressure().pressed, "a poll that is under way would block for ever");
+}
+
+/// A desk whose only runner is about to take a job, while these wait.
+fn laden(jobs: impl IntoIterator<Item = u32>) -> (Arc<Desk<u32>>, Arc<Bell>) {
+    let (desk, bell) = desk(1);
+    desk.duty(0, &*bell);
+    desk.polled(Some(0), jobs, &*bell);
+    assert_eq!(desk.duty(0, &*bell), Duty::Run);
+    (desk, bell)
+}
+
+#[test]
+fn what_is_withdrawn_does_not_run_and_the_others_keep_their_order() {
+    let (desk, bell) = laden(1..=6);
+    assert_eq!(desk.pressure().waiting, 6);
+    assert_eq!(desk.withdraw(|job| job % 2 == 0), [2, 4, 6]);
+    assert!(desk.withdraw(|_| false).is_empty());
+    assert_eq!(desk.pressure().waiting, 3);
+    assert_eq!(desk.first(0, &*bell), Some(1));
+    assert_eq!([desk.another(0, &*bell), desk.another(0, &*bell)], [Some(3), Some(5)]);
+}
+
+#[test]
+fn once_clients_give_up_the_newest_goes_first_until_nobody_waits() {
+    let (desk, bell) = laden([1, 2, 3]);
+    desk.serve_newest_first();
+    assert_eq!(desk.first(0, &*bell), Some(3));
+    desk.polled(None, [4], &*bell);
+    let taken = [(); 3].map(|()| desk.another(0, &*bell));
+    assert_eq!(taken, [Some(4), Some(2), Some(1)]);
+    desk.polled(None, [5, 6], &*bell);
+    assert_eq!([desk.another(0, &*bell), desk.another(0, &*bell)], [Some(5), Some(6)]);
+    // Nobody waits: there is nothing to be done in another order.
+    desk.serve_newest_first();
+    desk.polled(None, [7, 8], &*bell);
+    assert_eq!([desk.another(0, &*bell), desk.another(0, &*bell)], [Some(7), Some(8)]);
 }
 
 // With a sentinel
@@ -445,7 +481,7 @@ fn the_sleeping_sentinel_wakes_up() -> bool {
     desk.polled(Some(0), [1, 2], &*bell);
     let as_planned = desk.duty(1, &*bell) == Duty::Run && desk.duty(0, &*bell) == Duty::Poll;
     if as_planned {
-        assert!(!desk.is_pressed());
+        assert!(!desk.pressure().pressed);
         let before = bell.rung();
         assert_eq!(desk.first(1, &*bell), Some(1));
         bell.wait_beyond(before);

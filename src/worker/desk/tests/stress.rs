@@ -93,7 +93,7 @@ impl Site {
     /// What a poller does: blocks until there are jobs, a wake-up or the end.
     fn turn(&self) -> Vec<Job> {
         let _reactor = self.reactor.lock().unwrap();
-        let pressed = self.desk.is_pressed();
+        let pressed = self.desk.pressure().pressed;
         let mut arrivals = self.arrivals.lock().unwrap();
         while !pressed && !arrivals.woken && !arrivals.closed && arrivals.ready.is_empty() {
             arrivals = self.arrived.wait(arrivals).unwrap();

@@ -1,0 +1,25 @@
+"""Requests that occupy a thread until somebody says so.
+
+/hold?PATH    waits until the named pipe at PATH is written to
+/seize?N      keeps the interpreter to itself for N seconds, as a C extension may
+/eat?N        takes N MiB of memory and gives it back
+"""
+
+import ctypes
+
+from echo import recorded, reply
+
+
+@recorded
+def app(environ, start_response):
+    path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
+    if path == "/hold":
+        print("held", file=environ["wsgi.errors"], flush=True)
+        with open(query) as pipe:
+            pipe.read()
+    elif path == "/seize":
+        print("seized", file=environ["wsgi.errors"], flush=True)
+        ctypes.PyDLL(None).sleep(int(query))
+    elif path == "/eat":
+        len(bytearray(int(query) << 20))
+    return reply(start_response, b"served")
