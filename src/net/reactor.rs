@@ -9,8 +9,7 @@
 
 use std::io::{self, Read as _};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::{debug, error, info, warn};
@@ -25,6 +24,7 @@ use super::timers::{Deadline, Key, Timers};
 use crate::config::Settings;
 use crate::http1::{Next, ResponseHead};
 use crate::observe::AccessLog;
+use crate::sync::{AtomicBool, Mutex, Ordering};
 
 const WAKE: Token = Token(usize::MAX);
 /// Listener `i` has the token `LISTENERS - i`.
@@ -149,6 +149,8 @@ impl Remote {
         if let Err(error) = self.waker.wake() {
             warn!("cannot wake the poller: {error}");
         }
+        #[cfg(all(test, shuttle))]
+        crate::sync::kernel::changed();
     }
 
     fn take(&self) -> Vec<Box<Connection>> {
@@ -352,7 +354,7 @@ impl Reactor {
                 .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
             [until, patience].into_iter().flatten().min()
         };
-        let polled = self.poll.poll(&mut self.events, timeout);
+        let polled = wait_for_events(&mut self.poll, &mut self.events, timeout);
         self.remote.polling.store(false, Ordering::SeqCst);
         match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -897,6 +899,36 @@ impl Reactor {
                 self.close(key);
             }
         }
+    }
+}
+
+#[cfg(not(all(test, shuttle)))]
+fn wait_for_events(
+    poll: &mut Poll,
+    events: &mut Events,
+    timeout: Option<Duration>,
+) -> io::Result<()> {
+    poll.poll(events, timeout)
+}
+
+/// In a model the kernel is asked for real, but a thread that would block there blocks where the checker
+/// sees it. No deadline ever comes.
+#[cfg(all(test, shuttle))]
+fn wait_for_events(
+    poll: &mut Poll,
+    events: &mut Events,
+    timeout: Option<Duration>,
+) -> io::Result<()> {
+    use crate::sync::kernel;
+    // What this turn has sent until now, others may wait for.
+    kernel::changed();
+    loop {
+        let seen = kernel::changes();
+        poll.poll(events, Some(Duration::ZERO))?;
+        if !events.is_empty() || timeout == Some(Duration::ZERO) {
+            return Ok(());
+        }
+        kernel::wait(seen);
     }
 }
 

@@ -20,8 +20,10 @@
 //! The desk knows neither sockets nor Python, only jobs, so it can be tested by threads that do neither.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
+
+use crate::sync::{Condvar, Mutex, MutexGuard, pause};
 
 /// How often the sentinel looks while there is work.
 pub const TICK: Duration = Duration::from_millis(1);
@@ -290,8 +292,7 @@ impl<J> Desk<J> {
                 idle = 0;
             }
             let seen = (state.beat, state.taken);
-            state =
-                self.sentinel.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
+            state = pause(&self.state, &self.sentinel, state, TICK);
             if state.stopped {
                 break;
             }
@@ -354,5 +355,5 @@ impl<J> Desk<J> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests;

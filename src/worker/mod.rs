@@ -9,6 +9,8 @@
 pub mod desk;
 #[cfg(feature = "python")]
 mod exchange;
+#[cfg(all(test, shuttle))]
+mod model;
 #[cfg(feature = "python")]
 mod runner;
 #[cfg(feature = "python")]
