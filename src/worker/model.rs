@@ -9,8 +9,10 @@
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::os::fd::AsRawFd as _;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -84,13 +86,14 @@ struct World {
 
 struct Site {
     desk: Desk<Box<Connection>>,
+    /// More than 1: an interpreter without a GIL.
+    parallel: usize,
     reactor: Mutex<Reactor>,
     remote: Arc<Remote>,
     interpreter: Mutex<World>,
     /// Told when a request has run.
     changed: Condvar,
-    path: PathBuf,
-    _home: tempfile::TempDir,
+    address: SocketAddr,
 }
 
 struct Bell<'a>(&'a Remote);
@@ -103,22 +106,24 @@ impl Wake for Bell<'_> {
 
 impl Site {
     /// Starts the threads; they are to be joined.
-    fn open(runners: usize, requests: usize) -> (Arc<Site>, Vec<thread::JoinHandle<()>>) {
-        let home = tempfile::tempdir().unwrap();
-        let path = home.path().join("s");
-        let bind = config::Bind::Unix(path.clone());
-        let listeners = net::bind(&bind, 16, 0).unwrap();
+    fn open(
+        runners: usize,
+        parallel: usize,
+        requests: usize,
+    ) -> (Arc<Site>, Vec<thread::JoinHandle<()>>) {
+        let (listener, address) = listen();
+        let listeners = net::bind(&config::Bind::Fd(listener.as_raw_fd()), 16, 0).unwrap();
         let settings = SETTINGS.get().expect("explore made them").clone();
         let (reactor, remote) = Reactor::new(listeners, settings, None).unwrap();
         let world = World { runs: vec![0; requests], ..World::default() };
         let site = Arc::new(Site {
-            desk: Desk::new(runners),
+            desk: Desk::new(runners).running(parallel),
+            parallel,
             reactor: Mutex::new(reactor),
             remote,
             interpreter: Mutex::new(world),
             changed: Condvar::new(),
-            path,
-            _home: home,
+            address,
         });
         let mut threads = Vec::new();
         for me in 0..runners {
@@ -169,7 +174,9 @@ impl Site {
         let Some(mut job) = self.desk.first(me, &self.bell()) else { return };
         world.inside += 1;
         loop {
+            world = self.give_way(world);
             world = self.serve(world, job);
+            world = self.give_way(world);
             // The budget may be used up at any time.
             let next = if shuttle::rand::thread_rng().r#gen() {
                 self.desk.another(me, &self.bell())
@@ -184,6 +191,16 @@ impl Site {
         self.desk.done();
         self.remote.nudge();
         world.inside -= 1;
+    }
+
+    /// Without a GIL others are inside at the same time.
+    fn give_way<'a>(&'a self, world: MutexGuard<'a, World>) -> MutexGuard<'a, World> {
+        if self.parallel == 1 {
+            return world;
+        }
+        drop(world);
+        thread::yield_now();
+        self.interpreter.lock().unwrap()
     }
 
     fn serve<'a>(
@@ -255,7 +272,7 @@ impl Site {
     /// A client that makes these requests one after the other, or all at once, and reads every response
     /// to its end. Returns how many were complete when the server closed, or all were there.
     fn client(&self, requests: &[(Kind, usize)], pipelined: bool) -> usize {
-        let Ok(mut stream) = UnixStream::connect(&self.path) else { return 0 };
+        let Ok(mut stream) = UnixStream::connect_addr(&self.address) else { return 0 };
         stream.set_nonblocking(true).unwrap();
         kernel::changed();
         let mut seen = Vec::new();
@@ -288,6 +305,15 @@ impl Site {
             thread.join().unwrap();
         }
     }
+}
+
+/// A socket with a name that is in no file system: there would be thousands of files.
+fn listen() -> (UnixListener, SocketAddr) {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("rustwsgi-model-{}-{number}", std::process::id());
+    let address = SocketAddr::from_abstract_name(name).unwrap();
+    (UnixListener::bind_addr(&address).unwrap(), address)
 }
 
 fn begin(connection: &mut Connection, length: Option<u64>) {
@@ -376,8 +402,17 @@ fn explore(test: impl Fn() + Send + Sync + Copy + 'static) {
 
 /// Serves these clients to the end.
 fn serve_all(runners: usize, clients: &'static [&'static [(Kind, usize)]], pipelined: bool) {
+    serve_all_on(1, runners, clients, pipelined);
+}
+
+fn serve_all_on(
+    parallel: usize,
+    runners: usize,
+    clients: &'static [&'static [(Kind, usize)]],
+    pipelined: bool,
+) {
     let requests = clients.iter().map(|requests| requests.len()).sum();
-    let (site, threads) = Site::open(runners, requests);
+    let (site, threads) = Site::open(runners, parallel, requests);
     let clients: Vec<_> = clients
         .iter()
         .map(|&requests| {
@@ -440,12 +475,12 @@ fn a_block_is_on_its_way_while_the_application_waits() {
     // [PEP 3333, "Buffering and Streaming"]
     use Kind::{Between, Short};
     explore(|| {
-        let (site, threads) = Site::open(2, 3);
+        let (site, threads) = Site::open(2, 1, 3);
         let other = {
             let site = site.clone();
             thread::spawn(move || assert_eq!(site.client(&[(Short, 2)], false), 1))
         };
-        let mut stream = UnixStream::connect(&site.path).unwrap();
+        let mut stream = UnixStream::connect_addr(&site.address).unwrap();
         stream.set_nonblocking(true).unwrap();
         let request = format!("GET {} HTTP/1.1\r\nHost: h\r\n\r\n", Between(1).target(0));
         stream.write_all(request.as_bytes()).unwrap();
@@ -470,6 +505,12 @@ fn pipelined_requests() {
 }
 
 #[test]
+fn an_interpreter_without_a_gil() {
+    use Kind::{After, Blocks, Short};
+    explore(|| serve_all_on(2, 3, &[&[(After(1), 0)], &[(Blocks, 1), (Short, 2)]], false));
+}
+
+#[test]
 fn a_response_larger_than_the_socket() {
     use Kind::{Large, Short};
     explore(|| serve_all(2, &[&[(Large, 0)], &[(Short, 1)]], false));
@@ -480,7 +521,7 @@ fn a_stop_in_the_midst_of_work() {
     // Whatever was begun is answered in full, and every thread goes home.
     use Kind::{Blocks, Short};
     explore(|| {
-        let (site, threads) = Site::open(2, 3);
+        let (site, threads) = Site::open(2, 1, 3);
         let clients: [&'static [(Kind, usize)]; 2] = [&[(Short, 0), (Short, 1)], &[(Blocks, 2)]];
         let clients = clients.map(|requests| {
             let site = site.clone();
@@ -499,11 +540,11 @@ fn a_client_that_leaves_in_the_midst_of_a_response() {
     // Who makes the response may wait for the client to take some of it, and must hear that it is gone.
     use Kind::{Large, Short};
     explore(|| {
-        let (site, threads) = Site::open(2, 2);
+        let (site, threads) = Site::open(2, 1, 2);
         let leaver = {
             let site = site.clone();
             thread::spawn(move || {
-                let mut stream = UnixStream::connect(&site.path).unwrap();
+                let mut stream = UnixStream::connect_addr(&site.address).unwrap();
                 let request = format!("GET {} HTTP/1.1\r\nHost: h\r\n\r\n", Large.target(0));
                 stream.write_all(request.as_bytes()).unwrap();
                 kernel::changed();
