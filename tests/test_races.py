@@ -4,20 +4,17 @@ was meant to be guarded by it. `make test-versions` runs it with every interpret
 from __future__ import annotations
 
 import hashlib
-import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import wsgi_support  # noqa: F401  (puts apps/ on the path)
-from harness import Client, Response, ServerProcess, build_request
+from harness import WITHOUT_GIL, Client, Response, ServerProcess, build_request
 
 from races import FILE_SIZE  # isort: skip  (apps/)
 
 CLIENTS = 8
 ROUNDS = 60
-
-WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 @pytest.fixture
