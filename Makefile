@@ -10,8 +10,8 @@ DENY := PATH="$(abspath $(BIN)):$$PATH" cargo deny
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
 	$(shell find src python packaging -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -path '*/share/*' -type f)
 
-.PHONY: help demo build binary test test-versions soak lint audit bench bench-instructions fuzz fuzz-server \
-	sanitize docs format clean
+.PHONY: help demo build binary test test-versions model soak lint audit bench bench-instructions fuzz \
+	fuzz-server sanitize docs format clean
 
 ## Builds, installs into .venv and serves the Flask demo, at ADDRESS (127.0.0.1:8000).
 demo: $(VENV)/.installed $(VENV)/.demo
@@ -32,7 +32,12 @@ test: $(VENV)/.installed $(VENV)/.testing binary
 	cargo test --quiet
 	$(BIN)/python -m pytest tests
 
-## Builds and tries the other Pythons that this machine has.
+## Tries orders of steps of the threads by a model checker, MODEL_ROUNDS (1000) for each test and kind.
+model:
+	CARGO_TARGET_DIR=target/model RUSTFLAGS='--cfg shuttle' \
+		cargo test --no-default-features --quiet --lib model
+
+## Builds and tries the other Pythons that this machine has, and those in RUSTWSGI_TEST_PYTHONS.
 test-versions: $(VENV)/.tools
 	$(BIN)/python tests/versions.py
 

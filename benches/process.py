@@ -32,10 +32,10 @@ STOP_SECONDS = 3.0
 
 
 @contextlib.contextmanager
-def on_core(core: int) -> Iterator[None]:
-    """Processes started in this block stay on `core`."""
+def on_core(*cores: int) -> Iterator[None]:
+    """Processes started in this block stay on these cores, as a rule one."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
@@ -117,12 +117,18 @@ def free_port() -> int:
 class Running:
     """A server that runs and answers."""
 
-    def __init__(self, server: Server, workload: Workload, extra_env: dict[str, str]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        workload: Workload,
+        extra_env: dict[str, str],
+        cores: Sequence[int] = (SERVER_CORE,),
+    ) -> None:
         self.port = free_port()
         command = server.command(Launch(self.port, workload.threads, workload.app, workload.close))
         log = TARGET / "logs" / f"{workload.name}-{server.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as output, on_core(SERVER_CORE):
+        with log.open("wb") as output, on_core(*cores):
             began = time.perf_counter()
             self._process = subprocess.Popen(
                 command,

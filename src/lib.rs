@@ -11,6 +11,7 @@
 //!     wsgi                   the only layer that touches Python               (no sockets)
 //!     config, observe        options -> settings; logs
 //! L0  http1                  bytes <-> events: parser, framing, encoder       (no I/O, no clock)
+//!     sync                   locks and flags: std's, or the model checker's
 //! ```
 //!
 //! A reader new to WSGI starts with `docs/architecture.md`, then [`http1`], then `wsgi`.
@@ -25,6 +26,7 @@ pub mod net;
 pub mod observe;
 #[cfg(feature = "python")]
 pub mod supervisor;
+mod sync;
 pub mod worker;
 #[cfg(feature = "python")]
 pub mod wsgi;

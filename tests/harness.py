@@ -19,6 +19,7 @@ import socket
 import struct
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,9 @@ ROOT = TESTS.parent
 
 #: Turns a hang into a failure; no test waits for it.
 TIMEOUT = 10.0
+
+#: This interpreter, and so the server's, has no GIL.
+WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 #: What `assert_refused` pipelines after a bad request: the application must never see it.
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from harness import Client, ServerProcess, build_request, wait_until
+from harness import WITHOUT_GIL, Client, ServerProcess, build_request, wait_until
 from wsgi_support import THREADS, ask, events, get_json, json_of, new_key, noted, open_gate
 
 from wsgi_threads import PIECE, PIECES  # isort: skip  (apps/)
@@ -112,6 +112,7 @@ def test_thread_may_write_while_the_response_is_iterated(server):
     assert sorted(events(server, key)) == ["iterated", "written"]
 
 
+@pytest.mark.skipif(WITHOUT_GIL, reason="there is no GIL to let go of")
 def test_long_line_lets_other_threads_run(fresh_server):
     """A line of spooled content was looked for with the interpreter held: all else stood still."""
     server, lines = fresh_server("wsgi_threads:app", "--threads", "1"), 6

@@ -5,6 +5,9 @@ other version this builds the wheel (unoptimised, with Rust's overflow and debug
 into a virtual environment made for the purpose, and runs the tests that lean most on the
 interpreter. One of the versions gets the embedded binary as well. Prints a line for each version;
 fails if one fails. A version that is not found is said, and is no failure.
+
+RUSTWSGI_TEST_PYTHONS names further interpreters by their paths, separated by colons. They are tried
+as well: a free-threaded one with the whole suite, as it is the one that finds data races.
 """
 
 from __future__ import annotations
@@ -34,10 +37,14 @@ SMOKE = [
     "test_wsgi_iterable.py",
     "test_wsgi_start_response.py",
     "test_wsgi_threads.py",
+    "test_races.py",
     "test_flask.py",
     "test_django.py",
 ]
-NEEDED = ("pytest", "flask", "django")
+NEEDED = ("pytest", "flask", "django", "pyramid")
+
+#: What the whole suite has beside the server's behaviour: browsers, pages, benchmarks.
+NOT_PYTHON = {"test_browser.py", "test_benches.py", "test_docs.py"}
 
 Version = tuple[int, int]
 
@@ -93,6 +100,16 @@ def find(version: Version) -> Path | None:
     return next((python for python in pythons if is_version(python, version)), None)
 
 
+def given() -> dict[str, Path]:
+    """The interpreters that the environment names, by their versions: "3.14", or "3.14t"."""
+    code = (
+        "import sys, sysconfig; print(*sys.version_info[:2], sep='.', end='');"
+        "print('t' if sysconfig.get_config_var('Py_GIL_DISABLED') else '')"
+    )
+    paths = [path for path in os.environ.get("RUSTWSGI_TEST_PYTHONS", "").split(":") if path]
+    return {run(f"asking {path}", [path, "-c", code]).strip(): Path(path) for path in paths}
+
+
 def make_environment(python: Path, wheel: Path, home: Path) -> Path:
     """A virtual environment with the wheel and what the tests need; its interpreter."""
     run("making the virtual environment", [python, "-m", "venv", home])
@@ -107,36 +124,48 @@ def requirements() -> list[str]:
     return [line for line in lines if line.startswith(NEEDED)]
 
 
-def build_wheel(python: Path) -> Path:
+def build_options(name: str) -> dict[str, str]:
+    """What it takes to build for a version. PyO3 supports free-threaded interpreters from 3.14 on and
+    refuses 3.13t, for which it still has all the code."""
+    return {"UNSAFE_PYO3_SKIP_VERSION_CHECK": "1"} if name == "3.13t" else {}
+
+
+def build_wheel(python: Path, **options: str) -> Path:
     out = WORK / "wheels"
     shutil.rmtree(out, ignore_errors=True)
     maturin = [sys.executable, "-m", "maturin", "build", "--interpreter", python, "--out", out]
-    run("building the wheel", maturin, CARGO_TARGET_DIR=BUILD)
+    run("building the wheel", maturin, CARGO_TARGET_DIR=BUILD, **options)
     (wheel,) = out.glob("*.whl")
     return wheel
 
 
-def build_binary(python: Path) -> Path:
+def build_binary(python: Path, **options: str) -> Path:
     command = ["cargo", "build", "--features", "embed", "--bin", "rustwsgi"]
-    run("building the binary", command, CARGO_TARGET_DIR=BUILD, PYO3_PYTHON=python)
+    run("building the binary", command, CARGO_TARGET_DIR=BUILD, PYO3_PYTHON=python, **options)
     return BUILD / "debug" / "rustwsgi"
 
 
-def smoke(python: Path, door: str, **env: str | Path) -> str:
+def smoke(python: Path, door: str, names: list[str], **env: str | Path) -> str:
     """Run the tests through one door; pytest's last line."""
-    tests = [ROOT / "tests" / name for name in SMOKE]
+    tests = [ROOT / "tests" / name for name in names]
     pytest = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *tests]
     output = run(f"testing the {door}", pytest, RUSTWSGI_DOORS=door, **env)
     return f"{door}: {output.strip().splitlines()[-1].strip('= ')}"
 
 
-def check(python: Path, with_binary: bool) -> str:
-    wheel = build_wheel(python)
+def check(name: str, python: Path, with_binary: bool) -> str:
+    options = build_options(name)
+    wheel = build_wheel(python, **options)
+    tests = SMOKE
+    if name.endswith("t"):
+        tests = sorted(path.name for path in (ROOT / "tests").glob("test_*.py"))
+        tests = [test for test in tests if test not in NOT_PYTHON]
     with tempfile.TemporaryDirectory(prefix="rustwsgi-versions-") as home:
         own = make_environment(python, wheel, Path(home))
-        said = [smoke(own, "wheel")]
+        said = [smoke(own, "wheel", tests)]
         if with_binary:
-            said.append(smoke(own, "binary", RUSTWSGI_BINARY=build_binary(own)))
+            binary = build_binary(own, **options)
+            said.append(smoke(own, "binary", SMOKE, RUSTWSGI_BINARY=binary))
     return "; ".join(said)
 
 
@@ -145,23 +174,24 @@ def main() -> int:
     parser.add_argument("versions", nargs="*", help="such as 3.10; all but the running one if none")
     wanted = parser.parse_args().versions
     names = {f"{major}.{minor}": (major, minor) for major, minor in SUPPORTED}
-    if unknown := set(wanted) - names.keys():
+    further = given()
+    if unknown := set(wanted) - names.keys() - further.keys():
         parser.error(f"not supported: {', '.join(sorted(unknown))}")
     failed, missing, binary_due = [], [], True
-    for name, version in names.items():
+    for name, version in [*names.items(), *dict.fromkeys(further).items()]:
         if wanted and name not in wanted:
             continue
-        if not wanted and version == sys.version_info[:2]:
+        if not wanted and version and version == sys.version_info[:2]:
             print(f"{name}  left to the main test run", flush=True)
             continue
-        python = find(version)
+        python = find(version) if version else further[name]
         if python is None:
             missing.append(name)
             print(f"{name}  NOT FOUND, not tested", flush=True)
             continue
         start = time.monotonic()
         try:
-            outcome = f"ok      {check(python, binary_due)}"
+            outcome = f"ok      {check(name, python, binary_due or version is None)}"
             binary_due = False
         except Failed as problem:
             failed.append(name)

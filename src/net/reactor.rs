@@ -22,7 +22,6 @@ pub use remote::Remote;
 use room::Idle;
 
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +34,7 @@ use super::outlet::{Flush, Outlet};
 use super::timers::{Deadline, Key, Timers};
 use crate::config::Settings;
 use crate::observe::AccessLog;
+use crate::sync::Ordering;
 
 const WAKE: Token = Token(usize::MAX);
 /// Listener `i` has the token `LISTENERS - i`.
@@ -271,7 +271,7 @@ impl Reactor {
                 .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
             [until, patience].into_iter().flatten().min()
         };
-        let polled = self.poll.poll(&mut self.events, timeout);
+        let polled = wait_for_events(&mut self.poll, &mut self.events, timeout);
         self.remote.polling.store(false, Ordering::SeqCst);
         match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -348,5 +348,35 @@ impl Reactor {
             Phase::Lent => self.flush_lent(key),
             Phase::Free => {}
         }
+    }
+}
+
+#[cfg(not(all(test, shuttle)))]
+fn wait_for_events(
+    poll: &mut Poll,
+    events: &mut Events,
+    timeout: Option<Duration>,
+) -> io::Result<()> {
+    poll.poll(events, timeout)
+}
+
+/// In a model the kernel is asked for real, but a thread that would block there blocks where the checker
+/// sees it. No deadline ever comes.
+#[cfg(all(test, shuttle))]
+fn wait_for_events(
+    poll: &mut Poll,
+    events: &mut Events,
+    timeout: Option<Duration>,
+) -> io::Result<()> {
+    use crate::sync::kernel;
+    // What this turn has sent until now, others may wait for.
+    kernel::changed();
+    loop {
+        let seen = kernel::changes();
+        poll.poll(events, Some(Duration::ZERO))?;
+        if !events.is_empty() || timeout == Some(Duration::ZERO) {
+            return Ok(());
+        }
+        kernel::wait(seen);
     }
 }

@@ -25,8 +25,10 @@
 //! The desk knows neither sockets nor Python, only jobs, so it can be tested by threads that do neither.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
+
+use crate::sync::{Condvar, Mutex, MutexGuard, pause};
 
 /// How often the sentinel looks while there is work.
 pub const TICK: Duration = Duration::from_millis(1);
@@ -333,8 +335,7 @@ impl<J> Desk<J> {
                 idle = 0;
             }
             let seen = (state.beat, state.taken);
-            state =
-                self.sentinel.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
+            state = pause(&self.state, &self.sentinel, state, TICK);
             if state.stopped {
                 break;
             }
@@ -397,5 +398,5 @@ impl<J> Desk<J> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests;

@@ -10,6 +10,8 @@
 pub mod desk;
 #[cfg(feature = "python")]
 mod exchange;
+#[cfg(all(test, shuttle))]
+mod model;
 #[cfg(feature = "python")]
 mod forks;
 #[cfg(feature = "python")]

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use log::error;
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 
 use crate::http1::Head;
 use crate::observe;
@@ -52,11 +53,11 @@ impl Watch {
     }
 
     /// Runner `me` begins with a request.
-    pub(super) fn begin(&self, me: usize, head: &Head) {
+    pub(super) fn begin(&self, py: Python<'_>, me: usize, head: &Head) {
         if self.limit.is_none() {
             return;
         }
-        let mut place = self.place(me);
+        let mut place = self.place(py, me);
         place.since = Some(Instant::now());
         place.request.clear();
         place.request.extend_from_slice(head.method());
@@ -65,28 +66,30 @@ impl Watch {
     }
 
     /// Runner `me` is done with it.
-    pub(super) fn end(&self, _py: Python<'_>, me: usize) {
+    pub(super) fn end(&self, py: Python<'_>, me: usize) {
         self.served.fetch_add(1, Ordering::Relaxed);
         if self.limit.is_none() {
             return;
         }
-        let mut place = self.place(me);
+        let mut place = self.place(py, me);
         place.since = None;
         place.stuck = false;
         if let Some((_, thread)) = place.interrupted.take() {
             // It may have ended by itself just before: the exception must not meet the next request.
-            // SAFETY: attached, as `_py` proves; NULL takes back an exception that is still pending.
+            // SAFETY: attached, as `py` proves; NULL takes back an exception that is still pending.
             unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(thread as _, ptr::null_mut()) };
         }
     }
 
-    fn place(&self, me: usize) -> MutexGuard<'_, Place> {
-        self.places[me].lock().unwrap_or_else(PoisonError::into_inner)
+    /// Who has to wait lets the interpreter go meanwhile: whoever has the place may want to stop all threads
+    /// of an interpreter without GIL.
+    fn place(&self, py: Python<'_>, me: usize) -> MutexGuard<'_, Place> {
+        self.places[me].lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Since when a request runs that has run too long, and whether it was interrupted.
-    fn overdue(&self, me: usize, limit: Duration) -> Option<(Instant, bool)> {
-        let place = self.place(me);
+    fn overdue(&self, py: Python<'_>, me: usize, limit: Duration) -> Option<(Instant, bool)> {
+        let place = self.place(py, me);
         let since = place.since.filter(|since| since.elapsed() >= limit)?;
         Some((since, place.interrupted.is_some()))
     }
@@ -102,7 +105,7 @@ impl Watch {
         let Some(limit) = self.limit else { return Ok(false) };
         let mut stuck = false;
         for (me, runner) in runners.iter().enumerate() {
-            let Some((since, interrupted)) = self.overdue(me, limit) else { continue };
+            let Some((since, interrupted)) = self.overdue(py, me, limit) else { continue };
             let age = since.elapsed();
             let mut thread: c_ulong = 0;
             let mut seen = String::new();
@@ -112,7 +115,7 @@ impl Watch {
                 thread = runner.bind(py).getattr("ident")?.extract()?;
                 seen = stack(py, thread).unwrap_or_default();
             }
-            let mut place = self.place(me);
+            let mut place = self.place(py, me);
             if place.since != Some(since) {
                 continue;
             }

@@ -74,14 +74,19 @@ impl FileWrapper {
         // What was written to a temporary file may not be in it yet.
         filelike.call_method0(intern!(py, "flush")).ok()?;
         let offset: u64 = filelike.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
-        let fd: RawFd = filelike.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
-        if fd < 0 {
+        let number = || -> Option<RawFd> {
+            let fd = filelike.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
+            (fd >= 0).then_some(fd)
+        };
+        let fd = number()?;
+        // SAFETY: the file object is open (`fileno` of a closed one raises) and is kept alive by `self`.
+        // Without a GIL another thread may close it just now; then this fails, or duplicates what has got
+        // the number since, which is found out below and dropped unused.
+        let file = File::from(unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().ok()?);
+        // A file object forgets its number before it closes it: one that still knows it was open.
+        if number() != Some(fd) {
             return None;
         }
-        // SAFETY: the file object is open (`fileno` of a closed one raises) and is kept alive by `self`.
-        // `fileno` is last because it lets no other thread run, which could close the file and have its
-        // number taken by another; `tell` asks the system and does.
-        let file = File::from(unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().ok()?);
         let meta = file.metadata().ok()?;
         if !meta.is_file() || meta.len() == 0 || is_made_up(&file, &meta) {
             return None;

@@ -1,7 +1,6 @@
 //! What other threads may ask of the loop while one of them turns it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use log::warn;
 use mio::Waker;
@@ -11,6 +10,7 @@ use super::super::ledger::Ledger;
 use super::super::outlet::Outlet;
 use crate::config::Budget;
 use crate::observe::Counters;
+use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// What other threads may ask of the reactor.
 #[derive(Debug)]
@@ -99,6 +99,8 @@ impl Remote {
         if let Err(error) = self.waker.wake() {
             warn!("cannot wake the poller: {error}");
         }
+        #[cfg(all(test, shuttle))]
+        crate::sync::kernel::changed();
     }
 
     pub(super) fn take(&self) -> Vec<Box<Connection>> {

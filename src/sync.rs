@@ -1,0 +1,78 @@
+//! The locks and flags through which threads hand work to each other.
+//!
+//! They are std's, unless a test is built with `--cfg shuttle`: then they are shuttle's, which runs the
+//! threads one at a time and tries one order of their steps after another (`make model`). What the
+//! checker cannot see it must be told: a thread that blocks in the kernel, and time.
+
+#[cfg(not(all(test, shuttle)))]
+pub(crate) use std::sync::{
+    Condvar, Mutex, MutexGuard,
+    atomic::{AtomicBool, Ordering},
+};
+
+#[cfg(all(test, shuttle))]
+pub(crate) use shuttle::sync::{
+    Condvar, Mutex, MutexGuard,
+    atomic::{AtomicBool, Ordering},
+};
+
+use std::time::Duration;
+
+/// Waits at `condvar` until it is told, or `time` is over.
+#[cfg(not(all(test, shuttle)))]
+pub(crate) fn pause<'a, T>(
+    _mutex: &'a Mutex<T>,
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    time: Duration,
+) -> MutexGuard<'a, T> {
+    condvar.wait_timeout(guard, time).unwrap_or_else(std::sync::PoisonError::into_inner).0
+}
+
+/// In a model a short time may be over at any moment, before anything else happens or after all of it. (A
+/// plain `wait_timeout` of shuttle's is never over: a model that needs it deadlocks, which it reports.)
+#[cfg(all(test, shuttle))]
+pub(crate) fn pause<'a, T>(
+    mutex: &'a Mutex<T>,
+    _condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    _time: Duration,
+) -> MutexGuard<'a, T> {
+    drop(guard);
+    shuttle::thread::yield_now();
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Stands for blocking in the kernel, of which the checker knows nothing: who waits for a descriptor waits
+/// here for anybody to have done something to one, and looks again.
+#[cfg(all(test, shuttle))]
+pub(crate) mod kernel {
+    use super::{Condvar, Mutex};
+
+    #[derive(Default)]
+    struct Kernel {
+        changes: Mutex<u64>,
+        changed: Condvar,
+    }
+
+    shuttle::lazy_static! {
+        static ref KERNEL: Kernel = Kernel::default();
+    }
+
+    /// How often something was done so far.
+    pub(crate) fn changes() -> u64 {
+        *KERNEL.changes.lock().expect("not poisoned")
+    }
+
+    /// Something was done to a descriptor.
+    pub(crate) fn changed() {
+        *KERNEL.changes.lock().expect("not poisoned") += 1;
+        KERNEL.changed.notify_all();
+    }
+
+    /// Blocks until more was done than had been `seen`.
+    pub(crate) fn wait(seen: u64) {
+        let changes = KERNEL.changes.lock().expect("not poisoned");
+        drop(KERNEL.changed.wait_while(changes, |changes| *changes == seen).expect("not poisoned"));
+    }
+}
