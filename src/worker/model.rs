@@ -159,7 +159,7 @@ impl Site {
         loop {
             match self.desk.duty(me, &self.bell()) {
                 Duty::Poll => {
-                    let patience = self.desk.is_pressed().then_some(Duration::ZERO);
+                    let patience = self.desk.pressure().pressed.then_some(Duration::ZERO);
                     let ready = self.turn(patience);
                     self.desk.polled(Some(me), ready, &self.bell());
                 }
