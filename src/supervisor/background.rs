@@ -12,6 +12,9 @@ use rustix::pipe::PipeFlags;
 use super::identity;
 use crate::observe::LogTarget;
 
+/// The exit code of whoever did not want to wait.
+const INTERRUPTED: i32 = 130;
+
 /// The way back to the process that the shell waits for.
 #[derive(Debug)]
 pub(super) struct Launcher(File);
@@ -30,7 +33,7 @@ impl Launcher {
         if fork()? != 0 {
             drop(writer);
             let code = wait(py, File::from(reader));
-            if let (true, LogTarget::File(path)) = (code != 0, log) {
+            if let (true, LogTarget::File(path)) = (![0, INTERRUPTED].contains(&code), log) {
                 eprintln!(
                     "rustwsgi: the server has not started; the log says why: {}",
                     path.display()
@@ -98,7 +101,7 @@ fn wait(py: Python<'_>, mut from: File) -> i32 {
             Ok(1) => return code[0].into(),
             Err(failure) if failure.kind() == ErrorKind::Interrupted => {
                 if py.check_signals().is_err() {
-                    return 130;
+                    return INTERRUPTED;
                 }
             }
             Ok(_) | Err(_) => return 1,
