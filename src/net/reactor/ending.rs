@@ -74,6 +74,8 @@ impl Reactor {
     /// Stops accepting. What the kernel has accepted on our behalf is served; idle connections close.
     pub(super) fn drain(&mut self, ready: &mut Vec<Box<Connection>>) {
         self.draining = true;
+        // There is room for all of them now.
+        self.accept_pause = None;
         self.to_accept = (0..self.listeners.len()).collect();
         while self.accept_pause.is_none() && !self.to_accept.is_empty() {
             self.accept(ready);
