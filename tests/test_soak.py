@@ -7,14 +7,14 @@ import sys
 import pytest
 
 from mix import POLITE, RUDE
-from soak import OPTIONS, ROUNDS, Process, Round, complaints, soak
+from soak import ENVIRONMENT, OPTIONS, ROUNDS, Process, Round, complaints, soak
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc")
 REQUESTS = 10_000
 
 
 def test_soak_in_small(fresh_server) -> None:
-    server = fresh_server("mixed:app", *OPTIONS)
+    server = fresh_server("mixed:app", *OPTIONS, env=ENVIRONMENT)
     said: list[str] = []
     rounds = soak(server, {**POLITE, **RUDE}, REQUESTS, say=said.append)
     assert list(complaints(rounds)) == [], "\n".join(said)
