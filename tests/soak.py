@@ -31,11 +31,11 @@ OPTIONS += ["--keep-alive", "20", "--header-timeout", "10", "--body-timeout", "1
 ROUNDS = 10
 CLIENTS = 2, 12  # processes, and threads in each
 MIB = 1 << 20
-#: Freed pieces that glibc keeps for a thread would count as in use, and they add up slowly.
-ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
-#: Since the first round, per process. malloc keeps more and more of what large bodies have freed, up to
-#: some 50 MiB in all: it is what is in use that must not grow.
-RSS_GROWTH = 24 * MIB
+#: glibc keeps much of what was freed: small pieces for each thread, which count as in use, and up to twice
+#: the largest block for each arena. Both take hours to reach their bounds, and would hide what grows.
+ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.trim_threshold=1000000"}
+#: Since the first round, per process.
+RSS_GROWTH = 8 * MIB
 HEAP_GROWTH = MIB // 4
 #: In Python's objects.
 BLOCK_GROWTH = 1000
@@ -142,19 +142,20 @@ def soak(
     kinds: Kinds,
     requests: int,
     seconds: float = 600,
+    rounds: int = ROUNDS,
     say: Callable[[str], None] = print,
 ) -> list[Round]:
     """All rounds; fewer if time runs out."""
-    rounds: list[Round] = []
+    done: list[Round] = []
     end = time.monotonic() + seconds
     say(f"{'round':>5} {'requests':>9} {'seconds':>8}  then, for the master and each worker:")
     say(line(0, Round(Counter(), [], 0, measure(server))))
-    while len(rounds) < ROUNDS and (len(rounds) < 2 or time.monotonic() < end):
-        done = run_round(server, kinds, requests // ROUNDS, len(rounds))
-        done.processes = measure(server)
-        rounds.append(done)
-        say(line(len(rounds), done))
-    return rounds
+    while len(done) < rounds and (len(done) < 2 or time.monotonic() < end):
+        latest = run_round(server, kinds, requests // rounds, len(done))
+        latest.processes = measure(server)
+        done.append(latest)
+        say(line(len(done), latest))
+    return done
 
 
 def line(number: int, done: Round) -> str:
@@ -213,7 +214,7 @@ def main() -> int:
         print(text, flush=True)
 
     with ServerProcess(available_doors()[0], "mixed:app", *OPTIONS, env=ENVIRONMENT) as server:
-        rounds = soak(server, {**POLITE, **RUDE, **PATIENT}, requests, minutes * 60, say)
+        rounds = soak(server, {**POLITE, **RUDE, **PATIENT}, requests, minutes * 60, say=say)
     answers = sum((done.answers for done in rounds), Counter())
     say(f"\n{answers.total():,} answers: {dict(sorted(answers.items()))}")
     for text in slopes(rounds):
