@@ -10,7 +10,7 @@ from mix import POLITE, RUDE
 from soak import ENVIRONMENT, OPTIONS, Process, Round, complaints, soak
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc")
-REQUESTS = 10_000
+REQUESTS = 6_000
 
 
 def test_soak_in_small(fresh_server) -> None:
