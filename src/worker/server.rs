@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use log::info;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyCFunction, PyDict, PyTuple};
 
@@ -252,8 +253,9 @@ fn join_all(py: Python<'_>, threads: &[Py<PyAny>], limit: Option<Duration>) -> P
     for thread in threads {
         let thread = thread.bind(py);
         let left = end.map(|end| end.saturating_duration_since(Instant::now()).as_secs_f64());
-        thread.call_method1("join", (left,))?;
-        if thread.call_method0("is_alive")?.is_truthy()? {
+        // Called every second: names that are made anew would fill the interpreter's cache of attributes.
+        thread.call_method1(intern!(py, "join"), (left,))?;
+        if thread.call_method0(intern!(py, "is_alive"))?.is_truthy()? {
             return Ok(false);
         }
     }
