@@ -457,6 +457,23 @@ def test_forwarded_allow_ips_is_passed_on(
     assert state["environ"]["wsgi.url_scheme"] == scheme
 
 
+def test_its_variable(door: str, tmp_path: Path) -> None:
+    """Counts more than files, and less than the command line and our own variables."""
+    write(tmp_path, "workers = 5\nthreads = 5\nbacklog = 5\ntimeout = 5\n")
+    env = {"GUNICORN_CMD_ARGS": "--workers 2 --threads=2 --timeout 2 --name 'a b' --spew"}
+    env["RUSTWSGI_THREADS"] = "3"
+    done = run_cli(door, "-t", "4", "--print-config", APP, cwd=tmp_path, env=env)
+    for shown in ("workers = 2", "threads = 3", "timeout = 4", "backlog = 5", 'name = "a b"'):
+        assert shown in done.stdout.splitlines(), done
+    assert "--spew has no effect" in done.stderr
+
+
+def test_a_mistake_in_its_variable(door: str) -> None:
+    env = {"GUNICORN_CMD_ARGS": "--workers many"}
+    done = run_cli(door, APP, env=env)
+    assert done.returncode == 2 and "variable GUNICORN_CMD_ARGS: invalid value" in done.stderr, done
+
+
 @pytest.mark.parametrize(
     ("option", "said"),
     [
