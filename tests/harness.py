@@ -43,7 +43,9 @@ WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 
 # Settings of the shell that runs the tests must not reach the servers they start.
-_SCRUBBED = re.compile(r"RUSTWSGI_|WEB_CONCURRENCY$|LISTEN_|NOTIFY_SOCKET$|FORWARDED_ALLOW_IPS$")
+_SCRUBBED = re.compile(
+    r"RUSTWSGI_|GUNICORN_CMD_ARGS$|WEB_CONCURRENCY$|LISTEN_|NOTIFY_SOCKET$|FORWARDED_ALLOW_IPS$"
+)
 
 
 # --------------------------------------------------------------------------------------- doors

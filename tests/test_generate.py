@@ -82,7 +82,9 @@ def test_bash_completes(door: str) -> None:
     assert "--certfile" not in complete(door, "rustwsgi --")
 
 
-@pytest.mark.parametrize(("shell", "what"), [("zsh", "completions-zsh"), ("fish", "completions-fish")])
+@pytest.mark.parametrize(
+    ("shell", "what"), [("zsh", "completions-zsh"), ("fish", "completions-fish")]
+)
 def test_another_shell_accepts_it(door: str, shell: str, what: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here")

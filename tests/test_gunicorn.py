@@ -17,26 +17,128 @@ from harness import APPS, ROOT, run_cli
 APP = "supervised:app"
 
 #: `[setting.name for setting in gunicorn.config.KNOWN_SETTINGS]`
-KNOWN_SETTINGS = """
-config wsgi_app bind backlog workers worker_class threads worker_connections max_requests
-max_requests_jitter timeout graceful_timeout keepalive limit_request_line limit_request_fields
-limit_request_field_size reload reload_engine reload_extra_files spew check_config print_config
-preload_app sendfile reuse_port chdir daemon raw_env pidfile worker_tmp_dir user group umask initgroups
-tmp_upload_dir secure_scheme_headers forwarded_allow_ips accesslog disable_redirect_access_to_syslog
-access_log_format errorlog loglevel capture_output logger_class logconfig logconfig_dict logconfig_json
-syslog_addr syslog syslog_prefix syslog_facility enable_stdio_inheritance statsd_host dogstatsd_tags
-statsd_prefix enable_backlog_metric proc_name default_proc_name pythonpath paste on_starting on_reload
-when_ready pre_fork post_fork post_worker_init worker_int worker_abort pre_exec pre_request post_request
-child_exit worker_exit nworkers_changed on_exit ssl_context proxy_protocol proxy_allow_ips protocol
-uwsgi_allow_ips keyfile certfile ssl_version cert_reqs ca_certs suppress_ragged_eofs
-do_handshake_on_connect ciphers http_protocols http2_cleartext http2_max_concurrent_streams
-http2_initial_window_size http2_max_frame_size http2_max_header_list_size raw_paste_global_conf
-permit_obsolete_folding strip_header_spaces permit_unconventional_http_method
-permit_unconventional_http_version casefold_http_method forwarder_headers header_map asgi_loop
-asgi_lifespan asgi_disconnect_grace_period websocket_max_message_size http_parser root_path dirty_apps
-dirty_workers dirty_timeout dirty_threads dirty_graceful_timeout on_dirty_starting dirty_post_fork
-dirty_worker_init dirty_worker_exit control_socket control_socket_mode control_socket_disable
-""".split()
+KNOWN_SETTINGS = [
+    "config",
+    "wsgi_app",
+    "bind",
+    "backlog",
+    "workers",
+    "worker_class",
+    "threads",
+    "worker_connections",
+    "max_requests",
+    "max_requests_jitter",
+    "timeout",
+    "graceful_timeout",
+    "keepalive",
+    "limit_request_line",
+    "limit_request_fields",
+    "limit_request_field_size",
+    "reload",
+    "reload_engine",
+    "reload_extra_files",
+    "spew",
+    "check_config",
+    "print_config",
+    "preload_app",
+    "sendfile",
+    "reuse_port",
+    "chdir",
+    "daemon",
+    "raw_env",
+    "pidfile",
+    "worker_tmp_dir",
+    "user",
+    "group",
+    "umask",
+    "initgroups",
+    "tmp_upload_dir",
+    "secure_scheme_headers",
+    "forwarded_allow_ips",
+    "accesslog",
+    "disable_redirect_access_to_syslog",
+    "access_log_format",
+    "errorlog",
+    "loglevel",
+    "capture_output",
+    "logger_class",
+    "logconfig",
+    "logconfig_dict",
+    "logconfig_json",
+    "syslog_addr",
+    "syslog",
+    "syslog_prefix",
+    "syslog_facility",
+    "enable_stdio_inheritance",
+    "statsd_host",
+    "dogstatsd_tags",
+    "statsd_prefix",
+    "enable_backlog_metric",
+    "proc_name",
+    "default_proc_name",
+    "pythonpath",
+    "paste",
+    "on_starting",
+    "on_reload",
+    "when_ready",
+    "pre_fork",
+    "post_fork",
+    "post_worker_init",
+    "worker_int",
+    "worker_abort",
+    "pre_exec",
+    "pre_request",
+    "post_request",
+    "child_exit",
+    "worker_exit",
+    "nworkers_changed",
+    "on_exit",
+    "ssl_context",
+    "proxy_protocol",
+    "proxy_allow_ips",
+    "protocol",
+    "uwsgi_allow_ips",
+    "keyfile",
+    "certfile",
+    "ssl_version",
+    "cert_reqs",
+    "ca_certs",
+    "suppress_ragged_eofs",
+    "do_handshake_on_connect",
+    "ciphers",
+    "http_protocols",
+    "http2_cleartext",
+    "http2_max_concurrent_streams",
+    "http2_initial_window_size",
+    "http2_max_frame_size",
+    "http2_max_header_list_size",
+    "raw_paste_global_conf",
+    "permit_obsolete_folding",
+    "strip_header_spaces",
+    "permit_unconventional_http_method",
+    "permit_unconventional_http_version",
+    "casefold_http_method",
+    "forwarder_headers",
+    "header_map",
+    "asgi_loop",
+    "asgi_lifespan",
+    "asgi_disconnect_grace_period",
+    "websocket_max_message_size",
+    "http_parser",
+    "root_path",
+    "dirty_apps",
+    "dirty_workers",
+    "dirty_timeout",
+    "dirty_threads",
+    "dirty_graceful_timeout",
+    "on_dirty_starting",
+    "dirty_post_fork",
+    "dirty_worker_init",
+    "dirty_worker_exit",
+    "control_socket",
+    "control_socket_mode",
+    "control_socket_disable",
+]
 
 #: setting: (arguments, value in a file, line of --print-config)
 HONOURED: dict[str, tuple[list[str], Any, str]] = {
@@ -165,13 +267,22 @@ REFUSED: dict[str, tuple[list[str], Any, str]] = {
 }
 
 HOOKS = {
-    *("on_starting on_reload when_ready pre_fork post_fork post_worker_init worker_int worker_abort").split(),
-    *("pre_request post_request child_exit worker_exit nworkers_changed on_exit").split(),
+    *[
+        "on_starting",
+        "on_reload",
+        "when_ready",
+        "pre_fork",
+        "post_fork",
+        "post_worker_init",
+        "worker_int",
+        "worker_abort",
+    ],
+    *["pre_request", "post_request", "child_exit", "worker_exit", "nworkers_changed", "on_exit"],
 }
 
 #: Hooks of things that do not exist here.
 NO_HOOKS = {
-    *("pre_exec on_dirty_starting dirty_post_fork dirty_worker_init dirty_worker_exit").split(),
+    *["pre_exec", "on_dirty_starting", "dirty_post_fork", "dirty_worker_init", "dirty_worker_exit"],
 }
 
 
@@ -267,7 +378,9 @@ def test_refused(door: str, tmp_path: Path, name: str) -> None:
     assert done.returncode == 2 and said in done.stderr, done
     assert done.stderr.startswith(f"error: {path}: the setting '{name}' cannot be honoured: "), done
     if given:
-        done = run_cli(door, *given, APP) if name != "proxy_protocol" else run_cli(door, APP, *given)
+        done = (
+            run_cli(door, *given, APP) if name != "proxy_protocol" else run_cli(door, APP, *given)
+        )
         assert done.returncode == 2 and said in done.stderr, done
         assert done.stderr.startswith(f"error: {given[0]} cannot be honoured: "), done
 
@@ -304,7 +417,9 @@ def test_hooks_are_called_or_told(door: str, tmp_path: Path, name: str) -> None:
 
 
 def test_found_where_gunicorn_finds_it(fresh_server, tmp_path: Path) -> None:
-    write(tmp_path, f"bind = '127.0.0.1:0'\nwsgi_app = '{APP}'\npythonpath = '{APPS}'\nworkers = 2\n")
+    write(
+        tmp_path, f"bind = '127.0.0.1:0'\nwsgi_app = '{APP}'\npythonpath = '{APPS}'\nworkers = 2\n"
+    )
     server = fresh_server(None, bind=None, cwd=tmp_path)
     server.wait_for_log(r"\(workers: 2, threads: 4\)")
     server.wait_for_log(r"\[INFO\] Configuration read from: gunicorn\.conf\.py$")
@@ -330,7 +445,9 @@ def test_another_file_takes_its_place(door: str, tmp_path: Path) -> None:
     assert done.returncode == 2 and "ZeroDivisionError" in done.stderr, done
 
 
-@pytest.mark.parametrize(("value", "scheme"), [("'127.0.0.1,10.0.0.1'", "https"), ("'10.0.0.1'", "http")])
+@pytest.mark.parametrize(
+    ("value", "scheme"), [("'127.0.0.1,10.0.0.1'", "https"), ("'10.0.0.1'", "http")]
+)
 def test_forwarded_allow_ips_is_passed_on(
     fresh_server, tmp_path: Path, value: str, scheme: str
 ) -> None:
@@ -338,6 +455,23 @@ def test_forwarded_allow_ips_is_passed_on(
     server = fresh_server("echo:app", "-c", str(path))
     state = server.get("/", fields=[("X-Forwarded-Proto", "https")]).json()
     assert state["environ"]["wsgi.url_scheme"] == scheme
+
+
+def test_its_variable(door: str, tmp_path: Path) -> None:
+    """Counts more than files, and less than the command line and our own variables."""
+    write(tmp_path, "workers = 5\nthreads = 5\nbacklog = 5\ntimeout = 5\n")
+    env = {"GUNICORN_CMD_ARGS": "--workers 2 --threads=2 --timeout 2 --name 'a b' --spew"}
+    env["RUSTWSGI_THREADS"] = "3"
+    done = run_cli(door, "-t", "4", "--print-config", APP, cwd=tmp_path, env=env)
+    for shown in ("workers = 2", "threads = 3", "timeout = 4", "backlog = 5", 'name = "a b"'):
+        assert shown in done.stdout.splitlines(), done
+    assert "--spew has no effect" in done.stderr
+
+
+def test_a_mistake_in_its_variable(door: str) -> None:
+    env = {"GUNICORN_CMD_ARGS": "--workers many"}
+    done = run_cli(door, APP, env=env)
+    assert done.returncode == 2 and "variable GUNICORN_CMD_ARGS: invalid value" in done.stderr, done
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,18 @@ NOT_THERE = "No such file or directory"
 
 #: arguments, exit code, and what the one line says besides the value
 MISTAKES = {
-    "user": (["--user", "nosuchuser"], 1, ["--user", "nosuchuser", "there is no user", "create it"]),
+    "user": (
+        ["--user", "nosuchuser"],
+        1,
+        ["--user", "nosuchuser", "there is no user", "create it"],
+    ),
     "group": (["--group", "nosuchgroup"], 1, ["--group", "nosuchgroup", "there is no group"]),
     "pid": (["--pid", "{dir}/no/p"], 1, ["--pid", "{dir}/no/p", NOT_THERE, "make its directory"]),
-    "resolve": (["--bind", "no-such-host.invalid:0"], 1, ["--bind", "no-such-host.invalid", "correct"]),
+    "resolve": (
+        ["--bind", "no-such-host.invalid:0"],
+        1,
+        ["--bind", "no-such-host.invalid", "correct"],
+    ),
     "in-use": (["--bind", "127.0.0.1:{port}"], 1, ["{port}", "in use", "choose another --bind"]),
     "not-ours": (["--bind", "192.0.2.1:0"], 1, ["192.0.2.1", "this machine has no such address"]),
     "no-socket-dir": (["--bind", "unix:{dir}/no/s"], 1, ["unix:{dir}/no/s", NOT_THERE]),
@@ -33,13 +41,21 @@ MISTAKES = {
         1,
         ["--access-logfile", "{dir}/no/a", NOT_THERE, "make its directory"],
     ),
-    "access-log-dir": (["--access-logfile", "{dir}"], 1, ["--access-logfile", "{dir}", "directory"]),
+    "access-log-dir": (
+        ["--access-logfile", "{dir}"],
+        1,
+        ["--access-logfile", "{dir}", "directory"],
+    ),
     "error-log": (
         ["--error-logfile", "{dir}/no/e"],
         1,
         ["--error-logfile", "{dir}/no/e", NOT_THERE, "make its directory"],
     ),
-    "error-log-dir": (["--error-logfile", "{dir}"], 1, ["--error-logfile", "{dir}", "Is a directory"]),
+    "error-log-dir": (
+        ["--error-logfile", "{dir}"],
+        1,
+        ["--error-logfile", "{dir}", "Is a directory"],
+    ),
 }
 
 

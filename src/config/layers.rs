@@ -98,7 +98,7 @@ pub(super) fn from_keywords(
     Ok(extras)
 }
 
-/// The options of a file that nothing before it has set: neither the command line (`given`) nor any of
+/// The options of a file (or of `GUNICORN_CMD_ARGS`) that nothing before it has set: neither the command line (`given`) nor any of
 /// `extras`.
 ///
 /// # Errors
@@ -228,11 +228,6 @@ pub(super) fn stray_variables(
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     for name in names {
-        if name == "GUNICORN_CMD_ARGS" {
-            warnings.push(format!(
-                "the environment variable {name} is not read: use {PREFIX}* variables or -c FILE"
-            ));
-        }
         let Some(option) = name.strip_prefix(PREFIX) else { continue };
         let option = option.to_ascii_lowercase();
         if option.is_empty() || INTERNAL.contains(&name.as_str()) {

@@ -7,6 +7,7 @@
 
 mod app;
 mod bind;
+mod cmd_args;
 mod describe;
 mod files;
 mod flags;
@@ -114,6 +115,14 @@ fn parse_with(
         .get_one::<PathBuf>("config")
         .cloned()
         .or_else(|| variable("RUSTWSGI_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
+    let theirs = cmd_args::read(&command, variable).map_err(Exit::usage)?;
+    let named = named.or_else(|| theirs.as_ref().and_then(|theirs| theirs.config.clone()));
+    if let Some(theirs) = theirs {
+        let more =
+            layers::from_file(&command, &given, &extras, &theirs.source).map_err(Exit::usage)?;
+        extras.extend(more);
+        notes.extend(theirs.notes);
+    }
     let found = files::read(directory, named.as_deref(), execute).map_err(Exit::usage)?;
     for source in &found.sources {
         let more = layers::from_file(&command, &given, &extras, source).map_err(Exit::usage)?;

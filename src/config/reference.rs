@@ -24,6 +24,7 @@ command line wins, then the environment, then files:
   variable counts as none. A flag is `true`, `1`, `yes` or `on`, or else `false`, `0`, `no` or `off`.
   `--bind`, `--host`, `--port`, `--uds` and `--fd` together say where to listen: one of them on the
   command line puts all of the environment's aside. `PORT` replaces the default address only.
+  gunicorn's `GUNICORN_CMD_ARGS`, a piece of command line, is read as well, and counts less.
 - **In files**: `-c FILE`, then `rustwsgi.toml`, then `[tool.rustwsgi]` in `pyproject.toml`, the last two in
   the current directory. Keys are the names of the column *Name* below, with underscores or hyphens; a list
   is for an option that can be repeated. An unknown key is an error, and so are `config` and `venv`. A FILE that ends in `.py` is a

@@ -350,7 +350,6 @@ fn variables_that_are_no_options_are_told() {
     ];
     let warnings = layers::stray_variables(&Flags::command(), names.map(String::from).into_iter());
     let expected = [
-        "the environment variable GUNICORN_CMD_ARGS is not read: use RUSTWSGI_* variables or -c FILE",
         "the environment variable RUSTWSGI_FROBNICATE is no option",
         "the environment variable RUSTWSGI_KEEPALIVE is no option; did you mean RUSTWSGI_KEEP_ALIVE?",
         "the environment variable RUSTWSGI_TREADS is no option; did you mean RUSTWSGI_THREADS?",
@@ -396,6 +395,34 @@ fn the_environment_sets_what_the_command_line_does_not() {
     assert_eq!(settings.binds, [tcp("0.0.0.0", 4)]);
     let settings = parse_in(&variables, &["--port", "5"]).unwrap();
     assert_eq!(settings.binds, [tcp("127.0.0.1", 5)]);
+}
+
+#[test]
+fn gunicorns_variable_comes_after_ours_and_before_files() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("rustwsgi.toml"), "backlog = 1\nthreads = 1\n").unwrap();
+    let theirs = "-b :1 -b ':2' --threads=2 -w 2 --preload --spew --name 'a b' their:app";
+    let variables = [("GUNICORN_CMD_ARGS", theirs), ("RUSTWSGI_WORKERS", "3")];
+    let settings = parse_at(dir.path(), &variables, &["-n", "mine"]).unwrap();
+    assert_eq!(settings.binds, [tcp("0.0.0.0", 1), tcp("0.0.0.0", 2)]);
+    assert_eq!((settings.backlog, settings.threads, settings.processes.workers), (1, 2, 3));
+    assert!(settings.processes.preload);
+    assert_eq!(settings.processes.name.as_deref(), Some("mine"));
+    assert_eq!(settings.app.unwrap().to_string(), "their:app");
+    assert!(settings.notes[0].starts_with("--spew has no effect"), "{:?}", settings.notes);
+    let settings = parse_in(&variables[..1], &["a:b", "-b", ":9"]).unwrap();
+    assert_eq!((settings.binds, settings.processes.workers), (vec![tcp("0.0.0.0", 9)], 2));
+    for (text, said) in [
+        ("--name 'a", "a quotation mark is not closed"),
+        ("--thraeds 2", "unexpected argument '--thraeds'"),
+        ("--threads x", "invalid value 'x'"),
+        ("--certfile c", "--certfile cannot be honoured"),
+        ("-c /nonexistent/x.toml", "/nonexistent/x.toml"),
+        ("--version", "not a value"),
+    ] {
+        let message = parse_in(&[("GUNICORN_CMD_ARGS", text)], &["a:b"]).unwrap_err().message;
+        assert!(message.contains(said), "{text}: {message}");
+    }
 }
 
 #[test]
