@@ -210,7 +210,8 @@ fuzz_target!(|input: &[u8]| {
         let mut turns = 0;
         while !run.ended || run.server.reactor.open() > 0 {
             run.answer();
-            run.turn(Duration::from_millis(10));
+            // The loopback delivers at once, as a rule.
+            run.turn(if turns < 50 { Duration::ZERO } else { Duration::from_millis(1) });
             run.receive();
             turns += 1;
             assert!(turns < 2000, "it does not end");
@@ -228,8 +229,9 @@ fuzz_target!(|input: &[u8]| {
             None => assert!(rest.is_empty(), "more than was sent"),
             Some(status) => {
                 assert!(rest.starts_with(format!("HTTP/1.1 {status} ").as_bytes()));
-                let heads = rest.windows(9).filter(|window| window == b"HTTP/1.1 ").count();
-                assert_eq!(heads, 1, "one refusal, and the end");
+                // The page may speak of HTTP/1.1, but no line of it begins so.
+                let another = rest.windows(10).any(|window| window == b"\nHTTP/1.1 ");
+                assert!(!another, "one refusal, and the end");
             }
         }
     });
