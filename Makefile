@@ -7,6 +7,10 @@ ADDRESS ?= 127.0.0.1:8000
 # maturin's builds and cargo's set different link flags; one directory for both would rebuild each time.
 WHEEL_TARGET := target/wheel
 DENY := PATH="$(abspath $(BIN)):$$PATH" cargo deny
+# The stable compiler has the sanitizer, but takes its flag only so.
+SANITIZER := RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+SANITIZED = --target $(HOST) --target-dir target/sanitize
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
 	$(shell find src python packaging -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -path '*/share/*' -type f)
 
@@ -72,10 +76,13 @@ fuzz-server: $(VENV)/.installed $(VENV)/.testing
 	FUZZ_CONNECTIONS=$(or $(FUZZ_CONNECTIONS),20000) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) \
 		$(BIN)/python -m pytest tests/test_fuzz_connections.py
 
-## Runs the Rust tests with the address sanitizer, which sees wrong memory accesses and leaks.
-sanitize:
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --no-default-features --quiet \
-		--target $(shell rustc -vV | sed -n 's/^host: //p') --target-dir target/sanitize
+## Runs the Rust tests, and TESTS against the server, under the address sanitizer.
+sanitize: $(VENV)/.testing
+	$(SANITIZER) test --no-default-features --quiet $(SANITIZED)
+	PYO3_PYTHON=$(abspath $(BIN)/python) $(SANITIZER) build --quiet --features embed --bin rustwsgi $(SANITIZED)
+	ASAN_OPTIONS=detect_leaks=0 RUSTWSGI_DOORS=binary \
+		RUSTWSGI_BINARY=$(abspath target/sanitize/$(HOST)/debug/rustwsgi) $(BIN)/python -m pytest \
+		$(or $(TESTS),tests/test_fuzz_connections.py tests/test_past_bugs.py tests/test_wsgi_*.py)
 
 ## Compares with other servers and writes docs/benchmarks.md; see benches/README.md. A quick look:
 ## make bench WORKLOAD=hello SERVERS=rustwsgi,bjoern ROUNDS=1 SECONDS=2

@@ -77,8 +77,9 @@ def check(response: Response, method: str | None, last: int, may_be_reset: bool)
 
 def read_all(client: Client, data: bytes) -> None:
     # What only the close would end, and breaks off, ends in a reset. It also takes along what the client
-    # has not read of responses before it.
-    may_be_reset = b"break" in data and b"HTTP/1.0" in data
+    # has not read of responses before it. And who asks for the end and sends more all the same, which
+    # RFC 9112 section 9.6 forbids, may find the connection closed.
+    may_be_reset = bool(re.search(rb"(?i)HTTP/1\.0|\nconnection:[^\r]*close", data))
     last = 0
     while True:
         try:

@@ -1,0 +1,253 @@
+//! A whole connection through the readiness loop: a client that sends any bytes in any pieces, and
+//! reads, while requests are answered well and badly in between. The core alone says what must come of
+//! it: each of its requests is handed out once, in order, with its content whole, and what comes back is
+//! its bytes, then at most one refusal, then the end. Time plays no part: no deadline is reached.
+#![no_main]
+use std::cell::RefCell;
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use rustwsgi::http1::{self, Event, Limits, Next, ResponseHead};
+use rustwsgi::net::{Body, Connection, Reactor, Remote, bind};
+
+const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// Larger content goes to a file.
+const BUFFER: usize = 64;
+const LIMITS: Limits = Limits {
+    request_line: 256,
+    fields: 10,
+    field_size: 256,
+    head: 1024,
+    body: 2048,
+    chunk_extension: 64,
+    trailers: 256,
+    underscores: http1::Underscores::Drop,
+};
+
+struct Loop {
+    reactor: Reactor,
+    remote: Arc<Remote>,
+    address: SocketAddr,
+}
+
+thread_local! {
+    static LOOP: RefCell<Loop> = RefCell::new(start());
+}
+
+fn start() -> Loop {
+    let mut settings = rustwsgi::config::parse_api(&[]).expect("the defaults are good");
+    settings.limits = LIMITS;
+    settings.body_buffer = BUFFER;
+    let listeners = bind(&"127.0.0.1:0".parse().expect("an address"), 16, 0).expect("a free port");
+    let address = listeners[0].tcp_address().expect("TCP");
+    let (reactor, remote) = Reactor::new(listeners, Arc::new(settings), None).expect("epoll");
+    Loop { reactor, remote, address }
+}
+
+/// Answers a request in one of eight ways, three of which break off.
+fn answer(http: &mut http1::Connection, way: u8, out: &mut Vec<u8>) {
+    let mut head = ResponseHead::default();
+    let status: &[u8] = if way == 5 { b"204 No Content" } else { b"200 OK" };
+    head.start(status).expect("a good status");
+    let field: Option<(&[u8], &[u8])> = match way {
+        2 => Some((b"Content-Length", b"9")),
+        4 => Some((b"Connection", b"close")),
+        _ => None,
+    };
+    if let Some((name, value)) = field {
+        head.field(name, value).expect("a good field");
+    }
+    http.begin(&head, (way == 0).then_some(5), DATE, out);
+    let large = [b'x'; 100_000];
+    let blocks: &[&[u8]] = if way == 6 { &[&large, b"", b"end"] } else { &[b"", b"hello"] };
+    for block in blocks {
+        let frame = http.frame(block.len());
+        out.extend_from_slice(frame.prefix());
+        out.extend_from_slice(&block[..frame.take]);
+        out.extend_from_slice(frame.suffix);
+    }
+    if way == 3 {
+        http.abort();
+    } else {
+        let _ = http.finish(out);
+    }
+}
+
+/// What must happen.
+#[derive(Default)]
+struct Story {
+    requests: Vec<(Vec<u8>, Vec<u8>)>,
+    sent: Vec<u8>,
+    refusal: Option<u16>,
+    reset: bool,
+}
+
+fn foretell(data: &[u8], ways: &[u8]) -> Story {
+    let mut http = http1::Connection::new(LIMITS);
+    let (mut story, mut at, mut content) = (Story::default(), 0, vec![]);
+    loop {
+        match http.receive(&data[at..]) {
+            Err(error) => {
+                story.refusal = Some(error.status().0);
+                return story;
+            }
+            Ok((used, event)) => {
+                let piece = &data[at..at + used];
+                at += used;
+                match event {
+                    Event::Head => {}
+                    Event::Content(range) => content.extend_from_slice(&piece[range]),
+                    Event::NeedMore => return story,
+                    Event::End => {
+                        let way = way(ways, story.requests.len());
+                        let head = http.head().bytes().to_vec();
+                        story.requests.push((head, std::mem::take(&mut content)));
+                        answer(&mut http, way, &mut story.sent);
+                        match http.start_next() {
+                            Next::Request => {}
+                            Next::Close => return story,
+                            Next::Reset => {
+                                story.reset = true;
+                                return story;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn way(ways: &[u8], request: usize) -> u8 {
+    ways.get(request % ways.len().max(1)).map_or(0, |byte| byte & 7)
+}
+
+/// A client and what the loop has found of it.
+struct Run<'a> {
+    server: &'a mut Loop,
+    client: TcpStream,
+    ways: &'a [u8],
+    ready: Vec<Box<Connection>>,
+    requests: Vec<(Vec<u8>, Vec<u8>)>,
+    received: Vec<u8>,
+    ended: bool,
+}
+
+impl Run<'_> {
+    fn turn(&mut self, patience: Duration) {
+        self.server.reactor.turn(Some(patience), &mut self.ready).expect("a turn");
+        assert!(self.ready.len() <= 1, "one client, one request at a time");
+    }
+
+    fn answer(&mut self) {
+        let Some(mut connection) = self.ready.pop() else { return };
+        let mut content = vec![];
+        match std::mem::take(&mut connection.body) {
+            Body::Empty => {}
+            Body::Memory(bytes) => {
+                assert!(bytes.len() <= BUFFER, "{} bytes are kept in memory", bytes.len());
+                content = bytes;
+            }
+            Body::File(mut file, length) => {
+                file.rewind().expect("a file");
+                file.read_to_end(&mut content).expect("a file");
+                assert_eq!(content.len() as u64, length);
+            }
+        }
+        let way = way(self.ways, self.requests.len());
+        self.requests.push((connection.http.head().bytes().to_vec(), content));
+        let Connection { http, queue, .. } = &mut *connection;
+        queue.gather(|out| answer(http, way, out));
+        self.server.remote.give_back(connection);
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        // It fails once the server has closed, and the socket takes all that a fuzzer sends.
+        let _ = self.client.write_all(bytes);
+    }
+
+    fn receive(&mut self) {
+        let mut buffer = [0; 16 * 1024];
+        match self.client.read(&mut buffer) {
+            Ok(0) => self.ended = true,
+            Ok(count) => self.received.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => self.ended = true,
+        }
+    }
+}
+
+/// A line of steps, a line of ways to answer, and what is sent: so that the seeds can be read.
+fuzz_target!(|input: &[u8]| {
+    let mut parts = input.splitn(3, |&byte| byte == b'\n');
+    let mut part = || parts.next().unwrap_or_default();
+    let (plan, ways, data) = (part(), part(), part());
+    let story = foretell(data, ways);
+    LOOP.with_borrow_mut(|server| {
+        let client = TcpStream::connect(server.address).expect("a client");
+        client.set_nonblocking(true).expect("a socket");
+        let (ready, requests, received) = (vec![], vec![], vec![]);
+        let mut run = Run { server, client, ways, ready, requests, received, ended: false };
+        let mut at = 0;
+        for step in plan {
+            match step & 3 {
+                0 => {
+                    let end = data.len().min(at + 1 + usize::from(step >> 2));
+                    run.send(&data[at..end]);
+                    at = end;
+                }
+                1 => run.turn(Duration::ZERO),
+                2 => run.answer(),
+                _ => run.receive(),
+            }
+        }
+        run.send(&data[at..]);
+        let _ = run.client.shutdown(Shutdown::Write);
+        let mut turns = 0;
+        while !run.ended || run.server.reactor.open() > 0 {
+            run.answer();
+            // The loopback delivers at once, as a rule.
+            run.turn(if turns < 50 { Duration::ZERO } else { Duration::from_millis(1) });
+            run.receive();
+            turns += 1;
+            assert!(turns < 2000, "it does not end");
+        }
+        assert_eq!(run.requests, story.requests);
+        let received = without_interim(&run.received);
+        if story.reset {
+            // What the client had not read is lost with a reset.
+            assert!(story.sent.starts_with(&received));
+            return;
+        }
+        assert!(received.starts_with(&story.sent), "a response is missing, or not as it was made");
+        let rest = &received[story.sent.len()..];
+        match story.refusal {
+            None => assert!(rest.is_empty(), "more than was sent"),
+            Some(status) => {
+                assert!(rest.starts_with(format!("HTTP/1.1 {status} ").as_bytes()));
+                // The page may speak of HTTP/1.1, but no line of it begins so.
+                let another = rest.windows(10).any(|window| window == b"\nHTTP/1.1 ");
+                assert!(!another, "one refusal, and the end");
+            }
+        }
+    });
+});
+
+/// Whether a client is told to continue depends on the pieces.
+fn without_interim(received: &[u8]) -> Vec<u8> {
+    let mut rest = vec![];
+    let mut at = 0;
+    while at < received.len() {
+        if received[at..].starts_with(CONTINUE) {
+            at += CONTINUE.len();
+        } else {
+            rest.push(received[at]);
+            at += 1;
+        }
+    }
+    rest
+}
