@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import TIMEOUT, Client, ServerProcess, build_request, wait_until
+from harness import TIMEOUT, WITHOUT_GIL, Client, ServerProcess, build_request, wait_until
 from wsgi_support import new_key
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc")
@@ -86,6 +86,7 @@ def server(fresh_server, request: pytest.FixtureRequest) -> ServerProcess:
 # ---------------------------------------------------------------------------------- at rest
 
 
+@pytest.mark.skipif(WITHOUT_GIL, reason="the allocator of 3.13t keeps large blocks by itself")
 def test_large_block_is_given_back_by_an_idle_server(fresh_server) -> None:
     """Sent by a thread that was not attached to Python, it was kept until another request came."""
     server, size = fresh_server("memory:app", "--threads", "2"), 64 * MIB

@@ -10,7 +10,8 @@
 pub mod desk;
 #[cfg(feature = "python")]
 mod exchange;
-#[cfg(all(test, shuttle))]
+#[cfg(test)]
+#[cfg(shuttle)]
 mod model;
 #[cfg(feature = "python")]
 mod forks;
