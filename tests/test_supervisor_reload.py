@@ -31,7 +31,8 @@ def test_a_change_a_mistake_and_its_mending(fresh_server, tmp_path: Path) -> Non
     serves(server, b"two!")
     module.write_text("oops = <b>\n")
     serves(server, b"SyntaxError", 500)
-    assert b"&lt;b&gt;" in server.get("/").body
+    # While the reload is under way an old worker may still answer.
+    serves(server, b"&lt;b&gt;", 500)
     module.write_text(SOURCE.format("three"))
     serves(server, b"three")
 
