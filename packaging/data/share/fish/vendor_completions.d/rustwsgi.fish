@@ -21,14 +21,16 @@ complete -c rustwsgi -s g -l group -d 'Serve as this group, by name or number [d
 complete -c rustwsgi -s m -l umask -d 'The permissions that new files do not get, in octal' -r
 complete -c rustwsgi -s n -l name -d 'What process lists show [default: the application]' -r
 complete -c rustwsgi -s k -l worker-class -d 'For gunicorn\'s users: gthread, or sync, which is one thread unless --threads is given' -r
-complete -c rustwsgi -l worker-connections -d 'Connections that may be open at a time' -r
+complete -c rustwsgi -l worker-connections -d 'Connections that one worker may hold; beyond it, the one that has been idle longest is closed' -r
 complete -c rustwsgi -s t -l timeout -d 'For the application to answer a request; 0 is no limit. What takes longer is interrupted by an exception in its thread' -r
+complete -c rustwsgi -l boot-timeout -d 'For a worker to import the application and be ready' -r
 complete -c rustwsgi -l graceful-timeout -d 'For running requests to finish after the order to stop; 0 does not wait for them' -r
 complete -c rustwsgi -l keep-alive -d 'For the next request on an idle connection; 0 closes connections after each response' -r
 complete -c rustwsgi -l header-timeout -d 'For a request\'s head to arrive, from its first byte to its last' -r
 complete -c rustwsgi -l body-timeout -d 'For the next bytes of a request\'s body to arrive' -r
 complete -c rustwsgi -l body-min-rate -d 'Bytes per second that a request\'s body has to arrive with on average; 0 is any' -r
 complete -c rustwsgi -l write-timeout -d 'For the client to take the next bytes of a response' -r
+complete -c rustwsgi -l queue-timeout -d 'For a complete request to get a thread; after that the client is answered 503' -r
 complete -c rustwsgi -l limit-request-line -d 'The request line; 0 leaves it to --limit-request-head' -r
 complete -c rustwsgi -l limit-request-fields -d 'The number of fields in a request\'s head; 0 is the most possible, 32768' -r
 complete -c rustwsgi -l limit-request-field-size -d 'One field of a request\'s head; 0 leaves it to --limit-request-head' -r
@@ -38,6 +40,9 @@ complete -c rustwsgi -l limit-chunk-extension -d 'The extensions of one chunk of
 complete -c rustwsgi -l limit-trailers -d 'The trailer fields after a body; 0 allows none' -r
 complete -c rustwsgi -l header-map -d 'What happens to a field with an underscore in its name, which WSGI cannot tell from a hyphen: drop the field, or refuse the request' -r
 complete -c rustwsgi -l body-buffer-size -d 'How much of a request\'s body is held in memory; more goes to a temporary file' -r
+complete -c rustwsgi -l limit-queue -d 'Complete requests that may wait for a thread of one worker; the next is answered 503' -r
+complete -c rustwsgi -l limit-memory -d 'What one worker may hold in buffers for requests and responses; over it, requests are answered 503; 0 is no limit' -r
+complete -c rustwsgi -l limit-spool -d 'What one worker may hold in temporary files for request bodies; 0 is no limit' -r
 complete -c rustwsgi -l access-logfile -d 'Write an access log to this file, or to standard output with -' -r -F
 complete -c rustwsgi -l access-logformat -d 'The access log\'s lines: common, combined (gunicorn\'s default), json, or gunicorn\'s atoms such as \'%(h)s %(r)s %(s)s\'' -r
 complete -c rustwsgi -l error-logfile -l log-file -d 'Write the error log to this file, or to standard error with -' -r -F
