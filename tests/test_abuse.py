@@ -101,8 +101,12 @@ def test_memory_used_up_by_unread_responses(fresh_server) -> None:
     try:
         for client in readers:
             client.send(build_request("GET", f"/block?size={16 * MIB}"))
-        wait_until(lambda: server.get("/").status == 200, "there is memory again")
-        wait_until(lambda: "stalled_closed" in server.counters(), "somebody was given up")
+        # It is looked for when a request finds none.
+        wait_until(
+            lambda: server.get("/").status == 200 and "stalled_closed" in server.counters(),
+            "somebody was given up",
+        )
+        assert server.get("/").status == 200
         server.wait_for_log("response.s. that nobody reads given up")
         for client in readers:
             with pytest.raises((ConnectionResetError, AssertionError)):

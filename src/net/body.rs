@@ -47,6 +47,11 @@ pub(super) struct Spool {
 }
 
 impl Spool {
+    /// True if nothing was added.
+    pub(super) fn is_new(&self) -> bool {
+        self.memory.capacity() == 0 && self.file.is_none()
+    }
+
     /// Bytes of memory that are taken.
     pub(super) fn memory(&self) -> usize {
         self.memory.capacity()

@@ -131,9 +131,10 @@ impl Connection {
     /// Takes bytes from the socket. What belongs to the future is kept.
     pub(super) fn feed(&mut self, bytes: &[u8], memory: usize, now: Instant) -> Read {
         if self.input.is_empty() {
-            let (used, read) = self.parse(bytes, memory, now);
+            let (used, mut read) = self.parse(bytes, memory, now);
             self.input.extend_from_slice(&bytes[used..]);
-            self.within_budget(read)
+            self.keep_within_budget(&mut read);
+            read
         } else {
             self.input.extend_from_slice(bytes);
             self.resume(memory, now)
@@ -143,7 +144,7 @@ impl Connection {
     /// Parses what is at hand already, as when a further request was sent ahead.
     pub(super) fn resume(&mut self, memory: usize, now: Instant) -> Read {
         let input = std::mem::take(&mut self.input);
-        let (used, read) = self.parse(&input, memory, now);
+        let (used, mut read) = self.parse(&input, memory, now);
         self.input = input;
         if used == self.input.len() {
             // An idle connection keeps no buffer.
@@ -151,16 +152,29 @@ impl Connection {
         } else {
             self.input.drain(..used);
         }
-        self.within_budget(read)
+        self.keep_within_budget(&mut read);
+        read
     }
 
-    /// Tells the worker's account what is held now. Refuses a request that needs more while there is none.
-    fn within_budget(&mut self, read: Read) -> Read {
+    /// Tells the worker's account what is held now. A request that needs more while there is none is
+    /// refused. Most hold nothing, and nobody has to be told.
+    fn keep_within_budget(&mut self, read: &mut Read) {
+        let nothing =
+            matches!(self.body, Body::Empty) && self.input.capacity() == 0 && self.spool.is_new();
+        if !(nothing && self.charge.is_nothing()) {
+            self.charge_for(read);
+        }
+    }
+
+    #[cold]
+    fn charge_for(&mut self, read: &mut Read) {
         self.account();
-        match read {
-            Read::NeedMore if self.charge.is_over() => Read::Refused(Refusal::Memory),
-            Read::NeedMore if self.charge.is_spool_over() => Read::Refused(Refusal::SpoolLimit),
-            read => read,
+        if matches!(read, Read::NeedMore) {
+            if self.charge.is_over() {
+                *read = Read::Refused(Refusal::Memory);
+            } else if self.charge.is_spool_over() {
+                *read = Read::Refused(Refusal::SpoolLimit);
+            }
         }
     }
 
@@ -181,9 +195,6 @@ impl Connection {
 
     fn parse(&mut self, bytes: &[u8], memory: usize, now: Instant) -> (usize, Read) {
         let mut used = 0;
-        // From half of what there is on, only what is really small stays in memory.
-        let tight = self.charge.ledger().is_tight();
-        let memory = if tight { memory.min(LITTLE) } else { memory };
         loop {
             let was_idle = self.http.is_idle();
             let (took, event) = match self.http.receive(&bytes[used..]) {
@@ -230,6 +241,9 @@ impl Connection {
                         http1::Framing::Length(length) => length,
                         _ => 0,
                     };
+                    // From half of what there is on, only what is really small stays in memory.
+                    let tight = self.charge.ledger().is_tight();
+                    let memory = if tight { memory.min(LITTLE) } else { memory };
                     let block = &bytes[from + range.start..from + range.end];
                     if let Err(error) = self.spool.push(block, expected, memory) {
                         return (used, Read::Refused(Refusal::Spool(error)));
@@ -287,7 +301,9 @@ impl Connection {
     /// Makes ready for the next request; returns whether there may be one.
     pub(super) fn start_next(&mut self, now: Instant) -> http1::Next {
         self.body = Body::Empty;
-        self.account();
+        if !self.charge.is_nothing() {
+            self.account();
+        }
         self.mark = now;
         self.served += 1;
         self.http.start_next()

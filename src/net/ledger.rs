@@ -86,6 +86,11 @@ impl Charge {
         }
     }
 
+    /// True if the account knows of nothing.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.memory == 0 && self.spool == 0
+    }
+
     /// True if the connection holds memory while there is too little.
     pub(super) fn is_over(&self) -> bool {
         self.memory > 0 && self.ledger.is_over()

@@ -205,7 +205,6 @@ impl Reactor {
         }
         self.wait(if ready.is_empty() { patience } else { Some(Duration::ZERO) })?;
         self.now = Instant::now();
-        self.relieve();
         // Those that gave way go on behind the others, and once a turn.
         let again = std::mem::take(&mut self.again);
         for key in &again {

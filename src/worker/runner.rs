@@ -113,6 +113,7 @@ fn turn(shared: &Shared, pressure: Pressure, room: Option<usize>) -> Vec<Box<Con
 }
 
 /// Takes those back from the queue that have waited too long, or whose clients have gone.
+#[cold]
 fn sweep(shared: &Shared, reactor: &mut Reactor) {
     let unwanted = shared.desk.withdraw(|connection| reactor.fate(connection) != Fate::Waits);
     if unwanted.iter().any(|connection| reactor.fate(connection) == Fate::Gone) {

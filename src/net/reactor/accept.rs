@@ -106,6 +106,7 @@ impl Reactor {
         true
     }
 
+    #[cold]
     fn pause_without_room(&mut self) {
         if let Some(count) = self.remote.counters.add(Count::ConnectionLimit) {
             warn!(

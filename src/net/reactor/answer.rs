@@ -14,6 +14,7 @@ const UNAVAILABLE: &str = "Service Unavailable";
 const RETRY_AFTER: &[u8] = b"5";
 
 impl Reactor {
+    #[cold]
     pub(super) fn refuse(&mut self, key: Key, refusal: &Refusal, ready: &mut Vec<Box<Connection>>) {
         let counters = &self.remote.counters;
         let (status, reason, detail) = match refusal {

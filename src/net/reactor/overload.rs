@@ -47,6 +47,7 @@ impl Reactor {
     }
 
     /// Takes a connection back that was lent but whose request will not run, and answers or drops it.
+    #[cold]
     pub fn turn_away(&mut self, connection: Box<Connection>) {
         match self.fate(&connection) {
             Fate::Gone => self.drop_departed(connection),

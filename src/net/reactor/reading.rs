@@ -86,7 +86,7 @@ impl Reactor {
     }
 
     pub(super) fn lend(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
-        if self.remote.ledger.is_over() {
+        if self.remote.ledger.is_over() && !self.relieve() {
             return self.refuse(key, &Refusal::Memory, ready);
         }
         let slot = &mut self.slots[key.0];

@@ -23,6 +23,7 @@ pub(super) type Idle = Vec<(Instant, Key)>;
 
 impl Reactor {
     /// Closes the connection that has been idle for longest; false if none is.
+    #[cold]
     pub(super) fn make_room(&mut self) -> bool {
         // Who has been idle since an earlier search is older than whoever has become idle since then.
         loop {
@@ -68,10 +69,12 @@ impl Reactor {
         self.idle = idle;
     }
 
-    /// While buffers hold more than they may: gives up the responses that are read least, until they do not.
-    pub(super) fn relieve(&mut self) {
-        if !self.remote.ledger.is_over() || self.now < self.next_relief {
-            return;
+    /// When buffers hold more than they may: gives up the responses that were not read for longest, until
+    /// they do not. False if that was not enough.
+    #[cold]
+    pub(super) fn relieve(&mut self) -> bool {
+        if self.now < self.next_relief {
+            return false;
         }
         self.next_relief = self.now + RELIEF;
         let mut stalled: Vec<_> = self
@@ -88,7 +91,7 @@ impl Reactor {
         stalled.sort_unstable();
         for (_, key) in stalled {
             if !self.remote.ledger.is_over() {
-                return;
+                return true;
             }
             if let Some(count) = self.remote.counters.add(Count::StalledClosed) {
                 warn!("--limit-memory is reached: {count} response(s) that nobody reads given up");
@@ -103,5 +106,6 @@ impl Reactor {
                 _ => self.reset(key),
             }
         }
+        !self.remote.ledger.is_over()
     }
 }
