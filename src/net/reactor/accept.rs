@@ -65,7 +65,13 @@ impl Reactor {
             Some(room @ 1..) if !self.draining => room.min(ACCEPT_TURN),
             _ => ACCEPT_TURN,
         };
+        let found = ready.len();
         for _ in 0..most {
+            // Whoever has come in this turn has brought a request already: the next goes to who is free.
+            let is_full = self.room.is_some_and(|room| ready.len() >= room);
+            if is_full && ready.len() > found && !self.draining {
+                return true;
+            }
             let Some((listener, _)) = self.listeners.get(index) else { return false };
             if !self.has_room() {
                 // Nobody is closed for the sake of nobody.
