@@ -45,8 +45,10 @@ model:
 test-versions: $(VENV)/.tools
 	$(BIN)/python tests/versions.py
 
-## Sends a million requests of all kinds (SOAK_REQUESTS, SOAK_MINUTES): nothing may be lost or grow.
+## Lets clients that mean ill at the server, then sends a million requests of all kinds (SOAK_REQUESTS,
+## SOAK_MINUTES): the bounds must hold, nothing may be lost or grow.
 soak: $(VENV)/.installed $(VENV)/.testing
+	$(BIN)/python benches/abuse.py
 	cd tests && ../$(BIN)/python soak.py
 
 ## Checks formatting, lints, types, and what the dependencies are.
