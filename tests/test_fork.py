@@ -106,13 +106,16 @@ def test_a_child_does_not_keep_the_address(door: str, tmp_path: Path, when: str)
     (tmp_path / "leaving.py").write_text(
         "import os, signal\n"
         "def leave_behind():\n"
+        "    ready, begun = os.pipe()\n"
         "    if pid := os.fork():\n"
+        "        os.read(ready, 1)\n"
         f"        open({str(said)!r}, 'w').write(str(pid))\n"
         "        return\n"
         "    os.setsid()\n"
         "    null = os.open('/dev/null', os.O_RDWR)\n"
         "    for stream in range(3):\n"
         "        os.dup2(null, stream)\n"
+        "    os.write(begun, b'.')\n"
         "    while True:\n"
         "        signal.pause()\n"
         f"{call}\n"
@@ -154,11 +157,14 @@ def test_a_child_of_a_program_does_not_keep_the_address() -> None:
 
     with rustwsgi.Server(app, bind="127.0.0.1:0") as server:
         address = (server.host, server.port)
+        ready, begun = os.pipe()
         pid = os.fork()
         if not pid:
+            os.write(begun, b".")
             while True:
                 signal.pause()
         try:
+            os.read(ready, 1)
             with Client(socket.create_connection(address, TIMEOUT)) as client:
                 assert client.request(build_request()).body == b"ok"
             server.stop()

@@ -89,6 +89,8 @@ def test_a_worker_that_ends_slowly_does_not_keep_the_master_busy(
     wait_until(lambda: ticks() == (time.sleep(0.5), ticks())[1], "the master rests")
     fifo.write_text("")
     workers(server, 1, {pid})
+    # One that is still importing would end at once.
+    server.get("/")
     server.process.send_signal(signal.SIGTERM)
     server.wait_for_log("(leaving(.|\n)*){2}")
     fifo.write_text("")

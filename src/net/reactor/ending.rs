@@ -41,13 +41,6 @@ impl Reactor {
                     info!("{} does not read its response: closed", connection.peer.address());
                     self.reset(key);
                 }
-                (Phase::Reading, Some(connection)) => {
-                    self.remote.counters.add(match connection.served {
-                        0 => Count::HeaderTimeout,
-                        _ => Count::KeepAlive,
-                    });
-                    self.close(key);
-                }
                 (Phase::Lent, _) => {}
                 (Phase::Reading, _) => self.give_up(key, ready),
                 _ => self.close(key),
@@ -65,7 +58,13 @@ impl Reactor {
         let slot = &self.slots[key.0];
         match (&slot.phase, &slot.connection) {
             (Phase::Reading, Some(connection)) if connection.http.is_idle() => {
-                if connection.served > 0 { self.linger(key) } else { self.close(key) }
+                if connection.served > 0 {
+                    self.remote.counters.add(Count::KeepAlive);
+                    self.linger(key);
+                } else {
+                    self.remote.counters.add(Count::HeaderTimeout);
+                    self.close(key);
+                }
             }
             _ => {}
         }
