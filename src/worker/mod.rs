@@ -10,11 +10,11 @@
 pub mod desk;
 #[cfg(feature = "python")]
 mod exchange;
+#[cfg(feature = "python")]
+mod forks;
 #[cfg(test)]
 #[cfg(shuttle)]
 mod model;
-#[cfg(feature = "python")]
-mod forks;
 #[cfg(feature = "python")]
 mod runner;
 #[cfg(feature = "python")]
