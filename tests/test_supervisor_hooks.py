@@ -37,6 +37,8 @@ def app(environ, start_response):
     start_response("201 Made", [("X-One", "1")])
     if path == "/blocks":
         return Blocks(log)
+    if path == "/large":
+        return [bytes(1 << 16)] * 320
     if path == "/file":
         return environ["wsgi.file_wrapper"](open(__file__, "rb"))
     return [b"one ", b"two"]
@@ -81,6 +83,65 @@ def get(server: ServerProcess, target: str):
 
 def log_in_order(server: ServerProcess, *said: str) -> None:
     server.wait_for_log(r"(.|\n)*".join(said))
+
+
+FORK = """
+import os
+
+def fork(worker, req, how):
+    if req.path != f"/{how}":
+        return
+    if pid := os.fork():
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        worker.log.info("%s: child ended with %s", how, code)
+    elif req.query:
+        raise SystemExit(int(req.query))
+
+def pre_request(worker, req):
+    fork(worker, req, "pre")
+
+def post_request(worker, req):
+    fork(worker, req, "post")
+"""
+
+
+@pytest.mark.parametrize("how", ["pre", "post"])
+@pytest.mark.parametrize("code", [0, 7])
+def test_child_that_a_hook_forks_does_not_serve(start, how: str, code: int) -> None:
+    """It came back as a second server on the same sockets. Its parent waits for it here."""
+    server = start(FORK)
+    assert get(server, f"/{how}?{code or ''}").status == 201
+    server.wait_for_log(f"{how}: child ended with {code}")
+    assert get(server, "/list").status == 201
+
+
+def test_response_is_sent_while_post_request_waits(start, tmp_path: Path) -> None:
+    """All of it, also where the client takes more than one turn sends."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    server = start(
+        "def post_request(worker, req):\n    if req.query:\n        open(req.query).read()\n"
+    )
+    try:
+        with server.connect() as client:
+            for _ in range(3):
+                # The kernel's buffers grow with what passes through them.
+                assert client.request(build_request("GET", "/large")).complete
+            client.send(build_request("GET", f"/large?{gate}"))
+            response = client.response()
+            assert response.complete and len(response.body) == 320 << 16
+    finally:
+        wait_until(lambda: has_been_opened(gate), "the function waits")
+    assert get(server, "/list").status == 201
+
+
+def has_been_opened(gate: Path) -> bool:
+    """Whether somebody waited for the pipe, who goes on now."""
+    try:
+        os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("target", ["/list", "/blocks", "/file"])

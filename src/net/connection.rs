@@ -285,7 +285,9 @@ impl Connection {
             Held::Listed => !self.remote.is_blocked(),
             Held::Unlisted => self.remote.hold(&self.outlet),
         };
-        if at_hand { Ok(()) } else { self.outlet.flush().map(drop) }
+        // What is left of a turn's worth would be told by no event.
+        while !at_hand && self.outlet.flush()? == Flush::More {}
+        Ok(())
     }
 
     /// For the poller: sends what is queued, a turn's worth at most. What follows is up to

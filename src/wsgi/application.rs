@@ -6,7 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
-use super::traceback;
+use super::{fork, traceback};
 use crate::http1::ResponseHead;
 use crate::observe;
 
@@ -51,7 +51,9 @@ impl Around {
     /// Before the application is called. What it raises takes the application's place.
     pub(super) fn before(&self, about: &Surrounded<'_>) -> PyResult<()> {
         let py = about.request.py();
-        self.0.bind(py).call_method1(intern!(py, "before"), (&about.request,)).map(drop)
+        let called = self.0.bind(py).call_method1(intern!(py, "before"), (&about.request,));
+        fork::check(py, called.as_ref().err());
+        called.map(drop)
     }
 
     /// After all of it, `close()` included. `sent` is the length of the content. What it raises is logged.
@@ -66,7 +68,9 @@ impl Around {
             let arguments = (&about.request, &about.environ, line, fields, sent);
             self.0.bind(py).call_method1(intern!(py, "after"), arguments).map(drop)
         };
-        if let Err(failure) = call() {
+        let called = call();
+        fork::check(py, called.as_ref().err());
+        if let Err(failure) = called {
             error!("the hook post_request failed");
             observe::write_raw(traceback::format(py, &failure).as_bytes());
         }
