@@ -147,6 +147,25 @@ def test_a_child_does_not_keep_the_address(door: str, tmp_path: Path, when: str)
             os.kill(child, signal.SIGKILL)
 
 
+def test_a_child_does_not_keep_a_socket_that_was_passed(door: str) -> None:
+    """It had the descriptor that the server was given, if not the server's own."""
+    child = 0
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        address = listener.getsockname()
+        server = ServerProcess(door, "fork:app", bind=f"fd://{fd}", pass_fds=(fd,)).start()
+    try:
+        child = get_json(server, "/spawn?aside=1")
+        assert server.stop() == 0
+        assert is_alive(child)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, TIMEOUT)
+    finally:
+        server.stop()
+        if child:
+            os.kill(child, signal.SIGKILL)
+
+
 def test_a_child_of_a_program_does_not_keep_the_address() -> None:
     """The same for `rustwsgi.Server`, and the program goes on serving after the fork."""
     rustwsgi = pytest.importorskip("rustwsgi")

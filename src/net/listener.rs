@@ -31,6 +31,8 @@ pub struct Local {
 pub struct Listener {
     socket: mio::net::TcpListener,
     kind: Kind,
+    /// The descriptor that it was passed as, which somebody else may have closed since.
+    passed: Option<RawFd>,
 }
 
 #[derive(Debug)]
@@ -138,7 +140,9 @@ fn inherit(fd: RawFd, backlog: i32) -> Result<Listener> {
     socket.listen(backlog).with_context(|| {
         format!("cannot listen on {shown}: it is a socket, but not one that can be listened on")
     })?;
-    Listener::from_socket(socket)
+    let mut listener = Listener::from_socket(socket)?;
+    listener.passed = Some(fd);
+    Ok(listener)
 }
 
 fn explain(error: io::Error, address: &str) -> anyhow::Error {
@@ -172,7 +176,7 @@ impl Listener {
         // accept(2) is the same call for every family; only the peer's address differs, and `accept`
         // below asks socket2 for that.
         let socket = mio::net::TcpListener::from_std(OwnedFd::from(socket).into());
-        Ok(Listener { socket, kind })
+        Ok(Listener { socket, kind, passed: None })
     }
 
     /// What the environ says of the server's address.
@@ -218,6 +222,11 @@ impl Listener {
     /// The descriptor, for handing it to another process.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// The descriptor that another process has passed it as.
+    pub(super) fn passed(&self) -> Option<RawFd> {
+        self.passed
     }
 
     /// From now on it is another process that removes the file of a unix socket at the end.

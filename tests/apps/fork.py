@@ -3,7 +3,7 @@
 /call/HOW       forks in the call; both return, or the child raises
 /iterate/HOW    forks in an iteration: as it gives a block, as it ends, or as it raises
 /close/HOW      forks in close()
-/spawn          leaves a child behind that sleeps, and says its number
+/spawn          leaves a child behind that sleeps, and says its number; `aside=1` in another process group
 /spawn-break    the same, in a response that breaks off after its first block
 /reap?pid=N     ends such a child
 
@@ -70,17 +70,29 @@ def close(environ, start_response):
     return ForkingClose(query(environ, "key"), how_of(environ))
 
 
-def sleeping_child():
+def sleeping_child(aside=False):
     """A child that holds whatever was open, until it is killed."""
+    ready, begun = os.pipe()
     pid = os.fork()
+    if not pid and aside:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(null, stream)
+    if not pid:
+        os.write(begun, b".")
     while not pid:
         signal.pause()
+    os.read(ready, 1)
+    os.close(ready)
+    os.close(begun)
     return pid
 
 
 def spawn(environ, start_response):
     end = query(environ, "end")
-    return reply_json(start_response, sleeping_child(), [("Connection", end)] if end else [])
+    child = sleeping_child(aside=bool(query(environ, "aside")))
+    return reply_json(start_response, child, [("Connection", end)] if end else [])
 
 
 def spawn_break(environ, start_response):
