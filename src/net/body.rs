@@ -79,6 +79,8 @@ impl Spool {
             }
             Some((file, length)) if self.memory.len() + block.len() > piece => {
                 write_out(&mut self.memory, file, length)?;
+                // It may have held all that was to stay in memory.
+                self.memory.shrink_to(piece);
                 if block.len() >= piece {
                     *length += block.len() as u64;
                     return file.write_all(block);
@@ -141,6 +143,16 @@ mod tests {
         assert_eq!(gather(&[b"ab", b"cde"], 0, 4), (true, b"abcde".to_vec()));
         assert_eq!(gather(&[b"a", b"b"], 9, 4), (true, b"ab".to_vec()));
         assert_eq!(gather(&[b"abcde", b"f"], 0, 4), (true, b"abcdef".to_vec()));
+    }
+
+    #[test]
+    fn what_is_in_the_file_takes_no_memory() {
+        let mut spool = Spool::default();
+        spool.push(&[b'x'; 10 * PIECE], 0, 10 * PIECE).unwrap();
+        assert!(spool.memory() >= 10 * PIECE);
+        spool.push(b"x", 0, 10 * PIECE).unwrap();
+        assert_eq!(spool.stored(), 10 * PIECE as u64);
+        assert!(spool.memory() <= PIECE);
     }
 
     #[test]
