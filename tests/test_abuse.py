@@ -6,6 +6,7 @@ The sizes are those of a test; benches/abuse.py does the same at full size and w
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,7 @@ def test_memory_used_up_by_unread_responses(fresh_server) -> None:
             "somebody was given up",
         )
         assert server.get("/").status == 200
-        server.wait_for_log("response.s. that nobody reads given up")
+        server.wait_for_log("response.s. that are not read given up")
         for client in readers:
             with pytest.raises((ConnectionResetError, AssertionError)):
                 response = client.response()
@@ -115,6 +116,26 @@ def test_memory_used_up_by_unread_responses(fresh_server) -> None:
     finally:
         for client in readers:
             client.close()
+
+
+def test_memory_used_up_by_a_response_that_is_read_slowly(fresh_server) -> None:
+    """It does not stall, so it is not given up for that; but nobody else would be served meanwhile."""
+    server = fresh_server(MEMORY, "--threads", "1", "--limit-memory", "4m")
+    with server.connect() as reader:
+
+        def others_are_served() -> bool:
+            try:
+                # So much that the server's end has room again every few times.
+                reader.sock.recv(1 << 18, socket.MSG_DONTWAIT)
+            except OSError:
+                pass  # nothing yet, or given up
+            return server.get("/").status == 200
+
+        reader.send(build_request("GET", f"/one-block?size={1024 * MIB}"))
+        assert reader.head().status == 200
+        assert server.get("/").status == 503
+        wait_until(others_are_served, "there is memory for others")
+        assert server.counters()["stalled_closed"] == 1
 
 
 def test_request_that_needs_memory_while_there_is_none(fresh_server) -> None:
@@ -199,21 +220,43 @@ def test_no_directory_for_temporary_files(fresh_server, tmp_path: Path) -> None:
 
 
 def test_out_of_descriptors(fresh_server) -> None:
-    """Accepting pauses, those who are connected are served, and it goes on once there are some."""
+    """Accepting pauses, those who are connected are served, and it goes on once one is idle."""
     server = fresh_server(MEMORY, "--keep-alive", "600")
     with server.connect() as connected:
-        assert connected.request(build_request()).body == b"hello"
-        pid = worker(server)
-        limit = len(os.listdir(f"/proc/{pid}/fd"))
-        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, before[1]))
+        connected.send(build_request()[:-1])
+        wait_until(lambda: server.has_read(connected), "the head has begun")
+        take_descriptors(server)
         with server.connect() as refused:
             refused.send(build_request())
             server.wait_for_log("accepting is paused: .*os error 24")
-            assert connected.request(build_request()).body == b"hello"
-            connected.close()
+            connected.send(b"\n")
+            assert connected.response().body == b"hello"
             assert refused.response().body == b"hello"
+            assert connected.at_eof()
     assert server.counters()["accept_failed"] >= 1
+
+
+def test_idle_connections_give_up_their_descriptors(fresh_server) -> None:
+    server = fresh_server(MEMORY, "--keep-alive", "600")
+    with server.connect() as first, server.connect() as second:
+        assert first.request(build_request()).body == b"hello"
+        assert second.request(build_request()).body == b"hello"
+        take_descriptors(server)
+        with server.connect() as newcomer:
+            assert newcomer.request(build_request()).body == b"hello"
+            assert first.at_eof(), "it was idle for longest"
+            assert second.request(build_request()).body == b"hello"
+            assert newcomer.request(build_request()).body == b"hello"
+    assert server.counters() == {"idle_closed": 1}
+    server.wait_for_log("no descriptors are left: 1 idle")
+
+
+def take_descriptors(server: ServerProcess) -> None:
+    """Leave the worker none but those it has."""
+    pid = worker(server)
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    count = len(os.listdir(f"/proc/{pid}/fd"))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, hard))
 
 
 # -------------------------------------------------------------------------------------- the worker

@@ -472,6 +472,11 @@ impl Outlet {
         self.has_waiting() && self.lock().queue.size > self.high_water()
     }
 
+    /// Bytes in memory that wait for the socket.
+    pub(super) fn held(&self) -> usize {
+        if self.has_waiting() { self.lock().queue.size } else { 0 }
+    }
+
     /// When bytes last went out.
     pub(super) fn progress(&self) -> Instant {
         self.lock().progress

@@ -104,8 +104,12 @@ pub struct Reactor {
     timers: Timers,
     /// Candidates for being closed to make room.
     idle: Idle,
+    /// When they may be searched for again.
+    next_search: Instant,
     /// When memory may be looked for again.
     next_relief: Instant,
+    /// Since when whoever looks finds too little of it.
+    short_since: Instant,
     /// When requests that wait are to be looked through again.
     next_sweep: Instant,
     /// Connections that gave way to others and go on without a further event.
@@ -156,7 +160,9 @@ impl Reactor {
             newcomers: Vec::new(),
             timers: Timers::default(),
             idle: Idle::new(),
+            next_search: Instant::now(),
             next_relief: Instant::now(),
+            short_since: Instant::now(),
             next_sweep: Instant::now(),
             again: Vec::new(),
             scratch: vec![0; READ].into_boxed_slice(),

@@ -17,12 +17,18 @@ use super::{Phase, Reactor, Slot};
 use crate::observe::Count;
 
 /// Connections accepted from one listener in one turn.
-const ACCEPT_TURN: usize = 128;
+pub(super) const ACCEPT_TURN: usize = 128;
 /// How long accepting pauses when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a process without a free thread leaves new connections to its siblings. One of them that is idle
 /// takes them at once; if nobody is, waiting in the kernel's queue is no worse than waiting in ours.
 const HOLD_OFF: Duration = Duration::from_millis(100);
+
+/// The process, or the system, has no descriptor for another connection. The kernel says so even if nobody
+/// waits to be accepted.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
 
 impl Reactor {
     /// While draining there is always room: whoever waits in the kernel when the listener closes is
@@ -78,7 +84,7 @@ impl Reactor {
                 if !listener.has_waiting() {
                     return false;
                 }
-                if !self.make_room() {
+                if !self.make_room("--worker-connections is reached") {
                     self.pause_without_room();
                     return true;
                 }
@@ -94,6 +100,9 @@ impl Reactor {
                     io::ErrorKind::WouldBlock => return false,
                     // The client gave up between its connect and our accept.
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
+                    _ if is_out_of_descriptors(&error) && !listener.has_waiting() => return false,
+                    _ if is_out_of_descriptors(&error)
+                        && self.make_room("no descriptors are left") => {}
                     // Out of descriptors or memory, or the listener is broken: trying again at once
                     // would spin.
                     _ => {

@@ -1,7 +1,7 @@
 //! Room for others: which connections go when there are too many, or when memory is short.
 //!
-//! In both cases those go first that have done nothing for longest: a keep-alive connection that waits
-//! for its next request, a response that nobody reads.
+//! In both cases those go first that have done nothing for longest: a connection that waits for its next
+//! request, or never made one; a response that nobody reads.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,14 @@ use crate::observe::Count;
 
 /// So many idle connections are found by one search.
 const FOUND: usize = 64;
+/// How long nobody is looked for after a search that has found nobody.
+const FRUITLESS: Duration = Duration::from_millis(100);
+/// Who connects has something to say; so long after that it counts as idle.
+const SILENCE: Duration = Duration::from_secs(1);
 /// How long a client has taken nothing of its response before it may be taken for one that does not read.
 const STALL: Duration = Duration::from_secs(1);
+/// How long memory may be short before responses end that are read, but too slowly.
+const SHORT: Duration = Duration::from_secs(2);
 /// How often the responses are looked through while memory is short.
 const RELIEF: Duration = Duration::from_millis(100);
 
@@ -22,36 +28,39 @@ const RELIEF: Duration = Duration::from_millis(100);
 pub(super) type Idle = Vec<(Instant, Key)>;
 
 impl Reactor {
-    /// Closes the connection that has been idle for longest; false if none is.
+    /// Closes the connection that has been idle for longest, as `bound` is reached; false if none is.
     #[cold]
-    pub(super) fn make_room(&mut self) -> bool {
+    pub(super) fn make_room(&mut self, bound: &str) -> bool {
         // Who has been idle since an earlier search is older than whoever has become idle since then.
         loop {
             while let Some((since, key)) = self.idle.pop() {
                 if self.idle_since(key) == Some(since) {
                     if let Some(count) = self.remote.counters.add(Count::IdleClosed) {
-                        warn!(
-                            "--worker-connections is reached: {count} idle connection(s) closed to make room"
-                        );
+                        warn!("{bound}: {count} idle connection(s) closed to make room");
                     }
                     self.close(key);
                     return true;
                 }
             }
+            if self.now < self.next_search {
+                return false;
+            }
             self.search_idle();
             if self.idle.is_empty() {
+                self.next_search = self.now + FRUITLESS;
                 return false;
             }
         }
     }
 
-    /// Since when a connection waits for its next request, or its first; `None` if it does not.
+    /// Since when a connection waits for its next request, or for a while for its first; `None` if it does not.
     fn idle_since(&self, key: Key) -> Option<Instant> {
         let slot = self.slots.get(key.0)?;
         let connection = slot.connection.as_ref()?;
         let idle = slot.generation == key.1
             && slot.phase == Phase::Reading
-            && connection.served > 0
+            && (connection.served > 0
+                || self.now.saturating_duration_since(connection.mark) >= SILENCE)
             && !slot.readable
             && connection.http.is_idle()
             && !connection.has_input();
@@ -76,6 +85,10 @@ impl Reactor {
         if self.now < self.next_relief {
             return false;
         }
+        // Memory was not short in between, or nobody has needed it.
+        if self.now >= self.next_relief + STALL {
+            self.short_since = self.now;
+        }
         self.next_relief = self.now + RELIEF;
         let mut stalled: Vec<_> = self
             .slots
@@ -93,19 +106,40 @@ impl Reactor {
             if !self.remote.ledger.is_over() {
                 return true;
             }
-            if let Some(count) = self.remote.counters.add(Count::StalledClosed) {
-                warn!("--limit-memory is reached: {count} response(s) that nobody reads given up");
-            }
-            match self.slots[key.0].phase {
-                // Its producer learns it, and brings the connection home.
-                Phase::Lent => {
-                    if let Some(outlet) = &self.slots[key.0].outlet {
-                        outlet.fail();
-                    }
-                }
-                _ => self.reset(key),
-            }
+            self.give_up_response(key);
+        }
+        // A client that takes a byte now and then is none that does not read, but it keeps out all others.
+        if self.remote.ledger.is_over()
+            && self.now.saturating_duration_since(self.short_since) >= SHORT
+            && let Some(key) = self.largest_response()
+        {
+            self.give_up_response(key);
         }
         !self.remote.ledger.is_over()
+    }
+
+    /// The connection that most bytes wait for.
+    fn largest_response(&self) -> Option<Key> {
+        let size = |slot: &super::Slot| Some(slot.outlet.as_ref()?.held()).filter(|size| *size > 0);
+        let slots = self.slots.iter().enumerate();
+        slots
+            .filter_map(|(index, slot)| Some((size(slot)?, (index, slot.generation))))
+            .max()
+            .map(|(_, key)| key)
+    }
+
+    fn give_up_response(&mut self, key: Key) {
+        if let Some(count) = self.remote.counters.add(Count::StalledClosed) {
+            warn!("--limit-memory is reached: {count} response(s) that are not read given up");
+        }
+        match self.slots[key.0].phase {
+            // Its producer learns it, and brings the connection home.
+            Phase::Lent => {
+                if let Some(outlet) = &self.slots[key.0].outlet {
+                    outlet.fail();
+                }
+            }
+            _ => self.reset(key),
+        }
     }
 }
