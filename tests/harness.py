@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import re
+import select
 import signal
 import socket
 import struct
@@ -520,6 +521,12 @@ class Client:
         """Close with a reset instead of a FIN."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
+
+    def is_broken(self) -> bool:
+        """Whether the connection was reset, even if its end came first and is what a read would tell."""
+        asked = select.poll()
+        asked.register(self.sock, 0)
+        return any(events & select.POLLERR for _, events in asked.poll(0))
 
     # in
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+
 import pytest
 
-from harness import ServerProcess, build_request, echoed
+from harness import ServerProcess, build_request, echoed, wait_until
+from supervision import workers
 
 CLOSE, KEEP = False, True
 
@@ -108,9 +113,63 @@ def test_request_that_crosses_the_end_of_an_idle_connection(serve) -> None:
         echoed(client.request(build_request()))
         assert client.at_eof()
         client.send(build_request())
+        assert not client.is_broken()
         client.shutdown_write()
-        assert client.at_eof()
+        wait_until(lambda: not server.holds(client), "the server has closed it")
+        assert not client.is_broken()
     assert len(server.calls_since_last_asked()) == 1
+
+
+def test_request_that_crosses_the_end_of_the_server(fresh_server) -> None:
+    """The same, where it is SIGTERM that ends the idle connection."""
+    server = fresh_server("echo:app", "--threads", "1")
+    with server.connect() as client:
+        echoed(client.request(build_request()))
+        server.send_signal(signal.SIGTERM)
+        assert client.at_eof()
+        client.send(build_request())
+        assert not client.is_broken()
+    assert server.wait() == 0
+
+
+GET = build_request()
+POST = build_request("POST", body=b"abc")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(GET, GET, id="idle"),
+        pytest.param(GET[:-1], GET[-1:], id="head"),
+        pytest.param(POST[:-1], POST[-1:], id="body"),
+    ],
+)
+def test_what_arrived_in_time_is_not_overdue(fresh_server, before: bytes, after: bytes) -> None:
+    """The worker is stopped for longer than it waits for anybody. Then all are due at once, and one look at
+    the sockets does not tell of all of them."""
+    waits = [f"--{what}" for what in ("keep-alive=3", "header-timeout=3", "body-timeout=3")]
+    server = fresh_server("echo:app", "--threads", "1", *waits)
+    (pid,) = workers(server, 1)
+    clients = [server.connect() for _ in range(400)]
+    try:
+        for client in clients:
+            client.send(before)
+        if before == GET:
+            for client in clients:
+                echoed(client.response())
+        wait_until(lambda: server.has_read(clients[-1]), "the last was read")
+        os.kill(pid, signal.SIGSTOP)
+        for client in clients:
+            client.send(after)
+        time.sleep(3.2)
+        os.kill(pid, signal.SIGCONT)
+        for client in clients:
+            echoed(client.response())
+        assert server.counters() == {}
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        for client in clients:
+            client.close()
 
 
 def test_keep_alive_switched_off(serve, how: str) -> None:

@@ -13,6 +13,10 @@ const LINGER_BYTES: usize = 256 * 1024;
 
 impl Reactor {
     pub(super) fn linger(&mut self, key: Key) {
+        self.linger_for(key, LINGER);
+    }
+
+    pub(super) fn linger_for(&mut self, key: Key, time: Duration) {
         let slot = &mut self.slots[key.0];
         let shut =
             slot.outlet.as_ref().map(|outlet| outlet.socket().shutdown(std::net::Shutdown::Write));
@@ -20,7 +24,7 @@ impl Reactor {
             return self.close(key);
         }
         slot.phase = Phase::Lingering(LINGER_BYTES);
-        let due = self.now + LINGER;
+        let due = self.now + time;
         self.timers.set(key, &mut slot.deadline, Some(due));
         self.linger_on(key, LINGER_BYTES);
     }

@@ -1,11 +1,18 @@
 //! What time ends: overdue connections, and all of them when the server stops.
 
+use std::time::Duration;
+
 use log::info;
 
 use super::super::connection::Connection;
 use super::super::timers::Key;
+use super::accept::ACCEPT_TURN;
 use super::{Phase, Reactor};
 use crate::observe::Count;
+
+/// How long the end of an idle connection is on its way while the server stops. A request that crosses it is
+/// thrown away, and its client sees the end rather than a reset.
+const LAST_MOMENT: Duration = Duration::from_millis(200);
 
 impl Reactor {
     pub(super) fn expire(&mut self, ready: &mut Vec<Box<Connection>>) {
@@ -19,16 +26,6 @@ impl Reactor {
                 continue;
             }
             match (slot.phase, &slot.connection) {
-                (Phase::Reading, Some(connection)) if !connection.http.is_idle() => {
-                    let content = connection.http.wants_content();
-                    self.remote.counters.add(match content {
-                        true => Count::BodyTimeout,
-                        false => Count::HeaderTimeout,
-                    });
-                    let what = if content { "content" } else { "head" };
-                    let detail = format!("the request {what} did not arrive in time");
-                    self.answer(key, 408, "Request Timeout", &detail, ready);
-                }
                 (Phase::Sending, Some(connection)) => {
                     // The stall is counted from the last byte that went out.
                     let due =
@@ -42,31 +39,44 @@ impl Reactor {
                     self.reset(key);
                 }
                 (Phase::Lent, _) => {}
-                (Phase::Reading, _) => self.give_up(key, ready),
+                (Phase::Reading, _) => self.stop_waiting(key, ready),
                 _ => self.close(key),
             }
+        }
+    }
+
+    /// What was to come has not come in time. It may be there all the same: a turn hears of so many connections
+    /// at most, and a process that was stopped for a while finds all of them overdue.
+    fn stop_waiting(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
+        self.slots[key.0].readable = true;
+        self.read(key, ready);
+        let slot = &self.slots[key.0];
+        let (Phase::Reading, Some(connection)) = (slot.phase, &slot.connection) else { return };
+        let due = connection.read_deadline(&self.settings.timeouts);
+        if connection.http.is_idle() {
+            self.give_up(key);
+        } else if due.is_some_and(|due| due <= self.now) {
+            let content = connection.http.wants_content();
+            self.remote.counters.add(match content {
+                true => Count::BodyTimeout,
+                false => Count::HeaderTimeout,
+            });
+            let what = if content { "content" } else { "head" };
+            let detail = format!("the request {what} did not arrive in time");
+            self.answer(key, 408, "Request Timeout", &detail, ready);
         }
     }
 
     /// Ends a connection that has been idle for as long as it may. A client that kept it may be sending the next
     /// request just now. A reset would tell it less than the plain end of the connection does, and HAProxy asks
     /// again only after that.
-    fn give_up(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
-        // A request may have come that no event has told of yet.
-        self.slots[key.0].readable = true;
-        self.read(key, ready);
-        let slot = &self.slots[key.0];
-        match (&slot.phase, &slot.connection) {
-            (Phase::Reading, Some(connection)) if connection.http.is_idle() => {
-                if connection.served > 0 {
-                    self.remote.counters.add(Count::KeepAlive);
-                    self.linger(key);
-                } else {
-                    self.remote.counters.add(Count::HeaderTimeout);
-                    self.close(key);
-                }
-            }
-            _ => {}
+    fn give_up(&mut self, key: Key) {
+        if self.slots[key.0].connection.as_ref().is_some_and(|c| c.served > 0) {
+            self.remote.counters.add(Count::KeepAlive);
+            self.linger(key);
+        } else {
+            self.remote.counters.add(Count::HeaderTimeout);
+            self.close(key);
         }
     }
 
@@ -76,8 +86,11 @@ impl Reactor {
         // There is room for all of them now.
         self.accept_pause = None;
         self.to_accept = (0..self.listeners.len()).collect();
-        while self.accept_pause.is_none() && !self.to_accept.is_empty() {
-            self.accept(ready);
+        // As many as the kernel may hold now: clients that go on to come would never let us end.
+        for _ in 0..=self.settings.backlog as usize / ACCEPT_TURN {
+            if self.accept_pause.is_none() && !self.to_accept.is_empty() {
+                self.accept(ready);
+            }
         }
         for (listener, _) in &mut self.listeners {
             let _ = self.poll.registry().deregister(listener.source());
@@ -99,7 +112,7 @@ impl Reactor {
                 && !self.gentle
                 && slot.connection.as_ref().is_some_and(|c| c.http.is_idle() && c.served > 0)
             {
-                self.close(key);
+                self.linger_for(key, LAST_MOMENT);
             }
         }
     }
