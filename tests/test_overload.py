@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from harness import (
     build_request,
     wait_until,
 )
+from supervision import workers
 
 APP = "overload:app"
 
@@ -142,6 +144,26 @@ def test_full_queue(fresh_server, gate, tmp_path: Path) -> None:
     assert ran(server) == ["/hold", "/first", "/second"]
     assert server.counters() == {"queue_full": 1}
     server.wait_for_log("1 request.s. found --limit-queue others waiting")
+
+
+def test_who_finds_a_free_thread_does_not_wait_in_the_queue(fresh_server) -> None:
+    server = fresh_server(APP, "--threads", "8", "--limit-queue", "1")
+    (pid,) = workers(server, 1)
+    clients = [server.connect() for _ in range(8)]
+    try:
+        for client in clients:
+            assert client.request(build_request()).status == 200
+        # So that all of them are found in one turn.
+        os.kill(pid, signal.SIGSTOP)
+        for client in clients:
+            client.send(build_request())
+        os.kill(pid, signal.SIGCONT)
+        assert [client.response().status for client in clients] == [200] * 8
+        assert server.counters() == {}
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        for client in clients:
+            client.close()
 
 
 # --------------------------------------------------------------------------------- clients that leave
@@ -265,6 +287,19 @@ def test_many_newcomers_find_room(fresh_server) -> None:
     assert clients[0].response().status == 200
     for client in clients:
         client.close()
+
+
+def test_silent_connections_make_room(fresh_server) -> None:
+    """Those that never made a request, once they are old enough to be taken for idle."""
+    server = fresh_server(APP, "--worker-connections", "3", "--header-timeout", "600")
+    silent = [server.connect() for _ in range(3)]
+    wait_until(lambda: all(map(server.holds, silent)), "they were accepted")
+    with server.connect() as newcomer:
+        assert newcomer.request(build_request()).status == 200
+    assert silent[0].at_eof(), "it was idle for longest"
+    for client in silent:
+        client.close()
+    assert server.counters()["idle_closed"] == 1
 
 
 def test_newcomer_waits_while_all_are_busy(fresh_server, gate, tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ pub struct Pressure {
     pub pressed: bool,
     /// How many jobs wait.
     pub waiting: usize,
+    /// How many runners are not inside the application.
+    pub free: usize,
 }
 
 /// Who has the duty to poll.
@@ -205,7 +207,8 @@ impl<J> Desk<J> {
     pub fn pressure(&self) -> Pressure {
         let state = self.lock();
         let pressed = state.stopped || (!state.queue.is_empty() && !state.waiter);
-        Pressure { pressed, waiting: state.queue.len() }
+        let free = self.parking.len().saturating_sub(state.inside);
+        Pressure { pressed, waiting: state.queue.len(), free }
     }
 
     /// Takes those out of the queue that are `unwanted`. The others keep their order.

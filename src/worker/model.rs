@@ -20,7 +20,7 @@ use shuttle::rand::Rng as _;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::thread;
 
-use super::desk::{Desk, Duty, Wake};
+use super::desk::{Desk, Duty, Pressure, Wake};
 use crate::config::{self, Settings};
 use crate::http1::ResponseHead;
 use crate::net::{self, Chunk, Connection, Reactor, Remote};
@@ -133,7 +133,7 @@ impl Site {
         }
         let watching = site.clone();
         threads.push(thread::spawn(move || {
-            watching.desk.watch(&watching.bell(), || watching.turn(None));
+            watching.desk.watch(&watching.bell(), || watching.turn(|_| false));
         }));
         (site, threads)
     }
@@ -144,9 +144,10 @@ impl Site {
 
     // As in `runner`
 
-    fn turn(&self, patience: Option<Duration>) -> Vec<Box<Connection>> {
+    fn turn(&self, hurries: impl FnOnce(&Pressure) -> bool) -> Vec<Box<Connection>> {
         let mut ready = Vec::new();
         let mut reactor = self.reactor.lock().unwrap();
+        let patience = hurries(&self.desk.pressure()).then_some(Duration::ZERO);
         reactor.turn(patience, &mut ready).unwrap();
         if reactor.is_finished() {
             self.desk.stop();
@@ -160,8 +161,7 @@ impl Site {
         loop {
             match self.desk.duty(me, &self.bell()) {
                 Duty::Poll => {
-                    let patience = self.desk.pressure().pressed.then_some(Duration::ZERO);
-                    let ready = self.turn(patience);
+                    let ready = self.turn(|pressure| pressure.pressed);
                     self.desk.polled(Some(me), ready, &self.bell());
                 }
                 Duty::Run => self.run_batch(me),

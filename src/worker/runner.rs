@@ -62,7 +62,7 @@ fn work_detached(shared: &Shared, me: usize) -> Duty {
         match shared.desk.duty(me, &*shared.remote) {
             Duty::Poll => {
                 let room = shared.has_siblings().then(|| shared.desk.room().max(1));
-                let ready = turn(shared, shared.desk.pressure(), room);
+                let ready = turn(shared, room, |pressure| pressure.pressed);
                 shared.desk.polled(Some(me), ready, &*shared.remote);
                 if owes_memory() && shared.desk.is_quiet() {
                     return Duty::Poll;
@@ -78,21 +78,24 @@ pub(super) fn watch(shared: &Shared) {
     // However much is queued, it is not for the sentinel to run: it may wait.
     // It polls when every runner is inside the application: what it accepts has to wait.
     let room = shared.has_siblings().then_some(0);
-    shared.desk.watch(&*shared.remote, || {
-        let pressure = Pressure { pressed: false, ..shared.desk.pressure() };
-        turn(shared, pressure, room)
-    });
+    shared.desk.watch(&*shared.remote, || turn(shared, room, |_| false));
 }
 
-fn turn(shared: &Shared, pressure: Pressure, room: Option<usize>) -> Vec<Box<Connection>> {
-    let Pressure { pressed, waiting } = pressure;
+fn turn(
+    shared: &Shared,
+    room: Option<usize>,
+    hurries: impl FnOnce(&Pressure) -> bool,
+) -> Vec<Box<Connection>> {
+    let mut ready = Vec::new();
+    let mut reactor = shared.reactor.lock().unwrap_or_else(PoisonError::into_inner);
+    // Only now: while we waited for the lock, whoever had it may have found work.
+    let pressure = shared.desk.pressure();
+    let waiting = pressure.waiting;
     let patience = match waiting {
-        _ if pressed => Some(Duration::ZERO),
+        _ if hurries(&pressure) => Some(Duration::ZERO),
         0 => None,
         _ => Some(SWEEP),
     };
-    let mut ready = Vec::new();
-    let mut reactor = shared.reactor.lock().unwrap_or_else(PoisonError::into_inner);
     reactor.set_room(room);
     if let Err(failure) = reactor.turn(patience, &mut ready) {
         // Nothing is left to serve with: the process ends rather than spin.
@@ -102,14 +105,23 @@ fn turn(shared: &Shared, pressure: Pressure, room: Option<usize>) -> Vec<Box<Con
     if waiting > 0 && reactor.is_sweep_due() {
         sweep(shared, &mut reactor);
     }
-    let vacant = shared.settings.queue.saturating_sub(waiting);
-    if ready.len() > vacant {
-        ready.drain(vacant..).for_each(|connection| reactor.turn_away(connection));
+    if ready.len() > shared.settings.queue.saturating_sub(waiting) {
+        turn_away_surplus(shared, &mut reactor, &mut ready);
     }
     if reactor.is_finished() {
         shared.desk.stop();
     }
     ready
+}
+
+/// Turns those away that find the queue full. Who finds a free thread need not wait in it.
+#[cold]
+fn turn_away_surplus(shared: &Shared, reactor: &mut Reactor, ready: &mut Vec<Box<Connection>>) {
+    let Pressure { waiting, free, .. } = shared.desk.pressure();
+    let vacant = shared.settings.queue.saturating_add(free).saturating_sub(waiting);
+    if ready.len() > vacant {
+        ready.drain(vacant..).for_each(|connection| reactor.turn_away(connection));
+    }
 }
 
 /// Takes those back from the queue that have waited too long, or whose clients have gone.

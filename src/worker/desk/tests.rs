@@ -117,7 +117,9 @@ fn who_polled_runs_what_it_found_and_nobody_is_woken() {
     desk.polled(Some(0), [1, 2], &*bell);
     assert!(desk.pressure().pressed);
     assert_eq!(desk.duty(0, &*bell), Duty::Run);
+    assert_eq!(desk.pressure().free, 2);
     assert_eq!(desk.first(0, &*bell), Some(1));
+    assert_eq!(desk.pressure().free, 1);
     assert_eq!(desk.another(0, &*bell), Some(2));
     assert_eq!(desk.another(0, &*bell), None);
     desk.done();
