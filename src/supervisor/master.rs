@@ -22,6 +22,7 @@ use super::Door;
 use super::background::Launcher;
 use super::child::{Birth, RETIRE};
 use super::crew::{self, Backoff, Card, State};
+use super::forks;
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::pidfile::Pidfile;
@@ -272,7 +273,8 @@ impl Master<'_> {
             identity::flush(py);
         }
         self.signals.hold(py)?;
-        let forked = py.import("os")?.call_method0("fork").and_then(|pid| pid.extract::<i32>());
+        let os = py.import("os")?;
+        let forked = forks::of_worker(|| os.call_method0("fork")?.extract::<i32>());
         match forked {
             Ok(0) => {
                 // Copies of these would keep the siblings from seeing the master's end.
