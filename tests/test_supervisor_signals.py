@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,11 @@ def fifo(tmp_path: Path) -> Path:
     path = tmp_path / "fifo"
     os.mkfifo(path)
     return path
+
+
+def opened(fifo: Path) -> FileIO:
+    """Lets everybody go on who waits for the other end of a named pipe."""
+    return fifo.open("r+b", buffering=0)
 
 
 # ---------------------------------------------------------------------------------- HUP
@@ -116,6 +122,58 @@ def test_boot_failure_on_reload_leaves_the_old_workers(
         workers(server, 2, old)
         load.more()
     assert load.failures == []
+
+
+@pytest.mark.parametrize("strategy", ["all", "rolling"])
+def test_boot_failure_on_reload_while_a_worker_is_missing(
+    door: str, tmp_path: Path, strategy: str
+) -> None:
+    """The log said that the old ones go on; but the broken configuration stayed, every worker started from
+    then on failed, and the old address and the pid file were lost."""
+    (tmp_path / "supervised.py").write_text((APPS / "supervised.py").read_text())
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    # The import waits until the test has killed an old worker.
+    (tmp_path / "late.py").write_text(f"open({str(gate)!r})\nraise RuntimeError('broken')\n")
+    config = tmp_path / "rustwsgi.toml"
+    good = f"bind = 'unix:{tmp_path}/a'\npid = '{tmp_path}/a.pid'\napp = 'supervised:app'\n"
+    bad = f"bind = 'unix:{tmp_path}/b'\npid = '{tmp_path}/b.pid'\napp = 'late:app'\n"
+    config.write_text(good)
+    options = ["--workers", "2", "--reload-strategy", strategy]
+    with ServerProcess(door, None, *options, bind=None, cwd=tmp_path) as server:
+        serving_pid(server)
+        with Load(server.connect, kept=1) as load:
+            wait_until(lambda: len(load.bodies) == 2, "both serve")
+        first, second = workers(server, 2)
+        config.write_text(bad)
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("Reloading: ")
+        os.kill(first, signal.SIGKILL)
+        server.wait_for_log(f"worker {first} was killed")
+        with opened(gate):
+            server.wait_for_log("the reload has failed; the old workers go on serving")
+        assert serving_pid(server) in workers(server, 2, {first})
+        wait_until(lambda: serving_pid(server) != second, "a new one serves with what was good")
+        assert (tmp_path / "a.pid").read_text() == f"{server.pid}\n"
+        assert not (tmp_path / "b.pid").exists() and not (tmp_path / "b").exists()
+
+
+def test_reload_during_the_start_that_fails(door: str, tmp_path: Path) -> None:
+    """There is no old worker that could go on, and the log said that there was."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    (tmp_path / "late.py").write_text(f"open({str(gate)!r})\nfrom supervised import app\n")
+    config = tmp_path / "rustwsgi.toml"
+    config.write_text("bind = '127.0.0.1:0'\napp = 'late:app'\n")
+    options = ["--config", str(config), "--pythonpath", str(tmp_path)]
+    with ServerProcess(door, None, *options, bind=None) as server:
+        server.wait_for_log("Booting")
+        config.write_text("bind = '127.0.0.1:0'\napp = 'http_broken:app'\n")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("the reload has failed; the old configuration holds")
+        with opened(gate):
+            assert server.get("/").status == 200
+        assert "go on serving" not in server.stderr()
 
 
 def test_term_ends_what_a_reload_left_waiting(fresh_server) -> None:
