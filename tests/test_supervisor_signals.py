@@ -307,8 +307,8 @@ def test_winch_retires_the_workers_and_hup_starts_them(fresh_server) -> None:
     """The test's server has no terminal: it is a session of its own."""
     server = fresh_server(APP, "--workers", "2")
     old = workers(server, 2)
-    serving_pid(server)
-    server.wait_for_log(r"Booting(.|\n)*Booting")
+    with Load(server.connect, kept=3) as load:
+        wait_until(lambda: len(load.bodies) == 2, "both serve")
     server.send_signal(signal.SIGWINCH)
     workers(server, 0)
     with server.connect() as client:
@@ -316,6 +316,20 @@ def test_winch_retires_the_workers_and_hup_starts_them(fresh_server) -> None:
         server.send_signal(signal.SIGHUP)
         assert client.response().status == 200
     workers(server, 2, old)
+
+
+@pytest.mark.parametrize("sig", [signal.SIGWINCH, signal.SIGUSR2])
+def test_too_early(fresh_server, tmp_path: Path, fifo: Path, sig: int) -> None:
+    """WINCH ended the start as if all workers were ready, while there were none. A second master could not
+    know what the first one, which was still starting, would come to."""
+    (tmp_path / "late.py").write_text(f"open({str(fifo)!r})\nfrom supervised import app\n")
+    server = fresh_server("late:app", "--pythonpath", str(tmp_path))
+    server.wait_for_log("Booting")
+    server.send_signal(sig)
+    server.wait_for_log("ignored: .*not started yet")
+    with opened(fifo):
+        assert server.get("/").status == 200
+    assert len(workers(server, 1)) == 1
 
 
 def test_workers_ignore_what_is_for_the_master(fresh_server) -> None:
@@ -342,6 +356,18 @@ def _new_master(server: ServerProcess) -> int:
     return int(server.wait_for_log(r"Started a new master: (\d+)")[1])
 
 
+def _begin_upgrade(server: ServerProcess) -> int:
+    """USR2 as soon as it is not too early; the new master."""
+    serving_pid(server)
+
+    def begun() -> bool:
+        server.send_signal(signal.SIGUSR2)
+        return "Started a new master" in server.stderr()
+
+    wait_until(begun, "a new master")
+    return _new_master(server)
+
+
 def test_usr2_under_load_loses_nothing(fresh_server, tmp_path: Path) -> None:
     """A new master on the same sockets; the old one is told to go when that serves."""
     pidfile = tmp_path / "pid"
@@ -352,8 +378,7 @@ def test_usr2_under_load_loses_nothing(fresh_server, tmp_path: Path) -> None:
     try:
         with Load(server.connect) as load:
             load.more()
-            server.send_signal(signal.SIGUSR2)
-            new = _new_master(server)
+            new = _begin_upgrade(server)
             wait_until(lambda: len(children(new)) == 2, "the new master has its workers")
             wait_until(second.exists, "its pid file")
             assert second.read_text() == f"{new}\n"
@@ -393,8 +418,7 @@ def test_usr2_and_back(fresh_server, tmp_path: Path) -> None:
 def test_usr2_hands_a_unix_socket_over(fresh_server, tmp_path: Path) -> None:
     path = tmp_path / "s"
     server = fresh_server(APP, bind=f"unix:{path}")
-    server.send_signal(signal.SIGUSR2)
-    new = _new_master(server)
+    new = _begin_upgrade(server)
     try:
         wait_until(lambda: children(new), "the new master has a worker")
         server.send_signal(signal.SIGTERM)

@@ -192,6 +192,10 @@ impl Master<'_> {
         watched.extend(self.predecessor.iter().map(Predecessor::lifeline));
         self.signals.wait(py, &watched, limit)?;
         self.listen(py);
+        if self.stopping.is_none() {
+            // Whoever was served may send signals to a server that has started.
+            self.note_progress(py);
+        }
         for signal in self.signals.take() {
             self.hear(py, signal);
         }

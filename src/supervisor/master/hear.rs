@@ -75,6 +75,8 @@ impl Master<'_> {
                 // A terminal sends it when its window changes, to everything that runs in it.
                 if std::fs::File::open("/dev/tty").is_ok() {
                     info!("ignored: this server runs in a terminal");
+                } else if !self.started {
+                    info!("ignored: the server has not started yet");
                 } else {
                     self.target = 0;
                     info!("the workers are retired; HUP starts new ones");
@@ -190,6 +192,10 @@ impl Master<'_> {
     // A new master
 
     fn start_successor(&mut self) {
+        if !self.started {
+            warn!("ignored: a server that has not started yet has nothing to hand over");
+            return;
+        }
         if let Some(successor) = &self.successor {
             warn!("there is a new master already: {}", successor.id());
             return;
