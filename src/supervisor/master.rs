@@ -82,6 +82,8 @@ struct Member {
     card: Card,
     /// When it entered its state.
     since: Instant,
+    /// When the master saw first that it has no pulse.
+    silent_at: Option<Instant>,
     /// When it is killed, if it still lives.
     kill_at: Option<Instant>,
     /// The master has killed it.
@@ -305,6 +307,7 @@ impl Master<'_> {
                     pid,
                     card,
                     since: Instant::now(),
+                    silent_at: None,
                     kill_at: None,
                     killed: false,
                     channel: Some(channel),
