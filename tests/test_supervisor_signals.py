@@ -400,6 +400,48 @@ def test_usr2_under_load_loses_nothing(fresh_server, tmp_path: Path) -> None:
     assert not pidfile.exists()
 
 
+def test_usr2_after_the_pid_file_has_changed(door: str, tmp_path: Path) -> None:
+    """The new master has another one, so nobody was left to remove the old."""
+    config = tmp_path / "rustwsgi.toml"
+    old, new = tmp_path / "old.pid", tmp_path / "new.pid"
+    config.write_text(f"pid = '{old}'\n")
+    pid = 0
+    with ServerProcess(door, APP, "--config", str(config)) as server:
+        try:
+            serving_pid(server)
+            assert old.exists()
+            config.write_text(f"pid = '{new}'\n")
+            pid = _begin_upgrade(server)
+            wait_until((tmp_path / "new.pid.2").exists, "its pid file")
+            wait_until(lambda: children(pid), "the new master has a worker")
+            server.send_signal(signal.SIGTERM)
+            server.process.wait(15)
+            wait_until(new.exists, "the new one is the master")
+            assert new.read_text() == f"{pid}\n"
+            assert not old.exists()
+        finally:
+            end(pid, signal.SIGTERM)
+        assert server.wait() == 0
+
+
+def test_usr2_does_not_take_the_pid_file_of_another_server(fresh_server, tmp_path: Path) -> None:
+    pidfile, second = tmp_path / "pid", tmp_path / "pid.2"
+    server = fresh_server(APP, "--pid", str(pidfile))
+    pid = _begin_upgrade(server)
+    try:
+        wait_until(second.exists, "its pid file")
+        wait_until(lambda: children(pid), "the new master has a worker")
+        other = f"{os.getpid()}\n"
+        pidfile.write_text(other)
+        server.send_signal(signal.SIGTERM)
+        server.wait_for_log(f"the pid file stays {second}: .* names process {os.getpid()}")
+        assert pidfile.read_text() == other and second.read_text() == f"{pid}\n"
+    finally:
+        end(pid, signal.SIGTERM)
+    assert server.wait() == 0
+    assert not second.exists() and pidfile.read_text() == other
+
+
 def test_usr2_and_back(fresh_server, tmp_path: Path) -> None:
     """The new master is not liked: it is told to go, and the old one goes on."""
     path = tmp_path / "s"

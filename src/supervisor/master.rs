@@ -160,11 +160,13 @@ impl Master<'_> {
                 launcher.failed(if let Stop::Done(code) = stop { code } else { 1 });
             }
             if self.successor.is_some() {
-                // It takes over the pid file as well.
                 self.sockets.disown();
-            } else {
-                self.pidfile.iter().for_each(Pidfile::remove);
             }
+            // A new master takes over the pid file as well, if it is to have the same.
+            let awaited = |file: &&Pidfile| {
+                self.successor.as_ref().is_some_and(|other| file.is_awaited_by(other.id()))
+            };
+            self.pidfile.iter().filter(|file| !awaited(file)).for_each(Pidfile::remove);
         }
         stop
     }
