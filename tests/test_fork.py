@@ -94,6 +94,123 @@ def test_broken_off_though_a_child_holds_it(spawning: ServerProcess) -> None:
     assert get_json(spawning, f"/reap?pid={pid}") == -9
 
 
+# --------------------------------------------------------------------- a child that is signalled
+
+
+PROCESSES = """
+import multiprocessing, os, signal, time
+
+fork = multiprocessing.get_context("fork")
+
+
+def sleep():
+    time.sleep(600)
+
+
+def terminate():
+    process = fork.Process(target=sleep)
+    process.start()
+    process.terminate()
+    process.join()
+    return process.exitcode
+
+
+def pool():
+    with fork.Pool(2) as pool:
+        return sum(pool.map(abs, [-1, -2, -3]))
+
+
+def default():
+    '''What a child does with the signals that the server catches.'''
+    said, say = os.pipe()
+    pid = os.fork()
+    if not pid:
+        ours = "HUP INT QUIT TERM USR1 USR2 TTIN TTOU WINCH CHLD".split()
+        numbers = [getattr(signal, f"SIG{name}") for name in ours]
+        handlers = {getattr(signal.getsignal(n), "name", signal.getsignal(n)) for n in numbers}
+        good = handlers == {"SIG_DFL", signal.default_int_handler}
+        good = good and not signal.pthread_sigmask(signal.SIG_BLOCK, []) & set(numbers)
+        good = good and signal.set_wakeup_fd(-1) == -1
+        os.write(say, b"good" if good else repr(handlers).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(say)
+    with open(said, "rb") as file:
+        return file.read().decode()
+
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{os.getpid()} {globals()[environ['PATH_INFO'][1:]]()}".encode()]
+"""
+
+
+@pytest.fixture
+def processes(fresh_server, tmp_path: Path) -> ServerProcess:
+    (tmp_path / "processes.py").write_text(PROCESSES)
+    return fresh_server("processes:app", *THREADS, "--pythonpath", str(tmp_path))
+
+
+@pytest.mark.parametrize(("call", "answer"), [("terminate", -15), ("pool", 6), ("default", "good")])
+def test_a_signal_to_a_child_is_the_childs(processes: ServerProcess, call: str, answer) -> None:
+    """It did nothing to the child, and ended the worker: the child had the worker's handlers, and the socket
+    on which the worker is told of signals."""
+    answers = {processes.get(f"/{call}").text for _ in range(5)}
+    (worker,) = {said.split()[0] for said in answers}
+    assert answers == {f"{worker} {answer}"}
+    assert "Worker exiting" not in processes.stderr()
+
+
+def test_a_handler_of_the_application_is_inherited(fresh_server, tmp_path: Path) -> None:
+    """Only what is the server's own is undone in a child."""
+    (tmp_path / "own.py").write_text(
+        "import os, signal, time\n"
+        "def own(*_): os._exit(7)\n"
+        "signal.signal(signal.SIGALRM, own)\n"
+        "def app(environ, start_response):\n"
+        "    ready, say = os.pipe()\n"
+        "    if not (pid := os.fork()):\n"
+        "        os.write(say, b'.')\n"
+        "        while True:\n"
+        "            time.sleep(0.01)\n"
+        "    os.read(ready, 1)\n"
+        "    os.kill(pid, signal.SIGALRM)\n"
+        "    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'%d' % code]\n"
+    )
+    assert fresh_server("own:app", "--pythonpath", str(tmp_path)).get("/").body == b"7"
+
+
+@pytest.mark.parametrize("options", [[], ["--preload"]])
+def test_a_child_of_an_import_is_signalled(
+    fresh_server, tmp_path: Path, options: list[str]
+) -> None:
+    """With --preload the whole server ended."""
+    (tmp_path / "imports.py").write_text(
+        "import os, signal\n"
+        "pid = os.fork()\n"
+        "while not pid:\n"
+        "    signal.pause()\n"
+        "os.kill(pid, signal.SIGTERM)\n"
+        "code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])\n"
+        "from supervised import app as answer\n"
+        "def app(environ, start_response):\n"
+        "    if environ['PATH_INFO'] != '/code':\n"
+        "        return answer(environ, start_response)\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'%d' % code]\n"
+    )
+    server = fresh_server("imports:app", *options, "--pythonpath", str(tmp_path))
+    assert server.get("/code").body == b"-15"
+    pid = server.get("/").body
+    # What the master has heard comes before this.
+    server.send_signal(signal.SIGUSR1)
+    server.wait_for_log("Handling signal: usr1")
+    assert server.get("/").body == pid
+    assert "Handling signal: term" not in server.stderr()
+
+
 # ------------------------------------------------------------------ a child that outlives us
 
 

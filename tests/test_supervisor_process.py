@@ -119,6 +119,15 @@ def test_pid_file_of_a_running_server(door: str, fresh_server, tmp_path: Path) -
     assert not path.exists()
 
 
+@as_root
+def test_no_pid_file_of_a_start_that_fails(door: str, tmp_path: Path) -> None:
+    """A log that cannot be made, and so cannot be given to the workers' user."""
+    path = tmp_path / "pid"
+    options = ["--user", "65534", "--access-logfile", "/proc/nowhere"]
+    done = run_cli(door, "--bind", "127.0.0.1:0", "--pid", str(path), *options, APP)
+    assert done.returncode != 0 and not path.exists(), done
+
+
 # ------------------------------------------------------------------------------- --daemon
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -103,3 +106,23 @@ def test_a_worker_without_a_pulse_is_killed(fresh_server) -> None:
             client.response()
     workers(server, 2, {pid})
     assert server.get("/").status == 200
+
+
+def test_workers_that_were_stopped_with_their_master_live_on(fresh_server) -> None:
+    """A container that is paused, a laptop that sleeps: the master woke up first and killed everybody, as
+    nobody had given a sign of life."""
+    server = fresh_server(APP, "--timeout", "1")
+    pid = serving_pid(server)
+    server.send_signal(signal.SIGUSR1)
+    server.wait_for_log("Bounds reached")
+    server.send_signal(signal.SIGSTOP)
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(5)  # longer than a worker may be silent, which is four
+    for number in (2, 3):
+        server.send_signal(signal.SIGUSR1)
+        server.send_signal(signal.SIGCONT)
+        # With the second one it has looked at its workers in between.
+        wait_until(lambda: server.stderr().count("usr1") == number, "it is awake")  # noqa: B023
+    os.kill(pid, signal.SIGCONT)
+    assert serving_pid(server) == pid
+    assert "no sign of life" not in server.stderr()

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,11 @@ def fifo(tmp_path: Path) -> Path:
     path = tmp_path / "fifo"
     os.mkfifo(path)
     return path
+
+
+def opened(fifo: Path) -> FileIO:
+    """Lets everybody go on who waits for the other end of a named pipe."""
+    return fifo.open("r+b", buffering=0)
 
 
 # ---------------------------------------------------------------------------------- HUP
@@ -116,6 +122,58 @@ def test_boot_failure_on_reload_leaves_the_old_workers(
         workers(server, 2, old)
         load.more()
     assert load.failures == []
+
+
+@pytest.mark.parametrize("strategy", ["all", "rolling"])
+def test_boot_failure_on_reload_while_a_worker_is_missing(
+    door: str, tmp_path: Path, strategy: str
+) -> None:
+    """The log said that the old ones go on; but the broken configuration stayed, every worker started from
+    then on failed, and the old address and the pid file were lost."""
+    (tmp_path / "supervised.py").write_text((APPS / "supervised.py").read_text())
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    # The import waits until the test has killed an old worker.
+    (tmp_path / "late.py").write_text(f"open({str(gate)!r})\nraise RuntimeError('broken')\n")
+    config = tmp_path / "rustwsgi.toml"
+    good = f"bind = 'unix:{tmp_path}/a'\npid = '{tmp_path}/a.pid'\napp = 'supervised:app'\n"
+    bad = f"bind = 'unix:{tmp_path}/b'\npid = '{tmp_path}/b.pid'\napp = 'late:app'\n"
+    config.write_text(good)
+    options = ["--workers", "2", "--reload-strategy", strategy]
+    with ServerProcess(door, None, *options, bind=None, cwd=tmp_path) as server:
+        serving_pid(server)
+        with Load(server.connect, kept=1) as load:
+            wait_until(lambda: len(load.bodies) == 2, "both serve")
+        first, second = workers(server, 2)
+        config.write_text(bad)
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("Reloading: ")
+        os.kill(first, signal.SIGKILL)
+        server.wait_for_log(f"worker {first} was killed")
+        with opened(gate):
+            server.wait_for_log("the reload has failed; the old workers go on serving")
+        assert serving_pid(server) in workers(server, 2, {first})
+        wait_until(lambda: serving_pid(server) != second, "a new one serves with what was good")
+        assert (tmp_path / "a.pid").read_text() == f"{server.pid}\n"
+        assert not (tmp_path / "b.pid").exists() and not (tmp_path / "b").exists()
+
+
+def test_reload_during_the_start_that_fails(door: str, tmp_path: Path) -> None:
+    """There is no old worker that could go on, and the log said that there was."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    (tmp_path / "late.py").write_text(f"open({str(gate)!r})\nfrom supervised import app\n")
+    config = tmp_path / "rustwsgi.toml"
+    config.write_text("bind = '127.0.0.1:0'\napp = 'late:app'\n")
+    options = ["--config", str(config), "--pythonpath", str(tmp_path)]
+    with ServerProcess(door, None, *options, bind=None) as server:
+        server.wait_for_log("Booting")
+        config.write_text("bind = '127.0.0.1:0'\napp = 'http_broken:app'\n")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("the reload has failed; the old configuration holds")
+        with opened(gate):
+            assert server.get("/").status == 200
+        assert "go on serving" not in server.stderr()
 
 
 def test_term_ends_what_a_reload_left_waiting(fresh_server) -> None:
@@ -249,8 +307,8 @@ def test_winch_retires_the_workers_and_hup_starts_them(fresh_server) -> None:
     """The test's server has no terminal: it is a session of its own."""
     server = fresh_server(APP, "--workers", "2")
     old = workers(server, 2)
-    serving_pid(server)
-    server.wait_for_log(r"Booting(.|\n)*Booting")
+    with Load(server.connect, kept=3) as load:
+        wait_until(lambda: len(load.bodies) == 2, "both serve")
     server.send_signal(signal.SIGWINCH)
     workers(server, 0)
     with server.connect() as client:
@@ -258,6 +316,20 @@ def test_winch_retires_the_workers_and_hup_starts_them(fresh_server) -> None:
         server.send_signal(signal.SIGHUP)
         assert client.response().status == 200
     workers(server, 2, old)
+
+
+@pytest.mark.parametrize("sig", [signal.SIGWINCH, signal.SIGUSR2])
+def test_too_early(fresh_server, tmp_path: Path, fifo: Path, sig: int) -> None:
+    """WINCH ended the start as if all workers were ready, while there were none. A second master could not
+    know what the first one, which was still starting, would come to."""
+    (tmp_path / "late.py").write_text(f"open({str(fifo)!r})\nfrom supervised import app\n")
+    server = fresh_server("late:app", "--pythonpath", str(tmp_path))
+    server.wait_for_log("Booting")
+    server.send_signal(sig)
+    server.wait_for_log("ignored: .*not started yet")
+    with opened(fifo):
+        assert server.get("/").status == 200
+    assert len(workers(server, 1)) == 1
 
 
 def test_workers_ignore_what_is_for_the_master(fresh_server) -> None:
@@ -284,6 +356,18 @@ def _new_master(server: ServerProcess) -> int:
     return int(server.wait_for_log(r"Started a new master: (\d+)")[1])
 
 
+def _begin_upgrade(server: ServerProcess) -> int:
+    """USR2 as soon as it is not too early; the new master."""
+    serving_pid(server)
+
+    def begun() -> bool:
+        server.send_signal(signal.SIGUSR2)
+        return "Started a new master" in server.stderr()
+
+    wait_until(begun, "a new master")
+    return _new_master(server)
+
+
 def test_usr2_under_load_loses_nothing(fresh_server, tmp_path: Path) -> None:
     """A new master on the same sockets; the old one is told to go when that serves."""
     pidfile = tmp_path / "pid"
@@ -294,8 +378,7 @@ def test_usr2_under_load_loses_nothing(fresh_server, tmp_path: Path) -> None:
     try:
         with Load(server.connect) as load:
             load.more()
-            server.send_signal(signal.SIGUSR2)
-            new = _new_master(server)
+            new = _begin_upgrade(server)
             wait_until(lambda: len(children(new)) == 2, "the new master has its workers")
             wait_until(second.exists, "its pid file")
             assert second.read_text() == f"{new}\n"
@@ -317,6 +400,48 @@ def test_usr2_under_load_loses_nothing(fresh_server, tmp_path: Path) -> None:
     assert not pidfile.exists()
 
 
+def test_usr2_after_the_pid_file_has_changed(door: str, tmp_path: Path) -> None:
+    """The new master has another one, so nobody was left to remove the old."""
+    config = tmp_path / "rustwsgi.toml"
+    old, new = tmp_path / "old.pid", tmp_path / "new.pid"
+    config.write_text(f"pid = '{old}'\n")
+    pid = 0
+    with ServerProcess(door, APP, "--config", str(config)) as server:
+        try:
+            serving_pid(server)
+            assert old.exists()
+            config.write_text(f"pid = '{new}'\n")
+            pid = _begin_upgrade(server)
+            wait_until((tmp_path / "new.pid.2").exists, "its pid file")
+            wait_until(lambda: children(pid), "the new master has a worker")
+            server.send_signal(signal.SIGTERM)
+            server.process.wait(15)
+            wait_until(new.exists, "the new one is the master")
+            assert new.read_text() == f"{pid}\n"
+            assert not old.exists()
+        finally:
+            end(pid, signal.SIGTERM)
+        assert server.wait() == 0
+
+
+def test_usr2_does_not_take_the_pid_file_of_another_server(fresh_server, tmp_path: Path) -> None:
+    pidfile, second = tmp_path / "pid", tmp_path / "pid.2"
+    server = fresh_server(APP, "--pid", str(pidfile))
+    pid = _begin_upgrade(server)
+    try:
+        wait_until(second.exists, "its pid file")
+        wait_until(lambda: children(pid), "the new master has a worker")
+        other = f"{os.getpid()}\n"
+        pidfile.write_text(other)
+        server.send_signal(signal.SIGTERM)
+        server.wait_for_log(f"the pid file stays {second}: .* names process {os.getpid()}")
+        assert pidfile.read_text() == other and second.read_text() == f"{pid}\n"
+    finally:
+        end(pid, signal.SIGTERM)
+    assert server.wait() == 0
+    assert not second.exists() and pidfile.read_text() == other
+
+
 def test_usr2_and_back(fresh_server, tmp_path: Path) -> None:
     """The new master is not liked: it is told to go, and the old one goes on."""
     path = tmp_path / "s"
@@ -335,8 +460,7 @@ def test_usr2_and_back(fresh_server, tmp_path: Path) -> None:
 def test_usr2_hands_a_unix_socket_over(fresh_server, tmp_path: Path) -> None:
     path = tmp_path / "s"
     server = fresh_server(APP, bind=f"unix:{path}")
-    server.send_signal(signal.SIGUSR2)
-    new = _new_master(server)
+    new = _begin_upgrade(server)
     try:
         wait_until(lambda: children(new), "the new master has a worker")
         server.send_signal(signal.SIGTERM)

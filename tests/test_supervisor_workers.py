@@ -162,6 +162,16 @@ def test_boot_crash_ends_the_server(door: str, tmp_path: Path) -> None:
     assert done.returncode == 3 and "SIGSEGV" in done.stderr, done
 
 
+def test_a_worker_without_threads_ends_the_server(door: str, tmp_path: Path) -> None:
+    """It had said already that it serves, so another one was tried for ever."""
+    (tmp_path / "single.py").write_text(
+        "import sys\nfrom echo import app\nsys.modules['threading'] = None\n"
+    )
+    options = ["--bind", "127.0.0.1:0", "--pythonpath", str(tmp_path)]
+    done = run_cli(door, *options, "single:app")
+    assert done.returncode == 1 and "before it was ready: the server ends" in done.stderr, done
+
+
 # ------------------------------------------------------------------------ --boot-timeout
 
 

@@ -247,11 +247,11 @@ impl Worker {
             true => Some("one of its requests does not end".to_owned()),
             false => self.wear.reason(self.server.served()),
         };
-        if stuck {
-            // gunicorn's workers hear of it by a signal; this one has found out by itself.
-            self.hooks.call(py, "worker_abort", &[]);
-        }
         if let (Some(reason), Some(mut channel)) = (reason, self.channel.as_ref()) {
+            if stuck {
+                // gunicorn's workers hear of it by a signal; this one has found out by itself.
+                self.hooks.call(py, "worker_abort", &[]);
+            }
             info!("worker {} is replaced: {reason}", std::process::id());
             self.worn = channel.write_all(&[WORN]).is_ok();
         }

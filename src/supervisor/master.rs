@@ -22,6 +22,7 @@ use super::Door;
 use super::background::Launcher;
 use super::child::{Birth, RETIRE};
 use super::crew::{self, Backoff, Card, State};
+use super::forks;
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::pidfile::Pidfile;
@@ -81,6 +82,8 @@ struct Member {
     card: Card,
     /// When it entered its state.
     since: Instant,
+    /// When the master saw first that it has no pulse.
+    silent_at: Option<Instant>,
     /// When it is killed, if it still lives.
     kill_at: Option<Instant>,
     /// The master has killed it.
@@ -157,11 +160,13 @@ impl Master<'_> {
                 launcher.failed(if let Stop::Done(code) = stop { code } else { 1 });
             }
             if self.successor.is_some() {
-                // It takes over the pid file as well.
                 self.sockets.disown();
-            } else {
-                self.pidfile.iter().for_each(Pidfile::remove);
             }
+            // A new master takes over the pid file as well, if it is to have the same.
+            let awaited = |file: &&Pidfile| {
+                self.successor.as_ref().is_some_and(|other| file.is_awaited_by(other.id()))
+            };
+            self.pidfile.iter().filter(|file| !awaited(file)).for_each(Pidfile::remove);
         }
         stop
     }
@@ -191,6 +196,10 @@ impl Master<'_> {
         watched.extend(self.predecessor.iter().map(Predecessor::lifeline));
         self.signals.wait(py, &watched, limit)?;
         self.listen(py);
+        if self.stopping.is_none() {
+            // Whoever was served may send signals to a server that has started.
+            self.note_progress(py);
+        }
         for signal in self.signals.take() {
             self.hear(py, signal);
         }
@@ -272,7 +281,8 @@ impl Master<'_> {
             identity::flush(py);
         }
         self.signals.hold(py)?;
-        let forked = py.import("os")?.call_method0("fork").and_then(|pid| pid.extract::<i32>());
+        let os = py.import("os")?;
+        let forked = forks::of_worker(|| os.call_method0("fork")?.extract::<i32>());
         match forked {
             Ok(0) => {
                 // Copies of these would keep the siblings from seeing the master's end.
@@ -299,6 +309,7 @@ impl Master<'_> {
                     pid,
                     card,
                     since: Instant::now(),
+                    silent_at: None,
                     kill_at: None,
                     killed: false,
                     channel: Some(channel),

@@ -13,7 +13,8 @@
 //! - [`identity`] is users, groups and names,
 //! - [`background`] leaves the terminal,
 //! - [`hooks`] calls what a gunicorn configuration defines,
-//! - [`signals`] lets both wait for signals and for each other,
+//! - [`signals`] lets both wait for signals and for each other, [`forks`] keeps them from the application's
+//!   own processes,
 //! - [`sockets`] keeps what is listened on across reloads and hands it to a new master,
 //! - [`successor`] is the upgrade to another master,
 //! - [`systemd`] is told, and asked for sockets,
@@ -24,6 +25,7 @@
 mod background;
 mod child;
 mod crew;
+mod forks;
 mod hooks;
 mod identity;
 mod master;

@@ -20,16 +20,7 @@ impl Pidfile {
     /// If it names another process that lives, or cannot be written.
     pub(super) fn create(path: &Path) -> Result<Pidfile> {
         let path = std::path::absolute(path)?;
-        if let Some(pid) = read(&path)
-            && pid != std::process::id()
-            && is_alive(pid)
-        {
-            bail!(
-                "the pid file {} names process {pid}, which is running: stop it, or choose another \
-                 --pid",
-                path.display()
-            );
-        }
+        refuse_anothers(&path, std::process::id())?;
         let file = Pidfile { path };
         file.write().with_context(|| {
             let path = file.path.display();
@@ -54,12 +45,22 @@ impl Pidfile {
         Ok(())
     }
 
-    /// Takes another name, as the master that had it is gone.
-    pub(super) fn rename(&mut self, path: &Path) -> io::Result<()> {
+    /// Takes another name, as the master that had it, `old`, is gone.
+    ///
+    /// # Errors
+    /// If that file names a third process that lives, or the system fails.
+    pub(super) fn rename(&mut self, path: &Path, old: u32) -> Result<()> {
         let path = std::path::absolute(path)?;
+        refuse_anothers(&path, old)?;
         fs::rename(&self.path, &path)?;
         self.path = path;
         Ok(())
+    }
+
+    /// Whether another process, that has a pid file of the second name beside this one, will rename it to
+    /// this one.
+    pub(super) fn is_awaited_by(&self, pid: u32) -> bool {
+        read(&second(&self.path)) == Some(pid)
     }
 
     /// Removes the file, if it still names this process.
@@ -76,6 +77,17 @@ pub(super) fn second(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".2");
     name.into()
+}
+
+/// An error if the file names a process that lives and is neither this one nor `known`.
+fn refuse_anothers(path: &Path, known: u32) -> Result<()> {
+    match read(path) {
+        Some(pid) if ![std::process::id(), known].contains(&pid) && is_alive(pid) => bail!(
+            "the pid file {} names process {pid}, which is running: stop it, or choose another --pid",
+            path.display()
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn read(path: &Path) -> Option<u32> {

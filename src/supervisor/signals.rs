@@ -10,8 +10,10 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict, PyModule};
+use pyo3::types::{PyDict, PyModule};
 use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::forks;
 
 /// Signals that are caught, and the place where they are told.
 pub(super) struct Signals {
@@ -30,6 +32,7 @@ impl Signals {
         receiver.set_nonblocking(true)?;
         sender.set_nonblocking(true)?;
         let module = py.import("signal")?;
+        forks::mind(py, caught)?;
         let signals = Signals { module: module.unbind(), caught, receiver, sender };
         signals.listen(py)?;
         Ok(signals)
@@ -87,6 +90,7 @@ impl Signals {
     pub(super) fn reset(&self, py: Python<'_>, deaf: &[i32]) -> PyResult<()> {
         let module = self.module.bind(py);
         module.call_method1("set_wakeup_fd", (-1,))?;
+        forks::wakes(-1);
         for number in self.caught.iter().filter(|number| !deaf.contains(number)) {
             module.call_method1("signal", (number, module.getattr("SIG_DFL")?))?;
         }
@@ -97,10 +101,8 @@ impl Signals {
     /// handlers of its own.
     pub(super) fn lend<T>(&self, py: Python<'_>, run: impl FnOnce() -> T) -> PyResult<T> {
         let module = self.module.bind(py);
-        let interrupt = module.getattr("default_int_handler")?;
-        for number in [libc::SIGTERM, libc::SIGINT] {
-            module.call_method1("signal", (number, &interrupt))?;
-        }
+        module.call_method1("signal", (libc::SIGTERM, forks::interrupt(py)?))?;
+        module.call_method1("signal", (libc::SIGINT, module.getattr("default_int_handler")?))?;
         let result = run();
         self.listen(py)?;
         Ok(result)
@@ -108,13 +110,12 @@ impl Signals {
 
     fn listen(&self, py: Python<'_>) -> PyResult<()> {
         let module = self.module.bind(py);
-        // The number is all that counts; Python still wants something to call.
-        let nothing = PyCFunction::new_closure(py, Some(c"rustwsgi_signal"), None, |_, _| {})?;
         let options = PyDict::new(py);
         options.set_item("warn_on_full_buffer", false)?;
         module.call_method("set_wakeup_fd", (self.sender.as_raw_fd(),), Some(&options))?;
+        forks::wakes(self.sender.as_raw_fd());
         for number in self.caught {
-            module.call_method1("signal", (number, &nothing))?;
+            module.call_method1("signal", (number, forks::nothing(py)?))?;
         }
         Ok(())
     }
@@ -126,6 +127,7 @@ impl Drop for Signals {
         Python::attach(|py| {
             let _ = self.module.bind(py).call_method1("set_wakeup_fd", (-1,));
         });
+        forks::wakes(-1);
     }
 }
 

@@ -56,6 +56,7 @@ impl Successor {
 pub(super) struct Predecessor {
     /// Ends when it does.
     lifeline: OwnedFd,
+    pid: u32,
 }
 
 impl Predecessor {
@@ -68,7 +69,12 @@ impl Predecessor {
         let lifeline = unsafe { OwnedFd::from_raw_fd(fd) };
         // Not for the workers' children.
         let kept = rustix::io::fcntl_setfd(&lifeline, FdFlags::CLOEXEC);
-        kept.is_ok().then_some(Predecessor { lifeline })
+        let pid = std::os::unix::process::parent_id();
+        kept.is_ok().then_some(Predecessor { lifeline, pid })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.pid
     }
 
     /// Readable once it is gone.

@@ -105,8 +105,10 @@ impl Server {
         });
         let mut server =
             Server { shared, runners: Vec::new(), sentinel: None, addresses, at_exit: None };
+        // Before it is too late for an error.
+        let thread = py.import("threading")?.getattr("Thread")?;
         ready()?;
-        if let Err(failure) = server.start_threads(py).and_then(|()| server.mind_exit(py)) {
+        if let Err(failure) = server.start_threads(&thread).and_then(|()| server.mind_exit(py)) {
             server.stop();
             server.join(py, None)?;
             return Err(failure);
@@ -114,13 +116,13 @@ impl Server {
         Ok(server)
     }
 
-    fn start_threads(&mut self, py: Python<'_>) -> Result<(), StartError> {
+    /// Threads of Python's own making, so that they have names and are known to `threading`, and their
+    /// thread-local data lives as long as they do.
+    fn start_threads(&mut self, thread: &Bound<'_, PyAny>) -> Result<(), StartError> {
+        let py = thread.py();
         let shared = self.shared.clone();
         let sentinel = std::thread::Builder::new().name("rustwsgi-sentinel".into());
         self.sentinel = Some(without_signals(|| sentinel.spawn(move || runner::watch(&shared)))?);
-        // Threads of Python's own making, so that they have names and are known to `threading`, and
-        // their thread-local data lives as long as they do.
-        let thread = py.import("threading")?.getattr("Thread")?;
         for index in 0..self.shared.settings.threads {
             let shared = self.shared.clone();
             let target =

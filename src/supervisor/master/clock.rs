@@ -4,12 +4,21 @@ use std::time::{Duration, Instant};
 
 use log::{error, warn};
 
-use super::{GRACE, Master};
+use super::{GRACE, Master, Member};
 use crate::supervisor::crew::State;
 use crate::supervisor::process::kill;
 
 /// How long the interpreter of a worker may be out of reach, if --timeout does not say.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Member {
+    /// Whether it had no pulse at two looks, which are [`GRACE`] apart: after all processes were stopped for a
+    /// while, or the machine was asleep, the master may be the first to wake up.
+    fn is_silent(&mut self, now_silent: bool, now: Instant) -> bool {
+        self.silent_at = now_silent.then(|| self.silent_at.unwrap_or(now));
+        self.silent_at.is_some_and(|at| now.saturating_duration_since(at) >= GRACE)
+    }
+}
 
 impl Master<'_> {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -20,7 +29,10 @@ impl Master<'_> {
             .members
             .iter()
             .filter(|m| m.card.state == State::Ready && m.kill_at.is_none())
-            .filter_map(|m| m.pulse.last().checked_add(patience));
+            .filter_map(|m| match m.silent_at {
+                Some(at) => at.checked_add(GRACE),
+                None => m.pulse.last().checked_add(patience),
+            });
         let boots = self
             .members
             .iter()
@@ -53,7 +65,7 @@ impl Master<'_> {
                     boot.as_secs_f64()
                 )),
                 State::Ready => Some(member.pulse.age())
-                    .filter(|&silence| silence >= patience)
+                    .filter(|&silence| member.is_silent(silence >= patience, now))
                     .map(|silence| format!("gives no sign of life since {} s", silence.as_secs())),
                 _ => None,
             };

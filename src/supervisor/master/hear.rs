@@ -13,7 +13,7 @@ use crate::supervisor::child::{CHANGED, READY, WORN};
 use crate::supervisor::crew::State;
 use crate::supervisor::process::{ended, fate, first_dead, kill, memory_kills};
 use crate::supervisor::signals;
-use crate::supervisor::successor::{Predecessor, Successor};
+use crate::supervisor::successor::Successor;
 
 /// A number of workers, for a hook.
 pub(super) fn count(workers: usize) -> i64 {
@@ -75,6 +75,8 @@ impl Master<'_> {
                 // A terminal sends it when its window changes, to everything that runs in it.
                 if std::fs::File::open("/dev/tty").is_ok() {
                     info!("ignored: this server runs in a terminal");
+                } else if !self.started {
+                    info!("ignored: the server has not started yet");
                 } else {
                     self.target = 0;
                     info!("the workers are retired; HUP starts new ones");
@@ -190,6 +192,10 @@ impl Master<'_> {
     // A new master
 
     fn start_successor(&mut self) {
+        if !self.started {
+            warn!("ignored: a server that has not started yet has nothing to hand over");
+            return;
+        }
         if let Some(successor) = &self.successor {
             warn!("there is a new master already: {}", successor.id());
             return;
@@ -208,17 +214,14 @@ impl Master<'_> {
 
     /// Takes the place of a master that is gone.
     pub(super) fn succeed(&mut self) {
-        if !self.predecessor.as_ref().is_some_and(Predecessor::has_ended) {
-            return;
-        }
-        self.predecessor = None;
+        let Some(predecessor) = self.predecessor.take_if(|other| other.has_ended()) else { return };
         self.sockets.own();
         self.notifier.promoted();
         info!("the old master is gone: this one is the master now");
         if let (Some(pidfile), Some(path)) = (&mut self.pidfile, &self.settings.processes.pidfile)
-            && let Err(error) = pidfile.rename(path)
+            && let Err(error) = pidfile.rename(path, predecessor.id())
         {
-            error!("cannot rename the pid file: {error}");
+            error!("the pid file stays {}: {error:#}", pidfile.path().display());
         }
     }
 }

@@ -93,21 +93,25 @@ impl Master<'_> {
         self.backoff.forgive();
     }
 
-    /// A worker of the new generation cannot boot. If the old ones are all still there, they go on as if
-    /// nothing had happened; otherwise (a rolling reload) both kinds serve side by side.
+    /// A worker of the new generation cannot boot. The old ones go on as if nothing had happened, and so does
+    /// the old configuration if one of them dies; unless (in a rolling reload) some of them were replaced
+    /// already: then both kinds serve side by side.
     pub(super) fn call_off(&mut self, py: Python<'_>) {
         let Some(past) = self.past.take() else { return };
         let generation = self.generation;
         let serves = |member: &&Member| member.card.state == State::Ready;
-        let old = self
-            .members
-            .iter()
-            .filter(serves)
-            .filter(|member| member.card.generation != generation)
-            .count();
-        let back = old >= past.target;
-        self.notifier.ready();
-        error!("the reload has failed; the old workers go on serving");
+        let is_new = |member: &Member| member.card.generation == generation;
+        let (new, old): (Vec<&Member>, Vec<&Member>) =
+            self.members.iter().filter(serves).partition(|member| is_new(member));
+        let back = old.len() >= past.target || new.is_empty();
+        if old.is_empty() && back {
+            error!("the reload has failed; the old configuration holds");
+        } else {
+            error!("the reload has failed; the old workers go on serving");
+        }
+        if self.started {
+            self.notifier.ready();
+        }
         let target = std::mem::replace(&mut self.target, past.target);
         self.backoff.boot_failed(Instant::now());
         for at in 0..self.members.len() {

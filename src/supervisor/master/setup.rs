@@ -57,8 +57,8 @@ impl<'a> Master<'a> {
         .map_err(refuse)?;
         // gunicorn tells of the first number as well, which was none before.
         hooks.call(py, "nworkers_changed", &[count(settings.processes.workers), -1]);
+        let mut pidfile = Claim(pidfile);
         if let Err(failure) = hooks.try_call(py, "on_starting", &[]) {
-            pidfile.iter().for_each(Pidfile::remove);
             return Err(refuse(anyhow::anyhow!("the hook on_starting failed: {failure}")));
         }
         let mut inherited = Sockets::inherited(settings.backlog);
@@ -66,10 +66,7 @@ impl<'a> Master<'a> {
         let activated = systemd::activated().or_else(|| inherited.descriptors());
         let binds = activated.as_ref().unwrap_or(&settings.binds);
         let sockets = Sockets::open(binds, &settings, &mut inherited);
-        let sockets = sockets.map_err(|failure| {
-            pidfile.iter().for_each(Pidfile::remove);
-            refuse(failure)
-        })?;
+        let sockets = sockets.map_err(refuse)?;
         let environ = py.import("os")?.getattr("environ")?;
         for name in VARIABLES.iter().chain(&systemd::VARIABLES) {
             // No business of the application's.
@@ -92,7 +89,7 @@ impl<'a> Master<'a> {
             sockets,
             activated,
             notifier: Notifier::new(),
-            pidfile,
+            pidfile: pidfile.0.take(),
             members: Vec::new(),
             target,
             generation: 0,
@@ -124,6 +121,15 @@ impl<'a> Master<'a> {
             self.app = Some(loaded.map_err(|failure| Stop::Done(failure.code))?);
         }
         Ok(())
+    }
+}
+
+/// The pid file of a start that may yet fail, which removes it.
+struct Claim(Option<Pidfile>);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Pidfile::remove);
     }
 }
 
