@@ -76,7 +76,10 @@ impl<'a> Master<'a> {
             environ.call_method1("pop", (name, py.None()))?;
         }
         if let Some(identity) = &identity {
-            identity.give_files(py, &settings)?;
+            identity.give_files(&settings, sockets.listeners()).map_err(|failure| {
+                pidfile.iter().for_each(Pidfile::remove);
+                refuse(failure)
+            })?;
         }
         identity::set_name(py, "master", &settings);
         let target = settings.processes.workers;
