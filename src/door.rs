@@ -50,7 +50,16 @@ fn parse(py: Python<'_>, argv: &[OsString]) -> Result<(Settings, Hooks), config:
         Ok(options)
     };
     let settings = config::parse(argv.iter().cloned(), &execute)?;
-    Ok((settings, hooks.into_inner()))
+    let hooks = hooks.into_inner();
+    if let Some(found) = &hooks.0 {
+        let told = found.bind(py).call_method1("configure", (config::as_gunicorn(&settings),));
+        told.map_err(|failure| config::Exit {
+            code: 2,
+            stdout: false,
+            message: format!("error: {}", wsgi::format_exception(py, &failure).trim_end()),
+        })?;
+    }
+    Ok((settings, hooks))
 }
 
 /// Runs a gunicorn configuration.

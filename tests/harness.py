@@ -46,6 +46,7 @@ SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 # Settings of the shell that runs the tests must not reach the servers they start.
 _SCRUBBED = re.compile(
     r"RUSTWSGI_|GUNICORN_CMD_ARGS$|WEB_CONCURRENCY$|LISTEN_|NOTIFY_SOCKET$|FORWARDED_ALLOW_IPS$"
+    r"|SCRIPT_NAME$"
 )
 
 

@@ -50,7 +50,7 @@ def test_version(door: str) -> None:
     [
         pytest.param(["--no-such-option", PLAIN], id="unknown-option"),
         pytest.param(["--threads", "many", PLAIN], id="not-a-number"),
-        pytest.param(["--threads", "0", PLAIN], id="no-threads"),
+        pytest.param(["--threads", "-1", PLAIN], id="no-threads"),
         pytest.param(["--keep-alive", "-1", PLAIN], id="negative"),
         pytest.param([PLAIN, "--bind"], id="missing-value"),
         pytest.param(["--bind", "127.0.0.1:99999", PLAIN], id="port-too-large"),

@@ -457,6 +457,69 @@ def test_forwarded_allow_ips_is_passed_on(
     assert state["environ"]["wsgi.url_scheme"] == scheme
 
 
+def test_forwarded_allow_ips_of_the_environment_is_a_default(
+    fresh_server, door: str, tmp_path: Path
+) -> None:
+    """Whoever names the proxies in a file has said whom to trust; the variable must not add to it."""
+    env = {"FORWARDED_ALLOW_IPS": "*"}
+    path = write(tmp_path, "forwarded_allow_ips = '10.0.0.1'\n")
+    server = fresh_server("echo:app", "-c", str(path), env=env)
+    state = server.get("/", fields=[("X-Forwarded-Proto", "https")]).json()
+    assert state["environ"]["wsgi.url_scheme"] == "http"
+    env["GUNICORN_CMD_ARGS"] = "--forwarded-allow-ips 10.0.0.2"
+    done = run_cli(door, "--print-config", APP, env=env)
+    assert 'forwarded_allow_ips = ["10.0.0.2"]' in done.stdout.splitlines(), done
+
+
+# ---------------------------------------------------------------- -c, as gunicorn takes it
+
+
+@pytest.mark.parametrize("named", ["gunicorn.conf.py", "gunicorn_config", "python:conf.server"])
+def test_a_configuration_imports_what_is_beside_it(door: str, tmp_path: Path, named: str) -> None:
+    """Whatever its name, but for .toml; and it is the module __config__, or that which is named."""
+    (tmp_path / "shared.py").write_text("WORKERS = 3\n")
+    (tmp_path / "conf").mkdir()
+    path = tmp_path / named.replace("python:conf.server", "conf/server.py")
+    path.write_text(
+        "import sys, shared\nassert sys.modules[__name__].shared is shared\n"
+        "workers = shared.WORKERS\nproc_name = __name__\n"
+    )
+    done = run_cli(door, "-c", named, "--print-config", cwd=tmp_path)
+    assert done.returncode == 0 and "workers = 3" in done.stdout.splitlines(), done
+    name = "conf.server" if ":" in named else "__config__"
+    assert f'name = "{name}"' in done.stdout.splitlines(), done
+
+
+def test_toml_under_another_name(door: str, tmp_path: Path) -> None:
+    (tmp_path / "app.conf").write_text("[a]\nworkers = 3\n")
+    done = run_cli(door, "-c", "app.conf", APP, cwd=tmp_path)
+    assert done.returncode == 2, done
+    assert "app.conf was read as Python, as its name does not end in .toml" in done.stderr
+
+
+def test_what_gunicorn_takes_in_silence(door: str) -> None:
+    given = ["--limit-request-fields", "40000", "--threads", "0"]
+    done = run_cli(door, *given, "--print-config", APP)
+    shown = done.stdout.splitlines()
+    assert "limit_request_fields = 32768" in shown and "threads = 1" in shown, done
+
+
+def test_its_variable_has_no_comments(door: str) -> None:
+    """As Python's shlex.split() has it."""
+    env = {"GUNICORN_CMD_ARGS": "--name #1 --workers 3"}
+    done = run_cli(door, "--print-config", APP, env=env)
+    shown = done.stdout.splitlines()
+    assert 'name = "#1"' in shown and "workers = 3" in shown, done
+
+
+def test_unknown_atoms_are_dashes(fresh_server) -> None:
+    options = ["--access-logfile", "-", "--access-logformat", "%(m)s [%(x)s] [%({a}z)s]"]
+    server = fresh_server("echo:app", *options)
+    server.wait_for_log(r"WARNING.*there is no %\(x\)s, %\({a}z\)s, and each is '-'")
+    assert server.get("/").status == 200
+    server.wait_for_stdout(r"GET \[-\] \[-\]")
+
+
 def test_its_variable(door: str, tmp_path: Path) -> None:
     """Counts more than files, and less than the command line and our own variables."""
     write(tmp_path, "workers = 5\nthreads = 5\nbacklog = 5\ntimeout = 5\n")

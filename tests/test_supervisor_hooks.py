@@ -255,3 +255,98 @@ def test_hooks_of_a_reload_that_fails(start, tmp_path: Path) -> None:
     os.kill(pid, signal.SIGKILL)
     server.wait_for_log(f"exit old {pid}")
     wait_until(lambda: serving_pid(server) != pid, "its successor boots with the old ones")
+
+
+# ------------------------------------------------------------------------- what hooks may read
+
+
+def test_settings_that_hooks_read(start) -> None:
+    """gunicorn's names, with what the server runs with, whatever it is from."""
+    text = """
+raw_env = ["FROM_FILE=yes"]
+worker_tmp_dir = "/dev/shm"
+bind = ["127.0.0.1:0", "[::1]:0"]
+def when_ready(server):
+    cfg, log = server.cfg, server.log
+    log.info("cfg %s", (cfg.threads, cfg.timeout, cfg.graceful_timeout, cfg.worker_class))
+    log.info("cfg %s", (cfg.workers, cfg.worker_tmp_dir, cfg.keyfile, cfg.sendfile, cfg.reload))
+    log.info("cfg %s", (cfg.env, cfg.is_ssl, cfg.bind[0], cfg.address, cfg.loglevel))
+    log.info("server %s", (server.address, server.num_workers, server.pid == __import__("os").getpid()))
+    log.info("server %s", [worker.age for worker in server.WORKERS.values()])
+"""
+    server = start(text, "--workers", "2", "--graceful-timeout", "2.5")
+    log_in_order(
+        server,
+        r"cfg \(1, 0, 2.5, 'sync'\)",
+        r"cfg \(2, '/dev/shm', None, None, False\)",
+        r"cfg \(\{'FROM_FILE': 'yes'\}, False, '127.0.0.1:0', \[\('127.0.0.1', 0\)",
+        r"server \(\[\('127.0.0.1', 0\)",
+        r"server \[1, 2\]",
+    )
+
+
+def test_every_setting_of_gunicorn_is_in_cfg() -> None:
+    from rustwsgi._settings import DEFAULTS
+    from test_gunicorn import HOOKS, KNOWN_SETTINGS, NO_HOOKS
+
+    assert set(DEFAULTS) == set(KNOWN_SETTINGS) - HOOKS - NO_HOOKS - {"ssl_context"}
+
+
+def test_its_defaults_are_those_of_gunicorn() -> None:
+    config = pytest.importorskip("gunicorn.config")
+    from rustwsgi._settings import DEFAULTS
+
+    machine = {"chdir", "user", "group", "control_socket", "ssl_version", "cert_reqs"}
+    for setting in config.KNOWN_SETTINGS:
+        if setting.name in set(DEFAULTS) - machine:
+            assert DEFAULTS[setting.name] == setting.default, setting.name
+
+
+def test_an_attribute_that_there_is_none_of(start) -> None:
+    server = start("def when_ready(server):\n    server.LISTENERS\n")
+    server.wait_for_log(
+        "when_ready failed: .*no 'LISTENERS' in this server; what there is: WORKERS, "
+    )
+
+
+def test_what_hooks_read_of_a_worker(start) -> None:
+    text = """
+def pre_request(worker, req):
+    worker.log.info("nr %s %s %s", worker.nr, worker.age, worker.cfg.threads)
+def worker_exit(server, worker):
+    worker.log.info("exit nr %s", (worker.nr, worker.ppid == server.pid, worker.timeout))
+"""
+    server = start(text)
+    for number in (1, 2):
+        assert get(server, "/list").status == 201
+        server.wait_for_log(f"nr {number} 1 1")
+    assert server.stop() == 0
+    server.wait_for_log(r"exit nr \(2, True, 0\)")
+
+
+def test_post_worker_init_may_wrap_the_application(start) -> None:
+    text = """
+def post_worker_init(worker):
+    app = worker.wsgi
+    def wrapped(environ, start_response):
+        return [b"wrapped ", *app(environ, start_response)]
+    worker.wsgi = wrapped
+"""
+    assert get(start(text), "/list").body == b"wrapped one two"
+
+
+def test_hooks_see_the_variables_of_the_application(start, tmp_path: Path) -> None:
+    """And the master's own are as they were: raw_env must not become options at a reload."""
+    events = ["on_starting(server)", "when_ready(server)", "pre_fork(server, worker)"]
+    events += ["post_fork(server, worker)", "on_reload(server)"]
+    text = "import os\nraw_env = ['RUSTWSGI_WORKERS=2', 'TOLD=yes']\n"
+    for event in events:
+        name = event.split("(")[0]
+        text += f"def {event}:\n    server.log.info('{name} %s', os.environ.get('TOLD'))\n"
+    server = start(text, app="supervised:app")
+    pids = workers(server, 1)
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_log("Reloaded: 1")
+    workers(server, 1, pids)
+    for event in events:
+        assert f"{event.split('(')[0]} yes" in server.stderr(), event

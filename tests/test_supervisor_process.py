@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import socket
 import stat
@@ -66,6 +67,71 @@ def test_log_of_another_user_can_be_reopened(fresh_server, tmp_path: Path) -> No
     access.rename(tmp_path / "old")
     server.send_signal(signal.SIGUSR1)
     wait_until(access.exists, "a new file")
+
+
+@as_root
+@pytest.mark.parametrize("link", ["symbolic", "hard"])
+def test_links_are_not_given_away(fresh_server, tmp_path: Path, link: str) -> None:
+    """Who may write to the directory of a log could put a link to a file of root's there."""
+    for directory in [tmp_path, *tmp_path.parents[:2]]:
+        directory.chmod(0o777)
+    access, target = tmp_path / "access.log", tmp_path / "target"
+    target.write_text("")
+    target.chmod(0o666)
+    if link == "symbolic":
+        access.symlink_to(target)
+    else:
+        os.link(target, access)
+    path = tmp_path / "s"
+    options = ["--preload", "-u", "nobody", "--access-logfile", str(access)]
+    server = fresh_server(APP, *options, bind=f"unix:{path}")
+    assert server.get("/").status == 200
+    assert path.stat().st_uid == pwd.getpwnam("nobody").pw_uid
+    assert access.lstat().st_uid == target.stat().st_uid == 0
+    path.unlink()
+    path.write_text("not a socket")
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_log("Reloaded: 1")
+    assert path.stat().st_uid == 0
+
+
+@as_root
+def test_a_reload_that_fails_gives_files_back(fresh_server, tmp_path: Path) -> None:
+    for directory in [tmp_path, *tmp_path.parents[:2]]:
+        directory.chmod(0o777)
+    access, socket_path, file = tmp_path / "a", tmp_path / "s", tmp_path / "conf.py"
+    file.write_text("user = 'nobody'\n")
+    options = ["--preload", "-c", str(file), "--access-logfile", str(access)]
+    server = fresh_server(APP, *options, bind=f"unix:{socket_path}")
+    assert server.get("/").status == 200
+    before = access.stat().st_uid
+    assert before == pwd.getpwnam("nobody").pw_uid
+    file.write_text("user = 'daemon'\ndef post_fork(server, worker):\n    assert False\n")
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_log("the reload has failed")
+    wait_until(lambda: access.stat().st_uid == before, "the file is given back")
+    assert socket_path.stat().st_uid == before
+
+
+@as_root
+def test_a_file_that_cannot_be_given_is_named(door: str, tmp_path: Path) -> None:
+    path = tmp_path / "made" / "access.log"
+    path.parent.mkdir()
+    (tmp_path / "conf.py").write_text(
+        f"def on_starting(server):\n    import shutil\n    shutil.rmtree({str(path.parent)!r})\n"
+    )
+    options = ["-c", str(tmp_path / "conf.py"), "--access-logfile", str(path)]
+    done = run_cli(door, "--bind", "127.0.0.1:0", "-u", "nobody", *options, APP)
+    said = f"--access-logfile: cannot give {path} to the user of the workers: No such file"
+    assert done.returncode == 1 and said in done.stderr, done
+    assert "Traceback" not in done.stderr
+
+
+@as_root
+def test_a_user_that_has_no_group_of_its_own(fresh_server) -> None:
+    server = fresh_server(APP, "--preload", "--user", "12345")
+    serving_pid(server)
+    server.wait_for_log("WARNING.*--user 12345 leaves the workers in root's group, 0; give --group")
 
 
 @pytest.mark.parametrize("option", ["--user", "--group"])
@@ -191,6 +257,16 @@ def test_daemon_that_cannot_start_names_its_log(start_daemon: StartDaemon, tmp_p
     done = start_daemon("http_broken:app", "--error-logfile", str(log))
     assert done.returncode == 3 and str(log) in done.stderr, done
     assert "RuntimeError: no database today" in log.read_text()
+
+
+def test_daemon_whose_worker_cannot_open_its_log(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """The worker is the one to say so, while the terminal is still there."""
+    conf = tmp_path / "conf.py"
+    conf.write_text(
+        f"def post_worker_init(worker):\n    import os\n    os.mkdir({str(tmp_path / 'a')!r})\n"
+    )
+    done = start_daemon(APP, "-c", str(conf), "--access-logfile", str(tmp_path / "a"))
+    assert done.returncode == 1 and "cannot open the access log" in done.stderr, done
 
 
 def test_daemon_without_an_address(start_daemon: StartDaemon) -> None:

@@ -33,6 +33,36 @@ def get(target: str, *fields: str) -> bytes:
     return "\r\n".join(lines).encode("latin-1")
 
 
+# ---------------------------------------------------------------------------------- SCRIPT_NAME
+
+
+@pytest.mark.parametrize("given", ["variable", "option"])
+def test_script_name_of_the_environment(serve, given: str) -> None:
+    """As gunicorn has it, and the same for heads that are remembered."""
+    env = {"SCRIPT_NAME": "/foo" if given == "variable" else "/other"}
+    options = [] if given == "variable" else ["-e", "SCRIPT_NAME=/foo/"]
+    server = serve("wsgi_environ:dump", *THREADS, *options, env=env)
+    for _ in range(4):
+        for target, path in [
+            ("/foo/x", "/x"),
+            ("/foo", ""),
+            ("/foo/", "/"),
+            ("/foo/a%2Fb?c=/foo", "/a/b"),
+            ("http://h.test/foo/y", "/y"),
+        ]:
+            seen = strings(server, get(target))
+            assert (seen["SCRIPT_NAME"], seen["PATH_INFO"]) == ("/foo", path), target
+            assert seen["RAW_URI"] == target
+
+
+def test_a_path_that_is_not_below_script_name(fresh_server) -> None:
+    server = fresh_server("wsgi_environ:dump", env={"SCRIPT_NAME": "/foo"})
+    for target in ("/x", "/foobar", "/") * 3:
+        assert server.get(target).status == 500
+    server.wait_for_log('the path "/foobar" is not below "/foo", which SCRIPT_NAME names')
+    assert server.get("/foo/x").status == 200
+
+
 # ------------------------------------------------------------------------------ types and flags
 
 REQUIRED_STRINGS = [

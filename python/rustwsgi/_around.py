@@ -48,7 +48,7 @@ class Around:
 
     def __init__(
         self,
-        worker: object,
+        worker: Any,
         pre: Callable[..., Any] | None,
         post: Callable[..., Any] | None,
     ) -> None:
@@ -60,6 +60,7 @@ class Around:
     request = Request
 
     def before(self, request: Request) -> None:
+        self._worker.nr += 1
         if self._pre:
             self._pre(self._worker, request)
 

@@ -7,13 +7,17 @@ attributes that configurations use: `server.log`, `worker.pid` and the like.
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
-from collections.abc import Callable, Iterable
-from types import SimpleNamespace
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from importlib.machinery import SourceFileLoader
 from typing import Any
 
 from rustwsgi import _rustwsgi
 from rustwsgi._around import Around, arguments_of
+from rustwsgi._settings import Config, Shown, config
 
 # Each with the number of arguments it is given.
 HOOKS = {
@@ -33,6 +37,12 @@ HOOKS = {
     "post_request": 4,
 }
 
+# Those that are given the worker alone.
+OF_WORKER = ("post_worker_init", "worker_int", "worker_abort")
+
+# The name of the module that a configuration is, as with gunicorn.
+MODULE = "__config__"
+
 
 def as_values(name: str, value: Any) -> list[str]:
     """A setting as the option's values."""
@@ -49,20 +59,37 @@ def as_values(name: str, value: Any) -> list[str]:
     return [str(value)]
 
 
+def module_of(path: str) -> dict[str, Any]:
+    """Run a configuration file, or import a module (`python:NAME`), as gunicorn does."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    if path.startswith("python:"):
+        name = path.removeprefix("python:")
+        known = sys.modules.get(name)
+        return vars(importlib.reload(known) if known else importlib.import_module(name))
+    loader = SourceFileLoader(MODULE, path)
+    spec = importlib.util.spec_from_file_location(MODULE, path, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(MODULE)
+    sys.modules[MODULE] = module
+    try:
+        with open(path, "rb") as file:
+            exec(compile(file.read(), path, "exec"), vars(module))
+    except BaseException:
+        # A reload that fails changes nothing.
+        if before is not None:
+            sys.modules[MODULE] = before
+        raise
+    return vars(module)
+
+
 def execute(
     path: str | os.PathLike[str], settings: Iterable[str]
 ) -> tuple[list[tuple[str, list[str]]], Hooks]:
-    """Run the file; returns those of gunicorn's `settings` that it sets, and its hooks."""
-    path = os.fspath(path)
-    names: dict[str, Any] = {
-        "__builtins__": __builtins__,
-        "__name__": "__config__",
-        "__file__": path,
-        "__doc__": None,
-        "__package__": None,
-    }
-    with open(path, "rb") as file:
-        exec(compile(file.read(), path, "exec"), names)
+    """Run the configuration; returns those of gunicorn's `settings` that it sets, and its hooks."""
+    names = module_of(os.fspath(path))
     found = {name: names[name] for name in settings if names.get(name) is not None}
     hooks = {name: found.pop(name) for name in HOOKS if callable(found.get(name))}
     if "post_request" in hooks:
@@ -101,21 +128,47 @@ class Log:
         _rustwsgi.log("error", traceback.format_exc())
 
 
+class Server(Shown):
+    """What hooks know of the master; gunicorn calls it the arbiter."""
+
+
+class Worker(Shown):
+    """What hooks know of a worker."""
+
+
 class Hooks:
     """The file's functions, and the objects they are given."""
 
     def __init__(self, functions: dict[str, Callable[..., Any]], settings: dict[str, Any]) -> None:
         self._functions = functions
-        self._cfg = SimpleNamespace(**settings)
+        self._settings = settings
         self._log = Log()
-        self.server = SimpleNamespace(
-            cfg=self._cfg, log=self._log, pid=os.getpid(), WORKERS={}, num_workers=0
-        )
+        self.server = Server(log=self._log, pid=os.getpid(), WORKERS={}, num_workers=0)
+        self.worker = Worker()
+        self._cfg = Config()
+
+    def configure(self, resolved: Iterable[tuple[str, list[str]]]) -> None:
+        """Take the settings that all sources together result in."""
+        cfg = self._cfg = config({**self._settings, **self._functions}, resolved)
+        server = self.server
+        server.cfg, server.address, server.num_workers = cfg, cfg.address, cfg.workers
+        server.timeout, server.proc_name, server.worker_age = cfg.timeout, cfg.proc_name, 0
         self.worker = self._new_worker(0)
 
-    def _new_worker(self, age: int) -> SimpleNamespace:
-        return SimpleNamespace(
-            cfg=self._cfg, log=self._log, pid=None, ppid=os.getpid(), age=age, alive=True
+    def _new_worker(self, age: int) -> Worker:
+        return Worker(
+            cfg=self._cfg,
+            log=self._log,
+            pid=None,
+            ppid=os.getpid(),
+            age=age,
+            alive=True,
+            aborted=False,
+            booted=False,
+            nr=0,
+            timeout=self._cfg.timeout,
+            max_requests=self._cfg.max_requests,
+            wsgi=None,
         )
 
     def call(self, name: str, *more: int) -> None:
@@ -125,6 +178,7 @@ class Hooks:
             server.pid = os.getpid()
         elif name == "pre_fork":
             worker = self.worker = self._new_worker(more[0])
+            server.worker_age = more[0]
         elif name == "post_fork":
             worker.pid = os.getpid()
         elif name == "forked":
@@ -134,17 +188,48 @@ class Hooks:
             worker = server.WORKERS.pop(more[0], worker)
         elif name == "nworkers_changed":
             server.num_workers = more[0]
+        elif more:
+            # At a worker's end: the requests it has answered.
+            worker.nr = more[0]
         function = self._functions.get(name)
         if function is None:
             return
-        if name == "nworkers_changed":
-            function(server, more[0], None if more[1] < 0 else more[1])
-        elif HOOKS[name] == 2:
-            function(server, worker)
-        else:
-            function(
-                worker if name in ("post_worker_init", "worker_int", "worker_abort") else server
-            )
+        with self._environment(name):
+            if name == "nworkers_changed":
+                function(server, more[0], None if more[1] < 0 else more[1])
+            elif HOOKS[name] == 2:
+                function(server, worker)
+            else:
+                function(worker if name in OF_WORKER else server)
+
+    def worker_init(self, app: Any) -> Any:
+        """Call post_worker_init, which may put another application in place of `worker.wsgi`."""
+        self.worker.wsgi = app
+        self.worker.booted = True
+        self.call("post_worker_init")
+        return self.worker.wsgi
+
+    @contextlib.contextmanager
+    def _environment(self, name: str) -> Iterator[None]:
+        """`raw_env`, for hooks that are called where the application is not: a worker has it for
+        good, but the master needs its own environment again when it reads its files anew."""
+        if name in OF_WORKER or name == "worker_exit":
+            yield
+            return
+        ours = self._cfg.env
+        before = {key: os.environ.get(key) for key in ours}
+        os.environ.update(ours)
+        try:
+            yield
+        finally:
+            for key, value in before.items():
+                # What the hook itself has set stays.
+                if os.environ.get(key) != ours[key]:
+                    continue
+                if value is None:
+                    del os.environ[key]
+                else:
+                    os.environ[key] = value
 
     def around(self) -> Around | None:
         """What is called around each request of this process, if anything is."""

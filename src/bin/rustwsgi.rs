@@ -21,6 +21,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("rustwsgi", include_str!("../../python/rustwsgi/__init__.py")),
     ("rustwsgi.__main__", include_str!("../../python/rustwsgi/__main__.py")),
     ("rustwsgi._around", include_str!("../../python/rustwsgi/_around.py")),
+    ("rustwsgi._settings", include_str!("../../python/rustwsgi/_settings.py")),
     ("rustwsgi._gunicorn", include_str!("../../python/rustwsgi/_gunicorn.py")),
     ("rustwsgi._reload", include_str!("../../python/rustwsgi/_reload.py")),
     ("rustwsgi._signals", include_str!("../../python/rustwsgi/_signals.py")),

@@ -23,6 +23,15 @@ pub(super) struct CmdArgs {
     pub(super) notes: Vec<String>,
 }
 
+/// Words as Python's `shlex.split` makes them, which knows no comments: to the crate, a `#` that begins a
+/// word begins one. `None` if a quotation mark is not closed.
+fn split(text: &str) -> Option<Vec<String>> {
+    // Inside of quotation marks a mark is taken as it is; nothing that could be one is elsewhere.
+    let mark = ('\u{e000}'..='\u{f8ff}').find(|mark| !text.contains(*mark))?;
+    let words = shlex::split(&text.replace('#', &mark.to_string()))?;
+    Some(words.into_iter().map(|word| word.replace(mark, "#")).collect())
+}
+
 /// Reads the variable, if it is set.
 ///
 /// # Errors
@@ -33,7 +42,7 @@ pub(super) fn read(
 ) -> Result<Option<CmdArgs>, String> {
     let Some(text) = variable(VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
     let origin = format!("the environment variable {VARIABLE}");
-    let words = text.to_str().and_then(shlex::split);
+    let words = text.to_str().and_then(split);
     let words = words.ok_or_else(|| format!("{origin}: a quotation mark is not closed"))?;
     let argv = std::iter::once("rustwsgi".to_owned()).chain(words).map(OsString::from).collect();
     let given = flags::command_line()
@@ -57,4 +66,21 @@ pub(super) fn read(
     }
     let config = given.get_one::<PathBuf>("config").cloned();
     Ok(Some(CmdArgs { config, source: Source { origin, options }, notes }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn words_are_those_of_python() {
+        for (text, words) in [
+            ("--name #1 -w 2", vec!["--name", "#1", "-w", "2"]),
+            ("a#b '#c' \\#d \"e # f\"", vec!["a#b", "#c", "#d", "e # f"]),
+            ("'a b' c", vec!["a b", "c"]),
+        ] {
+            assert_eq!(split(text).unwrap(), words, "{text}");
+        }
+        assert_eq!(split("'a"), None);
+    }
 }

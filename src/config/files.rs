@@ -14,7 +14,8 @@ use super::gunicorn;
 /// A file's options, in its order: name and values.
 pub type Options = Vec<(String, Vec<String>)>;
 
-/// Reads a configuration file that is a Python program, for the caller that has Python.
+/// Reads a configuration file that is a Python program, or the module that `python:NAME` names, for the
+/// caller that has Python.
 pub type Execute<'a> = &'a dyn Fn(&Path) -> Result<Options, String>;
 
 /// Options and the file they are from, for messages.
@@ -32,10 +33,14 @@ pub(super) struct Found {
     pub(super) notes: Vec<String>,
 }
 
+/// What a module's name has in front that is given in place of a file.
+const MODULE: &str = "python:";
+
 /// The name under which gunicorn looks for its configuration.
 const GUNICORN: &str = "gunicorn.conf.py";
 
-/// Reads all files there are. `named` is the value of `--config`.
+/// Reads all files there are. `named` is the value of `--config`: TOML if its name ends so, else Python, as
+/// gunicorn has it whatever the name.
 ///
 /// gunicorn's own file is read where gunicorn would read it, without being named, but only if there is no
 /// file of this server's: whoever has written one has said there what is to be done here.
@@ -56,20 +61,30 @@ pub(super) fn read(
     if let Some(path) = named {
         // gunicorn's notation.
         let text = path.to_string_lossy();
-        if text.starts_with("python:") {
-            return Err(format!("{text}: name the file of that module instead"));
-        }
+        let module = text.starts_with(MODULE);
         let path = text.strip_prefix("file:").map_or_else(|| path.to_path_buf(), PathBuf::from);
         let origin = path.display().to_string();
         // Python's own words for it come with a traceback.
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            format!("cannot read {origin}; correct --config (or RUSTWSGI_CONFIG): {error}")
-        })?;
-        found.sources.push(if path.extension().is_some_and(|extension| extension == "py") {
-            python(&path, origin, &mut found.notes)?
+        let unreadable =
+            |error| format!("cannot read {origin}; correct --config (or RUSTWSGI_CONFIG): {error}");
+        let read = || std::fs::read_to_string(&path).map_err(unreadable);
+        let source = if path.extension().is_some_and(|extension| extension == "toml") && !module {
+            Source { options: options(&origin, parse(&origin, &read()?)?)?, origin }
         } else {
-            Source { options: options(&origin, parse(&origin, &text)?)?, origin }
-        });
+            if !module {
+                std::fs::read(&path).map_err(unreadable)?;
+            }
+            python(&path, origin.clone(), &mut found.notes).map_err(|error| {
+                match path.extension() {
+                    Some(extension) if extension == "py" => error,
+                    _ if module => error,
+                    _ => format!(
+                        "{error}\n{origin} was read as Python, as its name does not end in .toml"
+                    ),
+                }
+            })?
+        };
+        found.sources.push(source);
     }
     if let Some(text) = optional(&directory.join("rustwsgi.toml"))? {
         let origin = "rustwsgi.toml".to_owned();

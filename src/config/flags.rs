@@ -54,8 +54,8 @@ pub(super) struct Flags {
     #[arg(value_name = "APP")]
     pub(super) app: Option<String>,
 
-    /// Read options from this file: TOML, or a gunicorn configuration if its name ends in .py. What it
-    /// does not set may be set by ./rustwsgi.toml, or [tool.rustwsgi] in ./pyproject.toml. Without all three
+    /// Read options from this file: TOML if its name ends in .toml, else a gunicorn configuration, which may
+    /// also be a module, python:NAME. What it does not set may be set by ./rustwsgi.toml, or [tool.rustwsgi] in ./pyproject.toml. Without all three
     /// ./gunicorn.conf.py is read
     #[arg(short, long, value_name = "FILE", help_heading = APPLICATION)]
     pub(super) config: Option<PathBuf>,
@@ -128,9 +128,9 @@ pub(super) struct Flags {
           value_parser = values::number::<u32, 1, 2_147_483_647>)]
     pub(super) backlog: u32,
 
-    /// Threads that run the application [default: 4]
+    /// Threads that run the application; 0 is 1, as with gunicorn [default: 4]
     #[arg(long, alias = "blocking-threads", value_name = "N", help_heading = THREADS,
-          value_parser = values::number::<u16, 1, 4096>)]
+          value_parser = values::number::<u16, 0, 4096>)]
     pub(super) threads: Option<u16>,
 
     /// Worker processes [default: $WEB_CONCURRENCY, else 1]
@@ -272,9 +272,9 @@ pub(super) struct Flags {
           value_parser = values::head_size)]
     pub(super) limit_request_line: usize,
 
-    /// The number of fields in a request's head; 0 is the most possible, 32768
+    /// The number of fields in a request's head; 0, and all above, is the most possible, 32768
     #[arg(long, value_name = "N", default_value = "100", help_heading = LIMITS,
-          value_parser = values::number::<u32, 0, 32_768>)]
+          value_parser = values::number::<u32, 0, { u32::MAX as u64 }>)]
     pub(super) limit_request_fields: u32,
 
     /// One field of a request's head; 0 leaves it to --limit-request-head

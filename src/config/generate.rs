@@ -58,7 +58,10 @@ the same sockets; TTIN and TTOU add and remove a worker; WINCH retires all worke
 \fB\-\-config\fR, \fI./gunicorn.conf.py\fR.
 .SH ENVIRONMENT
 \fBRUSTWSGI_*\fR: options, such as \fBRUSTWSGI_KEEP_ALIVE\fR. \fBPORT\fR: the port of the default address.
-\fBWEB_CONCURRENCY\fR: the default number of workers.
+\fBWEB_CONCURRENCY\fR: the default number of workers. \fBFORWARDED_ALLOW_IPS\fR: the default of
+\fB\-\-forwarded\-allow\-ips\fR. \fBGUNICORN_CMD_ARGS\fR: a piece of command line, which counts more than files
+and less than \fBRUSTWSGI_*\fR. \fBSCRIPT_NAME\fR: the path below which the application is, such as
+\fI/shop\fR.
 .SH "EXIT STATUS"
 0 after a stop by a signal; 1 if an address, a log or the pid file cannot be opened, or there is no such user;
 2 for a mistake in the options; 3 if the application cannot be loaded.

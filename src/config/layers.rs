@@ -16,7 +16,7 @@ use super::gunicorn;
 /// What the environment's names begin with.
 const PREFIX: &str = "RUSTWSGI_";
 
-/// Names that deployments know from gunicorn; the server's own wins.
+/// gunicorn's names. As there, each is a default: whatever else sets the option wins.
 const ELSEWHERE: [(&str, &str); 1] = [("forwarded_allow_ips", "FORWARDED_ALLOW_IPS")];
 
 /// What one master tells the next (`src/supervisor`); no options.
@@ -61,19 +61,35 @@ pub(super) fn from_environment(
             continue;
         }
         let name = variable_name(id);
-        let known_elsewhere =
-            ELSEWHERE.iter().find(|(option, _)| *option == id).map(|(_, name)| *name);
-        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let (name, value) = match (set(&name), known_elsewhere) {
-            (None, Some(other)) => (other.to_owned(), set(other)),
-            (value, _) => (name, value),
-        };
-        if let Some(value) = value {
+        if let Some(value) = variable(&name).filter(|value| !value.is_empty()) {
             let origin = format!("the environment variable {name}");
             extras.push(extra(arg, origin, &value)?);
         }
     }
     Ok(extras)
+}
+
+/// The options that gunicorn's variables set and nothing else does: neither the command line (`given`) nor
+/// any of `extras`.
+///
+/// # Errors
+/// As [`from_environment`].
+pub(super) fn from_elsewhere(
+    command: &Command,
+    given: &ArgMatches,
+    extras: &[Extra],
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Vec<Extra>, String> {
+    let mut found = Vec::new();
+    for (id, name) in ELSEWHERE {
+        let set = given.value_source(id) == Some(ValueSource::CommandLine)
+            || extras.iter().any(|extra| extra.id == id);
+        let Some(arg) = find(command, id).filter(|_| !set) else { continue };
+        if let Some(value) = variable(name).filter(|value| !value.is_empty()) {
+            found.push(extra(arg, format!("the environment variable {name}"), &value)?);
+        }
+    }
+    Ok(found)
 }
 
 /// The options that keyword arguments set, each with its values.

@@ -6,6 +6,7 @@
 //! it.
 
 mod app;
+mod as_gunicorn;
 mod bind;
 mod cmd_args;
 mod describe;
@@ -31,6 +32,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 pub use app::AppSpec;
+pub use as_gunicorn::as_gunicorn;
 pub use bind::{Bind, DEFAULT_HOST, DEFAULT_PORT};
 pub use describe::describe;
 pub use files::{Execute, Options};
@@ -129,6 +131,8 @@ fn parse_with(
         extras.extend(more);
     }
     notes.extend(found.notes);
+    let defaults = layers::from_elsewhere(&command, &given, &extras, variable);
+    extras.extend(defaults.map_err(Exit::usage)?);
     let matches = if extras.is_empty() {
         given
     } else {
@@ -137,6 +141,9 @@ fn parse_with(
     };
     let mut settings = resolve(&matches, variable("PORT"), variable("WEB_CONCURRENCY"))?;
     settings.files = found.sources.into_iter().map(|source| source.origin).collect();
+    settings.script_name =
+        settings::script_name(&settings.env, variable("SCRIPT_NAME")).map_err(Exit::usage)?;
+    notes.extend(settings.unknown_atoms());
     settings.notes = notes;
     if settings.app.is_none() && !settings.print_config {
         return Err(Exit::usage(

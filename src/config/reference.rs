@@ -25,10 +25,13 @@ command line wins, then the environment, then files:
   `--bind`, `--host`, `--port`, `--uds` and `--fd` together say where to listen: one of them on the
   command line puts all of the environment's aside. `PORT` replaces the default address only.
   gunicorn's `GUNICORN_CMD_ARGS`, a piece of command line, is read as well, and counts less.
+  As with gunicorn, `WEB_CONCURRENCY` and `FORWARDED_ALLOW_IPS` are defaults, which count less than files,
+  and `SCRIPT_NAME`, there or among `--env`, is the path below which the application is: see
+  [operations.md](operations.md#coming-from-gunicorn).
 - **In files**: `-c FILE`, then `rustwsgi.toml`, then `[tool.rustwsgi]` in `pyproject.toml`, the last two in
   the current directory. Keys are the names of the column *Name* below, with underscores or hyphens; a list
-  is for an option that can be repeated. An unknown key is an error, and so are `config` and `venv`. A FILE that ends in `.py` is a
-  gunicorn configuration; without any of the three `./gunicorn.conf.py` is read, as gunicorn does.
+  is for an option that can be repeated. An unknown key is an error, and so are `config` and `venv`. A FILE that does not
+  end in `.toml`, and `python:MODULE`, is a gunicorn configuration; without any of the three `./gunicorn.conf.py` is read, as gunicorn does.
   See [gunicorn's settings](#gunicorns-settings).
 - **In Python**: `rustwsgi.serve(app, threads=8)`, and the same for `rustwsgi.Server`. A list or tuple
   is for an option that can be repeated; `None` leaves the option at its default. Neither environment nor

@@ -3,7 +3,7 @@
 //! Past this point nothing is optional that has a default, no two options say the same thing, and a
 //! timeout that was switched off is one that never comes.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use super::flags::{DEFAULT_THREADS, Flags, ReloadStrategy};
 use super::trust::Trust;
 use super::values::WorkerClass;
 use crate::http1::Limits;
-use crate::observe::LogTarget;
+use crate::observe::{self, Format, LogTarget};
 
-/// gunicorn's bound on the number of fields, which its 0 stands for as well.
+/// gunicorn's bound on the number of fields, which its 0 stands for as well, and whatever is above.
 const MAX_FIELDS: usize = 32_768;
 
 /// Everything that can be set.
@@ -59,6 +59,8 @@ pub struct Settings {
     pub pythonpath: Vec<PathBuf>,
     /// Environment variables to set for the application.
     pub env: Vec<(String, String)>,
+    /// The path below which the application is, for SCRIPT_NAME: empty, or `/…` without a slash at its end.
+    pub script_name: String,
     /// The virtual environment the stand-alone binary takes packages from.
     pub venv: Option<PathBuf>,
     /// Only load the application.
@@ -81,6 +83,45 @@ impl Settings {
             (LogTarget::Stdout | LogTarget::Stderr, _) => None,
         }
     }
+
+    /// What is to be said of atoms of the access log that there are none of.
+    pub(super) fn unknown_atoms(&self) -> Option<String> {
+        let format = Format::parse(&self.access_log.as_ref()?.format).ok()?;
+        let unknown = format.unknown();
+        (!unknown.is_empty()).then(|| {
+            format!(
+                "--access-logformat: there is no {}, and each is '-' in the log; known are {}",
+                unknown.join(", "),
+                observe::known_atoms()
+            )
+        })
+    }
+}
+
+/// The path below which the application is, as gunicorn takes it: the last of these variables, else that of
+/// the environment.
+///
+/// # Errors
+/// A sentence, if it is no path.
+pub(super) fn script_name(
+    env: &[(String, String)],
+    variable: Option<OsString>,
+) -> Result<String, String> {
+    let ours = env.iter().rev().find(|(name, _)| name == "SCRIPT_NAME");
+    let text = match (ours, variable) {
+        (Some((_, text)), _) => text.clone(),
+        (None, Some(text)) => text.into_string().map_err(|text| {
+            format!("the environment variable SCRIPT_NAME: {text:?} is not text")
+        })?,
+        (None, None) => String::new(),
+    };
+    if !text.is_empty() && !text.starts_with('/') {
+        return Err(format!(
+            "the environment variable SCRIPT_NAME: {text:?} does not begin with '/'; it is the path below \
+             which the application is: correct or unset it"
+        ));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 /// The worker processes and how they are kept. Only the command line's server has them; the Python API
@@ -194,7 +235,7 @@ pub(super) fn resolve(
     let limits = limits(&flags);
     let budget = budget(&flags);
     let threads = match (flags.threads, flags.worker_class) {
-        (Some(threads), _) => usize::from(threads),
+        (Some(threads), _) => usize::from(threads).max(1),
         (None, Some(WorkerClass::Sync)) => 1,
         (None, _) => DEFAULT_THREADS,
     };
@@ -222,6 +263,7 @@ pub(super) fn resolve(
         chdir: flags.chdir,
         pythonpath: flags.app_dir.into_iter().chain(flags.pythonpath).collect(),
         env: flags.env,
+        script_name: String::new(),
         venv: flags.venv,
         check_config: flags.check_config,
         print_config: flags.print_config,
@@ -338,7 +380,7 @@ fn limits(flags: &Flags) -> Limits {
     let fields = usize::try_from(flags.limit_request_fields).unwrap_or(MAX_FIELDS);
     Limits {
         request_line: zero_is(head, flags.limit_request_line),
-        fields: zero_is(MAX_FIELDS, fields),
+        fields: zero_is(MAX_FIELDS, fields).min(MAX_FIELDS),
         field_size: zero_is(head, flags.limit_request_field_size),
         head,
         body: match flags.limit_request_body {

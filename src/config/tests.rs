@@ -72,6 +72,7 @@ fn defaults() {
         },
         threads: DEFAULT_THREADS,
         trusted: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
+        script_name: String::new(),
         backlog: 2048,
         worker_connections: 100_000,
         timeouts: Timeouts {
@@ -159,7 +160,7 @@ fn threads_and_worker_class() {
     assert_eq!(ok(&["-k", "gthread", "-w", "1"]).threads, DEFAULT_THREADS);
     assert!(bad(&["a", "-k", "gevent"]).contains("green threads"));
     assert!(bad(&["a", "-w", "0"]).contains("--workers"));
-    assert!(bad(&["a", "--threads", "0"]).contains("--threads"));
+    assert_eq!(ok(&["--threads", "0"]).threads, 1);
     // A wrapper script's option may be overridden behind it, as with argparse.
     assert_eq!(ok(&["--threads", "8", "--threads", "2"]).threads, 2);
 }
@@ -275,7 +276,8 @@ fn logs() {
     assert_eq!(format(&["--access-log"]).unwrap(), "combined");
     let json = format(&["--access-log", "--access-logformat", "json"]);
     assert_eq!(json.unwrap(), "json");
-    assert!(bad(&["a", "--access-logformat", "%(x)s"]).contains("unknown atom"));
+    let unknown = ok(&["--access-log", "--access-logformat", "%(h)s %(x)s %({a}x)d"]);
+    assert!(unknown.notes[0].contains("there is no %(x)s, %({a}x)d,"), "{:?}", unknown.notes);
     assert_eq!(ok(&["--error-logfile", "f"]).error_log, file("f"));
     assert_eq!(ok(&["--log-file", "f"]).error_log, file("f"));
     assert_eq!(ok(&["--log-level", "WARNING"]).log_level, LevelFilter::Warn);
@@ -426,9 +428,42 @@ fn gunicorns_variable_comes_after_ours_and_before_files() {
 }
 
 #[test]
+fn gunicorns_defaults_come_after_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let trusted = |variables: &[(&str, &str)], args: &[&str]| {
+        let trusted = parse_at(dir.path(), variables, args).unwrap().trusted;
+        trusted.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    };
+    let variable = ("FORWARDED_ALLOW_IPS", "*");
+    assert_eq!(trusted(&[variable], &["a:b"]), "*");
+    assert_eq!(trusted(&[variable], &["a:b", "--forwarded-allow-ips", "1.1.1.1"]), "1.1.1.1");
+    let theirs = ("GUNICORN_CMD_ARGS", "--forwarded-allow-ips 1.1.1.2");
+    assert_eq!(trusted(&[variable, theirs], &["a:b"]), "1.1.1.2");
+    let ours = ("RUSTWSGI_FORWARDED_ALLOW_IPS", "1.1.1.3");
+    assert_eq!(trusted(&[variable, theirs, ours], &["a:b"]), "1.1.1.3");
+    std::fs::write(dir.path().join("rustwsgi.toml"), "forwarded_allow_ips = ''\n").unwrap();
+    assert_eq!(trusted(&[variable], &["a:b"]), "");
+}
+
+#[test]
+fn the_path_below_which_the_application_is() {
+    let script = |variable: &str, args: &[&str]| {
+        parse_in(&[("SCRIPT_NAME", variable)], args).map(|settings| settings.script_name)
+    };
+    for (text, name) in [("", ""), ("/", ""), ("/shop", "/shop"), ("/a/b/", "/a/b")] {
+        assert_eq!(script(text, &["a:b"]).unwrap(), name);
+        let env = format!("SCRIPT_NAME={text}");
+        assert_eq!(script("/other", &["a:b", "-e", &env]).unwrap(), name);
+    }
+    let message = script("deploy.sh", &["a:b"]).unwrap_err().message;
+    assert!(message.contains("SCRIPT_NAME: \"deploy.sh\" does not begin with '/'"), "{message}");
+    assert_eq!(api(&[]).unwrap().script_name, "");
+}
+
+#[test]
 fn a_bad_variable_is_named() {
     for (name, value, reason) in [
-        ("RUSTWSGI_THREADS", "many", "not a whole number from 1 to 4096"),
+        ("RUSTWSGI_THREADS", "many", "not a whole number from 0 to 4096"),
         ("RUSTWSGI_FACTORY", "maybe", "'maybe' is neither"),
         ("RUSTWSGI_APP", "--help", "not a value"),
     ] {
@@ -578,6 +613,12 @@ fn a_python_file_is_executed() {
     std::fs::write(&path, "").unwrap();
     let settings = parse_in(&[], &["-c", path.to_str().unwrap()]).unwrap_err();
     assert!(settings.message.contains("write conf:app"), "{settings}");
+    let other = dir.path().join("gunicorn_conf");
+    std::fs::write(&other, "a b").unwrap();
+    for named in [other.to_str().unwrap(), "python:a.conf", "python:conf.toml"] {
+        let settings = parse_in(&[], &["-c", named, "a:b"]).unwrap();
+        assert_eq!(settings.files, [named]);
+    }
 }
 
 #[test]

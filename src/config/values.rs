@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn access_formats_are_tried_out() {
         assert_eq!(access_format("%(h)s"), Ok("%(h)s".to_owned()));
-        assert!(access_format("%(x)s").unwrap_err().contains("'%(x)s'"));
+        assert!(access_format("%h").unwrap_err().contains("does not begin an atom"));
     }
 
     #[test]

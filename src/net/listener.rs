@@ -246,6 +246,17 @@ impl Listener {
         }
     }
 
+    /// Gives the file of a unix socket to another user, if this process has made it and nobody has put
+    /// something else in its place.
+    pub fn give(&self, uid: u32, gid: u32) -> io::Result<()> {
+        match &self.kind {
+            Kind::Unix(Some((path, device, inode)), _) => {
+                give_socket(path, (*device, *inode), uid, gid)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Lets nobody join those who wait to be accepted, in any process, until the socket is closed. What
     /// arrives while the last process closes it would be reset; a client whose SYN is dropped tries
     /// again after a second, and learns then that nobody is there.
@@ -325,6 +336,34 @@ fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
     let (socket, address) = listener.accept()?;
     socket.set_nonblocking(true)?;
     Ok((socket, address))
+}
+
+/// The file is looked at and given by one descriptor, so that it cannot be exchanged in between.
+#[cfg(target_os = "linux")]
+fn give_socket(path: &Path, known: (u64, u64), uid: u32, gid: u32) -> io::Result<()> {
+    use rustix::fs::{AtFlags, Gid, OFlags, Uid};
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, rustix::fs::Mode::empty()) {
+        Ok(file) => fs::File::from(file),
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let meta = file.metadata()?;
+    if meta.file_type().is_socket() && (meta.dev(), meta.ino()) == known {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        rustix::fs::chownat(&file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_socket(path: &Path, known: (u64, u64), uid: u32, gid: u32) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() && (meta.dev(), meta.ino()) == known => {
+            std::os::unix::fs::lchown(path, Some(uid), Some(gid))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Drop for Listener {

@@ -1,8 +1,8 @@
 //! What a line of the access log looks like: gunicorn's format language, compiled once.
 //!
 //! A format is Python's `%` operator over a dictionary, so existing format strings (and the tools
-//! that read the lines) go on working. Unlike gunicorn, which prints `-` for an atom it does not
-//! know, an unknown atom is an error at start-up, where somebody sees it.
+//! that read the lines) go on working. As with gunicorn an unknown atom is `-` in every line; which ones
+//! are unknown can be asked, so that somebody is told at start-up.
 
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
@@ -53,6 +53,8 @@ pub struct Format {
     shape: Shape,
     /// The names of the `%({name}e)s` atoms, each once.
     environ_keys: Vec<String>,
+    /// The atoms that there are none of, as they are written.
+    unknown: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,17 +136,15 @@ pub enum FormatError {
         "'%' at character {0} does not begin an atom such as %(h)s; write %% for a percent sign"
     )]
     Malformed(usize),
-    /// An atom that does not exist.
-    #[error(
-        "unknown atom '{0}'; known are %(x)s with x one of {known}, and %({{name}}i)s (request \
-         field), %({{name}}o)s (response field), %({{name}}e)s (environ)",
-        known = known_atoms()
-    )]
-    UnknownAtom(String),
 }
 
-fn known_atoms() -> String {
-    ATOMS.map(|(letter, _, _)| letter).join(" ")
+/// The atoms that there are, for messages.
+pub fn known_atoms() -> String {
+    format!(
+        "%(x)s with x one of {}, and %({{name}}i)s (request field), %({{name}}o)s (response field), \
+         %({{name}}e)s (environ)",
+        ATOMS.map(|(letter, _, _)| letter).join(" ")
+    )
 }
 
 /// The timestamps that lines use, kept between lines.
@@ -172,16 +172,17 @@ impl Format {
     /// Compiles `common`, `combined`, `json`, or a format of gunicorn's atoms.
     ///
     /// # Errors
-    /// [`FormatError`] if the format is empty, a `%` begins no atom, or an atom is unknown.
+    /// [`FormatError`] if the format is empty, or a `%` begins no atom.
     pub fn parse(format: &str) -> Result<Format, FormatError> {
+        let mut unknown = Vec::new();
         let pieces = match format {
             "" => return Err(FormatError::Empty),
             "json" => {
-                return Ok(Format { shape: Shape::Json, environ_keys: Vec::new() });
+                return Ok(Format { shape: Shape::Json, environ_keys: Vec::new(), unknown });
             }
-            "common" => compile(COMMON)?,
-            "combined" => compile(COMBINED)?,
-            atoms => compile(atoms)?,
+            "common" => compile(COMMON, &mut unknown)?,
+            "combined" => compile(COMBINED, &mut unknown)?,
+            atoms => compile(atoms, &mut unknown)?,
         };
         let mut environ_keys: Vec<String> = Vec::new();
         for piece in &pieces {
@@ -191,7 +192,12 @@ impl Format {
                 environ_keys.push(key.clone());
             }
         }
-        Ok(Format { shape: Shape::Pieces(pieces), environ_keys })
+        Ok(Format { shape: Shape::Pieces(pieces), environ_keys, unknown })
+    }
+
+    /// The atoms that there are none of, as they are written: `-` in each line.
+    pub fn unknown(&self) -> &[String] {
+        &self.unknown
     }
 
     /// The environ keys whose values [`Record::environ`] should carry, spelled as in the format.
@@ -214,7 +220,7 @@ impl Format {
 }
 
 /// Cuts a format into pieces.
-fn compile(format: &str) -> Result<Vec<Piece>, FormatError> {
+fn compile(format: &str, unknown: &mut Vec<String>) -> Result<Vec<Piece>, FormatError> {
     let mut pieces = Vec::new();
     let mut text = String::new();
     let mut rest = format;
@@ -236,10 +242,14 @@ fn compile(format: &str) -> Result<Vec<Piece>, FormatError> {
         if !text.is_empty() {
             pieces.push(Piece::Text(std::mem::take(&mut text)));
         }
-        pieces.push(atom(name, conversion).ok_or_else(|| match conversion {
-            's' | 'd' => FormatError::UnknownAtom(format!("%({name}){conversion}")),
-            _ => malformed(),
-        })?);
+        pieces.push(match atom(name, conversion) {
+            Some(atom) => atom,
+            None if matches!(conversion, 's' | 'd') => {
+                unknown.push(format!("%({name}){conversion}"));
+                Piece::Text("-".to_owned())
+            }
+            None => return Err(malformed()),
+        });
         rest = &tail[conversion.len_utf8()..];
     }
     text.push_str(rest);

@@ -16,6 +16,6 @@ mod user;
 
 pub use access_log::AccessLog;
 pub use counters::{Count, Counters};
-pub use format::{Format, FormatError, Record};
+pub use format::{Format, FormatError, Record, known_atoms};
 pub use log::{flush, init, reopen, write_raw};
 pub use sink::LogTarget;

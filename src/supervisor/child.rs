@@ -144,12 +144,15 @@ fn serve(
     let Loaded { app, watcher } = loaded;
     channel.set_nonblocking(true)?;
     let signals = Signals::catch(py, CAUGHT)?;
-    hooks.try_call(py, "post_worker_init", &[])?;
+    let app = hooks.worker_init(py, app)?;
     pulse.beat();
-    if in_background {
-        background::let_go(py);
-    }
-    let ready = || (&channel).write_all(&[READY]);
+    let ready = || {
+        // Not before: until now there may have been a reason to tell why it does not start.
+        if in_background {
+            background::let_go(py);
+        }
+        (&channel).write_all(&[READY])
+    };
     let app = Application::new(app, hooks.around(py)?);
     let server = Server::start_on(py, app, listeners, settings.clone(), ready)?;
     let mut worker = Worker {
@@ -206,9 +209,9 @@ impl Worker {
                     }
                     libc::SIGINT | libc::SIGQUIT => {
                         self.server.stop();
-                        self.hooks.call(py, "worker_int", &[]);
+                        self.hooks.call(py, "worker_int", &[self.count()]);
                         self.server.join(py, Some(QUICK))?;
-                        self.hooks.call(py, "worker_exit", &[]);
+                        self.hooks.call(py, "worker_exit", &[self.count()]);
                         leave_now(py, 0);
                         return Ok(0);
                     }
@@ -221,6 +224,7 @@ impl Worker {
             self.look_at_wear(py)?;
             self.look_at_files(py)?;
             if self.server.join(py, Some(Duration::ZERO))? {
+                self.hooks.call(py, "served", &[self.count()]);
                 if self.stopping.is_some() {
                     info!("Worker exiting (pid: {})", std::process::id());
                     return Ok(0);
@@ -230,11 +234,16 @@ impl Worker {
             }
             if self.stopping.flatten().is_some_and(|end| Instant::now() >= end) {
                 warn!("Shut down after the graceful timeout; requests were still running");
-                self.hooks.call(py, "worker_exit", &[]);
+                self.hooks.call(py, "worker_exit", &[self.count()]);
                 leave_now(py, 0);
                 return Ok(0);
             }
         }
+    }
+
+    /// Requests so far.
+    fn count(&self) -> i64 {
+        self.server.served().try_into().unwrap_or(i64::MAX)
     }
 
     /// Asks for a successor if this worker has served enough, or has a thread that nobody gets back.
@@ -250,7 +259,7 @@ impl Worker {
         if let (Some(reason), Some(mut channel)) = (reason, self.channel.as_ref()) {
             if stuck {
                 // gunicorn's workers hear of it by a signal; this one has found out by itself.
-                self.hooks.call(py, "worker_abort", &[]);
+                self.hooks.call(py, "worker_abort", &[self.count()]);
             }
             info!("worker {} is replaced: {reason}", std::process::id());
             self.worn = channel.write_all(&[WORN]).is_ok();

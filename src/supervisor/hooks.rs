@@ -29,6 +29,12 @@ impl Hooks {
         }
     }
 
+    /// Has post_worker_init find the application as `worker.wsgi`, and takes what it has put there.
+    pub(super) fn worker_init(&self, py: Python<'_>, app: Py<PyAny>) -> PyResult<Py<PyAny>> {
+        let Some(hooks) = &self.0 else { return Ok(app) };
+        Ok(hooks.bind(py).call_method1("worker_init", (app,))?.unbind())
+    }
+
     /// What is called around each request, if anything is.
     pub(super) fn around(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let Some(hooks) = &self.0 else { return Ok(None) };

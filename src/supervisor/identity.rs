@@ -3,12 +3,17 @@
 //! The master keeps its user, as it may have to bind a low port again or signal its workers; whoever runs
 //! the application has lost all others before its first line is imported. If that fails, nothing runs.
 
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
+use anyhow::Context;
+use log::warn;
 use pyo3::exceptions::{PyLookupError, PyPermissionError};
 use pyo3::prelude::*;
 
-use crate::config::{Bind, Processes, Settings};
+use crate::config::{Processes, Settings};
+use crate::net::Listener;
 use crate::observe::LogTarget;
 
 /// The user and group of the workers, as numbers.
@@ -69,6 +74,12 @@ impl Identity {
         if identity.uid == own_uid && identity.gid == own_gid {
             return Ok(None);
         }
+        if own_uid == 0 && identity.gid == 0 && identity.uid != 0 && settings.group.is_none() {
+            warn!(
+                "--user {} leaves the workers in root's group, 0; give --group as well",
+                identity.uid
+            );
+        }
         if own_uid != 0 {
             return Err(PyPermissionError::new_err(
                 "--user and --group: only root can become another user; start the server as that user",
@@ -99,25 +110,58 @@ impl Identity {
         Ok(())
     }
 
+    /// This process itself.
+    pub(super) fn own() -> Identity {
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        Identity { uid: uid.as_raw(), gid: gid.as_raw(), name: None }
+    }
+
     /// Gives the workers what they open again, or are reached by: log files and unix sockets.
-    pub(super) fn give_files(&self, py: Python<'_>, settings: &Settings) -> PyResult<()> {
-        // Not what a link points to: who owns the directory could have put one there.
-        let chown =
-            |path: &Path| py.import("os")?.call_method1("lchown", (path, self.uid, self.gid));
-        for bind in &settings.binds {
-            if let Bind::Unix(path) = bind {
-                chown(path)?;
-            }
+    ///
+    /// Who may write to a log's directory could put something else in its place, such as a link to a file of
+    /// root's. So only what was opened, and is no link, is given; what is left the workers open with the rights
+    /// that they have.
+    ///
+    /// # Errors
+    /// If one cannot be given: with the option and the path.
+    pub(super) fn give_files<'a>(
+        &self,
+        settings: &Settings,
+        listeners: impl Iterator<Item = &'a Listener>,
+    ) -> anyhow::Result<()> {
+        for listener in listeners {
+            listener.give(self.uid, self.gid).with_context(|| {
+                format!("--bind: cannot give {} to the user of the workers", listener.url())
+            })?;
         }
+        let access_log = settings.access_log_file().map(|path| ("--access-logfile", path));
         let error_log = match &settings.error_log {
-            LogTarget::File(path) => Some(path.clone()),
+            LogTarget::File(path) => Some(("--error-logfile", path.clone())),
             LogTarget::Stdout | LogTarget::Stderr => None,
         };
-        for path in settings.access_log_file().into_iter().chain(error_log) {
-            let file = std::fs::File::options().append(true).create(true).open(&path)?;
-            if file.metadata()?.is_file() {
-                chown(&path)?;
+        for (option, path) in access_log.into_iter().chain(error_log) {
+            self.give_log(&path).with_context(|| {
+                format!("{option}: cannot give {} to the user of the workers", path.display())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn give_log(&self, path: &Path) -> std::io::Result<()> {
+        // A pipe that nobody reads is not waited for.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let opened = File::options().append(true).create(true).custom_flags(flags).open(path);
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) => {
+                let special = path.symlink_metadata().is_ok_and(|meta| !meta.is_file());
+                return if special { Ok(()) } else { Err(error) };
             }
+        };
+        let meta = file.metadata()?;
+        // A second name may be that of a file elsewhere.
+        if meta.is_file() && meta.nlink() == 1 {
+            fchown(&file, Some(self.uid), Some(self.gid))?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@
 use core::net::IpAddr;
 
 use percent_encoding::percent_decode;
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -21,7 +22,7 @@ use super::input::Input;
 use super::memory::{Memory, Place};
 use super::names::Names;
 use super::strings::latin1;
-use crate::config::Trust;
+use crate::config::{Settings, Trust};
 use crate::http1::{Framing, Head, Version};
 
 /// The server's side of one listener.
@@ -42,6 +43,8 @@ pub(super) struct EnvironBuilder {
     methods: Vec<(&'static str, Py<PyString>)>,
     /// Whose word on the scheme is taken.
     trusted: Vec<Trust>,
+    /// SCRIPT_NAME: what every path begins with, and PATH_INFO does not have.
+    prefix: String,
 }
 
 impl EnvironBuilder {
@@ -50,7 +53,7 @@ impl EnvironBuilder {
         servers: &[ServerAddress],
         multithread: bool,
         multiprocess: bool,
-        trusted: Vec<Trust>,
+        settings: &Settings,
     ) -> PyResult<EnvironBuilder> {
         let errors = Py::new(py, Errors)?;
         // One stream for all requests without content: there is nothing in it to be shared.
@@ -64,7 +67,8 @@ impl EnvironBuilder {
                 intern!(py, "SERVER_SOFTWARE"),
                 concat!("rustwsgi/", env!("CARGO_PKG_VERSION")),
             )?;
-            template.set_item(intern!(py, "SCRIPT_NAME"), "")?;
+            let prefix = latin1(py, settings.script_name.as_bytes());
+            template.set_item(intern!(py, "SCRIPT_NAME"), prefix)?;
             template.set_item(intern!(py, "wsgi.version"), (1, 0))?;
             template.set_item(intern!(py, "wsgi.url_scheme"), "http")?;
             template.set_item(intern!(py, "wsgi.errors"), &errors)?;
@@ -83,7 +87,13 @@ impl EnvironBuilder {
         }
         let methods = ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"]
             .map(|method| (method, PyString::intern(py, method).unbind()));
-        Ok(EnvironBuilder { names: Names::new(py), templates, methods: methods.into(), trusted })
+        Ok(EnvironBuilder {
+            names: Names::new(py),
+            templates,
+            methods: methods.into(),
+            trusted: settings.trusted.clone(),
+            prefix: settings.script_name.clone(),
+        })
     }
 
     /// The environ of the request that `exchange` holds. Takes its content.
@@ -150,11 +160,16 @@ impl EnvironBuilder {
         environ.set_item(intern!(py, "RAW_URI"), &target)?;
         environ.set_item(intern!(py, "REQUEST_URI"), &target)?;
         let path = match head.path() {
-            path if path == head.raw_target() && !path.contains(&b'%') => target,
+            path if path == head.raw_target()
+                && !path.contains(&b'%')
+                && self.prefix.is_empty() =>
+            {
+                target
+            }
             path => {
                 // Decoded once: %2F becomes a slash here, and an application that cares has RAW_URI.
                 let path: std::borrow::Cow<'_, [u8]> = percent_decode(path).into();
-                memory.value(py, Place::Path, &path)
+                memory.value(py, Place::Path, below(&self.prefix, &path)?)
             }
         };
         environ.set_item(intern!(py, "PATH_INFO"), path)?;
@@ -212,6 +227,20 @@ impl EnvironBuilder {
             environ.del_item(host)?;
         }
         Ok(())
+    }
+}
+
+/// The path without SCRIPT_NAME. What is not below that is a proxy's mistake, for which gunicorn answers 500
+/// as well.
+fn below<'a>(prefix: &str, path: &'a [u8]) -> PyResult<&'a [u8]> {
+    match path.strip_prefix(prefix.as_bytes()) {
+        Some(rest) if prefix.is_empty() || rest.is_empty() || rest[0] == b'/' => Ok(rest),
+        // `OPTIONS *`
+        _ if path.is_empty() => Ok(path),
+        _ => Err(PyValueError::new_err(format!(
+            "the path {:?} is not below {prefix:?}, which SCRIPT_NAME names",
+            String::from_utf8_lossy(path)
+        ))),
     }
 }
 

@@ -86,8 +86,7 @@ impl Wsgi {
         log_keys: Vec<String>,
     ) -> PyResult<Wsgi> {
         let (multithread, multiprocess) = (settings.threads > 1, settings.processes.workers > 1);
-        let trusted = settings.trusted.clone();
-        let environs = EnvironBuilder::new(py, servers, multithread, multiprocess, trusted)?;
+        let environs = EnvironBuilder::new(py, servers, multithread, multiprocess, settings)?;
         fork::settle(py)?;
         Ok(Wsgi { app, environs, log_keys })
     }

@@ -123,6 +123,7 @@ fn out_of_reach(old: &Settings, new: &Settings) -> Vec<(&'static str, &'static s
         budget: _,
         body_buffer: _,
         access_log: _,
+        script_name: _,
         chdir: _,
         // No matter of a server that runs; no file has the first.
         venv: _,

@@ -65,9 +65,9 @@ impl Master<'_> {
         }
         self.tell_what_stays(&settings);
         if let Some(identity) = &identity
-            && let Err(failure) = identity.give_files(py, &settings)
+            && let Err(failure) = identity.give_files(&settings, self.sockets.listeners())
         {
-            error!("files cannot be given to the user of the workers: {failure}");
+            error!("{failure:#}");
         }
         hooks.adopt(py, &self.hooks);
         let hooks = std::mem::replace(&mut self.hooks, hooks);
@@ -126,7 +126,7 @@ impl Master<'_> {
         }
         if back {
             self.become_like(py, &past.settings);
-            self.identity = past.identity;
+            let given = std::mem::replace(&mut self.identity, past.identity).is_some();
             let mut known = std::mem::take(&mut self.sockets);
             known.absorb(past.dropped);
             let binds = self.activated.as_ref().unwrap_or(&past.settings.binds);
@@ -138,6 +138,12 @@ impl Master<'_> {
                 }
             }
             self.settings = past.settings;
+            let owner = self.identity.clone().unwrap_or_else(Identity::own);
+            if given
+                && let Err(failure) = owner.give_files(&self.settings, self.sockets.listeners())
+            {
+                error!("{failure:#}");
+            }
             past.hooks.adopt(py, &self.hooks);
             self.hooks = past.hooks;
         }

@@ -73,7 +73,7 @@ impl<'a> Master<'a> {
             environ.call_method1("pop", (name, py.None()))?;
         }
         if let Some(identity) = &identity {
-            identity.give_files(py, &settings)?;
+            identity.give_files(&settings, sockets.listeners()).map_err(refuse)?;
         }
         identity::set_name(py, "master", &settings);
         let target = settings.processes.workers;

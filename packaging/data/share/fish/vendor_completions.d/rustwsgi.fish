@@ -1,4 +1,4 @@
-complete -c rustwsgi -s c -l config -d 'Read options from this file: TOML, or a gunicorn configuration if its name ends in .py. What it does not set may be set by ./rustwsgi.toml, or [tool.rustwsgi] in ./pyproject.toml. Without all three ./gunicorn.conf.py is read' -r -F
+complete -c rustwsgi -s c -l config -d 'Read options from this file: TOML if its name ends in .toml, else a gunicorn configuration, which may also be a module, python:NAME. What it does not set may be set by ./rustwsgi.toml, or [tool.rustwsgi] in ./pyproject.toml. Without all three ./gunicorn.conf.py is read' -r -F
 complete -c rustwsgi -l chdir -d 'Change to this directory before the application is loaded' -r -F
 complete -c rustwsgi -l pythonpath -d 'Directories to put in front of Python\'s module search path, separated by commas' -r -F
 complete -c rustwsgi -s e -l env -d 'Set an environment variable for the application (repeatable)' -r
@@ -6,7 +6,7 @@ complete -c rustwsgi -l venv -d 'The virtual environment to take packages from; 
 complete -c rustwsgi -s b -l bind -d 'Where to listen: HOST:PORT, :PORT (all interfaces), [IPV6]:PORT, unix:PATH or fd://N (repeatable) [default: 127.0.0.1:8000, or 0.0.0.0:$PORT if PORT is set]' -r
 complete -c rustwsgi -l forwarded-allow-ips -d 'Proxies whose X-Forwarded-Proto is believed: addresses or networks, separated by commas, * for all, or nothing; clients of a unix socket always are' -r
 complete -c rustwsgi -l backlog -d 'Connections the kernel may hold until they are accepted' -r
-complete -c rustwsgi -l threads -d 'Threads that run the application [default: 4]' -r
+complete -c rustwsgi -l threads -d 'Threads that run the application; 0 is 1, as with gunicorn [default: 4]' -r
 complete -c rustwsgi -s w -l workers -d 'Worker processes [default: $WEB_CONCURRENCY, else 1]' -r
 complete -c rustwsgi -s p -l pid -d 'Write the master\'s process number to this file' -r -F
 complete -c rustwsgi -l reload-strategy -d 'How a reload replaces workers: all (start all new ones, then stop the old), or rolling (one at a time, which needs memory for one more worker only)' -r -f -a "all\t'Old workers go when all new ones are ready'
@@ -32,7 +32,7 @@ complete -c rustwsgi -l body-min-rate -d 'Bytes per second that a request\'s bod
 complete -c rustwsgi -l write-timeout -d 'For the client to take the next bytes of a response' -r
 complete -c rustwsgi -l queue-timeout -d 'For a complete request to get a thread; after that the client is answered 503' -r
 complete -c rustwsgi -l limit-request-line -d 'The request line; 0 leaves it to --limit-request-head' -r
-complete -c rustwsgi -l limit-request-fields -d 'The number of fields in a request\'s head; 0 is the most possible, 32768' -r
+complete -c rustwsgi -l limit-request-fields -d 'The number of fields in a request\'s head; 0, and all above, is the most possible, 32768' -r
 complete -c rustwsgi -l limit-request-field-size -d 'One field of a request\'s head; 0 leaves it to --limit-request-head' -r
 complete -c rustwsgi -l limit-request-head -d 'A request\'s head: its request line and all its fields' -r
 complete -c rustwsgi -l limit-request-body -d 'A request\'s body; 0 is no limit' -r
