@@ -5,6 +5,7 @@
 //! - [`connection`] is one client: its protocol state, what it sent, what it is owed,
 //! - [`body`] gathers a request's content in memory or in a temporary file,
 //! - [`ledger`] is the account of what all of them hold,
+//! - [`queue`] holds what is to be sent, in its order, and sends it without blocking,
 //! - [`outlet`] is the writing half of a socket, shared by whoever has bytes for it,
 //! - [`timers`] remembers deadlines,
 //! - [`reactor`] is the readiness loop that drives them all.
@@ -16,6 +17,7 @@ mod forked;
 mod ledger;
 mod listener;
 mod outlet;
+mod queue;
 mod reactor;
 mod timers;
 
@@ -24,5 +26,6 @@ pub use connection::{Connection, Peer};
 pub use date::{HttpDate, wall_clock};
 pub use forked::{keep_from_forks, leave_to_forks, let_go_of_listeners};
 pub use listener::{Listener, Local, bind};
-pub use outlet::{Chunk, Flush, Outlet, Queue};
+pub use outlet::Outlet;
+pub use queue::{Chunk, Flush, Queue};
 pub use reactor::{Fate, Reactor, Remote, SWEEP};

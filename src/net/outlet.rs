@@ -1,20 +1,19 @@
 //! The writing half of a connection. It is the one part of a connection that two threads may touch: the
 //! one that runs the application hands blocks in, the one that polls sends what the socket did
-//! not take at once. So it has a lock, held only around non-blocking calls.
+//! not take at once. So it has a lock, held only around non-blocking calls. What waits is a
+//! [`Queue`].
 //!
 //! A client that reads slowly costs no thread: what it is owed waits here. Only a producer that
 //! outruns [`HIGH_WATER`] waits, in [`Outlet::wait`], until the poller has brought it below again.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
 use socket2::Socket;
 
 use super::ledger::Ledger;
+use super::queue::{Flush, Queue, Then};
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
 
 /// A producer waits while more than this many bytes of memory are unsent.
@@ -23,250 +22,8 @@ const HIGH_WATER: usize = 256 * 1024;
 const LOW_WATER: usize = 32 * 1024;
 /// One call of the poller sends at most this much, so that one fast reader does not keep the loop from the others.
 const TURN: u64 = 1 << 20;
-/// Small parts are gathered into buffers up to this size.
-const GATHERED: usize = 64 * 1024;
 /// So much is sent at once, instead of waiting for more.
 const SOON: usize = 64 * 1024;
-/// Blocks of one `sendmsg`.
-const SLICES: usize = 16;
-
-/// A part of a response.
-#[derive(Debug)]
-pub enum Chunk {
-    /// Small parts, gathered: heads, chunk sizes, short blocks.
-    Gathered(Vec<u8>),
-    /// A large block, which is not copied: it stays with its owner until it is sent.
-    Shared(Bytes),
-    /// Part of a file, which the kernel sends by itself.
-    File {
-        /// The file; its offset is neither used nor moved.
-        file: File,
-        /// Where the next byte is.
-        offset: u64,
-        /// How many bytes are left.
-        left: u64,
-    },
-}
-
-/// Parts of responses in the order they are to be sent.
-#[derive(Debug, Default)]
-pub struct Queue {
-    chunks: VecDeque<Chunk>,
-    /// Bytes of the first chunk that are sent already, if it is gathered.
-    sent: usize,
-    /// Bytes held in memory.
-    size: usize,
-}
-
-impl Queue {
-    /// Nothing is waiting.
-    pub fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
-    }
-
-    /// The buffer that small parts are appended to.
-    pub fn gather<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        if let Some(Chunk::Gathered(buffer)) = self.chunks.back_mut() {
-            let before = buffer.len();
-            let result = write(buffer);
-            self.size += buffer.len() - before;
-            return result;
-        }
-        let mut buffer = Vec::new();
-        let result = write(&mut buffer);
-        if !buffer.is_empty() {
-            self.push(Chunk::Gathered(buffer));
-        }
-        result
-    }
-
-    /// Appends a large block or a file.
-    pub fn push(&mut self, chunk: Chunk) {
-        self.size += match &chunk {
-            Chunk::Gathered(bytes) => bytes.len(),
-            Chunk::Shared(bytes) => bytes.len(),
-            Chunk::File { .. } => 0,
-        };
-        self.chunks.push_back(chunk);
-    }
-
-    fn append(&mut self, other: &mut Queue) {
-        if other.sent > 0
-            && let Some(Chunk::Gathered(buffer)) = other.chunks.front_mut()
-        {
-            buffer.drain(..other.sent);
-            other.sent = 0;
-        }
-        self.size += other.size;
-        other.size = 0;
-        if let (Some(Chunk::Gathered(last)), Some(Chunk::Gathered(first))) =
-            (self.chunks.back_mut(), other.chunks.front())
-            && last.len() + first.len() <= GATHERED
-        {
-            last.extend_from_slice(first);
-            other.chunks.pop_front();
-        }
-        self.chunks.append(&mut other.chunks);
-    }
-
-    /// Sends until all is sent, the socket is full, or `budget` bytes are gone. Tells how many went.
-    /// `then` is what the kernel is told of what follows the last byte.
-    fn send(&mut self, socket: &Socket, budget: u64, then: Then) -> io::Result<(Flush, u64)> {
-        let mut left = budget;
-        loop {
-            let sent = match self.chunks.front() {
-                None => return Ok((Flush::Done, budget - left)),
-                Some(_) if left == 0 => return Ok((Flush::More, budget)),
-                Some(Chunk::File { .. }) => self.send_file(socket, left),
-                Some(_) => self.send_bytes(socket, then),
-            };
-            match sent {
-                Ok(sent) => left = left.saturating_sub(sent),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok((Flush::Blocked, budget - left));
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn send_bytes(&mut self, socket: &Socket, then: Then) -> io::Result<u64> {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let mut count = 0;
-        for (chunk, slot) in self.chunks.iter().zip(&mut slices) {
-            let bytes = match chunk {
-                Chunk::Gathered(bytes) if count == 0 => &bytes[self.sent..],
-                Chunk::Gathered(bytes) => bytes,
-                Chunk::Shared(bytes) => bytes,
-                Chunk::File { .. } => break,
-            };
-            *slot = IoSlice::new(bytes);
-            count += 1;
-        }
-        let flags = match then {
-            Then::End if count == self.chunks.len() => libc::MSG_NOSIGNAL | FOLLOWED,
-            _ => libc::MSG_NOSIGNAL,
-        };
-        let sent = match &slices[..count] {
-            [one] => socket.send_with_flags(one, flags)?,
-            many => socket.send_vectored_with_flags(many, flags)?,
-        };
-        self.consume(sent);
-        Ok(sent as u64)
-    }
-
-    fn consume(&mut self, mut sent: usize) {
-        self.size -= sent;
-        loop {
-            let left = match self.chunks.front_mut() {
-                Some(Chunk::Gathered(bytes)) => bytes.len() - self.sent,
-                Some(Chunk::Shared(bytes)) => bytes.len(),
-                Some(Chunk::File { .. }) | None => return,
-            };
-            if sent < left {
-                match self.chunks.front_mut() {
-                    Some(Chunk::Shared(bytes)) => bytes.advance(sent),
-                    _ => self.sent += sent,
-                }
-                return;
-            }
-            sent -= left;
-            self.sent = 0;
-            self.chunks.pop_front();
-        }
-    }
-
-    #[cfg(target_os = "linux")]
-    fn send_file(&mut self, socket: &Socket, budget: u64) -> io::Result<u64> {
-        let Some(Chunk::File { file, offset, left }) = self.chunks.front_mut() else {
-            return Ok(0);
-        };
-        let want = usize::try_from((*left).min(budget)).unwrap_or(usize::MAX);
-        let sent = rustix::fs::sendfile(socket, &*file, Some(offset), want)? as u64;
-        if sent == 0 && *left > 0 {
-            return Err(shrunk());
-        }
-        *left -= sent;
-        if *left == 0 {
-            self.chunks.pop_front();
-        }
-        Ok(sent)
-    }
-
-    /// Elsewhere the file is read a block at a time and sent like any other bytes.
-    #[cfg(not(target_os = "linux"))]
-    fn send_file(&mut self, _socket: &Socket, budget: u64) -> io::Result<u64> {
-        use std::os::unix::fs::FileExt;
-        let Some(Chunk::File { file, offset, left }) = self.chunks.front_mut() else {
-            return Ok(0);
-        };
-        let mut block = vec![0; (*left).min(budget).min(64 * 1024) as usize];
-        let read = file.read_at(&mut block, *offset)?;
-        if read == 0 && *left > 0 {
-            return Err(shrunk());
-        }
-        block.truncate(read);
-        *offset += read as u64;
-        *left -= read as u64;
-        if *left == 0 {
-            self.chunks.pop_front();
-        }
-        self.size += block.len();
-        self.chunks.push_front(Chunk::Shared(block.into()));
-        Ok(0)
-    }
-}
-
-/// What follows the bytes of a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
-    /// Whatever comes.
-    Open,
-    /// The end of the connection, at once.
-    End,
-}
-
-/// The flag for bytes that others follow at once, so that the kernel need not make a packet of them.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const FOLLOWED: libc::c_int = libc::MSG_MORE;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const FOLLOWED: libc::c_int = 0;
-
-/// Fewer bytes than the head has promised.
-fn shrunk() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the file shrank while it was sent")
-}
-
-/// What is to be done with what an outlet holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Held {
-    /// It is so much that it should be sent now.
-    Much,
-    /// The next turn sends it.
-    Listed,
-    /// The next turn must be told of it.
-    Unlisted,
-}
-
-/// The same error once more.
-fn again(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
-    }
-}
-
-/// How far a flush came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flush {
-    /// Everything is with the kernel.
-    Done,
-    /// The socket is full; readiness will tell when to go on.
-    Blocked,
-    /// There is more to send and the socket would take it, but others want their turn.
-    More,
-}
 
 /// A socket's writing half and what is waiting for it.
 #[derive(Debug)]
@@ -297,6 +54,17 @@ struct State {
     awaited: bool,
 }
 
+/// What is to be done with what an outlet holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// It is so much that it should be sent now.
+    Much,
+    /// The next turn sends it.
+    Listed,
+    /// The next turn must be told of it.
+    Unlisted,
+}
+
 impl Outlet {
     /// Takes a connected, non-blocking socket.
     pub(super) fn new(socket: Socket, ledger: Arc<Ledger>) -> Outlet {
@@ -319,7 +87,7 @@ impl Outlet {
 
     /// Has the account follow the queue.
     fn account(&self, state: &mut State) {
-        let size = state.queue.size;
+        let size = state.queue.size();
         if size != state.charged {
             self.ledger.change_memory(state.charged, size);
             state.charged = size;
@@ -399,7 +167,7 @@ impl Outlet {
         state.queue.append(queue);
         self.account(&mut state);
         self.waiting.store(true, Ordering::Release);
-        let much = state.queue.size >= SOON;
+        let much = state.queue.size() >= SOON;
         Ok(match much || std::mem::replace(&mut state.held, true) {
             true if much => Held::Much,
             true => Held::Listed,
@@ -439,7 +207,7 @@ impl Outlet {
                 }
                 self.waiting.store(flush != Flush::Done, Ordering::Release);
                 self.account(&mut state);
-                if state.awaited && state.queue.size <= self.high_water() {
+                if state.awaited && state.queue.size() <= self.high_water() {
                     self.drained.notify_all();
                 }
                 Ok(flush)
@@ -452,7 +220,7 @@ impl Outlet {
     /// for `stall`.
     pub fn wait(&self, stall: Duration) -> io::Result<()> {
         let mut state = self.lock();
-        while state.queue.size > self.high_water() && state.failed.is_none() {
+        while state.queue.size() > self.high_water() && state.failed.is_none() {
             let waited = state.progress.elapsed();
             let Some(left) = stall.checked_sub(waited).filter(|left| !left.is_zero()) else {
                 return Err(self.fail_locked(state, io::ErrorKind::TimedOut.into()));
@@ -469,12 +237,12 @@ impl Outlet {
 
     /// True if a producer would have to wait.
     pub fn is_full(&self) -> bool {
-        self.has_waiting() && self.lock().queue.size > self.high_water()
+        self.has_waiting() && self.lock().queue.size() > self.high_water()
     }
 
     /// Bytes in memory that wait for the socket.
     pub(super) fn held(&self) -> usize {
-        if self.has_waiting() { self.lock().queue.size } else { 0 }
+        if self.has_waiting() { self.lock().queue.size() } else { 0 }
     }
 
     /// When bytes last went out.
@@ -524,5 +292,13 @@ impl Drop for Outlet {
     fn drop(&mut self) {
         let charged = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).charged;
         self.ledger.change_memory(charged, 0);
+    }
+}
+
+/// The same error once more.
+fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use log::{error, info};
 
 use super::super::connection::Connection;
-use super::super::outlet::Flush;
+use super::super::queue::Flush;
 use super::super::timers::Key;
 use super::{Phase, Reactor};
 use crate::http1::Next;
