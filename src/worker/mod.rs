@@ -1,13 +1,15 @@
 //! One process at work: joins the network layer to the application.
 //!
 //! - [`desk`] is the policy: who polls, who runs, who waits,
-//! - `runner` is what a thread does with the duty it is given,
+//! - [`dispatch`] is what a thread does with the duty it is given, as far as that needs no Python,
+//! - `runner` is the rest of it: having the interpreter, and serving a request,
 //! - `exchange` shows a connection to the WSGI layer,
 //! - `forks` keeps the listeners from processes that the application forks,
 //! - `watch` knows what runs for how long,
 //! - `server` starts and stops it all.
 
 pub mod desk;
+pub mod dispatch;
 #[cfg(feature = "python")]
 mod exchange;
 #[cfg(feature = "python")]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyCFunction, PyDict, PyTuple};
 
-use super::desk::Desk;
+use super::dispatch::Dispatcher;
 use super::forks::keep_from_forks;
 use super::runner::{self, Shared};
 use super::watch::Watch;
@@ -92,12 +92,10 @@ impl Server {
             .collect();
         let log_keys = access_log.as_ref().map_or_else(Vec::new, |(_, keys)| keys.clone());
         let access_log = access_log.map(|(log, _)| Arc::new(log));
-        let (reactor, remote) = Reactor::new(listeners, settings.clone(), access_log.clone())?;
+        let network = Reactor::new(listeners, settings.clone(), access_log.clone())?;
         let wsgi = Wsgi::new(py, app, &servers, &settings, log_keys)?;
         let shared = Arc::new(Shared {
-            desk: Desk::new(settings.threads).running(parallelism(py)),
-            reactor: Mutex::new(reactor),
-            remote,
+            dispatcher: Dispatcher::new(network, parallelism(py), settings.clone()),
             wsgi,
             watch: Watch::new(settings.threads, settings.timeouts.request),
             settings,
@@ -122,7 +120,8 @@ impl Server {
         let py = thread.py();
         let shared = self.shared.clone();
         let sentinel = std::thread::Builder::new().name("rustwsgi-sentinel".into());
-        self.sentinel = Some(without_signals(|| sentinel.spawn(move || runner::watch(&shared)))?);
+        self.sentinel =
+            Some(without_signals(|| sentinel.spawn(move || shared.dispatcher.watch()))?);
         for index in 0..self.shared.settings.threads {
             let shared = self.shared.clone();
             let target =
@@ -147,7 +146,7 @@ impl Server {
         let runners: Vec<_> = self.runners.iter().map(|runner| runner.clone_ref(py)).collect();
         let leave = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
             let py = args.py();
-            shared.remote.stop();
+            shared.dispatcher.remote.stop();
             let patience = shared.settings.timeouts.graceful;
             if !join_all(py, &runners, Some(patience))? {
                 log::warn!("the program ends while requests are still running");
@@ -168,18 +167,18 @@ impl Server {
 
     /// Stops accepting, lets requests in flight finish. Returns at once.
     pub fn stop(&self) {
-        self.shared.remote.stop();
+        self.shared.dispatcher.remote.stop();
     }
 
     /// The same for a process that another one replaces: connections that wait for their next request may
     /// still make it. Returns at once.
     pub fn retire(&self) {
-        self.shared.remote.retire();
+        self.shared.dispatcher.remote.retire();
     }
 
     /// Says in the error log how often each bound was reached.
     pub fn report(&self) {
-        info!("Bounds reached since the start: {}", self.shared.remote.counters);
+        info!("Bounds reached since the start: {}", self.shared.dispatcher.remote.counters);
     }
 
     /// Requests that were answered.
@@ -211,7 +210,7 @@ impl Server {
         }
         if let Some(sentinel) = self.sentinel.take() {
             py.detach(|| sentinel.join()).ok();
-            if !self.shared.remote.counters.are_zero() {
+            if !self.shared.dispatcher.remote.counters.are_zero() {
                 self.report();
             }
         }

@@ -1,0 +1,260 @@
+//! A server under the model checker: the real dispatcher, desk, reactor and outlets. Only Python is made up,
+//! by a lock that stands for the interpreter and an application that knows a few kinds of requests.
+
+use std::collections::HashSet;
+use std::os::fd::AsRawFd as _;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use shuttle::rand::Rng as _;
+use shuttle::thread;
+
+use super::super::desk::Duty;
+use super::super::dispatch::Dispatcher;
+use crate::config::{self, Settings};
+use crate::http1::ResponseHead;
+use crate::net::{self, Chunk, Connection, Reactor};
+use crate::sync::{Condvar, Mutex, MutexGuard, kernel};
+
+/// Bytes of one block of a large response: more than a socket and an outlet take at once, so that an empty
+/// outlet is full with the first.
+const BLOCK: usize = 600 * 1024;
+const BLOCKS: usize = 3;
+
+/// Made once, where there is more stack than shuttle's threads have.
+static SETTINGS: OnceLock<Settings> = OnceLock::new();
+
+/// To be called before the first model runs.
+pub(super) fn prepare() {
+    SETTINGS.get_or_init(|| config::parse_api(&[]).unwrap());
+}
+
+/// What the application does; the target's first letter says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Answers at once; the response goes out when the connection has come home.
+    Short,
+    /// Answers by blocks that may wait for the poller, and lets the interpreter go after each.
+    Blocks,
+    /// Answers by more than the client's socket and the outlet take.
+    Large,
+    /// Lets the interpreter go until the request of this number has run.
+    After(usize),
+    /// The same between two blocks, of which the first must be on its way meanwhile.
+    Between(usize),
+}
+
+impl Kind {
+    pub(super) fn target(self, number: usize) -> String {
+        match self {
+            Kind::Short => format!("/s/{number}"),
+            Kind::Blocks => format!("/b/{number}"),
+            Kind::Large => format!("/l/{number}"),
+            Kind::After(other) => format!("/a/{number}/{other}"),
+            Kind::Between(other) => format!("/m/{number}/{other}"),
+        }
+    }
+
+    fn parse(target: &[u8]) -> (Kind, usize) {
+        let text = std::str::from_utf8(target).unwrap();
+        let parts: Vec<&str> = text.split('/').collect();
+        let number = parts[2].parse().unwrap();
+        let kind = match parts[1] {
+            "s" => Kind::Short,
+            "b" => Kind::Blocks,
+            "l" => Kind::Large,
+            "a" => Kind::After(parts[3].parse().unwrap()),
+            _ => Kind::Between(parts[3].parse().unwrap()),
+        };
+        (kind, number)
+    }
+}
+
+/// What the application sees and changes while it holds the interpreter.
+#[derive(Debug, Default)]
+struct World {
+    /// How often each request has run.
+    runs: Vec<u32>,
+    /// Connections, by where they are in memory, that a thread runs a request of.
+    lent: HashSet<usize>,
+}
+
+pub(super) struct Site {
+    dispatcher: Dispatcher,
+    /// More than 1: an interpreter without a GIL.
+    parallel: usize,
+    interpreter: Mutex<World>,
+    /// Told when a request has run.
+    changed: Condvar,
+    pub(super) address: SocketAddr,
+}
+
+impl Site {
+    /// Starts the threads; they are to be joined.
+    pub(super) fn open(
+        runners: usize,
+        parallel: usize,
+        requests: usize,
+    ) -> (Arc<Site>, Vec<thread::JoinHandle<()>>) {
+        let (listener, address) = listen();
+        let listeners = net::bind(&config::Bind::Fd(listener.as_raw_fd()), 16, 0).unwrap();
+        let settings = SETTINGS.get().expect("prepare made them");
+        let settings = Arc::new(Settings { threads: runners, ..settings.clone() });
+        let network = Reactor::new(listeners, settings.clone(), None).unwrap();
+        let world = World { runs: vec![0; requests], ..World::default() };
+        let site = Arc::new(Site {
+            dispatcher: Dispatcher::new(network, parallel, settings),
+            parallel,
+            interpreter: Mutex::new(world),
+            changed: Condvar::new(),
+            address,
+        });
+        let mut threads = Vec::new();
+        for me in 0..runners {
+            let site = site.clone();
+            threads.push(thread::spawn(move || site.run(me)));
+        }
+        let watching = site.clone();
+        threads.push(thread::spawn(move || watching.dispatcher.watch()));
+        (site, threads)
+    }
+
+    /// Stops it and waits for its threads.
+    pub(super) fn finish(&self, threads: Vec<thread::JoinHandle<()>>) {
+        self.dispatcher.remote.stop();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+
+    /// How often each request has run.
+    pub(super) fn runs(&self) -> Vec<u32> {
+        self.interpreter.lock().unwrap().runs.clone()
+    }
+
+    fn run(&self, me: usize) {
+        loop {
+            // The application may owe something to the interpreter at any time.
+            match self.dispatcher.duty(me, || shuttle::rand::thread_rng().r#gen()) {
+                Duty::Run => self.run_batch(me),
+                Duty::Poll => drop(self.interpreter.lock().unwrap()),
+                Duty::Quit => return,
+            }
+        }
+    }
+
+    fn run_batch(&self, me: usize) {
+        let mut held = Some(self.interpreter.lock().unwrap());
+        self.dispatcher.run_batch(me, |connection| {
+            let world = self.give_way(held.take().unwrap());
+            let world = self.serve(world, connection);
+            held = Some(self.give_way(world));
+            // The budget may be used up at any time.
+            shuttle::rand::thread_rng().r#gen()
+        });
+    }
+
+    /// Without a GIL others are inside at the same time.
+    fn give_way<'a>(&'a self, world: MutexGuard<'a, World>) -> MutexGuard<'a, World> {
+        if self.parallel == 1 {
+            return world;
+        }
+        drop(world);
+        thread::yield_now();
+        self.interpreter.lock().unwrap()
+    }
+
+    fn serve<'a>(
+        &'a self,
+        mut world: MutexGuard<'a, World>,
+        mut connection: Box<Connection>,
+    ) -> MutexGuard<'a, World> {
+        let (kind, number) = Kind::parse(connection.http.head().raw_target());
+        let place = std::ptr::from_ref(&*connection).addr();
+        assert!(world.lent.insert(place), "two threads have the same connection");
+        match kind {
+            Kind::Short => begin(&mut connection, Some(2)),
+            Kind::After(other) => {
+                world = self.changed.wait_while(world, |world| world.runs[other] == 0).unwrap();
+                begin(&mut connection, Some(2));
+            }
+            Kind::Between(other) => {
+                begin(&mut connection, None);
+                block(&mut connection, 2);
+                let _ = connection.send_soon();
+                kernel::changed();
+                world = self.changed.wait_while(world, |world| world.runs[other] == 0).unwrap();
+                block(&mut connection, 2);
+            }
+            Kind::Blocks => {
+                begin(&mut connection, None);
+                for _ in 0..3 {
+                    block(&mut connection, 2);
+                    let _ = connection.send_soon();
+                    kernel::changed();
+                    drop(world);
+                    thread::yield_now();
+                    world = self.interpreter.lock().unwrap();
+                }
+            }
+            Kind::Large => {
+                begin(&mut connection, Some((BLOCK * BLOCKS) as u64));
+                drop(world);
+                for _ in 0..BLOCKS {
+                    if connection.outlet.is_full()
+                        && connection.outlet.wait(connection.write_timeout).is_err()
+                    {
+                        break;
+                    }
+                    block(&mut connection, BLOCK);
+                    if connection.outlet.send_all(&mut connection.queue).is_err() {
+                        break;
+                    }
+                    kernel::changed();
+                }
+                world = self.interpreter.lock().unwrap();
+            }
+        }
+        if matches!(kind, Kind::Short | Kind::After(_)) {
+            block(&mut connection, 2);
+        }
+        if connection.queue.gather(|out| connection.http.finish(out)).is_err() {
+            connection.http.abort();
+        }
+        world.runs[number] += 1;
+        world.lent.remove(&place);
+        self.changed.notify_all();
+        self.dispatcher.remote.give_back(connection);
+        world
+    }
+}
+
+/// A socket with a name that is in no file system: there would be thousands of files.
+fn listen() -> (UnixListener, SocketAddr) {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("rustwsgi-model-{}-{number}", std::process::id());
+    let address = SocketAddr::from_abstract_name(name).unwrap();
+    (UnixListener::bind_addr(&address).unwrap(), address)
+}
+
+fn begin(connection: &mut Connection, length: Option<u64>) {
+    let mut head = ResponseHead::default();
+    head.start(b"200 OK").unwrap();
+    let date = b"Thu, 01 Jan 1970 00:00:00 GMT";
+    let Connection { http, queue, .. } = connection;
+    queue.gather(|out| http.begin(&head, length, date, out));
+}
+
+fn block(connection: &mut Connection, size: usize) {
+    let frame = connection.http.frame(size);
+    connection.queue.gather(|out| out.extend_from_slice(frame.prefix()));
+    if size < BLOCK {
+        connection.queue.gather(|out| out.extend_from_slice(&b"xxxxxxxx"[..frame.take]));
+    } else {
+        connection.queue.push(Chunk::Shared(vec![b'x'; frame.take].into()));
+    }
+    connection.queue.gather(|out| out.extend_from_slice(frame.suffix));
+}
