@@ -15,6 +15,7 @@
 use std::ops::Range;
 
 use super::chunked::{Decoded, Decoder};
+use super::frame::{Frame, LAST_CHUNK};
 use super::framing::{self, Facts, Framing, ResponseFraming};
 use super::scan::Scan;
 use super::{Error, Head, Limits, ResponseHead, Version};
@@ -70,24 +71,6 @@ pub enum Next {
     /// Close so that the client sees an error: the end of a close-delimited response would
     /// otherwise look complete.
     Reset,
-}
-
-/// How a block of content is to be sent: `prefix`, then the first `take` bytes of it, then `suffix`.
-#[derive(Debug)]
-pub struct Frame {
-    prefix: [u8; 18],
-    prefix_len: u8,
-    /// How many bytes of the block may be sent; the rest would exceed Content-Length.
-    pub take: usize,
-    /// CRLF behind a chunk.
-    pub suffix: &'static [u8],
-}
-
-impl Frame {
-    /// The size line of a chunk, or nothing.
-    pub fn prefix(&self) -> &[u8] {
-        &self.prefix[..usize::from(self.prefix_len)]
-    }
 }
 
 /// The response ended with fewer bytes than its Content-Length declared.
@@ -323,19 +306,18 @@ impl Connection {
 
     /// Frames a block of `length` bytes. An empty block is nothing: as a chunk it would end the body.
     pub fn frame(&mut self, length: usize) -> Frame {
-        let mut frame = Frame { prefix: [0; 18], prefix_len: 0, take: length, suffix: b"" };
-        match &mut self.writing {
+        let frame = match &mut self.writing {
             Writing::Content(ResponseFraming::Length(left)) => {
-                frame.take = usize::try_from(*left).unwrap_or(usize::MAX).min(length);
-                *left -= frame.take as u64;
+                let take = usize::try_from(*left).unwrap_or(usize::MAX).min(length);
+                *left -= take as u64;
+                Frame::plain(take)
             }
-            Writing::Content(ResponseFraming::Chunked) if length > 0 => {
-                frame.prefix_len = chunk_size_line(length, &mut frame.prefix);
-                frame.suffix = b"\r\n";
+            Writing::Content(ResponseFraming::Chunked) if length > 0 => Frame::chunk(length),
+            Writing::Content(ResponseFraming::Chunked | ResponseFraming::UntilClose) => {
+                Frame::plain(length)
             }
-            Writing::Content(ResponseFraming::Chunked | ResponseFraming::UntilClose) => {}
-            _ => frame.take = 0,
-        }
+            _ => Frame::plain(0),
+        };
         self.sent += frame.take as u64;
         frame
     }
@@ -347,7 +329,7 @@ impl Connection {
                 self.abort();
                 return Err(TooShort { missing });
             }
-            Writing::Content(ResponseFraming::Chunked) => out.extend_from_slice(b"0\r\n\r\n"),
+            Writing::Content(ResponseFraming::Chunked) => out.extend_from_slice(LAST_CHUNK),
             _ => {}
         }
         if !matches!(self.writing, Writing::Aborted(_)) {
@@ -389,16 +371,4 @@ impl Connection {
             _ => Next::Close,
         }
     }
-}
-
-/// `1F4\r\n`; returns its length.
-fn chunk_size_line(length: usize, line: &mut [u8; 18]) -> u8 {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let count = (usize::BITS - length.leading_zeros()).div_ceil(4).max(1) as usize;
-    for (i, slot) in line[..count].iter_mut().enumerate() {
-        *slot = DIGITS[(length >> (4 * (count - 1 - i))) & 15];
-    }
-    line[count] = b'\r';
-    line[count + 1] = b'\n';
-    count as u8 + 2
 }

@@ -8,12 +8,13 @@
 //! - `scan` finds where the head ends, within the limits,
 //! - `head` splits and checks it, with `target` and `grammar`,
 //! - `framing` decides how long the content is, `chunked` decodes it,
-//! - `response` checks what the application answers,
+//! - `response` checks what the application answers, `frame` makes chunks of its content,
 //! - `connection` holds the states and their transitions.
 
 mod chunked;
 mod connection;
 mod error;
+mod frame;
 mod framing;
 mod grammar;
 mod head;
@@ -24,8 +25,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, Event, Frame, Next, TooShort};
+pub use connection::{Connection, Event, Next, TooShort};
 pub use error::Error;
+pub use frame::Frame;
 pub use framing::{Framing, ResponseFraming};
 pub use head::{Head, Version};
 pub use limits::{Limits, Underscores};
