@@ -377,35 +377,3 @@ pub(super) fn command_line() -> Command {
             .help("Print version"),
     )
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_definition_is_sound() {
-        Flags::command().debug_assert();
-        command_line().debug_assert();
-    }
-
-    #[test]
-    fn every_visible_option_has_a_heading_and_a_help_text() {
-        for arg in Flags::command().get_arguments() {
-            let name = arg.get_id().as_str();
-            assert!(arg.get_help().is_some(), "{name}");
-            if !arg.is_hide_set() && !arg.is_positional() {
-                assert!(arg.get_help_heading().is_some(), "{name}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_help_tells_the_defaults() {
-        let help = Flags::command().render_help().to_string();
-        // Wherever the lines are broken.
-        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(help.contains(&format!("[default: {DEFAULT_THREADS}]")), "{help}");
-        assert!(help.contains("[default: 127.0.0.1:8000, or"), "{help}");
-        assert!(!help.contains("--host") && !help.contains("--app-dir"), "{help}");
-    }
-}

@@ -1,0 +1,156 @@
+//! What variables of the environment set, and in which order they come.
+
+use super::*;
+
+#[test]
+fn port_from_the_environment_is_the_default_only() {
+    let binds = |port, arguments: &[&str]| {
+        let settings = parse_in(&[("PORT", port)], arguments);
+        settings.map(|settings| settings.binds)
+    };
+    assert_eq!(binds("80", &["a"]).unwrap(), [tcp("0.0.0.0", 80)]);
+    assert_eq!(binds("", &["a"]).unwrap(), [tcp("127.0.0.1", 8000)]);
+    let host = binds("80", &["a", "--host", "h"]);
+    assert_eq!(host.unwrap(), [tcp("h", 80)]);
+    assert_eq!(binds("x", &["a", "-b", ":1"]).unwrap(), [tcp("0.0.0.0", 1)]);
+    let error = binds("x", &["a"]).unwrap_err();
+    assert!(error.message.contains("variable PORT: 'x'"), "{error}");
+}
+
+#[test]
+fn web_concurrency_is_the_default_number_of_workers() {
+    let workers = |value, arguments: &[&str]| {
+        let settings = parse_in(&[("WEB_CONCURRENCY", value)], arguments);
+        settings.map(|settings| settings.processes.workers)
+    };
+    assert_eq!(workers("3", &["a"]), Ok(3));
+    assert_eq!(workers("", &["a"]), Ok(1));
+    assert_eq!(workers("3", &["a", "-w", "2"]), Ok(2));
+    assert!(workers("0", &["a"]).unwrap_err().message.contains("WEB_CONCURRENCY: '0'"));
+}
+
+#[test]
+fn variables_that_are_no_options_are_told() {
+    let names = [
+        "RUSTWSGI_TREADS",
+        "RUSTWSGI_THREADS",
+        "RUSTWSGI_APP",
+        "RUSTWSGI_KEEPALIVE",
+        "RUSTWSGI_FROBNICATE",
+        "RUSTWSGI_PREDECESSOR",
+        "GUNICORN_CMD_ARGS",
+        "PATH",
+    ];
+    let warnings = layers::stray_variables(&Flags::command(), names.map(String::from).into_iter());
+    let expected = [
+        "the environment variable RUSTWSGI_FROBNICATE is no option",
+        "the environment variable RUSTWSGI_KEEPALIVE is no option; did you mean RUSTWSGI_KEEP_ALIVE?",
+        "the environment variable RUSTWSGI_TREADS is no option; did you mean RUSTWSGI_THREADS?",
+    ];
+    assert_eq!(warnings, expected);
+}
+
+#[test]
+fn the_environment_sets_what_the_command_line_does_not() {
+    let variables = [
+        ("RUSTWSGI_APP", "env:app"),
+        ("RUSTWSGI_THREADS", "7"),
+        ("RUSTWSGI_KEEP_ALIVE", "9"),
+        ("RUSTWSGI_LOG_LEVEL", ""),
+        ("RUSTWSGI_ACCESS_LOG", "yes"),
+        ("RUSTWSGI_FACTORY", "false"),
+        ("RUSTWSGI_BIND", ":1,:2"),
+        ("PORT", "3"),
+    ];
+    let settings = parse_in(&variables, &["--threads", "5"]).unwrap();
+    assert_eq!(settings.app.unwrap().to_string(), "env:app");
+    assert_eq!(settings.threads, 5);
+    assert_eq!(settings.timeouts.keep_alive, Duration::from_secs(9));
+    assert_eq!(settings.log_level, LevelFilter::Info);
+    assert!(settings.access_log.is_some());
+    assert_eq!(settings.binds, [tcp("0.0.0.0", 1), tcp("0.0.0.0", 2)]);
+
+    let settings = parse_in(&variables, &["cli:app", "-b", ":4"]).unwrap();
+    assert_eq!(settings.app.unwrap().to_string(), "cli:app");
+    assert_eq!(settings.threads, 7);
+    assert_eq!(settings.binds, [tcp("0.0.0.0", 4)]);
+    let settings = parse_in(&variables, &["--port", "5"]).unwrap();
+    assert_eq!(settings.binds, [tcp("127.0.0.1", 5)]);
+}
+
+#[test]
+fn gunicorns_variable_comes_after_ours_and_before_files() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("rustwsgi.toml"), "backlog = 1\nthreads = 1\n").unwrap();
+    let theirs = "-b :1 -b ':2' --threads=2 -w 2 --preload --spew --name 'a b' their:app";
+    let variables = [("GUNICORN_CMD_ARGS", theirs), ("RUSTWSGI_WORKERS", "3")];
+    let settings = parse_at(dir.path(), &variables, &["-n", "mine"]).unwrap();
+    assert_eq!(settings.binds, [tcp("0.0.0.0", 1), tcp("0.0.0.0", 2)]);
+    assert_eq!((settings.backlog, settings.threads, settings.processes.workers), (1, 2, 3));
+    assert!(settings.processes.preload);
+    assert_eq!(settings.processes.name.as_deref(), Some("mine"));
+    assert_eq!(settings.app.unwrap().to_string(), "their:app");
+    assert!(settings.notes[0].starts_with("--spew has no effect"), "{:?}", settings.notes);
+    let settings = parse_in(&variables[..1], &["a:b", "-b", ":9"]).unwrap();
+    assert_eq!((settings.binds, settings.processes.workers), (vec![tcp("0.0.0.0", 9)], 2));
+    for (text, said) in [
+        ("--name 'a", "a quotation mark is not closed"),
+        ("--thraeds 2", "unexpected argument '--thraeds'"),
+        ("--threads x", "invalid value 'x'"),
+        ("--certfile c", "--certfile cannot be honoured"),
+        ("-c /nonexistent/x.toml", "/nonexistent/x.toml"),
+        ("--version", "not a value"),
+    ] {
+        let message = parse_in(&[("GUNICORN_CMD_ARGS", text)], &["a:b"]).unwrap_err().message;
+        assert!(message.contains(said), "{text}: {message}");
+    }
+}
+
+#[test]
+fn gunicorns_defaults_come_after_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let trusted = |variables: &[(&str, &str)], args: &[&str]| {
+        let trusted = parse_at(dir.path(), variables, args).unwrap().trusted;
+        trusted.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    };
+    let variable = ("FORWARDED_ALLOW_IPS", "*");
+    assert_eq!(trusted(&[variable], &["a:b"]), "*");
+    assert_eq!(trusted(&[variable], &["a:b", "--forwarded-allow-ips", "1.1.1.1"]), "1.1.1.1");
+    let theirs = ("GUNICORN_CMD_ARGS", "--forwarded-allow-ips 1.1.1.2");
+    assert_eq!(trusted(&[variable, theirs], &["a:b"]), "1.1.1.2");
+    let ours = ("RUSTWSGI_FORWARDED_ALLOW_IPS", "1.1.1.3");
+    assert_eq!(trusted(&[variable, theirs, ours], &["a:b"]), "1.1.1.3");
+    std::fs::write(dir.path().join("rustwsgi.toml"), "forwarded_allow_ips = ''\n").unwrap();
+    assert_eq!(trusted(&[variable], &["a:b"]), "");
+}
+
+#[test]
+fn the_path_below_which_the_application_is() {
+    let script = |variable: &str, args: &[&str]| {
+        parse_in(&[("SCRIPT_NAME", variable)], args).map(|settings| settings.script_name)
+    };
+    for (text, name) in [("", ""), ("/", ""), ("/shop", "/shop"), ("/a/b/", "/a/b")] {
+        assert_eq!(script(text, &["a:b"]).unwrap(), name);
+        let env = format!("SCRIPT_NAME={text}");
+        assert_eq!(script("/other", &["a:b", "-e", &env]).unwrap(), name);
+    }
+    let message = script("deploy.sh", &["a:b"]).unwrap_err().message;
+    assert!(message.contains("SCRIPT_NAME: \"deploy.sh\" does not begin with '/'"), "{message}");
+    assert_eq!(api(&[]).unwrap().script_name, "");
+}
+
+#[test]
+fn a_bad_variable_is_named() {
+    for (name, value, reason) in [
+        ("RUSTWSGI_THREADS", "many", "not a whole number from 0 to 4096"),
+        ("RUSTWSGI_FACTORY", "maybe", "'maybe' is neither"),
+        ("RUSTWSGI_APP", "--help", "not a value"),
+    ] {
+        let exit = parse_in(&[(name, value)], &[]).unwrap_err();
+        assert_eq!((exit.code, exit.stdout), (2, false));
+        let start = format!("error: the environment variable {name}: ");
+        assert!(exit.message.starts_with(&start), "{exit}");
+        assert!(exit.message.contains(reason), "{exit}");
+        assert!(!exit.message.contains("--help"), "{exit}");
+    }
+}
