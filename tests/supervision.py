@@ -122,10 +122,6 @@ class Load:
         wait_until(lambda: self.answered >= goal, f"{count} more responses: {self.failures[:3]}")
 
 
-def connector(server: ServerProcess) -> Callable[[], Client]:
-    return server.connect
-
-
 def refuses(server: ServerProcess) -> bool:
     try:
         server.connect().close()

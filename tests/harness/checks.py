@@ -1,0 +1,109 @@
+"""What most tests do and assert: deliver a request one way or another, and see it answered or refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .client import TIMEOUT, Client, Response
+from .server import ServerProcess
+
+#: What `assert_refused` pipelines after a bad request: the application must never see it.
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def deliver(client: Client, raw: bytes, how: str = "whole") -> None:
+    """Send `raw` in one call ("whole") or one byte at a time ("bytes")."""
+    if how == "bytes":
+        client.send_slowly(raw)
+    else:
+        client.send(raw)
+
+
+def assert_error_response(response: Response, status: int | set[int]) -> None:
+    """A well-formed refusal: the status, a text for the reader, and a closing connection."""
+    wanted = {status} if isinstance(status, int) else status
+    assert response.status in wanted, response
+    assert "close" in response.connection, response
+    assert response.framing == "length" and response.complete, response
+    assert (response.get("Content-Type") or "").startswith("text/"), response
+    assert response.body.strip(), "an error response should say what was wrong"
+    assert response.get("Date"), response
+
+
+def assert_refused(
+    server: ServerProcess,
+    raw: bytes,
+    status: int | set[int],
+    *,
+    reason_contains: str | None = None,
+    how: str = "whole",
+) -> Response:
+    """`raw`, with a good request pipelined after it, gets one refusal, then a clean end of file.
+
+    The application (which must be `recorded`, see apps/echo.py) is not called for any of it.
+    Calls are told apart by the client's port. The question "who called?" is asked on a new
+    connection after the end of file, so a server with `--threads 1` answers it after everything
+    that it might have started before.
+    """
+    with server.connect() as client:
+        port = client.port
+        if how == "whole":
+            client.send(raw + SMUGGLED)
+        else:
+            client.send_slowly(raw)
+            client.send(SMUGGLED)
+        response = client.response()
+        assert_error_response(response, status)
+        assert client.at_eof(), f"more after the refusal: {client.rest()!r}"
+    if reason_contains is not None:
+        assert reason_contains.lower() in (response.text + response.reason).lower(), response
+    calls = server.calls_since_last_asked()
+    mine = [call for call in calls if call["port"] in (str(port), None)]
+    assert not mine, f"the application was called: {mine}"
+    return response
+
+
+def exchange(
+    server: ServerProcess, raw: bytes, delivery: str, method: str | None = None
+) -> Response:
+    """The response to one valid request, however it is delivered.
+
+    "whole", "bytes" (one byte at a time), or "pipelined": in one segment with a second request,
+    which shows that the first took exactly its own bytes.
+    """
+    method = method or raw.lstrip().split(b" ", 1)[0].decode("latin-1")
+    with server.connect() as client:
+        if delivery == "pipelined":
+            client.send(raw + b"GET /after HTTP/1.1\r\nHost: a\r\n\r\n")
+        else:
+            deliver(client, raw, delivery)
+        response = client.response(method)
+        while response.status < 200:
+            response = client.response(method)
+        if "close" in response.connection or response.framing == "close":
+            assert client.at_eof(), client.rest()
+        elif delivery == "pipelined":
+            after = echoed(client.response())
+            assert after["environ"]["PATH_INFO"] == "/after" and after["length"] == 0, after
+        return response
+
+
+def wait_until(condition: Callable[[], object], what: str, timeout: float = TIMEOUT) -> None:
+    """For the rare state that sends no event: look again until it holds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"still not so: {what}"
+        time.sleep(0.01)
+
+
+def readable(raw: bytes) -> str:
+    """For test ids."""
+    return raw.decode("latin-1").encode("unicode_escape").decode()
+
+
+def echoed(response: Response) -> dict[str, Any]:
+    """What echo.py saw, from a complete 200."""
+    assert response.status == 200 and response.complete, response
+    return response.json()
