@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +62,14 @@ def fresh_server(door: str) -> Iterator[Factory]:
     yield start
     codes = [server.stop() for server in started if server.is_alive()]
     assert not any(codes), f"exit codes after SIGTERM: {codes}"
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    """A named pipe: whoever opens one end waits for the other, so a test says when it goes on."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    return path
 
 
 @pytest.fixture(params=["whole", "bytes"])

@@ -32,13 +32,6 @@ GREETING = (
 )
 
 
-@pytest.fixture
-def fifo(tmp_path: Path) -> Path:
-    path = tmp_path / "fifo"
-    os.mkfifo(path)
-    return path
-
-
 def test_a_request_that_ends_while_its_stack_is_read(fresh_server, tmp_path: Path) -> None:
     """Showing a stack is Python code, which lets go of the interpreter. The thread that was shown
     came home just then, and waited with the interpreter for whoever waited for the interpreter."""

@@ -199,9 +199,7 @@ def test_post_request_that_fails(start) -> None:
     log_in_order(server, "the hook post_request failed", "RuntimeError: no end today")
 
 
-def test_the_response_does_not_wait_for_post_request(start, tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
+def test_the_response_does_not_wait_for_post_request(start, fifo: Path) -> None:
     server = start(PRE + POST)
     assert get(server, f"/post-waits?{fifo}").body == b"one two"
     fifo.write_text("")

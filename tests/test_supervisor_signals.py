@@ -26,13 +26,6 @@ from supervision import Load, children, end, refuses, reloads, serving_pid, work
 APP = "supervised:app"
 
 
-@pytest.fixture
-def fifo(tmp_path: Path) -> Path:
-    path = tmp_path / "fifo"
-    os.mkfifo(path)
-    return path
-
-
 def opened(fifo: Path) -> FileIO:
     """Lets everybody go on who waits for the other end of a named pipe."""
     return fifo.open("r+b", buffering=0)

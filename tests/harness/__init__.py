@@ -18,14 +18,7 @@ from .checks import (
     readable,
     wait_until,
 )
-from .client import (
-    TIMEOUT,
-    Client,
-    NoResponse,
-    Response,
-    build_request,
-    chunked,
-)
+from .client import TIMEOUT, Client, NoResponse, Response, build_request, chunked
 from .doors import (
     APPS,
     ROOT,

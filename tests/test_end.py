@@ -1,0 +1,111 @@
+"""The end of the process: what is finished, and what is not waited for."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from harness import build_request, wait_until
+from supervision import refuses
+
+PLAIN = "http_cli:app"
+
+
+def test_request_in_flight_is_finished(fresh_server, fifo: Path) -> None:
+    server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "60")
+    with server.connect() as client, server.connect() as idle:
+        assert idle.request(build_request()).status == 200
+        client.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        server.send_signal(signal.SIGTERM)
+        assert idle.at_eof(), "idle connections are closed"
+        wait_until(lambda: refuses(server), "the listening socket is closed")
+        assert server.is_alive()
+        fifo.write_text("finished")
+        response = client.response()
+        assert (response.status, response.body) == (200, b"finished")
+        assert client.at_eof()
+    assert server.wait() == 0
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+def test_second_signal_ends_at_once(fresh_server, fifo: Path, sig: int) -> None:
+    """The request is never released, and the graceful bound is far away."""
+    server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "600")
+    with server.connect() as client, server.connect() as idle:
+        assert idle.request(build_request()).status == 200
+        client.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        server.send_signal(signal.SIGTERM)
+        assert idle.at_eof()
+        server.send_signal(sig)
+        assert server.wait() == 0
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGQUIT], ids=["INT", "QUIT"])
+def test_quick_end(fresh_server, fifo: Path, sig: int) -> None:
+    """As gunicorn: requests that run are not waited for."""
+    server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "600")
+    with server.connect() as client:
+        client.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        server.send_signal(sig)
+        assert server.wait() == 0
+
+
+def test_graceful_timeout(fresh_server, fifo: Path) -> None:
+    """A request that does not end in time does not keep the process."""
+    server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "1")
+    with server.connect() as client:
+        client.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+def test_end_with_idle_and_partial_connections(fresh_server, sig: int) -> None:
+    server = fresh_server(PLAIN, "--keep-alive", "600", "--header-timeout", "600")
+    with server.connect() as idle, server.connect() as silent:
+        assert idle.request(build_request()).status == 200
+        assert server.get("/").status == 200
+        server.send_signal(sig)
+        assert idle.at_eof() and silent.at_eof()
+        assert server.wait() == 0
+
+
+def test_response_being_sent_is_finished(fresh_server) -> None:
+    """All of it was handed over; a slow reader still gets the rest."""
+    size = 20_000_000
+    server = fresh_server(PLAIN, "--graceful-timeout", "60")
+    with server.connect(receive_buffer=4096) as client:
+        client.send(build_request("GET", f"/sized?{size}"))
+        assert client.head().status == 200
+        server.send_signal(signal.SIGTERM)
+        assert len(client.read(size)) == size
+        assert client.at_eof()
+    assert server.wait() == 0
+
+
+def test_response_being_sent_is_finished_though_more_was_asked(fresh_server) -> None:
+    """A further request that nobody reads any more made the close a reset, which ate the rest."""
+    size = 20_000_000
+    server = fresh_server(PLAIN, "--graceful-timeout", "60")
+    with server.connect(receive_buffer=4096) as client, server.connect() as idle:
+        assert idle.request(build_request()).status == 200
+        client.send(build_request("GET", f"/sized?{size}"))
+        assert client.head().status == 200
+        client.send(build_request("POST", "/", body=b"x" * 100_000))
+        server.send_signal(signal.SIGTERM)
+        assert idle.at_eof(), "draining"
+        assert len(client.read(size)) == size
+        assert client.at_eof()
+    assert server.wait() == 0
+
+
+def test_immediate_end(fresh_server) -> None:
+    """Right after the listening line, before anything was asked of it."""
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        assert fresh_server(PLAIN).stop(sig) == 0

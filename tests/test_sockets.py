@@ -1,0 +1,141 @@
+"""What the server listens on: TCP, IPv6, unix sockets, and sockets it inherits."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from harness import Client, build_request, run_cli, wait_until
+
+PLAIN = "http_cli:app"
+
+
+def test_port_in_use(door: str, fresh_server) -> None:
+    server = fresh_server(PLAIN)
+    done = run_cli(door, "--bind", f"127.0.0.1:{server.port}", PLAIN)
+    assert done.returncode == 1 and str(server.port) in done.stderr, done
+    assert re.search("in use", done.stderr, re.IGNORECASE)
+    assert server.get("/").status == 200
+
+
+def test_address_that_is_not_ours(door: str) -> None:
+    done = run_cli(door, "--bind", "192.0.2.1:0", PLAIN)
+    assert done.returncode == 1 and "192.0.2.1" in done.stderr, done
+
+
+def test_port_can_be_used_again_at_once(fresh_server) -> None:
+    """Connections in TIME_WAIT do not stop a restart."""
+    first = fresh_server(PLAIN)
+    assert first.get("/", fields=[("Connection", "close")]).status == 200
+    assert first.stop() == 0
+    assert fresh_server(PLAIN, bind=f"127.0.0.1:{first.port}").get("/").status == 200
+
+
+def test_several_sockets(fresh_server, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    server = fresh_server(PLAIN, "--bind", f"unix:{path}")
+    server.wait_for_log(re.escape(f"unix:{path}"))
+    assert server.get("/").status == 200
+    with _connect_unix(path) as client:
+        assert client.request(build_request()).status == 200
+
+
+def _connect_unix(path: Path) -> Client:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(10)
+    sock.connect(str(path))
+    return Client(sock)
+
+
+def test_unix_socket(fresh_server, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    server = fresh_server(PLAIN, bind=f"unix:{path}")
+    assert server.unix == str(path)
+    with server.connect() as client:
+        for _ in range(2):
+            assert client.request(build_request()).status == 200
+    assert stat.S_ISSOCK(path.stat().st_mode)
+    assert server.stop() == 0
+    assert not path.exists(), "the socket is removed at the end"
+
+
+def test_stale_unix_socket_is_replaced(fresh_server, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    assert fresh_server(PLAIN, bind=f"unix:{path}").get("/").status == 200
+
+
+def test_live_unix_socket_is_refused(door: str, fresh_server, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    server = fresh_server(PLAIN, bind=f"unix:{path}")
+    done = run_cli(door, "--bind", f"unix:{path}", PLAIN)
+    assert done.returncode == 1 and str(path) in done.stderr, done
+    assert server.get("/").status == 200, "the other server keeps its socket"
+
+
+def test_file_that_is_no_socket_is_kept(door: str, tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_text("precious")
+    done = run_cli(door, "--bind", f"unix:{path}", PLAIN)
+    assert done.returncode == 1 and path.read_text() == "precious", done
+
+
+def test_inherited_socket(fresh_server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        server = fresh_server(PLAIN, bind=f"fd://{fd}", pass_fds=(fd,))
+        server.host, server.port = listener.getsockname()
+        assert server.get("/").status == 200
+        assert server.stop() == 0
+
+
+def test_inherited_socket_that_is_shut_down(fresh_server) -> None:
+    """Its owner shuts it down, and every accept fails at once: the loop spun, and never ended."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        server = fresh_server(PLAIN, bind=f"fd://{fd}", pass_fds=(fd,))
+        server.host, server.port = listener.getsockname()
+        with server.connect() as client:
+            assert client.request(build_request()).status == 200
+            before = server.cpu_seconds()
+            listener.shutdown(socket.SHUT_RDWR)
+            server.wait_for_log("accepting is paused")
+            wait_until(lambda: server.counters()["accept_failed"] >= 10, "ten attempts")
+            assert server.cpu_seconds() - before < 0.5
+            assert client.request(build_request()).status == 200
+            server.send_signal(signal.SIGTERM)
+            assert client.at_eof()
+        assert server.wait() == 0
+
+
+def test_bad_descriptor(door: str) -> None:
+    done = run_cli(door, "--bind", "fd://99", PLAIN)
+    assert done.returncode in {1, 2} and "99" in done.stderr, done
+
+
+def test_descriptor_that_cannot_be_listened_on(door: str) -> None:
+    done = run_cli(door, "--bind", "fd://1", PLAIN)  # a pipe
+    assert done.returncode == 1 and "fd://1 is not a stream socket" in done.stderr, done
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 loopback here")
+def test_ipv6(fresh_server) -> None:
+    server = fresh_server(PLAIN, bind="[::1]:0")
+    assert server.host == "::1"
+    state = server.get("/").json()
+    assert state["remote"] == "::1" and state["server"][1] == str(server.port)
