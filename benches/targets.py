@@ -32,21 +32,19 @@ class Target:
 
 
 def _faster(workload: str, bound: float, text: str) -> Target:
-    return Target(
-        f"{text}: requests/s, times the best peer",
-        lambda results: results.ratio(workload, OURS, "rps", least=False),
-        bound,
-        at_most=False,
-    )
+    return _against_the_best(workload, "rps", bound, f"{text}: requests/s", at_most=False)
 
 
 def _cheaper(workload: str, bound: float, text: str) -> Target:
-    return Target(
-        f"{text}: user CPU per request, times the best peer",
-        lambda results: results.ratio(workload, OURS, "user_us", least=True),
-        bound,
-        at_most=True,
-    )
+    text = f"{text}: user CPU per request"
+    return _against_the_best(workload, "user_us", bound, text, at_most=True)
+
+
+def _against_the_best(workload: str, metric: str, bound: float, text: str, at_most: bool) -> Target:
+    def figure(results: Results) -> float | None:
+        return results.ratio(workload, OURS, metric, least=at_most)
+
+    return Target(f"{text}, times the best peer", figure, bound, at_most)
 
 
 def _against(

@@ -1,4 +1,4 @@
-"""What the tests with real frameworks share: a Django site on disk, forms, and cookies."""
+"""What the tests with real frameworks share: a Django site on disk, forms, cookies, streams."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from harness import APPS, Response, child_environment
+import pytest
+
+from harness import APPS, Response, ServerProcess, child_environment, chunked, wait_until
+from wsgi_support import get_json, json_of
 
 ADMIN, PASSWORD = "chief", "pass word & more"
 FORM = ("Content-Type", "application/x-www-form-urlencoded")
 #: What /file of both sites sends: longer than any buffer on the way.
 DOWNLOAD = bytes(range(256)) * 4096
+#: For tests that make a request `framed` both ways.
+BOTH_FRAMINGS = pytest.mark.parametrize("how", ["sized", "chunked"])
 
 
 def make_django_site(home: Path) -> dict[str, str]:
@@ -56,3 +62,34 @@ def multipart(
         body += head.encode() + content + b"\r\n"
     body += f"--{boundary}--\r\n".encode()
     return ("Content-Type", f"multipart/form-data; boundary={boundary}"), bytes(body)
+
+
+def framed(body: bytes, how: str, *fields: tuple[str, str], chunk: int = 50_000) -> dict[str, Any]:
+    """A request's body with its length or in chunks, as keywords of `ServerProcess.get`."""
+    if how == "sized":
+        return {"fields": list(fields), "body": body}
+    chunks = (body[at : at + chunk] for at in range(0, len(body), chunk))
+    return {"fields": [*fields, ("Transfer-Encoding", "chunked")], "body": chunked(*chunks)}
+
+
+def assert_session_goes_on(site: ServerProcess) -> None:
+    """The session is in the cookie, so each answer's cookie belongs to the next request."""
+    answer = site.get("/session")
+    for count in (2, 3):
+        answer = site.get("/session", fields=[cookies(answer)])
+        assert json_of(answer) == {"count": count}
+
+
+def assert_stream_fails(site: ServerProcess, key: str, block: int) -> None:
+    """One that raises at this block: before the first it is a 500, after it a body without end."""
+    response = site.get(f"/stream?key={key}&fail={block}")
+    if block:
+        assert response.status == 200 and not response.complete
+    else:
+        assert response.status == 500 and response.complete
+
+
+def events(site: ServerProcess, key: str, last: str) -> list[str]:
+    """What happened to a request, once `last` has; a repetition would be seen as well."""
+    wait_until(lambda: last in get_json(site, f"/state?of={key}"), f"{last!r} of {key}")
+    return get_json(site, f"/state?of={key}")

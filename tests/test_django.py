@@ -13,8 +13,19 @@ from urllib.parse import urlencode
 
 import pytest
 
-from harness import Response, ServerProcess, build_request, chunked, wait_until
-from site_support import ADMIN, DOWNLOAD, FORM, PASSWORD, cookies, make_django_site, multipart
+from harness import Response, ServerProcess, build_request, wait_until
+from site_support import (
+    ADMIN,
+    BOTH_FRAMINGS,
+    DOWNLOAD,
+    FORM,
+    PASSWORD,
+    assert_stream_fails,
+    cookies,
+    framed,
+    make_django_site,
+    multipart,
+)
 from wsgi_support import ask, get_json, json_of, new_key
 
 pytest.importorskip("django")
@@ -140,15 +151,11 @@ def test_session_goes_on(site: ServerProcess) -> None:
         (IN_MEMORY + 70_001, "TemporaryUploadedFile"),
     ],
 )
-@pytest.mark.parametrize("how", ["sized", "chunked"])
+@BOTH_FRAMINGS
 def test_upload(site: ServerProcess, size: int, handler: str, how: str) -> None:
     content = (b"0123456789abcde\n" * (size // 16 + 1))[:size]
     kind, body = multipart([("note", None, b"n\xc3\xb6te"), ("file", "a \u00fc.bin", content)])
-    fields = [kind]
-    if how == "chunked":
-        fields.append(("Transfer-Encoding", "chunked"))
-        body = chunked(*(body[at : at + 50_000] for at in range(0, len(body), 50_000)))
-    answer = json_of(site.get("/upload", method="POST", fields=fields, body=body))
+    answer = json_of(site.get("/upload", method="POST", **framed(body, how, kind)))
     assert answer["POST"] == {"note": ["n\u00f6te"]}
     assert answer["files"] == [
         {
@@ -164,14 +171,11 @@ def test_upload(site: ServerProcess, size: int, handler: str, how: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 300_000])
-@pytest.mark.parametrize("how", ["sized", "chunked"])
+@BOTH_FRAMINGS
 def test_request_body(site: ServerProcess, size: int, how: str) -> None:
     """Django takes a body without CONTENT_LENGTH for an empty one: chunked must say its length."""
     content = b"b" * size
-    body, fields = content, []
-    if how == "chunked":
-        body, fields = chunked(*([content] if content else [])), [("Transfer-Encoding", "chunked")]
-    answer = json_of(site.get("/body", method="POST", fields=fields, body=body))
+    answer = json_of(site.get("/body", method="POST", **framed(content, how)))
     assert answer == {
         "length": size,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -220,13 +224,9 @@ def test_stream_to_a_client_that_leaves(site: ServerProcess) -> None:
 
 @pytest.mark.parametrize("block", [0, 1])
 def test_stream_that_fails(site: ServerProcess, block: int) -> None:
-    """Before the first block a 500, after it a body without end; closed once in both cases."""
+    """It is closed once, whether there is a head already or not."""
     key = new_key()
-    response = site.get(f"/stream?key={key}&fail={block}")
-    if block:
-        assert response.status == 200 and not response.complete
-    else:
-        assert response.status == 500 and response.complete
+    assert_stream_fails(site, key, block)
     assert finished(site, key) == ["started", "left", "finished"]
 
 

@@ -8,8 +8,17 @@ from urllib.parse import urlencode
 
 import pytest
 
-from harness import ServerProcess, build_request, chunked, wait_until
-from site_support import DOWNLOAD, FORM, cookies, multipart
+from harness import ServerProcess, build_request
+from site_support import (
+    BOTH_FRAMINGS,
+    DOWNLOAD,
+    FORM,
+    assert_session_goes_on,
+    assert_stream_fails,
+    events,
+    framed,
+    multipart,
+)
 from wsgi_support import ask, get_json, json_of, new_key
 
 pytest.importorskip("flask")
@@ -22,12 +31,6 @@ def site(serve, request: pytest.FixtureRequest) -> ServerProcess:
     return serve("flask_site:app", "--threads", request.param)
 
 
-def events(site: ServerProcess, key: str, last: str) -> list[str]:
-    """What happened to a request, once `last` has; a repetition would be seen as well."""
-    wait_until(lambda: last in get_json(site, f"/state?of={key}"), f"{last!r} of {key}")
-    return get_json(site, f"/state?of={key}")
-
-
 def test_routes_paths_and_queries(site: ServerProcess) -> None:
     assert site.get("/").text == "hello from Flask\n"
     seen = get_json(site, "/echo/caf%C3%A9%2Fx%20y?a=1&a=%E2%82%AC&b=")
@@ -37,33 +40,23 @@ def test_routes_paths_and_queries(site: ServerProcess) -> None:
 
 
 def test_session_goes_on(site: ServerProcess) -> None:
-    """The session is in the cookie, so each answer's cookie belongs to the next request."""
-    answer = site.get("/session")
-    for count in (2, 3):
-        answer = site.get("/session", fields=[cookies(answer)])
-        assert json_of(answer) == {"count": count}
+    assert_session_goes_on(site)
 
 
-@pytest.mark.parametrize("how", ["sized", "chunked"])
+@BOTH_FRAMINGS
 def test_form(site: ServerProcess, how: str) -> None:
     """Werkzeug reads a body without a length only if the server says wsgi.input_terminated."""
-    body, fields = urlencode({"text": "caf\u00e9 & co"}).encode(), [FORM]
-    if how == "chunked":
-        body, fields = chunked(body[:4], body[4:]), [FORM, ("Transfer-Encoding", "chunked")]
-    answer = json_of(site.get("/echo/x", method="POST", fields=fields, body=body))
+    body = urlencode({"text": "caf\u00e9 & co"}).encode()
+    answer = json_of(site.get("/echo/x", method="POST", **framed(body, how, FORM, chunk=4)))
     assert answer["form"] == {"text": ["caf\u00e9 & co"]}
 
 
-@pytest.mark.parametrize("how", ["sized", "chunked"])
+@BOTH_FRAMINGS
 @pytest.mark.parametrize("size", [0, 1000, 3_000_000])
 def test_upload(site: ServerProcess, size: int, how: str) -> None:
     content = b"u" * size
     kind, body = multipart([("note", None, b"n\xc3\xb6te"), ("file", "a \u00fc.bin", content)])
-    fields = [kind]
-    if how == "chunked":
-        fields.append(("Transfer-Encoding", "chunked"))
-        body = chunked(*(body[at : at + 50_000] for at in range(0, len(body), 50_000)))
-    assert json_of(site.get("/upload", method="POST", fields=fields, body=body)) == {
+    assert json_of(site.get("/upload", method="POST", **framed(body, how, kind))) == {
         "files": {"file": ["a \u00fc.bin", size, hashlib.sha256(content).hexdigest()]},
         "form": {"note": ["n\u00f6te"]},
     }
@@ -181,11 +174,7 @@ def test_stream_keeps_its_request(site: ServerProcess) -> None:
 @pytest.mark.parametrize("block", [0, 1])
 def test_stream_that_fails(site: ServerProcess, block: int) -> None:
     key = new_key()
-    response = site.get(f"/stream?key={key}&fail={block}")
-    if block:
-        assert response.status == 200 and not response.complete
-    else:
-        assert response.status == 500 and response.complete
+    assert_stream_fails(site, key, block)
     seen = events(site, key, "closed")
     assert seen.count("left") == seen.count("closed") == 1
 

@@ -7,8 +7,16 @@ from urllib.parse import urlencode
 
 import pytest
 
-from harness import ServerProcess, build_request, chunked, wait_until
-from site_support import DOWNLOAD, FORM, cookies, multipart
+from harness import ServerProcess, build_request
+from site_support import (
+    BOTH_FRAMINGS,
+    DOWNLOAD,
+    FORM,
+    assert_session_goes_on,
+    events,
+    framed,
+    multipart,
+)
 from wsgi_support import THREADS, ask, assert_error_500, get_json, json_of, new_key
 
 pytest.importorskip("pyramid")
@@ -17,11 +25,6 @@ pytest.importorskip("pyramid")
 @pytest.fixture
 def site(serve) -> ServerProcess:
     return serve("pyramid_site:main()", *THREADS)
-
-
-def events(site: ServerProcess, key: str, last: str) -> list[str]:
-    wait_until(lambda: last in get_json(site, f"/state?of={key}"), f"{last!r} of {key}")
-    return get_json(site, f"/state?of={key}")
 
 
 def test_routes_paths_and_queries(site: ServerProcess) -> None:
@@ -36,21 +39,15 @@ def test_routes_paths_and_queries(site: ServerProcess) -> None:
 
 
 def test_session_goes_on(site: ServerProcess) -> None:
-    answer = site.get("/session")
-    for count in (2, 3):
-        answer = site.get("/session", fields=[cookies(answer)])
-        assert json_of(answer) == {"count": count}
+    assert_session_goes_on(site)
 
 
-@pytest.mark.parametrize("how", ["sized", "chunked"])
+@BOTH_FRAMINGS
 @pytest.mark.parametrize("size", [0, 1000, 300_000])
 def test_body(site: ServerProcess, size: int, how: str) -> None:
     """WebOb asks CONTENT_LENGTH or wsgi.input_terminated before it reads."""
     content = b"b" * size
-    body, fields = content, []
-    if how == "chunked":
-        body, fields = chunked(*([content] if size else [])), [("Transfer-Encoding", "chunked")]
-    answer = json_of(site.get("/body", method="POST", fields=fields, body=body))
+    answer = json_of(site.get("/body", method="POST", **framed(content, how)))
     assert answer == {"length": size, "sha256": hashlib.sha256(content).hexdigest()}
 
 

@@ -4,6 +4,7 @@ was meant to be guarded by it. `make test-versions` runs it with every interpret
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -56,6 +57,11 @@ def at_once(server: ServerProcess, work) -> None:
             for _ in range(ROUNDS):
                 work(asker)
 
+    by_every_client(run)
+
+
+def by_every_client(run: Callable[[int], None]) -> None:
+    """`run` in a thread for each client, which is given its number."""
     with ThreadPoolExecutor(CLIENTS) as pool:
         for done in [pool.submit(run, number) for number in range(CLIENTS)]:
             done.result()
@@ -150,6 +156,4 @@ def test_a_file_that_another_thread_closes(server):
             else:
                 assert head.startswith(b"HTTP/1.1 500 ")
 
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        for done in [pool.submit(run, number) for number in range(CLIENTS)]:
-            done.result()
+    by_every_client(run)
