@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
+import struct
 from urllib.parse import quote
 
 import pytest
@@ -24,6 +26,37 @@ _ids = itertools.count()
 @pytest.fixture
 def steps(serve) -> ServerProcess:
     return serve("http_steps:app", "--threads", "4")
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="Linux counts packets")
+def test_last_bytes_and_the_end_are_one_packet(steps: ServerProcess) -> None:
+    """Two would wake the client twice. What acknowledges the request is waited for, and not counted.
+
+    A server that is held up for 200 ms between the last bytes and the end has the kernel send the
+    bytes alone. That is no mistake, but does not happen five times in a row.
+    """
+    assert any(_packets_of_a_response(steps) == 1 for _ in range(5))
+
+
+def _packets_of_a_response(server: ServerProcess) -> int:
+    run = f"c{next(_ids)}"
+    with server.connect() as client:
+
+        def info(offset: int) -> int:
+            """A number of `struct tcp_info`, see linux/tcp.h."""
+            size = 144
+            answer = client.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
+            assert len(answer) == size, "Linux has counted packets since 4.2"
+            return struct.unpack_from("I", answer, offset)[0]
+
+        unacknowledged, received = 24, 140
+        client.send(build_request("GET", f"/block?id={run}", fields=[("Connection", "close")]))
+        assert server.get(f"/wait?id={run}&for=started").body == b"true"
+        wait_until(lambda: info(unacknowledged) == 0, "the request is acknowledged")
+        before = info(received)
+        server.get(f"/go?id={run}")
+        assert client.response().complete and client.at_eof()
+        return info(received) - before
 
 
 # ----------------------------------------------------------------------------- half-close

@@ -47,11 +47,9 @@ def readers(server: ServerProcess, fifo: Path) -> int:
     return count
 
 
-def test_requests_that_block_find_the_free_threads(fresh_server, tmp_path: Path) -> None:
+def test_requests_that_block_find_the_free_threads(fresh_server, fifo: Path) -> None:
     """A worker without a thread to spare leaves a new connection to the one that has some: its request
     does not wait behind others that block."""
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
     server = fresh_server(APP, "--workers", "2", "--threads", "2")
     with Load(server.connect, kept=1) as load:
         wait_until(lambda: len(load.bodies) == 2, "both workers serve")

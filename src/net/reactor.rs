@@ -16,6 +16,9 @@ mod reading;
 mod remote;
 mod room;
 mod sending;
+#[cfg(test)]
+#[cfg(not(shuttle))]
+mod tests;
 
 pub use overload::{Fate, SWEEP};
 pub use remote::Remote;
