@@ -50,6 +50,13 @@ fn expect<T: PartialEq + std::fmt::Debug>(told: &mpsc::Receiver<T>, expected: &T
     }
 }
 
+/// Stops the desk and waits for its sentinel to end.
+fn end(desk: &Desk<u32>, bell: &Bell, sentinel: &mpsc::Receiver<&'static str>) {
+    desk.stop();
+    bell.wake();
+    expect(sentinel, &"ends");
+}
+
 #[test]
 fn a_leader_that_stays_away_is_replaced() {
     let (desk, bell) = desk(2);
@@ -65,9 +72,7 @@ fn a_leader_that_stays_away_is_replaced() {
     } else {
         expect(&other, &Duty::Run);
     }
-    desk.stop();
-    bell.wake();
-    expect(&sentinel, &"ends");
+    end(&desk, &bell, &sentinel);
 }
 
 #[test]
@@ -86,17 +91,12 @@ fn a_parked_runner_is_called_when_jobs_wait_behind_one_that_blocks() {
     } else {
         expect(&other, &Duty::Run);
     }
-    desk.stop();
-    bell.wake();
-    expect(&sentinel, &"ends");
+    end(&desk, &bell, &sentinel);
 }
 
 #[test]
 fn the_sentinel_polls_while_every_runner_is_busy() {
-    let (desk, bell) = desk(1);
-    desk.duty(0, &*bell);
-    desk.polled(Some(0), [1], &*bell);
-    desk.duty(0, &*bell);
+    let (desk, bell) = laden([1]);
     assert_eq!(desk.first(0, &*bell), Some(1));
     let sentinel = sentinel(&desk, &bell);
     expect(&sentinel, &"polls");
@@ -108,17 +108,12 @@ fn the_sentinel_polls_while_every_runner_is_busy() {
     assert_eq!(desk.duty(0, &*bell), Duty::Run);
     assert_eq!(desk.first(0, &*bell), Some(2));
     expect(&sentinel, &"polls");
-    desk.stop();
-    bell.wake();
-    expect(&sentinel, &"ends");
+    end(&desk, &bell, &sentinel);
 }
 
 #[test]
 fn what_the_sentinel_finds_is_run_by_the_next_that_is_free() {
-    let (desk, bell) = desk(1);
-    desk.duty(0, &*bell);
-    desk.polled(Some(0), [1], &*bell);
-    desk.duty(0, &*bell);
+    let (desk, bell) = laden([1]);
     assert_eq!(desk.first(0, &*bell), Some(1));
     let (tell, told) = mpsc::channel();
     let watched = desk.clone();
@@ -165,26 +160,19 @@ fn a_response_is_not_held_up_by_a_request_that_blocks_behind_it() {
     // Job 1 is answered, job 2 does not come back, and runner 1 is blocked in its poll.
     assert_eq!(desk.another(0, &*bell), Some(2));
     bell.wait_beyond(before);
-    desk.stop();
-    bell.wake();
-    expect(&watch, &"ends");
+    end(&desk, &bell, &watch);
 }
 
 #[test]
 fn a_sentinel_that_polls_is_told_of_each_response() {
-    let (desk, bell) = desk(1);
-    desk.duty(0, &*bell);
-    desk.polled(Some(0), [1, 2], &*bell);
-    assert_eq!(desk.duty(0, &*bell), Duty::Run);
+    let (desk, bell) = laden([1, 2]);
     assert_eq!(desk.first(0, &*bell), Some(1));
     let watch = sentinel(&desk, &bell);
     expect(&watch, &"polls");
     let before = bell.rung();
     assert_eq!(desk.another(0, &*bell), Some(2));
     assert!(bell.rung() > before);
-    desk.stop();
-    bell.wake();
-    while watch.recv_timeout(LIMIT).unwrap() != "ends" {}
+    end(&desk, &bell, &watch);
 }
 
 #[test]
@@ -226,9 +214,7 @@ fn the_sleeping_sentinel_wakes_up() -> bool {
         assert_eq!(desk.duty(0, &*bell), Duty::Run);
         assert_eq!(desk.first(0, &*bell), Some(2));
     }
-    desk.stop();
-    bell.wake();
-    while sentinel.recv_timeout(LIMIT).unwrap() != "ends" {}
+    end(&desk, &bell, &sentinel);
     as_planned
 }
 
