@@ -31,6 +31,7 @@ SUPPORTED = [(3, minor) for minor in range(10, 14)]
 
 #: What differs between versions is Python: its objects, its threads, its start and its end.
 SMOKE = [
+    "test_wsgi_close.py",
     "test_wsgi_environ.py",
     "test_wsgi_errors.py",
     "test_wsgi_input.py",
