@@ -56,7 +56,6 @@ fn serve(py: Python<'_>, app: Py<PyAny>, options: Option<&Bound<'_, PyDict>>) ->
     check_app(py, &app)?;
     start_logging(&settings)?;
     let finished = door::run_until_signal(py, app, &settings).map_err(start_failed)?;
-    observe::flush();
     if finished {
         Ok(())
     } else {

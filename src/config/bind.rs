@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The port of an address that names none, as gunicorn's.
-pub const DEFAULT_PORT: u16 = 8000;
+pub(super) const DEFAULT_PORT: u16 = 8000;
 /// The host of a default address: nobody but this machine, until the operator says otherwise.
-pub const DEFAULT_HOST: &str = "127.0.0.1";
+pub(super) const DEFAULT_HOST: &str = "127.0.0.1";
 /// What `:PORT` means, as gunicorn's.
 const ALL_INTERFACES: &str = "0.0.0.0";
 

@@ -22,7 +22,7 @@ use crate::http1::Underscores;
 
 /// Threads that run the application if nothing is said. Enough for an application that waits for its
 /// database now and then, few enough to keep its memory and its contention for the GIL small.
-pub const DEFAULT_THREADS: usize = 4;
+pub(super) const DEFAULT_THREADS: usize = 4;
 
 const APPLICATION: &str = "Application";
 const LISTENING: &str = "Listening";

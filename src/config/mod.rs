@@ -33,10 +33,10 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 pub use app::AppSpec;
 pub use as_gunicorn::as_gunicorn;
-pub use bind::{Bind, DEFAULT_HOST, DEFAULT_PORT};
+pub use bind::Bind;
 pub use describe::describe;
 pub use files::{Execute, Options};
-pub use flags::{DEFAULT_THREADS, ReloadStrategy};
+pub use flags::ReloadStrategy;
 pub use gunicorn::names as gunicorn_settings;
 pub use settings::{AccessLogSettings, Budget, Processes, Recycling, Settings, Timeouts};
 pub use trust::Trust;

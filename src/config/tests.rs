@@ -6,6 +6,7 @@ mod environment;
 mod files;
 mod keywords;
 
+use super::flags::DEFAULT_THREADS;
 use super::*;
 use crate::http1::{Limits, Underscores};
 use crate::observe::LogTarget;

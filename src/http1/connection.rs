@@ -135,11 +135,6 @@ impl Connection {
         !matches!(self.reading, Reading::Failed) && !self.head.keep_alive()
     }
 
-    /// True while a head is being read.
-    pub fn wants_head(&self) -> bool {
-        matches!(self.reading, Reading::Head(_))
-    }
-
     /// True while a request's content is being read.
     pub fn wants_content(&self) -> bool {
         matches!(self.reading, Reading::Length(_) | Reading::Chunked(_))
@@ -295,15 +290,6 @@ impl Connection {
         self.writing == Writing::Content(ResponseFraming::None)
     }
 
-    /// How many bytes of content may still be sent, if that is known.
-    pub fn content_left(&self) -> Option<u64> {
-        match self.writing {
-            Writing::Content(ResponseFraming::Length(left)) => Some(left),
-            Writing::Content(ResponseFraming::None) => Some(0),
-            _ => None,
-        }
-    }
-
     /// Frames a block of `length` bytes. An empty block is nothing: as a chunk it would end the body.
     pub fn frame(&mut self, length: usize) -> Frame {
         let frame = match &mut self.writing {
@@ -369,6 +355,24 @@ impl Connection {
             }
             (_, Writing::Aborted(Some(ResponseFraming::UntilClose))) => Next::Reset,
             _ => Next::Close,
+        }
+    }
+}
+
+/// What tests look at besides events and bytes.
+#[cfg(test)]
+impl Connection {
+    /// True while a head is being read.
+    pub fn wants_head(&self) -> bool {
+        matches!(self.reading, Reading::Head(_))
+    }
+
+    /// How many bytes of content may still be sent, if that is known.
+    pub fn content_left(&self) -> Option<u64> {
+        match self.writing {
+            Writing::Content(ResponseFraming::Length(left)) => Some(left),
+            Writing::Content(ResponseFraming::None) => Some(0),
+            _ => None,
         }
     }
 }

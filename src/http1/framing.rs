@@ -3,7 +3,7 @@
 //! Request smuggling is two servers giving different answers to that question, so everything that has
 //! two readings is refused.
 
-use super::grammar::{decimal, is_token, list_elements};
+use super::grammar::{decimal, is_token};
 use super::{Error, Version};
 
 /// How a request's content is delimited. [RFC 9112 section 6.3]
@@ -114,9 +114,4 @@ pub(crate) fn response(facts: Facts) -> (ResponseFraming, ResponseFraming) {
     let no_content = facts.head_request || matches!(facts.status, 100..=199 | 204 | 205 | 304);
     let sent = if no_content { ResponseFraming::None } else { announced };
     (sent, announced)
-}
-
-/// True if a `Connection` value holds the option `close`.
-pub(crate) fn asks_to_close(connection: &[u8]) -> bool {
-    list_elements(connection).any(|option| option.eq_ignore_ascii_case(b"close"))
 }

@@ -1,7 +1,7 @@
 //! A response's status line and fields, checked as they are added, so that nothing that reaches the wire
 //! can split a response or contradict the framing the server chose.
 
-use super::framing::{ResponseFraming, asks_to_close};
+use super::framing::ResponseFraming;
 use super::grammar::{decimal, is_field_value, is_token};
 
 /// Why a status or field was refused. The application is told by an exception.
@@ -106,7 +106,6 @@ impl ResponseHead {
                 if !value.eq_ignore_ascii_case(b"close") {
                     return Err(ResponseError::HopByHop);
                 }
-                debug_assert!(asks_to_close(value));
                 self.close = true;
                 return Ok(());
             }

@@ -28,11 +28,6 @@ impl Peer {
     pub fn address(&self) -> String {
         self.0.map_or_else(String::new, |address| address.ip().to_canonical().to_string())
     }
-
-    /// The port in decimal.
-    pub fn port(&self) -> Option<String> {
-        self.0.map(|address| address.port().to_string())
-    }
 }
 
 /// One client's connection, boxed because it moves between threads.

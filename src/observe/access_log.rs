@@ -72,11 +72,6 @@ impl AccessLog {
         }
     }
 
-    /// The environ keys that [`Record::environ`] should carry.
-    pub fn environ_keys(&self) -> &[String] {
-        self.format.environ_keys()
-    }
-
     /// Adds the record's line. It is written by the next [`flush`](AccessLog::flush), or now if much
     /// is waiting and no other thread is writing already.
     pub fn log(&self, record: &Record<'_>) {

@@ -79,10 +79,6 @@ pub fn write_raw(bytes: &[u8]) {
     LOGGER.output().write(bytes);
 }
 
-/// Does nothing, as every line is written when it is logged. It is here so that `wsgi.errors.flush()`
-/// has something to call that keeps its promise should that ever change.
-pub fn flush() {}
-
 impl ErrorLog {
     /// No state is left half-changed by a panic, so a poisoned lock is as good as another.
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
@@ -233,7 +229,6 @@ mod tests {
             init(&full, LevelFilter::Info).unwrap();
             emit(Level::Error, "into the void");
             write_raw(b"into the void\n");
-            flush();
         }
         init(&LogTarget::Stderr, LevelFilter::Warn).unwrap();
     }

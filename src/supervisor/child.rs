@@ -83,7 +83,6 @@ pub(super) fn run(py: Python<'_>, mut birth: Birth, listeners: Vec<Listener>, do
     let hooks = birth.hooks.share(py);
     let served = serve(py, birth, loaded, listeners);
     hooks.call(py, "worker_exit", &[]);
-    observe::flush();
     match served {
         Ok(code) => code,
         Err(failure) => {

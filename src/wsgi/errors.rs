@@ -16,11 +16,11 @@ impl Errors {
     /// Writes a `str`; returns how many characters it has.
     fn write(&self, text: &Bound<'_, PyString>) -> PyResult<usize> {
         match text.to_str() {
-            Ok(utf8) => observe::log::write_raw(utf8.as_bytes()),
+            Ok(utf8) => observe::write_raw(utf8.as_bytes()),
             // Lone surrogates: show them rather than fail while an error is being reported.
             Err(_) => {
                 let bytes = text.call_method1("encode", ("utf-8", "backslashreplace"))?;
-                observe::log::write_raw(bytes.extract::<&[u8]>()?);
+                observe::write_raw(bytes.extract::<&[u8]>()?);
             }
         }
         text.len()

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyAny, PyBytes, PyType};
+use pyo3::types::{PyAny, PyType};
 
 /// The wrapper an application gets from `environ["wsgi.file_wrapper"](file, block_size)`.
 #[derive(Debug)]
@@ -116,14 +116,4 @@ fn is_plain_file(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<bool> {
     }
     Ok((class.is(reader) || class.is(random))
         && object.getattr(intern!(py, "raw"))?.get_type().is(file_io))
-}
-
-/// The bytes of a block, which must be `bytes` (a subclass will do).
-pub(super) fn as_block<'a, 'py>(item: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
-    item.cast::<PyBytes>().map_err(|_| {
-        let found = item.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
-        pyo3::exceptions::PyTypeError::new_err(format!(
-            "a WSGI application must return an iterable of bytes; this one yielded {found}"
-        ))
-    })
 }

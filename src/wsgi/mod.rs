@@ -7,13 +7,16 @@
 //! 2. the application is called with it and with `start_response` ([`start_response`]),
 //! 3. [`response`] iterates what the application returned, block by block, and calls `close()`.
 //!
-//! [`reply`] is the response in between. [`app`] finds the application,
+//! [`reply`] is the response in between, [`block`] what it is made of. [`app`] finds the application,
 //! [`application`] is that and what is called around it; [`input`], [`errors`],
-//! [`file_wrapper`] and [`client`] are the objects in the environ; [`seat`] and [`memory`] are what a
-//! thread keeps from request to request.
+//! [`file_wrapper`] and [`client`] are the objects in the environ, [`names`] its keys and [`strings`] its
+//! values; [`seat`] and [`memory`] are what a thread keeps from request to request. [`timeout`] ends a
+//! request that has run too long, [`fork`] a process that the application has forked and that comes back
+//! here; [`traceback`] shows what an application raised.
 
 mod app;
 mod application;
+mod block;
 mod client;
 mod environ;
 mod errors;
@@ -33,12 +36,12 @@ mod traceback;
 
 pub use app::{LoadError, load};
 pub use application::Application;
+pub use block::owes_memory;
 pub use environ::ServerAddress;
 pub use errors::Errors;
 pub use exchange::{Client, Content, Exchange};
 pub use file_wrapper::FileWrapper;
 pub use input::Input;
-pub use reply::owes_memory;
 pub use response::{Outcome, Wsgi};
 pub use seat::Seat;
 pub use start_response::{Responder, Writer};

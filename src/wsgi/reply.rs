@@ -6,15 +6,13 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::MutexExt;
 use pyo3::types::PyBytes;
 
+use super::block;
 use super::exchange::Exchange;
 use super::file_wrapper::Extent;
 use crate::http1::{ResponseHead, TooShort};
@@ -314,8 +312,7 @@ impl State {
         if take < SHARE || !block.is_exact_instance_of::<PyBytes>() {
             exchange.copy(&bytes[..take]);
         } else {
-            let owner = Lent(PyBackedBytes::from(block.clone()));
-            exchange.share(Bytes::from_owner(owner).slice(..take));
+            exchange.share(block::share(block).slice(..take));
         }
         exchange.copy(frame.suffix);
         let silent = exchange.http().sends_no_content();
@@ -329,34 +326,4 @@ impl State {
             false => Ok(Queued::All),
         }
     }
-}
-
-/// A block of Python's that is being sent. Who has sent it may not be attached to the interpreter, and
-/// then it is given back the next time that somebody is.
-struct Lent(PyBackedBytes);
-
-/// Bytes that wait to be given back.
-static OWED: AtomicUsize = AtomicUsize::new(0);
-/// So many of them are worth attaching to the interpreter for.
-const MUCH: usize = 1 << 20;
-
-impl AsRef<[u8]> for Lent {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        // SAFETY: this asks about the calling thread only.
-        if unsafe { pyo3::ffi::PyGILState_Check() } == 0 {
-            OWED.fetch_add(self.0.len(), Ordering::Relaxed);
-        }
-    }
-}
-
-/// True if much memory waits for a thread to attach, which a server that has fallen idle should do soon;
-/// says so once.
-pub fn owes_memory() -> bool {
-    OWED.load(Ordering::Relaxed) >= MUCH && OWED.swap(0, Ordering::Relaxed) >= MUCH
 }

@@ -10,9 +10,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple};
 
 use super::application::{Application, Surrounded};
+use super::block::as_block;
 use super::environ::{EnvironBuilder, ServerAddress};
 use super::exchange::Exchange;
-use super::file_wrapper::{FileWrapper, as_block};
+use super::file_wrapper::FileWrapper;
 use super::fork;
 use super::reply::{Queued, Reply, SendError};
 use super::seat::Seat;
@@ -316,7 +317,7 @@ fn report(py: Python<'_>, reply: &Reply, what: &str, failure: &PyErr) {
         format!("{} {}", text(head.method()), text(head.raw_target()))
     });
     error!("{what}: {}", request.unwrap_or_default());
-    observe::log::write_raw(traceback::format(py, failure).as_bytes());
+    observe::write_raw(traceback::format(py, failure).as_bytes());
 }
 
 /// A page that says no more than it must: details are in the error log, for whoever may read it.

@@ -13,7 +13,7 @@ use pyo3::exceptions::{
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyList, PyString, PyTuple};
 
-use super::file_wrapper::as_block;
+use super::block::as_block;
 use super::reply::{Queued, Reply, SendError, StartError};
 use super::strings::latin1_bytes;
 use crate::http1::{ResponseError, ResponseHead};
