@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
+#[cfg(doc)]
+use super::super::outlet::Outlet;
 use super::super::timers::Key;
 use super::{Phase, Reactor};
 use crate::observe::Count;
@@ -102,11 +104,15 @@ impl Reactor {
             })
             .collect();
         stalled.sort_unstable();
-        for (_, key) in stalled {
+        for (since, key) in stalled {
             if !self.remote.ledger.is_over() {
                 return true;
             }
-            self.give_up_response(key);
+            if self.goes_on(key, since) {
+                self.go_on_later(key);
+            } else {
+                self.give_up_response(key);
+            }
         }
         // A client that takes a byte now and then is none that does not read, but it keeps out all others.
         if self.remote.ledger.is_over()
@@ -116,6 +122,12 @@ impl Reactor {
             self.give_up_response(key);
         }
         !self.remote.ledger.is_over()
+    }
+
+    /// True if a client has made room since then of which nothing was told: see [`Outlet::progress`].
+    fn goes_on(&self, key: Key, since: Instant) -> bool {
+        let Some(outlet) = &self.slots[key.0].outlet else { return false };
+        outlet.flush().is_ok() && outlet.progress() > since
     }
 
     /// The connection that most bytes wait for.
