@@ -12,6 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::files::Source;
 use super::gunicorn;
+use super::uwsgi;
 
 /// What the environment's names begin with.
 const PREFIX: &str = "RUSTWSGI_";
@@ -231,7 +232,9 @@ pub(super) fn absent(name: &str) -> Option<String> {
         }
         "debug" => "debugging is the application's; --reload and --log-level are the server's",
         "interface" => "this server runs WSGI applications only",
-        name => return gunicorn::elsewhere(name),
+        name => {
+            return gunicorn::elsewhere(name).or_else(|| uwsgi::advice(name).map(str::to_owned));
+        }
     };
     Some(reason.to_owned())
 }

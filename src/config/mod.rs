@@ -21,6 +21,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod uwsgi;
 mod values;
 
 use std::ffi::OsString;
