@@ -116,15 +116,15 @@ impl Outlet {
         self.send_within(queue, TURN, Then::Open)
     }
 
-    /// As [`Outlet::send`], for the last bytes of a connection: who calls it shuts the socket's sending side
-    /// as soon as they are out. Then the last bytes and the end are one packet, and the client is woken
+    /// As [`Outlet::send`], for the last bytes of a connection: the caller shuts the socket's sending side as
+    /// soon as they are out. Then the last bytes and the end are one packet, and the client is woken
     /// once.
     pub(super) fn send_last(&self, queue: &mut Queue) -> io::Result<Flush> {
         self.send_within(queue, TURN, Then::End)
     }
 
-    /// For who makes the response: the same, but until the socket is full. Nobody else would go on while
-    /// it still takes bytes.
+    /// For the thread that makes the response: the same, but until the socket is full, as nobody else would go
+    /// on while it still takes bytes.
     pub fn send_all(&self, queue: &mut Queue) -> io::Result<()> {
         self.send_within(queue, u64::MAX, Then::Open).map(drop)
     }

@@ -6,6 +6,10 @@
 //! the kernel says about them until [`Remote::give_back`] brings them home. Readiness is
 //! edge-triggered and both directions are registered once, so a kept-alive request costs no
 //! registration at all.
+//!
+//! A connection goes through [`accept`], [`reading`], [`sending`] and [`closing`]. [`answer`] is what the server
+//! says by itself; [`ending`] is the end by deadline or stop; [`room`] ends idle connections for the sake of
+//! others, [`overload`] requests that wait. [`remote`] is for the threads that do not poll.
 
 mod accept;
 mod answer;
@@ -111,9 +115,9 @@ pub struct Reactor {
     idle: Idle,
     /// When they may be searched for again.
     next_search: Instant,
-    /// When memory may be looked for again.
+    /// When responses may be given up again to free memory.
     next_relief: Instant,
-    /// Since when whoever looks finds too little of it.
+    /// Since when memory has been short at each look.
     short_since: Instant,
     /// When requests that wait are to be looked through again.
     next_sweep: Instant,
