@@ -7,8 +7,8 @@
 //! - [`ledger`] is the account of what all of them hold,
 //! - [`queue`] holds what is to be sent, in its order, and sends it without blocking,
 //! - [`outlet`] is the writing half of a socket, shared by whoever has bytes for it,
-//! - [`timers`] remembers deadlines,
-//! - [`clock`] is the time they are counted in,
+//! - [`timers`] remembers deadlines, [`clock`] is the time they are counted in,
+//! - [`date`] is the time of day,
 //! - [`reactor`] is the readiness loop that drives them all.
 
 mod body;
