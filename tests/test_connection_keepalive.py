@@ -165,7 +165,8 @@ def test_what_arrived_in_time_is_not_overdue(fresh_server, before: bytes, after:
         os.kill(pid, signal.SIGCONT)
         for client in clients:
             echoed(client.response())
-        assert server.counters() == {}
+        # Whoever was answered first may have been idle for too long by now.
+        assert set(server.counters()) <= {"keep_alive"}
     finally:
         os.kill(pid, signal.SIGCONT)
         for client in clients:
