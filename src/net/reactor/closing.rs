@@ -64,7 +64,8 @@ impl Reactor {
     }
 
     /// Closes so that the client sees an error: its response broke off, and its end would look like
-    /// the end of what had no length.
+    /// the end of what had no length. What the kernel has not delivered goes as well, be it of an earlier
+    /// response: no event tells when its queue is empty, and only HTTP/1.0 clients that pipeline could miss it.
     pub(super) fn reset(&mut self, key: Key) {
         if let Some(outlet) = &self.slots[key.0].outlet {
             let _ = outlet.socket().set_linger(Some(Duration::ZERO));
