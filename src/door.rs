@@ -142,7 +142,7 @@ fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
         return Err(failed(2, "no application is named".to_owned()));
     };
     let app = wsgi::load(py, spec).map_err(|failure| {
-        // Ctrl-C while the application was imported, which is nobody's mistake.
+        // A signal while the application was imported, which is nobody's mistake.
         if failure.interrupted {
             return LoadFailure { code: 130, text: String::new() };
         }

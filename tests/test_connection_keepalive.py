@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -130,6 +131,60 @@ def test_request_that_crosses_the_end_of_the_server(fresh_server) -> None:
         client.send(build_request())
         assert not client.is_broken()
     assert server.wait() == 0
+
+
+STAYING = """
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    close = [("Connection", "close")] if path == "/close" else []
+    start_response("200 OK", [("Content-Length", "2"), *close])
+    if path == "/begun":
+        yield b"o"
+    if path in {"/begun", "/whole"}:
+        print("waiting", file=environ["wsgi.errors"], flush=True)
+        open(environ["QUERY_STRING"]).read()
+    yield b"k" if path == "/begun" else b"ok"
+"""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("/begun", id="that was promised to stay"),
+        pytest.param("/whole", id="that was told of its end"),
+        pytest.param("/close", id="that was told before the stop"),
+    ],
+)
+def test_client_that_stays_does_not_hold_up_the_end(
+    fresh_server, tmp_path: Path, path: str
+) -> None:
+    """Two seconds were given to a client that did not close its side, a tenth of that to one that was idle.
+    Both are rather less than the --graceful-timeout, which is what tells them apart here."""
+    (tmp_path / "staying.py").write_text(STAYING)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    options = ["--pythonpath", str(tmp_path), "--graceful-timeout", "1.6"]
+    server = fresh_server("staying:app", *options)
+    with server.connect() as client, server.connect() as idle:
+        assert idle.request(build_request("GET", "/idle")).body == b"ok"
+        client.send(build_request("GET", f"{path}?{fifo}"))
+        if path == "/close":
+            assert client.response().body == b"ok"
+            server.send_signal(signal.SIGTERM)
+        else:
+            server.wait_for_log("waiting")
+            server.send_signal(signal.SIGTERM)
+            # The worker has heard of it.
+            assert idle.at_eof()
+            fifo.write_text("")
+            response = client.response()
+            assert response.body == b"ok"
+            assert ("close" in response.connection) == (path == "/whole")
+            assert client.at_eof()
+            client.send(build_request())
+            assert not client.is_broken()
+        assert server.wait() == 0
+    assert "after the graceful timeout" not in server.stderr()
 
 
 GET = build_request()

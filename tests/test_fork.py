@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness import TIMEOUT, Client, ServerProcess, build_request, wait_until
-from supervision import is_alive
+from supervision import children, is_alive, workers
 from wsgi_support import THREADS, ask, events, get_json, json_of, new_key
 
 
@@ -55,6 +55,24 @@ def test_child_of_close_ends(server: ServerProcess, how: str, code: int) -> None
         assert json_of(ask(one, f"/close/{how}?key={key}")) == "closing"
         assert events(server, key, want=f"ended-{code}") == [f"ended-{code}"]
         assert_alone(server, [one, two])
+
+
+@pytest.mark.parametrize("options", [[], ["--preload"]])
+def test_a_child_that_comes_back_from_an_import_ends(
+    fresh_server, tmp_path: Path, options: list[str]
+) -> None:
+    """It went on as a second worker, or as a second master, until it found itself without sockets."""
+    (tmp_path / "forking.py").write_text(
+        "import os\npid = os.fork()\nif pid:\n    os.waitpid(pid, 0)\n"
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [('Content-Length', '2')])\n"
+        "    return [b'ok']\n"
+    )
+    server = fresh_server("forking:app", *options, "--pythonpath", str(tmp_path))
+    assert server.get("/").body == b"ok"
+    (pid,) = workers(server, 1)
+    assert not children(pid)
+    assert "ERROR" not in server.stderr()
 
 
 # -------------------------------------------------------------------------- a child that stays

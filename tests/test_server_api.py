@@ -64,6 +64,19 @@ def test_program_that_ends_while_a_request_runs(door: str, program: str, printed
     assert "panicked" not in stderr and "Fatal" not in stderr, stderr
 
 
+# ----------------------------------------------------------------- children and their signals
+
+
+@pytest.mark.parametrize("program", ["children_of_serve", "children_of_a_thread"])
+def test_a_signal_to_a_child_is_the_childs(door: str, program: str) -> None:
+    """A child of `serve()` had the server's handlers: TERM did nothing to it, and woke the server.
+    Now it hears signals as a child that was forked without a server does."""
+    children, without = finished(door, program)
+    assert children == [without] * 5
+    if door == "wheel":
+        assert without == ["['default_int_handler', 'SIG_DFL'] -1 set()", -15]
+
+
 # --------------------------------------------------------------------------- start and stop
 
 

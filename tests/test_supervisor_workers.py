@@ -69,6 +69,29 @@ def test_requests_that_block_find_the_free_threads(fresh_server, fifo: Path) -> 
         client.close()
 
 
+def test_requests_that_come_together_find_the_free_threads(fresh_server, tmp_path: Path) -> None:
+    """Four at once, of which three met in one worker in every sixth round: the third waited for a thread while
+    the other worker had one."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    server = fresh_server(APP, "--workers", "2", "--threads", "2")
+    with Load(server.connect, kept=1) as load:
+        wait_until(lambda: len(load.bodies) == 2, "both workers serve")
+    for _ in range(40):
+        seen = len(server.stderr())
+        clients = []
+        for _ in range(4):
+            clients.append(server.connect())
+            clients[-1].send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log(r"(.|\n)*".join(["request started"] * 4), start=seen)
+        writer = os.open(fifo, os.O_RDWR)
+        wait_until(lambda: readers(server, fifo) == 4, "all read")
+        os.close(writer)
+        for client in clients:
+            assert client.response().status == 200
+            client.close()
+
+
 def test_web_concurrency(fresh_server) -> None:
     server = fresh_server(APP, env={"WEB_CONCURRENCY": "2"})
     workers(server, 2)

@@ -226,7 +226,7 @@ pub(super) struct Flags {
           value_parser = values::seconds)]
     pub(super) timeout: Duration,
 
-    /// For a worker to import the application and be ready
+    /// For the application to be imported and a worker to be ready
     #[arg(long, value_name = "S", default_value = "300", help_heading = TIMEOUTS,
           value_parser = values::seconds)]
     pub(super) boot_timeout: Duration,

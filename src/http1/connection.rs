@@ -140,6 +140,11 @@ impl Connection {
         matches!(self.reading, Reading::Length(_) | Reading::Chunked(_))
     }
 
+    /// True if the request was given up: its client may not have sent all of it yet.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.reading, Reading::Failed)
+    }
+
     /// Makes this exchange the last one, as when the server shuts down.
     pub fn close_after_response(&mut self) {
         self.last = true;

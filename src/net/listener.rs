@@ -236,6 +236,17 @@ impl Listener {
         }
     }
 
+    /// Removes the file of a unix socket, if it is this process's to remove.
+    pub fn remove_file(&self) {
+        // Only the file this listener made: a successor may have put its own in the same place.
+        if let Kind::Unix(Some((path, device, inode)), _) = &self.kind
+            && let Ok(meta) = fs::symlink_metadata(path)
+            && (meta.dev(), meta.ino()) == (*device, *inode)
+        {
+            let _ = fs::remove_file(path);
+        }
+    }
+
     /// From now on this process removes the file of a unix socket at the end: it was inherited from a
     /// server that is gone.
     pub fn own(&mut self) {
@@ -369,12 +380,6 @@ fn give_socket(path: &Path, known: (u64, u64), uid: u32, gid: u32) -> io::Result
 impl Drop for Listener {
     fn drop(&mut self) {
         forked::leave_to_forks([&*self]);
-        // Only the file this listener made: a successor may have put its own in the same place.
-        if let Kind::Unix(Some((path, device, inode)), _) = &self.kind
-            && let Ok(meta) = fs::symlink_metadata(path)
-            && (meta.dev(), meta.ino()) == (*device, *inode)
-        {
-            let _ = fs::remove_file(path);
-        }
+        self.remove_file();
     }
 }

@@ -46,6 +46,13 @@ impl Timers {
         }
     }
 
+    /// Sets a deadline, unless there is an earlier one.
+    pub(super) fn hasten(&mut self, key: Key, deadline: &mut Deadline, due: Instant) {
+        if deadline.due.is_none_or(|at| due < at) {
+            self.set(key, deadline, Some(due));
+        }
+    }
+
     /// Forgets entries that are not `live` once they outnumber the `connections` by far: those of
     /// connections that are closed long before they are due.
     pub(super) fn tidy(&mut self, connections: usize, live: impl Fn(&(Instant, Key)) -> bool) {

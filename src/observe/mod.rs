@@ -14,6 +14,7 @@ mod access_log;
 mod clock;
 mod counters;
 mod escape;
+mod file;
 mod format;
 mod json;
 mod log;

@@ -14,6 +14,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::file;
+
 /// The most a stream is given by one write(2), in bytes.
 const CHUNK: usize = libc::PIPE_BUF;
 
@@ -85,7 +87,7 @@ impl Sink {
             LogTarget::Stderr => Output::inherited(libc::STDERR_FILENO),
             LogTarget::File(path) => {
                 absolute = std::path::absolute(path).ok();
-                Output::File(File::options().append(true).create(true).open(path)?)
+                Output::File(file::open(path)?)
             }
         };
         let stream = output.fd().is_some_and(is_stream);

@@ -58,14 +58,14 @@ impl Launcher {
     }
 
     /// It has ended with this exit code before it did.
-    pub(super) fn failed(self, code: i32) {
+    pub(super) fn failed(&self, code: i32) {
         // An end in good order is none for whoever waits for a server.
         self.tell(u8::try_from(code).unwrap_or(1).max(1));
     }
 
-    fn tell(mut self, code: u8) {
+    fn tell(&self, code: u8) {
         // Whoever waited may have been interrupted.
-        let _ = self.0.write_all(&[code]);
+        let _ = (&self.0).write_all(&[code]);
     }
 }
 

@@ -12,6 +12,7 @@
 //! - [`wear`] and [`pulse`] tell when it has served enough, and when it has stopped to,
 //! - [`identity`] is users, groups and names,
 //! - [`background`] leaves the terminal,
+//! - [`guard`] minds code that is not ours while the master runs it,
 //! - [`hooks`] calls what a gunicorn configuration defines,
 //! - [`signals`] lets both wait for signals and for each other, [`forks`] keeps them from the application's
 //!   own processes,
@@ -26,6 +27,7 @@ mod background;
 mod child;
 mod crew;
 mod forks;
+mod guard;
 mod hooks;
 mod identity;
 mod master;

@@ -9,11 +9,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::forks;
+use super::guard::Guarded;
 
 /// Signals that are caught, and the place where they are told.
 pub(super) struct Signals {
@@ -23,6 +25,8 @@ pub(super) struct Signals {
     receiver: UnixStream,
     /// Python's C-level handler writes here.
     sender: UnixStream,
+    /// What came while [`Signals::lend`] was at work.
+    kept: Vec<u8>,
 }
 
 impl Signals {
@@ -33,7 +37,8 @@ impl Signals {
         sender.set_nonblocking(true)?;
         let module = py.import("signal")?;
         forks::mind(py, caught)?;
-        let signals = Signals { module: module.unbind(), caught, receiver, sender };
+        let signals =
+            Signals { module: module.unbind(), caught, receiver, sender, kept: Vec::new() };
         signals.listen(py)?;
         Ok(signals)
     }
@@ -52,6 +57,7 @@ impl Signals {
             tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: limit.subsec_nanos().into(),
         });
+        let limit = if self.kept.is_empty() { limit } else { Some(Timespec::default()) };
         let waited = py.detach(|| rustix::event::poll(&mut watched, limit.as_ref()));
         py.check_signals()?;
         match waited {
@@ -63,10 +69,8 @@ impl Signals {
     /// The signals that have come since the last time, in their order.
     pub(super) fn take(&mut self) -> Vec<i32> {
         let mut bytes = [0; 256];
-        match self.receiver.read(&mut bytes) {
-            Ok(count) => bytes[..count].iter().map(|&byte| i32::from(byte)).collect(),
-            Err(_) => Vec::new(),
-        }
+        let count = self.receiver.read(&mut bytes).unwrap_or(0);
+        self.kept.drain(..).chain(bytes[..count].iter().copied()).map(i32::from).collect()
     }
 
     /// Delays all caught signals, for the moment in which there are two processes and one socket.
@@ -97,14 +101,27 @@ impl Signals {
         Ok(())
     }
 
-    /// Runs code that is not ours, which TERM and INT may end by `KeyboardInterrupt`. It may also have set
-    /// handlers of its own.
-    pub(super) fn lend<T>(&self, py: Python<'_>, run: impl FnOnce() -> T) -> PyResult<T> {
+    /// Runs code that is not ours, which TERM, INT and QUIT may end by `KeyboardInterrupt`; if that does not
+    /// help, `guarded` says how the process ends. The code may also have set handlers of its own.
+    pub(super) fn lend<T>(
+        &mut self,
+        py: Python<'_>,
+        guarded: &Guarded<'_>,
+        run: impl FnOnce() -> T,
+    ) -> PyResult<T> {
         let module = self.module.bind(py);
-        module.call_method1("signal", (libc::SIGTERM, forks::interrupt(py)?))?;
+        for number in [libc::SIGTERM, libc::SIGQUIT] {
+            module.call_method1("signal", (number, forks::interrupt(py)?))?;
+        }
         module.call_method1("signal", (libc::SIGINT, module.getattr("default_int_handler")?))?;
-        let result = run();
-        self.listen(py)?;
+        let (result, kept) = guarded.run(py, &self.receiver, run)?;
+        self.kept.extend(kept);
+        // A signal that came too late for the code is kept all the same.
+        while let Err(failure) = self.listen(py) {
+            if !failure.is_instance_of::<PyKeyboardInterrupt>(py) {
+                return Err(failure);
+            }
+        }
         Ok(result)
     }
 

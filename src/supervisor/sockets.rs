@@ -119,6 +119,11 @@ impl Sockets {
         }
     }
 
+    /// Removes the files of unix sockets that are this process's.
+    pub(super) fn remove_files(&self) {
+        self.0.iter().for_each(|entry| entry.listener.remove_file());
+    }
+
     /// Takes them over from a process that is gone.
     pub(super) fn own(&mut self) {
         for entry in &mut self.0 {

@@ -231,10 +231,12 @@ impl<J> Desk<J> {
         state.newest_first = !state.queue.is_empty();
     }
 
-    /// How many more jobs would find a runner at once, that of a runner which asks included.
+    /// How many more jobs would find a runner at once. A runner that asks because it is about to poll is one,
+    /// unless it will have to run what waits already.
     pub fn room(&self) -> usize {
         let state = self.lock();
-        self.parking.len().saturating_sub(state.inside + state.queue.len())
+        let room = self.parking.len().saturating_sub(state.inside + state.queue.len());
+        if state.queue.is_empty() || state.waiter { room.max(1) } else { room }
     }
 
     /// True if nobody is inside the application, nor about to be.

@@ -58,7 +58,7 @@ impl Dispatcher {
         loop {
             match self.desk.duty(me, &*self.remote) {
                 Duty::Poll => {
-                    let room = self.has_siblings().then(|| self.desk.room().max(1));
+                    let room = self.has_siblings().then(|| self.desk.room());
                     let ready = self.turn(room, |pressure| pressure.pressed);
                     self.desk.polled(Some(me), ready, &*self.remote);
                     if wants_interpreter() && self.desk.is_quiet() {

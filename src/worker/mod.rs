@@ -29,4 +29,6 @@ pub use crate::wsgi::Application;
 #[cfg(feature = "python")]
 pub use forks::keep_from_forks;
 #[cfg(feature = "python")]
+pub(crate) use server::without_signals;
+#[cfg(feature = "python")]
 pub use server::{Server, StartError, leave_now};

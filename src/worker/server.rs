@@ -224,7 +224,7 @@ impl Server {
 /// Starts a thread that no signal is delivered to. Signals are for the threads that Python has made: in the
 /// embedded binary Rust gives its threads a small stack for signal handlers, which Python's handlers use
 /// and which two signals at a time overflow.
-fn without_signals<T>(start: impl FnOnce() -> T) -> T {
+pub(crate) fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     let mut all = std::mem::MaybeUninit::uninit();
     let mut before = std::mem::MaybeUninit::uninit();
     // SAFETY: sigfillset initializes `all`, and pthread_sigmask `before`; both live until the end.

@@ -6,7 +6,7 @@ use log::warn;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyString};
 
-use super::traceback;
+use super::{fork, traceback};
 use crate::config::AppSpec;
 
 /// Why there is no application to serve.
@@ -30,9 +30,10 @@ impl std::error::Error for LoadError {}
 
 /// Imports what `spec` names. `module` alone looks for `app`, then `application`.
 pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Py<PyAny>, LoadError> {
-    let module = py
-        .import(PyString::new(py, &spec.module))
-        .map_err(|error| import_failed(py, spec, &error))?;
+    fork::settle(py).map_err(|error| raised(py, "cannot mind forks".to_owned(), &error))?;
+    let module = py.import(PyString::new(py, &spec.module));
+    fork::check(py, module.as_ref().err());
+    let module = module.map_err(|error| import_failed(py, spec, &error))?;
     let found = match &spec.attr {
         Some(path) => lookup(&module, path)
             .map_err(|error| attribute_failed(py, spec, path, &module, &error))?,
@@ -51,7 +52,9 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Py<PyAny>, LoadError> {
         }
     };
     let app = if spec.call {
-        found.call0().map_err(|error| {
+        let made = found.call0();
+        fork::check(py, made.as_ref().err());
+        made.map_err(|error| {
             raised(py, format!("the application factory {spec} raised an exception"), &error)
         })?
     } else {

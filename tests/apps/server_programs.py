@@ -83,6 +83,70 @@ def serve_in_vain():
     return raised(lambda: rustwsgi.serve(never_ends, **options))
 
 
+# ------------------------------------------------------------------- children and their signals
+
+
+def in_a_child(report):
+    """What `report` returns in a forked child, which says it is ready and then waits for TERM."""
+    said, say = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.write(say, report().encode())
+        os.close(say)
+        while True:
+            signal.pause()
+    os.close(say)
+    with open(said, "rb") as file:
+        text = file.read().decode()
+    os.kill(pid, signal.SIGTERM)
+    return [text, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])]
+
+
+def handlers():
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, []) & set(numbers)
+    found = [signal.getsignal(number) for number in numbers]
+    names = [getattr(handler, "name", None) or handler.__name__ for handler in found]
+    return f"{names} {signal.set_wakeup_fd(-1)} {held}"
+
+
+def forking(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [json.dumps(in_a_child(handlers)).encode()]
+
+
+def children_of(start, stop):
+    """What five children see, one after the other, and whether the server is still there."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    seen = []
+
+    def client():
+        for _ in range(5):
+            seen.append(json.loads(get(url)))
+        stop()
+
+    asking = threading.Thread(target=client, daemon=True)
+    asking.start()
+    start(lambda: rustwsgi.serve(forking, bind=f"fd://{listener.fileno()}"))
+    asking.join(10)
+    listener.close()
+    return seen, in_a_child(handlers)
+
+
+def children_of_serve():
+    return children_of(lambda serve: serve(), lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def children_of_a_thread():
+    def start(serve):
+        threading.Thread(target=serve, daemon=True).start()
+        assert over.wait(10)
+
+    over = threading.Event()
+    return children_of(start, over.set)
+
+
 # ------------------------------------------------------------------------------ start and stop
 
 

@@ -10,13 +10,15 @@ use super::{Phase, Reactor};
 /// the response before the reset that closing would cause. [RFC 9112 section 9.6]
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
+/// So long while the server stops, if nothing more is known to come: a request may yet cross the end of its
+/// connection.
+const LAST_MOMENT: Duration = Duration::from_millis(200);
 
 impl Reactor {
+    /// Ends the sending side and waits for the client's, so that what it sends meanwhile causes no reset.
     pub(super) fn linger(&mut self, key: Key) {
-        self.linger_for(key, LINGER);
-    }
-
-    pub(super) fn linger_for(&mut self, key: Key, time: Duration) {
+        // Asked before the end is on its way: what comes later has crossed it.
+        let quiet = self.is_quiet(key) && !self.has_unread(key);
         let slot = &mut self.slots[key.0];
         let shut =
             slot.outlet.as_ref().map(|outlet| outlet.socket().shutdown(std::net::Shutdown::Write));
@@ -24,9 +26,25 @@ impl Reactor {
             return self.close(key);
         }
         slot.phase = Phase::Lingering(LINGER_BYTES);
-        let due = self.now + time;
+        let due = self.now + if quiet { LAST_MOMENT } else { LINGER };
         self.timers.set(key, &mut slot.deadline, Some(due));
         self.linger_on(key, LINGER_BYTES);
+    }
+
+    /// The server stops, and this client has sent whole requests and no more: it is not waited for that long.
+    fn is_quiet(&self, key: Key) -> bool {
+        let connection = self.slots[key.0].connection.as_ref();
+        self.draining
+            && !self.gentle
+            && connection.is_some_and(|c| !c.http.is_refused() && !c.has_input())
+    }
+
+    /// The server stops while this connection ends already.
+    pub(super) fn hurry(&mut self, key: Key) {
+        if self.slots[key.0].phase == Phase::Lingering(LINGER_BYTES) && self.is_quiet(key) {
+            let slot = &mut self.slots[key.0];
+            self.timers.hasten(key, &mut slot.deadline, self.now + LAST_MOMENT);
+        }
     }
 
     pub(super) fn linger_on(&mut self, key: Key, mut left: usize) {
@@ -46,7 +64,8 @@ impl Reactor {
     }
 
     /// Closes so that the client sees an error: its response broke off, and its end would look like
-    /// the end of what had no length.
+    /// the end of what had no length. What the kernel has not delivered goes as well, be it of an earlier
+    /// response: no event tells when its queue is empty, and only HTTP/1.0 clients that pipeline could miss it.
     pub(super) fn reset(&mut self, key: Key) {
         if let Some(outlet) = &self.slots[key.0].outlet {
             let _ = outlet.socket().set_linger(Some(Duration::ZERO));

@@ -1,7 +1,5 @@
 //! What time ends: overdue connections, and all of them when the server stops.
 
-use std::time::Duration;
-
 use log::info;
 
 use super::super::connection::Connection;
@@ -11,10 +9,6 @@ use super::super::timers::Key;
 use super::accept::ACCEPT_TURN;
 use super::{Phase, Reactor};
 use crate::observe::Count;
-
-/// How long the end of an idle connection is on its way while the server stops. A request that crosses it is
-/// thrown away, and its client sees the end rather than a reset.
-const LAST_MOMENT: Duration = Duration::from_millis(200);
 
 impl Reactor {
     pub(super) fn expire(&mut self, ready: &mut Vec<Box<Connection>>) {
@@ -106,7 +100,8 @@ impl Reactor {
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
             let key = (index, slot.generation);
-            if slot.phase != Phase::Reading {
+            self.hurry(key);
+            if self.slots[index].phase != Phase::Reading {
                 continue;
             }
             // A request may have come that no event has told of yet.
@@ -117,7 +112,7 @@ impl Reactor {
                 && !self.gentle
                 && slot.connection.as_ref().is_some_and(|c| c.http.is_idle() && c.served > 0)
             {
-                self.linger_for(key, LAST_MOMENT);
+                self.linger(key);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! HUP: new workers with the configuration as it stands now, while the old ones go on serving.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 use pyo3::prelude::*;
@@ -9,8 +9,10 @@ use pyo3::prelude::*;
 use super::{Master, Member, change};
 use crate::config::Settings;
 use crate::supervisor::crew::State;
+use crate::supervisor::guard::Guarded;
 use crate::supervisor::hooks::Hooks;
 use crate::supervisor::identity::Identity;
+use crate::supervisor::pidfile::Pidfile;
 use crate::supervisor::sockets::Sockets;
 
 /// What a reload replaces, kept for the case that it fails.
@@ -28,7 +30,7 @@ impl Master<'_> {
     /// Reads the configuration again and starts workers with it. The old ones serve until then.
     pub(super) fn reload(&mut self, py: Python<'_>) {
         self.hooks.call(py, "on_reload", &[]);
-        let (settings, hooks) = match (self.door.parse)(py, self.argv) {
+        let (settings, hooks) = match self.read_anew(py) {
             Ok(parsed) => parsed,
             Err(error) => {
                 error!("the configuration cannot be read, so nothing changes: {error}");
@@ -91,6 +93,25 @@ impl Master<'_> {
         self.past = Some(past);
         self.generation += 1;
         self.backoff.forgive();
+    }
+
+    /// The configuration may be a program, which a signal may have to end.
+    fn read_anew(&mut self, py: Python<'_>) -> Result<(Settings, Hooks), String> {
+        let Master { signals, door, argv, sockets, pidfile, successor, .. } = self;
+        let farewell = |_| {
+            // The workers hear of it, and end.
+            if successor.is_none() {
+                pidfile.iter().for_each(Pidfile::remove);
+                sockets.remove_files();
+            }
+        };
+        let guarded = Guarded {
+            what: "the execution of the configuration",
+            limit: Duration::MAX,
+            farewell: &farewell,
+        };
+        let read = signals.lend(py, &guarded, || (door.parse)(py, argv));
+        read.map_err(|failure| failure.to_string()).and_then(|read| read)
     }
 
     /// A worker of the new generation cannot boot. The old ones go on as if nothing had happened, and so does

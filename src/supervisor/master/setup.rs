@@ -15,6 +15,7 @@ use crate::net::leave_to_forks;
 use crate::supervisor::Door;
 use crate::supervisor::background::Launcher;
 use crate::supervisor::crew::Backoff;
+use crate::supervisor::guard::Guarded;
 use crate::supervisor::hooks::Hooks;
 use crate::supervisor::identity::{self, Identity};
 use crate::supervisor::pidfile::{self, Pidfile};
@@ -110,11 +111,21 @@ impl<'a> Master<'a> {
     pub(super) fn preload(&mut self, py: Python<'_>) -> Result<(), Stop> {
         if self.settings.processes.preload {
             let here = std::env::current_dir()?;
-            let load = || (self.door.load)(py, &self.settings);
+            let Master { signals, door, settings, sockets, pidfile, launcher, .. } = &mut *self;
+            let farewell = |code| {
+                pidfile.iter().for_each(Pidfile::remove);
+                sockets.remove_files();
+                launcher.iter().for_each(|launcher| launcher.failed(code));
+            };
+            let guarded = Guarded {
+                what: "the import of the application",
+                limit: settings.timeouts.boot,
+                farewell: &farewell,
+            };
             // What is forked now is the application's; later it is a worker.
-            keep_from_forks(py, self.sockets.listeners())?;
-            let loaded = self.signals.lend(py, load)?;
-            leave_to_forks(self.sockets.listeners());
+            keep_from_forks(py, sockets.listeners())?;
+            let loaded = signals.lend(py, &guarded, || (door.load)(py, settings))?;
+            leave_to_forks(sockets.listeners());
             // --chdir is for the application, which runs in the workers; a reload and a new master look for
             // the names on the command line where they were typed.
             std::env::set_current_dir(here)?;

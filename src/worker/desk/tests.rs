@@ -139,6 +139,22 @@ fn one_at_a_time_waits_for_the_interpreter() {
 }
 
 #[test]
+fn who_is_to_run_what_waits_has_no_room_for_more() {
+    let (desk, bell) = desk(2);
+    desk.duty(0, &*bell);
+    assert_eq!(desk.room(), 2);
+    desk.polled(Some(0), [1, 2], &*bell);
+    assert_eq!(desk.duty(0, &*bell), Duty::Run);
+    assert_eq!(desk.first(0, &*bell), Some(1));
+    // The sentinel may send the second one to poll. It comes back for the job that waits.
+    assert_eq!(desk.room(), 0);
+    assert_eq!(desk.duty(1, &*bell), Duty::Run);
+    assert_eq!(desk.first(1, &*bell), Some(2));
+    desk.done();
+    assert_eq!(desk.room(), 1);
+}
+
+#[test]
 fn a_second_thread_inside_calls_a_third_for_what_is_left() {
     let (desk, bell) = desk(3);
     desk.duty(0, &*bell);

@@ -23,7 +23,7 @@ complete -c rustwsgi -s n -l name -d 'What process lists show [default: the appl
 complete -c rustwsgi -s k -l worker-class -d 'For gunicorn\'s users: gthread, or sync, which is one thread unless --threads is given' -r
 complete -c rustwsgi -l worker-connections -d 'Connections that one worker may hold; beyond it, the one that has been idle longest is closed' -r
 complete -c rustwsgi -s t -l timeout -d 'For the application to answer a request; 0 is no limit. What takes longer is interrupted by an exception in its thread' -r
-complete -c rustwsgi -l boot-timeout -d 'For a worker to import the application and be ready' -r
+complete -c rustwsgi -l boot-timeout -d 'For the application to be imported and a worker to be ready' -r
 complete -c rustwsgi -l graceful-timeout -d 'For running requests to finish after the order to stop; 0 does not wait for them' -r
 complete -c rustwsgi -l keep-alive -d 'For the next request on an idle connection; 0 closes connections after each response' -r
 complete -c rustwsgi -l header-timeout -d 'For a request\'s head to arrive, from its first byte to its last' -r

@@ -1,0 +1,192 @@
+//! Minds code that is not ours while the master runs it: an application that is preloaded, a configuration.
+//!
+//! Such code may hang where Python's signal handlers never run, in a C function that does not return, or it
+//! may swallow what they raise. Then nothing that the master's only thread could do would help. So there is a
+//! second one for that long, which needs no interpreter: it hears the signals, keeps them for the master, and
+//! ends the process if it has to. It is gone before the next worker is forked.
+
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::error;
+use pyo3::prelude::*;
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::process::kill;
+use crate::worker::without_signals;
+
+/// How long code goes on after a signal that is to end it.
+const GRACE: Duration = Duration::from_secs(3);
+/// How long the stacks may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The exit code if the code has hung for too long; a worker's that cannot start is the same.
+const HUNG: i32 = 3;
+/// The exit code of an interrupted start.
+const INTERRUPTED: i32 = 130;
+
+/// What there is to know about code that is not ours.
+pub(super) struct Guarded<'a> {
+    /// What it does, for the log: `the import of the application`.
+    pub(super) what: &'static str,
+    /// How long it may take.
+    pub(super) limit: Duration,
+    /// Is called with the exit code before the process ends, on the other thread.
+    pub(super) farewell: &'a (dyn Fn(i32) + Sync),
+}
+
+impl Guarded<'_> {
+    /// Runs the code. What is written to `signals` meanwhile is returned with its result.
+    ///
+    /// # Errors
+    /// If there can be no second thread. Nothing was run.
+    pub(super) fn run<T>(
+        &self,
+        py: Python<'_>,
+        signals: &UnixStream,
+        code: impl FnOnce() -> T,
+    ) -> io::Result<(T, Vec<u8>)> {
+        let (end, over) = UnixStream::pair()?;
+        let _stacks = Stacks::catch(py);
+        thread::scope(|scope| {
+            let guard = thread::Builder::new().name("rustwsgi-guard".into());
+            let guard =
+                without_signals(|| guard.spawn_scoped(scope, || self.watch(signals, &over)))?;
+            // However the code ends. Not by closing it, as processes that were forked meanwhile have a copy.
+            let end = End(&end);
+            let result = code();
+            drop(end);
+            Ok((result, guard.join().unwrap_or_default()))
+        })
+    }
+
+    /// Returns the signals that have come until the code was `over`.
+    fn watch(&self, mut signals: &UnixStream, over: &UnixStream) -> Vec<u8> {
+        let mut heard = Vec::new();
+        let start = Instant::now();
+        let limit = start.checked_add(self.limit);
+        let mut asked: Option<Instant> = None;
+        loop {
+            let until = asked.map(|at| at + GRACE).into_iter().chain(limit).min();
+            let left = until.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            let mut watched = [
+                PollFd::from_borrowed_fd(over.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+            ];
+            // An interruption is none of ours, as no signal comes to this thread.
+            let _ = rustix::event::poll(&mut watched, left.as_ref());
+            if !watched[0].revents().is_empty() {
+                return heard;
+            }
+            let mut bytes = [0; 256];
+            let count = signals.read(&mut bytes).unwrap_or(0);
+            heard.extend_from_slice(&bytes[..count]);
+            let asks = |byte: &&u8| {
+                [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT].contains(&i32::from(**byte))
+            };
+            let times = bytes[..count].iter().filter(asks).count();
+            let now = Instant::now();
+            if times > 1 || times > 0 && asked.is_some() {
+                self.end(INTERRUPTED, "is ended by a second signal");
+            } else if times > 0 {
+                asked = Some(now);
+            }
+            if asked.is_some_and(|at| now >= at + GRACE) {
+                self.end(INTERRUPTED, "does not end at a signal: it is killed");
+            }
+            if limit.is_some_and(|limit| now >= limit) {
+                let limit = self.limit.as_secs_f64();
+                self.end(
+                    HUNG,
+                    &format!("is not over after the {limit} s of --boot-timeout: the server ends"),
+                );
+            }
+        }
+    }
+
+    fn end(&self, code: i32, how: &str) -> ! {
+        error!("{} {how}", self.what);
+        (self.farewell)(code);
+        CODE.store(code, Relaxed);
+        // To the process: of its threads the one is chosen that has the signal not blocked, where
+        // `faulthandler` has its stack.
+        if let Ok(pid) = i32::try_from(std::process::id()) {
+            kill(pid, libc::SIGABRT);
+            thread::sleep(LAST_WORDS);
+        }
+        // SAFETY: _exit may be called at any time and by any thread.
+        unsafe { libc::_exit(code) }
+    }
+}
+
+/// Tells the guard that the code is over.
+struct End<'a>(&'a UnixStream);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// The exit code after an ABRT; the signal's own end if it is negative.
+static CODE: AtomicI32 = AtomicI32::new(-1);
+
+/// While this exists ABRT leaves the stacks of all threads on standard error, and a guard chooses the exit
+/// code. Afterwards `faulthandler` stays on, as in the workers.
+struct Stacks<'py> {
+    py: Python<'py>,
+    before: Option<libc::sigaction>,
+}
+
+impl Stacks<'_> {
+    fn catch(py: Python<'_>) -> Stacks<'_> {
+        faulthandler(py, "disable");
+        // SAFETY: an all-zero `sigaction` is a valid value of that plain C struct.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = aborted as *const () as libc::sighandler_t;
+        let before = set(&action);
+        // It calls the handler that it finds once it has written the stacks.
+        faulthandler(py, "enable");
+        Stacks { py, before }
+    }
+}
+
+impl Drop for Stacks<'_> {
+    fn drop(&mut self) {
+        faulthandler(self.py, "disable");
+        self.before.as_ref().and_then(set);
+        faulthandler(self.py, "enable");
+    }
+}
+
+/// Without standard error there is nothing to write stacks to.
+fn faulthandler(py: Python<'_>, method: &str) {
+    let _ = py.import("faulthandler").and_then(|module| module.call_method0(method));
+}
+
+/// Sets what ABRT does; returns what it did before.
+fn set(action: &libc::sigaction) -> Option<libc::sigaction> {
+    let mut before = std::mem::MaybeUninit::uninit();
+    // SAFETY: sigaction reads the one struct and initializes the other if it returns 0. The handler, if it is
+    // ours, does only what a signal handler may.
+    unsafe {
+        let failed = libc::sigaction(libc::SIGABRT, action, before.as_mut_ptr());
+        (failed == 0).then(|| before.assume_init())
+    }
+}
+
+extern "C" fn aborted(signal: libc::c_int) {
+    let code = CODE.load(Relaxed);
+    // SAFETY: all three may be called in a signal handler. The second signal comes when this one returns.
+    unsafe {
+        if code >= 0 {
+            libc::_exit(code);
+        }
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}
