@@ -53,24 +53,29 @@ def test_a_configuration_that_replaces_threads(door: str, tmp_path: Path, librar
     assert REFUSED in done.stderr
 
 
-def test_a_program_that_replaces_threads(library: str) -> None:
-    program = (
-        PATCH[library].format("")
-        + "import rustwsgi\n"
-        + "try:\n    rustwsgi.Server(lambda *_: [], bind='127.0.0.1:0').start()\n"
-        + "except RuntimeError as error:\n    print(error)\n"
-    )
+def run_program(source: str) -> str:
+    """What it prints, run by the wheel's Python."""
     pytest.importorskip("rustwsgi")
-    done = subprocess.run(
-        [sys.executable, "-c", program],
+    return subprocess.run(
+        [sys.executable, "-c", source],
         cwd=APPS,
         env=child_environment(),
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         timeout=20,
         check=True,
+    ).stdout
+
+
+def test_a_program_that_replaces_threads(library: str) -> None:
+    source = PATCH[library].format("") + (
+        "import rustwsgi\n"
+        "try:\n"
+        "    rustwsgi.Server(lambda *_: [], bind='127.0.0.1:0').start()\n"
+        "except RuntimeError as error:\n"
+        "    print(error)\n"
     )
-    assert done.stdout.startswith(f"{WRITTEN[library]} {REFUSED}")
+    assert run_program(source).startswith(f"{WRITTEN[library]} {REFUSED}")
 
 
 def test_the_rest_may_be_replaced(fresh_server, tmp_path: Path, library: str) -> None:
@@ -87,3 +92,20 @@ def test_the_rest_may_be_replaced(fresh_server, tmp_path: Path, library: str) ->
     server: ServerProcess = fresh_server(*module(tmp_path, source), "--threads", "2")
     for _ in range(8):
         assert server.get("/").body == b"green"
+
+
+def test_a_program_may_replace_the_rest(library: str) -> None:
+    """eventlet takes `select.poll` away, with which serve() waited for signals."""
+    source = PATCH[library].format("thread=False") + (
+        "import os, signal, socket, threading, urllib.request, rustwsgi\n"
+        "from echo import app\n"
+        "listener = socket.create_server(('127.0.0.1', 0))\n"
+        "def ask():\n"
+        "    url = 'http://127.0.0.1:%d/' % listener.getsockname()[1]\n"
+        "    print(urllib.request.urlopen(url).status, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "threading.Thread(target=ask, daemon=True).start()\n"
+        "rustwsgi.serve(app, bind=f'fd://{listener.fileno()}')\n"
+        "print('ended')\n"
+    )
+    assert run_program(source) == "200\nended\n"

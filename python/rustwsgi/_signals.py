@@ -9,7 +9,7 @@ In any other thread (a server in the background of a program) signals are none o
 from __future__ import annotations
 
 import contextlib
-import select
+import selectors
 import signal
 import socket
 import threading
@@ -26,9 +26,10 @@ def install() -> tuple[Callable[[float], bool], Callable[[], None]]:
     receiver, sender = socket.socketpair()
     receiver.setblocking(False)
     sender.setblocking(False)
-    # Not select(): an application may have opened more files than it can number.
-    poller = select.poll()
-    poller.register(receiver, select.POLLIN)
+    # Not select(), where there is better: an application may have opened more files than it can
+    # number. Not poll() by name: eventlet takes it away.
+    selector = selectors.DefaultSelector()
+    selector.register(receiver, selectors.EVENT_READ)
     asked: list[int] = []
 
     def ask(number: int, _frame: Any) -> None:
@@ -40,7 +41,7 @@ def install() -> tuple[Callable[[float], bool], Callable[[], None]]:
 
     def wait(seconds: float) -> bool:
         if not asked:
-            poller.poll(seconds * 1000)
+            selector.select(seconds)
         with contextlib.suppress(BlockingIOError):
             receiver.recv(4096)
         stop = bool(asked)
@@ -51,6 +52,7 @@ def install() -> tuple[Callable[[float], bool], Callable[[], None]]:
         signal.set_wakeup_fd(wakeup_before)
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        selector.close()
         receiver.close()
         sender.close()
 
