@@ -1,4 +1,4 @@
-//! Link settings that only the embedded binary needs.
+//! What the code may know of the Python it is built for, and link settings that only the embedded binary needs.
 
 /// The interpreter behind a virtual environment's.
 fn base_interpreter(python: &str) -> Option<String> {
@@ -10,6 +10,10 @@ fn base_interpreter(python: &str) -> Option<String> {
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    if std::env::var_os("CARGO_FEATURE_PYTHON").is_some() {
+        // `Py_GIL_DISABLED`
+        pyo3_build_config::use_pyo3_cfgs();
+    }
     if std::env::var_os("CARGO_FEATURE_EMBED").is_some() {
         // The binary must find the libpython it was linked with, also where that is not in the
         // loader's default path, as with pyenv.

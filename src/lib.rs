@@ -12,6 +12,7 @@
 //!     config, observe        options -> settings; logs
 //! L0  http1                  bytes <-> events: parser, framing, encoder       (no I/O, no clock)
 //!     sync                   locks and flags: std's, or the model checker's
+//!     sigpipe                writing to what nobody reads
 //! ```
 //!
 //! A reader new to WSGI starts with `docs/architecture.md`, then [`http1`], then `wsgi`.
@@ -24,6 +25,7 @@ pub mod http1;
 mod module;
 pub mod net;
 pub mod observe;
+mod sigpipe;
 #[cfg(feature = "python")]
 pub mod supervisor;
 mod sync;

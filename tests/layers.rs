@@ -23,6 +23,7 @@ const SOCKETS: &[&str] = &["mio", "socket2", "std::net", "std::os::unix::net"];
 const EVERYTHING: &[&str] = &[
     "http1",
     "sync",
+    "sigpipe",
     "config",
     "observe",
     "net",
@@ -57,9 +58,14 @@ const LAYERS: &[Layer] = &[
     },
     // What is locked, it does not know.
     Layer { name: "sync", may_use: &[], never: &["pyo3", "mio", "socket2", "std::net"] },
-    Layer { name: "observe", may_use: &["http1"], never: PYTHON },
+    Layer { name: "sigpipe", may_use: &[], never: &["pyo3", "mio", "socket2", "std::net"] },
+    Layer { name: "observe", may_use: &["http1", "sigpipe"], never: PYTHON },
     Layer { name: "config", may_use: &["http1", "observe"], never: PYTHON },
-    Layer { name: "net", may_use: &["http1", "config", "observe", "sync"], never: PYTHON },
+    Layer {
+        name: "net",
+        may_use: &["http1", "config", "observe", "sync", "sigpipe"],
+        never: PYTHON,
+    },
     Layer { name: "wsgi", may_use: &["http1", "config", "observe"], never: SOCKETS },
     // The thread policy is more narrow than the layer it belongs to.
     Layer {
@@ -73,7 +79,11 @@ const LAYERS: &[Layer] = &[
         never: &["mio"],
     },
     // Never wsgi: a master that imported the application could not give it up for a new one.
-    Layer { name: "supervisor", may_use: &["config", "observe", "net", "worker"], never: &[] },
+    Layer {
+        name: "supervisor",
+        may_use: &["config", "observe", "net", "worker", "sigpipe"],
+        never: &[],
+    },
     Layer { name: "module", may_use: EVERYTHING, never: &[] },
     Layer { name: "door", may_use: EVERYTHING, never: &[] },
     Layer { name: "bin", may_use: EVERYTHING, never: &[] },

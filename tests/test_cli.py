@@ -234,6 +234,28 @@ def test_printed_settings_hide_secrets(door: str) -> None:
     assert 'env = ["KEY=***"]' in done.stdout and "s3cret" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("value", ["s3cret", "=s3cret"])
+@pytest.mark.parametrize("where", ["option", "short option", "variable", "file", "other variable"])
+def test_complaints_hide_secrets(door: str, tmp_path: Path, where: str, value: str) -> None:
+    """A value without a name was printed."""
+    options, env = [], {}
+    if where == "option":
+        options = ["--env", value]
+    elif where == "short option":
+        options = [f"-e{value}"]
+    elif where == "variable":
+        env = {"RUSTWSGI_ENV": value}
+    elif where == "other variable":
+        env = {"GUNICORN_CMD_ARGS": f"-e {value}"}
+    else:
+        (tmp_path / "secret.toml").write_text(f'env = ["{value}"]\n')
+        options = ["-c", str(tmp_path / "secret.toml")]
+    done = run_cli(door, *options, PLAIN, env=env)
+    assert done.returncode == 2, done
+    assert "'***' for '--env <KEY=VALUE>': not of the form KEY=VALUE" in done.stderr
+    assert "s3cret" not in done.stdout + done.stderr
+
+
 def test_start_is_told(fresh_server) -> None:
     fresh_server(PLAIN, "--threads", "3").wait_for_log(
         r"Starting rustwsgi \d+\.\d+\.\d+\S* \(workers: 1, threads: 3\)"

@@ -107,6 +107,16 @@ def test_stop_in_vain_can_be_repeated(door: str) -> None:
     assert early == [False, False] and late is True and threads == []
 
 
+# -------------------------------------------------------------------------- a forked process
+
+
+def test_a_forked_process_leaves_the_server_alone(door: str) -> None:
+    """The child waited for a thread that it had not, which was a panic in the place of its SystemExit."""
+    code, printed, stderr = run(door, "fork_inside")
+    assert (code, printed) == (0, [7, "here", True]), stderr
+    assert "panicked" not in stderr
+
+
 # --------------------------------------------------------------------------------- mistakes
 
 

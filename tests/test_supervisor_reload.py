@@ -66,3 +66,20 @@ def test_nothing_is_watched_without_it(fresh_server, tmp_path: Path) -> None:
     module.write_text(SOURCE.format("two!"))
     serves(server, b"one")
     assert "has changed" not in server.stderr()
+
+
+def test_a_module_that_has_no_file_and_raises(fresh_server, tmp_path: Path) -> None:
+    """Stand-ins for what is not installed raise whatever they like; it ended the start."""
+    module = tmp_path / "edited.py"
+    stand_in = (
+        "import sys, types\n"
+        "class StandIn(types.ModuleType):\n"
+        "    def __getattribute__(self, name):\n"
+        "        raise ImportError('not installed')\n"
+        "sys.modules['stand_in'] = StandIn('stand_in')\n"
+    )
+    module.write_text(stand_in + SOURCE.format("one"))
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    serves(server, b"one")
+    module.write_text(stand_in + SOURCE.format("two!"))
+    serves(server, b"two!")

@@ -340,3 +340,51 @@ def test_term_to_a_worker_replaces_it(fresh_server) -> None:
     os.kill(pid, signal.SIGTERM)
     server.wait_for_log(f"worker {pid} has ended")
     assert serving_pid(server) != pid
+
+
+# --------------------------------------------------------------------- the application's own
+
+RAISING = """
+import os, signal, time
+from supervised import app as answer
+
+
+def handler(number, frame):
+    raise {}("too slow")
+
+
+signal.signal(signal.SIGALRM, handler)
+
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/alarm":
+        signal.raise_signal(signal.SIGALRM)
+    return answer(environ, start_response)
+"""
+
+
+@pytest.mark.parametrize("failure", ["TimeoutError", "KeyError"])
+def test_a_handler_of_the_application_that_raises(
+    fresh_server, tmp_path: Path, failure: str
+) -> None:
+    """The worker ended, with all its requests. Python runs handlers in the main thread, which is not where
+    the application is."""
+    (tmp_path / "raising.py").write_text(RAISING.format(failure))
+    server = fresh_server("raising:app", "--pythonpath", str(tmp_path))
+    pid = serving_pid(server)
+    for _ in range(3):
+        start = len(server.stderr())
+        assert int(server.get("/alarm").body) == pid
+        server.wait_for_log(f"a signal handler of the application failed: {failure}", start=start)
+        server.wait_for_log(r'raising.py", line 7, in handler', start=start)
+    assert serving_pid(server) == pid
+
+
+def test_a_handler_of_the_application_that_exits(fresh_server, tmp_path: Path) -> None:
+    """Who says SystemExit means the process."""
+    (tmp_path / "raising.py").write_text(RAISING.format("SystemExit"))
+    server = fresh_server("raising:app", "--pythonpath", str(tmp_path))
+    pid = serving_pid(server)
+    server.get("/alarm")
+    server.wait_for_log(f"worker {pid} (exited|has ended)")
+    assert serving_pid(server) != pid

@@ -177,3 +177,12 @@ def test_calls_after_the_request_raise_and_send_nothing(fresh_server, same):
             assert len(raised) == 3 and None not in raised, raised
             assert "SystemError" not in raised
         assert ask(first, "/good/plain").body == b"body"
+
+
+def test_a_weak_reference_from_before_reaches_nobody(fresh_server):
+    """Who had one could answer the thread's next request with the head of an earlier one."""
+    server = fresh_server("wsgi_start_response:app", "--threads", "1")
+    with server.connect() as client:
+        for _ in range(4):
+            response = ask(client, "/late-weak")
+            assert (response.status, response.reason, response.body) == (200, "OK", b"None")

@@ -24,7 +24,10 @@ class Watcher:
 
     def _files(self) -> Iterator[str]:
         for module in list(sys.modules.values()):
-            path = getattr(module, "__file__", None)
+            try:
+                path = getattr(module, "__file__", None)
+            except Exception:  # its own __getattr__ may raise anything
+                continue
             if isinstance(path, str) and path.endswith(".py"):
                 yield path
         yield from self._others

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
+import selectors
 import signal
 import socket
 import threading
@@ -57,9 +57,10 @@ def install() -> tuple[Callable[[float], bool], Callable[[], None]]:
     receiver, sender = socket.socketpair()
     receiver.setblocking(False)
     sender.setblocking(False)
-    # Not select(): an application may have opened more files than it can number.
-    poller = select.poll()
-    poller.register(receiver, select.POLLIN)
+    # Not select(), where there is better: an application may have opened more files than it can
+    # number. Not poll() by name: eventlet takes it away.
+    selector = selectors.DefaultSelector()
+    selector.register(receiver, selectors.EVENT_READ)
     asked: list[int] = []
 
     def ask(number: int, _frame: Any) -> None:
@@ -84,7 +85,7 @@ def install() -> tuple[Callable[[float], bool], Callable[[], None]]:
 
     def wait(seconds: float) -> bool:
         if not asked:
-            poller.poll(seconds * 1000)
+            selector.select(seconds)
         with contextlib.suppress(BlockingIOError):
             receiver.recv(4096)
         stop = bool(asked)
@@ -97,6 +98,7 @@ def install() -> tuple[Callable[[float], bool], Callable[[], None]]:
             put_back(number)
         with contextlib.suppress(ValueError):
             _undo.remove(undo)
+        selector.close()
         receiver.close()
         sender.close()
 

@@ -47,7 +47,7 @@ pub(super) fn read(
     let argv = std::iter::once("rustwsgi".to_owned()).chain(words).map(OsString::from).collect();
     let given = flags::command_line()
         .try_get_matches_from(super::with_hyphens(argv))
-        .map_err(|error| format!("{origin}: {}", reason(&error)))?;
+        .map_err(|error| format!("{origin}: {}", reason(error)))?;
     let notes = gunicorn::look(&given).map_err(|refusal| format!("{origin}: {refusal}"))?;
     let mut options = Vec::new();
     for arg in command.get_arguments() {

@@ -15,7 +15,7 @@ use crate::http1::Underscores;
 use crate::observe::LogTarget;
 
 /// What stands for a value that may be a secret.
-const HIDDEN: &str = "***";
+pub(super) const HIDDEN: &str = "***";
 
 /// All settings, one `key = value` per line.
 pub fn describe(settings: &Settings) -> String {

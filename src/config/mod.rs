@@ -76,7 +76,7 @@ impl From<clap::Error> for Exit {
         Exit {
             code: error.exit_code(),
             stdout: !error.use_stderr(),
-            message: error.render().to_string().trim_end().to_owned(),
+            message: shown(error).trim_end().to_owned(),
         }
     }
 }
@@ -219,18 +219,27 @@ fn judge(extras: &[Extra]) -> Result<(), Exit> {
         };
         let argv = [OsString::from("rustwsgi"), argument.clone()];
         if let Err(error) = Flags::command().try_get_matches_from(argv) {
-            return Err(Exit::usage(format_args!("{}: {}", extra.origin, reason(&error))));
+            return Err(Exit::usage(format_args!("{}: {}", extra.origin, reason(error))));
         }
     }
     Ok(())
 }
 
+/// What clap says. A variable of the application may be a secret, also if it is not written as one.
+fn shown(mut error: clap::Error) -> String {
+    let variable = |arg: &ContextValue| arg.to_string().starts_with("--env ");
+    if error.get(ContextKind::InvalidArg).is_some_and(variable) {
+        error.insert(ContextKind::InvalidValue, ContextValue::String(describe::HIDDEN.into()));
+    }
+    error.render().to_string()
+}
+
 /// What clap has to say of a value, without the advice that only fits a command line.
-fn reason(error: &clap::Error) -> String {
+fn reason(error: clap::Error) -> String {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return "not a value".to_owned();
     }
-    let text = error.render().to_string();
+    let text = shown(error);
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let end = text.find("\n\n").unwrap_or(text.len());
     text[..end].trim_end().to_owned()

@@ -10,6 +10,9 @@ use std::io::{self, IoSlice};
 use bytes::{Buf, Bytes};
 use socket2::Socket;
 
+#[cfg(target_os = "linux")]
+use crate::sigpipe;
+
 /// Small parts are gathered into buffers up to this size.
 const GATHERED: usize = 64 * 1024;
 /// Blocks of one `sendmsg`.
@@ -202,7 +205,10 @@ impl Queue {
             return Ok(0);
         };
         let want = usize::try_from((*left).min(budget)).unwrap_or(usize::MAX);
-        let sent = rustix::fs::sendfile(socket, &*file, Some(offset), want)? as u64;
+        // Unlike `sendmsg` it has no flag against the signal.
+        let sent = sigpipe::suppressed(|| {
+            Ok(rustix::fs::sendfile(socket, &*file, Some(offset), want)? as u64)
+        })?;
         if sent == 0 && *left > 0 {
             return Err(shrunk());
         }

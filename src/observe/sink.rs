@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::file;
+use crate::sigpipe;
 
 /// The most a stream is given by one write(2), in bytes.
 const CHUNK: usize = libc::PIPE_BUF;
@@ -130,7 +131,7 @@ impl Sink {
             } else {
                 rest
             };
-            match write_once(fd, piece) {
+            match sigpipe::suppressed(|| write_once(fd, piece)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => done += count,
                 Err(error) => match error.kind() {

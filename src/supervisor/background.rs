@@ -11,6 +11,7 @@ use rustix::pipe::PipeFlags;
 
 use super::identity;
 use crate::observe::LogTarget;
+use crate::sigpipe;
 
 /// The exit code of whoever did not want to wait.
 const INTERRUPTED: i32 = 130;
@@ -65,7 +66,7 @@ impl Launcher {
 
     fn tell(&self, code: u8) {
         // Whoever waited may have been interrupted.
-        let _ = (&self.0).write_all(&[code]);
+        let _ = sigpipe::suppressed(|| (&self.0).write_all(&[code]));
     }
 }
 

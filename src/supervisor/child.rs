@@ -1,6 +1,6 @@
 //! A worker's life, from the fork to its exit code.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -14,12 +14,13 @@ use super::background;
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::pulse::Pulse;
-use super::signals::Signals;
+use super::signals::{self, Signals};
 use super::wear::Wear;
 use super::{Door, LoadFailure};
 use crate::config::Settings;
 use crate::net::Listener;
 use crate::observe;
+use crate::sigpipe;
 use crate::worker::{Application, Server, StartError, keep_from_forks, leave_now};
 
 /// A worker says so when it serves.
@@ -39,6 +40,11 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_STOPPING: Duration = Duration::from_millis(20);
 /// How long responses that are complete may take to leave when nothing is waited for.
 const QUICK: Duration = Duration::from_millis(100);
+
+/// Says so. The other one may just have died.
+pub(super) fn tell(mut channel: &UnixStream, what: u8) -> io::Result<()> {
+    sigpipe::suppressed(|| channel.write_all(&[what]))
+}
 
 /// What a worker is born with.
 pub(super) struct Birth {
@@ -150,7 +156,7 @@ fn serve(
         if in_background {
             background::let_go(py);
         }
-        (&channel).write_all(&[READY])
+        tell(&channel, READY)
     };
     let app = Application::new(app, hooks.around(py)?);
     let server = Server::start_on(py, app, listeners, settings.clone(), ready)?;
@@ -193,51 +199,63 @@ impl Worker {
             let limit = if self.stopping.is_some() { LOOK_STOPPING } else { LOOK };
             let channel: Vec<_> = self.channel.iter().map(AsFd::as_fd).collect();
             self.signals.wait(py, &channel, Some(limit))?;
-            for signal in self.signals.take() {
-                match signal {
-                    libc::SIGUSR1 => {
-                        observe::reopen();
-                        self.server.reopen_log();
-                        self.server.report();
-                    }
-                    // However often: it may come from the master, and from whoever ends all
-                    // processes of a service or a terminal.
-                    libc::SIGTERM => {
-                        self.server.stop();
-                        self.begin_to_stop();
-                    }
-                    libc::SIGINT | libc::SIGQUIT => {
-                        self.server.stop();
-                        self.hooks.call(py, "worker_int", &[self.count()]);
-                        self.server.join(py, Some(QUICK))?;
-                        self.hooks.call(py, "worker_exit", &[self.count()]);
-                        leave_now(py, 0);
-                        return Ok(0);
-                    }
-                    // The application's own.
-                    _ => {}
-                }
-            }
-            self.pulse.beat();
-            self.listen_to_master();
-            self.look_at_wear(py)?;
-            self.look_at_files(py)?;
-            if self.server.join(py, Some(Duration::ZERO))? {
-                self.hooks.call(py, "served", &[self.count()]);
-                if self.stopping.is_some() {
-                    info!("Worker exiting (pid: {})", std::process::id());
-                    return Ok(0);
-                }
-                error!("the server has stopped by itself");
-                return Ok(1);
-            }
-            if self.stopping.flatten().is_some_and(|end| Instant::now() >= end) {
-                warn!("Shut down after the graceful timeout; requests were still running");
-                self.hooks.call(py, "worker_exit", &[self.count()]);
-                leave_now(py, 0);
-                return Ok(0);
+            // What the application does with its own signals it may do in any of these steps, as they run
+            // Python code. What is cut short is done by the next turn.
+            match self.turn(py) {
+                Ok(None) => {}
+                Ok(Some(code)) => return Ok(code),
+                Err(failure) => signals::shrug(py, failure)?,
             }
         }
+    }
+
+    /// Does what there is to do; returns the exit code if that was the end.
+    fn turn(&mut self, py: Python<'_>) -> PyResult<Option<i32>> {
+        for signal in self.signals.take() {
+            match signal {
+                libc::SIGUSR1 => {
+                    observe::reopen();
+                    self.server.reopen_log();
+                    self.server.report();
+                }
+                // However often: it may come from the master, and from whoever ends all
+                // processes of a service or a terminal.
+                libc::SIGTERM => {
+                    self.server.stop();
+                    self.begin_to_stop();
+                }
+                libc::SIGINT | libc::SIGQUIT => {
+                    self.server.stop();
+                    self.hooks.call(py, "worker_int", &[self.count()]);
+                    let _ = self.server.join(py, Some(QUICK));
+                    self.hooks.call(py, "worker_exit", &[self.count()]);
+                    leave_now(py, 0);
+                    return Ok(Some(0));
+                }
+                // The application's own.
+                _ => {}
+            }
+        }
+        self.pulse.beat();
+        self.listen_to_master();
+        self.look_at_wear(py)?;
+        self.look_at_files(py)?;
+        if self.server.join(py, Some(Duration::ZERO))? {
+            self.hooks.call(py, "served", &[self.count()]);
+            if self.stopping.is_some() {
+                info!("Worker exiting (pid: {})", std::process::id());
+                return Ok(Some(0));
+            }
+            error!("the server has stopped by itself");
+            return Ok(Some(1));
+        }
+        if self.stopping.flatten().is_some_and(|end| Instant::now() >= end) {
+            warn!("Shut down after the graceful timeout; requests were still running");
+            self.hooks.call(py, "worker_exit", &[self.count()]);
+            leave_now(py, 0);
+            return Ok(Some(0));
+        }
+        Ok(None)
     }
 
     /// Requests so far.
@@ -255,20 +273,20 @@ impl Worker {
             true => Some("one of its requests does not end".to_owned()),
             false => self.wear.reason(self.server.served()),
         };
-        if let (Some(reason), Some(mut channel)) = (reason, self.channel.as_ref()) {
+        if let (Some(reason), Some(channel)) = (reason, self.channel.as_ref()) {
             if stuck {
                 // gunicorn's workers hear of it by a signal; this one has found out by itself.
                 self.hooks.call(py, "worker_abort", &[self.count()]);
             }
             info!("worker {} is replaced: {reason}", std::process::id());
-            self.worn = channel.write_all(&[WORN]).is_ok();
+            self.worn = tell(channel, WORN).is_ok();
         }
         Ok(())
     }
 
     /// Asks for a reload if a source file has changed.
     fn look_at_files(&mut self, py: Python<'_>) -> PyResult<()> {
-        let (Some(watcher), Some(mut channel)) = (&self.watcher, self.channel.as_ref()) else {
+        let (Some(watcher), Some(channel)) = (&self.watcher, self.channel.as_ref()) else {
             return Ok(());
         };
         let changed: Option<String> = watcher.bind(py).call_method0("changed")?.extract()?;
@@ -276,7 +294,7 @@ impl Worker {
             && self.stopping.is_none()
         {
             info!("{path} has changed");
-            let _ = channel.write_all(&[CHANGED]);
+            let _ = tell(channel, CHANGED);
         }
         Ok(())
     }

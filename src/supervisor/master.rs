@@ -11,7 +11,6 @@ mod reload;
 mod setup;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -24,7 +23,7 @@ use rustix::fs::Mode;
 use self::reload::Past;
 use super::Door;
 use super::background::Launcher;
-use super::child::{Birth, RETIRE};
+use super::child::{Birth, RETIRE, tell};
 use super::crew::{self, Backoff, Card, State};
 use super::forks;
 use super::hooks::Hooks;
@@ -340,8 +339,7 @@ impl Master<'_> {
         let Some(member) = self.members.get_mut(at) else { return };
         match member.card.state {
             State::Leaving => return,
-            State::Ready
-                if member.channel.as_mut().is_some_and(|to| to.write_all(&[RETIRE]).is_ok()) => {}
+            State::Ready if member.channel.as_ref().is_some_and(|to| tell(to, RETIRE).is_ok()) => {}
             // It does not listen yet, and has nothing to finish.
             _ => kill(member.pid, libc::SIGTERM),
         }

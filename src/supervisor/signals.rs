@@ -9,13 +9,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use pyo3::exceptions::PyKeyboardInterrupt;
+use log::error;
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::forks;
 use super::guard::Guarded;
+use crate::observe;
 
 /// Signals that are caught, and the place where they are told.
 pub(super) struct Signals {
@@ -59,7 +61,9 @@ impl Signals {
         });
         let limit = if self.kept.is_empty() { limit } else { Some(Timespec::default()) };
         let waited = py.detach(|| rustix::event::poll(&mut watched, limit.as_ref()));
-        py.check_signals()?;
+        while let Err(failure) = py.check_signals() {
+            shrug(py, failure)?;
+        }
         match waited {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(io::Error::from(error).into()),
@@ -146,6 +150,21 @@ impl Drop for Signals {
         });
         forks::wakes(-1);
     }
+}
+
+/// What the application's handler of a signal raises is for the code that it interrupts, and that is none of
+/// the application's: it is logged. A `SystemExit` is meant for the process.
+///
+/// # Errors
+/// What does not stem from `Exception`.
+pub(super) fn shrug(py: Python<'_>, failure: PyErr) -> PyResult<()> {
+    if !failure.is_instance_of::<PyException>(py) {
+        return Err(failure);
+    }
+    error!("a signal handler of the application failed: {failure}");
+    let lines = failure.traceback(py).and_then(|traceback| traceback.format().ok());
+    observe::write_raw(lines.unwrap_or_default().as_bytes());
+    Ok(())
 }
 
 /// `SIGTERM` for 15.

@@ -1,7 +1,7 @@
 //! A thread that runs the application: it has the interpreter while it serves requests, and lets it go
 //! for everything else.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use log::error;
@@ -21,6 +21,8 @@ const BUDGET: Duration = Duration::from_millis(2);
 
 /// What all threads of the process share.
 pub(super) struct Shared {
+    /// Set when all threads have started; until then they wait.
+    pub(super) begun: OnceLock<()>,
     pub(super) dispatcher: Dispatcher,
     pub(super) wsgi: Wsgi,
     pub(super) settings: Arc<Settings>,
@@ -30,6 +32,7 @@ pub(super) struct Shared {
 
 /// The life of runner `me`, as the target of a Python thread.
 pub(super) fn run(py: Python<'_>, shared: &Shared, me: usize) -> PyResult<()> {
+    py.detach(|| shared.begun.wait());
     let mut seat = Seat::new(py)?;
     loop {
         // Everything but the application happens detached. Coming back from here is the wait for the

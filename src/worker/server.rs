@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use log::info;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyCFunction, PyDict, PyTuple};
@@ -19,7 +20,7 @@ use super::watch::Watch;
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::{self, Listener, Reactor};
 use crate::observe::{AccessLog, Format};
-use crate::wsgi::{Application, ServerAddress, Wsgi};
+use crate::wsgi::{Application, ServerAddress, Wsgi, green_threads};
 
 /// Why a server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,9 @@ pub struct Server {
     addresses: Vec<(Option<SocketAddr>, String)>,
     /// What Python calls when the program ends with the server still up.
     at_exit: Option<Py<PyAny>>,
+    /// The process that serves. One that is forked has a copy of all this, but no threads, and what it would
+    /// stop or close is its parent's.
+    process: u32,
 }
 
 /// Binds everything that `settings` names.
@@ -81,6 +85,10 @@ impl Server {
         settings: Arc<Settings>,
         ready: impl FnOnce() -> io::Result<()>,
     ) -> Result<Server, StartError> {
+        // A program, or a hook of a configuration, may have replaced them since the application was loaded.
+        if let Some(refusal) = green_threads(py) {
+            return Err(PyRuntimeError::new_err(refusal).into());
+        }
         keep_from_forks(py, &listeners)?;
         let access_log = settings.access_log.as_ref().map(open_access_log).transpose()?;
         let addresses: Vec<_> = listeners.iter().map(|l| (l.tcp_address(), l.url())).collect();
@@ -97,17 +105,29 @@ impl Server {
         let shared = Arc::new(Shared {
             dispatcher: Dispatcher::new(network, parallelism(py), settings.clone()),
             wsgi,
+            begun: OnceLock::new(),
             watch: Watch::new(settings.threads, settings.timeouts.request),
             settings,
             access_log,
         });
-        let mut server =
-            Server { shared, runners: Vec::new(), sentinel: None, addresses, at_exit: None };
-        // Before it is too late for an error.
-        let thread = py.import("threading")?.getattr("Thread")?;
-        ready()?;
-        if let Err(failure) = server.start_threads(&thread).and_then(|()| server.mind_exit(py)) {
+        let mut server = Server {
+            shared,
+            runners: Vec::new(),
+            sentinel: None,
+            addresses,
+            at_exit: None,
+            process: std::process::id(),
+        };
+        let started = server
+            .start_threads(py)
+            .and_then(|()| server.mind_exit(py))
+            .and_then(|()| Ok(ready()?));
+        if started.is_err() {
             server.stop();
+        }
+        // From here on the application runs, and in this thread the handlers of its signals.
+        server.shared.begun.set(()).ok();
+        if let Err(failure) = started {
             server.join(py, None)?;
             return Err(failure);
         }
@@ -116,12 +136,15 @@ impl Server {
 
     /// Threads of Python's own making, so that they have names and are known to `threading`, and their
     /// thread-local data lives as long as they do.
-    fn start_threads(&mut self, thread: &Bound<'_, PyAny>) -> Result<(), StartError> {
-        let py = thread.py();
+    fn start_threads(&mut self, py: Python<'_>) -> Result<(), StartError> {
+        let thread = py.import("threading")?.getattr("Thread")?;
         let shared = self.shared.clone();
         let sentinel = std::thread::Builder::new().name("rustwsgi-sentinel".into());
-        self.sentinel =
-            Some(without_signals(|| sentinel.spawn(move || shared.dispatcher.watch()))?);
+        let watch = move || {
+            shared.begun.wait();
+            shared.dispatcher.watch();
+        };
+        self.sentinel = Some(without_signals(|| sentinel.spawn(watch))?);
         for index in 0..self.shared.settings.threads {
             let shared = self.shared.clone();
             let target =
@@ -144,7 +167,11 @@ impl Server {
     fn mind_exit(&mut self, py: Python<'_>) -> Result<(), StartError> {
         let shared = self.shared.clone();
         let runners: Vec<_> = self.runners.iter().map(|runner| runner.clone_ref(py)).collect();
+        let process = self.process;
         let leave = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+            if std::process::id() != process {
+                return Ok(());
+            }
             let py = args.py();
             shared.dispatcher.remote.stop();
             let patience = shared.settings.timeouts.graceful;
@@ -165,9 +192,15 @@ impl Server {
         &self.addresses
     }
 
-    /// Stops accepting, lets requests in flight finish. Returns at once.
+    /// Stops accepting, lets requests in flight finish. Returns at once. Nothing in a forked process.
     pub fn stop(&self) {
-        self.shared.dispatcher.remote.stop();
+        if self.is_ours() {
+            self.shared.dispatcher.remote.stop();
+        }
+    }
+
+    fn is_ours(&self) -> bool {
+        std::process::id() == self.process
     }
 
     /// The same for a process that another one replaces: connections that wait for their next request may
@@ -200,8 +233,11 @@ impl Server {
     }
 
     /// Waits until all requests have finished and all threads have ended, or `limit` is over. Returns
-    /// whether they have. Other Python threads run meanwhile.
+    /// whether they have. Other Python threads run meanwhile. In a forked process there is nothing to wait for.
     pub fn join(&mut self, py: Python<'_>, limit: Option<Duration>) -> PyResult<bool> {
+        if !self.is_ours() {
+            return Ok(true);
+        }
         if !join_all(py, &self.runners, limit)? {
             return Ok(false);
         }
@@ -251,6 +287,11 @@ fn parallelism(py: Python<'_>) -> usize {
 /// Waits for threads to end, `limit` long at most; returns whether all have.
 fn join_all(py: Python<'_>, threads: &[Py<PyAny>], limit: Option<Duration>) -> PyResult<bool> {
     let end = limit.and_then(|limit| Instant::now().checked_add(limit));
+    // Whichever it is: the others do not end before the request that asks.
+    let current = py.import("threading")?.call_method0(intern!(py, "current_thread"))?;
+    if threads.iter().any(|thread| thread.is(&current)) {
+        return Err(PyRuntimeError::new_err("a request cannot wait for its own server to stop"));
+    }
     for thread in threads {
         let thread = thread.bind(py);
         let left = end.map(|end| end.saturating_duration_since(Instant::now()).as_secs_f64());

@@ -6,6 +6,7 @@ use log::warn;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyString};
 
+use super::green::green_threads;
 use super::{fork, traceback};
 use crate::config::AppSpec;
 
@@ -70,6 +71,9 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Py<PyAny>, LoadError> {
         return Err(plain(format!(
             "{spec} is not a WSGI application: an object of type {found} cannot be called{advice}"
         )));
+    }
+    if let Some(refusal) = green_threads(py) {
+        return Err(plain(refusal));
     }
     if let Some(doubt) = doubt(spec, &app) {
         warn!("{doubt}");

@@ -12,7 +12,7 @@
 //! [`file_wrapper`] and [`client`] are the objects in the environ, [`names`] its keys and [`strings`] its
 //! values; [`seat`] and [`memory`] are what a thread keeps from request to request. [`timeout`] ends a
 //! request that has run too long, [`fork`] a process that the application has forked and that comes back
-//! here; [`traceback`] shows what an application raised.
+//! here; [`green`] refuses what cannot run on threads; [`traceback`] shows what an application raised.
 
 mod app;
 mod application;
@@ -23,6 +23,7 @@ mod errors;
 mod exchange;
 mod file_wrapper;
 mod fork;
+mod green;
 mod input;
 mod memory;
 mod names;
@@ -41,6 +42,7 @@ pub use environ::ServerAddress;
 pub use errors::Errors;
 pub use exchange::{Client, Content, Exchange};
 pub use file_wrapper::FileWrapper;
+pub use green::green_threads;
 pub use input::Input;
 pub use response::{Outcome, Wsgi};
 pub use seat::Seat;

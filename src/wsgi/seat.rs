@@ -2,7 +2,8 @@
 //! memory.
 //!
 //! The objects are made once and serve every request, unless an application keeps one beyond its own
-//! request: then it may have that one, and the thread gets a new one.
+//! request: then it may have that one, and the thread gets a new one. A weak reference keeps as well, as it may
+//! become a strong one at any time; of these objects only the bound method can have any.
 
 use std::sync::Arc;
 
@@ -60,9 +61,7 @@ impl Seat {
     /// Leaves to an application what it has kept: a call that comes late must not reach the next request.
     /// Fails if there is no memory for new objects.
     pub(super) fn renew(&mut self, py: Python<'_>) -> PyResult<()> {
-        if self.callables.are_kept(py) {
-            self.callables = Callables::new(py)?;
-        }
+        self.callables.renew(py)?;
         if self.disconnected.is_kept(py) {
             self.disconnected = Kept::new(py, Py::new(py, Disconnected::new())?);
         }
@@ -75,7 +74,7 @@ impl Callables {
         let reply = Arc::new(Reply::new());
         let write = Py::new(py, Writer::new(reply.clone()))?;
         let responder = Bound::new(py, Responder::new(reply.clone(), write.clone_ref(py)))?;
-        let start_response = responder.getattr(intern!(py, "start_response"))?.unbind();
+        let start_response = bound_method(&responder)?;
         Ok(Callables {
             reply,
             responder: Kept::new(py, responder.unbind()),
@@ -84,8 +83,40 @@ impl Callables {
         })
     }
 
+    fn renew(&mut self, py: Python<'_>) -> PyResult<()> {
+        // Without a GIL another thread may turn a weak reference into a strong one and back while we look for
+        // both. A method that is dropped takes its weak references along, and what has become strong
+        // before that shows at the responder.
+        if cfg!(Py_GIL_DISABLED) {
+            self.start_response = Kept::new(py, bound_method(self.responder.bind(py))?);
+        }
+        if self.are_kept(py) {
+            *self = Callables::new(py)?;
+        }
+        Ok(())
+    }
+
     fn are_kept(&self, py: Python<'_>) -> bool {
-        self.start_response.is_kept(py) || self.responder.is_kept(py) || self.write.is_kept(py)
+        self.start_response.is_kept(py)
+            || has_weak_references(self.start_response.bind(py))
+            || self.responder.is_kept(py)
+            || self.write.is_kept(py)
+    }
+}
+
+fn bound_method(responder: &Bound<'_, Responder>) -> PyResult<Py<PyAny>> {
+    Ok(responder.getattr(intern!(responder.py(), "start_response"))?.unbind())
+}
+
+/// As `weakref.getweakrefcount` would say, which costs a call.
+fn has_weak_references(method: &Bound<'_, PyAny>) -> bool {
+    use pyo3::ffi::{PyCFunction_Check, PyCFunctionObject};
+    // SAFETY: the object is alive, we are attached, and an object of this type, which is checked, is laid
+    // out like this.
+    unsafe {
+        let method = method.as_ptr();
+        PyCFunction_Check(method) == 0
+            || !(*method.cast::<PyCFunctionObject>()).m_weakreflist.is_null()
     }
 }
 

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import urllib.request
@@ -212,6 +213,23 @@ def stop_again():
     while not (stopped := server.stop()) and time.monotonic() < end:
         time.sleep(0.01)
     return [first, stopped, threads_of_a_server()]
+
+
+# -------------------------------------------------------------------------- a forked process
+
+
+def fork_inside():
+    """The child leaves the block; the parent, in it, goes on to serve."""
+    path = os.path.abspath(f"{os.getpid()}.sock")
+    try:
+        with rustwsgi.Server(app, bind=[LOCAL, f"unix:{path}"]) as server:
+            pid = os.fork()
+            if not pid:
+                sys.exit(7)
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            return [status, get(server.url), os.path.exists(path)]
+    except SystemExit as end:
+        os._exit(end.code)
 
 
 # ------------------------------------------------------------------------------------ mistakes

@@ -7,6 +7,7 @@ start_response properly, and its report is the only thing on the wire.
 import collections
 import sys
 import threading
+import weakref
 
 from wsgi_common import Token, note, query, reply_json, table
 
@@ -406,8 +407,21 @@ def late(environ, start_response):
     return [repr(raised).encode()]
 
 
+def late_weak(environ, start_response):
+    """The same, for who has kept no more than a weak reference: a request without an answer is a 500."""
+    before = getattr(KEPT, "reference", None)
+    KEPT.reference = weakref.ref(start_response)
+    kept = before and before()
+    if kept:
+        kept("200 Hijacked", [("X-Late", "1")])
+    else:
+        start_response("200 OK", [])
+    return [repr(kept).encode()]
+
+
 app = table(
     {
+        "late-weak": late_weak,
         "bad": bad,
         "bad-arguments": bad_arguments,
         "either": either,
