@@ -4,7 +4,7 @@
 //! The objects are made once and serve every request, unless an application keeps one beyond its own
 //! request: then it may have that one, and the thread gets a new one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -41,11 +41,30 @@ pub(super) struct Kept<T> {
     own: pyo3::ffi::Py_ssize_t,
 }
 
+/// The responses of all seats, so that another thread can tell what is being served. Nothing is noted for
+/// each request: it is asked once, when a server gives up waiting.
+#[derive(Default)]
+pub(super) struct Replies(Mutex<Vec<Weak<Reply>>>);
+
+impl Replies {
+    fn add(&self, reply: &Arc<Reply>) {
+        let mut replies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        replies.retain(|reply| reply.strong_count() > 0);
+        replies.push(Arc::downgrade(reply));
+    }
+
+    /// The requests that the application is at, as the error log names them.
+    pub(super) fn running(&self, py: Python<'_>) -> Vec<String> {
+        let replies = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        replies.iter().filter_map(|reply| reply.upgrade()?.request(py)).collect()
+    }
+}
+
 impl Seat {
     /// What a thread needs to serve requests.
-    pub fn new(py: Python<'_>) -> PyResult<Seat> {
+    pub(super) fn new(py: Python<'_>, replies: &Replies) -> PyResult<Seat> {
         Ok(Seat {
-            callables: Callables::new(py)?,
+            callables: Callables::new(py, replies)?,
             disconnected: Kept::new(py, Py::new(py, Disconnected::new())?),
             memory: Memory::new(),
             head: ResponseHead::default(),
@@ -59,9 +78,9 @@ impl Seat {
 
     /// Leaves to an application what it has kept: a call that comes late must not reach the next request.
     /// Fails if there is no memory for new objects.
-    pub(super) fn renew(&mut self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn renew(&mut self, py: Python<'_>, replies: &Replies) -> PyResult<()> {
         if self.callables.are_kept(py) {
-            self.callables = Callables::new(py)?;
+            self.callables = Callables::new(py, replies)?;
         }
         if self.disconnected.is_kept(py) {
             self.disconnected = Kept::new(py, Py::new(py, Disconnected::new())?);
@@ -71,8 +90,9 @@ impl Seat {
 }
 
 impl Callables {
-    fn new(py: Python<'_>) -> PyResult<Callables> {
+    fn new(py: Python<'_>, replies: &Replies) -> PyResult<Callables> {
         let reply = Arc::new(Reply::new());
+        replies.add(&reply);
         let write = Py::new(py, Writer::new(reply.clone()))?;
         let responder = Bound::new(py, Responder::new(reply.clone(), write.clone_ref(py)))?;
         let start_response = responder.getattr(intern!(py, "start_response"))?.unbind();
