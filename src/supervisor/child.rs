@@ -47,7 +47,7 @@ pub(super) struct Birth {
     /// To the master. It ends when the master does.
     pub(super) channel: UnixStream,
     pub(super) settings: Arc<Settings>,
-    /// Who it is to become.
+    /// The user and group that it is to run as.
     pub(super) identity: Option<Identity>,
     pub(super) pulse: Pulse,
     pub(super) hooks: Hooks,

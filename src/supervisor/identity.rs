@@ -118,7 +118,7 @@ impl Identity {
 
     /// Gives the workers what they open again, or are reached by: log files and unix sockets.
     ///
-    /// Who may write to a log's directory could put something else in its place, such as a link to a file of
+    /// Whoever may write to a log's directory could put something else in its place, such as a link to a file of
     /// root's. So only what was opened, and is no link, is given; what is left the workers open with the rights
     /// that they have.
     ///
