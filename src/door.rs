@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{error, info, warn};
+use pyo3::exceptions::PyModuleNotFoundError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -65,7 +66,7 @@ fn parse(py: Python<'_>, argv: &[OsString]) -> Result<(Settings, Hooks), config:
 /// Runs a gunicorn configuration.
 fn execute(py: Python<'_>, path: &Path) -> Result<(config::Options, Hooks), String> {
     let run = || -> PyResult<(config::Options, Py<PyAny>)> {
-        let arguments = (path, config::gunicorn_settings());
+        let arguments = (path.as_os_str(), config::gunicorn_settings());
         py.import("rustwsgi._gunicorn")?.call_method1("execute", arguments)?.extract()
     };
     match run() {
@@ -81,9 +82,9 @@ fn execute(py: Python<'_>, path: &Path) -> Result<(config::Options, Hooks), Stri
 fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i32 {
     if let Err(failure) = observe::init(&settings.error_log, settings.log_level) {
         eprintln!(
-            "rustwsgi: --error-logfile: cannot open {}; make its directory, or name another file: \
-             {failure}",
-            settings.error_log
+            "rustwsgi: --error-logfile: cannot open {}; {}: {failure}",
+            settings.error_log,
+            observe::remedy(&failure)
         );
         return 1;
     }
@@ -136,12 +137,14 @@ fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
         return Err(failed(2, text));
     }
     if let Err(failure) = prepare(py, settings) {
-        return Err(failed(1, wsgi::format_exception(py, &failure)));
+        let missing = failure.is_instance_of::<PyModuleNotFoundError>(py);
+        let shown = wsgi::format_exception(py, &failure);
+        return Err(failed(1, format!("{}{}", shown.trim_end(), unreadable(settings, missing))));
     }
     let Some(spec) = &settings.app else {
         return Err(failed(2, "no application is named".to_owned()));
     };
-    let app = wsgi::load(py, spec).map_err(|failure| {
+    let loaded = wsgi::load(py, spec).map_err(|failure| {
         // A signal while the application was imported, which is nobody's mistake.
         if failure.interrupted {
             return LoadFailure { code: 130, text: String::new() };
@@ -149,16 +152,32 @@ fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
         if let Some(traceback) = &failure.traceback {
             observe::write_raw(traceback.as_bytes());
         }
-        let text = format!("{}{failure}", failure.traceback.as_deref().unwrap_or_default());
-        error!("{failure}");
+        let reason = format!("{failure}{}", unreadable(settings, failure.missing));
+        let text = format!("{}{reason}", failure.traceback.as_deref().unwrap_or_default());
+        error!("{reason}");
         LoadFailure { code: 3, text }
     })?;
+    match loaded.doubt {
+        Some(doubt) if settings.check_config => return Err(failed(3, doubt)),
+        Some(doubt) => warn!("{doubt}"),
+        None => {}
+    }
     if settings.processes.gc_freeze
         && let Err(failure) = freeze(py, settings.processes.preload)
     {
-        log::warn!("gc.freeze() failed: {failure}");
+        warn!("gc.freeze() failed: {failure}");
     }
-    Ok(app)
+    Ok(loaded.app)
+}
+
+/// What else may be the cause, if a module is `missing` in a worker that has become another user.
+fn unreadable(settings: &Settings, missing: bool) -> String {
+    let user = settings.processes.user.as_deref().filter(|_| missing);
+    user.map_or_else(String::new, |user| {
+        format!(
+            "; or {user:?}, whom --user names, may not read its file: look at the directories from / on"
+        )
+    })
 }
 
 /// Takes what was imported out of the garbage collector's sight: it stays for good, and looking at it again
@@ -183,7 +202,7 @@ fn prepare(py: Python<'_>, settings: &Settings) -> PyResult<()> {
     let path = py.import("sys")?.getattr("path")?.cast_into::<PyList>()?;
     let here = os.call_method0("getcwd")?;
     for entry in settings.pythonpath.iter().rev() {
-        path.insert(0, os.getattr("path")?.call_method1("abspath", (entry,))?)?;
+        path.insert(0, os.getattr("path")?.call_method1("abspath", (entry.as_os_str(),))?)?;
     }
     // The application is usually in the directory one is in.
     if !path.contains(&here)? {
@@ -244,7 +263,7 @@ fn wait_and_stop(
             return Ok(false);
         }
         if end.is_some_and(|end| std::time::Instant::now() >= end) {
-            warn!("Shut down after the graceful timeout; requests were still running");
+            server.tell_what_runs(py);
             return Ok(false);
         }
     }

@@ -169,6 +169,11 @@ def test_application_with_many_open_files(fresh_server) -> None:
 PROJECT = """
 def application(environ, start_response): ...
 def create_app(): return application
+def with_default(env="dev"): return application
+def with_argument(env): return application
+def with_keyword(*, env): return application
+def optional(a=1, b=2, c=3, *, d=4): return application
+def like_asgi(scope, receive, send): ...
 async def asgi(scope, receive, send): ...
 class Star:
     async def __call__(self, scope, receive, send): ...
@@ -193,6 +198,7 @@ def project(tmp_path: Path) -> Path:
     [
         ("mysite", "did you mean mysite.wsgi:application?"),
         ("mysite:wsgi", "did you mean mysite.wsgi:application?"),
+        ("mysite:application", "did you mean mysite.wsgi:application?"),
         ("single.application", "did you mean single:application?"),
         ("single.nothing", "--chdir"),
     ],
@@ -206,9 +212,15 @@ def test_nearly_right_name_is_corrected(door: str, project: Path, app: str, hint
     ("app", "doubt"),
     [
         ("create_app", "write single:create_app()"),
+        ("with_default", "write single:with_default()"),
+        ("with_argument", "write single:with_argument(ARGUMENTS)"),
+        ("with_keyword", "write single:with_keyword(ARGUMENTS)"),
+        ("like_asgi", "cannot be called with two arguments"),
         ("asgi", "async function"),
         ("star", "async function"),
         ("create_app()", None),
+        ("with_default('prod')", None),
+        ("optional", None),
         ("middleware", None),
         ("Star", None),
     ],
@@ -216,10 +228,39 @@ def test_nearly_right_name_is_corrected(door: str, project: Path, app: str, hint
 def test_what_cannot_be_a_wsgi_application(
     door: str, project: Path, app: str, doubt: str | None
 ) -> None:
+    """To a check of the configuration it is a fault; the server starts, as a hook may replace it."""
     done = run_cli(door, "--check-config", "--chdir", str(project), f"single:{app}")
-    assert done.returncode == 0, done
-    assert ("[WARNING]" in done.stderr) == (doubt is not None), done
+    assert done.returncode == (0 if doubt is None else 3), done
+    assert ("the configuration is right" in done.stderr) == (doubt is None), done
     assert doubt is None or doubt in done.stderr, done
+
+
+def test_what_cannot_be_a_wsgi_application_is_doubted_at_the_start(fresh_server, project) -> None:
+    server = fresh_server("single:asgi", cwd=project)
+    server.wait_for_log(r"\[WARNING\] single:asgi is an async function")
+
+
+@pytest.mark.parametrize(
+    ("app", "body"),
+    [
+        ("http_factory:echo('a:b', [1, -2], deep={'k': (True, None)})",
+         b"(('a:b', [1, -2]), {'deep': {'k': (True, None)}})"),
+        ("http_factory:echo( )", b"((), {})"),
+    ],
+)  # fmt: skip
+def test_factory_with_arguments(fresh_server, app: str, body: bytes) -> None:
+    """Literals, as gunicorn takes them."""
+    assert fresh_server(app).get("/").body == body
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["__import__('os').getcwd()", "name", "*[1]", "**{'a': 1}", "1)(2", "1) + (2", "1, ,", "'"],
+)
+def test_factory_arguments_that_are_no_literals(door: str, arguments: str) -> None:
+    done = run_cli(door, "--check-config", f"http_factory:echo({arguments})")
+    assert done.returncode == 3 and "they are literals, as in" in done.stderr, done
+    assert "Traceback" not in done.stderr, done
 
 
 def test_misspelt_variable_is_told(door: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
@@ -173,6 +174,53 @@ def test_gunicorn_settings(door: str, tmp_path: Path) -> None:
     for line in ("workers = 2", "threads = 3", "keep_alive = 7", 'umask = "027"', 'name = "shop"'):
         assert line in done.stdout.splitlines(), done
     assert "reuse_port" in done.stderr and "_helper" not in done.stderr
+
+
+SLIPS = """
+import multiprocessing
+from os import path as log_file
+workers = 2
+worker = "of a loop, say: what it could be is there"
+timeouts = 3
+log_level = "debug"
+pre_froke = def_ = port = root = 1
+def post_froke(server, worker): ...
+class OnExit: ...
+"""
+
+
+def test_a_name_that_is_nearly_a_setting(door: str, tmp_path: Path) -> None:
+    """gunicorn says nothing, and the setting has no effect."""
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text(SLIPS)
+    done = run_cli(door, "-c", str(path), "--check-config", APP)
+    assert done.returncode == 0, done
+    found = re.findall(r"there is no setting '(\w+)'; did you mean '(\w+)'\?", done.stderr)
+    assert dict(found) == {
+        "timeouts": "timeout",
+        "log_level": "loglevel",
+        "pre_froke": "pre_fork",
+        "post_froke": "post_fork",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        (["-c", "c3.py"], "c3.py"),
+        (["-c", "file:c3.py"], "c3.py"),
+        (["-c", "python:c3"], "python:c3"),
+        ([], "./gunicorn.conf.py"),
+    ],
+)
+def test_the_configuration_knows_its_name(
+    fresh_server, tmp_path: Path, given: list[str], seen: str
+) -> None:
+    """`cfg.config` was the default's in any case."""
+    text = "def on_starting(server): server.log.info('read %s', server.cfg.config)\n"
+    (tmp_path / ("c3.py" if given else "gunicorn.conf.py")).write_text(text)
+    server = fresh_server(APP, *given, "--pythonpath", str(APPS), cwd=tmp_path)
+    server.wait_for_log(f"read {re.escape(seen)}$")
 
 
 def test_gunicorn_hooks(fresh_server, tmp_path: Path) -> None:

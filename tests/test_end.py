@@ -63,6 +63,34 @@ def test_graceful_timeout(fresh_server, fifo: Path) -> None:
         server.wait_for_log("request started")
         server.send_signal(signal.SIGTERM)
         server.wait()
+    assert f"graceful timeout; still running: GET /hold?{fifo}\n" in server.stderr()
+
+
+THREAD = """
+import threading
+def pump():
+    open({fifo!r}).read()
+threading.Thread(target=pump, name="pump", daemon={daemon}).start()
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return []
+"""
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_a_thread_that_keeps_the_worker_is_named(
+    fresh_server, tmp_path: Path, fifo: Path, daemon: bool
+) -> None:
+    """Python waits for it at its end; that the worker is killed was all that was told."""
+    (tmp_path / "stays.py").write_text(THREAD.format(fifo=str(fifo), daemon=daemon))
+    server = fresh_server("stays:app", cwd=tmp_path)
+    assert server.get("/").status == 200
+    server.send_signal(signal.SIGTERM)
+    if not daemon:
+        server.wait_for_log(r"worker \d+ cannot end before these threads .* do: 'pump';")
+        fifo.write_text("go on")
+    assert server.wait() == 0
+    assert ("'pump'" in server.stderr()) is not daemon, server.stderr()
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])

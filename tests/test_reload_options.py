@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import stat
@@ -191,6 +192,14 @@ def test_notes_of_gunicorns_settings_are_told_once(fresh_server, tmp_path: Path)
     hup(server)
     assert server.stderr().count("'reuse_port' has no effect") == 1
     assert server.stderr().count("'spew' has no effect") == 1
+
+
+def test_a_reload_under_preload_says_that_the_code_is_old(fresh_server, conf) -> None:
+    said = r"\[WARNING\] --preload: the new workers serve the code that was imported at the start"
+    server = fresh_server(APP, "--preload", "-c", conf("preload = true"))
+    assert not re.search(said, server.stderr())
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_log(said)
 
 
 def test_a_reload_that_fails_takes_everything_back(fresh_server, conf, tmp_path: Path) -> None:

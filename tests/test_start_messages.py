@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from harness import APPS, run_cli
+from harness import APPS, TIMEOUT, child_environment, door_command, run_cli
 
 APP = "supervised:app"
 NOT_THERE = "No such file or directory"
@@ -57,6 +59,108 @@ MISTAKES = {
         ["--error-logfile", "{dir}", "Is a directory"],
     ),
 }
+
+
+#: arguments, and what is said of a name or an option that is not quite right
+SLIPS = {
+    "package": (["pkg/wsgi.py"], "write pkg.wsgi:application"),
+    "package-attribute": (["pkg/sub/wsgi.py:main"], "write pkg.sub.wsgi:main"),
+    "package-elsewhere": (["{dir}/pkg/wsgi.py"], "write pkg.wsgi:application with --chdir {dir}"),
+    "no-package": (["plain/shop.py"], "write shop:app with --chdir plain"),
+    "slash": (["wsgi/application"], "no file 'wsgi/application', and .* write wsgi:application"),
+    "app-option": (["--app", "hello:app"], "'--app' found: the application is named without"),
+    "twice": (["-b", "127.0.0.1:1", "-b", "127.0.0.1:1", APP], "127.0.0.1:1 is given twice"),
+    "twice-unix": (["-b", "unix:s", "-b", "unix:./x", "-b", "unix:s", APP], "unix:s is given"),
+    "negative": (["--keep-alive", "-1", APP], "'-1' for '--keep-alive <S>': not between 0 and"),
+    "negative-number": (["--threads", "-1", APP], "'-1' for '--threads <N>': not a whole number"),
+    "table": (["-c", "table.toml", APP], r"options stand at the top .* without \[rustwsgi\]"),
+}
+
+
+@pytest.mark.parametrize("name", SLIPS)
+def test_a_slip_is_corrected(door: str, tmp_path: Path, name: str) -> None:
+    (tmp_path / "pkg" / "sub").mkdir(parents=True)
+    (tmp_path / "plain").mkdir()
+    for file in ("pkg/__init__", "pkg/wsgi", "pkg/sub/__init__", "pkg/sub/wsgi", "plain/shop"):
+        (tmp_path / f"{file}.py").touch()
+    (tmp_path / "table.toml").write_text("[rustwsgi]\nworkers = 2\n")
+    given, said = SLIPS[name]
+    done = run_cli(door, *[text.format(dir=tmp_path) for text in given], cwd=tmp_path)
+    assert done.returncode == 2, done
+    assert re.search(said.format(dir=re.escape(str(tmp_path))) + r"(\W|$)", done.stderr), done
+    assert "tip:" not in done.stderr, done
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--access-logfile", "-", "--access-logformat", "jsn"], 'every line will be "jsn"'),
+        (["--access-logfile", "-", "--access-logformat", "json"], None),
+        (["--access-logfile", "-", "--access-logformat", "%(x)s"], "there is no %(x)s"),
+        (["--access-logformat", "jsn"], None),
+        (["--preload", "--reload"], "--reload does nothing for new code under --preload"),
+        (["--preload"], None),
+        (["--reload"], None),
+    ],
+)
+def test_what_was_probably_not_meant(door: str, options: list[str], said: str | None) -> None:
+    done = run_cli(door, "--check-config", *options, APP)
+    assert done.returncode == 0, done
+    assert ("[WARNING]" in done.stderr) is (said is not None), done
+    assert said is None or said in done.stderr, done
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--pid", "{dir}/p", "--pid: cannot write {dir}/p; this user may not write there"),
+        ("--access-logfile", "{dir}/a", "--access-logfile: cannot open {dir}/a; this user may not"),
+        ("--error-logfile", "{dir}/e", "--error-logfile: cannot open {dir}/e; this user may not"),
+        ("--bind", "unix:{dir}/s", "unix:{dir}/s: this user may not make files in that directory"),
+    ],
+)
+def test_a_place_that_may_not_be_written(
+    door: str, tmp_path: Path, option: str, value: str, said: str
+) -> None:
+    """The advice was to make a directory that is there, and the path that of a temporary file."""
+    tmp_path.chmod(0o555)
+    bind = [] if option == "--bind" else ["--bind", "127.0.0.1:0"]
+    done = subprocess.run(
+        [*door_command(door), *bind, option, value.format(dir=tmp_path), APP],
+        cwd=APPS,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+        preexec_fn=lose_power_over_files,
+    )
+    assert done.returncode == 1, done
+    (line,) = complaints(done.stderr)
+    assert said.format(dir=tmp_path) in line and "Permission denied" in line, line
+    assert "Booting" not in done.stderr
+
+
+def lose_power_over_files() -> None:
+    """Root may write everywhere: without CAP_DAC_OVERRIDE it is a user like any other."""
+    if os.geteuid() == 0:
+        pr_capbset_drop, cap_dac_override = 24, 1
+        assert ctypes.CDLL(None).prctl(pr_capbset_drop, cap_dac_override, 0, 0, 0) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_user_who_may_not_read_a_module(door: str, tmp_path: Path) -> None:
+    """It was told as a package that is not installed."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "secret.py").touch()
+    (tmp_path / "open.py").write_text("import secret\ndef app(environ, start_response): ...\n")
+    hidden.chmod(0o700)
+    args = ["--bind", "127.0.0.1:0", "--user", "nobody", "--pythonpath", str(hidden), "open:app"]
+    done = run_cli(door, *args, cwd=tmp_path)
+    assert done.returncode == 3, done
+    assert 'or "nobody", whom --user names, may not read its file' in done.stderr, done
+    assert "ModuleNotFoundError: No module named" in done.stderr, done
 
 
 @pytest.fixture

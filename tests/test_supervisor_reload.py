@@ -37,6 +37,20 @@ def test_a_change_a_mistake_and_its_mending(fresh_server, tmp_path: Path) -> Non
     serves(server, b"three")
 
 
+def test_a_reload_to_broken_code_is_told_as_that(fresh_server, tmp_path: Path) -> None:
+    """The log said that new workers serve, as if all were well."""
+    module = tmp_path / "edited.py"
+    module.write_text(SOURCE.format("one"))
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    serves(server, b"one")
+    module.write_text("oops = <b>\n")
+    server.wait_for_log(r"\[WARNING\] Reloaded, but the application cannot be loaded")
+    assert "new workers serve" not in server.stderr()
+    module.write_text(SOURCE.format("mended"))
+    server.wait_for_log(r"\[INFO\] Reloaded: 1 new workers serve")
+    serves(server, b"mended")
+
+
 def test_code_that_is_broken_from_the_start(fresh_server, tmp_path: Path) -> None:
     module = tmp_path / "edited.py"
     module.write_text("import nothing_of_that_name\n")

@@ -101,6 +101,44 @@ def test_many_failures_leave_every_thread_alive(server):
             client.close()
 
 
+# ------------------------------------------------------------------------ what the log says of it
+
+SAID = {
+    "/wrong/none": "an iterable of bytes, but this one returned None: .* without `return \\[body\\]`",
+    "/wrong/int": "an iterable of bytes, not int: return \\[body\\]",
+    "/wrong/str": "an iterable of bytes, not str: return \\[body\\]",
+    "/wrong/class": "an iterable of bytes, not type: if it is a factory that returned this",
+    "/wrong/list-str": "an iterable of bytes; this one yielded str: encode it",
+    "/wrong/generator-none": "an iterable of bytes; this one yielded NoneType",
+    "/wrong/iter-raises": "RuntimeError: secret: no iterator",
+    "/wrong/iter-not-iterator": "iter\\(\\) returned non-iterator",
+}
+
+
+@pytest.mark.parametrize("path", SAID)
+def test_what_was_returned_is_named(serve, path):
+    """Python's own "'NoneType' object is not iterable" tells nobody what to do."""
+    server = serve("wsgi_iterable:app", *THREADS)
+    start = len(server.stderr())
+    assert_error_500(server.get(path))
+    server.wait_for_log(f"(?s)the application failed: GET {path}\n.*{SAID[path]}", start=start)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/length/list/over-one", "more bytes than its Content-Length; the rest was not sent"),
+        ("/length/generator/over-later", "more bytes than its Content-Length; .* not sent"),
+        ("/length/generator/short-one", "6 bytes shorter than its Content-Length, so .* closed"),
+    ],
+)
+def test_which_request_had_the_wrong_length(serve, path, said):
+    server = serve("wsgi_iterable:app", *THREADS)
+    key, start = new_key(), len(server.stderr())
+    server.get(f"{path}?{key}")
+    server.wait_for_log(f"{said}: GET {path}\\?{key}$", start=start)
+
+
 # ----------------------------------------------------------------------------------- wsgi.errors
 
 WRITTEN = {

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from importlib.machinery import SourceFileLoader
+from types import ModuleType
 from typing import Any
 
 from rustwsgi import _rustwsgi
@@ -88,14 +89,26 @@ def module_of(path: str) -> dict[str, Any]:
 def execute(
     path: str | os.PathLike[str], settings: Iterable[str]
 ) -> tuple[list[tuple[str, list[str]]], Hooks]:
-    """Run the configuration; returns those of gunicorn's `settings` that it sets, and its hooks."""
+    """Run the configuration; returns those of gunicorn's `settings` that it sets, and its hooks.
+
+    Its other names, hooks among them, come along without values: one of them may be a slip.
+    """
     names = module_of(os.fspath(path))
     found = {name: names[name] for name in settings if names.get(name) is not None}
     hooks = {name: found.pop(name) for name in HOOKS if callable(found.get(name))}
     if "post_request" in hooks:
         arguments_of(hooks["post_request"])
     values = [(name, as_values(name, value)) for name, value in found.items()]
-    return values, Hooks(hooks, found)
+    values += [(name, []) for name in names if name not in found and is_own(name, names)]
+    return values, Hooks(hooks, {**found, "config": os.fspath(path)})
+
+
+def is_own(name: str, names: dict[str, Any]) -> bool:
+    """Whether the file has this name for itself, rather than from an import."""
+    value = names[name]
+    if name.startswith("_") or value is None or isinstance(value, (ModuleType, type)):
+        return False
+    return not callable(value) or getattr(value, "__module__", None) == names["__name__"]
 
 
 class Log:

@@ -20,10 +20,12 @@ use rustwsgi::_rustwsgi;
 const SOURCES: &[(&str, &str)] = &[
     ("rustwsgi", include_str!("../../python/rustwsgi/__init__.py")),
     ("rustwsgi.__main__", include_str!("../../python/rustwsgi/__main__.py")),
+    ("rustwsgi._arguments", include_str!("../../python/rustwsgi/_arguments.py")),
     ("rustwsgi._around", include_str!("../../python/rustwsgi/_around.py")),
     ("rustwsgi._settings", include_str!("../../python/rustwsgi/_settings.py")),
     ("rustwsgi._gunicorn", include_str!("../../python/rustwsgi/_gunicorn.py")),
     ("rustwsgi._reload", include_str!("../../python/rustwsgi/_reload.py")),
+    ("rustwsgi._threads", include_str!("../../python/rustwsgi/_threads.py")),
     ("rustwsgi._signals", include_str!("../../python/rustwsgi/_signals.py")),
     ("rustwsgi.cli", include_str!("../../python/rustwsgi/cli.py")),
     ("rustwsgi.demo", include_str!("../../python/rustwsgi/demo.py")),

@@ -1,9 +1,11 @@
-//! The name of the application: `module:attr`, `module:factory()` or `module`.
+//! The name of the application: `module:attr`, `module:factory()`, `module:factory('literal')` or `module`.
 //!
-//! Only the notation is judged here; whether the module can be imported is for the layer that knows
-//! Python. A mistake that can be told from the text alone is told before Python is even started.
+//! Only the notation is judged here; whether the module can be imported, and what a factory's arguments
+//! are, is for the layer that knows Python. A mistake that can be told from the text alone is told before
+//! Python is even started; the files there are help to tell what was meant.
 
 use std::fmt;
+use std::path::Path;
 
 /// Where the application is found, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,8 +14,9 @@ pub struct AppSpec {
     pub module: String,
     /// The attribute, possibly dotted; without it, `app` and then `application` are looked for.
     pub attr: Option<String>,
-    /// Whether the attribute is a factory: called without arguments, it returns the application.
-    pub call: bool,
+    /// The attribute is a factory, which returns the application when it is called with these arguments, as
+    /// they are written in Python; without any if this is empty.
+    pub arguments: Option<String>,
 }
 
 impl AppSpec {
@@ -26,46 +29,33 @@ impl AppSpec {
             Some((module, attr)) => (module, Some(attr)),
             None => (text, None),
         };
-        check_module(module)?;
+        check_module(module, attr)?;
         let Some(attr) = attr else {
             return match factory {
                 true => Err(format!("--factory needs the factory's name: write {module}:NAME")),
-                false => Ok(AppSpec { module: module.to_owned(), attr: None, call: false }),
+                false => Ok(AppSpec { module: module.to_owned(), attr: None, arguments: None }),
             };
         };
-        let (attr, parentheses) = match attr.strip_suffix("()") {
-            Some(name) => (name, true),
-            None => (attr, false),
+        let call = attr.strip_suffix(')').and_then(|call| call.split_once('('));
+        let (attr, arguments) = match call {
+            Some((name, arguments)) => (name, Some(arguments.trim())),
+            None => (attr, None),
         };
         check_attr(module, attr)?;
         Ok(AppSpec {
             module: module.to_owned(),
             attr: Some(attr.to_owned()),
-            call: parentheses || factory,
+            arguments: arguments.or(factory.then_some("")).map(str::to_owned),
         })
     }
 }
 
-fn check_module(module: &str) -> Result<(), String> {
+fn check_module(module: &str, attr: Option<&str>) -> Result<(), String> {
     if module.is_empty() {
         return Err("the module's name is missing: write MODULE:NAME".to_owned());
     }
     if module.contains(['/', '\\']) || module.ends_with(".py") {
-        let stem = module.strip_suffix(".py").unwrap_or(module);
-        let (dir, name) = match stem.rsplit_once(['/', '\\']) {
-            Some((dir, name)) => (Some(dir), name),
-            None => (None, stem),
-        };
-        let chdir = dir.map_or(String::new(), |dir| format!(" with --chdir {dir}"));
-        if name == "manage" {
-            return Err(format!(
-                "'{module}' is Django's command; the application is in the project's package: write \
-                 PROJECT.wsgi:application{chdir}"
-            ));
-        }
-        return Err(format!(
-            "'{module}' is a file; the application is named by its module: write {name}:app{chdir}"
-        ));
+        return Err(not_a_path(module, attr));
     }
     if module.contains('(') {
         return Err(format!("'{module}' has no attribute to call: write MODULE:FACTORY()"));
@@ -81,16 +71,45 @@ fn check_module(module: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// What to write in place of a path.
+fn not_a_path(path: &str, attr: Option<&str>) -> String {
+    let stem = path.strip_suffix(".py").unwrap_or(path);
+    let (mut dir, name) = stem.rsplit_once(['/', '\\']).unwrap_or(("", stem));
+    let mut module = name.to_owned();
+    // A module of a package is imported by the name of both, from where the package is.
+    while !dir.is_empty() && Path::new(dir).join("__init__.py").is_file() {
+        let (parent, package) = dir.rsplit_once(['/', '\\']).unwrap_or(("", dir));
+        module = format!("{package}.{module}");
+        dir = parent;
+    }
+    let chdir = match dir {
+        "" | "." => String::new(),
+        dir => format!(" with --chdir {dir}"),
+    };
+    if name == "manage" {
+        return format!(
+            "'{path}' is Django's command; the application is in the project's package: write \
+             PROJECT.wsgi:application{chdir}"
+        );
+    }
+    let given = attr.filter(|attr| !attr.is_empty());
+    let is_dotted = !dir.is_empty() && !dir.starts_with(['.', '/', '\\']);
+    if given.is_none() && stem == path && is_dotted && !Path::new(path).exists() {
+        let module = dir.replace(['/', '\\'], ".");
+        return format!(
+            "there is no file '{path}', and the application is named by its module: write {module}:{name}"
+        );
+    }
+    let attr = given.unwrap_or(if name == "wsgi" { "application" } else { "app" });
+    format!(
+        "'{path}' is a path; the application is named by its module: write {module}:{attr}{chdir}"
+    )
+}
+
 fn check_attr(module: &str, attr: &str) -> Result<(), String> {
     if attr.is_empty() {
         return Err(format!(
             "the application's name is missing after ':': write {module}:app, or {module} alone"
-        ));
-    }
-    if attr.contains('(') {
-        return Err(format!(
-            "'{attr}' passes arguments, which is not supported: call it in a function without \
-             arguments and write {module}:FUNCTION()"
         ));
     }
     if !attr.split('.').all(is_identifier) {
@@ -115,7 +134,10 @@ impl fmt::Display for AppSpec {
         if let Some(attr) = &self.attr {
             write!(f, ":{attr}")?;
         }
-        f.write_str(if self.call { "()" } else { "" })
+        match &self.arguments {
+            Some(arguments) => write!(f, "({arguments})"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -123,21 +145,24 @@ impl fmt::Display for AppSpec {
 mod tests {
     use super::*;
 
-    fn spec(module: &str, attr: Option<&str>, call: bool) -> AppSpec {
-        AppSpec { module: module.to_owned(), attr: attr.map(str::to_owned), call }
+    fn spec(module: &str, attr: Option<&str>, arguments: Option<&str>) -> AppSpec {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        AppSpec { module: module.to_owned(), attr: owned(attr), arguments: owned(arguments) }
     }
 
     #[test]
     fn reads_every_notation() {
         for (text, factory, expected) in [
-            ("wsgi", false, spec("wsgi", None, false)),
-            ("a.b.wsgi", false, spec("a.b.wsgi", None, false)),
-            ("my-app:app", false, spec("my-app", Some("app"), false)),
-            ("a.b:c.d", false, spec("a.b", Some("c.d"), false)),
-            ("a:make()", false, spec("a", Some("make"), true)),
-            ("a:make", true, spec("a", Some("make"), true)),
-            ("a:make()", true, spec("a", Some("make"), true)),
-            ("a:_\u{e9}1", false, spec("a", Some("_\u{e9}1"), false)),
+            ("wsgi", false, spec("wsgi", None, None)),
+            ("a.b.wsgi", false, spec("a.b.wsgi", None, None)),
+            ("my-app:app", false, spec("my-app", Some("app"), None)),
+            ("a.b:c.d", false, spec("a.b", Some("c.d"), None)),
+            ("a:make()", false, spec("a", Some("make"), Some(""))),
+            ("a:make", true, spec("a", Some("make"), Some(""))),
+            ("a:make()", true, spec("a", Some("make"), Some(""))),
+            ("a:m('x:(y)', k=1)", false, spec("a", Some("m"), Some("'x:(y)', k=1"))),
+            ("a:m( 1 )", true, spec("a", Some("m"), Some("1"))),
+            ("a:_\u{e9}1", false, spec("a", Some("_\u{e9}1"), None)),
         ] {
             let parsed = AppSpec::parse(text, factory).unwrap();
             assert_eq!(parsed, expected, "{text}");
@@ -151,8 +176,12 @@ mod tests {
             ("", false, "write MODULE:NAME"),
             (":app", false, "write MODULE:NAME"),
             ("app.py", false, "write app:app"),
+            ("./app.py:main", false, "write app:main"),
             ("src/web/app.py:app", false, "write app:app with --chdir src/web"),
-            ("src/web", false, "write web:app with --chdir src"),
+            ("src/http1", false, "write http1:app with --chdir src"),
+            ("src/web", false, "there is no file 'src/web'"),
+            ("a/b/wsgi.py", false, "write wsgi:application with --chdir a/b"),
+            ("pkg.wsgi/application", false, "write pkg.wsgi:application"),
             ("manage.py", false, "write PROJECT.wsgi:application"),
             ("site/manage.py", false, "write PROJECT.wsgi:application with --chdir site"),
             ("make()", false, "write MODULE:FACTORY()"),
@@ -161,7 +190,8 @@ mod tests {
             ("a b:c", false, "dotted name of a module"),
             ("a:", false, "write a:app"),
             ("a:()", false, "write a:app"),
-            ("a:make('x')", false, "write a:FUNCTION()"),
+            ("a:make('x'", false, "is not the name of an attribute"),
+            ("a:make('x').app", false, "is not the name of an attribute"),
             ("a:b:c", false, "is not the name of an attribute"),
             ("a:1b", false, "is not the name of an attribute"),
             ("a:b..c", false, "is not the name of an attribute"),

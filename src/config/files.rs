@@ -132,6 +132,11 @@ fn parse(origin: &str, text: &str) -> Result<Table, String> {
 fn options(origin: &str, table: Table) -> Result<Options, String> {
     let mut options = Vec::new();
     for (key, value) in table {
+        if value.is_table() && matches!(key.as_str(), "rustwsgi" | "tool") {
+            return Err(format!(
+                "{origin}: the options stand at the top of this file; write them without [{key}] above"
+            ));
+        }
         let wrong = |what: &str| format!("{origin}: '{key}' is {what}");
         let values = match &value {
             Value::Array(items) => items

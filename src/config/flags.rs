@@ -49,8 +49,8 @@ const LOGS: &str = "Logs";
     max_term_width = 100
 )]
 pub(super) struct Flags {
-    /// The application: MODULE:NAME, MODULE:FACTORY(), or MODULE (which looks for app, then
-    /// application)
+    /// The application: MODULE:NAME, MODULE:FACTORY(), MODULE:FACTORY('literal', key=1), or MODULE (which looks
+    /// for app, then application)
     #[arg(value_name = "APP")]
     pub(super) app: Option<String>,
 
@@ -367,7 +367,12 @@ pub enum ReloadStrategy {
 
 /// What a command line is read with: the options, and gunicorn's that are none here.
 pub(super) fn command_line() -> Command {
-    gunicorn::extend(Flags::command()).arg(generate::arg()).disable_version_flag(true).arg(
+    let command = gunicorn::extend(Flags::command()).mut_args(|arg| {
+        // So that `-1` is judged as a value, and not called an option that there is none of.
+        let takes = arg.get_action().takes_values() && !arg.is_positional();
+        if takes { arg.allow_negative_numbers(true) } else { arg }
+    });
+    command.arg(generate::arg()).disable_version_flag(true).arg(
         Arg::new("version")
             .short('V')
             // gunicorn's.

@@ -11,6 +11,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::files::Options;
+use super::layers::closest;
 
 /// What becomes of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,14 +262,24 @@ pub fn names() -> Vec<&'static str> {
     SETTINGS.iter().map(|setting| setting.name).collect()
 }
 
-/// A configuration's settings as options, and what is to be said of those that are none.
+/// A configuration's settings as options, and what is to be said of those that are none. A name that is no
+/// setting is the file's own business, unless it looks like one that the file does not have.
 ///
 /// # Errors
 /// A sentence about a setting that is refused.
 pub(super) fn translate(path: &Path, found: Options) -> Result<(Options, Vec<String>), String> {
     let (mut options, mut notes) = (Vec::new(), Vec::new());
+    let given: Vec<String> = found.iter().map(|(name, _)| name.clone()).collect();
     for (name, values) in found {
-        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else { continue };
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
+            let others = SETTINGS.iter().map(|setting| setting.name.to_owned());
+            let nearest = closest(&name, others.filter(|other| !given.contains(other)));
+            notes.extend(nearest.map(|nearest| {
+                let path = path.display();
+                format!("{path}: there is no setting '{name}'; did you mean '{nearest}'?")
+            }));
+            continue;
+        };
         match setting.fate {
             // gunicorn's way to say none, but where it means nobody.
             Fate::Is(option) if values == [""] && option != "forwarded_allow_ips" => {}

@@ -211,9 +211,12 @@ fn unknown(command: &Command, name: &str) -> String {
 /// The option that somebody who wrote `name` may have meant: one slip in three letters at most, as
 /// advice that is only the least wrong of all names misleads.
 pub(super) fn nearest(command: &Command, name: &str) -> Option<String> {
-    let name = name.replace('-', "_");
-    let named = command.get_arguments().flat_map(keywords);
-    let (slips, nearest) = named.map(|known| (distance(&known, &name), known)).min()?;
+    closest(&name.replace('-', "_"), command.get_arguments().flat_map(keywords))
+}
+
+/// The same among any names.
+pub(super) fn closest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    let (slips, nearest) = known.map(|known| (distance(&known, name), known)).min()?;
     (slips * 3 <= name.chars().count()).then_some(nearest)
 }
 

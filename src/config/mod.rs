@@ -2,8 +2,8 @@
 //!
 //! Options are defined once, in [`flags`]. The environment and the Python API are rewritten as
 //! command-line arguments by [`layers`], so are the files that [`files`] reads, and [`settings`] resolves the
-//! result. Nothing is changed here; that the application or a log file exists is seen by whoever opens
-//! it.
+//! result, of which [`mod@doubts`] says what was probably not meant. Nothing is changed here; that the
+//! application or a log file exists is seen by whoever opens it.
 //!
 //! - [`app`], [`bind`], [`trust`] and [`values`] read the values of options,
 //! - [`gunicorn`] says what becomes of gunicorn's settings, [`cmd_args`] reads its variable, [`mod@as_gunicorn`]
@@ -16,6 +16,7 @@ mod as_gunicorn;
 mod bind;
 mod cmd_args;
 mod describe;
+mod doubts;
 mod files;
 mod flags;
 mod generate;
@@ -151,7 +152,7 @@ fn parse_with(
     settings.files = found.sources.into_iter().map(|source| source.origin).collect();
     settings.script_name =
         settings::script_name(&settings.env, variable("SCRIPT_NAME")).map_err(Exit::usage)?;
-    notes.extend(settings.unknown_atoms());
+    notes.extend(doubts::doubts(&settings));
     settings.notes = notes;
     if settings.app.is_none() && !settings.print_config {
         return Err(Exit::usage(
@@ -188,7 +189,11 @@ fn unparsed(command: &Command, error: clap::Error) -> Exit {
         _ => return error.into(),
     };
     let Some(name) = unknown.strip_prefix("--") else { return error.into() };
-    let tip = match (layers::absent(name), layers::nearest(command, name)) {
+    let nearest = layers::nearest(command, name);
+    let tip = match (layers::absent(name), nearest) {
+        (_, Some(nearest)) if nearest == "app" => {
+            ": the application is named without an option, as in: rustwsgi hello:app".to_owned()
+        }
         (Some(reason), _) => format!(": {reason}"),
         (None, Some(nearest)) => {
             let nearest = nearest.replace('_', "-");

@@ -33,6 +33,7 @@ command line wins, then the environment, then files:
   the current directory. Keys are the names of the column *Name* below, with underscores or hyphens; a list
   is for an option that can be repeated. An unknown key is an error, and so are `config` and `venv`. A FILE that does not
   end in `.toml`, and `python:MODULE`, is a gunicorn configuration; without any of the three `./gunicorn.conf.py` is read, as gunicorn does.
+  There an unknown name is the file's own, and a warning if it is nearly a setting's.
   See [gunicorn's settings](#gunicorns-settings).
 - **In Python**: `rustwsgi.serve(app, threads=8)`, and the same for `rustwsgi.Server`. A list or tuple
   is for an option that can be repeated; `None` leaves the option at its default. Neither environment nor

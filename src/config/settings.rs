@@ -15,7 +15,7 @@ use super::flags::{DEFAULT_THREADS, Flags, ReloadStrategy};
 use super::trust::Trust;
 use super::values::WorkerClass;
 use crate::http1::Limits;
-use crate::observe::{self, Format, LogTarget};
+use crate::observe::LogTarget;
 
 /// gunicorn's bound on the number of fields, which its 0 stands for as well, and whatever is above.
 const MAX_FIELDS: usize = 32_768;
@@ -82,19 +82,6 @@ impl Settings {
             (LogTarget::File(path), None) => Some(path.clone()),
             (LogTarget::Stdout | LogTarget::Stderr, _) => None,
         }
-    }
-
-    /// What is to be said of atoms of the access log that there are none of.
-    pub(super) fn unknown_atoms(&self) -> Option<String> {
-        let format = Format::parse(&self.access_log.as_ref()?.format).ok()?;
-        let unknown = format.unknown();
-        (!unknown.is_empty()).then(|| {
-            format!(
-                "--access-logformat: there is no {}, and each is '-' in the log; known are {}",
-                unknown.join(", "),
-                observe::known_atoms()
-            )
-        })
     }
 }
 
@@ -307,6 +294,12 @@ fn processes(flags: &Flags, concurrency: Option<&OsStr>) -> Result<Processes, St
 /// `--bind`, or what the options of other servers add up to, or the default.
 fn binds(flags: &Flags, port: Option<&OsStr>) -> Result<Vec<Bind>, String> {
     if !flags.bind.is_empty() {
+        for (at, bind) in flags.bind.iter().enumerate() {
+            // The system chooses another port each time for port 0.
+            if !matches!(bind, Bind::Tcp(_, 0)) && flags.bind[..at].contains(bind) {
+                return Err(format!("--bind: {bind} is given twice; leave one out"));
+            }
+        }
         return Ok(flags.bind.clone());
     }
     let mut binds = Vec::new();

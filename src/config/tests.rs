@@ -61,7 +61,7 @@ fn defaults() {
     let settings = ok(&[]);
     let seconds = Duration::from_secs;
     let expected = Settings {
-        app: Some(AppSpec { module: "hello".into(), attr: Some("app".into()), call: false }),
+        app: Some(AppSpec { module: "hello".into(), attr: Some("app".into()), arguments: None }),
         binds: vec![tcp("127.0.0.1", 8000)],
         processes: Processes {
             workers: 1,
@@ -278,7 +278,7 @@ fn application_options() {
         "--check-config",
         "--print-config",
     ]);
-    assert!(settings.app.unwrap().call);
+    assert_eq!(settings.app.unwrap().arguments.as_deref(), Some(""));
     assert_eq!(settings.chdir, Some(PathBuf::from("/srv")));
     assert_eq!(settings.pythonpath, ["a", "b", "c"].map(PathBuf::from));
     let pairs = [("K", "v,w"), ("L", "")].map(|(k, v)| (k.to_owned(), v.to_owned()));

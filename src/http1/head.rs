@@ -5,6 +5,8 @@
 //! one the bytes allow. The head keeps its own copy of the bytes, with spans into it, so that the
 //! buffer it arrived in is free again at once.
 
+use std::fmt;
+
 use super::framing::{self, Framing};
 use super::grammar::{is_host, is_token, list_elements};
 use super::scan::Complete;
@@ -77,6 +79,16 @@ pub struct Head {
     expect_continue: bool,
     /// A hash of `bytes`; `None` unless they were parsed to the end without a fault.
     fingerprint: Option<u64>,
+}
+
+/// Method and target, escaped: how the error log names a request. Empty if there is none.
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.method().is_empty() {
+            return Ok(());
+        }
+        write!(f, "{} {}", self.method().escape_ascii(), self.raw_target().escape_ascii())
+    }
 }
 
 impl Head {

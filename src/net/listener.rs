@@ -150,7 +150,12 @@ fn explain(error: io::Error, address: &str) -> anyhow::Error {
         io::ErrorKind::AddrInUse => {
             ": another program is listening there; stop it or choose another --bind"
         }
-        io::ErrorKind::PermissionDenied => ": ports below 1024 and some paths need privileges",
+        io::ErrorKind::PermissionDenied if address.starts_with("unix:") => {
+            ": this user may not make files in that directory; choose another --bind"
+        }
+        io::ErrorKind::PermissionDenied => {
+            ": ports below 1024 need privileges; choose another --bind"
+        }
         io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
         _ => "",
     };

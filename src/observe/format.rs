@@ -195,6 +195,13 @@ impl Format {
         Ok(Format { shape: Shape::Pieces(pieces), environ_keys, unknown })
     }
 
+    /// True if all lines are the same, as nothing of the request is in them.
+    pub fn is_constant(&self) -> bool {
+        let is_text = |piece: &Piece| matches!(piece, Piece::Text(_));
+        self.unknown.is_empty()
+            && matches!(&self.shape, Shape::Pieces(pieces) if pieces.iter().all(is_text))
+    }
+
     /// The atoms that there are none of, as they are written: `-` in each line.
     pub fn unknown(&self) -> &[String] {
         &self.unknown

@@ -25,4 +25,4 @@ pub use access_log::AccessLog;
 pub use counters::{Count, Counters};
 pub use format::{Format, FormatError, Record, known_atoms};
 pub use log::{init, reopen, write_raw};
-pub use sink::LogTarget;
+pub use sink::{LogTarget, remedy};

@@ -76,6 +76,19 @@ enum Output {
     Nowhere,
 }
 
+/// What to do about a file that cannot be written.
+pub fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            "make its directory, or name another file"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "this user may not write there: change that, or name another file"
+        }
+        _ => "name another file",
+    }
+}
+
 impl Sink {
     /// Opens the target.
     ///

@@ -25,6 +25,8 @@ use crate::worker::{Application, Server, StartError, keep_from_forks, leave_now}
 
 /// A worker says so when it serves.
 pub(super) const READY: u8 = b'+';
+/// A worker says so, ahead of [`READY`], when what it serves is only why the application does not load.
+pub(super) const BROKEN: u8 = b'?';
 /// A worker says so when it wants to be replaced.
 pub(super) const WORN: u8 = b'!';
 /// A worker says so when a source file has changed.
@@ -114,6 +116,8 @@ fn watch(py: Python<'_>, files: Vec<PathBuf>) -> PyResult<Py<PyAny>> {
 /// What is served, and what tells that it should be loaded anew.
 struct Loaded {
     app: Py<PyAny>,
+    /// It only says why the application does not load.
+    broken: bool,
     watcher: Option<Py<PyAny>>,
 }
 
@@ -128,6 +132,7 @@ fn load(py: Python<'_>, birth: &mut Birth, door: Door) -> Result<Loaded, i32> {
         return Err(2);
     }
     let app = preloaded.map_or_else(|| (door.load)(py, &birth.settings), Ok);
+    let failed = app.is_err();
     let app = app.or_else(|failure| match &mut watched {
         Some(files) => broken(py, &failure, files).map_err(|_| failure.code),
         None => Err(failure.code),
@@ -136,7 +141,7 @@ fn load(py: Python<'_>, birth: &mut Birth, door: Door) -> Result<Loaded, i32> {
         error!("--reload: {failure}");
         1
     })?;
-    Ok(Loaded { app, watcher })
+    Ok(Loaded { app, broken: failed, watcher })
 }
 
 fn serve(
@@ -146,7 +151,7 @@ fn serve(
     listeners: Vec<Listener>,
 ) -> Result<i32, StartError> {
     let Birth { channel, settings, pulse, hooks, in_background, .. } = birth;
-    let Loaded { app, watcher } = loaded;
+    let Loaded { app, broken, watcher } = loaded;
     channel.set_nonblocking(true)?;
     let signals = Signals::catch(py, CAUGHT)?;
     let app = hooks.worker_init(py, app)?;
@@ -155,6 +160,9 @@ fn serve(
         // Not before: until now there may have been a reason to tell why it does not start.
         if in_background {
             background::let_go(py);
+        }
+        if broken {
+            tell(&channel, BROKEN)?;
         }
         tell(&channel, READY)
     };
@@ -244,13 +252,15 @@ impl Worker {
             self.hooks.call(py, "served", &[self.count()]);
             if self.stopping.is_some() {
                 info!("Worker exiting (pid: {})", std::process::id());
+                let threads = py.import("rustwsgi._threads");
+                let _ = threads.and_then(|module| module.call_method0("tell_who_stays"));
                 return Ok(Some(0));
             }
             error!("the server has stopped by itself");
             return Ok(Some(1));
         }
         if self.stopping.flatten().is_some_and(|end| Instant::now() >= end) {
-            warn!("Shut down after the graceful timeout; requests were still running");
+            self.server.tell_what_runs(py);
             self.hooks.call(py, "worker_exit", &[self.count()]);
             leave_now(py, 0);
             return Ok(Some(0));

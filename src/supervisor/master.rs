@@ -16,7 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{error, info};
+use log::{error, info, warn};
 use pyo3::prelude::*;
 use rustix::fs::Mode;
 
@@ -91,6 +91,8 @@ struct Member {
     kill_at: Option<Instant>,
     /// The master has killed it.
     killed: bool,
+    /// What it serves is only why the application does not load.
+    broken: bool,
     /// Ends when the worker does; `None` once it has, as the end would be told again and again while the
     /// process is still on its way out.
     channel: Option<UnixStream>,
@@ -263,7 +265,14 @@ impl Master<'_> {
         }
         if let Some(past) = self.past.take() {
             self.notifier.ready();
-            info!("Reloaded: {} new workers serve", self.target);
+            let is_broken = |m: &Member| is_new(&m) && m.broken;
+            match self.members.iter().any(is_broken) {
+                true => warn!(
+                    "Reloaded, but the application cannot be loaded: what is served is the reason, until a \
+                     file changes"
+                ),
+                false => info!("Reloaded: {} new workers serve", self.target),
+            }
             drop(past.dropped);
         }
     }
@@ -315,6 +324,7 @@ impl Master<'_> {
                     silent_at: None,
                     kill_at: None,
                     killed: false,
+                    broken: false,
                     channel: Some(channel),
                     pulse,
                 });

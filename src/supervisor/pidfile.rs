@@ -4,7 +4,9 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
+
+use crate::observe;
 
 /// A file that holds this process's number.
 #[derive(Debug)]
@@ -22,9 +24,10 @@ impl Pidfile {
         let path = std::path::absolute(path)?;
         refuse_anothers(&path, std::process::id())?;
         let file = Pidfile { path };
-        file.write().with_context(|| {
+        file.write().map_err(bare).map_err(|error| {
+            let advice = observe::remedy(&error);
             let path = file.path.display();
-            format!("--pid: cannot write {path}; make its directory, or name another file")
+            anyhow!("--pid: cannot write {path}; {advice}: {error}")
         })?;
         Ok(file)
     }
@@ -69,6 +72,12 @@ impl Pidfile {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// The system's own error, without the name that the file had before it was renamed.
+fn bare(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.source()?.downcast_ref::<io::Error>());
+    inner.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
 }
 
 /// `app.pid` becomes `app.pid.2`, as gunicorn has it: the pid file of a master that was started by

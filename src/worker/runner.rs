@@ -33,7 +33,7 @@ pub(super) struct Shared {
 /// The life of runner `me`, as the target of a Python thread.
 pub(super) fn run(py: Python<'_>, shared: &Shared, me: usize) -> PyResult<()> {
     py.detach(|| shared.begun.wait());
-    let mut seat = Seat::new(py)?;
+    let mut seat = shared.wsgi.seat(py)?;
     loop {
         // Everything but the application happens detached. Coming back from here is the wait for the
         // interpreter.

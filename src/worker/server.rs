@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use log::info;
+use anyhow::anyhow;
+use log::{info, warn};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -19,7 +19,7 @@ use super::runner::{self, Shared};
 use super::watch::Watch;
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::{self, Listener, Reactor};
-use crate::observe::{AccessLog, Format};
+use crate::observe::{AccessLog, Format, remedy};
 use crate::wsgi::{Application, ServerAddress, Wsgi, green_threads};
 
 /// Why a server could not be started.
@@ -29,7 +29,7 @@ pub enum StartError {
     #[error("{0:#}")]
     Bind(anyhow::Error),
     /// The access log could not be opened.
-    #[error("cannot open the access log: {0:#}")]
+    #[error("cannot open the access log (--access-logfile) {0:#}")]
     AccessLog(anyhow::Error),
     /// Python raised.
     #[error("{0}")]
@@ -176,7 +176,7 @@ impl Server {
             shared.dispatcher.remote.stop();
             let patience = shared.settings.timeouts.graceful;
             if !join_all(py, &runners, Some(patience))? {
-                log::warn!("the program ends while requests are still running");
+                warn!("the program ends while requests are still running");
                 leave_now(py, 1);
             }
             PyResult::Ok(())
@@ -217,6 +217,16 @@ impl Server {
     /// Requests that were answered.
     pub fn served(&self) -> u64 {
         self.shared.watch.served()
+    }
+
+    /// Warns of the requests that nobody waits for any more.
+    pub fn tell_what_runs(&self, py: Python<'_>) {
+        let running = self.shared.wsgi.running(py);
+        let running = match running.is_empty() {
+            true => "requests were still running".to_owned(),
+            false => format!("still running: {}", running.join(", ")),
+        };
+        warn!("Shut down after the graceful timeout; {running}");
     }
 
     /// Interrupts requests that have run too long. Returns whether one goes on in spite of that. To be
@@ -318,7 +328,7 @@ fn open_access_log(settings: &AccessLogSettings) -> Result<(AccessLog, Vec<Strin
         let format = Format::parse(&settings.format)?;
         let keys = format.environ_keys().to_vec();
         let log = AccessLog::open(&settings.target, format)
-            .with_context(|| settings.target.to_string())?;
+            .map_err(|failure| anyhow!("{}; {}: {failure}", settings.target, remedy(&failure)))?;
         Ok((log, keys))
     };
     open().map_err(StartError::AccessLog)

@@ -2,13 +2,21 @@
 
 use std::fmt;
 
-use log::warn;
 use pyo3::prelude::*;
-use pyo3::types::{PyAny, PyString};
+use pyo3::types::{PyAny, PyDict, PyString, PyTuple};
 
 use super::green::green_threads;
 use super::{fork, traceback};
 use crate::config::AppSpec;
+
+/// An application that was loaded.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What is to be served.
+    pub app: Py<PyAny>,
+    /// Why every request to it will fail, if that can be told already.
+    pub doubt: Option<String>,
+}
 
 /// Why there is no application to serve.
 #[derive(Debug)]
@@ -19,6 +27,8 @@ pub struct LoadError {
     pub traceback: Option<String>,
     /// It was SIGINT that stopped it.
     pub interrupted: bool,
+    /// A module was not found.
+    pub missing: bool,
 }
 
 impl fmt::Display for LoadError {
@@ -30,7 +40,7 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {}
 
 /// Imports what `spec` names. `module` alone looks for `app`, then `application`.
-pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Py<PyAny>, LoadError> {
+pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
     fork::settle(py).map_err(|error| raised(py, "cannot mind forks".to_owned(), &error))?;
     let module = py.import(PyString::new(py, &spec.module));
     fork::check(py, module.as_ref().err());
@@ -52,14 +62,9 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Py<PyAny>, LoadError> {
             })?
         }
     };
-    let app = if spec.call {
-        let made = found.call0();
-        fork::check(py, made.as_ref().err());
-        made.map_err(|error| {
-            raised(py, format!("the application factory {spec} raised an exception"), &error)
-        })?
-    } else {
-        found
+    let app = match &spec.arguments {
+        Some(arguments) => call(spec, &found, arguments)?,
+        None => found,
     };
     if !app.is_callable() {
         let found = app.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
@@ -75,10 +80,37 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Py<PyAny>, LoadError> {
     if let Some(refusal) = green_threads(py) {
         return Err(plain(refusal));
     }
-    if let Some(doubt) = doubt(spec, &app) {
-        warn!("{doubt}");
+    let doubt = doubt(spec, &app);
+    Ok(Loaded { app: app.unbind(), doubt })
+}
+
+/// Calls a factory. Its arguments are literals: a command line is no place for code.
+fn call<'py>(
+    spec: &AppSpec,
+    factory: &Bound<'py, PyAny>,
+    arguments: &str,
+) -> Result<Bound<'py, PyAny>, LoadError> {
+    let py = factory.py();
+    let settle = |made: PyResult<Bound<'py, PyAny>>| {
+        fork::check(py, made.as_ref().err());
+        made.map_err(|error| {
+            raised(py, format!("the application factory {spec} raised an exception"), &error)
+        })
+    };
+    if arguments.is_empty() {
+        return settle(factory.call0());
     }
-    Ok(app.unbind())
+    let read = || -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        py.import("rustwsgi._arguments")?.call_method1("read", (arguments,))?.extract()
+    };
+    let (positional, named) = read().map_err(|error| {
+        plain(format!(
+            "the arguments of {spec} cannot be read; they are literals, as in \
+             {}:create_app('production', debug=False): {error}",
+            spec.module
+        ))
+    })?;
+    settle(factory.call(positional, Some(&named)))
 }
 
 /// What to write if `name` is a module in the package `parent`, as a Django project's `wsgi` is.
@@ -91,8 +123,8 @@ fn submodule(py: Python<'_>, parent: &str, name: &str) -> Option<String> {
     is_module.then(|| format!("there is a module {full:?}; did you mean {full}{attr}?"))
 }
 
-/// A word about a function that no server could call as a WSGI application. It is only a word because
-/// the answer to each request says the same, and a program may yet replace the function.
+/// A word about a function that no server could call as a WSGI application. It is only a word, as a hook may
+/// yet put something else in its place.
 fn doubt(spec: &AppSpec, app: &Bound<'_, PyAny>) -> Option<String> {
     const VARARGS: u32 = 0x04; // CPython's CO_VARARGS and so on, as in the module `inspect`
     const ASYNC: u32 = 0x80 | 0x200;
@@ -108,13 +140,19 @@ fn doubt(spec: &AppSpec, app: &Bound<'_, PyAny>) -> Option<String> {
     let own = usize::from(!is_function); // `self`
     let most: usize = code.getattr("co_argcount").ok()?.extract().ok()?;
     let most = most.saturating_sub(own);
-    if is_function && most == 0 && flags & VARARGS == 0 {
-        return Some(format!(
-            "{spec} takes no arguments, a WSGI application takes two: if it is a factory, write {spec}()"
-        ));
+    let count = |name: &str| called.getattr(name).and_then(|values| values.len()).unwrap_or(0);
+    let least = most.saturating_sub(count("__defaults__"));
+    let named: usize = code.getattr("co_kwonlyargcount").ok()?.extract().ok()?;
+    let named = named.saturating_sub(count("__kwdefaults__"));
+    if least <= 2 && named == 0 && (most >= 2 || flags & VARARGS != 0) {
+        return None;
     }
-    (most < 2 && flags & VARARGS == 0)
-        .then(|| format!("{spec} cannot be called with two arguments, as a WSGI application is"))
+    let advice = match is_function {
+        false => String::new(),
+        _ if least == 0 && named == 0 => format!(": if it is a factory, write {spec}()"),
+        _ => format!(": if it is a factory, write {spec}(ARGUMENTS)"),
+    };
+    Some(format!("{spec} cannot be called with two arguments, as a WSGI application is{advice}"))
 }
 
 fn lookup<'py>(module: &Bound<'py, PyAny>, path: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -122,7 +160,7 @@ fn lookup<'py>(module: &Bound<'py, PyAny>, path: &str) -> PyResult<Bound<'py, Py
 }
 
 fn plain(message: String) -> LoadError {
-    LoadError { message, traceback: None, interrupted: false }
+    LoadError { message, traceback: None, interrupted: false, missing: false }
 }
 
 fn raised(py: Python<'_>, message: String, error: &PyErr) -> LoadError {
@@ -130,6 +168,7 @@ fn raised(py: Python<'_>, message: String, error: &PyErr) -> LoadError {
         message,
         traceback: Some(traceback::format(py, error)),
         interrupted: error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py),
+        missing: error.is_instance_of::<pyo3::exceptions::PyModuleNotFoundError>(py),
     }
 }
 
@@ -181,6 +220,8 @@ fn attribute_failed(
         .find(|name| module.hasattr(**name).unwrap_or(false))
         .map(|name| format!("did you mean {}:{name}?", spec.module))
         .or_else(|| submodule(py, &spec.module, path))
+        // A Django project's, whose package has the project's name.
+        .or_else(|| submodule(py, &spec.module, "wsgi"))
         .map_or_else(String::new, |hint| format!("; {hint}"));
     plain(format!("the module {:?} has no attribute {path:?}{hint}", spec.module))
 }

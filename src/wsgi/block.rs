@@ -10,13 +10,24 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-/// The bytes of a block, which must be `bytes` (a subclass will do).
-pub(super) fn as_block<'a, 'py>(item: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
+/// The bytes of a block that an application yielded, which must be `bytes` (a subclass will do).
+pub(super) fn yielded<'a, 'py>(item: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
+    as_block(item, "a WSGI application must return an iterable of bytes; this one yielded")
+}
+
+/// The same of one that it gave to `write`.
+pub(super) fn written<'a, 'py>(item: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
+    as_block(item, "write() takes bytes, not")
+}
+
+fn as_block<'a, 'py>(
+    item: &'a Bound<'py, PyAny>,
+    complaint: &str,
+) -> PyResult<&'a Bound<'py, PyBytes>> {
     item.cast::<PyBytes>().map_err(|_| {
         let found = item.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
-        pyo3::exceptions::PyTypeError::new_err(format!(
-            "a WSGI application must return an iterable of bytes; this one yielded {found}"
-        ))
+        let advice = if found == "str" { ": encode it" } else { "" };
+        pyo3::exceptions::PyTypeError::new_err(format!("{complaint} {found}{advice}"))
     })
 }
 

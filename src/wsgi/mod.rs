@@ -35,7 +35,7 @@ mod strings;
 mod timeout;
 mod traceback;
 
-pub use app::{LoadError, load};
+pub use app::{LoadError, Loaded, load};
 pub use application::Application;
 pub use block::owes_memory;
 pub use environ::ServerAddress;

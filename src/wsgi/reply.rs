@@ -142,6 +142,12 @@ impl Reply {
         self.settled(py).exchange.as_mut().map(|exchange| look(&mut **exchange))
     }
 
+    /// The request as the error log names it; `None` if there is none, or if a thread is sending its
+    /// response just now.
+    pub(super) fn request(&self, py: Python<'_>) -> Option<String> {
+        self.state(py).exchange.as_mut().map(|exchange| exchange.http().head().to_string())
+    }
+
     /// True once start_response was called.
     pub(super) fn is_started(&self, py: Python<'_>) -> bool {
         self.state(py).started

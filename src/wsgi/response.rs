@@ -10,13 +10,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple};
 
 use super::application::{Application, Surrounded};
-use super::block::as_block;
+use super::block::yielded;
 use super::environ::{EnvironBuilder, ServerAddress};
 use super::exchange::Exchange;
 use super::file_wrapper::FileWrapper;
 use super::fork;
 use super::reply::{Queued, Reply, SendError};
-use super::seat::Seat;
+use super::seat::{Replies, Seat};
 use super::timeout::RequestTimeout;
 use super::traceback;
 use crate::config::Settings;
@@ -24,12 +24,13 @@ use crate::http1::{ResponseHead, TooShort};
 use crate::observe;
 
 /// The application and what every request to it shares.
-#[derive(Debug)]
 pub struct Wsgi {
     app: Application,
     environs: EnvironBuilder,
     /// Environ keys whose values the access log wants.
     log_keys: Vec<String>,
+    /// What every seat is at.
+    replies: Replies,
 }
 
 /// An answered exchange.
@@ -89,7 +90,17 @@ impl Wsgi {
         let (multithread, multiprocess) = (settings.threads > 1, settings.processes.workers > 1);
         let environs = EnvironBuilder::new(py, servers, multithread, multiprocess, settings)?;
         fork::settle(py)?;
-        Ok(Wsgi { app, environs, log_keys })
+        Ok(Wsgi { app, environs, log_keys, replies: Replies::default() })
+    }
+
+    /// What a thread needs to serve requests.
+    pub fn seat(&self, py: Python<'_>) -> PyResult<Seat> {
+        Seat::new(py, &self.replies)
+    }
+
+    /// The requests that the application is at, as the error log names them.
+    pub fn running(&self, py: Python<'_>) -> Vec<String> {
+        self.replies.running(py)
     }
 
     /// Answers one request. Whatever the application does, the exchange comes back with its response
@@ -124,7 +135,7 @@ impl Wsgi {
             }
             around.after(&about, &seat.head, exchange.http().sent());
         }
-        if let Err(failure) = seat.renew(py) {
+        if let Err(failure) = seat.renew(py, &self.replies) {
             error!("out of memory: start_response cannot be renewed: {failure}");
         }
         Outcome { exchange, logged }
@@ -199,9 +210,9 @@ impl Wsgi {
 /// Sends the blocks of a list or tuple: the length of all is known, and they go out as one piece.
 fn send_known(py: Python<'_>, reply: &Reply, items: &[Bound<'_, PyAny>]) -> Result<(), Failure> {
     let ended = match items {
-        [item] => reply.queue_all(py, &[as_block(item)?]),
+        [item] => reply.queue_all(py, &[yielded(item)?]),
         _ => {
-            let blocks = items.iter().map(as_block).collect::<PyResult<Vec<_>>>()?;
+            let blocks = items.iter().map(yielded).collect::<PyResult<Vec<_>>>()?;
             reply.queue_all(py, &blocks)
         }
     };
@@ -229,7 +240,32 @@ fn send_all(py: Python<'_>, reply: &Reply, returned: &Bound<'_, PyAny>) -> Resul
     // "If len(iterable) is 1, the server can know the length": [PEP 3333, "Handling the
     // Content-Length Header"]
     let single = returned.hasattr(intern!(py, "__len__"))? && matches!(returned.len(), Ok(1));
-    send_blocks(py, reply, returned.try_iter()?, single)
+    let blocks = returned.try_iter().map_err(|error| match is_iterable(returned) {
+        true => error,
+        false => not_iterable(returned),
+    })?;
+    send_blocks(py, reply, blocks, single)
+}
+
+fn is_iterable(returned: &Bound<'_, PyAny>) -> bool {
+    let kind = returned.get_type();
+    ["__iter__", "__getitem__"].iter().any(|name| kind.hasattr(*name).unwrap_or(true))
+}
+
+/// Python's own words name neither the application nor what it should have returned.
+fn not_iterable(returned: &Bound<'_, PyAny>) -> PyErr {
+    const RULE: &str = "a WSGI application must return an iterable of bytes";
+    PyTypeError::new_err(match returned.get_type().name() {
+        _ if returned.is_none() => format!(
+            "{RULE}, but this one returned None: is there a path through it without `return [body]`?"
+        ),
+        Ok(what) if returned.is_callable() => format!(
+            "{RULE}, not {what}: if it is a factory that returned this, name it with (), as in \
+             module:create_app()"
+        ),
+        Ok(what) => format!("{RULE}, not {what}: return [body]"),
+        Err(_) => RULE.to_owned(),
+    })
 }
 
 /// Sends each block before the next is asked for. Blocks that are empty send nothing, not even the head:
@@ -243,7 +279,7 @@ fn send_blocks(
     for item in blocks {
         fork::check(py, item.as_ref().err());
         let item = item?;
-        let block = as_block(&item)?;
+        let block = yielded(&item)?;
         let size = block.as_bytes().len();
         if size == 0 {
             continue;
@@ -268,11 +304,14 @@ fn note_end(
 ) -> Result<(), Failure> {
     let ended = ended?;
     if reply.take_excess(py) {
-        warn!("the application gave more bytes than its Content-Length; the rest was not sent");
+        let request = request(py, reply);
+        warn!(
+            "the application gave more bytes than its Content-Length; the rest was not sent: {request}"
+        );
     }
     if let Err(short) = ended {
         // The exchange is aborted by this, so nothing is left to do but to say it.
-        error!("{short}: the connection is closed");
+        error!("{short}, so the connection is closed: {}", request(py, reply));
     }
     Ok(())
 }
@@ -311,13 +350,13 @@ fn conclude(py: Python<'_>, seat: &mut Seat, served: Result<(), Failure>) -> Box
 
 /// Says in the error log what failed, at which request, with the traceback.
 fn report(py: Python<'_>, reply: &Reply, what: &str, failure: &PyErr) {
-    let request = reply.with(py, |exchange| {
-        let head = exchange.http().head();
-        let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
-        format!("{} {}", text(head.method()), text(head.raw_target()))
-    });
-    error!("{what}: {}", request.unwrap_or_default());
+    error!("{what}: {}", request(py, reply));
     observe::write_raw(traceback::format(py, failure).as_bytes());
+}
+
+/// Which request it is, for the error log.
+fn request(py: Python<'_>, reply: &Reply) -> String {
+    reply.with(py, |exchange| exchange.http().head().to_string()).unwrap_or_default()
 }
 
 /// A page that says no more than it must: details are in the error log, for whoever may read it.

@@ -5,7 +5,7 @@
 //! request: then it may have that one, and the thread gets a new one. A weak reference keeps as well, as it may
 //! become a strong one at any time; of these objects only the bound method can have any.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -42,11 +42,30 @@ pub(super) struct Kept<T> {
     own: pyo3::ffi::Py_ssize_t,
 }
 
+/// The responses of all seats, so that another thread can tell what is being served. Nothing is noted for
+/// each request: it is asked once, when a server gives up waiting.
+#[derive(Default)]
+pub(super) struct Replies(Mutex<Vec<Weak<Reply>>>);
+
+impl Replies {
+    fn add(&self, reply: &Arc<Reply>) {
+        let mut replies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        replies.retain(|reply| reply.strong_count() > 0);
+        replies.push(Arc::downgrade(reply));
+    }
+
+    /// The requests that the application is at, as the error log names them.
+    pub(super) fn running(&self, py: Python<'_>) -> Vec<String> {
+        let replies = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        replies.iter().filter_map(|reply| reply.upgrade()?.request(py)).collect()
+    }
+}
+
 impl Seat {
     /// What a thread needs to serve requests.
-    pub fn new(py: Python<'_>) -> PyResult<Seat> {
+    pub(super) fn new(py: Python<'_>, replies: &Replies) -> PyResult<Seat> {
         Ok(Seat {
-            callables: Callables::new(py)?,
+            callables: Callables::new(py, replies)?,
             disconnected: Kept::new(py, Py::new(py, Disconnected::new())?),
             memory: Memory::new(),
             head: ResponseHead::default(),
@@ -60,8 +79,8 @@ impl Seat {
 
     /// Leaves to an application what it has kept: a call that comes late must not reach the next request.
     /// Fails if there is no memory for new objects.
-    pub(super) fn renew(&mut self, py: Python<'_>) -> PyResult<()> {
-        self.callables.renew(py)?;
+    pub(super) fn renew(&mut self, py: Python<'_>, replies: &Replies) -> PyResult<()> {
+        self.callables.renew(py, replies)?;
         if self.disconnected.is_kept(py) {
             self.disconnected = Kept::new(py, Py::new(py, Disconnected::new())?);
         }
@@ -70,8 +89,9 @@ impl Seat {
 }
 
 impl Callables {
-    fn new(py: Python<'_>) -> PyResult<Callables> {
+    fn new(py: Python<'_>, replies: &Replies) -> PyResult<Callables> {
         let reply = Arc::new(Reply::new());
+        replies.add(&reply);
         let write = Py::new(py, Writer::new(reply.clone()))?;
         let responder = Bound::new(py, Responder::new(reply.clone(), write.clone_ref(py)))?;
         let start_response = bound_method(&responder)?;
@@ -83,7 +103,7 @@ impl Callables {
         })
     }
 
-    fn renew(&mut self, py: Python<'_>) -> PyResult<()> {
+    fn renew(&mut self, py: Python<'_>, replies: &Replies) -> PyResult<()> {
         // Without a GIL another thread may turn a weak reference into a strong one and back while we look for
         // both. A method that is dropped takes its weak references along, and what has become strong
         // before that shows at the responder.
@@ -91,7 +111,7 @@ impl Callables {
             self.start_response = Kept::new(py, bound_method(self.responder.bind(py))?);
         }
         if self.are_kept(py) {
-            *self = Callables::new(py)?;
+            *self = Callables::new(py, replies)?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use pyo3::exceptions::{
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyList, PyString, PyTuple};
 
-use super::block::as_block;
+use super::block::written;
 use super::reply::{Queued, Reply, SendError, StartError};
 use super::strings::latin1_bytes;
 use crate::http1::{ResponseError, ResponseHead};
@@ -85,7 +85,7 @@ impl Writer {
     /// than the Content-Length allows.
     #[pyo3(signature = (data, /))]
     fn __call__(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let block = as_block(data)?;
+        let block = written(data)?;
         if block.as_bytes().is_empty() {
             return Ok(());
         }

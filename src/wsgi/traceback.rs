@@ -15,6 +15,7 @@ pub fn format(py: Python<'_>, error: &PyErr) -> String {
         let utf8 = text.call_method1("encode", ("utf-8", "backslashreplace"))?;
         Ok(String::from_utf8_lossy(utf8.cast::<PyBytes>()?.as_bytes()).into_owned())
     };
-    // An exception whose __str__ raises must not hide that something failed.
-    formatted().unwrap_or_else(|_| format!("{}\n", error.get_type(py)))
+    // An exception whose __str__ raises must not hide that something failed, nor a user who may not read
+    // Python's own modules.
+    formatted().unwrap_or_else(|_| format!("{error}\n"))
 }

@@ -24,3 +24,7 @@ not_callable = 42
 
 def broken():
     raise LookupError("the factory's own failure")
+
+
+def echo(*positional, **named):
+    return make(repr((positional, named)))

@@ -112,7 +112,7 @@ def write_bad(environ, start_response):
     try:
         write(WRITES[environ["PATH_INFO"].split("/")[2]])
     except Exception as problem:
-        raised = type(problem).__name__
+        raised = f"{type(problem).__name__}: {problem}"
     return [raised.encode()]
 
 

@@ -6,7 +6,7 @@ use super::super::connection::{Connection, Refusal};
 use super::super::date::wall_clock;
 use super::super::timers::Key;
 use super::{Phase, Reactor};
-use crate::http1::ResponseHead;
+use crate::http1::{Head, ResponseHead};
 use crate::observe::Count;
 
 const UNAVAILABLE: &str = "Service Unavailable";
@@ -61,9 +61,14 @@ impl Reactor {
         let Some(connection) = &mut slot.connection else { return };
         // There may be very many of these, and what is wrong is not the client's doing.
         let level = if status == 503 { Level::Debug } else { Level::Info };
-        log!(level, "refused a request from {:?}: {status} {detail}", connection.peer.address());
         connection.http.refuse();
         connection.discard();
+        log!(
+            level,
+            "refused a request from {:?}: {status} {detail}{}",
+            connection.peer.address(),
+            named(connection.http.head())
+        );
         let response = error_response(status, reason);
         let page = format!("{status} {reason}: {detail}\n");
         let date = self.date.at(wall_clock());
@@ -83,6 +88,11 @@ impl Reactor {
         slot.phase = Phase::Sending;
         self.follow_up(key, sent, ready);
     }
+}
+
+/// Which request it was, if so much of it was understood.
+fn named(head: &Head) -> String {
+    if head.method().is_empty() { String::new() } else { format!(": {head}") }
 }
 
 /// The head of a response that the server gives by itself.

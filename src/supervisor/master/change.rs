@@ -3,11 +3,13 @@
 //! Most options are the new workers' alone. These are the master's own: it applies them when a reload
 //! begins, and takes them back when that fails.
 
+use std::io;
 use std::path::Path;
 
 use log::{error, warn};
 use pyo3::prelude::*;
-use rustix::fs::Mode;
+use rustix::fs::{Access, Mode, access};
+use rustix::io::Errno;
 
 use super::Master;
 use crate::config::{Processes, Settings};
@@ -47,10 +49,16 @@ impl Master<'_> {
         }
     }
 
-    /// Warns of options that another start only can change.
+    /// Warns of what another start only can change.
     pub(super) fn tell_what_stays(&self, settings: &Settings) {
         for (option, remedy) in out_of_reach(&self.began, settings) {
             warn!("{option} has changed since the start; {remedy}");
+        }
+        if self.app.is_some() {
+            warn!(
+                "--preload: the new workers serve the code that was imported at the start; newer code needs \
+                 USR2 or a restart"
+            );
         }
     }
 }
@@ -81,20 +89,27 @@ pub(super) fn check(settings: &Settings) -> Result<(), (i32, String)> {
         // A name without a directory in front.
         let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
         let failure = match std::fs::metadata(directory) {
-            Ok(_) if path.is_dir() => "it is a directory".to_owned(),
-            Ok(_) => return Ok(()),
-            Err(failure) => failure.to_string(),
+            Ok(_) if path.is_dir() => io::ErrorKind::IsADirectory.into(),
+            // Another user's rights are that user's: a worker finds out.
+            Ok(_) if settings.processes.user.is_some() => return Ok(()),
+            Ok(_) => match may_append(&path, directory) {
+                Ok(()) => return Ok(()),
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
         };
-        let path = path.display();
-        return Err((
-            1,
-            format!(
-                "--access-logfile: cannot open {path}; make its directory, or name another file: \
-                 {failure}"
-            ),
-        ));
+        let (path, remedy) = (path.display(), observe::remedy(&failure));
+        return Err((1, format!("--access-logfile: cannot open {path}; {remedy}: {failure}")));
     }
     Ok(())
+}
+
+/// Whether a file may be written, or made if it is not there yet.
+fn may_append(path: &Path, directory: &Path) -> io::Result<()> {
+    Ok(match access(path, Access::WRITE_OK) {
+        Err(Errno::NOENT) => access(directory, Access::WRITE_OK | Access::EXEC_OK),
+        known => known,
+    }?)
 }
 
 const RESTART: &str = "that needs a restart";

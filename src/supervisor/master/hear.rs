@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 use super::{Master, Member};
 use crate::observe;
-use crate::supervisor::child::{CHANGED, READY, WORN};
+use crate::supervisor::child::{BROKEN, CHANGED, READY, WORN};
 use crate::supervisor::crew::State;
 use crate::supervisor::process::{ended, fate, first_dead, kill, memory_kills};
 use crate::supervisor::signals;
@@ -105,6 +105,7 @@ impl Master<'_> {
             };
             if bytes[..count].contains(&READY) && member.card.state == State::Booting {
                 member.card.state = State::Ready;
+                member.broken = bytes[..count].contains(&BROKEN);
                 member.since = Instant::now();
                 self.backoff.booted();
             }
