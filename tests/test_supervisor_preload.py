@@ -122,6 +122,7 @@ def test_an_import_within_the_time(fresh_server, tmp_path: Path) -> None:
     options = ["--preload", "--pythonpath", str(tmp_path), "--boot-timeout", "2"]
     server = fresh_server("quick:app", *options)
     (pid,) = workers(server, 1)
+    assert server.get("/").body == b"ok"
     os.kill(pid, signal.SIGABRT)
     server.wait_for_log(f"worker {pid} was killed by SIGABRT; it is replaced")
     workers(server, 1, {pid})
