@@ -96,52 +96,6 @@ def test_links_are_not_given_away(fresh_server, tmp_path: Path, link: str) -> No
 
 
 @as_root
-def test_root_does_not_follow_the_links_of_others(door: str, tmp_path: Path) -> None:
-    """The master opens the error log as root, at the start and anew at USR1. Who had got hold of a worker could
-    have it append to any file. CVE-2016-1247 is that, in a package of nginx."""
-    log, victim = tmp_path / "error.log", tmp_path / "victim"
-    victim.write_text("")
-    log.symlink_to(victim)
-    os.lchown(log, 12345, 12345)
-    options = ["--bind", "127.0.0.1:0", "--error-logfile", str(log), APP]
-    done = run_cli(door, *options)
-    assert done.returncode == 1 and f"{log} is a link that belongs to user 12345" in done.stderr
-
-    log.unlink()
-    path = tmp_path / "s"
-    process = subprocess.Popen(
-        [*door_command(door), "--bind", f"unix:{path}", *options[2:]],
-        cwd=APPS,
-        env=child_environment(),
-    )
-    try:
-        wait_until(lambda: log.exists() and "Booting" in log.read_text(), "it starts")
-        moved = tmp_path / "moved"
-        log.rename(moved)
-        log.symlink_to(victim)
-        os.lchown(log, 12345, 12345)
-        process.send_signal(signal.SIGUSR1)
-        wait_until(lambda: "cannot reopen the error log" in moved.read_text(), "it refuses")
-    finally:
-        process.terminate()
-        assert process.wait(TIMEOUT) == 0
-    assert victim.read_text() == ""
-
-
-@as_root
-def test_root_follows_its_own_links(door: str, tmp_path: Path) -> None:
-    """Also where no name leads, as /dev/stderr does in a container."""
-    one, two, log = tmp_path / "one", tmp_path / "two", tmp_path / "log"
-    two.symlink_to("log")
-    one.symlink_to(two)
-    options = ["--bind", "127.0.0.1:0", "no_such_module:app"]
-    assert run_cli(door, "--error-logfile", str(one), *options).returncode == 3
-    assert "no_such_module" in log.read_text()
-    done = run_cli(door, "--error-logfile", "/dev/stderr", *options)
-    assert done.returncode == 3 and "no_such_module" in done.stderr
-
-
-@as_root
 def test_a_reload_that_fails_gives_files_back(fresh_server, tmp_path: Path) -> None:
     for directory in [tmp_path, *tmp_path.parents[:2]]:
         directory.chmod(0o777)

@@ -14,7 +14,6 @@ mod access_log;
 mod clock;
 mod counters;
 mod escape;
-mod file;
 mod format;
 mod json;
 mod log;

@@ -14,9 +14,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::file;
 use crate::sigpipe;
-
 /// The most a stream is given by one write(2), in bytes.
 const CHUNK: usize = libc::PIPE_BUF;
 
@@ -101,7 +99,7 @@ impl Sink {
             LogTarget::Stderr => Output::inherited(libc::STDERR_FILENO),
             LogTarget::File(path) => {
                 absolute = std::path::absolute(path).ok();
-                Output::File(file::open(path)?)
+                Output::File(File::options().append(true).create(true).open(path)?)
             }
         };
         let stream = output.fd().is_some_and(is_stream);
