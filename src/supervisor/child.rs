@@ -1,6 +1,7 @@
 //! A worker's life, from the fork to its exit code.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -11,27 +12,19 @@ use log::{error, info, warn};
 use pyo3::prelude::*;
 
 use super::background;
+use super::channel::{self, ACCESS_LOG, CHANGED, ERROR_LOG, READY, RETIRE, WORN};
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::pulse::Pulse;
 use super::signals::Signals;
 use super::wear::Wear;
 use super::{Door, LoadFailure};
-use crate::config::Settings;
+use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
-use crate::observe;
-use crate::worker::{Application, Server, StartError, keep_from_forks, leave_now};
+use crate::observe::{self, LogTarget, Sink};
+use crate::worker::{Application, Opened, Server, StartError, keep_from_forks, leave_now};
 
-/// A worker says so when it serves.
-pub(super) const READY: u8 = b'+';
-/// A worker says so when it wants to be replaced.
-pub(super) const WORN: u8 = b'!';
-/// A worker says so when a source file has changed.
-pub(super) const CHANGED: u8 = b'~';
-/// The master says so to a worker that has been replaced.
-pub(super) const RETIRE: u8 = b'-';
-
-/// TERM finishes what was begun, INT and QUIT do not wait for it, USR1 opens the logs anew.
+/// TERM finishes what was begun, INT and QUIT do not wait for it, USR1 asks for the counters.
 const CAUGHT: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1];
 /// How often a worker looks whether its server is still there.
 const LOOK: Duration = Duration::from_secs(1);
@@ -45,6 +38,8 @@ pub(super) struct Birth {
     /// To the master. It ends when the master does.
     pub(super) channel: UnixStream,
     pub(super) settings: Arc<Settings>,
+    /// The file of the access log.
+    pub(super) access_log: Option<File>,
     /// Who it is to become.
     pub(super) identity: Option<Identity>,
     pub(super) pulse: Pulse,
@@ -139,7 +134,7 @@ fn serve(
     loaded: Loaded,
     listeners: Vec<Listener>,
 ) -> Result<i32, StartError> {
-    let Birth { channel, settings, pulse, hooks, in_background, .. } = birth;
+    let Birth { channel, settings, access_log, pulse, hooks, in_background, .. } = birth;
     let Loaded { app, watcher } = loaded;
     channel.set_nonblocking(true)?;
     let signals = Signals::catch(py, CAUGHT)?;
@@ -153,7 +148,9 @@ fn serve(
         (&channel).write_all(&[READY])
     };
     let app = Application::new(app, hooks.around(py)?);
-    let server = Server::start_on(py, app, listeners, settings.clone(), ready)?;
+    let access_log = settings.access_log.as_ref().map(|log| access_sink(log, access_log));
+    let opened = Opened { listeners, access_log: access_log.transpose()? };
+    let server = Server::start_on(py, app, opened, settings.clone(), ready)?;
     let mut worker = Worker {
         signals,
         server,
@@ -167,6 +164,15 @@ fn serve(
         stopping: None,
     };
     Ok(worker.work(py)?)
+}
+
+/// A file is one that the master has opened, or else could not; then there may be one after a USR1.
+fn access_sink(log: &AccessLogSettings, file: Option<File>) -> std::io::Result<Sink> {
+    match (&log.target, file) {
+        (LogTarget::File(_), Some(file)) => Ok(Sink::from(file)),
+        (LogTarget::File(_), None) => Ok(Sink::nowhere()),
+        (stream, _) => Sink::open(stream),
+    }
 }
 
 /// A worker that serves.
@@ -193,13 +199,11 @@ impl Worker {
             let limit = if self.stopping.is_some() { LOOK_STOPPING } else { LOOK };
             let channel: Vec<_> = self.channel.iter().map(AsFd::as_fd).collect();
             self.signals.wait(py, &channel, Some(limit))?;
+            // New log files come before the signal that is logged there.
+            self.listen_to_master();
             for signal in self.signals.take() {
                 match signal {
-                    libc::SIGUSR1 => {
-                        observe::reopen();
-                        self.server.reopen_log();
-                        self.server.report();
-                    }
+                    libc::SIGUSR1 => self.server.report(),
                     // However often: it may come from the master, and from whoever ends all
                     // processes of a service or a terminal.
                     libc::SIGTERM => {
@@ -219,7 +223,6 @@ impl Worker {
                 }
             }
             self.pulse.beat();
-            self.listen_to_master();
             self.look_at_wear(py)?;
             self.look_at_files(py)?;
             if self.server.join(py, Some(Duration::ZERO))? {
@@ -282,21 +285,26 @@ impl Worker {
     }
 
     fn listen_to_master(&mut self) {
-        let mut bytes = [0; 16];
-        match self.channel.as_ref().map(|mut channel| channel.read(&mut bytes)) {
-            None => {}
-            Some(Ok(0)) => {
-                // Nobody would start a successor, and whoever starts another server wants the address.
-                warn!("the master is gone: worker {} ends", std::process::id());
-                self.channel = None;
-                self.server.stop();
-                self.begin_to_stop();
+        while let Some(heard) = self.channel.as_ref().map(channel::hear) {
+            match heard {
+                Ok(Some(word)) => match (word.byte, word.file) {
+                    (ERROR_LOG, Some(file)) => observe::redirect(Sink::from(file)),
+                    (ACCESS_LOG, Some(file)) => self.server.redirect_access_log(Sink::from(file)),
+                    (RETIRE, _) => {
+                        self.server.retire();
+                        self.begin_to_stop();
+                    }
+                    _ => {}
+                },
+                Ok(None) => {
+                    // Nobody would start a successor, and whoever starts another server wants the address.
+                    warn!("the master is gone: worker {} ends", std::process::id());
+                    self.channel = None;
+                    self.server.stop();
+                    self.begin_to_stop();
+                }
+                Err(_) => return,
             }
-            Some(Ok(count)) if bytes[..count].contains(&RETIRE) => {
-                self.server.retire();
-                self.begin_to_stop();
-            }
-            Some(_) => {}
         }
     }
 

@@ -3,10 +3,12 @@
 mod change;
 mod clock;
 mod hear;
+mod logs;
 mod reload;
 mod setup;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -20,7 +22,8 @@ use rustix::fs::Mode;
 use self::reload::Past;
 use super::Door;
 use super::background::Launcher;
-use super::child::{Birth, RETIRE};
+use super::channel::RETIRE;
+use super::child::Birth;
 use super::crew::{self, Backoff, Card, State};
 use super::forks;
 use super::hooks::Hooks;
@@ -110,6 +113,8 @@ pub(super) struct Master<'a> {
     sockets: Sockets,
     /// What systemd has opened for us, in place of the settings' addresses.
     activated: Option<Vec<Bind>>,
+    /// The file of the access log, for the workers. That of the error log is [`observe`](crate::observe)'s.
+    access_log: Option<File>,
     notifier: Notifier,
     pidfile: Option<Pidfile>,
     members: Vec<Member>,
@@ -296,9 +301,18 @@ impl Master<'_> {
                 let settings = self.settings.clone();
                 let identity = self.identity.clone();
                 let hooks = self.hooks.share(py);
+                let access_log = self.access_log.take();
                 let in_background = self.launcher.is_some();
-                let birth =
-                    Birth { channel: others, settings, identity, pulse, hooks, app, in_background };
+                let birth = Birth {
+                    channel: others,
+                    settings,
+                    access_log,
+                    identity,
+                    pulse,
+                    hooks,
+                    app,
+                    in_background,
+                };
                 Err(Stop::Child(Box::new(birth)))
             }
             Ok(pid) => {

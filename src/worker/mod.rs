@@ -29,4 +29,4 @@ pub use crate::wsgi::Application;
 #[cfg(feature = "python")]
 pub use forks::keep_from_forks;
 #[cfg(feature = "python")]
-pub use server::{Server, StartError, leave_now};
+pub use server::{Opened, Server, StartError, leave_now};

@@ -11,17 +11,20 @@ use rustix::fs::Mode;
 
 use super::Master;
 use crate::config::{Processes, Settings};
-use crate::observe;
-use crate::supervisor::identity;
+use crate::supervisor::identity::{self, Identity};
 use crate::supervisor::pidfile::{self, Pidfile};
 
 impl Master<'_> {
     /// Applies what is the master's own. What fails stays as it was, and the log says so.
-    pub(super) fn become_like(&mut self, py: Python<'_>, settings: &Settings) {
-        if let Err(error) = observe::init(&settings.error_log, settings.log_level) {
-            error!("the error log stays where it is: {error}");
-        }
+    pub(super) fn become_like(
+        &mut self,
+        py: Python<'_>,
+        settings: &Settings,
+        user: Option<&Identity>,
+    ) {
+        // Before files are made.
         set_umask(settings, self.umask);
+        self.move_logs(py, settings, user);
         identity::set_name(py, "master", settings);
         self.move_pidfile(settings.processes.pidfile.as_deref());
     }
