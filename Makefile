@@ -15,7 +15,7 @@ SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
 	$(shell find src python packaging -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -path '*/share/*' -type f)
 
 .PHONY: help demo build binary test test-versions model soak lint audit bench bench-instructions fuzz \
-	fuzz-server sanitize docs format clean
+	fuzz-server sanitize sanitize-threads docs format clean
 
 ## Builds, installs into .venv and serves the Flask demo, at ADDRESS (127.0.0.1:8000).
 demo: $(VENV)/.installed $(VENV)/.demo
@@ -85,6 +85,11 @@ sanitize: $(VENV)/.testing
 	ASAN_OPTIONS=detect_leaks=0 RUSTWSGI_DOORS=binary \
 		RUSTWSGI_BINARY=$(abspath target/sanitize/$(HOST)/debug/rustwsgi) $(BIN)/python -m pytest \
 		$(or $(TESTS),tests/test_fuzz_connections.py tests/test_past_bugs.py tests/test_wsgi_*.py)
+
+## Runs the Rust tests, and TESTS against the server, under the thread sanitizer.
+sanitize-threads: $(VENV)/.testing
+	tests/tsan/run $(or $(TESTS),tests/test_races.py tests/test_fuzz_connections.py tests/test_overload.py \
+		tests/test_wsgi_*.py)
 
 ## Compares with other servers and writes docs/benchmarks.md; see benches/README.md. A quick look:
 ## make bench WORKLOAD=hello SERVERS=rustwsgi,bjoern ROUNDS=1 SECONDS=2

@@ -1,4 +1,4 @@
-"""nginx and HAProxy as child processes, configured as docs/operations.md says.
+"""nginx and HAProxy as child processes, configured as docs/deployment.md says.
 
 The snippets are taken from the page itself; only addresses are put in, and what a process needs
 that is not root's: its own directory, no daemon.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness import ROOT, TIMEOUT, Client, Response, build_request, wait_until
 
-PAGE = ROOT / "docs" / "operations.md"
+PAGE = ROOT / "docs" / "deployment.md"
 #: What the page's configurations listen at, and where they expect the server.
 PUBLIC = re.compile(r"(listen |bind :)80\b")
 SERVER = "/run/hello/hello.sock"

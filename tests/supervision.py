@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -33,6 +34,18 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def freeze(pid: int) -> None:
+    """Stop a process, and wait until it has: its threads may go on for a while after the signal. SIGCONT lets
+    it go on."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def has_stopped() -> bool:
+        stats = Path(f"/proc/{pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+    wait_until(has_stopped, f"all threads of {pid} have stopped")
 
 
 def workers(server: ServerProcess, count: int, without: set[int] = frozenset()) -> set[int]:

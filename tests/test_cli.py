@@ -57,6 +57,35 @@ def test_misspelt_option_is_corrected(door: str) -> None:
     assert done.returncode == 2 and "--threads" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "instead"),
+    [
+        ("--http", "write --bind"),
+        ("--http-socket=:80", "write --bind"),
+        ("--socket", "proxy_pass"),
+        ("--processes", "write --workers"),
+        ("--module", "MODULE:NAME"),
+        ("--wsgi-file", "MODULE:NAME"),
+        ("--callable", "MODULE:NAME"),
+        ("--master", "always so"),
+        ("--enable-threads", "always so"),
+        ("--harakiri", "write --timeout"),
+        ("--uid", "write --user"),
+        ("--gid", "write --group"),
+        ("--pidfile", "'pid'"),
+        ("--daemonize", "write --daemon --error-logfile"),
+        ("--stats", "USR1"),
+        ("--limit_post", "write --limit-request-body"),
+    ],
+)
+def test_options_of_uwsgi_have_a_tip(door: str, option: str, instead: str) -> None:
+    done = run_cli(door, option, PLAIN)
+    name = option.partition("=")[0].replace("_", "-")
+    assert done.returncode == 2, done
+    assert done.stderr.startswith(f"error: unexpected argument '{name}' found: "), done
+    assert instead in done.stderr.splitlines()[0] and "similar" not in done.stderr, done
+
+
 # ----------------------------------------------------------------------- the application
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from harness import ServerProcess, build_request, echoed, wait_until
-from supervision import workers
+from supervision import freeze, workers
 
 CLOSE, KEEP = False, True
 
@@ -158,7 +158,7 @@ def test_what_arrived_in_time_is_not_overdue(fresh_server, before: bytes, after:
             for client in clients:
                 echoed(client.response())
         wait_until(lambda: server.has_read(clients[-1]), "the last was read")
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
         for client in clients:
             client.send(after)
         time.sleep(3.2)

@@ -113,6 +113,33 @@ def test_every_counter_has_a_bound_and_a_test() -> None:
             assert (owner or None, function) in functions_of(TESTS / file), f"{file}::{function}"
 
 
+def test_every_part_has_its_place_in_the_layout() -> None:
+    """CONTRIBUTING.md and docs/architecture.md leave no directory and no layer out."""
+    layout = "".join(row[0] for row in rows(read("CONTRIBUTING.md"), "| Directory |"))
+    ours = [path for path in ROOT.iterdir() if path.is_dir() and path.name[0] not in "._"]
+    parts = [
+        path for path in (ROOT / "src").iterdir() if path.suffix != ".rs" or path.stem == "sync"
+    ]
+    parts += [path for path in ours if not path.name.startswith(("target", "src"))]
+    for part in parts:
+        assert f"`{part.relative_to(ROOT)}/" in layout or f"`{part.relative_to(ROOT)}`" in layout, (
+            part
+        )
+    (layers,) = re.findall(r"(?ms)^L3 .*?^```", read("docs/architecture.md"))
+    modules = re.findall(r"(?m)^(?:pub )?mod (\w+);", read("src/lib.rs"))
+    assert len(modules) > 5, "the modules are no longer found"
+    for module in modules:
+        assert re.search(rf"\b{module}\b", layers), f"no layer has {module}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/deployment.md"])
+def test_figures_are_those_of_the_benchmarks(page: str) -> None:
+    figures = re.findall(r"\b\d{1,3}(?:,\d{3})+\b", read(page))
+    assert figures, "they are no longer found"
+    measured = set(re.findall(r"[\d,.]+", read("docs/benchmarks.md")))
+    assert set(figures) <= measured, set(figures) - measured
+
+
 def test_defaults_in_the_readme() -> None:
     """The table in brief says what the full one says."""
     full = {row[0]: row[1] for row in rows(read("docs/configuration.md"), "| Option |")}

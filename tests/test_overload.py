@@ -23,7 +23,7 @@ from harness import (
     build_request,
     wait_until,
 )
-from supervision import workers
+from supervision import freeze, workers
 
 APP = "overload:app"
 
@@ -154,7 +154,7 @@ def test_who_finds_a_free_thread_does_not_wait_in_the_queue(fresh_server) -> Non
         for client in clients:
             assert client.request(build_request()).status == 200
         # So that all of them are found in one turn.
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
         for client in clients:
             client.send(build_request())
         os.kill(pid, signal.SIGCONT)

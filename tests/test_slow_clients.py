@@ -335,6 +335,31 @@ def test_slow_reader_within_the_bound_gets_everything(steps: ServerProcess) -> N
         assert response.complete and len(response.body) == size
 
 
+@pytest.mark.parametrize(
+    ("app", "target"),
+    [
+        pytest.param("http_steps:app", "/large?id={run}&size=12000000", id="complete"),
+        pytest.param("http_steps:app", "/endless?id={run}&count=200", id="being-made"),
+        pytest.param("memory:app", "/temporary?size=12000000", id="file"),
+    ],
+)
+def test_reader_slower_than_the_kernel_tells(serve, app: str, target: str) -> None:
+    """The kernel's buffer holds megabytes, and tells of room only when a third of it is free. A client that
+    read steadily was cut off, as nothing had been sent to it for so long."""
+    server = serve(app, "--threads", "2", *BOUNDS)
+    with server.connect(receive_buffer=65536) as client:
+        client.send(build_request("GET", target.format(run=run_id())))
+        read = 0
+        for _ in range(30):  # pauses that are three times the bound together
+            assert not select.select([], [], [client.sock], 0.1)[2]
+            read += len(client.sock.recv(20_000))
+        assert 0 < read < 1_000_000
+        while not read > 12_000_000:
+            block = client.sock.recv(1 << 20)
+            assert block, f"only {read} bytes came"
+            read += len(block)
+
+
 def test_connect_and_say_nothing(server: ServerProcess) -> None:
     clients = [server.connect() for _ in range(50)]
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import NoResponse, build_request, wait_until
-from supervision import Load, serving_pid, workers
+from supervision import Load, freeze, serving_pid, workers
 
 APP = "supervised:app"
 
@@ -115,8 +115,8 @@ def test_workers_that_were_stopped_with_their_master_live_on(fresh_server) -> No
     pid = serving_pid(server)
     server.send_signal(signal.SIGUSR1)
     server.wait_for_log("Bounds reached")
-    server.send_signal(signal.SIGSTOP)
-    os.kill(pid, signal.SIGSTOP)
+    freeze(server.pid)
+    freeze(pid)
     time.sleep(5)  # longer than a worker may be silent, which is four
     for number in (2, 3):
         server.send_signal(signal.SIGUSR1)

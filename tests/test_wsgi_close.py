@@ -7,12 +7,12 @@ import pytest
 from harness import ServerProcess, build_request
 from wsgi_support import THREADS, ask, assert_error_500, events, json_of, new_key, noted, open_gate
 
-from wsgi_iterable import BODIES  # isort: skip  (apps/)
+from wsgi_close import BODIES  # isort: skip  (apps/)
 
 
 @pytest.fixture
 def server(serve) -> ServerProcess:
-    return serve("wsgi_iterable:app", *THREADS)
+    return serve("wsgi_close:app", *THREADS)
 
 
 def assert_closed_once(server: ServerProcess, key: str) -> list[str]:
@@ -42,7 +42,7 @@ def test_close_is_called_exactly_once(server, name, method):
             assert response.status == (500 if name == "list-item-str" else 200)
             assert response.complete
     assert_closed_once(server, key)
-    assert server.get("/kind/list-one").body == b"one two end"
+    assert server.get("/plain-shared").body == b"the same list"
 
 
 CLOSE_CASES = {
@@ -105,7 +105,7 @@ def test_close_that_cannot_be_called(server):
     with server.connect() as client:
         response = ask(client, "/unclosable?key=" + new_key())
         assert response.status == 200 and response.body == b"one"
-    assert server.get("/kind/list-one").body == b"one two end"
+    assert server.get("/plain-shared").body == b"the same list"
 
 
 def test_same_list_returned_twice_is_closed_for_each_request(server):

@@ -38,6 +38,7 @@ SMOKE = [
     "test_wsgi_iterable.py",
     "test_wsgi_start_response.py",
     "test_wsgi_threads.py",
+    "test_wsgi_write.py",
     "test_races.py",
     "test_flask.py",
     "test_django.py",

@@ -1,32 +1,20 @@
 //! A whole connection through the readiness loop: a client that sends any bytes in any pieces, and
 //! reads, while requests are answered well and badly in between. The core alone says what must come of
 //! it: each of its requests is handed out once, in order, with its content whole, and what comes back is
-//! its bytes, then at most one refusal, then the end. Time plays no part: no deadline is reached.
+//! its bytes, then at most one refusal, then the end. Time stands still: see `deadlines`.
 #![no_main]
 use std::cell::RefCell;
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use rustwsgi::http1::{self, Event, Limits, Next, ResponseHead};
-use rustwsgi::net::{Body, Connection, Reactor, Remote, bind};
+use rustwsgi::http1::{self, Event, Next};
+use rustwsgi::net::{Connection, Reactor, Remote, bind};
+use rustwsgi_fuzz::{BUFFER, LIMITS, answer, check_refusal, request, way, without_interim};
 
-const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-/// Larger content goes to a file.
-const BUFFER: usize = 64;
-const LIMITS: Limits = Limits {
-    request_line: 256,
-    fields: 10,
-    field_size: 256,
-    head: 1024,
-    body: 2048,
-    chunk_extension: 64,
-    trailers: 256,
-    underscores: http1::Underscores::Drop,
-};
+const LARGE: [u8; 100_000] = [b'x'; 100_000];
 
 struct Loop {
     reactor: Reactor,
@@ -46,35 +34,6 @@ fn start() -> Loop {
     let address = listeners[0].tcp_address().expect("TCP");
     let (reactor, remote) = Reactor::new(listeners, Arc::new(settings), None).expect("epoll");
     Loop { reactor, remote, address }
-}
-
-/// Answers a request in one of eight ways, three of which break off.
-fn answer(http: &mut http1::Connection, way: u8, out: &mut Vec<u8>) {
-    let mut head = ResponseHead::default();
-    let status: &[u8] = if way == 5 { b"204 No Content" } else { b"200 OK" };
-    head.start(status).expect("a good status");
-    let field: Option<(&[u8], &[u8])> = match way {
-        2 => Some((b"Content-Length", b"9")),
-        4 => Some((b"Connection", b"close")),
-        _ => None,
-    };
-    if let Some((name, value)) = field {
-        head.field(name, value).expect("a good field");
-    }
-    http.begin(&head, (way == 0).then_some(5), DATE, out);
-    let large = [b'x'; 100_000];
-    let blocks: &[&[u8]] = if way == 6 { &[&large, b"", b"end"] } else { &[b"", b"hello"] };
-    for block in blocks {
-        let frame = http.frame(block.len());
-        out.extend_from_slice(frame.prefix());
-        out.extend_from_slice(&block[..frame.take]);
-        out.extend_from_slice(frame.suffix);
-    }
-    if way == 3 {
-        http.abort();
-    } else {
-        let _ = http.finish(out);
-    }
 }
 
 /// What must happen.
@@ -106,7 +65,7 @@ fn foretell(data: &[u8], ways: &[u8]) -> Story {
                         let way = way(ways, story.requests.len());
                         let head = http.head().bytes().to_vec();
                         story.requests.push((head, std::mem::take(&mut content)));
-                        answer(&mut http, way, &mut story.sent);
+                        answer(&mut http, way, &LARGE, &mut story.sent);
                         match http.start_next() {
                             Next::Request => {}
                             Next::Close => return story,
@@ -120,10 +79,6 @@ fn foretell(data: &[u8], ways: &[u8]) -> Story {
             }
         }
     }
-}
-
-fn way(ways: &[u8], request: usize) -> u8 {
-    ways.get(request % ways.len().max(1)).map_or(0, |byte| byte & 7)
 }
 
 /// A client and what the loop has found of it.
@@ -145,23 +100,10 @@ impl Run<'_> {
 
     fn answer(&mut self) {
         let Some(mut connection) = self.ready.pop() else { return };
-        let mut content = vec![];
-        match std::mem::take(&mut connection.body) {
-            Body::Empty => {}
-            Body::Memory(bytes) => {
-                assert!(bytes.len() <= BUFFER, "{} bytes are kept in memory", bytes.len());
-                content = bytes;
-            }
-            Body::File(mut file, length) => {
-                file.rewind().expect("a file");
-                file.read_to_end(&mut content).expect("a file");
-                assert_eq!(content.len() as u64, length);
-            }
-        }
         let way = way(self.ways, self.requests.len());
-        self.requests.push((connection.http.head().bytes().to_vec(), content));
+        self.requests.push(request(&mut connection));
         let Connection { http, queue, .. } = &mut *connection;
-        queue.gather(|out| answer(http, way, out));
+        queue.gather(|out| answer(http, way, &LARGE, out));
         self.server.remote.give_back(connection);
     }
 
@@ -181,7 +123,7 @@ impl Run<'_> {
     }
 }
 
-/// A line of steps, a line of ways to answer, and what is sent: so that the seeds can be read.
+// A line of steps, a line of ways to answer, and what is sent: so that the seeds can be read.
 fuzz_target!(|input: &[u8]| {
     let mut parts = input.splitn(3, |&byte| byte == b'\n');
     let mut part = || parts.next().unwrap_or_default();
@@ -225,29 +167,6 @@ fuzz_target!(|input: &[u8]| {
         }
         assert!(received.starts_with(&story.sent), "a response is missing, or not as it was made");
         let rest = &received[story.sent.len()..];
-        match story.refusal {
-            None => assert!(rest.is_empty(), "more than was sent"),
-            Some(status) => {
-                assert!(rest.starts_with(format!("HTTP/1.1 {status} ").as_bytes()));
-                // The page may speak of HTTP/1.1, but no line of it begins so.
-                let another = rest.windows(10).any(|window| window == b"\nHTTP/1.1 ");
-                assert!(!another, "one refusal, and the end");
-            }
-        }
+        check_refusal(rest, story.refusal);
     });
 });
-
-/// Whether a client is told to continue depends on the pieces.
-fn without_interim(received: &[u8]) -> Vec<u8> {
-    let mut rest = vec![];
-    let mut at = 0;
-    while at < received.len() {
-        if received[at..].starts_with(CONTINUE) {
-            at += CONTINUE.len();
-        } else {
-            rest.push(received[at]);
-            at += 1;
-        }
-    }
-    rest
-}

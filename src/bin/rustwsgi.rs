@@ -71,8 +71,8 @@ fn use_one_stack() {
     unsafe { libc::sigaltstack(&raw const none, std::ptr::null_mut()) };
 }
 
-/// The `python` whose environment is used: `--venv`, else VIRTUAL_ENV, else `./.venv`, else none, which
-/// leaves the interpreter that the binary was built with.
+/// The virtual environment that is used: `--venv`, else RUSTWSGI_VENV, else VIRTUAL_ENV, else `./.venv`, else
+/// none, which leaves the interpreter that the binary was built with.
 fn choose_venv(argv: &[OsString]) -> Option<PathBuf> {
     let mut arguments = argv.iter().skip(1);
     while let Some(argument) = arguments.next() {

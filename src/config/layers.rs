@@ -4,7 +4,6 @@
 //! All are rewritten as command-line arguments, so that one parser judges all values and a new
 //! option works in every place from the day it is defined.
 
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 
 use clap::parser::ValueSource;
@@ -12,6 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::files::Source;
 use super::gunicorn;
+use super::uwsgi;
 
 /// What the environment's names begin with.
 const PREFIX: &str = "RUSTWSGI_";
@@ -48,16 +48,10 @@ pub(super) fn from_environment(
     given: &ArgMatches,
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Vec<Extra>, String> {
-    let on_command_line: HashSet<&str> = command
-        .get_arguments()
-        .map(|arg| arg.get_id().as_str())
-        .filter(|id| given.value_source(id) == Some(ValueSource::CommandLine))
-        .collect();
-    let listens = LISTENING.iter().any(|id| on_command_line.contains(id));
     let mut extras = Vec::new();
     for arg in command.get_arguments() {
         let id = arg.get_id().as_str();
-        if on_command_line.contains(id) || (listens && LISTENING.contains(&id)) {
+        if is_settled(given, &[], id) {
             continue;
         }
         let name = variable_name(id);
@@ -82,9 +76,7 @@ pub(super) fn from_elsewhere(
 ) -> Result<Vec<Extra>, String> {
     let mut found = Vec::new();
     for (id, name) in ELSEWHERE {
-        let set = given.value_source(id) == Some(ValueSource::CommandLine)
-            || extras.iter().any(|extra| extra.id == id);
-        let Some(arg) = find(command, id).filter(|_| !set) else { continue };
+        let Some(arg) = find(command, id).filter(|_| !is_set(given, extras, id)) else { continue };
         if let Some(value) = variable(name).filter(|value| !value.is_empty()) {
             found.push(extra(arg, format!("the environment variable {name}"), &value)?);
         }
@@ -103,19 +95,13 @@ pub(super) fn from_keywords(
     let mut extras = Vec::new();
     for (name, values) in options {
         let arg = find(command, name).ok_or_else(|| unknown(command, name))?;
-        if values.len() > 1 && !matches!(arg.get_action(), ArgAction::Append) {
-            return Err(format!("the option '{name}' takes one value"));
-        }
-        for value in values {
-            let origin = format!("the option '{name}'");
-            extras.push(extra(arg, origin, OsStr::new(value))?);
-        }
+        extras.extend(extra_for_each(arg, &format!("the option '{name}'"), values)?);
     }
     Ok(extras)
 }
 
-/// The options of a file (or of `GUNICORN_CMD_ARGS`) that nothing before it has set: neither the command line (`given`) nor any of
-/// `extras`.
+/// The options of a file (or of `GUNICORN_CMD_ARGS`) that nothing before it has set: neither the command
+/// line (`given`) nor any of `extras`.
 ///
 /// # Errors
 /// A sentence about an unknown name, too many values, or a flag that is neither true nor false.
@@ -125,11 +111,6 @@ pub(super) fn from_file(
     extras: &[Extra],
     source: &Source,
 ) -> Result<Vec<Extra>, String> {
-    let is_set = |id: &str| {
-        given.value_source(id) == Some(ValueSource::CommandLine)
-            || extras.iter().any(|extra| extra.id == id)
-    };
-    let listens = LISTENING.iter().any(|id| is_set(id));
     let mut found = Vec::new();
     for (name, values) in &source.options {
         let origin = format!("{}: '{name}'", source.origin);
@@ -143,22 +124,36 @@ pub(super) fn from_file(
                  RUSTWSGI_VENV"
             ));
         }
-        if is_set(id) || (listens && LISTENING.contains(&id)) {
-            continue;
-        }
-        if values.len() > 1 && !matches!(arg.get_action(), ArgAction::Append) {
-            return Err(format!("{origin} takes one value"));
-        }
-        for value in values {
-            found.push(extra(arg, origin.clone(), OsStr::new(value))?);
+        if !is_settled(given, extras, id) {
+            found.extend(extra_for_each(arg, &origin, values)?);
         }
     }
     Ok(found)
 }
 
+/// True if the command line (`given`) or one of `extras` sets this option.
+fn is_set(given: &ArgMatches, extras: &[Extra], id: &str) -> bool {
+    given.value_source(id) == Some(ValueSource::CommandLine)
+        || extras.iter().any(|extra| extra.id == id)
+}
+
+/// True if they set it, or if it says where to listen and they set another one that does.
+fn is_settled(given: &ArgMatches, extras: &[Extra], id: &str) -> bool {
+    is_set(given, extras, id)
+        || LISTENING.contains(&id) && LISTENING.iter().any(|id| is_set(given, extras, id))
+}
+
 /// The variable of the option with this identifier.
 pub(super) fn variable_name(id: &str) -> String {
     format!("{PREFIX}{}", id.to_ascii_uppercase())
+}
+
+/// One for each value. Most options take only one.
+fn extra_for_each(arg: &Arg, origin: &str, values: &[String]) -> Result<Vec<Extra>, String> {
+    if values.len() > 1 && !matches!(arg.get_action(), ArgAction::Append) {
+        return Err(format!("{origin} takes one value"));
+    }
+    values.iter().map(|value| extra(arg, origin.to_owned(), OsStr::new(value))).collect()
 }
 
 fn extra(arg: &Arg, origin: String, value: &OsStr) -> Result<Extra, String> {
@@ -231,7 +226,9 @@ pub(super) fn absent(name: &str) -> Option<String> {
         }
         "debug" => "debugging is the application's; --reload and --log-level are the server's",
         "interface" => "this server runs WSGI applications only",
-        name => return gunicorn::elsewhere(name),
+        name => {
+            return gunicorn::elsewhere(name).or_else(|| uwsgi::advice(name).map(str::to_owned));
+        }
     };
     Some(reason.to_owned())
 }

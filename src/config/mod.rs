@@ -1,9 +1,15 @@
 //! Options to settings: what the operator asks for becomes what the server runs with.
 //!
-//! Options are defined once, in `flags`. The environment and the Python API are rewritten as
-//! command-line arguments by `layers`, so are the files that `files` reads, and `settings` resolves the
+//! Options are defined once, in [`flags`]. The environment and the Python API are rewritten as
+//! command-line arguments by [`layers`], so are the files that [`files`] reads, and [`settings`] resolves the
 //! result. Nothing is changed here; that the application or a log file exists is seen by whoever opens
 //! it.
+//!
+//! - [`app`], [`bind`], [`trust`] and [`values`] read the values of options,
+//! - [`gunicorn`] says what becomes of gunicorn's settings, [`cmd_args`] reads its variable, [`mod@as_gunicorn`]
+//!   gives the settings back under its names,
+//! - [`mod@describe`] prints the settings, [`generate`] completions and the man page, `reference` the
+//!   configuration page.
 
 mod app;
 mod as_gunicorn;
@@ -21,6 +27,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod uwsgi;
 mod values;
 
 use std::ffi::OsString;
@@ -85,10 +92,11 @@ impl std::error::Error for Exit {}
 /// Settings from a command line, whose first item is the program's name, and the environment
 /// (`RUSTWSGI_*`, `PORT` for the default address, `WEB_CONCURRENCY` for the number of workers).
 ///
+/// Files are read in the current directory; one that is a Python program is given to `execute`.
+///
 /// # Errors
 /// An [`Exit`] with code 0 if help or the version was asked for, and with code 2 if an option is
 /// unknown, a value is wrong, or the application is missing.
-/// Files are read in the current directory; one that is a Python program is given to `execute`.
 pub fn parse<I: IntoIterator<Item = OsString>>(
     argv: I,
     execute: Execute<'_>,

@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, Command};
 
 use super::gunicorn::{self, Fate, Setting};
 use super::layers;
+use super::uwsgi;
 
 /// What holds for all options, ahead of the tables.
 const INTRODUCTION: &str = "\
@@ -27,7 +28,7 @@ command line wins, then the environment, then files:
   gunicorn's `GUNICORN_CMD_ARGS`, a piece of command line, is read as well, and counts less.
   As with gunicorn, `WEB_CONCURRENCY` and `FORWARDED_ALLOW_IPS` are defaults, which count less than files,
   and `SCRIPT_NAME`, there or among `--env`, is the path below which the application is: see
-  [operations.md](operations.md#coming-from-gunicorn).
+  [migration.md](migration.md#from-gunicorn).
 - **In files**: `-c FILE`, then `rustwsgi.toml`, then `[tool.rustwsgi]` in `pyproject.toml`, the last two in
   the current directory. Keys are the names of the column *Name* below, with underscores or hyphens; a list
   is for an option that can be repeated. An unknown key is an error, and so are `config` and `venv`. A FILE that does not
@@ -77,8 +78,12 @@ pub(super) fn markdown(command: &Command) -> String {
         }
     }
     page.push_str(GUNICORN);
-    for setting in gunicorn::SETTINGS {
-        page.push_str(&setting_row(setting));
+    page.push_str(&grouped(gunicorn::SETTINGS.iter().filter_map(told)));
+    page.push_str(UWSGI);
+    for (names, advice) in uwsgi::ADVICE {
+        let names: Vec<String> =
+            names.iter().map(|name| code(&format!("--{}", name.replace('_', "-")))).collect();
+        page.push_str(&format!("| {} | {advice} |\n", names.join(", ")));
     }
     page
 }
@@ -90,25 +95,51 @@ const GUNICORN: &str = "
 What becomes of each, on the command line and in a `gunicorn.conf.py` (`src/config/gunicorn.rs`). One that
 has no effect is accepted, and named in the log unless it has gunicorn's default. One that cannot be
 honoured ends the start with exit code 2. Hooks that are called are listed in
-[operations.md](operations.md#coming-from-gunicorn).
+[migration.md](migration.md#from-gunicorn). A flag stands behind its setting unless it is an option here.
 
 | gunicorn | Here |
 |---|---|
 ";
 
-fn setting_row(setting: &Setting) -> String {
+/// What holds for uWSGI's options, ahead of their table.
+const UWSGI: &str = "
+## uWSGI's options
+
+`--workers`, `--threads`, `--max-requests`, `--max-worker-lifetime`, `--chdir`, `--pythonpath`, `--env` and
+`--umask` are the same; `--pidfile` is `--pid`. Others end the start with exit code 2, and the message says
+what stands here (`src/config/uwsgi.rs`). More is in [migration.md](migration.md#from-uwsgi).
+
+| uWSGI | Here |
+|---|---|
+";
+
+/// A setting of gunicorn's, with its flag, and its place and sentence in the table; hooks have a list of their
+/// own.
+fn told(setting: &Setting) -> Option<(u8, String, String)> {
     let (long, _) = setting.flag.split_once('=').unwrap_or((setting.flag, ""));
-    let flag = if long.is_empty() { String::new() } else { format!(", `--{long}`") };
-    let fate = match setting.fate {
-        // The hooks, which have a list of their own.
-        Fate::Ignored(gunicorn::NOT_CALLED) => return String::new(),
-        Fate::Is(option) if option == setting.name => "the same".to_owned(),
-        Fate::Is(option) => code(option),
-        Fate::Always => "always so".to_owned(),
-        Fate::Ignored(reason) => format!("no effect: {reason}"),
-        Fate::Refused(reason) => format!("refused: {reason}"),
+    let flag = if long.is_empty() { String::new() } else { format!(" (`--{long}`)") };
+    let (place, fate) = match setting.fate {
+        Fate::Ignored(gunicorn::NOT_CALLED) => return None,
+        Fate::Is(option) if option == setting.name => (0, "the same".to_owned()),
+        Fate::Is(option) => (1, code(option)),
+        Fate::Always => (2, "always so".to_owned()),
+        Fate::Ignored(reason) => (3, format!("no effect: {reason}")),
+        Fate::Refused(reason) => (4, format!("refused: {reason}")),
     };
-    format!("| `{}`{flag} | {} |\n", setting.name, fate.replace('|', "\\|"))
+    Some((place, fate.replace('|', "\\|"), format!("{}{flag}", code(setting.name))))
+}
+
+/// A row for each sentence, with all that it is said of, so that none is read twice.
+fn grouped(settings: impl Iterator<Item = (u8, String, String)>) -> String {
+    let mut rows: Vec<(u8, String, Vec<String>)> = Vec::new();
+    for (place, fate, name) in settings {
+        match rows.iter_mut().find(|row| row.1 == fate) {
+            Some(row) => row.2.push(name),
+            None => rows.push((place, fate, vec![name])),
+        }
+    }
+    rows.sort_by_key(|row| row.0);
+    rows.iter().map(|(_, fate, names)| format!("| {} | {fate} |\n", names.join(", "))).collect()
 }
 
 fn heading(arg: &Arg) -> &str {

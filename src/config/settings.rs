@@ -132,7 +132,7 @@ pub struct Processes {
     pub workers: usize,
     /// Whether the master imports the application before it forks.
     pub preload: bool,
-    /// Whether the garbage collector is to look at what was imported, again and again.
+    /// Whether what was imported is taken out of the garbage collector's sight.
     pub gc_freeze: bool,
     /// How a reload replaces workers.
     pub reload: ReloadStrategy,

@@ -308,6 +308,8 @@ fn what_is_like_no_option_gets_none() {
         ("--access_logfiel=x", "tip: a similar option exists: '--access-logfile'"),
         ("--certfile=x", "no TLS"),
         ("--interface", "WSGI applications only"),
+        ("--http=:80", "unexpected argument '--http' found: write --bind ADDRESS"),
+        ("--wsgi_file", "unexpected argument '--wsgi-file' found: the application is named"),
         ("--frobnicate", "unexpected argument '--frobnicate' found\n\nFor more"),
     ] {
         let message = bad(&["a", option]);

@@ -1,4 +1,4 @@
-//! Whom the server believes what it says of a request: `--forwarded-allow-ips`.
+//! Proxies whose word on a request the server takes: `--forwarded-allow-ips`.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::body::{Body, LITTLE, Spool};
+use super::clock;
 use super::date::wall_clock;
 use super::ledger::Charge;
 use super::listener::Local;
@@ -324,7 +325,7 @@ impl Connection {
             status: response.status(),
             sent: self.http.sent(),
             started: self.started,
-            elapsed: self.since.elapsed(),
+            elapsed: clock::now().saturating_duration_since(self.since),
             request_field: &|name| head.field(name.as_bytes()),
             response_field: &|name| response.get(name.as_bytes()),
             environ,

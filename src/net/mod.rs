@@ -7,10 +7,12 @@
 //! - [`ledger`] is the account of what all of them hold,
 //! - [`queue`] holds what is to be sent, in its order, and sends it without blocking,
 //! - [`outlet`] is the writing half of a socket, shared by whoever has bytes for it,
-//! - [`timers`] remembers deadlines,
+//! - [`timers`] remembers deadlines, [`clock`] is the time they are counted in,
+//! - [`date`] is the time of day,
 //! - [`reactor`] is the readiness loop that drives them all.
 
 mod body;
+mod clock;
 mod connection;
 mod date;
 mod forked;
@@ -23,6 +25,8 @@ mod socket_file;
 mod timers;
 
 pub use body::Body;
+#[cfg(fuzzing)]
+pub use clock::{advance, now};
 pub use connection::{Connection, Peer};
 pub use date::{HttpDate, wall_clock};
 pub use forked::{keep_from_forks, leave_to_forks, let_go_of_listeners};

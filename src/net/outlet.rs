@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
+use super::clock;
 use super::ledger::Ledger;
 use super::queue::{Flush, Queue, Then};
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
@@ -71,7 +72,7 @@ impl Outlet {
         let state = State {
             queue: Queue::default(),
             failed: None,
-            progress: Instant::now(),
+            progress: clock::now(),
             held: false,
             charged: 0,
             awaited: false,
@@ -115,15 +116,15 @@ impl Outlet {
         self.send_within(queue, TURN, Then::Open)
     }
 
-    /// As [`Outlet::send`], for the last bytes of a connection: who calls it shuts the socket's sending side
-    /// as soon as they are out. Then the last bytes and the end are one packet, and the client is woken
+    /// As [`Outlet::send`], for the last bytes of a connection: the caller shuts the socket's sending side as
+    /// soon as they are out. Then the last bytes and the end are one packet, and the client is woken
     /// once.
     pub(super) fn send_last(&self, queue: &mut Queue) -> io::Result<Flush> {
         self.send_within(queue, TURN, Then::End)
     }
 
-    /// For who makes the response: the same, but until the socket is full. Nobody else would go on while
-    /// it still takes bytes.
+    /// For the thread that makes the response: the same, but until the socket is full, as nobody else would go
+    /// on while it still takes bytes.
     pub fn send_all(&self, queue: &mut Queue) -> io::Result<()> {
         self.send_within(queue, u64::MAX, Then::Open).map(drop)
     }
@@ -140,18 +141,18 @@ impl Outlet {
                 Ok((flush, _)) => {
                     state.queue.append(queue);
                     self.account(&mut state);
-                    state.progress = Instant::now();
+                    state.progress = clock::now();
                     self.waiting.store(true, Ordering::Release);
                     return Ok(flush);
                 }
                 Err(error) => {
                     *queue = Queue::default();
-                    return Err(self.fail_locked(state, error));
+                    return Err(self.fail_locked(&mut state, error));
                 }
             }
         }
         state.queue.append(queue);
-        self.flush_locked(state, budget)
+        self.flush_locked(&mut state, budget)
     }
 
     /// Takes what `queue` holds without sending it. Fails once the client is gone.
@@ -162,7 +163,7 @@ impl Outlet {
             return Err(again(error));
         }
         if state.queue.is_empty() {
-            state.progress = Instant::now();
+            state.progress = clock::now();
         }
         state.queue.append(queue);
         self.account(&mut state);
@@ -189,24 +190,24 @@ impl Outlet {
     /// meaning: the kernel may report room for more before the `sendmsg` of another thread has
     /// returned, and that report comes once.
     pub(super) fn flush(&self) -> io::Result<Flush> {
-        let state = self.lock();
+        let mut state = self.lock();
         if let Some(error) = &state.failed {
             return Err(again(error));
         }
         if state.queue.is_empty() {
             return Ok(Flush::Done);
         }
-        self.flush_locked(state, TURN)
+        self.flush_locked(&mut state, TURN)
     }
 
-    fn flush_locked(&self, mut state: MutexGuard<'_, State>, budget: u64) -> io::Result<Flush> {
+    fn flush_locked(&self, state: &mut State, budget: u64) -> io::Result<Flush> {
         match state.queue.send(&self.socket, budget, Then::Open) {
             Ok((flush, sent)) => {
                 if sent > 0 {
-                    state.progress = Instant::now();
+                    state.progress = clock::now();
                 }
                 self.waiting.store(flush != Flush::Done, Ordering::Release);
-                self.account(&mut state);
+                self.account(state);
                 if state.awaited && state.queue.size() <= self.high_water() {
                     self.drained.notify_all();
                 }
@@ -221,9 +222,15 @@ impl Outlet {
     pub fn wait(&self, stall: Duration) -> io::Result<()> {
         let mut state = self.lock();
         while state.queue.size() > self.high_water() && state.failed.is_none() {
-            let waited = state.progress.elapsed();
+            let progress = state.progress;
+            let waited = clock::now().saturating_duration_since(progress);
             let Some(left) = stall.checked_sub(waited).filter(|left| !left.is_zero()) else {
-                return Err(self.fail_locked(state, io::ErrorKind::TimedOut.into()));
+                // It may have made room that nobody was told of: see `progress`.
+                self.flush_locked(&mut state, u64::MAX)?;
+                if state.progress == progress {
+                    return Err(self.fail_locked(&mut state, io::ErrorKind::TimedOut.into()));
+                }
+                continue;
             };
             // A year stands for "no limit", which the clock's arithmetic could not bear.
             let left = left.min(Duration::from_secs(365 * 86_400));
@@ -245,20 +252,22 @@ impl Outlet {
         if self.has_waiting() { self.lock().queue.size() } else { 0 }
     }
 
-    /// When bytes last went out.
+    /// When bytes last went out. The kernel tells of room only once there is a lot of it, a third of a buffer
+    /// of megabytes, and until then a client that reads slowly looks like one that does not read. So who
+    /// means to give one up calls [`Outlet::flush`] first, which finds what room there is.
     pub(super) fn progress(&self) -> Instant {
         self.lock().progress
     }
 
     /// Drops what is waiting and refuses more: the client is gone.
     pub(super) fn fail(&self) {
-        self.fail_locked(self.lock(), io::ErrorKind::BrokenPipe.into());
+        self.fail_locked(&mut self.lock(), io::ErrorKind::BrokenPipe.into());
     }
 
-    fn fail_locked(&self, mut state: MutexGuard<'_, State>, error: io::Error) -> io::Error {
+    fn fail_locked(&self, state: &mut State, error: io::Error) -> io::Error {
         state.failed.get_or_insert_with(|| again(&error));
         state.queue = Queue::default();
-        self.account(&mut state);
+        self.account(state);
         self.waiting.store(false, Ordering::Release);
         self.drained.notify_all();
         error

@@ -6,6 +6,10 @@
 //! the kernel says about them until [`Remote::give_back`] brings them home. Readiness is
 //! edge-triggered and both directions are registered once, so a kept-alive request costs no
 //! registration at all.
+//!
+//! A connection goes through [`accept`], [`reading`], [`sending`] and [`closing`]. [`answer`] is what the server
+//! says by itself; [`ending`] is the end by deadline or stop; [`room`] ends idle connections for the sake of
+//! others, [`overload`] requests that wait. [`remote`] is for the threads that do not poll.
 
 mod accept;
 mod answer;
@@ -30,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::clock;
 use super::connection::Connection;
 use super::date::HttpDate;
 use super::listener::{Listener, Local};
@@ -110,9 +115,9 @@ pub struct Reactor {
     idle: Idle,
     /// When they may be searched for again.
     next_search: Instant,
-    /// When memory may be looked for again.
+    /// When responses may be given up again to free memory.
     next_relief: Instant,
-    /// Since when whoever looks finds too little of it.
+    /// Since when memory has been short at each look.
     short_since: Instant,
     /// When requests that wait are to be looked through again.
     next_sweep: Instant,
@@ -121,6 +126,8 @@ pub struct Reactor {
     scratch: Box<[u8]>,
     date: HttpDate,
     now: Instant,
+    /// When the kernel was asked the last time before `now`.
+    asked: Instant,
     draining: bool,
     /// Connections that wait for their next request are left alone while draining.
     gentle: bool,
@@ -164,14 +171,15 @@ impl Reactor {
             newcomers: Vec::new(),
             timers: Timers::default(),
             idle: Idle::new(),
-            next_search: Instant::now(),
-            next_relief: Instant::now(),
-            short_since: Instant::now(),
-            next_sweep: Instant::now(),
+            next_search: clock::now(),
+            next_relief: clock::now(),
+            short_since: clock::now(),
+            next_sweep: clock::now(),
             again: Vec::new(),
             scratch: vec![0; READ].into_boxed_slice(),
             date: HttpDate::default(),
-            now: Instant::now(),
+            now: clock::now(),
+            asked: clock::now(),
             draining: false,
             gentle: false,
         };
@@ -207,14 +215,15 @@ impl Reactor {
         ready: &mut Vec<Box<Connection>>,
     ) -> io::Result<()> {
         // Responses first: whoever ran their requests left them to be sent without the interpreter.
-        self.now = Instant::now();
+        self.asked = self.now;
+        self.now = clock::now();
         self.welcome(ready);
         if self.is_finished() {
             // The last connection has just closed: there is nothing left to wait for.
             return Ok(());
         }
         self.wait(if ready.is_empty() { patience } else { Some(Duration::ZERO) })?;
-        self.now = Instant::now();
+        self.now = clock::now();
         // Those that gave way go on behind the others, and once a turn.
         let again = std::mem::take(&mut self.again);
         for key in &again {
@@ -277,7 +286,7 @@ impl Reactor {
                 [self.timers.next(), self.accept_pause, self.hold_off].into_iter().flatten().min();
             // Rounded up, or the loop would turn idly during a deadline's last millisecond.
             let until = deadline
-                .map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+                .map(|at| at.saturating_duration_since(clock::now()) + Duration::from_millis(1));
             [until, patience].into_iter().flatten().min()
         };
         let polled = wait_for_events(&mut self.poll, &mut self.events, timeout);
@@ -300,7 +309,7 @@ impl Reactor {
         let slot = &mut self.slots[key.0];
         if event.is_read_closed() && !slot.half_closed {
             slot.half_closed = true;
-            slot.left = Reactor::has_given_up(slot.lent_at, self.now);
+            slot.left = Reactor::has_given_up(slot.lent_at, self.asked);
         }
         slot.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         if slot.phase == Phase::Lent {

@@ -40,7 +40,7 @@ pub(super) struct Birth {
     pub(super) settings: Arc<Settings>,
     /// The file of the access log.
     pub(super) access_log: Option<File>,
-    /// Who it is to become.
+    /// The user and group that it is to run as.
     pub(super) identity: Option<Identity>,
     pub(super) pulse: Pulse,
     pub(super) hooks: Hooks,

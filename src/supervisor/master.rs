@@ -1,4 +1,8 @@
 //! The master's loop: waits for signals, for what workers say, and for deadlines; nothing else wakes it.
+//!
+//! - [`setup`] is what comes before the loop,
+//! - [`hear`] is what the master is told, [`clock`] what it waits for,
+//! - [`reload`] replaces all workers, and [`change`] what of the configuration is the master's own.
 
 mod change;
 mod clock;
@@ -135,7 +139,7 @@ pub(super) struct Master<'a> {
     stopping: Option<i32>,
     /// Nothing is waited for any more.
     quick: bool,
-    /// Who the workers become.
+    /// The user and group that the workers run as, if other than ours.
     identity: Option<Identity>,
     /// The application, if it is imported here.
     app: Option<Py<PyAny>>,

@@ -69,7 +69,7 @@ enum Leader {
 struct State<J> {
     /// Requests that are ready to run.
     queue: VecDeque<J>,
-    /// Who came last is served first.
+    /// The request that came last is served first.
     newest_first: bool,
     leader: Leader,
     /// The leader polls, or is about to; otherwise it is away running.

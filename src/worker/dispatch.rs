@@ -128,7 +128,7 @@ impl Dispatcher {
         ready
     }
 
-    /// Turns those away that find the queue full. Who finds a free thread need not wait in it.
+    /// Turns those away that find the queue full. A request that finds a free thread need not wait in it.
     #[cold]
     fn turn_away_surplus(&self, reactor: &mut Reactor, ready: &mut Vec<Box<Connection>>) {
         let Pressure { waiting, free, .. } = self.desk.pressure();

@@ -109,7 +109,7 @@ fn blocks_that_wait_for_the_poller() {
 
 #[test]
 fn a_block_is_on_its_way_while_the_application_waits() {
-    // The second request is made by who has read the first block. Nothing else happens that could bring it
+    // The second request is made once the first block was read. Nothing else happens that could bring it
     // on its way.
     // [PEP 3333, "Buffering and Streaming"]
     use Kind::{Between, Short};
@@ -172,7 +172,7 @@ fn a_stop_in_the_midst_of_work() {
 
 #[test]
 fn a_client_that_leaves_in_the_midst_of_a_response() {
-    // Who makes the response may wait for the client to take some of it, and must hear that it is gone.
+    // The thread that makes the response may wait for the client to take some of it, and must hear that it is gone.
     use Kind::{Large, Short};
     explore(|| {
         let (site, threads) = Site::open(2, 1, 2);

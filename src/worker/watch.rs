@@ -81,8 +81,8 @@ impl Watch {
         }
     }
 
-    /// Who has to wait lets the interpreter go meanwhile: whoever has the place may want to stop all threads
-    /// of an interpreter without GIL.
+    /// A thread that has to wait lets the interpreter go meanwhile: the one that has the place may want to stop
+    /// all threads of an interpreter without GIL.
     fn place(&self, py: Python<'_>, me: usize) -> MutexGuard<'_, Place> {
         self.places[me].lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }

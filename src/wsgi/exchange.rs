@@ -73,7 +73,7 @@ pub trait Exchange: Any + Send {
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
-/// Who waits for the response.
+/// The client that waits for the response.
 pub trait Client: Send + Sync {
     /// True once the client has closed its side of the connection or the connection is lost.
     fn has_left(&self) -> bool;

@@ -180,8 +180,8 @@ impl Reply {
         Ok(result)
     }
 
-    /// Queues a block, behind the head if it is the first, and sends what the socket takes. Before that it
-    /// waits while the client is far behind: before, so that who has no further block need not wait.
+    /// Queues a block, behind the head if it is the first, and sends what the socket takes. It waits first if
+    /// the client is far behind: first, so that after the last block nobody waits.
     /// `length` is the content's length in all, if the caller knows it.
     pub(super) fn send(
         &self,

@@ -16,7 +16,7 @@ use super::reply::Reply;
 use super::start_response::{Responder, Writer};
 use crate::http1::ResponseHead;
 
-/// A thread's place at the application's table.
+/// What a thread serves requests with.
 pub struct Seat {
     pub(super) callables: Callables,
     /// `rustwsgi.client_disconnected`

@@ -8,7 +8,7 @@ import collections
 import sys
 import threading
 
-from wsgi_common import Token, note, query, reply_json, table, wait_gate
+from wsgi_common import Token, note, query, reply_json, table
 
 OK = "200 OK"
 Pair = collections.namedtuple("Pair", "name value")
@@ -367,86 +367,6 @@ def no_traceback_kept(environ, start_response):
     return [b"failed"]
 
 
-# ----------------------------------------------------------------------------------------- write
-
-
-def writes(environ, start_response):
-    """write() and the iterable together, in order."""
-    how = environ["PATH_INFO"].split("/")[2]
-    if how == "length":
-        write = start_response(OK, [("Content-Length", "9")])
-    else:
-        write = start_response(OK, [])
-    if how == "only":
-        write(b"one ")
-        write(b"two ")
-        write(b"end")
-        return []
-    write(b"one ")
-    if how == "empty":
-        write(b"")
-    if how in ("list", "length", "empty"):
-        return [b"two ", b"e"] if how == "length" else [b"two ", b"end"]
-
-    def blocks():
-        yield b"two "
-        yield b"end"
-
-    return blocks()
-
-
-def write_steps(environ, start_response):
-    """Each write has sent before it returns: the client must see a block to open its gate."""
-    key = query(environ, "key")
-    write = start_response(OK, [])
-    write(b"first")
-    wait_gate(key + "-1")
-    write(b"second")
-    wait_gate(key + "-2")
-    return [b"third"]
-
-
-def write_too_much(environ, start_response):
-    write = start_response(OK, [("Content-Length", "4")])
-    write(b"12")
-    write(b"3456")
-    return [b"78"]
-
-
-class WritesAgain:
-    """Notes what becomes of a write in close(), when the response is complete."""
-
-    def __init__(self, key, write):
-        self.key, self.write = key, write
-
-    def __iter__(self):
-        return iter([b"34"])
-
-    def close(self):
-        note_failure(self.key, "close", lambda: self.write(b"late"))
-
-
-def write_beyond(environ, start_response):
-    """More than the Content-Length: across it, behind it, and in close()."""
-    key, how = query(environ, "key"), query(environ, "how")
-    write = start_response(OK, [("Content-Length", "4")])
-    write(b"12")
-    if how == "close":
-        return WritesAgain(key, write)
-    note_failure(key, "across", lambda: write(b"3456"))
-    note_failure(key, "behind", lambda: write(b"78"))
-    return []
-
-
-def note_failure(key, where, call):
-    try:
-        call()
-    except Exception as problem:
-        note(key, f"{where}-{type(problem).__name__}")
-    else:
-        note(key, f"{where}-nothing")
-
-
 def no_exception(environ, start_response):
     """exc_info of sys.exc_info() where nothing was raised, after the head has gone."""
     write = start_response(OK, [])
@@ -456,44 +376,6 @@ def no_exception(environ, start_response):
     except Exception as problem:
         write(type(problem).__name__.encode())
     return []
-
-
-def write_too_little(environ, start_response):
-    write = start_response(OK, [("Content-Length", "10")])
-    write(b"12")
-    return [b"34"]
-
-
-WRITES = {
-    "str": "text",
-    "none": None,
-    "int": 5,
-    "bytearray": bytearray(b"array"),
-    "memoryview": memoryview(b"view"),
-    "list": [b"list"],
-    "str-empty": "",
-}
-
-
-def write_bad(environ, start_response):
-    """A bad argument raises and sends nothing; the response goes on."""
-    write = start_response("200 OK", [])
-    raised = "nothing"
-    try:
-        write(WRITES[environ["PATH_INFO"].split("/")[2]])
-    except Exception as problem:
-        raised = type(problem).__name__
-    return [raised.encode()]
-
-
-def write_head_request(environ, start_response):
-    start_response("200 OK", [("Content-Length", "4")])(b"body")
-    return []
-
-
-def write_then_fail(environ, start_response):
-    start_response("200 OK", [])(b"sent")
-    raise RuntimeError("secret failure")
 
 
 # -------------------------------------------------------------------------------------- too late
@@ -537,15 +419,7 @@ app = table(
         "restart-bad": restart_bad,
         "too-late": too_late,
         "no-traceback-kept": no_traceback_kept,
-        "writes": writes,
-        "write-steps": write_steps,
-        "write-too-much": write_too_much,
-        "write-beyond": write_beyond,
         "no-exception": no_exception,
-        "write-too-little": write_too_little,
-        "write-bad": write_bad,
-        "write-head": write_head_request,
-        "write-then-fail": write_then_fail,
         "late": late,
     }
 )

@@ -29,6 +29,7 @@ fn bad_keywords_are_told_in_their_own_words() {
         ("thraeds", &["2"][..], "unknown option 'thraeds'; the nearest known one is 'threads'"),
         ("help", &["true"], "unknown option 'help'"),
         ("certfile", &["x"], "unknown option 'certfile': this server speaks no TLS"),
+        ("processes", &["4"], "unknown option 'processes': write --workers N"),
         ("debug", &["true"], "unknown option 'debug': debugging is the application's"),
         ("version", &["true"], "unknown option 'version'"),
         ("threads", &["1", "2"], "the option 'threads' takes one value"),

@@ -73,7 +73,8 @@ impl Reactor {
         };
         let found = ready.len();
         for _ in 0..most {
-            // Whoever has come in this turn has brought a request already: the next goes to who is free.
+            // There are requests for all free threads now, one of them by a connection of this turn: the next
+            // connection is for another process.
             let is_full = self.room.is_some_and(|room| ready.len() >= room);
             if is_full && ready.len() > found && !self.draining {
                 return true;
@@ -133,8 +134,8 @@ impl Reactor {
         self.accept_pause = Some(self.now + ACCEPT_PAUSE);
     }
 
-    /// Gives a connection its place. Who connects has something to say, as a rule, and often it is there
-    /// already: it is for the caller to read.
+    /// Gives a connection its place. A client that connects has something to say, as a rule, and often it is
+    /// there already: reading it is left to the caller.
     fn admit(&mut self, socket: socket2::Socket, peer: Peer, local: Arc<Local>) -> Key {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use log::info;
 
 use super::super::connection::Connection;
+#[cfg(doc)]
+use super::super::outlet::Outlet;
 use super::super::timers::Key;
 use super::accept::ACCEPT_TURN;
 use super::{Phase, Reactor};
@@ -25,23 +27,26 @@ impl Reactor {
             if !self.timers.is_due(entry, &mut slot.deadline, self.now) {
                 continue;
             }
-            match (slot.phase, &slot.connection) {
-                (Phase::Sending, Some(connection)) => {
-                    // The stall is counted from the last byte that went out.
-                    let due =
-                        connection.outlet.progress().checked_add(self.settings.timeouts.write);
-                    if due.is_some_and(|due| due > self.now) {
-                        self.timers.set(key, &mut slot.deadline, due);
-                        continue;
-                    }
-                    self.remote.counters.add(Count::WriteTimeout);
-                    info!("{} does not read its response: closed", connection.peer.address());
-                    self.reset(key);
-                }
-                (Phase::Lent, _) => {}
-                (Phase::Reading, _) => self.stop_waiting(key, ready),
+            match slot.phase {
+                Phase::Sending => self.stop_sending(key, ready),
+                Phase::Lent => {}
+                Phase::Reading => self.stop_waiting(key, ready),
                 _ => self.close(key),
             }
+        }
+    }
+
+    /// Nothing has gone out for as long as that may be. The stall is counted from the last byte that went out,
+    /// which may be now: see [`Outlet::progress`].
+    fn stop_sending(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
+        self.send_on(key, ready);
+        let slot = &self.slots[key.0];
+        let (Phase::Sending, Some(connection)) = (slot.phase, &slot.connection) else { return };
+        let due = connection.outlet.progress().checked_add(self.settings.timeouts.write);
+        if due.is_some_and(|due| due <= self.now) {
+            self.remote.counters.add(Count::WriteTimeout);
+            info!("{} does not read its response: closed", connection.peer.address());
+            self.reset(key);
         }
     }
 

@@ -84,8 +84,9 @@ impl Reactor {
         self.answer(key, 503, "Service Unavailable", detail, &mut Vec::new());
     }
 
-    /// When the slot of a connection that is lent hears that its client sends no more.
-    pub(super) fn has_given_up(lent_at: Instant, now: Instant) -> bool {
-        now.saturating_duration_since(lent_at) >= PATIENCE
+    /// What it means that the client of a connection that was lent then sends no more, if that was not so when
+    /// the kernel was last `asked`.
+    pub(super) fn has_given_up(lent_at: Instant, asked: Instant) -> bool {
+        asked.saturating_duration_since(lent_at) >= PATIENCE
     }
 }

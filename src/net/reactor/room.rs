@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
+#[cfg(doc)]
+use super::super::outlet::Outlet;
 use super::super::timers::Key;
 use super::{Phase, Reactor};
 use crate::observe::Count;
 
 /// So many idle connections are found by one search.
 const FOUND: usize = 64;
-/// How long nobody is looked for after a search that has found nobody.
+/// How long there is no further search after one that has found nothing.
 const FRUITLESS: Duration = Duration::from_millis(100);
-/// Who connects has something to say; so long after that it counts as idle.
+/// A client that connects has something to say. If it says nothing for so long, it counts as idle.
 const SILENCE: Duration = Duration::from_secs(1);
 /// How long a client has taken nothing of its response before it may be taken for one that does not read.
 const STALL: Duration = Duration::from_secs(1);
@@ -24,14 +26,14 @@ const SHORT: Duration = Duration::from_secs(2);
 /// How often the responses are looked through while memory is short.
 const RELIEF: Duration = Duration::from_millis(100);
 
-/// Idle connections with the time since when they are, the oldest last.
+/// Idle connections, each with the time at which it became idle, the oldest last.
 pub(super) type Idle = Vec<(Instant, Key)>;
 
 impl Reactor {
     /// Closes the connection that has been idle for longest, as `bound` is reached; false if none is.
     #[cold]
     pub(super) fn make_room(&mut self, bound: &str) -> bool {
-        // Who has been idle since an earlier search is older than whoever has become idle since then.
+        // What an earlier search has found has been idle for longer than what has become idle since.
         loop {
             while let Some((since, key)) = self.idle.pop() {
                 if self.idle_since(key) == Some(since) {
@@ -53,7 +55,8 @@ impl Reactor {
         }
     }
 
-    /// Since when a connection waits for its next request, or for a while for its first; `None` if it does not.
+    /// When a connection began to wait for its next request, or for its first if it has waited for
+    /// [`SILENCE`]; `None` if it is not waiting.
     fn idle_since(&self, key: Key) -> Option<Instant> {
         let slot = self.slots.get(key.0)?;
         let connection = slot.connection.as_ref()?;
@@ -102,11 +105,15 @@ impl Reactor {
             })
             .collect();
         stalled.sort_unstable();
-        for (_, key) in stalled {
+        for (since, key) in stalled {
             if !self.remote.ledger.is_over() {
                 return true;
             }
-            self.give_up_response(key);
+            if self.goes_on(key, since) {
+                self.go_on_later(key);
+            } else {
+                self.give_up_response(key);
+            }
         }
         // A client that takes a byte now and then is none that does not read, but it keeps out all others.
         if self.remote.ledger.is_over()
@@ -116,6 +123,12 @@ impl Reactor {
             self.give_up_response(key);
         }
         !self.remote.ledger.is_over()
+    }
+
+    /// True if a client has made room since then of which nothing was told: see [`Outlet::progress`].
+    fn goes_on(&self, key: Key, since: Instant) -> bool {
+        let Some(outlet) = &self.slots[key.0].outlet else { return false };
+        outlet.flush().is_ok() && outlet.progress() > since
     }
 
     /// The connection that most bytes wait for.

@@ -20,7 +20,7 @@ pub(super) struct Past {
     pub(super) target: usize,
     /// Sockets that the new configuration does not have.
     pub(super) dropped: Sockets,
-    /// Who the workers became.
+    /// The user and group that the workers had.
     pub(super) identity: Option<Identity>,
 }
 
