@@ -75,8 +75,8 @@ fn can_be_changed_by(user: &Identity, path: &Path) -> bool {
             here.pop();
             continue;
         }
-        if here.starts_with("/proc") {
-            // What stands there as a link, as /dev/stdout does, is a file that this process has open.
+        if here.starts_with("/proc") && here.ends_with("fd") {
+            // Where /dev/stdout leads: not to a path, but to a file that is open in this process.
             return false;
         }
         let Ok(directory) = here.symlink_metadata() else { return true };
