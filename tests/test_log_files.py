@@ -253,7 +253,7 @@ def test_a_worker_that_boots_meanwhile(start: Start, tmp_path: Path, fifo: Path)
     conf.write_text("")
     options = ["-c", conf, "--error-logfile", error, "--access-logfile", access]
     server = start(*options)
-    conf.write_text(f"def post_worker_init(worker):\n    open({str(fifo)!r}).close()\n")
+    conf.write_text(f"def post_worker_init(worker):\n    open({str(fifo)!r}).read()\n")
     server.process.send_signal(signal.SIGHUP)
     with fifo.open("w"):  # somebody reads: a new worker boots
         for path in (error, access):

@@ -134,7 +134,7 @@ fn serve(
     loaded: Loaded,
     listeners: Vec<Listener>,
 ) -> Result<i32, StartError> {
-    let Birth { channel, settings, access_log, pulse, hooks, in_background, .. } = birth;
+    let Birth { channel, settings, mut access_log, pulse, hooks, in_background, .. } = birth;
     let Loaded { app, watcher } = loaded;
     channel.set_nonblocking(true)?;
     let signals = Signals::catch(py, CAUGHT)?;
@@ -148,6 +148,14 @@ fn serve(
         (&channel).write_all(&[READY])
     };
     let app = Application::new(app, hooks.around(py)?);
+    // Files that were sent meanwhile. Before it serves the master says nothing else.
+    while let Ok(Some(word)) = channel::hear(&channel) {
+        match (word.byte, word.file) {
+            (ERROR_LOG, Some(file)) => observe::redirect(Sink::from(file)),
+            (ACCESS_LOG, file) => access_log = file,
+            _ => {}
+        }
+    }
     let access_log = settings.access_log.as_ref().map(|log| access_sink(log, access_log));
     let opened = Opened { listeners, access_log: access_log.transpose()? };
     let server = Server::start_on(py, app, opened, settings.clone(), ready)?;
@@ -199,9 +207,10 @@ impl Worker {
             let limit = if self.stopping.is_some() { LOOK_STOPPING } else { LOOK };
             let channel: Vec<_> = self.channel.iter().map(AsFd::as_fd).collect();
             self.signals.wait(py, &channel, Some(limit))?;
-            // New log files come before the signal that is logged there.
+            let signals = self.signals.take();
+            // New log files were sent before the signal whose answer goes there.
             self.listen_to_master();
-            for signal in self.signals.take() {
+            for signal in signals {
                 match signal {
                     libc::SIGUSR1 => self.server.report(),
                     // However often: it may come from the master, and from whoever ends all

@@ -204,12 +204,14 @@ impl Master<'_> {
             self.members.iter().flat_map(|m| &m.channel).map(AsFd::as_fd).collect();
         watched.extend(self.predecessor.iter().map(Predecessor::lifeline));
         self.signals.wait(py, &watched, limit)?;
+        // Before the rest is looked at, which may be what made somebody send them.
+        let signals = self.signals.take();
         self.listen(py);
         if self.stopping.is_none() {
             // Whoever was served may send signals to a server that has started.
             self.note_progress(py);
         }
-        for signal in self.signals.take() {
+        for signal in signals {
             self.hear(py, signal);
         }
         self.reap(py);
