@@ -80,7 +80,9 @@ fn execute(py: Python<'_>, path: &Path) -> Result<(config::Options, Hooks), Stri
 }
 
 fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i32 {
-    if let Err(failure) = observe::init(&settings.error_log, settings.log_level) {
+    if let Err(failure) = supervisor::open_error_log(py, &settings)
+        .and_then(|sink| observe::init(sink, settings.log_level))
+    {
         eprintln!(
             "rustwsgi: --error-logfile: cannot open {}; {}: {failure}",
             settings.error_log,

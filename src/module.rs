@@ -10,6 +10,7 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyAny, PyDict, PyList, PyString, PyTuple};
 
 use crate::config::{self, Settings};
+use crate::observe::Sink;
 use crate::worker::{Server, StartError};
 use crate::{door, observe};
 
@@ -153,7 +154,8 @@ impl BackgroundServer {
 }
 
 fn start_logging(settings: &Settings) -> PyResult<()> {
-    observe::init(&settings.error_log, settings.log_level).map_err(|failure| {
+    let opened = Sink::open(&settings.error_log);
+    opened.and_then(|sink| observe::init(sink, settings.log_level)).map_err(|failure| {
         let message = format!("cannot open the error log {}: {failure}", settings.error_log);
         match failure.raw_os_error() {
             Some(code) => PyOSError::new_err((code, message)),

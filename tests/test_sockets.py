@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import signal
 import socket
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -64,6 +67,46 @@ def test_unix_socket(fresh_server, tmp_path: Path) -> None:
     assert not path.exists(), "the socket is removed at the end"
 
 
+SWAP = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+int bind(int fd, const struct sockaddr *address, socklen_t size) {
+    int (*next)(int, const struct sockaddr *, socklen_t) = dlsym(RTLD_NEXT, "bind");
+    int result = next(fd, address, size);
+    if (result == 0 && address->sa_family == AF_UNIX) {
+        const char *path = ((const struct sockaddr_un *)address)->sun_path;
+        unlink(path);
+        if (symlink(getenv("SWAP_TARGET"), path) != 0) abort();
+    }
+    return result;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
+def test_unix_socket_that_is_swapped_for_a_link(door: str, tmp_path: Path) -> None:
+    """Whoever owns the directory does it between bind and chmod, and a file of root's was everybody's to
+    write to. Here a library does, which never misses the moment."""
+    source, library = tmp_path / "swap.c", tmp_path / "swap.so"
+    source.write_text(SWAP)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    target = tmp_path / "target"
+    target.touch(0o600)
+    path = tmp_path / "s"
+    preload = " ".join(filter(None, [str(library), os.environ.get("LD_PRELOAD")]))
+    env = {"LD_PRELOAD": preload, "SWAP_TARGET": str(target)}
+    done = run_cli(door, "--bind", f"unix:{path}", PLAIN, env=env)
+    assert path.is_symlink() and stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert done.returncode == 1, done
+    said = f"cannot listen on unix:{path}: somebody has put something else in its place"
+    assert said in done.stderr and "Traceback" not in done.stderr, done
+
+
 def test_stale_unix_socket_is_replaced(fresh_server, tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as left:
@@ -112,6 +155,16 @@ def test_inherited_socket_that_is_shut_down(fresh_server) -> None:
             server.send_signal(signal.SIGTERM)
             assert client.at_eof()
         assert server.wait() == 0
+
+
+def test_inherited_socket_is_not_inherited_further(fresh_server) -> None:
+    """Commands of the application got it, and could go on listening when the server was gone."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        server = fresh_server("supervised:app", bind=f"fd://{fd}", pass_fds=(fd,))
+        server.host, server.port = listener.getsockname()
+        assert server.get(f"/passed?{fd}").body == b""
+        assert server.get("/passed?1").body != b""
 
 
 def test_bad_descriptor(door: str) -> None:

@@ -25,6 +25,14 @@ from harness import (
 from supervision import children, serving_pid, workers
 
 APP = "supervised:app"
+
+
+def listens(path: Path) -> bool:
+    """The file is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
+
+
 GREETING = (
     "def app(environ, start_response):\n"
     "    start_response('200 OK', [('Content-Length', '2')])\n"
@@ -124,7 +132,7 @@ def test_preload_without_standard_output(door: str, tmp_path: Path, closed: str)
         stderr=subprocess.PIPE,
     )
     try:
-        wait_until((tmp_path / "s").exists, "it listens")
+        wait_until(lambda: listens(tmp_path / "s"), "it listens")
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(TIMEOUT)
             sock.connect(str(tmp_path / "s"))
@@ -234,7 +242,7 @@ def test_the_first_process_buries_everybody(door: str, tmp_path: Path) -> None:
             return Client(sock).request(build_request("GET", target)).body
 
     try:
-        wait_until(path.exists, "it listens")
+        wait_until(lambda: listens(path), "it listens")
         for _ in range(3):
             get("/orphan")
         wait_until(lambda: b"Z" not in get("/"), "no zombies")

@@ -132,3 +132,17 @@ def test_usr2_hands_a_unix_socket_over(fresh_server, tmp_path: Path) -> None:
         end(new, signal.SIGTERM)
     assert server.wait() == 0
     assert not path.exists(), "the last one removes it"
+
+
+def test_usr2_of_a_socket_with_a_comma_in_its_name(fresh_server, tmp_path: Path) -> None:
+    """The new master read another address in it, and could not listen on the right one."""
+    path = tmp_path / "a,7=b%2C"
+    server = fresh_server(APP, "--uds", str(path), bind=None)
+    new = _begin_upgrade(server)
+    try:
+        server.wait_for_log(r"Listening at: unix:.*/a,7=b%2C \(inherited\)")
+        wait_until(lambda: children(new), "the new master has a worker")
+    finally:
+        end(new, signal.SIGTERM)
+    server.wait_for_log(rf"the new master {new} exited with code 0")
+    assert server.stop() == 0

@@ -74,8 +74,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The file of the access log, if it is one, as seen from where the server is started. A worker opens it
-    /// when it has changed to `--chdir`.
+    /// The file of the access log, if it is one, as seen from where the server is started: the path is one of
+    /// `--chdir`, as if the worker that has changed to it opened the file.
     pub fn access_log_file(&self) -> Option<PathBuf> {
         match (&self.access_log.as_ref()?.target, &self.chdir) {
             (LogTarget::File(path), Some(directory)) => Some(directory.join(path)),

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +12,7 @@ use log::debug;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::connection::Peer;
-use super::forked;
+use super::{forked, socket_file};
 use crate::config::Bind;
 
 /// The server's side of a connection, for SERVER_NAME and SERVER_PORT.
@@ -82,22 +82,21 @@ fn bind_unix(path: &Path, backlog: i32, umask: u32) -> Result<Listener> {
     let shown = format!("unix:{}", path.display());
     remove_stale(path).with_context(|| format!("cannot listen on {shown}"))?;
     let address = SockAddr::unix(path).with_context(|| format!("cannot listen on {shown}"))?;
-    let open = || -> io::Result<Socket> {
+    let open = || -> io::Result<(Socket, (u64, u64))> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&address)?;
         // Before anybody can connect. Not the process's umask, which is 022 as a rule: connecting takes the
         // right to write, and the proxy in front of us runs as another user. gunicorn's umask is 0 unless
         // it is told otherwise, so that is what configurations rely on; the directory, or --umask, keeps
         // others out. A socket has nothing to execute.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o666 & !umask))?;
+        let file = socket_file::set_mode(path, 0o666 & !umask)?;
         socket.listen(backlog)?;
-        Ok(socket)
+        Ok((socket, file))
     };
-    let socket = open().map_err(|error| explain(error, &shown))?;
+    let (socket, (device, inode)) = open().map_err(|error| explain(error, &shown))?;
     let mut listener = Listener::from_socket(socket)?;
-    let meta = fs::metadata(path).with_context(|| format!("cannot inspect {shown}"))?;
     listener.kind =
-        Kind::Unix(Some((path.to_path_buf(), meta.dev(), meta.ino())), path.display().to_string());
+        Kind::Unix(Some((path.to_path_buf(), device, inode)), path.display().to_string());
     Ok(listener)
 }
 
@@ -141,6 +140,11 @@ fn inherit(fd: RawFd, backlog: i32) -> Result<Listener> {
         format!("cannot listen on {shown}: it is a socket, but not one that can be listened on")
     })?;
     let mut listener = Listener::from_socket(socket)?;
+    // Commands that the application starts do not get it; a new master gets duplicates.
+    // SAFETY: F_SETFD touches no memory. The descriptor was passed to this process to be listened on.
+    if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
+        return Err(io::Error::last_os_error()).with_context(|| format!("cannot keep {shown}"));
+    }
     listener.passed = Some(fd);
     Ok(listener)
 }
@@ -267,7 +271,7 @@ impl Listener {
     pub fn give(&self, uid: u32, gid: u32) -> io::Result<()> {
         match &self.kind {
             Kind::Unix(Some((path, device, inode)), _) => {
-                give_socket(path, (*device, *inode), uid, gid)
+                socket_file::give(path, (*device, *inode), uid, gid)
             }
             _ => Ok(()),
         }
@@ -352,34 +356,6 @@ fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
     let (socket, address) = listener.accept()?;
     socket.set_nonblocking(true)?;
     Ok((socket, address))
-}
-
-/// The file is looked at and given by one descriptor, so that it cannot be exchanged in between.
-#[cfg(target_os = "linux")]
-fn give_socket(path: &Path, known: (u64, u64), uid: u32, gid: u32) -> io::Result<()> {
-    use rustix::fs::{AtFlags, Gid, OFlags, Uid};
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(path, flags, rustix::fs::Mode::empty()) {
-        Ok(file) => fs::File::from(file),
-        Err(rustix::io::Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let meta = file.metadata()?;
-    if meta.file_type().is_socket() && (meta.dev(), meta.ino()) == known {
-        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-        rustix::fs::chownat(&file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
-    }
-    Ok(())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn give_socket(path: &Path, known: (u64, u64), uid: u32, gid: u32) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if meta.file_type().is_socket() && (meta.dev(), meta.ino()) == known => {
-            std::os::unix::fs::lchown(path, Some(uid), Some(gid))
-        }
-        _ => Ok(()),
-    }
 }
 
 impl Drop for Listener {

@@ -1,6 +1,6 @@
 //! Sockets: accepting, reading, writing and waiting, without Python.
 //!
-//! - [`listener`] binds addresses and accepts,
+//! - [`listener`] binds addresses and accepts, [`socket_file`] minds the file of a unix socket,
 //! - [`forked`] takes the listeners from processes that the application forks,
 //! - [`connection`] is one client: its protocol state, what it sent, what it is owed,
 //! - [`body`] gathers a request's content in memory or in a temporary file,
@@ -21,6 +21,7 @@ mod listener;
 mod outlet;
 mod queue;
 mod reactor;
+mod socket_file;
 mod timers;
 
 pub use body::Body;

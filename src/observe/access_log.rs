@@ -6,7 +6,6 @@
 //! slow disk delays the thread that flushes and no other. Both buffers are bounded: a reader that
 //! has stopped reading costs lines, which are counted, but no memory and no time.
 
-use std::io;
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -55,15 +54,8 @@ struct Writer {
 }
 
 impl AccessLog {
-    /// Opens the log.
-    ///
-    /// # Errors
-    /// If the target is a file that cannot be opened for appending.
-    pub fn open(target: &LogTarget, format: Format) -> io::Result<AccessLog> {
-        Ok(AccessLog::new(target, format, Sink::open(target)?))
-    }
-
-    fn new(target: &LogTarget, format: Format, sink: Sink) -> AccessLog {
+    /// A log on what was opened for `target`.
+    pub fn new(target: &LogTarget, format: Format, sink: Sink) -> AccessLog {
         AccessLog {
             format,
             target: target.clone(),
@@ -95,19 +87,12 @@ impl AccessLog {
         self.write(lock(&self.writer));
     }
 
-    /// Opens the file anew under its name, if it is one: whoever rotates logs has moved it away. Lines
-    /// that wait go to the old file. If opening fails, the old one goes on being written to.
-    pub fn reopen(&self) {
+    /// Writes to another place from now on. Lines that wait go to the old one.
+    pub fn redirect(&self, sink: Sink) {
         self.flush();
         let mut writer = lock(&self.writer);
-        match writer.sink.reopen() {
-            Ok(None) => {}
-            Ok(Some(sink)) => {
-                writer.sink = sink;
-                writer.torn = false;
-            }
-            Err(error) => log::error!("cannot reopen the access log {}: {error}", self.target),
-        }
+        writer.sink = sink;
+        writer.torn = false;
     }
 
     fn write(&self, mut writer: MutexGuard<'_, Writer>) {

@@ -23,7 +23,8 @@ fn request<'a>(target: &'a [u8]) -> Record<'a> {
 
 fn open(path: &Path) -> AccessLog {
     let format = Format::parse("%(r)s").unwrap();
-    AccessLog::open(&LogTarget::File(path.to_owned()), format).unwrap()
+    let target = LogTarget::File(path.to_owned());
+    AccessLog::new(&target, format, Sink::open(&target).unwrap())
 }
 
 fn lost(log: &AccessLog) -> Option<u64> {

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::clock::Stamp;
-use super::sink::{LogTarget, Sink};
+use super::sink::Sink;
 
 /// How long a line may wait for a stream whose reader lags. Only the first line waits: once the
 /// reader has missed it, lines are dropped at once until it reads again.
@@ -40,14 +40,12 @@ struct Output {
     stalled: AtomicBool,
 }
 
-/// Sends the error log to `target` and lets messages of `level` and above through. May be called
+/// Sends the error log to `sink` and lets messages of `level` and above through. May be called
 /// again to change both. What is logged before the first call is discarded.
 ///
 /// # Errors
-/// If the target is a file that cannot be opened (the log then stays as it was), or if the process
-/// already has another `log` logger.
-pub fn init(target: &LogTarget, level: LevelFilter) -> io::Result<()> {
-    let sink = Sink::open(target)?;
+/// If the process already has another `log` logger.
+pub fn init(sink: Sink, level: LevelFilter) -> io::Result<()> {
     let mut state = LOGGER.lock();
     if state.is_none() {
         log::set_logger(&LOGGER).map_err(io::Error::other)?;
@@ -58,18 +56,10 @@ pub fn init(target: &LogTarget, level: LevelFilter) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens the error log's file anew under its name, if it is a file: whoever rotates logs has moved it
-/// away. If that fails, the old file goes on being written to, and says so.
-pub fn reopen() {
-    let reopened = LOGGER.output().sink.reopen();
-    match reopened {
-        Ok(None) => {}
-        Ok(Some(sink)) => {
-            if let Some(state) = &mut *LOGGER.lock() {
-                state.output = Arc::new(Output::new(sink));
-            }
-        }
-        Err(error) => log::error!("cannot reopen the error log: {error}"),
+/// Sends the error log to another place from now on.
+pub fn redirect(sink: Sink) {
+    if let Some(state) = &mut *LOGGER.lock() {
+        state.output = Arc::new(Output::new(sink));
     }
 }
 
@@ -165,6 +155,7 @@ fn line(time: &str, level: Level, message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::LogTarget;
     use std::path::Path;
 
     #[test]
@@ -195,7 +186,8 @@ mod tests {
     #[test]
     fn init_again_changes_target_and_level() {
         let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str| LogTarget::File(dir.path().join(name));
+        let open = |path: &Path| Sink::open(&LogTarget::File(path.to_owned()));
+        let file = |name: &str| open(&dir.path().join(name)).unwrap();
         let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
         let emit = |level, text: &str| {
             let args = format_args!("{text}");
@@ -203,7 +195,7 @@ mod tests {
             LOGGER.log(&record);
         };
 
-        init(&file("one"), LevelFilter::Info).unwrap();
+        init(file("one"), LevelFilter::Info).unwrap();
         emit(Level::Info, "to one");
         emit(Level::Debug, "hidden");
         write_raw(b"Traceback\n");
@@ -213,23 +205,21 @@ mod tests {
         assert!(one.starts_with('[') && one.contains("\nTraceback\n"), "{one}");
         assert!(!one.contains("hidden"), "{one}");
 
-        init(&file("two"), LevelFilter::Debug).unwrap();
+        init(file("two"), LevelFilter::Debug).unwrap();
         emit(Level::Debug, "to two");
         assert!(read("two").contains("[DEBUG] to two\n"));
         assert!(!read("one").contains("to two"));
 
-        let bad = LogTarget::File(dir.path().join("no/such/dir"));
-        assert!(init(&bad, LevelFilter::Error).is_err());
-        emit(Level::Debug, "still two");
-        assert!(read("two").contains("still two"));
+        redirect(file("three"));
+        emit(Level::Debug, "to three");
+        assert!(read("three").contains("[DEBUG] to three\n"));
 
         #[cfg(target_os = "linux")]
         {
-            let full = LogTarget::File(Path::new("/dev/full").to_owned());
-            init(&full, LevelFilter::Info).unwrap();
+            init(open(Path::new("/dev/full")).unwrap(), LevelFilter::Info).unwrap();
             emit(Level::Error, "into the void");
             write_raw(b"into the void\n");
         }
-        init(&LogTarget::Stderr, LevelFilter::Warn).unwrap();
+        init(Sink::stderr(), LevelFilter::Warn).unwrap();
     }
 }

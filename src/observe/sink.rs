@@ -6,12 +6,16 @@
 //! the flag belongs to the open file description that is shared with the parent shell. So a stream
 //! is asked by poll(2) first and given no more than `PIPE_BUF` bytes at once, which POSIX promises
 //! a writable pipe takes whole. A regular file is always writable, and gets its bytes in one piece.
+//!
+//! Opening does not wait either: a named pipe without a reader is opened for reading as well, and keeps
+//! the first lines for whoever will read it.
 
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::sigpipe;
@@ -50,16 +54,28 @@ impl fmt::Display for LogTarget {
     }
 }
 
+/// Opens a log's file for appending, and makes it if there is none. A link leads to where it points: whose
+/// rights are asked for that is the caller's business.
+///
+/// # Errors
+/// What open(2) says. It never waits for the reader of a pipe.
+pub fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.append(true).create(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    match options.open(path) {
+        // A named pipe that nobody reads. That it may be opened for both is not in POSIX, but so everywhere.
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => options.read(true).open(path),
+        opened => opened,
+    }
+}
+
 /// An open [`LogTarget`].
 #[derive(Debug)]
-pub(super) struct Sink {
+pub struct Sink {
     /// What is written to.
     output: Output,
     /// Whether the output can be full for a while: pipes, sockets and terminals can.
     stream: bool,
-    /// The absolute path of a file of our own, for [`Sink::reopen`]: the application may change the
-    /// directory.
-    path: Option<PathBuf>,
 }
 
 /// Inherited streams are written to by number, so that a later dup2(2) over them (a daemon, a test
@@ -70,7 +86,8 @@ enum Output {
     Inherited(RawFd),
     /// A file of our own.
     File(File),
-    /// The stream was closed before we started, so its number may now belong to a client's socket.
+    /// The stream was closed before we started, so its number may now belong to a client's socket; or the
+    /// file could not be opened.
     Nowhere,
 }
 
@@ -92,33 +109,27 @@ impl Sink {
     ///
     /// # Errors
     /// What open(2) says of a file. A closed standard stream is no error; it swallows all bytes.
-    pub(super) fn open(target: &LogTarget) -> io::Result<Sink> {
-        let mut absolute = None;
-        let output = match target {
-            LogTarget::Stdout => Output::inherited(libc::STDOUT_FILENO),
-            LogTarget::Stderr => Output::inherited(libc::STDERR_FILENO),
-            LogTarget::File(path) => {
-                absolute = std::path::absolute(path).ok();
-                Output::File(File::options().append(true).create(true).open(path)?)
-            }
-        };
-        let stream = output.fd().is_some_and(is_stream);
-        Ok(Sink { output, stream, path: absolute })
-    }
-
-    /// The same file under its name of old, for whoever has moved it away; `None` for a stream.
-    ///
-    /// # Errors
-    /// What open(2) says.
-    pub(super) fn reopen(&self) -> io::Result<Option<Sink>> {
-        self.path.as_ref().map(|path| Sink::open(&LogTarget::File(path.clone()))).transpose()
+    pub fn open(target: &LogTarget) -> io::Result<Sink> {
+        Ok(match target {
+            LogTarget::Stdout => Sink::new(Output::inherited(libc::STDOUT_FILENO)),
+            LogTarget::Stderr => Sink::stderr(),
+            LogTarget::File(path) => Sink::from(open(path)?),
+        })
     }
 
     /// Standard error, for what is logged before anything was configured.
-    pub(super) fn stderr() -> Sink {
-        let output = Output::inherited(libc::STDERR_FILENO);
+    pub fn stderr() -> Sink {
+        Sink::new(Output::inherited(libc::STDERR_FILENO))
+    }
+
+    /// What swallows all bytes.
+    pub fn nowhere() -> Sink {
+        Sink::new(Output::Nowhere)
+    }
+
+    fn new(output: Output) -> Sink {
         let stream = output.fd().is_some_and(is_stream);
-        Sink { output, stream, path: None }
+        Sink { output, stream }
     }
 
     /// Writes whole lines, and returns how many bytes were taken: fewer than given if a stream is
@@ -154,6 +165,13 @@ impl Sink {
             }
         }
         Ok(done)
+    }
+}
+
+impl From<File> for Sink {
+    /// The file is one that [`open`] has opened.
+    fn from(file: File) -> Sink {
+        Sink::new(Output::File(file))
     }
 }
 
@@ -220,9 +238,7 @@ mod tests {
 
     fn pipe() -> (Sink, std::io::PipeReader) {
         let (reader, writer) = std::io::pipe().unwrap();
-        let output = Output::File(File::from(OwnedFd::from(writer)));
-        let stream = output.fd().is_some_and(is_stream);
-        (Sink { output, stream, path: None }, reader)
+        (Sink::from(File::from(OwnedFd::from(writer))), reader)
     }
 
     #[test]
@@ -242,6 +258,19 @@ mod tests {
     fn a_file_that_cannot_be_opened_is_an_error() {
         let target = LogTarget::File(PathBuf::from("/nonexistent-dir/log"));
         assert_eq!(Sink::open(&target).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_named_pipe_that_nobody_reads_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let sink = Sink::open(&LogTarget::File(path.clone())).unwrap();
+        assert_eq!(sink.write(b"kept\n", Duration::ZERO).unwrap(), 5);
+        let mut read = [0; 5];
+        File::open(&path).unwrap().read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"kept\n");
     }
 
     #[test]
@@ -284,8 +313,7 @@ mod tests {
         // A number no process has open, as standard error is after `2>&-`.
         let output = Output::inherited(1_000_000);
         assert!(matches!(output, Output::Nowhere));
-        let sink = Sink { output, stream: false, path: None };
-        assert_eq!(sink.write(b"lost\n", Duration::ZERO).unwrap(), 5);
+        assert_eq!(Sink::new(output).write(b"lost\n", Duration::ZERO).unwrap(), 5);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A worker's life, from the fork to its exit code.
 
-use std::io::{self, Read, Write};
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -11,30 +11,19 @@ use log::{error, info, warn};
 use pyo3::prelude::*;
 
 use super::background;
+use super::channel::{self, ACCESS_LOG, BROKEN, CHANGED, ERROR_LOG, READY, RETIRE, WORN};
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::pulse::Pulse;
 use super::signals::{self, Signals};
 use super::wear::Wear;
 use super::{Door, LoadFailure};
-use crate::config::Settings;
+use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
-use crate::observe;
-use crate::sigpipe;
-use crate::worker::{Application, Server, StartError, keep_from_forks, leave_now};
+use crate::observe::{self, LogTarget, Sink};
+use crate::worker::{Application, Opened, Server, StartError, keep_from_forks, leave_now};
 
-/// A worker says so when it serves.
-pub(super) const READY: u8 = b'+';
-/// A worker says so, ahead of [`READY`], when what it serves is only why the application does not load.
-pub(super) const BROKEN: u8 = b'?';
-/// A worker says so when it wants to be replaced.
-pub(super) const WORN: u8 = b'!';
-/// A worker says so when a source file has changed.
-pub(super) const CHANGED: u8 = b'~';
-/// The master says so to a worker that has been replaced.
-pub(super) const RETIRE: u8 = b'-';
-
-/// TERM finishes what was begun, INT and QUIT do not wait for it, USR1 opens the logs anew.
+/// TERM finishes what was begun, INT and QUIT do not wait for it, USR1 asks for the counters.
 const CAUGHT: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1];
 /// How often a worker looks whether its server is still there.
 const LOOK: Duration = Duration::from_secs(1);
@@ -43,16 +32,13 @@ const LOOK_STOPPING: Duration = Duration::from_millis(20);
 /// How long responses that are complete may take to leave when nothing is waited for.
 const QUICK: Duration = Duration::from_millis(100);
 
-/// Says so. The other one may just have died.
-pub(super) fn tell(mut channel: &UnixStream, what: u8) -> io::Result<()> {
-    sigpipe::suppressed(|| channel.write_all(&[what]))
-}
-
 /// What a worker is born with.
 pub(super) struct Birth {
     /// To the master. It ends when the master does.
     pub(super) channel: UnixStream,
     pub(super) settings: Arc<Settings>,
+    /// The file of the access log.
+    pub(super) access_log: Option<File>,
     /// The user and group that it is to run as.
     pub(super) identity: Option<Identity>,
     pub(super) pulse: Pulse,
@@ -150,7 +136,7 @@ fn serve(
     loaded: Loaded,
     listeners: Vec<Listener>,
 ) -> Result<i32, StartError> {
-    let Birth { channel, settings, pulse, hooks, in_background, .. } = birth;
+    let Birth { channel, settings, mut access_log, pulse, hooks, in_background, .. } = birth;
     let Loaded { app, broken, watcher } = loaded;
     channel.set_nonblocking(true)?;
     let signals = Signals::catch(py, CAUGHT)?;
@@ -162,12 +148,22 @@ fn serve(
             background::let_go(py);
         }
         if broken {
-            tell(&channel, BROKEN)?;
+            channel::say(&channel, BROKEN)?;
         }
-        tell(&channel, READY)
+        channel::say(&channel, READY)
     };
     let app = Application::new(app, hooks.around(py)?);
-    let server = Server::start_on(py, app, listeners, settings.clone(), ready)?;
+    // Files that were sent meanwhile. Before it serves the master says nothing else.
+    while let Ok(Some(word)) = channel::hear(&channel) {
+        match (word.byte, word.file) {
+            (ERROR_LOG, Some(file)) => observe::redirect(Sink::from(file)),
+            (ACCESS_LOG, file) => access_log = file,
+            _ => {}
+        }
+    }
+    let access_log = settings.access_log.as_ref().map(|log| access_sink(log, access_log));
+    let opened = Opened { listeners, access_log: access_log.transpose()? };
+    let server = Server::start_on(py, app, opened, settings.clone(), ready)?;
     let mut worker = Worker {
         signals,
         server,
@@ -181,6 +177,15 @@ fn serve(
         stopping: None,
     };
     Ok(worker.work(py)?)
+}
+
+/// A file is one that the master has opened, or else could not; then there may be one after a USR1.
+fn access_sink(log: &AccessLogSettings, file: Option<File>) -> std::io::Result<Sink> {
+    match (&log.target, file) {
+        (LogTarget::File(_), Some(file)) => Ok(Sink::from(file)),
+        (LogTarget::File(_), None) => Ok(Sink::nowhere()),
+        (stream, _) => Sink::open(stream),
+    }
 }
 
 /// A worker that serves.
@@ -219,13 +224,12 @@ impl Worker {
 
     /// Does what there is to do; returns the exit code if that was the end.
     fn turn(&mut self, py: Python<'_>) -> PyResult<Option<i32>> {
-        for signal in self.signals.take() {
+        let signals = self.signals.take();
+        // New log files were sent before the signal whose answer goes there.
+        self.listen_to_master();
+        for signal in signals {
             match signal {
-                libc::SIGUSR1 => {
-                    observe::reopen();
-                    self.server.reopen_log();
-                    self.server.report();
-                }
+                libc::SIGUSR1 => self.server.report(),
                 // However often: it may come from the master, and from whoever ends all
                 // processes of a service or a terminal.
                 libc::SIGTERM => {
@@ -245,7 +249,6 @@ impl Worker {
             }
         }
         self.pulse.beat();
-        self.listen_to_master();
         self.look_at_wear(py)?;
         self.look_at_files(py)?;
         if self.server.join(py, Some(Duration::ZERO))? {
@@ -289,7 +292,7 @@ impl Worker {
                 self.hooks.call(py, "worker_abort", &[self.count()]);
             }
             info!("worker {} is replaced: {reason}", std::process::id());
-            self.worn = tell(channel, WORN).is_ok();
+            self.worn = channel::say(channel, WORN).is_ok();
         }
         Ok(())
     }
@@ -304,27 +307,32 @@ impl Worker {
             && self.stopping.is_none()
         {
             info!("{path} has changed");
-            let _ = tell(channel, CHANGED);
+            let _ = channel::say(channel, CHANGED);
         }
         Ok(())
     }
 
     fn listen_to_master(&mut self) {
-        let mut bytes = [0; 16];
-        match self.channel.as_ref().map(|mut channel| channel.read(&mut bytes)) {
-            None => {}
-            Some(Ok(0)) => {
-                // Nobody would start a successor, and whoever starts another server wants the address.
-                warn!("the master is gone: worker {} ends", std::process::id());
-                self.channel = None;
-                self.server.stop();
-                self.begin_to_stop();
+        while let Some(heard) = self.channel.as_ref().map(channel::hear) {
+            match heard {
+                Ok(Some(word)) => match (word.byte, word.file) {
+                    (ERROR_LOG, Some(file)) => observe::redirect(Sink::from(file)),
+                    (ACCESS_LOG, Some(file)) => self.server.redirect_access_log(Sink::from(file)),
+                    (RETIRE, _) => {
+                        self.server.retire();
+                        self.begin_to_stop();
+                    }
+                    _ => {}
+                },
+                Ok(None) => {
+                    // Nobody would start a successor, and whoever starts another server wants the address.
+                    warn!("the master is gone: worker {} ends", std::process::id());
+                    self.channel = None;
+                    self.server.stop();
+                    self.begin_to_stop();
+                }
+                Err(_) => return,
             }
-            Some(Ok(count)) if bytes[..count].contains(&RETIRE) => {
-                self.server.retire();
-                self.begin_to_stop();
-            }
-            Some(_) => {}
         }
     }
 

@@ -3,10 +3,6 @@
 //! The master keeps its user, as it may have to bind a low port again or signal its workers; whoever runs
 //! the application has lost all others before its first line is imported. If that fails, nothing runs.
 
-use std::fs::File;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
-use std::path::Path;
-
 use anyhow::Context;
 use log::warn;
 use pyo3::exceptions::{PyLookupError, PyPermissionError};
@@ -14,15 +10,14 @@ use pyo3::prelude::*;
 
 use crate::config::{Processes, Settings};
 use crate::net::Listener;
-use crate::observe::LogTarget;
 
 /// The user and group of the workers, as numbers.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
-    uid: u32,
-    gid: u32,
-    /// For the groups that the user is in beside its own.
-    name: Option<String>,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// Those that the user is in beside its own, and that.
+    pub(super) groups: Vec<u32>,
 }
 
 impl Identity {
@@ -37,7 +32,8 @@ impl Identity {
         let os = py.import("os")?;
         let own = |what: &str| -> PyResult<u32> { os.call_method0(what)?.extract() };
         let (own_uid, own_gid) = (own("geteuid")?, own("getegid")?);
-        let mut identity = Identity { uid: own_uid, gid: own_gid, name: None };
+        let mut identity = Identity { uid: own_uid, gid: own_gid, groups: Vec::new() };
+        let mut name: Option<String> = None;
         if let Some(user) = &settings.user {
             let users = py.import("pwd")?;
             match user.parse::<u32>() {
@@ -46,7 +42,7 @@ impl Identity {
                     // A number need not have a name, as in containers.
                     if let Ok(entry) = users.call_method1("getpwuid", (uid,)) {
                         identity.gid = entry.getattr("pw_gid")?.extract()?;
-                        identity.name = Some(entry.getattr("pw_name")?.extract()?);
+                        name = Some(entry.getattr("pw_name")?.extract()?);
                     }
                 }
                 Err(_) => {
@@ -55,7 +51,7 @@ impl Identity {
                         .map_err(|_| unknown("--user", "user", user))?;
                     identity.uid = entry.getattr("pw_uid")?.extract()?;
                     identity.gid = entry.getattr("pw_gid")?.extract()?;
-                    identity.name = Some(user.clone());
+                    name = Some(user.clone());
                 }
             }
         }
@@ -85,16 +81,17 @@ impl Identity {
                 "--user and --group: only root can become another user; start the server as that user",
             ));
         }
+        identity.groups = match name {
+            Some(name) => os.call_method1("getgrouplist", (name, identity.gid))?.extract()?,
+            None => vec![identity.gid],
+        };
         Ok(Some(identity))
     }
 
     /// Becomes it, for good.
     pub(super) fn assume(&self, py: Python<'_>) -> PyResult<()> {
         let os = py.import("os")?;
-        match &self.name {
-            Some(name) => os.call_method1("initgroups", (name, self.gid))?,
-            None => os.call_method1("setgroups", ([self.gid],))?,
-        };
+        os.call_method1("setgroups", (&self.groups,))?;
         // setres* where there is one: no saved user to come back to.
         os.call_method1("setgid", (self.gid,))?;
         os.call_method1("setuid", (self.uid,))?;
@@ -110,23 +107,43 @@ impl Identity {
         Ok(())
     }
 
+    /// Does something with the rights of this user, in a process of root's. Its other threads, if a preloaded
+    /// application has any, have no others meanwhile, either.
+    ///
+    /// # Errors
+    /// If the rights cannot be laid down; nothing was done then.
+    pub(super) fn lend_rights<T>(&self, py: Python<'_>, act: impl FnOnce() -> T) -> PyResult<T> {
+        let os = py.import("os")?;
+        let own = Rights {
+            uid: os.call_method0("geteuid")?.extract()?,
+            gid: os.call_method0("getegid")?.extract()?,
+            groups: os.call_method0("getgroups")?.extract()?,
+        };
+        let lent = (|| {
+            os.call_method1("setgroups", (&self.groups,))?;
+            os.call_method1("setegid", (self.gid,))?;
+            os.call_method1("seteuid", (self.uid,))?;
+            PyResult::Ok(act())
+        })();
+        if own.take_back(&os).is_err() {
+            // A process that is half this and half that has nothing to do any more.
+            std::process::abort();
+        }
+        lent
+    }
+
     /// This process itself.
     pub(super) fn own() -> Identity {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-        Identity { uid: uid.as_raw(), gid: gid.as_raw(), name: None }
+        Identity { uid: uid.as_raw(), gid: gid.as_raw(), groups: Vec::new() }
     }
 
-    /// Gives the workers what they open again, or are reached by: log files and unix sockets.
-    ///
-    /// Whoever may write to a log's directory could put something else in its place, such as a link to a file of
-    /// root's. So only what was opened, and is no link, is given; what is left the workers open with the rights
-    /// that they have.
+    /// Gives the workers the files of unix sockets, which they are reached by.
     ///
     /// # Errors
-    /// If one cannot be given: with the option and the path.
-    pub(super) fn give_files<'a>(
+    /// If one cannot be given: with the option and the address.
+    pub(super) fn give_sockets<'a>(
         &self,
-        settings: &Settings,
         listeners: impl Iterator<Item = &'a Listener>,
     ) -> anyhow::Result<()> {
         for listener in listeners {
@@ -134,35 +151,22 @@ impl Identity {
                 format!("--bind: cannot give {} to the user of the workers", listener.url())
             })?;
         }
-        let access_log = settings.access_log_file().map(|path| ("--access-logfile", path));
-        let error_log = match &settings.error_log {
-            LogTarget::File(path) => Some(("--error-logfile", path.clone())),
-            LogTarget::Stdout | LogTarget::Stderr => None,
-        };
-        for (option, path) in access_log.into_iter().chain(error_log) {
-            self.give_log(&path).with_context(|| {
-                format!("{option}: cannot give {} to the user of the workers", path.display())
-            })?;
-        }
         Ok(())
     }
+}
 
-    fn give_log(&self, path: &Path) -> std::io::Result<()> {
-        // A pipe that nobody reads is not waited for.
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-        let opened = File::options().append(true).create(true).custom_flags(flags).open(path);
-        let file = match opened {
-            Ok(file) => file,
-            Err(error) => {
-                let special = path.symlink_metadata().is_ok_and(|meta| !meta.is_file());
-                return if special { Ok(()) } else { Err(error) };
-            }
-        };
-        let meta = file.metadata()?;
-        // A second name may be that of a file elsewhere.
-        if meta.is_file() && meta.nlink() == 1 {
-            fchown(&file, Some(self.uid), Some(self.gid))?;
-        }
+/// What [`Identity::lend_rights`] comes back to.
+struct Rights {
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+}
+
+impl Rights {
+    fn take_back(self, os: &Bound<'_, PyModule>) -> PyResult<()> {
+        os.call_method1("seteuid", (self.uid,))?;
+        os.call_method1("setegid", (self.gid,))?;
+        os.call_method1("setgroups", (self.groups,))?;
         Ok(())
     }
 }

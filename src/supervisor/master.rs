@@ -7,10 +7,12 @@
 mod change;
 mod clock;
 mod hear;
+mod logs;
 mod reload;
 mod setup;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -23,7 +25,8 @@ use rustix::fs::Mode;
 use self::reload::Past;
 use super::Door;
 use super::background::Launcher;
-use super::child::{Birth, RETIRE, tell};
+use super::channel::{self, RETIRE};
+use super::child::Birth;
 use super::crew::{self, Backoff, Card, State};
 use super::forks;
 use super::hooks::Hooks;
@@ -115,6 +118,8 @@ pub(super) struct Master<'a> {
     sockets: Sockets,
     /// What systemd has opened for us, in place of the settings' addresses.
     activated: Option<Vec<Bind>>,
+    /// The file of the access log, for the workers. That of the error log is [`observe`](crate::observe)'s.
+    access_log: Option<File>,
     notifier: Notifier,
     pidfile: Option<Pidfile>,
     members: Vec<Member>,
@@ -200,12 +205,14 @@ impl Master<'_> {
             self.members.iter().flat_map(|m| &m.channel).map(AsFd::as_fd).collect();
         watched.extend(self.predecessor.iter().map(Predecessor::lifeline));
         self.signals.wait(py, &watched, limit)?;
+        // Before the rest is looked at, which may be what made somebody send them.
+        let signals = self.signals.take();
         self.listen(py);
         if self.stopping.is_none() {
             // Whoever was served may send signals to a server that has started.
             self.note_progress(py);
         }
-        for signal in self.signals.take() {
+        for signal in signals {
             self.hear(py, signal);
         }
         self.reap(py);
@@ -308,9 +315,18 @@ impl Master<'_> {
                 let settings = self.settings.clone();
                 let identity = self.identity.clone();
                 let hooks = self.hooks.share(py);
+                let access_log = self.access_log.take();
                 let in_background = self.launcher.is_some();
-                let birth =
-                    Birth { channel: others, settings, identity, pulse, hooks, app, in_background };
+                let birth = Birth {
+                    channel: others,
+                    settings,
+                    access_log,
+                    identity,
+                    pulse,
+                    hooks,
+                    app,
+                    in_background,
+                };
                 Err(Stop::Child(Box::new(birth)))
             }
             Ok(pid) => {
@@ -349,7 +365,8 @@ impl Master<'_> {
         let Some(member) = self.members.get_mut(at) else { return };
         match member.card.state {
             State::Leaving => return,
-            State::Ready if member.channel.as_ref().is_some_and(|to| tell(to, RETIRE).is_ok()) => {}
+            State::Ready
+                if member.channel.as_ref().is_some_and(|to| channel::say(to, RETIRE).is_ok()) => {}
             // It does not listen yet, and has nothing to finish.
             _ => kill(member.pid, libc::SIGTERM),
         }

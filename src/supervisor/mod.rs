@@ -8,9 +8,10 @@
 //!
 //! - [`master`] is the loop: signals, deaths, deadlines,
 //! - [`crew`] is the policy: who is started, who has to go, and when,
-//! - [`child`] is a worker's life after the fork,
+//! - [`child`] is a worker's life after the fork, [`channel`] what it and the master say to each other,
 //! - [`wear`] and [`pulse`] tell when it has served enough, and when it has stopped to,
 //! - [`identity`] is users, groups and names,
+//! - [`logs`] opens the log files,
 //! - [`background`] leaves the terminal,
 //! - [`guard`] minds code that is not ours while the master runs it,
 //! - [`hooks`] calls what a gunicorn configuration defines,
@@ -24,12 +25,14 @@
 //! Nothing here knows WSGI: the application is loaded by the function that the door passes in.
 
 mod background;
+mod channel;
 mod child;
 mod crew;
 mod forks;
 mod guard;
 mod hooks;
 mod identity;
+mod logs;
 mod master;
 mod pidfile;
 mod process;
@@ -49,6 +52,7 @@ use pyo3::prelude::*;
 use crate::config::Settings;
 
 pub use hooks::Hooks;
+pub use logs::open_error_log;
 
 /// Reads the command line and all it leads to.
 pub type Parse = fn(Python<'_>, &[OsString]) -> Result<(Settings, Hooks), String>;

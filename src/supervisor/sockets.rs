@@ -5,13 +5,17 @@ use std::ffi::OsString;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use log::{debug, info, warn};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::config::{Bind, Settings};
 use crate::net::{self, Listener};
 
 /// The variable that tells a new master which descriptors listen on what: `3=127.0.0.1:80,4=unix:/s`,
-/// the addresses as they stand in the old master's options.
+/// the addresses as they stand in the old master's options, with [`ESCAPED`] as `%2C`.
 pub(super) const HANDOVER: &str = "RUSTWSGI_INHERITED_SOCKETS";
+
+/// What a path may hold, and an entry may not.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b',').add(b'%');
 
 /// The listening sockets.
 #[derive(Debug, Default)]
@@ -92,8 +96,10 @@ impl Sockets {
 
     /// The variable's value for another master, if these descriptors are the sockets'.
     pub(super) fn handover(&self, fds: &[RawFd]) -> OsString {
-        let entries: Vec<String> =
-            fds.iter().zip(&self.0).map(|(fd, entry)| format!("{fd}={}", entry.bind)).collect();
+        let entry = |(fd, entry): (&RawFd, &Entry)| {
+            format!("{fd}={}", utf8_percent_encode(&entry.bind.to_string(), ESCAPED))
+        };
+        let entries: Vec<String> = fds.iter().zip(&self.0).map(entry).collect();
         entries.join(",").into()
     }
 
@@ -165,6 +171,7 @@ fn close(fd: RawFd) {
 fn parse(text: &str) -> Vec<(RawFd, Bind)> {
     let entry = |entry: &str| {
         let (fd, bind) = entry.split_once('=')?;
+        let bind = percent_decode_str(bind).decode_utf8().ok()?;
         Some((fd.parse().ok().filter(|&fd: &RawFd| fd >= 3)?, bind.parse().ok()?))
     };
     text.split(',').filter_map(entry).collect()
@@ -178,12 +185,15 @@ mod tests {
     #[test]
     fn a_handover_is_read_back() {
         let settings = crate::config::parse_api(&[]).unwrap();
-        let binds = ["127.0.0.1:0".parse().unwrap()];
+        let dir = tempfile::tempdir().unwrap();
+        let path = format!("unix:{}/a,7=b%2C\u{e9}", dir.path().display());
+        let binds = ["127.0.0.1:0".parse().unwrap(), path.parse().unwrap()];
         let sockets = Sockets::open(&binds, &settings, &mut Sockets::default()).unwrap();
         let fds: Vec<RawFd> =
             sockets.0.iter().map(|entry| entry.listener.fd().as_raw_fd()).collect();
         let text = sockets.handover(&fds).into_string().unwrap();
-        assert_eq!(parse(&text), [(fds[0], "127.0.0.1:0".parse().unwrap())]);
+        let [tcp, unix] = binds;
+        assert_eq!(parse(&text), [(fds[0], tcp), (fds[1], unix)]);
     }
 
     #[test]

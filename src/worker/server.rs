@@ -19,7 +19,7 @@ use super::runner::{self, Shared};
 use super::watch::Watch;
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::{self, Listener, Reactor};
-use crate::observe::{AccessLog, Format, remedy};
+use crate::observe::{AccessLog, Format, Sink, remedy};
 use crate::wsgi::{Application, ServerAddress, Wsgi, green_threads};
 
 /// Why a server could not be started.
@@ -37,6 +37,14 @@ pub enum StartError {
     /// The system refused something else.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+}
+
+/// What is opened before a server starts on it.
+pub struct Opened {
+    /// Listened on already.
+    pub listeners: Vec<Listener>,
+    /// Where the access log goes, if there is one.
+    pub access_log: Option<Sink>,
 }
 
 /// A running server.
@@ -69,19 +77,21 @@ impl Server {
         app: Application,
         settings: Arc<Settings>,
     ) -> Result<Server, StartError> {
-        let server = Server::start_on(py, app, bind(&settings)?, settings, || Ok(()))?;
+        let opened =
+            Opened { listeners: bind(&settings)?, access_log: open_access_log(&settings)? };
+        let server = Server::start_on(py, app, opened, settings, || Ok(()))?;
         for (_, url) in &server.addresses {
             info!("Listening at: {url}");
         }
         Ok(server)
     }
 
-    /// The same on sockets that are listened on already. `ready` is called when nothing can go wrong any
-    /// more, just before the first request may be taken.
+    /// The same on what somebody else has opened. `ready` is called when nothing can go wrong any more,
+    /// just before the first request may be taken.
     pub fn start_on(
         py: Python<'_>,
         app: Application,
-        listeners: Vec<Listener>,
+        opened: Opened,
         settings: Arc<Settings>,
         ready: impl FnOnce() -> io::Result<()>,
     ) -> Result<Server, StartError> {
@@ -89,8 +99,11 @@ impl Server {
         if let Some(refusal) = green_threads(py) {
             return Err(PyRuntimeError::new_err(refusal).into());
         }
+        let Opened { listeners, access_log } = opened;
         keep_from_forks(py, &listeners)?;
-        let access_log = settings.access_log.as_ref().map(open_access_log).transpose()?;
+        let access_log = settings.access_log.as_ref().zip(access_log);
+        let access_log = access_log.map(|(settings, sink)| format_access_log(settings, sink));
+        let access_log = access_log.transpose()?;
         let addresses: Vec<_> = listeners.iter().map(|l| (l.tcp_address(), l.url())).collect();
         let servers: Vec<_> = listeners
             .iter()
@@ -235,10 +248,10 @@ impl Server {
         self.shared.watch.check(py, &self.runners)
     }
 
-    /// Writes what waits for the access log, and opens its file anew if it has one.
-    pub fn reopen_log(&self) {
+    /// Writes what waits for the access log, if there is one, and goes on with another file.
+    pub fn redirect_access_log(&self, sink: Sink) {
         if let Some(log) = &self.shared.access_log {
-            log.reopen();
+            log.redirect(sink);
         }
     }
 
@@ -323,13 +336,20 @@ pub fn leave_now(py: Python<'_>, code: i32) {
     let _ = py.import("os").and_then(|os| os.call_method1("_exit", (code,)));
 }
 
-fn open_access_log(settings: &AccessLogSettings) -> Result<(AccessLog, Vec<String>), StartError> {
-    let open = || -> anyhow::Result<_> {
-        let format = Format::parse(&settings.format)?;
-        let keys = format.environ_keys().to_vec();
-        let log = AccessLog::open(&settings.target, format)
-            .map_err(|failure| anyhow!("{}; {}: {failure}", settings.target, remedy(&failure)))?;
-        Ok((log, keys))
-    };
-    open().map_err(StartError::AccessLog)
+fn open_access_log(settings: &Settings) -> Result<Option<Sink>, StartError> {
+    let Some(AccessLogSettings { target, .. }) = &settings.access_log else { return Ok(None) };
+    let sink =
+        Sink::open(target).map_err(|failure| anyhow!("{target}; {}: {failure}", remedy(&failure)));
+    sink.map(Some).map_err(StartError::AccessLog)
+}
+
+/// The log, and the keys of the environ that it needs.
+fn format_access_log(
+    settings: &AccessLogSettings,
+    sink: Sink,
+) -> Result<(AccessLog, Vec<String>), StartError> {
+    let format =
+        Format::parse(&settings.format).map_err(|error| StartError::AccessLog(error.into()))?;
+    let keys = format.environ_keys().to_vec();
+    Ok((AccessLog::new(&settings.target, format, sink), keys))
 }

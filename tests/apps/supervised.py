@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,6 +18,11 @@ def app(environ, start_response):
         print("request started", file=environ["wsgi.errors"], flush=True)
         with open(query) as fifo:
             body = fifo.read()
+    elif path == "/say":
+        print(query, file=environ["wsgi.errors"], flush=True)
+    elif path == "/passed":  # what a command sees as this descriptor
+        command = ["readlink", f"/proc/self/fd/{query}"]
+        body = subprocess.run(command, close_fds=False, capture_output=True, text=True).stdout
     elif path == "/segfault":
         ctypes.string_at(0)
     elif path == "/exit":

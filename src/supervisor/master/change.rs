@@ -8,22 +8,24 @@ use std::path::Path;
 
 use log::{error, warn};
 use pyo3::prelude::*;
-use rustix::fs::{Access, Mode, access};
-use rustix::io::Errno;
+use rustix::fs::Mode;
 
-use super::Master;
+use super::{Master, logs};
 use crate::config::{Processes, Settings};
-use crate::observe;
-use crate::supervisor::identity;
+use crate::supervisor::identity::{self, Identity};
 use crate::supervisor::pidfile::{self, Pidfile};
 
 impl Master<'_> {
     /// Applies what is the master's own. What fails stays as it was, and the log says so.
-    pub(super) fn become_like(&mut self, py: Python<'_>, settings: &Settings) {
-        if let Err(error) = observe::init(&settings.error_log, settings.log_level) {
-            error!("the error log stays where it is: {error}");
-        }
+    pub(super) fn become_like(
+        &mut self,
+        py: Python<'_>,
+        settings: &Settings,
+        user: Option<&Identity>,
+    ) {
+        // Before files are made.
         set_umask(settings, self.umask);
+        self.move_logs(py, settings, user);
         identity::set_name(py, "master", settings);
         self.move_pidfile(settings.processes.pidfile.as_deref());
     }
@@ -88,28 +90,14 @@ pub(super) fn check(settings: &Settings) -> Result<(), (i32, String)> {
         let directory = path.parent().unwrap_or(Path::new("/"));
         // A name without a directory in front.
         let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        let failure = match std::fs::metadata(directory) {
+        let failure: io::Error = match std::fs::metadata(directory) {
             Ok(_) if path.is_dir() => io::ErrorKind::IsADirectory.into(),
-            // Another user's rights are that user's: a worker finds out.
-            Ok(_) if settings.processes.user.is_some() => return Ok(()),
-            Ok(_) => match may_append(&path, directory) {
-                Ok(()) => return Ok(()),
-                Err(failure) => failure,
-            },
+            Ok(_) => return Ok(()),
             Err(failure) => failure,
         };
-        let (path, remedy) = (path.display(), observe::remedy(&failure));
-        return Err((1, format!("--access-logfile: cannot open {path}; {remedy}: {failure}")));
+        return Err((1, logs::cannot_open_access_log(&path, &failure)));
     }
     Ok(())
-}
-
-/// Whether a file may be written, or made if it is not there yet.
-fn may_append(path: &Path, directory: &Path) -> io::Result<()> {
-    Ok(match access(path, Access::WRITE_OK) {
-        Err(Errno::NOENT) => access(directory, Access::WRITE_OK | Access::EXEC_OK),
-        known => known,
-    }?)
 }
 
 const RESTART: &str = "that needs a restart";

@@ -8,8 +8,7 @@ use log::{error, info, warn};
 use pyo3::prelude::*;
 
 use super::{Master, Member};
-use crate::observe;
-use crate::supervisor::child::{BROKEN, CHANGED, READY, WORN};
+use crate::supervisor::channel::{BROKEN, CHANGED, READY, WORN};
 use crate::supervisor::crew::State;
 use crate::supervisor::process::{ended, fate, first_dead, kill, memory_kills};
 use crate::supervisor::signals;
@@ -47,9 +46,9 @@ impl Master<'_> {
             }
             libc::SIGHUP => self.reload(py),
             libc::SIGUSR1 => {
-                observe::reopen();
+                self.reopen_logs(py);
                 for member in &self.members {
-                    // Before it is ready it could not hear; its logs are open anew as it is.
+                    // Before it is ready it could not hear, and has counted nothing.
                     if member.card.state != State::Booting {
                         kill(member.pid, libc::SIGUSR1);
                     }

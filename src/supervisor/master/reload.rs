@@ -61,13 +61,13 @@ impl Master<'_> {
                 return;
             }
         }
-        self.become_like(py, &settings);
+        self.become_like(py, &settings, identity.as_ref());
         for note in settings.notes.iter().filter(|note| !self.settings.notes.contains(note)) {
             warn!("{note}");
         }
         self.tell_what_stays(&settings);
         if let Some(identity) = &identity
-            && let Err(failure) = identity.give_files(&settings, self.sockets.listeners())
+            && let Err(failure) = identity.give_sockets(self.sockets.listeners())
         {
             error!("{failure:#}");
         }
@@ -146,7 +146,7 @@ impl Master<'_> {
             }
         }
         if back {
-            self.become_like(py, &past.settings);
+            self.become_like(py, &past.settings, past.identity.as_ref());
             let given = std::mem::replace(&mut self.identity, past.identity).is_some();
             let mut known = std::mem::take(&mut self.sockets);
             known.absorb(past.dropped);
@@ -160,9 +160,7 @@ impl Master<'_> {
             }
             self.settings = past.settings;
             let owner = self.identity.clone().unwrap_or_else(Identity::own);
-            if given
-                && let Err(failure) = owner.give_files(&self.settings, self.sockets.listeners())
-            {
+            if given && let Err(failure) = owner.give_sockets(self.sockets.listeners()) {
                 error!("{failure:#}");
             }
             past.hooks.adopt(py, &self.hooks);

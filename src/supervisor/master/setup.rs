@@ -74,11 +74,11 @@ impl<'a> Master<'a> {
             environ.call_method1("pop", (name, py.None()))?;
         }
         if let Some(identity) = &identity {
-            identity.give_files(&settings, sockets.listeners()).map_err(refuse)?;
+            identity.give_sockets(sockets.listeners()).map_err(refuse)?;
         }
         identity::set_name(py, "master", &settings);
         let target = settings.processes.workers;
-        Ok(Master {
+        let mut master = Master {
             argv,
             began: settings.clone(),
             settings,
@@ -90,7 +90,8 @@ impl<'a> Master<'a> {
             sockets,
             activated,
             notifier: Notifier::new(),
-            pidfile: pidfile.0.take(),
+            access_log: None,
+            pidfile: None,
             members: Vec::new(),
             target,
             generation: 0,
@@ -105,7 +106,10 @@ impl<'a> Master<'a> {
             app: None,
             successor: None,
             predecessor,
-        })
+        };
+        master.open_access_log(py).map_err(refuse)?;
+        master.pidfile = pidfile.0.take();
+        Ok(master)
     }
 
     pub(super) fn preload(&mut self, py: Python<'_>) -> Result<(), Stop> {

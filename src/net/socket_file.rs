@@ -1,0 +1,85 @@
+//! The file of a unix socket: its mode and its owner.
+//!
+//! The directory may belong to somebody who has less rights than we, and who puts a link in the file's place
+//! between two of our calls. So the file is looked at and changed by one descriptor, which no link leads
+//! elsewhere.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+
+/// Sets the permissions of the socket that this process has just bound to `path`. Returns its device and
+/// inode.
+///
+/// # Errors
+/// As the system does, and if something else is there now.
+pub(super) fn set_mode(path: &Path, mode: u32) -> io::Result<(u64, u64)> {
+    let (file, meta) = open(path)?;
+    let own = rustix::process::geteuid().as_raw();
+    // A second name may be that of another program's socket.
+    if !meta.file_type().is_socket() || meta.uid() != own || meta.nlink() != 1 {
+        return Err(io::Error::other("somebody has put something else in its place"));
+    }
+    if meta.mode() & 0o777 != mode {
+        change_mode(&file, path, Mode::from_raw_mode(mode))?;
+    }
+    Ok((meta.dev(), meta.ino()))
+}
+
+/// Gives the file to another user, if it is still the socket with this device and inode.
+///
+/// # Errors
+/// As the system does.
+pub(super) fn give(path: &Path, known: (u64, u64), uid: u32, gid: u32) -> io::Result<()> {
+    let (file, meta) = match open(path) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if meta.file_type().is_socket() && (meta.dev(), meta.ino()) == known {
+        change_owner(&file, path, Uid::from_raw(uid), Gid::from_raw(gid))?;
+    }
+    Ok(())
+}
+
+/// The file itself, also if it is a link, without the right to read it.
+#[cfg(target_os = "linux")]
+fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let meta = file.metadata()?;
+    Ok((file, meta))
+}
+
+#[cfg(target_os = "linux")]
+fn change_mode(file: &File, _: &Path, mode: Mode) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // Kernels before 6.6 have no other way to the mode of what is opened so.
+    let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::chmod(itself, mode)?)
+}
+
+#[cfg(target_os = "linux")]
+fn change_owner(file: &File, _: &Path, uid: Uid, gid: Gid) -> io::Result<()> {
+    Ok(rustix::fs::chownat(file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
+}
+
+/// Elsewhere a socket cannot be opened, but its path can be changed without following a link.
+#[cfg(not(target_os = "linux"))]
+fn open(path: &Path) -> io::Result<((), Metadata)> {
+    Ok(((), std::fs::symlink_metadata(path)?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn change_mode(_: &(), path: &Path, mode: Mode) -> io::Result<()> {
+    Ok(rustix::fs::chmodat(rustix::fs::CWD, path, mode, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn change_owner(_: &(), path: &Path, uid: Uid, gid: Gid) -> io::Result<()> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    Ok(rustix::fs::chownat(rustix::fs::CWD, path, Some(uid), Some(gid), flags)?)
+}
