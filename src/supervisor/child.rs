@@ -20,7 +20,7 @@ use super::{Door, LoadFailure};
 use crate::config::Settings;
 use crate::net::Listener;
 use crate::observe;
-use crate::worker::{Application, Server, StartError, keep_from_forks, leave_now};
+use crate::worker::{Application, Parts, Server, StartError, keep_from_forks, leave_now};
 
 /// A worker says so when it serves.
 pub(super) const READY: u8 = b'+';
@@ -30,6 +30,10 @@ pub(super) const WORN: u8 = b'!';
 pub(super) const CHANGED: u8 = b'~';
 /// The master says so to a worker that has been replaced.
 pub(super) const RETIRE: u8 = b'-';
+/// The master says so when others serve beside the worker.
+pub(super) const SIBLINGS: u8 = b'2';
+/// The master says so when the worker is the only one.
+pub(super) const ALONE: u8 = b'1';
 
 /// TERM finishes what was begun, INT and QUIT do not wait for it, USR1 opens the logs anew.
 const CAUGHT: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1];
@@ -51,6 +55,8 @@ pub(super) struct Birth {
     pub(super) hooks: Hooks,
     /// The application, if the master has imported it.
     pub(super) app: Option<Py<PyAny>>,
+    /// Others serve beside it.
+    pub(super) siblings: bool,
     /// The terminal is let go of once it is ready.
     pub(super) in_background: bool,
 }
@@ -139,7 +145,7 @@ fn serve(
     loaded: Loaded,
     listeners: Vec<Listener>,
 ) -> Result<i32, StartError> {
-    let Birth { channel, settings, pulse, hooks, in_background, .. } = birth;
+    let Birth { channel, settings, pulse, hooks, siblings, in_background, .. } = birth;
     let Loaded { app, watcher } = loaded;
     channel.set_nonblocking(true)?;
     let signals = Signals::catch(py, CAUGHT)?;
@@ -153,7 +159,8 @@ fn serve(
         (&channel).write_all(&[READY])
     };
     let app = Application::new(app, hooks.around(py)?);
-    let server = Server::start_on(py, app, listeners, settings.clone(), ready)?;
+    let parts = Parts { app, listeners, settings: settings.clone(), siblings };
+    let server = Server::start_on(py, parts, ready)?;
     let mut worker = Worker {
         signals,
         server,
@@ -292,11 +299,18 @@ impl Worker {
                 self.server.stop();
                 self.begin_to_stop();
             }
-            Some(Ok(count)) if bytes[..count].contains(&RETIRE) => {
-                self.server.retire();
-                self.begin_to_stop();
+            Some(Ok(count)) => {
+                let words = &bytes[..count];
+                let counts = words.iter().rev().find(|word| [SIBLINGS, ALONE].contains(word));
+                if let Some(&word) = counts {
+                    self.server.set_siblings(word == SIBLINGS);
+                }
+                if words.contains(&RETIRE) {
+                    self.server.retire();
+                    self.begin_to_stop();
+                }
             }
-            Some(_) => {}
+            Some(Err(_)) => {}
         }
     }
 

@@ -9,9 +9,9 @@ mod clock;
 mod hear;
 mod reload;
 mod setup;
+mod tell;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use rustix::fs::Mode;
 use self::reload::Past;
 use super::Door;
 use super::background::Launcher;
-use super::child::{Birth, RETIRE};
+use super::child::Birth;
 use super::crew::{self, Backoff, Card, State};
 use super::forks;
 use super::hooks::Hooks;
@@ -119,6 +119,8 @@ pub(super) struct Master<'a> {
     members: Vec<Member>,
     /// So many workers there should be.
     target: usize,
+    /// More than one worker serves, or may soon: the workers know.
+    siblings: bool,
     /// Grows with every reload.
     generation: u32,
     /// A reload is under way.
@@ -237,6 +239,7 @@ impl Master<'_> {
         for at in plan.retire {
             self.retire(at);
         }
+        self.tell_of_siblings(plan.start);
         if plan.start > 0 && self.backoff.not_before.is_none_or(|at| at <= now) {
             self.backoff.not_before = None;
             for _ in 0..plan.start {
@@ -300,9 +303,16 @@ impl Master<'_> {
                 let settings = self.settings.clone();
                 let identity = self.identity.clone();
                 let hooks = self.hooks.share(py);
-                let in_background = self.launcher.is_some();
-                let birth =
-                    Birth { channel: others, settings, identity, pulse, hooks, app, in_background };
+                let birth = Birth {
+                    channel: others,
+                    settings,
+                    identity,
+                    pulse,
+                    hooks,
+                    app,
+                    siblings: self.siblings,
+                    in_background: self.launcher.is_some(),
+                };
                 Err(Stop::Child(Box::new(birth)))
             }
             Ok(pid) => {
@@ -332,22 +342,6 @@ impl Master<'_> {
     fn cannot_fork(&mut self, failure: &dyn std::fmt::Display) {
         error!("cannot fork: {failure}");
         self.backoff.boot_failed(Instant::now());
-    }
-
-    /// Tells a worker to go once it has nothing left to do.
-    fn retire(&mut self, at: usize) {
-        let patience = self.settings.timeouts.graceful.saturating_add(GRACE);
-        let Some(member) = self.members.get_mut(at) else { return };
-        match member.card.state {
-            State::Leaving => return,
-            State::Ready
-                if member.channel.as_mut().is_some_and(|to| to.write_all(&[RETIRE]).is_ok()) => {}
-            // It does not listen yet, and has nothing to finish.
-            _ => kill(member.pid, libc::SIGTERM),
-        }
-        member.card.state = State::Leaving;
-        member.since = Instant::now();
-        member.kill_at = member.since.checked_add(patience);
     }
 
     /// Ends the server.

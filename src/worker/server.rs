@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,18 @@ pub struct Server {
     at_exit: Option<Py<PyAny>>,
 }
 
+/// What a server is made from.
+pub struct Parts {
+    /// What is served.
+    pub app: Application,
+    /// What is listened on already.
+    pub listeners: Vec<Listener>,
+    /// How.
+    pub settings: Arc<Settings>,
+    /// Whether other processes serve the same; see [`Server::set_siblings`].
+    pub siblings: bool,
+}
+
 /// Binds everything that `settings` names.
 fn bind(settings: &Settings) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
@@ -65,7 +78,9 @@ impl Server {
         app: Application,
         settings: Arc<Settings>,
     ) -> Result<Server, StartError> {
-        let server = Server::start_on(py, app, bind(&settings)?, settings, || Ok(()))?;
+        let listeners = bind(&settings)?;
+        let parts = Parts { app, listeners, settings, siblings: false };
+        let server = Server::start_on(py, parts, || Ok(()))?;
         for (_, url) in &server.addresses {
             info!("Listening at: {url}");
         }
@@ -76,11 +91,10 @@ impl Server {
     /// more, just before the first request may be taken.
     pub fn start_on(
         py: Python<'_>,
-        app: Application,
-        listeners: Vec<Listener>,
-        settings: Arc<Settings>,
+        parts: Parts,
         ready: impl FnOnce() -> io::Result<()>,
     ) -> Result<Server, StartError> {
+        let Parts { app, listeners, settings, siblings } = parts;
         keep_from_forks(py, &listeners)?;
         let access_log = settings.access_log.as_ref().map(open_access_log).transpose()?;
         let addresses: Vec<_> = listeners.iter().map(|l| (l.tcp_address(), l.url())).collect();
@@ -93,9 +107,10 @@ impl Server {
         let log_keys = access_log.as_ref().map_or_else(Vec::new, |(_, keys)| keys.clone());
         let access_log = access_log.map(|(log, _)| Arc::new(log));
         let network = Reactor::new(listeners, settings.clone(), access_log.clone())?;
-        let wsgi = Wsgi::new(py, app, &servers, &settings, log_keys)?;
+        let siblings = Arc::new(AtomicBool::new(siblings));
+        let wsgi = Wsgi::new(py, app, &servers, &settings, siblings.clone(), log_keys)?;
         let shared = Arc::new(Shared {
-            dispatcher: Dispatcher::new(network, parallelism(py), settings.clone()),
+            dispatcher: Dispatcher::new(network, parallelism(py), settings.clone(), siblings),
             wsgi,
             watch: Watch::new(settings.threads, settings.timeouts.request),
             settings,
@@ -174,6 +189,11 @@ impl Server {
     /// still make it. Returns at once.
     pub fn retire(&self) {
         self.shared.dispatcher.remote.retire();
+    }
+
+    /// From now on other processes serve the same, or none does.
+    pub fn set_siblings(&self, are_there: bool) {
+        self.shared.dispatcher.set_siblings(are_there);
     }
 
     /// Says in the error log how often each bound was reached.

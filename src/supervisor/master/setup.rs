@@ -96,6 +96,7 @@ impl<'a> Master<'a> {
             generation: 0,
             past: None,
             backoff: Backoff::default(),
+            siblings: false,
             started: false,
             launcher,
             memory_kills: memory_kills(),
