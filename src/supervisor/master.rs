@@ -346,6 +346,8 @@ impl Master<'_> {
 
     /// Ends the server.
     fn stop(&mut self, code: i32, quick: bool) {
+        // It may have ended a moment ago, and takes nothing over.
+        self.successor.take_if(|other| other.ended().is_some());
         // Whoever connects from now on learns at once that nobody is there.
         if self.successor.is_some() {
             self.sockets.disown();
@@ -353,7 +355,12 @@ impl Master<'_> {
         self.sockets.refuse_newcomers();
         self.sockets = Sockets::default();
         self.past = None;
-        self.notifier.stopping();
+        match (&self.successor, &self.predecessor) {
+            // The service goes on, in the hands of the other.
+            (Some(successor), _) => self.notifier.handed_over(successor.id()),
+            (None, Some(_)) => {}
+            (None, None) => self.notifier.stopping(),
+        }
         self.stopping.get_or_insert(code);
         self.quick |= quick;
         let graceful = self.settings.timeouts.graceful;
