@@ -88,12 +88,13 @@ impl Guarded<'_> {
             let asks = |byte: &&u8| {
                 [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT].contains(&i32::from(**byte))
             };
-            let times = bytes[..count].iter().filter(asks).count();
             let now = Instant::now();
-            if times > 1 || times > 0 && asked.is_some() {
-                self.end(INTERRUPTED, "is ended by a second signal");
-            } else if times > 0 {
-                asked = Some(now);
+            for byte in bytes[..count].iter().filter(asks) {
+                // Several TERM may come of one wish.
+                if asked.is_some() && i32::from(*byte) != libc::SIGTERM {
+                    self.end(INTERRUPTED, "is ended by a second signal");
+                }
+                asked.get_or_insert(now);
             }
             if asked.is_some_and(|at| now >= at + GRACE) {
                 self.end(INTERRUPTED, "does not end at a signal: it is killed");
