@@ -25,6 +25,8 @@ const GRACE: Duration = Duration::from_secs(3);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The exit code if the code has hung for too long; a worker's that cannot start is the same.
 const HUNG: i32 = 3;
+/// The exit code of a process that the code has forked and that comes back. One of an import ends earlier.
+const STRAY: i32 = 1;
 /// The exit code of an interrupted start.
 const INTERRUPTED: i32 = 130;
 
@@ -57,7 +59,13 @@ impl Guarded<'_> {
                 without_signals(|| guard.spawn_scoped(scope, || self.watch(signals, &over)))?;
             // However the code ends. Not by closing it, as processes that were forked meanwhile have a copy.
             let end = End(&end);
+            let process = std::process::id();
             let result = code();
+            if std::process::id() != process {
+                // A child of a fork in it, which would go on as a second master. It has no other threads.
+                // SAFETY: _exit may be called at any time and by any thread.
+                unsafe { libc::_exit(STRAY) }
+            }
             drop(end);
             Ok((result, guard.join().unwrap_or_default()))
         })
