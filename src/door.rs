@@ -213,7 +213,7 @@ fn prepare(py: Python<'_>, settings: &Settings) -> PyResult<()> {
     Ok(())
 }
 
-/// Serves until SIGTERM or SIGINT; a second signal ends the wait for requests in flight. Returns whether
+/// Serves until SIGTERM or SIGINT; a SIGINT after that ends the wait for requests in flight. Returns whether
 /// all requests have finished.
 pub fn run_until_signal(
     py: Python<'_>,
@@ -240,7 +240,7 @@ fn wait_and_stop(
     graceful: Duration,
 ) -> PyResult<bool> {
     // A server that cannot go on ends by itself.
-    while !signals.wait(py, Duration::from_secs(1))? {
+    while signals.wait(py, Duration::from_secs(1))? == 0 {
         server.interrupt_overdue(py)?;
         if server.join(py, Some(Duration::ZERO)).is_ok_and(|ended| ended) {
             return Err(pyo3::exceptions::PyRuntimeError::new_err(
@@ -249,8 +249,7 @@ fn wait_and_stop(
         }
     }
     info!(
-        "Shutting down: requests in flight are finished first, for up to {} s; a second signal stops at \
-         once",
+        "Shutting down: requests in flight are finished first, for up to {} s; SIGINT stops at once",
         graceful.as_secs_f64()
     );
     server.stop();
@@ -260,8 +259,9 @@ fn wait_and_stop(
             info!("Shut down");
             return Ok(true);
         }
-        if signals.wait(py, Duration::ZERO)? {
-            info!("Shut down at once, on a second signal");
+        // Not a second SIGTERM: several may come of one wish.
+        if signals.wait(py, Duration::ZERO)? == libc::SIGINT {
+            info!("Shut down at once, on SIGINT");
             return Ok(false);
         }
         if end.is_some_and(|end| std::time::Instant::now() >= end) {
@@ -276,7 +276,7 @@ fn wait_and_stop(
 struct Signals {
     /// Restores what was there before.
     restore: Option<Py<PyAny>>,
-    /// Waits for a signal: `wait(seconds) -> bool`.
+    /// Waits for a signal: `wait(seconds) -> int`.
     wait: Py<PyAny>,
 }
 
@@ -287,9 +287,9 @@ impl Signals {
         Ok(Signals { restore: Some(restore), wait })
     }
 
-    /// Waits for SIGINT or SIGTERM; returns false if none has come within `limit`.
-    fn wait(&mut self, py: Python<'_>, limit: Duration) -> PyResult<bool> {
-        self.wait.bind(py).call1((limit.as_secs_f64(),))?.is_truthy()
+    /// Waits for SIGINT or SIGTERM and returns it, or 0 if none has come within `limit`.
+    fn wait(&mut self, py: Python<'_>, limit: Duration) -> PyResult<i32> {
+        self.wait.bind(py).call1((limit.as_secs_f64(),))?.extract()
     }
 
     fn restore(&mut self, py: Python<'_>) -> PyResult<()> {

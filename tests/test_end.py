@@ -30,7 +30,22 @@ def test_request_in_flight_is_finished(fresh_server, fifo: Path) -> None:
     assert server.wait() == 0
 
 
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+def test_repeated_term_is_no_hurry(fresh_server, fifo: Path) -> None:
+    """`timeout` signals its command and then the command's group; the request in flight was lost."""
+    server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "600")
+    with server.connect() as client:
+        client.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        for count in range(1, 4):
+            server.send_signal(signal.SIGTERM)
+            server.wait_for_log(r"(.|\n)*".join(["Handling signal: term"] * count))
+        fifo.write_text("finished")
+        assert client.response().body == b"finished"
+    assert server.wait() == 0
+    assert "at once" not in server.stderr().replace("INT or QUIT stops at once", "")
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGQUIT], ids=["INT", "QUIT"])
 def test_second_signal_ends_at_once(fresh_server, fifo: Path, sig: int) -> None:
     """The request is never released, and the graceful bound is far away."""
     server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "600")

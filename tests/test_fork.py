@@ -75,6 +75,19 @@ def test_a_child_that_comes_back_from_an_import_ends(
     assert "ERROR" not in server.stderr()
 
 
+def test_a_child_of_a_configuration_ends(fresh_server, tmp_path: Path) -> None:
+    """It hung as a second master, which waited for a thread that it did not have."""
+    config = tmp_path / "conf.py"
+    config.write_text("")
+    server = fresh_server("supervised:app", "-c", str(config))
+    server.get("/")
+    config.write_text("import os\nif os.fork():\n    os.wait()\n")
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_log("Reloaded: 1")
+    assert server.get("/").status == 200
+    assert "ERROR" not in server.stderr()
+
+
 # -------------------------------------------------------------------------- a child that stays
 
 

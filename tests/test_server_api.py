@@ -64,6 +64,19 @@ def test_program_that_ends_while_a_request_runs(door: str, program: str, printed
     assert "panicked" not in stderr and "Fatal" not in stderr, stderr
 
 
+# --------------------------------------------------------------- programs that are told twice
+
+
+def test_repeated_term_is_no_hurry(door: str) -> None:
+    """The request in flight was cut off; `timeout` sends TERM twice."""
+    assert finished(door, "told_term_again") is None
+
+
+def test_int_after_term_ends_at_once(door: str) -> None:
+    kind, message = finished(door, "told_int")
+    assert kind == "RuntimeError" and "still running" in message
+
+
 # ----------------------------------------------------------------- children and their signals
 
 

@@ -8,7 +8,6 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -253,6 +252,19 @@ def test_daemon_whose_master_dies(start_daemon: StartDaemon, tmp_path: Path) -> 
     (tmp_path / "pid").unlink()
 
 
+def test_a_child_of_a_preload_that_exits_takes_nothing_along(
+    start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    """It ran the master's cleaning up: the socket's file was gone, and the command said that nothing had
+    started."""
+    (tmp_path / "forking.py").write_text(
+        "import os, sys\nif not os.fork():\n    sys.exit(5)\nos.wait()\nfrom supervised import app\n"
+    )
+    done = start_daemon("forking:app", "--preload", "--pythonpath", str(tmp_path))
+    assert done.returncode == 0 and "has not started" not in done.stderr, done
+    assert int(ask_unix(tmp_path / "s")) in children(int((tmp_path / "pid").read_text()))
+
+
 def test_master_memory(fresh_server) -> None:
     """Of its own: what it does not share with its workers, or with any Python process."""
     server = fresh_server(APP)
@@ -261,59 +273,3 @@ def test_master_memory(fresh_server) -> None:
     rollup = Path(f"/proc/{server.pid}/smaps_rollup").read_text().splitlines()
     private = sum(int(line.split()[1]) for line in rollup if line.startswith("Private"))
     assert private < 15 * 1024, f"{private} kB"
-
-
-# --------------------------------------------------------------------------------- systemd
-
-
-def test_systemd(door: str, tmp_path: Path) -> None:
-    """Type=notify with a watchdog and socket activation; a reload and the end are told, too."""
-    with (
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
-        socket.create_server(("127.0.0.1", 0)) as listener,
-    ):
-        systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(TIMEOUT)
-        told: list[str] = []
-
-        def wait_for(state: str) -> None:
-            while not told or state not in told[-1].splitlines():
-                told.append(systemd.recv(4096).decode())
-
-        # The process that is started here has to be the server itself, with the socket as 3.
-        launcher = tmp_path / "launch.py"
-        launcher.write_text(
-            "import os, sys\n"
-            f"os.dup2({listener.fileno()}, 3)\n"
-            "os.environ['LISTEN_PID'] = str(os.getpid())\n"
-            "os.execvp(sys.argv[1], sys.argv[1:])\n"
-        )
-        env = {
-            "NOTIFY_SOCKET": str(tmp_path / "notify"),
-            "WATCHDOG_USEC": "200000",
-            "LISTEN_FDS": "1",
-        }
-        process = subprocess.Popen(
-            [sys.executable, str(launcher), *door_command(door), APP],
-            cwd=APPS,
-            env=child_environment(env),
-            pass_fds=(listener.fileno(),),
-        )
-        try:
-            wait_for("READY=1")
-            with Client(socket.create_connection(listener.getsockname(), TIMEOUT)) as client:
-                assert client.request(build_request("GET", "/environ?LISTEN_FDS")).body == b""
-            wait_for("WATCHDOG=1")
-            wait_for("WATCHDOG=1")
-            process.send_signal(signal.SIGHUP)
-            wait_for("RELOADING=1")
-            wait_for("READY=1")
-            with Client(socket.create_connection(listener.getsockname(), TIMEOUT)) as client:
-                assert client.request(build_request()).status == 200
-            process.send_signal(signal.SIGTERM)
-            wait_for("STOPPING=1")
-            assert process.wait(15) == 0
-        finally:
-            process.kill()
-        # It is systemd's socket: it goes on listening for the next start.
-        socket.create_connection(listener.getsockname(), TIMEOUT).close()

@@ -93,6 +93,33 @@ def test_a_thread_that_cannot_be_interrupted_costs_the_worker(fresh_server, tmp_
     assert serving_pid(server) != pid
 
 
+def test_a_client_that_does_not_read_does_not_cost_the_worker(fresh_server) -> None:
+    """The wait for it was deaf to the exception: the thread counted as stuck, and the worker was replaced
+    with all its requests, at the wish of a client. Cleaning up is not met by an exception either."""
+    server = fresh_server(APP, "--timeout", "1", "--threads", "2")
+    pid = serving_pid(server)
+    with server.connect(receive_buffer=4096) as client:
+        client.send(build_request("GET", "/flood"))
+        said = r"GET /flood has run for \d+\.\d s, longer than --timeout allows, and waits for its client"
+        server.wait_for_log(said)
+        server.wait_for_log("the flood is ended by GeneratorExit")
+        assert not client.response().complete
+    assert serving_pid(server) == pid
+    assert "RequestTimeout" not in server.stderr() and "is replaced" not in server.stderr()
+
+
+def test_a_request_that_goes_on_without_its_client_is_interrupted(fresh_server) -> None:
+    server = fresh_server(APP, "--timeout", "1", "--threads", "2")
+    pid = serving_pid(server)
+    with server.connect(receive_buffer=4096) as client:
+        client.send(build_request("GET", "/insist"))
+        server.wait_for_log("GET /insist .* waits for its client: the response is broken off")
+        server.wait_for_log(r"GET /insist has run for .* interrupted in rustwsgi-\d")
+        assert not client.response().complete
+    assert serving_pid(server) == pid
+    assert "is replaced" not in server.stderr()
+
+
 def test_a_worker_without_a_pulse_is_killed(fresh_server) -> None:
     """A C function keeps the interpreter: nothing in the process can help it."""
     server = fresh_server(APP, "--timeout", "1", "--workers", "2")

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
@@ -149,6 +150,52 @@ def test_boot_failure_on_reload_while_a_worker_is_missing(
         wait_until(lambda: serving_pid(server) != second, "a new one serves with what was good")
         assert (tmp_path / "a.pid").read_text() == f"{server.pid}\n"
         assert not (tmp_path / "b.pid").exists() and not (tmp_path / "b").exists()
+
+
+@pytest.fixture
+def booting(door: str, tmp_path: Path) -> Iterator[tuple[ServerProcess, Path]]:
+    """A server that serves at `a` and is on its way to `b`, where no worker is ready until the named pipe is
+    opened; and its configuration."""
+    os.mkfifo(tmp_path / "gate")
+    (tmp_path / "late.py").write_text(
+        f"open({str(tmp_path / 'gate')!r})\nraise RuntimeError('broken')\n"
+    )
+    config = tmp_path / "options.toml"
+    config.write_text(f"bind = 'unix:{tmp_path}/a'\napp = 'supervised:app'\n")
+    options = ["--config", str(config), "--pythonpath", f"{tmp_path}"]
+    with ServerProcess(door, None, *options, bind=None) as server:
+        serving_pid(server)
+        config.write_text(f"bind = 'unix:{tmp_path}/b'\napp = 'late:app'\n")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("Reloading: (.|\n)*Booting")
+        yield server, config
+
+
+def test_a_reload_is_taken_back_while_it_boots(
+    booting: tuple[ServerProcess, Path], tmp_path: Path
+) -> None:
+    """The old address was taken for another program's: the server stayed with what was to be taken back."""
+    server, config = booting
+    config.write_text(f"bind = 'unix:{tmp_path}/a'\napp = 'supervised:app'\n")
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_log("Reloaded: 1")
+    assert serving_pid(server)
+    assert "nothing changes" not in server.stderr()
+    wait_until(lambda: not (tmp_path / "b").exists(), "the other address is let go of")
+
+
+def test_a_mistake_while_a_reload_boots(
+    booting: tuple[ServerProcess, Path], tmp_path: Path
+) -> None:
+    """The old address must be there when the reload fails in the end."""
+    server, config = booting
+    config.write_text(f"bind = ['unix:{tmp_path}/a', '192.0.2.1:0']\napp = 'supervised:app'\n")
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_log("an address cannot be listened on, so nothing changes")
+    with opened(tmp_path / "gate"):
+        server.wait_for_log("the reload has failed; the old workers go on serving")
+    assert serving_pid(server)
+    wait_until(lambda: not (tmp_path / "b").exists(), "the other address is let go of")
 
 
 def test_reload_during_the_start_that_fails(door: str, tmp_path: Path) -> None:

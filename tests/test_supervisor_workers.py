@@ -92,6 +92,32 @@ def test_requests_that_come_together_find_the_free_threads(fresh_server, tmp_pat
             client.close()
 
 
+def test_workers_added_by_ttin_know_of_each_other(fresh_server, fifo: Path) -> None:
+    """Each went by the number of the start: it took new connections while all its threads were busy, and
+    told the application that there was no other process."""
+    server = fresh_server(APP, "--threads", "1", "--keep-alive", "600")
+    with server.connect() as kept:
+        first = int(kept.request(build_request()).body)
+
+        def multiprocess() -> bytes:
+            return kept.request(build_request("GET", "/multiprocess")).body
+
+        assert multiprocess() == b"False"
+        server.send_signal(signal.SIGTTIN)
+        (second,) = workers(server, 2) - {first}
+        wait_until(lambda: multiprocess() == b"True", "the first knows of the second")
+        wait_until(lambda: serving_pid(server) == second, "the second serves")
+        kept.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        for _ in range(8):  # who is accepted by the first waits until it is let go
+            assert serving_pid(server) == second
+        assert server.get("/multiprocess").body == b"True"
+        server.send_signal(signal.SIGTTOU)  # the older one goes
+        fifo.write_text("finished")
+        assert kept.response().body == b"finished"
+    wait_until(lambda: server.get("/multiprocess").body == b"False", "the second is alone")
+
+
 def test_web_concurrency(fresh_server) -> None:
     server = fresh_server(APP, env={"WEB_CONCURRENCY": "2"})
     workers(server, 2)

@@ -48,11 +48,11 @@ def _let_go() -> None:
 os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_let_go)
 
 
-def install() -> tuple[Callable[[float], bool], Callable[[], None]]:
-    """Return `(wait, restore)`; `wait(seconds)` is true once for each stop that was asked for."""
+def install() -> tuple[Callable[[float], int], Callable[[], None]]:
+    """Return `(wait, restore)`; `wait(seconds)` returns each signal once, or 0 if none has come."""
     if threading.current_thread() is not threading.main_thread():
         never = threading.Event()
-        return never.wait, lambda: None
+        return lambda seconds: int(never.wait(seconds)), lambda: None
 
     receiver, sender = socket.socketpair()
     receiver.setblocking(False)
@@ -83,14 +83,12 @@ def install() -> tuple[Callable[[float], bool], Callable[[], None]]:
 
     _undo.append(undo)
 
-    def wait(seconds: float) -> bool:
+    def wait(seconds: float) -> int:
         if not asked:
             selector.select(seconds)
         with contextlib.suppress(BlockingIOError):
             receiver.recv(4096)
-        stop = bool(asked)
-        del asked[:1]
-        return stop
+        return asked.pop(0) if asked else 0
 
     def restore() -> None:
         signal.set_wakeup_fd(wakeup_before)

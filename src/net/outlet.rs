@@ -264,6 +264,17 @@ impl Outlet {
         self.fail_locked(&mut self.lock(), io::ErrorKind::BrokenPipe.into());
     }
 
+    /// Fails it if a producer waits for the client; returns whether one did. For whoever finds that the
+    /// request takes too long: of all that it may be at, this wait alone can be ended from here.
+    pub fn end_wait(&self) -> bool {
+        let mut state = self.lock();
+        let waits = state.awaited && state.failed.is_none();
+        if waits {
+            self.fail_locked(&mut state, io::ErrorKind::TimedOut.into());
+        }
+        waits
+    }
+
     fn fail_locked(&self, state: &mut State, error: io::Error) -> io::Error {
         state.failed.get_or_insert_with(|| again(&error));
         state.queue = Queue::default();

@@ -23,6 +23,10 @@ pub(super) const WORN: u8 = b'!';
 pub(super) const CHANGED: u8 = b'~';
 /// The master says so to a worker that has been replaced.
 pub(super) const RETIRE: u8 = b'-';
+/// The master says so when others serve beside the worker.
+pub(super) const SIBLINGS: u8 = b'2';
+/// The master says so when the worker is the only one.
+pub(super) const ALONE: u8 = b'1';
 /// From now on the error log is the file that comes along.
 pub(super) const ERROR_LOG: u8 = b'e';
 /// The same of the access log.

@@ -11,7 +11,9 @@ use log::{error, info, warn};
 use pyo3::prelude::*;
 
 use super::background;
-use super::channel::{self, ACCESS_LOG, BROKEN, CHANGED, ERROR_LOG, READY, RETIRE, WORN};
+use super::channel::{
+    self, ACCESS_LOG, ALONE, BROKEN, CHANGED, ERROR_LOG, READY, RETIRE, SIBLINGS, WORN,
+};
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::pulse::Pulse;
@@ -21,7 +23,7 @@ use super::{Door, LoadFailure};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
 use crate::observe::{self, LogTarget, Sink};
-use crate::worker::{Application, Opened, Server, StartError, keep_from_forks, leave_now};
+use crate::worker::{Application, Parts, Server, StartError, keep_from_forks, leave_now};
 
 /// TERM finishes what was begun, INT and QUIT do not wait for it, USR1 asks for the counters.
 const CAUGHT: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1];
@@ -45,6 +47,8 @@ pub(super) struct Birth {
     pub(super) hooks: Hooks,
     /// The application, if the master has imported it.
     pub(super) app: Option<Py<PyAny>>,
+    /// Others serve beside it.
+    pub(super) siblings: bool,
     /// The terminal is let go of once it is ready.
     pub(super) in_background: bool,
 }
@@ -136,7 +140,9 @@ fn serve(
     loaded: Loaded,
     listeners: Vec<Listener>,
 ) -> Result<i32, StartError> {
-    let Birth { channel, settings, mut access_log, pulse, hooks, in_background, .. } = birth;
+    let Birth {
+        channel, settings, mut access_log, pulse, hooks, mut siblings, in_background, ..
+    } = birth;
     let Loaded { app, broken, watcher } = loaded;
     channel.set_nonblocking(true)?;
     let signals = Signals::catch(py, CAUGHT)?;
@@ -153,17 +159,19 @@ fn serve(
         channel::say(&channel, READY)
     };
     let app = Application::new(app, hooks.around(py)?);
-    // Files that were sent meanwhile. Before it serves the master says nothing else.
+    // What was said meanwhile: until it serves, only this.
     while let Ok(Some(word)) = channel::hear(&channel) {
         match (word.byte, word.file) {
             (ERROR_LOG, Some(file)) => observe::redirect(Sink::from(file)),
             (ACCESS_LOG, file) => access_log = file,
+            (SIBLINGS | ALONE, _) => siblings = word.byte == SIBLINGS,
             _ => {}
         }
     }
     let access_log = settings.access_log.as_ref().map(|log| access_sink(log, access_log));
-    let opened = Opened { listeners, access_log: access_log.transpose()? };
-    let server = Server::start_on(py, app, opened, settings.clone(), ready)?;
+    let access_log = access_log.transpose()?;
+    let parts = Parts { app, listeners, access_log, settings: settings.clone(), siblings };
+    let server = Server::start_on(py, parts, ready)?;
     let mut worker = Worker {
         signals,
         server,
@@ -318,6 +326,7 @@ impl Worker {
                 Ok(Some(word)) => match (word.byte, word.file) {
                     (ERROR_LOG, Some(file)) => observe::redirect(Sink::from(file)),
                     (ACCESS_LOG, Some(file)) => self.server.redirect_access_log(Sink::from(file)),
+                    (SIBLINGS | ALONE, _) => self.server.set_siblings(word.byte == SIBLINGS),
                     (RETIRE, _) => {
                         self.server.retire();
                         self.begin_to_stop();

@@ -25,6 +25,8 @@ const GRACE: Duration = Duration::from_secs(3);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The exit code if the code has hung for too long; a worker's that cannot start is the same.
 const HUNG: i32 = 3;
+/// The exit code of a process that the code has forked and that comes back. One of an import ends earlier.
+const STRAY: i32 = 1;
 /// The exit code of an interrupted start.
 const INTERRUPTED: i32 = 130;
 
@@ -57,7 +59,13 @@ impl Guarded<'_> {
                 without_signals(|| guard.spawn_scoped(scope, || self.watch(signals, &over)))?;
             // However the code ends. Not by closing it, as processes that were forked meanwhile have a copy.
             let end = End(&end);
+            let process = std::process::id();
             let result = code();
+            if std::process::id() != process {
+                // A child of a fork in it, which would go on as a second master. It has no other threads.
+                // SAFETY: _exit may be called at any time and by any thread.
+                unsafe { libc::_exit(STRAY) }
+            }
             drop(end);
             Ok((result, guard.join().unwrap_or_default()))
         })
@@ -88,12 +96,13 @@ impl Guarded<'_> {
             let asks = |byte: &&u8| {
                 [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT].contains(&i32::from(**byte))
             };
-            let times = bytes[..count].iter().filter(asks).count();
             let now = Instant::now();
-            if times > 1 || times > 0 && asked.is_some() {
-                self.end(INTERRUPTED, "is ended by a second signal");
-            } else if times > 0 {
-                asked = Some(now);
+            for byte in bytes[..count].iter().filter(asks) {
+                // Several TERM may come of one wish.
+                if asked.is_some() && i32::from(*byte) != libc::SIGTERM {
+                    self.end(INTERRUPTED, "is ended by a second signal");
+                }
+                asked.get_or_insert(now);
             }
             if asked.is_some_and(|at| now >= at + GRACE) {
                 self.end(INTERRUPTED, "does not end at a signal: it is killed");

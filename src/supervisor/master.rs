@@ -10,6 +10,7 @@ mod hear;
 mod logs;
 mod reload;
 mod setup;
+mod tell;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -25,7 +26,6 @@ use rustix::fs::Mode;
 use self::reload::Past;
 use super::Door;
 use super::background::Launcher;
-use super::channel::{self, RETIRE};
 use super::child::Birth;
 use super::crew::{self, Backoff, Card, State};
 use super::forks;
@@ -125,6 +125,8 @@ pub(super) struct Master<'a> {
     members: Vec<Member>,
     /// So many workers there should be.
     target: usize,
+    /// More than one worker serves, or may soon: the workers know.
+    siblings: bool,
     /// Grows with every reload.
     generation: u32,
     /// A reload is under way.
@@ -245,6 +247,7 @@ impl Master<'_> {
         for at in plan.retire {
             self.retire(at);
         }
+        self.tell_of_siblings(plan.start);
         if plan.start > 0 && self.backoff.not_before.is_none_or(|at| at <= now) {
             self.backoff.not_before = None;
             for _ in 0..plan.start {
@@ -316,7 +319,6 @@ impl Master<'_> {
                 let identity = self.identity.clone();
                 let hooks = self.hooks.share(py);
                 let access_log = self.access_log.take();
-                let in_background = self.launcher.is_some();
                 let birth = Birth {
                     channel: others,
                     settings,
@@ -325,7 +327,8 @@ impl Master<'_> {
                     pulse,
                     hooks,
                     app,
-                    in_background,
+                    siblings: self.siblings,
+                    in_background: self.launcher.is_some(),
                 };
                 Err(Stop::Child(Box::new(birth)))
             }
@@ -359,24 +362,10 @@ impl Master<'_> {
         self.backoff.boot_failed(Instant::now());
     }
 
-    /// Tells a worker to go once it has nothing left to do.
-    fn retire(&mut self, at: usize) {
-        let patience = self.settings.timeouts.graceful.saturating_add(GRACE);
-        let Some(member) = self.members.get_mut(at) else { return };
-        match member.card.state {
-            State::Leaving => return,
-            State::Ready
-                if member.channel.as_ref().is_some_and(|to| channel::say(to, RETIRE).is_ok()) => {}
-            // It does not listen yet, and has nothing to finish.
-            _ => kill(member.pid, libc::SIGTERM),
-        }
-        member.card.state = State::Leaving;
-        member.since = Instant::now();
-        member.kill_at = member.since.checked_add(patience);
-    }
-
     /// Ends the server.
     fn stop(&mut self, code: i32, quick: bool) {
+        // It may have ended a moment ago, and takes nothing over.
+        self.successor.take_if(|other| other.ended().is_some());
         // Whoever connects from now on learns at once that nobody is there.
         if self.successor.is_some() {
             self.sockets.disown();
@@ -384,7 +373,12 @@ impl Master<'_> {
         self.sockets.refuse_newcomers();
         self.sockets = Sockets::default();
         self.past = None;
-        self.notifier.stopping();
+        match (&self.successor, &self.predecessor) {
+            // The service goes on, in the hands of the other.
+            (Some(successor), _) => self.notifier.handed_over(successor.id()),
+            (None, Some(_)) => {}
+            (None, None) => self.notifier.stopping(),
+        }
         self.stopping.get_or_insert(code);
         self.quick |= quick;
         let graceful = self.settings.timeouts.graceful;

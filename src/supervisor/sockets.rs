@@ -103,6 +103,15 @@ impl Sockets {
         entries.join(",").into()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Keeps the first `at`; returns the others.
+    pub(super) fn split_off(&mut self, at: usize) -> Sockets {
+        Sockets(self.0.split_off(at))
+    }
+
     /// Keeps other sockets along with these.
     pub(super) fn absorb(&mut self, others: Sockets) {
         self.0.extend(others.0);

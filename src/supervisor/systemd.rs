@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use log::debug;
+use pyo3::prelude::*;
 use sd_notify::NotifyState;
 
 use crate::config::Bind;
@@ -15,6 +16,16 @@ pub(super) const VARIABLES: [&str; 3] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDN
 pub(super) fn activated() -> Option<Vec<Bind>> {
     let fds: Vec<Bind> = sd_notify::listen_fds().ok()?.map(Bind::Fd).collect();
     (!fds.is_empty()).then_some(fds)
+}
+
+/// A new master beats for the watchdog as well, from its start: systemd hears only the main process, which it
+/// becomes without a warning. The variable that says whom the watchdog is for names the old one.
+pub(super) fn take_over_watchdog(environ: &Bound<'_, PyAny>, predecessor: u32) -> PyResult<()> {
+    const NAME: &str = "WATCHDOG_PID";
+    if std::env::var(NAME).is_ok_and(|pid| pid == predecessor.to_string()) {
+        environ.set_item(NAME, std::process::id().to_string())?;
+    }
+    Ok(())
 }
 
 /// What the service is doing.
@@ -44,6 +55,12 @@ impl Notifier {
 
     pub(super) fn stopping(&self) {
         tell(&[NotifyState::Stopping]);
+    }
+
+    /// Another master takes this one's place. Only the main process of a service may say so under
+    /// `NotifyAccess=main`, which is this one until then.
+    pub(super) fn handed_over(&self, successor: u32) {
+        tell(&[NotifyState::MainPid(successor)]);
     }
 
     /// This master has taken the place of another.

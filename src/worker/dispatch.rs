@@ -4,6 +4,7 @@
 //! What running a request means is for the caller to say: `runner` does it with Python, the model checker
 //! (`make model`) without.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Dispatcher {
     /// For those who do not poll.
     pub remote: Arc<Remote>,
     settings: Arc<Settings>,
+    /// Other workers accept from the same sockets.
+    siblings: Arc<AtomicBool>,
 }
 
 impl Wake for Remote {
@@ -32,23 +35,34 @@ impl Wake for Remote {
 }
 
 impl Dispatcher {
-    /// For `--threads` runners, of which the interpreter can run `parallel` at a time.
+    /// For `--threads` runners, of which the interpreter can run `parallel` at a time. `siblings` says whether
+    /// other workers accept from the same sockets, at any time.
     pub fn new(
         (reactor, remote): (Reactor, Arc<Remote>),
         parallel: usize,
         settings: Arc<Settings>,
+        siblings: Arc<AtomicBool>,
     ) -> Dispatcher {
         Dispatcher {
             desk: Desk::new(settings.threads).running(parallel),
             reactor: Mutex::new(reactor),
             remote,
             settings,
+            siblings,
         }
     }
 
-    /// Other workers accept from the same sockets.
+    /// Other workers accept from the same sockets. One that has none does not leave them a connection, and
+    /// takes as many at a time as there are.
     fn has_siblings(&self) -> bool {
-        self.settings.processes.workers > 1
+        self.siblings.load(Ordering::Relaxed)
+    }
+
+    /// Says so from now on.
+    pub fn set_siblings(&self, are_there: bool) {
+        self.siblings.store(are_there, Ordering::Relaxed);
+        // Whoever polls now does it on the old assumption.
+        self.remote.wake();
     }
 
     /// Polls as runner `me` until there is something to do with the interpreter, and returns the duty: to
@@ -88,8 +102,8 @@ impl Dispatcher {
     pub fn watch(&self) {
         // However much is queued, it is not for the sentinel to run: it may wait.
         // It polls when every runner is inside the application: what it accepts has to wait.
-        let room = self.has_siblings().then_some(0);
-        self.desk.watch(&*self.remote, || self.turn(room, |_| false));
+        let room = || self.has_siblings().then_some(0);
+        self.desk.watch(&*self.remote, || self.turn(room(), |_| false));
     }
 
     /// Turns the reactor once and returns what became ready.

@@ -31,4 +31,4 @@ pub use forks::keep_from_forks;
 #[cfg(feature = "python")]
 pub(crate) use server::without_signals;
 #[cfg(feature = "python")]
-pub use server::{Opened, Server, StartError, leave_now};
+pub use server::{Parts, Server, StartError, leave_now};

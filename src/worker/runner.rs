@@ -55,7 +55,7 @@ fn run_batch(py: Python<'_>, shared: &Shared, seat: &mut Seat, me: usize) {
 }
 
 fn serve(py: Python<'_>, shared: &Shared, seat: &mut Seat, me: usize, connection: Box<Connection>) {
-    shared.watch.begin(py, me, connection.http.head());
+    shared.watch.begin(py, me, &connection);
     let outcome = shared.wsgi.serve(py, seat, connection);
     shared.watch.end(py, me);
     let Ok(connection) = outcome.exchange.into_any().downcast::<Connection>() else {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -39,14 +40,6 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
-/// What is opened before a server starts on it.
-pub struct Opened {
-    /// Listened on already.
-    pub listeners: Vec<Listener>,
-    /// Where the access log goes, if there is one.
-    pub access_log: Option<Sink>,
-}
-
 /// A running server.
 pub struct Server {
     shared: Arc<Shared>,
@@ -58,6 +51,20 @@ pub struct Server {
     /// The process that serves. One that is forked has a copy of all this, but no threads, and what it would
     /// stop or close is its parent's.
     process: u32,
+}
+
+/// What a server is made from.
+pub struct Parts {
+    /// What is served.
+    pub app: Application,
+    /// What is listened on already.
+    pub listeners: Vec<Listener>,
+    /// Where the access log goes, if there is one.
+    pub access_log: Option<Sink>,
+    /// How.
+    pub settings: Arc<Settings>,
+    /// Whether other processes serve the same; see [`Server::set_siblings`].
+    pub siblings: bool,
 }
 
 /// Binds everything that `settings` names.
@@ -77,9 +84,9 @@ impl Server {
         app: Application,
         settings: Arc<Settings>,
     ) -> Result<Server, StartError> {
-        let opened =
-            Opened { listeners: bind(&settings)?, access_log: open_access_log(&settings)? };
-        let server = Server::start_on(py, app, opened, settings, || Ok(()))?;
+        let (listeners, access_log) = (bind(&settings)?, open_access_log(&settings)?);
+        let parts = Parts { app, listeners, access_log, settings, siblings: false };
+        let server = Server::start_on(py, parts, || Ok(()))?;
         for (_, url) in &server.addresses {
             info!("Listening at: {url}");
         }
@@ -90,16 +97,14 @@ impl Server {
     /// just before the first request may be taken.
     pub fn start_on(
         py: Python<'_>,
-        app: Application,
-        opened: Opened,
-        settings: Arc<Settings>,
+        parts: Parts,
         ready: impl FnOnce() -> io::Result<()>,
     ) -> Result<Server, StartError> {
         // A program, or a hook of a configuration, may have replaced them since the application was loaded.
         if let Some(refusal) = green_threads(py) {
             return Err(PyRuntimeError::new_err(refusal).into());
         }
-        let Opened { listeners, access_log } = opened;
+        let Parts { app, listeners, access_log, settings, siblings } = parts;
         keep_from_forks(py, &listeners)?;
         let access_log = settings.access_log.as_ref().zip(access_log);
         let access_log = access_log.map(|(settings, sink)| format_access_log(settings, sink));
@@ -114,9 +119,10 @@ impl Server {
         let log_keys = access_log.as_ref().map_or_else(Vec::new, |(_, keys)| keys.clone());
         let access_log = access_log.map(|(log, _)| Arc::new(log));
         let network = Reactor::new(listeners, settings.clone(), access_log.clone())?;
-        let wsgi = Wsgi::new(py, app, &servers, &settings, log_keys)?;
+        let siblings = Arc::new(AtomicBool::new(siblings));
+        let wsgi = Wsgi::new(py, app, &servers, &settings, siblings.clone(), log_keys)?;
         let shared = Arc::new(Shared {
-            dispatcher: Dispatcher::new(network, parallelism(py), settings.clone()),
+            dispatcher: Dispatcher::new(network, parallelism(py), settings.clone(), siblings),
             wsgi,
             begun: OnceLock::new(),
             watch: Watch::new(settings.threads, settings.timeouts.request),
@@ -220,6 +226,11 @@ impl Server {
     /// still make it. Returns at once.
     pub fn retire(&self) {
         self.shared.dispatcher.remote.retire();
+    }
+
+    /// From now on other processes serve the same, or none does.
+    pub fn set_siblings(&self, are_there: bool) {
+        self.shared.dispatcher.set_siblings(are_there);
     }
 
     /// Says in the error log how often each bound was reached.

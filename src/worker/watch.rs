@@ -4,18 +4,22 @@
 //! Under threads a timeout cannot end the process: the other requests in it are innocent. So the thread
 //! gets an exception raised in it, which ends whatever is written in Python. A thread inside a C function
 //! hears of it when that returns; if it never does, the worker has to be replaced.
+//!
+//! One that waits for a client which reads slowly is in the server's own hands: the wait fails, and the
+//! application finds its client gone. No exception is raised, which would meet its cleaning up. A client
+//! must never be the reason for which a worker is replaced.
 
 use std::ffi::c_ulong;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use log::error;
+use log::{error, warn};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 
-use crate::http1::Head;
+use crate::net::{Connection, Outlet};
 use crate::observe;
 use crate::wsgi::RequestTimeout;
 
@@ -37,6 +41,8 @@ struct Place {
     since: Option<Instant>,
     /// Its method and target, escaped when they are shown.
     request: Vec<u8>,
+    /// Where its response goes.
+    outlet: Option<Arc<Outlet>>,
     /// When, and in which thread, an exception was raised.
     interrupted: Option<(Instant, c_ulong)>,
     /// It was reported that the exception did not help.
@@ -53,12 +59,14 @@ impl Watch {
     }
 
     /// Runner `me` begins with a request.
-    pub(super) fn begin(&self, py: Python<'_>, me: usize, head: &Head) {
+    pub(super) fn begin(&self, py: Python<'_>, me: usize, connection: &Connection) {
         if self.limit.is_none() {
             return;
         }
         let mut place = self.place(py, me);
+        let head = connection.http.head();
         place.since = Some(Instant::now());
+        place.outlet = Some(connection.outlet.clone());
         place.request.clear();
         place.request.extend_from_slice(head.method());
         place.request.push(b' ');
@@ -73,6 +81,7 @@ impl Watch {
         }
         let mut place = self.place(py, me);
         place.since = None;
+        place.outlet = None;
         place.stuck = false;
         if let Some((_, thread)) = place.interrupted.take() {
             // It may have ended by itself just before: the exception must not meet the next request.
@@ -87,11 +96,26 @@ impl Watch {
         self.places[me].lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Since when a request runs that has run too long, and whether it was interrupted.
+    /// Since when a request runs that has run too long and does not wait for its client, and whether it was
+    /// interrupted. If it does wait, that is ended.
     fn overdue(&self, py: Python<'_>, me: usize, limit: Duration) -> Option<(Instant, bool)> {
-        let place = self.place(py, me);
+        let mut place = self.place(py, me);
         let since = place.since.filter(|since| since.elapsed() >= limit)?;
-        Some((since, place.interrupted.is_some()))
+        if !place.outlet.as_ref().is_some_and(|outlet| outlet.end_wait()) {
+            return Some((since, place.interrupted.is_some()));
+        }
+        if let Some((at, _)) = &mut place.interrupted {
+            // Only now it may go on to hear of it.
+            *at = Instant::now();
+        }
+        let shown = place.request.escape_ascii().to_string();
+        drop(place);
+        warn!(
+            "{shown} has run for {:.1} s, longer than --timeout allows, and waits for its client: the \
+             response is broken off",
+            since.elapsed().as_secs_f64()
+        );
+        None
     }
 
     /// Requests that were answered.

@@ -7,6 +7,8 @@
 //! called HTTP_PROXY there must not look like a field the client sent.
 
 use core::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use percent_encoding::percent_decode;
 use pyo3::exceptions::PyValueError;
@@ -38,11 +40,13 @@ pub struct ServerAddress {
 #[derive(Debug)]
 pub(super) struct EnvironBuilder {
     names: Names,
-    /// One for each listener.
+    /// Two for each listener: one says that there are other processes, one that there are none.
     templates: Vec<Py<PyDict>>,
     methods: Vec<(&'static str, Py<PyString>)>,
     /// Whose word on the scheme is taken.
     trusted: Vec<Trust>,
+    /// Whether other processes serve the application.
+    siblings: Arc<AtomicBool>,
     /// SCRIPT_NAME: what every path begins with, and PATH_INFO does not have.
     prefix: String,
 }
@@ -51,15 +55,17 @@ impl EnvironBuilder {
     pub(super) fn new(
         py: Python<'_>,
         servers: &[ServerAddress],
-        multithread: bool,
-        multiprocess: bool,
         settings: &Settings,
+        siblings: Arc<AtomicBool>,
     ) -> PyResult<EnvironBuilder> {
         let errors = Py::new(py, Errors)?;
         // One stream for all requests without content: there is nothing in it to be shared.
         let empty_input = Py::new(py, Input::new(Content::Empty))?;
         let mut templates = Vec::new();
-        for server in servers {
+        let multithread = settings.threads > 1;
+        for (server, multiprocess) in
+            servers.iter().flat_map(|server| [(server, false), (server, true)])
+        {
             let template = PyDict::new(py);
             template.set_item(intern!(py, "SERVER_NAME"), latin1(py, server.name.as_bytes()))?;
             template.set_item(intern!(py, "SERVER_PORT"), &server.port)?;
@@ -92,6 +98,7 @@ impl EnvironBuilder {
             templates,
             methods: methods.into(),
             trusted: settings.trusted.clone(),
+            siblings,
             prefix: settings.script_name.clone(),
         })
     }
@@ -104,18 +111,19 @@ impl EnvironBuilder {
         exchange: &mut dyn Exchange,
         disconnected: &Py<Disconnected>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let (listener, peer) = (exchange.listener(), exchange.peer());
+        let template = self.template(exchange.listener());
+        let peer = exchange.peer();
         let content = exchange.take_content();
         let received = exchange.http().received();
         let head = exchange.http().head();
         let claims_https = claims_https(head);
-        let environ = match memory.recall(py, listener, head) {
+        let environ = match memory.recall(py, template, head) {
             Some(environ) => environ.copy()?,
             None => {
-                let environ = self.templates[listener].bind(py).copy()?;
+                let environ = self.templates[template].bind(py).copy()?;
                 self.add_request_line(py, &environ, memory, head)?;
                 self.add_fields(py, &environ, memory, head)?;
-                memory.remember(listener, head, &environ)?;
+                memory.remember(template, head, &environ)?;
                 environ
             }
         };
@@ -138,6 +146,15 @@ impl EnvironBuilder {
             environ.set_item(intern!(py, "CONTENT_LENGTH"), received.to_string())?;
         }
         Ok(environ)
+    }
+
+    /// The number of the template for a request to this listener. "This value should evaluate true if an
+    /// equivalent application object may be simultaneously invoked by another process": a worker may get
+    /// siblings at any time and lose them again, so it is asked each time. It does not say yes for fear of that:
+    /// tools that live in one process's memory (debug toolbars, metrics) refuse to work then.
+    /// [PEP 3333, "environ Variables"]
+    fn template(&self, listener: usize) -> usize {
+        2 * listener + usize::from(self.siblings.load(Ordering::Relaxed))
     }
 
     fn trusts(&self, ip: IpAddr) -> bool {

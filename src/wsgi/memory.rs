@@ -56,7 +56,7 @@ struct Slot {
 
 /// A head and what was made of it: an environ without what differs from connection to connection.
 struct Known {
-    listener: usize,
+    template: usize,
     bytes: Vec<u8>,
     environ: Py<PyDict>,
 }
@@ -72,22 +72,23 @@ impl Memory {
         Memory { heads, values, addresses }
     }
 
-    /// The environ that was remembered for an equal head. It must be copied, not changed.
+    /// The environ that was remembered for an equal head and the same template. It must be copied, not
+    /// changed.
     pub(super) fn recall<'py>(
         &self,
         py: Python<'py>,
-        listener: usize,
+        template: usize,
         head: &Head,
     ) -> Option<&Bound<'py, PyDict>> {
         let known = self.heads[place(head)].known.as_ref()?;
-        let same = known.listener == listener && known.bytes == head.bytes();
+        let same = known.template == template && known.bytes == head.bytes();
         same.then(|| known.environ.bind(py))
     }
 
     /// Takes note of a head that is not known, and remembers it if it came before.
     pub(super) fn remember(
         &mut self,
-        listener: usize,
+        template: usize,
         head: &Head,
         environ: &Bound<'_, PyDict>,
     ) -> PyResult<()> {
@@ -95,7 +96,7 @@ impl Memory {
         let before = std::mem::replace(&mut slot.missed, head.fingerprint());
         if before == head.fingerprint() && head.bytes().len() <= LONGEST_HEAD {
             let environ = environ.copy()?.unbind();
-            slot.known = Some(Known { listener, bytes: head.bytes().to_vec(), environ });
+            slot.known = Some(Known { template, bytes: head.bytes().to_vec(), environ });
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use log::{debug, error, warn};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PySystemError, PyTypeError};
@@ -79,16 +81,17 @@ impl From<SendError> for Failure {
 }
 
 impl Wsgi {
-    /// Prepares to serve `app`. `servers` are the listeners in the order of their numbers.
+    /// Prepares to serve `app`. `servers` are the listeners in the order of their numbers; `siblings` says
+    /// whether other processes serve the same, at any time.
     pub fn new(
         py: Python<'_>,
         app: Application,
         servers: &[ServerAddress],
         settings: &Settings,
+        siblings: Arc<AtomicBool>,
         log_keys: Vec<String>,
     ) -> PyResult<Wsgi> {
-        let (multithread, multiprocess) = (settings.threads > 1, settings.processes.workers > 1);
-        let environs = EnvironBuilder::new(py, servers, multithread, multiprocess, settings)?;
+        let environs = EnvironBuilder::new(py, servers, settings, siblings)?;
         fork::settle(py)?;
         Ok(Wsgi { app, environs, log_keys, replies: Replies::default() })
     }

@@ -84,6 +84,36 @@ def serve_in_vain():
     return raised(lambda: rustwsgi.serve(never_ends, **options))
 
 
+# ------------------------------------------------------------------------ programs that are told twice
+
+
+def told_twice(again):
+    """What `serve()` comes to if, while a request runs, it gets TERM and then, often, another signal."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    def client():
+        ask(url)
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(10):
+            time.sleep(0.05)  # signals that come together count as one
+            os.kill(os.getpid(), again)
+        gate.set()
+
+    threading.Thread(target=client, daemon=True).start()
+    options = {"bind": f"fd://{listener.fileno()}", "graceful_timeout": 600}
+    signal.signal(again, signal.SIG_IGN)  # what comes when the server has ended
+    return raised(lambda: rustwsgi.serve(gated, **options))
+
+
+def told_term_again():
+    return told_twice(signal.SIGTERM)
+
+
+def told_int():
+    return told_twice(signal.SIGINT)
+
+
 # ------------------------------------------------------------------- children and their signals
 
 

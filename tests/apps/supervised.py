@@ -1,5 +1,6 @@
 """An application whose worker can be told apart, held, and brought down."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -9,6 +10,16 @@ import threading
 import time
 
 PID = os.getpid()
+
+
+def flood(errors):
+    """Blocks without end; says what ends it."""
+    try:
+        while True:
+            yield b"x" * 65536
+    except BaseException as end:
+        print(f"the flood is ended by {type(end).__name__}", file=errors, flush=True)
+        raise
 
 
 def app(environ, start_response):
@@ -35,6 +46,14 @@ def app(environ, start_response):
         print("request started", file=environ["wsgi.errors"], flush=True)
         while True:
             pass
+    elif path == "/flood":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return flood(environ["wsgi.errors"])
+    elif path == "/insist":  # the same by write(), whatever that says
+        write = start_response("200 OK", [("Content-Type", "text/plain")])
+        while True:
+            with contextlib.suppress(OSError):
+                write(b"x" * 65536)
     elif path == "/seize":  # in C, with the interpreter
         print(f"seized {os.getpid()}", file=environ["wsgi.errors"], flush=True)
         ctypes.PyDLL(None).sleep(600)

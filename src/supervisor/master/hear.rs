@@ -28,7 +28,10 @@ impl Master<'_> {
             );
         }
         if self.stopping.is_some() {
-            if matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT) && !self.quick {
+            // Not TERM: several may come of one wish, from `timeout`, systemd, or a shell that signals a
+            // process and its group.
+            if matches!(signal, libc::SIGINT | libc::SIGQUIT) && !self.quick {
+                info!("Shutting down at once");
                 self.stop(0, true);
             }
             return;
@@ -36,7 +39,7 @@ impl Master<'_> {
         match signal {
             libc::SIGTERM => {
                 info!(
-                    "Shutting down: requests in flight are finished first; a second signal stops at once"
+                    "Shutting down: requests in flight are finished first; INT or QUIT stops at once"
                 );
                 self.stop(0, false);
             }

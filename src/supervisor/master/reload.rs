@@ -30,26 +30,40 @@ impl Master<'_> {
     /// Reads the configuration again and starts workers with it. The old ones serve until then.
     pub(super) fn reload(&mut self, py: Python<'_>) {
         self.hooks.call(py, "on_reload", &[]);
+        self.notifier.reloading();
+        // Whoever asked for it waits for an end. One that is under way already is told at its own.
+        if !self.begin_reload(py) && self.started && self.past.is_none() {
+            self.notifier.ready();
+        }
+    }
+
+    /// Returns whether a reload is under way from now on. If not, nothing has changed.
+    fn begin_reload(&mut self, py: Python<'_>) -> bool {
         let (settings, hooks) = match self.read_anew(py) {
             Ok(parsed) => parsed,
             Err(error) => {
                 error!("the configuration cannot be read, so nothing changes: {error}");
-                return;
+                return false;
             }
         };
         let identity = match Identity::resolve(py, &settings.processes) {
             Ok(identity) => identity,
             Err(failure) => {
                 error!("{}: nothing changes", failure.value(py));
-                return;
+                return false;
             }
         };
         if let Err((_, reason)) = change::check(&settings) {
             error!("nothing changes: {reason}");
-            return;
+            return false;
         }
         // Twice in a row: what the first one was to replace is still to be replaced.
         let mut known = std::mem::take(&mut self.sockets);
+        let kept = known.len();
+        // An address that the first one has dropped is still ours.
+        if let Some(past) = &mut self.past {
+            known.absorb(std::mem::take(&mut past.dropped));
+        }
         let binds = self.activated.as_ref().unwrap_or(&settings.binds);
         match Sockets::open(binds, &settings, &mut known) {
             Ok(sockets) => {
@@ -57,8 +71,12 @@ impl Master<'_> {
             }
             Err(error) => {
                 error!("an address cannot be listened on, so nothing changes: {error:#}");
+                let dropped = known.split_off(kept);
                 self.sockets = known;
-                return;
+                if let Some(past) = &mut self.past {
+                    past.dropped = dropped;
+                }
+                return false;
             }
         }
         self.become_like(py, &settings, identity.as_ref());
@@ -73,7 +91,6 @@ impl Master<'_> {
         }
         hooks.adopt(py, &self.hooks);
         let hooks = std::mem::replace(&mut self.hooks, hooks);
-        self.notifier.reloading();
         info!("Reloading: new workers are started, then the old ones go");
         let target = settings.processes.workers;
         let previous = std::mem::replace(&mut self.settings, Arc::new(settings));
@@ -93,6 +110,7 @@ impl Master<'_> {
         self.past = Some(past);
         self.generation += 1;
         self.backoff.forgive();
+        true
     }
 
     /// The configuration may be a program, which a signal may have to end.

@@ -69,6 +69,9 @@ impl<'a> Master<'a> {
         let sockets = Sockets::open(binds, &settings, &mut inherited);
         let sockets = sockets.map_err(refuse)?;
         let environ = py.import("os")?.getattr("environ")?;
+        if let Some(predecessor) = &predecessor {
+            systemd::take_over_watchdog(&environ, predecessor.id())?;
+        }
         for name in VARIABLES.iter().chain(&systemd::VARIABLES) {
             // No business of the application's.
             environ.call_method1("pop", (name, py.None()))?;
@@ -94,6 +97,7 @@ impl<'a> Master<'a> {
             pidfile: None,
             members: Vec::new(),
             target,
+            siblings: false,
             generation: 0,
             past: None,
             backoff: Backoff::default(),

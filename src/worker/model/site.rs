@@ -105,7 +105,7 @@ impl Site {
         let network = Reactor::new(listeners, settings.clone(), None).unwrap();
         let world = World { runs: vec![0; requests], ..World::default() };
         let site = Arc::new(Site {
-            dispatcher: Dispatcher::new(network, parallel, settings),
+            dispatcher: Dispatcher::new(network, parallel, settings, Arc::default()),
             parallel,
             interpreter: Mutex::new(world),
             changed: Condvar::new(),
