@@ -94,7 +94,7 @@ def test_a_log_that_cannot_be_opened_is_named(door: str, tmp_path: Path) -> None
     )
     options = ["-c", str(tmp_path / "conf.py"), "--access-logfile", str(path)]
     done = run_cli(door, "--bind", "127.0.0.1:0", "-u", "nobody", *options, APP)
-    said = f"--access-logfile: cannot open {path}; make its directory, or name another file: "
+    said = f"--access-logfile: cannot open {path}; this user may not write there: "
     assert done.returncode == 1 and said in done.stderr, done
     assert "Traceback" not in done.stderr
 
