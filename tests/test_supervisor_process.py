@@ -14,12 +14,9 @@ from pathlib import Path
 import pytest
 
 from harness import (
-    APPS,
     TIMEOUT,
     Client,
     build_request,
-    child_environment,
-    door_command,
     run_cli,
     wait_until,
 )
@@ -94,7 +91,8 @@ def test_a_log_that_cannot_be_opened_is_named(door: str, tmp_path: Path) -> None
     )
     options = ["-c", str(tmp_path / "conf.py"), "--access-logfile", str(path)]
     done = run_cli(door, "--bind", "127.0.0.1:0", "-u", "nobody", *options, APP)
-    said = f"--access-logfile: cannot open {path}; this user may not write there: "
+    # As the user of the workers, who may or may not see that there is no such directory.
+    said = f"--access-logfile: cannot open {path}; "
     assert done.returncode == 1 and said in done.stderr, done
     assert "Traceback" not in done.stderr
 
