@@ -266,6 +266,29 @@ def test_a_worker_that_boots_meanwhile(start: Start, tmp_path: Path, fifo: Path)
     wait_for(access, r"GET /say\?hello")
 
 
+def test_a_worker_without_descriptors(start: Start, tmp_path: Path) -> None:
+    """The kernel drops a file that it cannot take, without a word; the worker has to say so."""
+    resource = pytest.importorskip("resource")
+    error = tmp_path / "err.log"
+    server = start("--error-logfile", error)
+    wait_until(lambda: len(children(server.process.pid)) == 1, "one worker")
+    (worker,) = children(server.process.pid)
+    assert server.get("/").status == 200
+    error.rename(f"{error}.1")
+    limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+    # Below the lowest free number.
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, limits[1]))
+    server.usr1()
+    wait_for(
+        tmp_path / "err.log.1", f"worker {worker} has no descriptor left for the new error log"
+    )
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+    server.usr1()
+    wait_for(error, "Bounds reached")
+    server.said("hello")
+    wait_for(error, "^hello")
+
+
 @pytest.mark.parametrize("when", ["USR1", "HUP"])
 def test_logs_that_cannot_be_opened_any_more(start: Start, tmp_path: Path, when: str) -> None:
     """The service goes on, with the files that it has."""

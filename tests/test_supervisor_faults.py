@@ -210,6 +210,31 @@ def test_too_many_files_do_not_end_the_server(fresh_server) -> None:
     assert serving_pid(server) in pids
 
 
+def test_a_reload_without_descriptors_leaves_the_signals_alone(
+    fresh_server, tmp_path: Path
+) -> None:
+    """The configuration could not be executed, nor could it be interrupted: but TERM still raised
+    KeyboardInterrupt in the master afterwards, and the request broke off."""
+    resource = pytest.importorskip("resource")
+    fifo, conf = tmp_path / "fifo", tmp_path / "conf.py"
+    os.mkfifo(fifo)
+    conf.write_text("")
+    server = fresh_server(APP, "-c", str(conf))
+    with server.connect() as client:
+        client.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (6, limits[1]))
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("nothing changes")
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
+        server.send_signal(signal.SIGTERM)
+        server.wait_for_log("Handling signal: term")
+        fifo.write_text("whole")
+        assert client.response().body == b"whole"
+    assert server.wait() == 0
+
+
 @pytest.mark.skipif(
     shutil.which("unshare") is None
     or subprocess.run(["unshare", "-pf", "--mount-proc", "true"], capture_output=True).returncode,

@@ -163,7 +163,8 @@ fn serve(
     while let Ok(Some(word)) = channel::hear(&channel) {
         match (word.byte, word.file) {
             (ERROR_LOG, Some(file)) => observe::redirect(Sink::from(file)),
-            (ACCESS_LOG, file) => access_log = file,
+            (ACCESS_LOG, Some(file)) => access_log = Some(file),
+            (ERROR_LOG | ACCESS_LOG, None) => log_was_lost(word.byte),
             (SIBLINGS | ALONE, _) => siblings = word.byte == SIBLINGS,
             _ => {}
         }
@@ -194,6 +195,16 @@ fn access_sink(log: &AccessLogSettings, file: Option<File>) -> std::io::Result<S
         (LogTarget::File(_), None) => Ok(Sink::nowhere()),
         (stream, _) => Sink::open(stream),
     }
+}
+
+/// The kernel drops a file for which this process has no descriptor left.
+fn log_was_lost(which: u8) {
+    let which = if which == ERROR_LOG { "error" } else { "access" };
+    error!(
+        "worker {} has no descriptor left for the new {which} log, and goes on with the old one: raise \
+         LimitNOFILE, and send USR1 again",
+        std::process::id()
+    );
 }
 
 /// A worker that serves.
@@ -326,6 +337,7 @@ impl Worker {
                 Ok(Some(word)) => match (word.byte, word.file) {
                     (ERROR_LOG, Some(file)) => observe::redirect(Sink::from(file)),
                     (ACCESS_LOG, Some(file)) => self.server.redirect_access_log(Sink::from(file)),
+                    (ERROR_LOG | ACCESS_LOG, None) => log_was_lost(word.byte),
                     (SIBLINGS | ALONE, _) => self.server.set_siblings(word.byte == SIBLINGS),
                     (RETIRE, _) => {
                         self.server.retire();

@@ -118,14 +118,15 @@ impl Signals {
             module.call_method1("signal", (number, forks::interrupt(py)?))?;
         }
         module.call_method1("signal", (libc::SIGINT, module.getattr("default_int_handler")?))?;
-        let (result, kept) = guarded.run(py, &self.receiver, run)?;
-        self.kept.extend(kept);
+        let ran = guarded.run(py, &self.receiver, run);
         // A signal that came too late for the code is kept all the same.
         while let Err(failure) = self.listen(py) {
             if !failure.is_instance_of::<PyKeyboardInterrupt>(py) {
                 return Err(failure);
             }
         }
+        let (result, kept) = ran?;
+        self.kept.extend(kept);
         Ok(result)
     }
 

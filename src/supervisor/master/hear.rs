@@ -105,9 +105,9 @@ impl Master<'_> {
                 Some(Ok(count)) => count,
                 Some(Err(_)) | None => 0,
             };
+            member.broken |= bytes[..count].contains(&BROKEN);
             if bytes[..count].contains(&READY) && member.card.state == State::Booting {
                 member.card.state = State::Ready;
-                member.broken = bytes[..count].contains(&BROKEN);
                 member.since = Instant::now();
                 self.backoff.booted();
             }
