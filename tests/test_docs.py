@@ -140,6 +140,14 @@ def test_figures_are_those_of_the_benchmarks(page: str) -> None:
     assert set(figures) <= measured, set(figures) - measured
 
 
+def test_versions_in_the_readme() -> None:
+    needed = re.search(r'rust-version = "([\d.]+)"', read("Cargo.toml"))
+    python = re.search(r'requires-python = ">=([\d.]+)"', read("pyproject.toml"))
+    assert needed and python
+    assert f"needs Rust ({needed[1]} or later)" in read("README.md")
+    assert f"Python {python[1]} or later" in read("README.md")
+
+
 def test_defaults_in_the_readme() -> None:
     """The table in brief says what the full one says."""
     full = {row[0]: row[1] for row in rows(read("docs/configuration.md"), "| Option |")}
