@@ -94,6 +94,7 @@ pub(super) struct Flags {
     #[arg(long, help_heading = APPLICATION)]
     pub(super) print_config: bool,
 
+    #[allow(rustdoc::broken_intra_doc_links, reason = "the help shows it as it is")]
     /// Where to listen: HOST:PORT, :PORT (all interfaces), [IPV6]:PORT, unix:PATH or fd://N
     /// (repeatable) [default: 127.0.0.1:8000, or 0.0.0.0:$PORT if PORT is set]
     #[arg(short, long, value_name = "ADDRESS", value_delimiter = ',', help_heading = LISTENING)]

@@ -94,7 +94,7 @@ impl Remote {
         self.stop.load(Ordering::SeqCst)
     }
 
-    /// Ends the current or the next wait of [`Reactor::turn`].
+    /// Ends the current or the next wait of [`Reactor::turn`](super::Reactor::turn).
     pub fn wake(&self) {
         if let Err(error) = self.waker.wake() {
             warn!("cannot wake the poller: {error}");
