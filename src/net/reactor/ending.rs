@@ -107,13 +107,18 @@ impl Reactor {
             // A request may have come that no event has told of yet.
             self.slots[index].readable = true;
             self.read(key, ready);
-            let slot = &self.slots[index];
-            if slot.phase == Phase::Reading
-                && !self.gentle
-                && slot.connection.as_ref().is_some_and(|c| c.http.is_idle() && c.served > 0)
-            {
-                self.linger(key);
+            if !self.gentle {
+                self.end_if_idle(key);
             }
+        }
+    }
+
+    /// While the server stops: a client that has had a response, and has sent nothing since, is sent the end.
+    pub(super) fn end_if_idle(&mut self, key: Key) {
+        let slot = &self.slots[key.0];
+        let idle = |c: &Box<Connection>| c.http.is_idle() && c.served > 0;
+        if slot.phase == Phase::Reading && slot.connection.as_ref().is_some_and(idle) {
+            self.linger(key);
         }
     }
 }

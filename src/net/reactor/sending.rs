@@ -72,9 +72,10 @@ impl Reactor {
         let slot = &mut self.slots[key.0];
         let Some(connection) = &mut slot.connection else { return };
         match connection.start_next(self.now) {
-            Next::Request if draining && !connection.has_input() => self.linger(key),
             Next::Request => {
                 slot.phase = Phase::Reading;
+                // A request that is here already is served, though no event has told of it.
+                slot.readable |= draining;
                 if connection.has_input() {
                     let read = connection.resume(self.settings.body_buffer, self.now);
                     if !self.digest(key, read, ready) {
@@ -82,6 +83,9 @@ impl Reactor {
                     }
                 }
                 self.read(key, ready);
+                if draining {
+                    self.end_if_idle(key);
+                }
             }
             Next::Close => {
                 // A client that asked for the end has nothing more to say. If it breaks that rule between this
