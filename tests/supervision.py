@@ -29,6 +29,12 @@ def children(pid: int) -> set[int]:
     return found
 
 
+def listens(path: Path) -> bool:
+    """Whether somebody listens on a unix socket. The file is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
+
+
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -54,6 +54,15 @@ def test_mistakes(door: str, tmp_path: Path, text: str, said: str) -> None:
     assert done.returncode == 2 and "rustwsgi.toml" in done.stderr and said in done.stderr, done
 
 
+@pytest.mark.parametrize("line", ['env = ["A=hunter2"', 'env = { A = "hunter2', "env = 'A=hunter2"])
+def test_a_mistake_in_a_line_with_a_password(door: str, tmp_path: Path, line: str) -> None:
+    """The line was shown, in whatever log the server's standard error goes to."""
+    (tmp_path / "rustwsgi.toml").write_text(f"threads = 2\n{line}\n")
+    done = run_cli(door, APP, cwd=tmp_path)
+    assert done.returncode == 2 and "hunter2" not in done.stderr, done
+    assert re.search(r"rustwsgi\.toml: line [23], column \d+: \w+", done.stderr), done
+
+
 def test_missing_file(door: str) -> None:
     done = run_cli(door, "--config", "/nonexistent/x.toml", APP)
     assert done.returncode == 2 and "/nonexistent/x.toml" in done.stderr

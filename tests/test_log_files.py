@@ -148,13 +148,13 @@ def test_a_link_of_the_workers_user(start: Start, public: Path, link: str, when:
         by_nobody("ln", "-s", secret / "err.log", logs / "mine" / "err.log")
     if link == "existing":
         (secret / "err.log").touch(0o600)
+    old = logs / "old" / "err.log"
     if when == "USR1":
         server.usr1()
+        wait_for(old, r"\[ERROR\] the error log stays where it is: cannot open .*Permission denied")
     else:
         server.process.send_signal(signal.SIGHUP)
-        wait_for(logs / "old" / "err.log", "Reloaded: 1")
-    old = logs / "old" / "err.log"
-    wait_for(old, r"\[ERROR\] the error log stays where it is: cannot open .*Permission denied")
+        wait_for(old, r"\[ERROR\] nothing changes: --error-logfile: .*Permission denied")
     server.replace_worker()
     server.said("hello")
     wait_for(old, "hello")
@@ -303,14 +303,13 @@ def test_logs_that_cannot_be_opened_any_more(start: Start, tmp_path: Path, when:
     old = tmp_path / "old" / "err.log"
     if when == "USR1":
         server.usr1()
+        for which, path in {"error": error, "access": access}.items():
+            wait_for(old, f"the {which} log stays where it is: cannot open {path}: ")
     else:
         logs.mkdir()
         error.mkdir()
         server.process.send_signal(signal.SIGHUP)
-        wait_for(old, "Reloaded: 1")
-    wait_for(old, f"the error log stays where it is: cannot open {error}: ")
-    if when == "USR1":
-        wait_for(old, f"the access log stays where it is: cannot open {access}: ")
+        wait_for(old, f"nothing changes: --error-logfile: cannot open {error}; ")
     server.replace_worker()
     server.said("hello")
     wait_for(old, "^hello")
@@ -321,6 +320,53 @@ def test_logs_that_cannot_be_opened_any_more(start: Start, tmp_path: Path, when:
     server.said("again")
     wait_for(error, "^again")
     wait_for(access, r"GET /say\?again")
+
+
+# ------------------------------------------------------------------------------------------ reload
+
+
+@pytest.mark.parametrize("option", ["access_logfile", "error_logfile"])
+def test_a_reload_to_a_log_that_cannot_be_opened(start: Start, tmp_path: Path, option: str) -> None:
+    """It was said to stay where it was, and then nothing was logged any more, neither here nor there."""
+    here, conf, loop = (tmp_path / name for name in ("here", "conf.toml", "loop"))
+    loop.symlink_to(loop)
+    before = "access_logfile = '-'\nerror_logfile = '-'\n"
+    conf.write_text(before)
+    with here.open("w") as stream:
+        server = start("-c", conf, stdout=stream, stderr=stream)
+    conf.write_text(before.replace(f"{option} = '-'", f"{option} = '{loop}'\numask = '077'"))
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(here, f"nothing changes: --{option.replace('_', '-')}: cannot open {loop}; ")
+    server.replace_worker()
+    server.said("hello")
+    wait_for(here, "^hello")
+    wait_for(here, r"GET /say\?hello")
+    conf.write_text(before)
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(here, "Reloaded: 1")
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_logs_of_a_reload_that_fails(start: Start, tmp_path: Path, moved: bool) -> None:
+    """The old ones are written again, also by new workers, and if they could not be opened any more."""
+    logs, here, conf = (tmp_path / name for name in ("logs", "here", "conf.py"))
+    logs.mkdir()
+    before = f"accesslog = '{logs}/acc.log'\nerrorlog = '{logs}/err.log'\n"
+    conf.write_text(before)
+    with here.open("w") as stream:
+        server = start("-c", conf, stdout=stream, stderr=stream)
+    conf.write_text("accesslog = '-'\ndef post_fork(server, worker): raise SystemError\n")
+    old = logs
+    if moved:
+        old = logs.rename(tmp_path / "old")
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(here if moved else old / "err.log", "the access log stays" if moved else "Booting")
+    if not moved:
+        wait_for(here, "the reload has failed")
+    server.replace_worker()
+    server.said("hello")
+    wait_for(old / "acc.log", r"GET /say\?hello")
+    wait_for(here if moved else old / "err.log", "^hello")
 
 
 # ------------------------------------------------------------------------------------- named pipes

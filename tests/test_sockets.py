@@ -13,7 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from harness import Client, build_request, run_cli, wait_until
+from harness import (
+    APPS,
+    Client,
+    build_request,
+    child_environment,
+    door_command,
+    run_cli,
+    wait_until,
+)
+from supervision import listens
 
 PLAIN = "http_cli:app"
 
@@ -105,6 +114,84 @@ def test_unix_socket_that_is_swapped_for_a_link(door: str, tmp_path: Path) -> No
     assert done.returncode == 1, done
     said = f"cannot listen on unix:{path}: somebody has put something else in its place"
     assert said in done.stderr and "Traceback" not in done.stderr, done
+
+
+OLD_LINUX = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdarg.h>
+
+long syscall(long number, ...) {
+    long (*next)(long, ...) = dlsym(RTLD_NEXT, "syscall");
+    long a[6];
+    va_list list;
+    va_start(list, number);
+    for (int i = 0; i < 6; i++) a[i] = va_arg(list, long);
+    va_end(list);
+    if (number == 452) { errno = ENOSYS; return -1; }
+    return next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+"""
+# A namespace of mounts in which /proc is empty.
+WITHOUT_PROC = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
+without_proc = pytest.mark.skipif(
+    shutil.which("unshare") is None
+    or subprocess.run([*WITHOUT_PROC, "true"], capture_output=True).returncode != 0,
+    reason="needs a namespace of mounts",
+)
+
+
+def linux() -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+
+
+@without_proc
+@pytest.mark.skipif(linux() < (6, 6), reason="this kernel cannot do it without /proc")
+def test_unix_socket_without_proc(door: str, tmp_path: Path) -> None:
+    """In a small container or a chroot. The mode was set by way of /proc alone."""
+    path = tmp_path / "s"
+    process = subprocess.Popen(
+        [*WITHOUT_PROC, *door_command(door), "--bind", f"unix:{path}", PLAIN],
+        cwd=APPS,
+        env=child_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_until(lambda: listens(path) or process.poll() is not None, "it listens")
+        assert process.poll() is None
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666
+        with _connect_unix(path) as client:
+            assert client.request(build_request()).status == 200
+    finally:
+        process.terminate()
+        _, said = process.communicate(timeout=15)
+    assert process.returncode == 0 and not path.exists(), said
+
+
+@without_proc
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
+def test_unix_socket_whose_mode_cannot_be_set(tmp_path: Path, door: str) -> None:
+    """Without /proc on a Linux before 6.6: it says so, and leaves no file behind."""
+    source, library = tmp_path / "old.c", tmp_path / "old.so"
+    source.write_text(OLD_LINUX)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    path = tmp_path / "s"
+    preload = " ".join(filter(None, [str(library), os.environ.get("LD_PRELOAD")]))
+    done = subprocess.run(
+        [*WITHOUT_PROC, *door_command(door), "--bind", f"unix:{path}", PLAIN],
+        cwd=APPS,
+        env=child_environment({"LD_PRELOAD": preload}),
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert done.returncode == 1 and not path.exists(), done
+    said = (
+        f"cannot listen on unix:{path}: cannot set the mode of its file; mount /proc, or use Linux"
+    )
+    assert said in done.stderr, done
 
 
 def test_stale_unix_socket_is_replaced(fresh_server, tmp_path: Path) -> None:

@@ -22,16 +22,9 @@ from harness import (
     door_command,
     wait_until,
 )
-from supervision import children, serving_pid, workers
+from supervision import children, listens, serving_pid, workers
 
 APP = "supervised:app"
-
-
-def listens(path: Path) -> bool:
-    """The file is there a moment earlier."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        return sock.connect_ex(str(path)) == 0
-
 
 GREETING = (
     "def app(environ, start_response):\n"

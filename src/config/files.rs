@@ -125,8 +125,14 @@ fn optional(path: &Path) -> Result<Option<String>, String> {
     }
 }
 
+/// An error names the line and does not show it, as toml's own words would: it may hold a password.
 fn parse(origin: &str, text: &str) -> Result<Table, String> {
-    text.parse().map_err(|error: toml::de::Error| format!("{origin}: {}", error.to_string().trim()))
+    text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|&letter| letter != '\n').count() + 1;
+        format!("{origin}: line {line}, column {column}: {}", error.message())
+    })
 }
 
 fn options(origin: &str, table: Table) -> Result<Options, String> {

@@ -90,7 +90,7 @@ fn bind_unix(path: &Path, backlog: i32, umask: u32) -> Result<Listener> {
         // it is told otherwise, so that is what configurations rely on; the directory, or --umask, keeps
         // others out. A socket has nothing to execute.
         let file = socket_file::set_mode(path, 0o666 & !umask)?;
-        socket.listen(backlog)?;
+        socket.listen(backlog).inspect_err(|_| socket_file::remove(path, file))?;
         Ok((socket, file))
     };
     let (socket, (device, inode)) = open().map_err(|error| explain(error, &shown))?;
@@ -247,12 +247,8 @@ impl Listener {
 
     /// Removes the file of a unix socket, if it is this process's to remove.
     pub fn remove_file(&self) {
-        // Only the file this listener made: a successor may have put its own in the same place.
-        if let Kind::Unix(Some((path, device, inode)), _) = &self.kind
-            && let Ok(meta) = fs::symlink_metadata(path)
-            && (meta.dev(), meta.ino()) == (*device, *inode)
-        {
-            let _ = fs::remove_file(path);
+        if let Kind::Unix(Some((path, device, inode)), _) = &self.kind {
+            socket_file::remove(path, (*device, *inode));
         }
     }
 

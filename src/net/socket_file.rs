@@ -4,15 +4,15 @@
 //! between two of our calls. So the file is looked at and changed by one descriptor, which no link leads
 //! elsewhere.
 
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 
-/// Sets the permissions of the socket that this process has just bound to `path`. Returns its device and
-/// inode.
+/// Sets the permissions of the socket that this process has just bound to `path`, or else removes it. Returns
+/// its device and inode.
 ///
 /// # Errors
 /// As the system does, and if something else is there now.
@@ -23,10 +23,21 @@ pub(super) fn set_mode(path: &Path, mode: u32) -> io::Result<(u64, u64)> {
     if !meta.file_type().is_socket() || meta.uid() != own || meta.nlink() != 1 {
         return Err(io::Error::other("somebody has put something else in its place"));
     }
+    let known = (meta.dev(), meta.ino());
     if meta.mode() & 0o777 != mode {
-        change_mode(&file, path, Mode::from_raw_mode(mode))?;
+        change_mode(&file, path, Mode::from_raw_mode(mode)).inspect_err(|_| remove(path, known))?;
     }
-    Ok((meta.dev(), meta.ino()))
+    Ok(known)
+}
+
+/// Removes the file, if it is still the one with this device and inode: a successor may have put its own in
+/// the same place.
+pub(super) fn remove(path: &Path, known: (u64, u64)) {
+    if let Ok(meta) = fs::symlink_metadata(path)
+        && (meta.dev(), meta.ino()) == known
+    {
+        let _ = fs::remove_file(path);
+    }
 }
 
 /// Gives the file to another user, if it is still the socket with this device and inode.
@@ -59,7 +70,35 @@ fn change_mode(file: &File, _: &Path, mode: Mode) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     // Kernels before 6.6 have no other way to the mode of what is opened so.
     let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(rustix::fs::chmod(itself, mode)?)
+    match rustix::fs::chmod(itself, mode) {
+        Err(rustix::io::Errno::NOENT) => change_mode_without_proc(file, mode),
+        done => Ok(done?),
+    }
+}
+
+/// By fchmodat2(2), which the C libraries of today do not have.
+#[cfg(target_os = "linux")]
+fn change_mode_without_proc(file: &File, mode: Mode) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    /// On every architecture but MIPS, where no call has this number.
+    const FCHMODAT2: libc::c_long = 452;
+    // SAFETY: the descriptor is open, and the kernel only reads the path, which is an empty C string.
+    let done = unsafe {
+        libc::syscall(
+            FCHMODAT2,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            mode.as_raw_mode(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::other(format!(
+            "cannot set the mode of its file; mount /proc, or use Linux 6.6 or later: {}",
+            io::Error::last_os_error()
+        ))),
+    }
 }
 
 #[cfg(target_os = "linux")]

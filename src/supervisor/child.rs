@@ -188,7 +188,7 @@ fn serve(
     Ok(worker.work(py)?)
 }
 
-/// A file is one that the master has opened, or else could not; then there may be one after a USR1.
+/// A file is one that the master has opened; without it neither a start nor a reload comes to this.
 fn access_sink(log: &AccessLogSettings, file: Option<File>) -> std::io::Result<Sink> {
     match (&log.target, file) {
         (LogTarget::File(_), Some(file)) => Ok(Sink::from(file)),

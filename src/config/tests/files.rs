@@ -45,7 +45,8 @@ fn mistakes_in_files_are_told_with_their_place() {
         ("threads = [1, 2]", ["rustwsgi.toml: 'threads' takes one value", ""]),
         ("preload = 2", ["rustwsgi.toml: 'preload'", "neither true nor false"]),
         ("bind = [[1]]", ["rustwsgi.toml: 'bind'", "list"]),
-        ("a b", ["rustwsgi.toml: ", "line 1"]),
+        ("a b", ["rustwsgi.toml: line 1, column 3: ", "`=`"]),
+        ("# é\nname = 'éé' b", ["rustwsgi.toml: line 2, column 13: ", ""]),
     ] {
         let message = try_file(text);
         assert!(parts.iter().all(|part| message.contains(part)), "{text}: {message}");

@@ -10,22 +10,22 @@ use log::{error, warn};
 use pyo3::prelude::*;
 use rustix::fs::Mode;
 
-use super::{Master, logs};
+use super::Master;
+use super::logs::{self, Logs};
 use crate::config::{Processes, Settings};
-use crate::supervisor::identity::{self, Identity};
+use crate::observe;
+use crate::supervisor::identity;
 use crate::supervisor::pidfile::{self, Pidfile};
 
 impl Master<'_> {
-    /// Applies what is the master's own. What fails stays as it was, and the log says so.
-    pub(super) fn become_like(
-        &mut self,
-        py: Python<'_>,
-        settings: &Settings,
-        user: Option<&Identity>,
-    ) {
+    /// Applies what is the master's own; the logs have been opened for it. What fails stays as it was, and the
+    /// log says so.
+    pub(super) fn become_like(&mut self, py: Python<'_>, settings: &Settings, logs: Logs) {
         // Before files are made.
         set_umask(settings, self.umask);
-        self.move_logs(py, settings, user);
+        logs.error.into_iter().for_each(observe::redirect);
+        log::set_max_level(settings.log_level);
+        self.access_log = logs.access;
         identity::set_name(py, "master", settings);
         self.move_pidfile(settings.processes.pidfile.as_deref());
     }
@@ -65,10 +65,18 @@ impl Master<'_> {
     }
 }
 
-/// The mask of the settings, or else the one that the process was started with.
-pub(super) fn set_umask(settings: &Settings, own: Mode) {
+/// Sets the mask of the settings, or else the one that the process was started with. Returns the one before.
+pub(super) fn set_umask(settings: &Settings, own: Mode) -> Mode {
     let mask = settings.processes.umask.map_or(own, Mode::from_raw_mode);
-    rustix::process::umask(mask);
+    rustix::process::umask(mask)
+}
+
+/// Makes files under the mask of settings that are not applied yet.
+pub(super) fn under_umask<T>(settings: &Settings, own: Mode, make: impl FnOnce() -> T) -> T {
+    let before = set_umask(settings, own);
+    let made = make();
+    rustix::process::umask(before);
+    made
 }
 
 /// Looks at what every worker would fail at, so that it is told once and in one line. An error is an exit
@@ -95,7 +103,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), (i32, String)> {
             Ok(_) => return Ok(()),
             Err(failure) => failure,
         };
-        return Err((1, logs::cannot_open_access_log(&path, &failure)));
+        return Err((1, logs::cannot_open_access_log(settings, &failure)));
     }
     Ok(())
 }

@@ -1,18 +1,29 @@
 //! When the master opens the logs: at the start, at a reload, and when USR1 says that they were moved away.
 
+use std::fmt::Display;
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::anyhow;
 use log::error;
 use pyo3::prelude::*;
 
-use super::Master;
+use super::reload::Past;
+use super::{Master, change};
 use crate::config::Settings;
 use crate::observe::{self, LogTarget, Sink};
 use crate::supervisor::channel::{self, ACCESS_LOG, ERROR_LOG};
 use crate::supervisor::identity::Identity;
 use crate::supervisor::logs;
+
+/// The open files of both logs.
+pub(super) struct Logs {
+    /// `None`: it stays where it is.
+    pub(super) error: Option<Sink>,
+    /// If it is a file.
+    pub(super) access: Option<File>,
+}
 
 impl Master<'_> {
     /// Opens the access log for the first worker. The error log is open already.
@@ -20,34 +31,42 @@ impl Master<'_> {
     /// # Errors
     /// If it is a file that cannot be opened.
     pub(super) fn open_access_log(&mut self, py: Python<'_>) -> anyhow::Result<()> {
-        if let Some(path) = self.settings.access_log_file() {
-            let file = logs::open(py, &path, self.identity.as_ref())
-                .map_err(|failure| anyhow!(cannot_open_access_log(&path, &failure)))?;
-            self.access_log = Some(file);
-        }
+        let opened = open_access_log(py, &self.settings, self.identity.as_ref());
+        self.access_log =
+            opened.map_err(|failure| anyhow!(cannot_open_access_log(&self.settings, &failure)))?;
         Ok(())
     }
 
-    /// Opens the logs of these settings, for this user of the workers. What cannot be opened stays what it was,
-    /// and the service goes on.
-    pub(super) fn move_logs(
-        &mut self,
+    /// Opens the logs of a new configuration, for this user of its workers. An error is a sentence.
+    pub(super) fn open_logs(
+        &self,
         py: Python<'_>,
         settings: &Settings,
         user: Option<&Identity>,
-    ) {
-        let opened = match &settings.error_log {
-            LogTarget::File(path) => logs::open(py, path, user).map(Sink::from),
-            stream => Sink::open(stream),
-        };
-        if let Err(failure) = opened.and_then(|sink| observe::init(sink, settings.log_level)) {
-            stays("error", &settings.error_log, &failure);
-        }
-        match settings.access_log_file().map(|path| (logs::open(py, &path, user), path)) {
-            None => self.access_log = None,
-            Some((Ok(file), _)) => self.access_log = Some(file),
-            Some((Err(failure), path)) => stays("access", &path.display(), &failure),
-        }
+    ) -> Result<Logs, String> {
+        change::under_umask(settings, self.umask, || {
+            let error = open_error_log(py, settings, user)
+                .map_err(|failure| cannot_open("--error-logfile", &settings.error_log, &failure))?;
+            let access = open_access_log(py, settings, user)
+                .map_err(|failure| cannot_open_access_log(settings, &failure))?;
+            Ok(Logs { error: Some(error), access })
+        })
+    }
+
+    /// Opens the logs of the old configuration, as the new one has failed: they may have been moved away
+    /// since. If one cannot be opened any more the service goes on with a file that is open.
+    pub(super) fn open_past_logs(&self, py: Python<'_>, past: &mut Past) -> Logs {
+        let Past { settings, identity, access_log, .. } = past;
+        change::under_umask(settings, self.umask, || {
+            let error = open_error_log(py, settings, identity.as_ref())
+                .inspect_err(|failure| stays("error", &settings.error_log, failure));
+            let access = open_access_log(py, settings, identity.as_ref());
+            let access = access.unwrap_or_else(|failure| {
+                stays("access", &access_log_name(settings), &failure);
+                access_log.take()
+            });
+            Logs { error: error.ok(), access }
+        })
     }
 
     /// Opens the files of both logs anew, and sends them to all workers, also to those that are booting: they
@@ -91,12 +110,39 @@ fn error_log_file(settings: &Settings) -> Option<PathBuf> {
     }
 }
 
-fn stays(which: &str, path: &dyn std::fmt::Display, failure: &io::Error) {
+fn open_error_log(
+    py: Python<'_>,
+    settings: &Settings,
+    user: Option<&Identity>,
+) -> io::Result<Sink> {
+    match &settings.error_log {
+        LogTarget::File(path) => logs::open(py, path, user).map(Sink::from),
+        stream => Sink::open(stream),
+    }
+}
+
+fn open_access_log(
+    py: Python<'_>,
+    settings: &Settings,
+    user: Option<&Identity>,
+) -> io::Result<Option<File>> {
+    settings.access_log_file().map(|path| logs::open(py, &path, user)).transpose()
+}
+
+fn access_log_name(settings: &Settings) -> String {
+    settings.access_log_file().map_or_else(String::new, |path| path.display().to_string())
+}
+
+fn stays(which: &str, path: &dyn Display, failure: &io::Error) {
     error!("the {which} log stays where it is: cannot open {path}: {failure}");
 }
 
-/// Why the server does not start, and what to do.
-pub(super) fn cannot_open_access_log(path: &Path, failure: &io::Error) -> String {
+/// Why the server does not start or reload, and what to do.
+pub(super) fn cannot_open_access_log(settings: &Settings, failure: &io::Error) -> String {
+    cannot_open("--access-logfile", &access_log_name(settings), failure)
+}
+
+fn cannot_open(option: &str, path: &dyn Display, failure: &io::Error) -> String {
     let remedy = observe::remedy(failure);
-    format!("--access-logfile: cannot open {}; {remedy}: {failure}", path.display())
+    format!("{option}: cannot open {path}; {remedy}: {failure}")
 }

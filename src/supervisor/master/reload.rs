@@ -1,5 +1,6 @@
 //! HUP: new workers with the configuration as it stands now, while the old ones go on serving.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ pub(super) struct Past {
     pub(super) dropped: Sockets,
     /// The user and group that the workers had.
     pub(super) identity: Option<Identity>,
+    /// The file of the access log, as it was opened last.
+    pub(super) access_log: Option<File>,
 }
 
 impl Master<'_> {
@@ -57,6 +60,13 @@ impl Master<'_> {
             error!("nothing changes: {reason}");
             return false;
         }
+        let logs = match self.open_logs(py, &settings, identity.as_ref()) {
+            Ok(logs) => logs,
+            Err(reason) => {
+                error!("nothing changes: {reason}");
+                return false;
+            }
+        };
         // Twice in a row: what the first one was to replace is still to be replaced.
         let mut known = std::mem::take(&mut self.sockets);
         let kept = known.len();
@@ -79,7 +89,8 @@ impl Master<'_> {
                 return false;
             }
         }
-        self.become_like(py, &settings, identity.as_ref());
+        let access_log = self.access_log.take();
+        self.become_like(py, &settings, logs);
         for note in settings.notes.iter().filter(|note| !self.settings.notes.contains(note)) {
             warn!("{note}");
         }
@@ -105,6 +116,7 @@ impl Master<'_> {
             target: previous_target,
             dropped: Sockets::default(),
             identity,
+            access_log,
         });
         past.dropped.absorb(known);
         self.past = Some(past);
@@ -136,7 +148,7 @@ impl Master<'_> {
     /// the old configuration if one of them dies; unless (in a rolling reload) some of them were replaced
     /// already: then both kinds serve side by side.
     pub(super) fn call_off(&mut self, py: Python<'_>) {
-        let Some(past) = self.past.take() else { return };
+        let Some(mut past) = self.past.take() else { return };
         let generation = self.generation;
         let serves = |member: &&Member| member.card.state == State::Ready;
         let is_new = |member: &Member| member.card.generation == generation;
@@ -164,7 +176,8 @@ impl Master<'_> {
             }
         }
         if back {
-            self.become_like(py, &past.settings, past.identity.as_ref());
+            let logs = self.open_past_logs(py, &mut past);
+            self.become_like(py, &past.settings, logs);
             let given = std::mem::replace(&mut self.identity, past.identity).is_some();
             let mut known = std::mem::take(&mut self.sockets);
             known.absorb(past.dropped);
