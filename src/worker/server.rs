@@ -247,7 +247,7 @@ impl Server {
     pub fn tell_what_runs(&self, py: Python<'_>) {
         let running = self.shared.wsgi.running(py);
         let running = match running.is_empty() {
-            true => "requests were still running".to_owned(),
+            true => "no request was running, but clients were still sending or reading".to_owned(),
             false => format!("still running: {}", running.join(", ")),
         };
         warn!("Shut down after the graceful timeout; {running}");
