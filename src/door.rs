@@ -224,8 +224,10 @@ pub fn run_until_signal(
     let started = Server::start(py, app.into(), settings.clone());
     let result = started.and_then(|mut server| {
         let watched = wait_and_stop(py, &mut signals, &mut server, settings.timeouts.graceful);
-        if watched.is_err() {
-            server.stop();
+        match watched {
+            Ok(false) => server.give_up(),
+            Ok(true) => {}
+            Err(_) => server.stop(),
         }
         Ok(watched?)
     });
