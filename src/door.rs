@@ -20,7 +20,7 @@ use crate::config::{self, Settings};
 use crate::observe;
 use crate::supervisor::{self, Door, Hooks, LoadFailure};
 use crate::worker::{Server, StartError};
-use crate::wsgi;
+use crate::wsgi::{self, Loaded};
 
 /// Parses `argv` (the program's name first), serves, and returns the exit code.
 pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
@@ -98,13 +98,7 @@ fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i
         return 0;
     }
     if settings.check_config {
-        return match load(py, &settings) {
-            Ok(_) => {
-                info!("the configuration is right and the application was loaded");
-                0
-            }
-            Err(failure) => failure.code,
-        };
+        return check(py, &settings, &hooks);
     }
     info!(
         "Starting rustwsgi {} (workers: {}, threads: {})",
@@ -125,8 +119,41 @@ fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i
     }
 }
 
-/// Imports the application, in the process that is to serve it.
+/// Loads the application to see whether that works; returns the exit code. One that no request could be answered
+/// by is a mistake, unless a hook may yet put something else in its place.
+fn check(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> i32 {
+    let loaded = match import(py, settings) {
+        Ok(loaded) => loaded,
+        Err(failure) => return failure.code,
+    };
+    match loaded.doubt {
+        Some(doubt) if hooks.may_replace_app(py) => warn!("{doubt}"),
+        Some(doubt) => {
+            error!("{doubt}");
+            return 3;
+        }
+        None => {}
+    }
+    info!("the configuration is right and the application was loaded");
+    0
+}
+
+/// Loads the application, in the process that is to serve it.
 fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
+    let loaded = import(py, settings)?;
+    if let Some(doubt) = loaded.doubt {
+        warn!("{doubt}");
+    }
+    if settings.processes.gc_freeze
+        && let Err(failure) = freeze(py, settings.processes.preload)
+    {
+        warn!("gc.freeze() failed: {failure}");
+    }
+    Ok(loaded.app)
+}
+
+/// Imports the application.
+fn import(py: Python<'_>, settings: &Settings) -> Result<Loaded, LoadFailure> {
     let failed = |code: i32, text: String| {
         error!("{}", text.trim_end());
         LoadFailure { code, text }
@@ -146,7 +173,7 @@ fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
     let Some(spec) = &settings.app else {
         return Err(failed(2, "no application is named".to_owned()));
     };
-    let loaded = wsgi::load(py, spec).map_err(|failure| {
+    wsgi::load(py, spec).map_err(|failure| {
         // A signal while the application was imported, which is nobody's mistake.
         if failure.interrupted {
             return LoadFailure { code: 130, text: String::new() };
@@ -158,18 +185,7 @@ fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
         let text = format!("{}{reason}", failure.traceback.as_deref().unwrap_or_default());
         error!("{reason}");
         LoadFailure { code: 3, text }
-    })?;
-    match loaded.doubt {
-        Some(doubt) if settings.check_config => return Err(failed(3, doubt)),
-        Some(doubt) => warn!("{doubt}"),
-        None => {}
-    }
-    if settings.processes.gc_freeze
-        && let Err(failure) = freeze(py, settings.processes.preload)
-    {
-        warn!("gc.freeze() failed: {failure}");
-    }
-    Ok(loaded.app)
+    })
 }
 
 /// What else may be the cause, if a module is `missing` in a worker that has become another user.
@@ -224,8 +240,10 @@ pub fn run_until_signal(
     let started = Server::start(py, app.into(), settings.clone());
     let result = started.and_then(|mut server| {
         let watched = wait_and_stop(py, &mut signals, &mut server, settings.timeouts.graceful);
-        if watched.is_err() {
-            server.stop();
+        match watched {
+            Ok(false) => server.give_up(),
+            Ok(true) => {}
+            Err(_) => server.stop(),
         }
         Ok(watched?)
     });

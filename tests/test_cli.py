@@ -178,6 +178,21 @@ async def asgi(scope, receive, send): ...
 class Star:
     async def __call__(self, scope, receive, send): ...
 star = Star()
+class Static:
+    @staticmethod
+    def __call__(environ, start_response): ...
+static, inherited = Static(), type("Sub", (Static,), {})()
+class Alone:
+    @staticmethod
+    def __call__(environ): ...
+alone = Alone()
+class OfClass:
+    @classmethod
+    def __call__(cls, environ, start_response): ...
+of_class = OfClass()
+class Borrowed:
+    __call__ = staticmethod(of_class.__call__)
+borrowed = Borrowed()
 def middleware(*args): ...
 """
 
@@ -223,16 +238,33 @@ def test_nearly_right_name_is_corrected(door: str, project: Path, app: str, hint
         ("optional", None),
         ("middleware", None),
         ("Star", None),
+        ("static", None),
+        ("inherited", None),
+        ("alone", "cannot be called with two arguments"),
+        ("of_class", None),
+        ("borrowed", None),
     ],
 )
 def test_what_cannot_be_a_wsgi_application(
     door: str, project: Path, app: str, doubt: str | None
 ) -> None:
-    """To a check of the configuration it is a fault; the server starts, as a hook may replace it."""
+    """To a check of the configuration it is a fault."""
     done = run_cli(door, "--check-config", "--chdir", str(project), f"single:{app}")
     assert done.returncode == (0 if doubt is None else 3), done
     assert ("the configuration is right" in done.stderr) == (doubt is None), done
     assert doubt is None or doubt in done.stderr, done
+
+
+def test_what_a_hook_may_replace_is_only_doubted(door: str, project: Path) -> None:
+    """The check refused a configuration that works."""
+    conf = project / "conf.py"
+    arguments = ["--check-config", "--chdir", str(project), "-c", str(conf), "single:create_app"]
+    for hook, code in (("post_worker_init(worker)", 0), ("when_ready(server)", 3)):
+        conf.write_text(f"def {hook}: ...\n")
+        done = run_cli(door, *arguments)
+        assert done.returncode == code, done
+        assert "write single:create_app()" in done.stderr, done
+        assert ("the configuration is right" in done.stderr) == (code == 0), done
 
 
 def test_what_cannot_be_a_wsgi_application_is_doubted_at_the_start(fresh_server, project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
@@ -79,6 +80,34 @@ def test_graceful_timeout(fresh_server, fifo: Path) -> None:
         server.send_signal(signal.SIGTERM)
         server.wait()
     assert f"graceful timeout; still running: GET /hold?{fifo}\n" in server.stderr()
+
+
+def test_graceful_timeout_and_clients_that_do_not_read(fresh_server, fifo: Path) -> None:
+    """A response that waited for its client was not named; with no other, "requests were running"."""
+    server = fresh_server("supervised:app", "--threads", "2", "--graceful-timeout", "1")
+    with server.connect() as holding, server.connect(receive_buffer=4096) as unread:
+        holding.send(build_request("GET", f"/hold?{fifo}"))
+        unread.send(build_request("GET", "/flood"))
+        server.wait_for_log("request started")
+        assert unread.head().status == 200
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+    said = re.search("graceful timeout; still running: (.*)\n", server.stderr())
+    assert said, server.stderr()
+    names = [f"GET /hold?{fifo}", "GET /flood (waits for its client)"]
+    assert sorted(said[1].split(", ")) == sorted(names)
+
+
+def test_graceful_timeout_and_a_response_that_is_not_read(fresh_server) -> None:
+    """The application is done with it, and no request is running."""
+    server = fresh_server(PLAIN, "--graceful-timeout", "1")
+    with server.connect(receive_buffer=4096) as client:
+        client.send(build_request("GET", "/sized?20000000"))
+        assert client.head().status == 200
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+    said = "graceful timeout; no request was running, but clients were still sending or reading\n"
+    assert said in server.stderr()
 
 
 THREAD = """

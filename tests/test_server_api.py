@@ -73,8 +73,11 @@ def test_repeated_term_is_no_hurry(door: str) -> None:
 
 
 def test_int_after_term_ends_at_once(door: str) -> None:
-    kind, message = finished(door, "told_int")
+    """`serve()` was over, and at its end the program waited for the request all the same, ten minutes."""
+    code, (kind, message), stderr = run(door, "told_int")
     assert kind == "RuntimeError" and "still running" in message
+    assert code == 1, (code, stderr)
+    assert "Shut down at once" in stderr and "ends while requests are still running" in stderr
 
 
 # ----------------------------------------------------------------- children and their signals

@@ -108,13 +108,45 @@ def test_a_client_that_does_not_read_does_not_cost_the_worker(fresh_server) -> N
     assert "RequestTimeout" not in server.stderr() and "is replaced" not in server.stderr()
 
 
+def test_cleaning_up_after_a_client_that_reads_too_slowly(fresh_server, fifo: Path) -> None:
+    """It was interrupted at the next look, a second later. And the client counted as one that does not read,
+    which is another bound."""
+    server = fresh_server(APP, "--timeout", "1", "--threads", "2")
+    with server.connect(receive_buffer=4096) as client, server.connect() as other:
+        client.send(build_request("GET", f"/flood?{fifo}"))
+        server.wait_for_log("GET /flood.* waits for its client: the response is broken off")
+        # A request that runs too long from now on is found by a later look.
+        other.send(build_request("GET", "/spin"))
+        assert other.response().status == 504
+        fifo.write_text("go on")
+        server.wait_for_log("the flood has cleaned up")
+        wait_until(lambda: not server.holds(client), "the server has let go")
+    log = server.stderr()
+    assert not re.search("GET /flood.* is interrupted", log), log
+    assert "does not read its response" not in log
+    assert server.counters().get("write_timeout") is None
+
+
+def test_an_exception_that_was_not_heard_before_the_wait_is_taken_back(fresh_server) -> None:
+    """It was heard after it, and `close()` did nothing."""
+    server = fresh_server(APP, "--timeout", "1", "--threads", "2")
+    with server.connect(receive_buffer=4096) as client:
+        client.send(build_request("GET", "/deaf"))
+        server.wait_for_log("GET /deaf .* is interrupted")
+        assert server.get("/feed").status == 200
+        server.wait_for_log("GET /deaf .* waits for its client: the response is broken off")
+        server.wait_for_log("the deaf one was closed")
+        wait_until(lambda: not server.holds(client), "the server has let go")
+    assert "RequestTimeout" not in server.stderr(), server.stderr()
+
+
 def test_a_request_that_goes_on_without_its_client_is_interrupted(fresh_server) -> None:
     server = fresh_server(APP, "--timeout", "1", "--threads", "2")
     pid = serving_pid(server)
     with server.connect(receive_buffer=4096) as client:
         client.send(build_request("GET", "/insist"))
         server.wait_for_log("GET /insist .* waits for its client: the response is broken off")
-        server.wait_for_log(r"GET /insist has run for .* interrupted in rustwsgi-\d")
+        server.wait_for_log(r"GET /insist has run for .* interrupted in rustwsgi-\d", timeout=20)
         assert not client.response().complete
     assert serving_pid(server) == pid
     assert "is replaced" not in server.stderr()

@@ -215,6 +215,10 @@ class Hooks:
             else:
                 function(worker if name in OF_WORKER else server)
 
+    def has(self, name: str) -> bool:
+        """Whether the file has this hook."""
+        return name in self._functions
+
     def worker_init(self, app: Any) -> Any:
         """Call post_worker_init, which may put another application in place of `worker.wsgi`."""
         self.worker.wsgi = app

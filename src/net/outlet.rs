@@ -26,6 +26,10 @@ const TURN: u64 = 1 << 20;
 /// So much is sent at once, instead of waiting for more.
 const SOON: usize = 64 * 1024;
 
+/// What fails if it is the request that takes too long, which is no stall of its client. `send` has no such
+/// error on a connected socket. [POSIX, send()]
+pub(super) const TAKES_TOO_LONG: io::ErrorKind = io::ErrorKind::ConnectionAborted;
+
 /// A socket's writing half and what is waiting for it.
 #[derive(Debug)]
 pub struct Outlet {
@@ -265,12 +269,13 @@ impl Outlet {
     }
 
     /// Fails it if a producer waits for the client; returns whether one did. For whoever finds that the
-    /// request takes too long: of all that it may be at, this wait alone can be ended from here.
+    /// request takes too long: of all that it may be at, this wait alone can be ended from here. The error is
+    /// [`TAKES_TOO_LONG`].
     pub fn end_wait(&self) -> bool {
         let mut state = self.lock();
         let waits = state.awaited && state.failed.is_none();
         if waits {
-            self.fail_locked(&mut state, io::ErrorKind::TimedOut.into());
+            self.fail_locked(&mut state, TAKES_TOO_LONG.into());
         }
         waits
     }

@@ -35,6 +35,13 @@ impl Hooks {
         Ok(hooks.bind(py).call_method1("worker_init", (app,))?.unbind())
     }
 
+    /// Whether there is a post_worker_init; it may do that.
+    pub fn may_replace_app(&self, py: Python<'_>) -> bool {
+        let Some(hooks) = &self.0 else { return false };
+        let has = hooks.bind(py).call_method1("has", ("post_worker_init",));
+        has.is_ok_and(|has| has.is_truthy().unwrap_or(true))
+    }
+
     /// What is called around each request, if anything is.
     pub(super) fn around(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let Some(hooks) = &self.0 else { return Ok(None) };

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -48,6 +48,8 @@ pub struct Server {
     addresses: Vec<(Option<SocketAddr>, String)>,
     /// What Python calls when the program ends with the server still up.
     at_exit: Option<Py<PyAny>>,
+    /// See [`Server::give_up`].
+    given_up: Arc<AtomicBool>,
     /// The process that serves. One that is forked has a copy of all this, but no threads, and what it would
     /// stop or close is its parent's.
     process: u32,
@@ -135,6 +137,7 @@ impl Server {
             sentinel: None,
             addresses,
             at_exit: None,
+            given_up: Arc::default(),
             process: std::process::id(),
         };
         let started = server
@@ -187,13 +190,17 @@ impl Server {
         let shared = self.shared.clone();
         let runners: Vec<_> = self.runners.iter().map(|runner| runner.clone_ref(py)).collect();
         let process = self.process;
+        let given_up = self.given_up.clone();
         let leave = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
             if std::process::id() != process {
                 return Ok(());
             }
             let py = args.py();
             shared.dispatcher.remote.stop();
-            let patience = shared.settings.timeouts.graceful;
+            let patience = match given_up.load(Ordering::Relaxed) {
+                true => Duration::ZERO,
+                false => shared.settings.timeouts.graceful,
+            };
             if !join_all(py, &runners, Some(patience))? {
                 warn!("the program ends while requests are still running");
                 leave_now(py, 1);
@@ -216,6 +223,12 @@ impl Server {
         if self.is_ours() {
             self.shared.dispatcher.remote.stop();
         }
+    }
+
+    /// Requests that are still running have been waited for long enough: the program's end does not wait for
+    /// them once more.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
     }
 
     fn is_ours(&self) -> bool {
@@ -247,7 +260,7 @@ impl Server {
     pub fn tell_what_runs(&self, py: Python<'_>) {
         let running = self.shared.wsgi.running(py);
         let running = match running.is_empty() {
-            true => "requests were still running".to_owned(),
+            true => "no request was running, but clients were still sending or reading".to_owned(),
             false => format!("still running: {}", running.join(", ")),
         };
         warn!("Shut down after the graceful timeout; {running}");

@@ -6,8 +6,9 @@
 //! hears of it when that returns; if it never does, the worker has to be replaced.
 //!
 //! One that waits for a client which reads slowly is in the server's own hands: the wait fails, and the
-//! application finds its client gone. No exception is raised, which would meet its cleaning up. A client
-//! must never be the reason for which a worker is replaced.
+//! application finds its client gone. No exception is raised, which would meet its cleaning up; that has
+//! [`GRACE`] from then on before it counts as a request that runs too long. A client must never be the reason
+//! for which a worker is replaced.
 
 use std::ffi::c_ulong;
 use std::ptr;
@@ -23,7 +24,8 @@ use crate::net::{Connection, Outlet};
 use crate::observe;
 use crate::wsgi::RequestTimeout;
 
-/// How long an interrupted request may go on before it counts as stuck.
+/// How long a request may go on that has lost its client before it is interrupted, and one that was interrupted
+/// before it counts as stuck.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The requests that run, one place for each runner.
@@ -43,6 +45,8 @@ struct Place {
     request: Vec<u8>,
     /// Where its response goes.
     outlet: Option<Arc<Outlet>>,
+    /// When its response was broken off, as it waited for its client.
+    broken_off: Option<Instant>,
     /// When, and in which thread, an exception was raised.
     interrupted: Option<(Instant, c_ulong)>,
     /// It was reported that the exception did not help.
@@ -82,12 +86,9 @@ impl Watch {
         let mut place = self.place(py, me);
         place.since = None;
         place.outlet = None;
-        place.stuck = false;
-        if let Some((_, thread)) = place.interrupted.take() {
-            // It may have ended by itself just before: the exception must not meet the next request.
-            // SAFETY: attached, as `py` proves; NULL takes back an exception that is still pending.
-            unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(thread as _, ptr::null_mut()) };
-        }
+        place.broken_off = None;
+        // It may have ended by itself just before: the exception must not meet the next request.
+        place.take_back_interruption(py);
     }
 
     /// A thread that has to wait lets the interpreter go meanwhile: the one that has the place may want to stop
@@ -97,17 +98,17 @@ impl Watch {
     }
 
     /// Since when a request runs that has run too long and does not wait for its client, and whether it was
-    /// interrupted. If it does wait, that is ended.
+    /// interrupted. If it does wait, that is ended, and it has time to clean up.
     fn overdue(&self, py: Python<'_>, me: usize, limit: Duration) -> Option<(Instant, bool)> {
         let mut place = self.place(py, me);
         let since = place.since.filter(|since| since.elapsed() >= limit)?;
         if !place.outlet.as_ref().is_some_and(|outlet| outlet.end_wait()) {
-            return Some((since, place.interrupted.is_some()));
+            let cleans_up = place.broken_off.is_some_and(|at| at.elapsed() < GRACE);
+            return (!cleans_up).then_some((since, place.interrupted.is_some()));
         }
-        if let Some((at, _)) = &mut place.interrupted {
-            // Only now it may go on to hear of it.
-            *at = Instant::now();
-        }
+        place.broken_off = Some(Instant::now());
+        // One that was raised just before the wait, which is deaf to it, would be heard after it.
+        place.take_back_interruption(py);
         let shown = place.request.escape_ascii().to_string();
         drop(place);
         warn!(
@@ -177,6 +178,18 @@ impl Watch {
             }
         }
         Ok(stuck)
+    }
+}
+
+impl Place {
+    /// Takes back an exception that its thread has not come to yet.
+    fn take_back_interruption(&mut self, _py: Python<'_>) {
+        self.stuck = false;
+        if let Some((_, thread)) = self.interrupted.take() {
+            // SAFETY: attached, as `_py` proves; NULL takes back an exception that is still pending, and does
+            // nothing if none is.
+            unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(thread as _, ptr::null_mut()) };
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyAny, PyDict, PyString, PyTuple};
+use pyo3::types::{PyAny, PyDict, PyString, PyTuple, PyType, PyTypeMethods};
 
 use super::green::green_threads;
 use super::{fork, traceback};
@@ -130,6 +130,9 @@ fn doubt(spec: &AppSpec, app: &Bound<'_, PyAny>) -> Option<String> {
     const ASYNC: u32 = 0x80 | 0x200;
     let is_function = app.get_type().name().is_ok_and(|name| name == "function");
     let called = if is_function { app.clone() } else { app.get_type().getattr("__call__").ok()? };
+    // A function of a class is given `self`, unless it is static; a bound method has brought its own.
+    let is_bound = called.hasattr("__self__").ok()?;
+    let own = usize::from(is_bound || !is_function && !is_static(&app.get_type(), "__call__")?);
     let code = called.getattr("__code__").ok()?;
     let flags: u32 = code.getattr("co_flags").ok()?.extract().ok()?;
     if flags & ASYNC != 0 {
@@ -137,7 +140,6 @@ fn doubt(spec: &AppSpec, app: &Bound<'_, PyAny>) -> Option<String> {
             "{spec} is an async function; this server runs WSGI applications, not ASGI ones"
         ));
     }
-    let own = usize::from(!is_function); // `self`
     let most: usize = code.getattr("co_argcount").ok()?.extract().ok()?;
     let most = most.saturating_sub(own);
     let count = |name: &str| called.getattr(name).and_then(|values| values.len()).unwrap_or(0);
@@ -153,6 +155,15 @@ fn doubt(spec: &AppSpec, app: &Bound<'_, PyAny>) -> Option<String> {
         _ => format!(": if it is a factory, write {spec}(ARGUMENTS)"),
     };
     Some(format!("{spec} cannot be called with two arguments, as a WSGI application is{advice}"))
+}
+
+/// Whether what a class, or the first of its bases that has it, calls `name` is a `staticmethod`.
+fn is_static(class: &Bound<'_, PyType>, name: &str) -> Option<bool> {
+    let kind = class.py().import("builtins").and_then(|all| all.getattr("staticmethod")).ok()?;
+    let found = class.mro().iter().find_map(|class| {
+        class.getattr("__dict__").and_then(|members| members.get_item(name)).ok()
+    });
+    found?.is_instance(&kind).ok()
 }
 
 fn lookup<'py>(module: &Bound<'py, PyAny>, path: &str) -> PyResult<Bound<'py, PyAny>> {

@@ -38,6 +38,8 @@ struct State {
     flushing: bool,
     /// A thread waits for that.
     awaited: bool,
+    /// The exchange's request, while the thread that has it lets others run.
+    away: Option<String>,
     /// What the last successful start_response said.
     head: ResponseHead,
     /// Where the next one is put together, so that one that fails changes nothing.
@@ -142,10 +144,14 @@ impl Reply {
         self.settled(py).exchange.as_mut().map(|exchange| look(&mut **exchange))
     }
 
-    /// The request as the error log names it; `None` if there is none, or if a thread is sending its
-    /// response just now.
+    /// The request as the error log names it; `None` if there is none.
     pub(super) fn request(&self, py: Python<'_>) -> Option<String> {
-        self.state(py).exchange.as_mut().map(|exchange| exchange.http().head().to_string())
+        let mut state = self.state(py);
+        match &mut state.exchange {
+            Some(exchange) => Some(exchange.http().head().to_string()),
+            // Sending takes a moment: what is found here is the wait for room.
+            None => state.away.as_ref().map(|head| format!("{head} (waits for its client)")),
+        }
     }
 
     /// True once start_response was called.
@@ -268,6 +274,7 @@ impl Reply {
         let mut state = self.settled(py);
         let mut exchange = state.exchange.take().ok_or(SendError::Late)?;
         state.flushing = true;
+        state.away = detached.then(|| exchange.http().head().to_string());
         drop(state);
         // The exchange must come back, whatever happens: the connection hangs on it.
         let call = AssertUnwindSafe(|| call(&mut *exchange));
@@ -275,6 +282,7 @@ impl Reply {
         let mut state = self.state(py);
         state.exchange = Some(exchange);
         state.flushing = false;
+        state.away = None;
         let awaited = std::mem::take(&mut state.awaited);
         drop(state);
         if awaited {

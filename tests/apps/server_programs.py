@@ -87,7 +87,7 @@ def serve_in_vain():
 # ------------------------------------------------------------------------ programs that are told twice
 
 
-def told_twice(again):
+def told_twice(again, app=gated):
     """What `serve()` comes to if, while a request runs, it gets TERM and then, often, another signal."""
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -103,7 +103,7 @@ def told_twice(again):
     threading.Thread(target=client, daemon=True).start()
     options = {"bind": f"fd://{listener.fileno()}", "graceful_timeout": 600}
     signal.signal(again, signal.SIG_IGN)  # what comes when the server has ended
-    return raised(lambda: rustwsgi.serve(gated, **options))
+    return raised(lambda: rustwsgi.serve(app, **options))
 
 
 def told_term_again():
@@ -111,7 +111,7 @@ def told_term_again():
 
 
 def told_int():
-    return told_twice(signal.SIGINT)
+    return told_twice(signal.SIGINT, never_ends)
 
 
 # ------------------------------------------------------------------- children and their signals

@@ -2,7 +2,9 @@
 
 import contextlib
 import ctypes
+import itertools
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -12,14 +14,28 @@ import time
 PID = os.getpid()
 
 
-def flood(errors):
-    """Blocks without end; says what ends it."""
+def flood(errors, fifo):
+    """Blocks without end; says what ends it. With a named pipe it cleans up until somebody writes to that."""
     try:
         while True:
             yield b"x" * 65536
     except BaseException as end:
         print(f"the flood is ended by {type(end).__name__}", file=errors, flush=True)
         raise
+    finally:
+        if fifo:
+            with open(fifo) as pipe:
+                pipe.read()
+            print("the flood has cleaned up", file=errors, flush=True)
+
+
+class Deaf(map):
+    """Blocks that are made in C, where no exception is heard; says that it was closed."""
+
+    blocks = queue.SimpleQueue()
+
+    def close(self):
+        print("the deaf one was closed", file=sys.stderr, flush=True)
 
 
 def app(environ, start_response):
@@ -48,12 +64,18 @@ def app(environ, start_response):
             pass
     elif path == "/flood":
         start_response("200 OK", [("Content-Type", "text/plain")])
-        return flood(environ["wsgi.errors"])
+        return flood(environ["wsgi.errors"], query)
     elif path == "/insist":  # the same by write(), whatever that says
         write = start_response("200 OK", [("Content-Type", "text/plain")])
         while True:
             with contextlib.suppress(OSError):
                 write(b"x" * 65536)
+    elif path == "/deaf":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return Deaf(Deaf.blocks.get, itertools.repeat(True))
+    elif path == "/feed":
+        for _ in range(1000):
+            Deaf.blocks.put(b"x" * 65536)
     elif path == "/seize":  # in C, with the interpreter
         print(f"seized {os.getpid()}", file=environ["wsgi.errors"], flush=True)
         ctypes.PyDLL(None).sleep(600)

@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use log::{error, info};
 
 use super::super::connection::Connection;
+use super::super::outlet::TAKES_TOO_LONG;
 use super::super::queue::Flush;
 use super::super::timers::Key;
 use super::{Phase, Reactor};
@@ -59,6 +60,8 @@ impl Reactor {
                         self.remote.counters.add(Count::WriteTimeout);
                         info!("{peer} does not read its response: closed");
                     }
+                    // Whoever ended it has said so.
+                    TAKES_TOO_LONG => {}
                     _ => error!("a response to {peer} broke off: {error}"),
                 }
                 self.reset(key);
