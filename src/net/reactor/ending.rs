@@ -116,8 +116,9 @@ impl Reactor {
     /// While the server stops: a client that has had a response, and has sent nothing since, is sent the end.
     pub(super) fn end_if_idle(&mut self, key: Key) {
         let slot = &self.slots[key.0];
-        let idle = |c: &Box<Connection>| c.http.is_idle() && c.served > 0;
-        if slot.phase == Phase::Reading && slot.connection.as_ref().is_some_and(idle) {
+        if slot.phase == Phase::Reading
+            && slot.connection.as_ref().is_some_and(|c| c.http.is_idle() && c.served > 0)
+        {
             self.linger(key);
         }
     }
