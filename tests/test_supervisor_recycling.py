@@ -93,6 +93,29 @@ def test_a_thread_that_cannot_be_interrupted_costs_the_worker(fresh_server, tmp_
     assert serving_pid(server) != pid
 
 
+def test_blocks_that_are_made_in_c_do_not_cost_the_worker(fresh_server, tmp_path: Path) -> None:
+    """No Python code runs between them that could hear of the exception; the client takes them all."""
+    (tmp_path / "blocks.py").write_text(
+        "import functools, hashlib, os\n"
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    if environ['PATH_INFO'] == '/pid':\n"
+        "        return [b'%d' % os.getpid()]\n"
+        "    make = functools.partial(hashlib.pbkdf2_hmac, 'sha256', b'a', b'b', 20_000)\n"
+        "    return iter(make, b'')\n"
+    )
+    options = ["--pythonpath", str(tmp_path), "--timeout", "1", "--threads", "2"]
+    server = fresh_server("blocks:app", *options)
+    pid = server.get("/pid").body
+    with server.connect() as client:
+        client.send(build_request("GET", "/endless", version="HTTP/1.0"))
+        with pytest.raises(ConnectionResetError):
+            while client.sock.recv(1 << 20):
+                pass
+    assert server.get("/pid").body == pid
+    assert "cannot be interrupted" not in server.stderr()
+
+
 def test_a_client_that_does_not_read_does_not_cost_the_worker(fresh_server) -> None:
     """The wait for it was deaf to the exception: the thread counted as stuck, and the worker was replaced
     with all its requests, at the wish of a client. Cleaning up is not met by an exception either."""

@@ -280,6 +280,11 @@ impl Outlet {
         waits
     }
 
+    /// Fails what is sent from now on, whoever waits or not; the error is [`TAKES_TOO_LONG`].
+    pub fn break_off(&self) {
+        self.fail_locked(&mut self.lock(), TAKES_TOO_LONG.into());
+    }
+
     fn fail_locked(&self, state: &mut State, error: io::Error) -> io::Error {
         state.failed.get_or_insert_with(|| again(&error));
         state.queue = Queue::default();

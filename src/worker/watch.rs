@@ -3,7 +3,8 @@
 //!
 //! Under threads a timeout cannot end the process: the other requests in it are innocent. So the thread
 //! gets an exception raised in it, which ends whatever is written in Python. A thread inside a C function
-//! hears of it when that returns; if it never does, the worker has to be replaced.
+//! hears of it when that returns to Python code. If it does not, its response is broken off, which ends one
+//! whose blocks are made in C; and if that does not help either, the worker has to be replaced.
 //!
 //! One that waits for a client which reads slowly is in the server's own hands: the wait fails, and the
 //! application finds its client gone. No exception is raised, which would meet its cleaning up; that has
@@ -25,8 +26,10 @@ use crate::observe;
 use crate::wsgi::RequestTimeout;
 
 /// How long a request may go on that has lost its client before it is interrupted, and one that was interrupted
-/// before it counts as stuck.
+/// before its response is broken off.
 const GRACE: Duration = Duration::from_secs(5);
+/// How much longer until it counts as stuck.
+const LAST: Duration = Duration::from_secs(1);
 
 /// The requests that run, one place for each runner.
 #[derive(Debug)]
@@ -163,7 +166,7 @@ impl Watch {
                     );
                     observe::write_raw(seen.as_bytes());
                 }
-                Some((at, _)) if at.elapsed() >= GRACE => {
+                Some((at, _)) if at.elapsed() >= GRACE + LAST => {
                     stuck = true;
                     if !place.stuck {
                         place.stuck = true;
@@ -172,6 +175,11 @@ impl Watch {
                             "{shown} cannot be interrupted: it runs since {:.1} s",
                             age.as_secs_f64()
                         );
+                    }
+                }
+                Some((at, _)) if at.elapsed() >= GRACE => {
+                    if let Some(outlet) = &place.outlet {
+                        outlet.break_off();
                     }
                 }
                 Some(_) => {}
