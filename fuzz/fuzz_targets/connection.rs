@@ -12,7 +12,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use rustwsgi::http1::{self, Event, Next};
 use rustwsgi::net::{Connection, Reactor, Remote, bind};
-use rustwsgi_fuzz::{BUFFER, LIMITS, answer, check_refusal, request, way, without_interim};
+use rustwsgi_fuzz::{LIMITS, answer, check_refusal, request, settings, way, without_interim};
 
 const LARGE: [u8; 100_000] = [b'x'; 100_000];
 
@@ -27,12 +27,9 @@ thread_local! {
 }
 
 fn start() -> Loop {
-    let mut settings = rustwsgi::config::parse_api(&[]).expect("the defaults are good");
-    settings.limits = LIMITS;
-    settings.body_buffer = BUFFER;
     let listeners = bind(&"127.0.0.1:0".parse().expect("an address"), 16, 0).expect("a free port");
     let address = listeners[0].tcp_address().expect("TCP");
-    let (reactor, remote) = Reactor::new(listeners, Arc::new(settings), None).expect("epoll");
+    let (reactor, remote) = Reactor::new(listeners, Arc::new(settings()), None).expect("epoll");
     Loop { reactor, remote, address }
 }
 

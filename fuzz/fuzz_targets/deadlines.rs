@@ -19,7 +19,7 @@ use rustwsgi::config::Bind;
 use rustwsgi::http1::{self, Event, Next};
 use rustwsgi::net::{Connection, Fate, Outlet, Reactor, Remote, SWEEP, advance, bind, now};
 use rustwsgi::observe::Count;
-use rustwsgi_fuzz::{BUFFER, LIMITS, answer, check_refusal, request, way, without_interim};
+use rustwsgi_fuzz::{LIMITS, answer, check_refusal, request, settings, way, without_interim};
 
 const HEADER: Duration = Duration::from_secs(10);
 const BODY: Duration = Duration::from_secs(6);
@@ -60,9 +60,7 @@ thread_local! {
 }
 
 fn start() -> Loop {
-    let mut settings = rustwsgi::config::parse_api(&[]).expect("the defaults are good");
-    settings.limits = LIMITS;
-    settings.body_buffer = BUFFER;
+    let mut settings = settings();
     settings.timeouts.header = HEADER;
     settings.timeouts.body = BODY;
     settings.timeouts.body_min_rate = RATE;
@@ -304,7 +302,12 @@ impl Run<'_> {
         let write_timeout = counted.contains(&Count::WriteTimeout);
         let was = self.model.phase;
         let must = self.model.turn(self.sent, self.has_shut, waits, write_timeout);
-        assert_eq!(counted, must.into_iter().collect::<Vec<_>>(), "{was:?} became {:?}", self.model.phase);
+        assert_eq!(
+            counted,
+            must.into_iter().collect::<Vec<_>>(),
+            "{was:?} became {:?}",
+            self.model.phase
+        );
         // The last words may have to wait, too.
         if matches!(self.model.phase, Phase::Ending(_)) && waits {
             self.model.phase = Phase::Sending;
@@ -487,7 +490,10 @@ fuzz_target!(|input: &[u8]| {
         while !run.has_ended {
             let before = run.received.len();
             run.receive(64 * 1024);
-            assert!(run.has_ended || run.received.len() > before, "the client is not told of the end");
+            assert!(
+                run.has_ended || run.received.len() > before,
+                "the client is not told of the end"
+            );
         }
         let received = without_interim(&run.received);
         let made = run.model.made.as_slice();

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Seek};
 
+use rustwsgi::config::Settings;
 use rustwsgi::http1::{self, Limits, ResponseHead};
 use rustwsgi::net::{Body, Connection};
 
@@ -22,6 +23,14 @@ pub const LIMITS: Limits = Limits {
 
 const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// The defaults, but for what a fuzzer could not reach.
+pub fn settings() -> Settings {
+    let mut settings = rustwsgi::config::parse_api(&[]).expect("the defaults are good");
+    settings.limits = LIMITS;
+    settings.body_buffer = BUFFER;
+    settings
+}
 
 /// Which of eight ways the request of this number is answered in.
 pub fn way(ways: &[u8], request: usize) -> u8 {
