@@ -1,7 +1,7 @@
-//! What other processes that accept from the same sockets leave to this one, or this one to them: that
-//! only the reactor can be asked. All else is seen from outside.
+//! What depends on the moment: which connections are left to other processes that accept from the same
+//! sockets, and what comes between two looks at them. All else is seen from outside.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,4 +118,26 @@ fn who_has_something_to_do_leaves_new_connections_to_others_for_one_turn() {
         ready = site.turn(1);
         assert_eq!((ready.len(), site.reactor.open()), (found, open));
     }
+}
+
+#[test]
+fn what_has_come_behind_a_response_is_served_while_the_server_stops() {
+    let mut site = Site::open();
+    let mut client = site.client(REQUEST);
+    let mut ready = site.turn(2);
+    site.remote.stop();
+    assert!(site.turn(2).is_empty());
+    // Its response is out before any event can tell of the next request.
+    client.write_all(REQUEST).unwrap();
+    site.answer(ready.remove(0));
+    let mut ready = site.turn(2);
+    assert_eq!(ready.len(), 1);
+    site.answer(ready.remove(0));
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    while !site.reactor.is_finished() {
+        assert!(site.turn(2).is_empty());
+    }
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).unwrap();
+    assert_eq!(received.windows(4).filter(|end| end == b"\r\n\r\n").count(), 2);
 }
