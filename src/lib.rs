@@ -4,7 +4,7 @@
 //! proves it):
 //!
 //! ```text
-//! L3  module, door, bin      doors: the Python extension module, the command line, the embedded binary
+//! L3  module, cli, bin      doors: the Python extension module, the command line, the embedded binary
 //!     supervisor             processes: the master and its workers            (never imports wsgi)
 //! L2  worker                 one process: joins net and wsgi; who polls, who runs
 //! L1  net                    sockets, readiness loop, deadlines, output       (no Python)
@@ -12,23 +12,23 @@
 //!     config, observe        options -> settings; logs
 //! L0  http1                  bytes <-> events: parser, framing, encoder       (no I/O, no clock)
 //!     sync                   locks and flags: std's, or the model checker's
-//!     sigpipe                writing to what nobody reads
+//!     sys                    signals, forks, descriptors, clocks: the home of `unsafe`
 //! ```
 //!
 //! A reader new to WSGI starts with `docs/architecture.md`, then [`http1`], then `wsgi`.
 
-pub mod config;
 #[cfg(feature = "python")]
-pub mod door;
+pub mod cli;
+pub mod config;
 pub mod http1;
 #[cfg(feature = "python")]
 mod module;
 pub mod net;
 pub mod observe;
-mod sigpipe;
 #[cfg(feature = "python")]
 pub mod supervisor;
 mod sync;
+mod sys;
 pub mod worker;
 #[cfg(feature = "python")]
 pub mod wsgi;

@@ -12,7 +12,7 @@ use pyo3::types::{PyAny, PyDict, PyList, PyString, PyTuple};
 use crate::config::{self, Settings};
 use crate::observe::Sink;
 use crate::worker::{Server, StartError};
-use crate::{door, observe};
+use crate::{cli, observe};
 
 /// The native half of the `rustwsgi` package.
 #[pymodule(gil_used = false)]
@@ -33,7 +33,7 @@ pub mod _rustwsgi {
 /// Runs the command line `argv`, program name first; returns the exit code.
 #[pyfunction]
 fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
-    door::main(py, argv)
+    cli::main(py, argv)
 }
 
 /// Writes a line to the error log.
@@ -56,7 +56,7 @@ fn serve(py: Python<'_>, app: Py<PyAny>, options: Option<&Bound<'_, PyDict>>) ->
     let settings = Arc::new(read_options(options)?);
     check_app(py, &app)?;
     start_logging(&settings)?;
-    let finished = door::run_until_signal(py, app, &settings).map_err(start_failed)?;
+    let finished = cli::run_until_signal(py, app, &settings).map_err(start_failed)?;
     if finished {
         Ok(())
     } else {

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use rustwsgi::http1::{self, Event, Next};
-use rustwsgi::net::{Connection, Reactor, Remote, bind};
+use rustwsgi::net::{Connection, Poller, PollerHandle, bind};
 use rustwsgi_fuzz::{LIMITS, answer, check_refusal, request, settings, way, without_interim};
 
 const LARGE: [u8; 100_000] = [b'x'; 100_000];
 
 struct Loop {
-    reactor: Reactor,
-    remote: Arc<Remote>,
+    poller: Poller,
+    handle: Arc<PollerHandle>,
     address: SocketAddr,
 }
 
@@ -29,8 +29,8 @@ thread_local! {
 fn start() -> Loop {
     let listeners = bind(&"127.0.0.1:0".parse().expect("an address"), 16, 0).expect("a free port");
     let address = listeners[0].tcp_address().expect("TCP");
-    let (reactor, remote) = Reactor::new(listeners, Arc::new(settings()), None).expect("epoll");
-    Loop { reactor, remote, address }
+    let (poller, handle) = Poller::new(listeners, Arc::new(settings()), None).expect("epoll");
+    Loop { poller, handle, address }
 }
 
 /// What must happen.
@@ -91,7 +91,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn turn(&mut self, patience: Duration) {
-        self.server.reactor.turn(Some(patience), &mut self.ready).expect("a turn");
+        self.server.poller.turn(Some(patience), &mut self.ready).expect("a turn");
         assert!(self.ready.len() <= 1, "one client, one request at a time");
     }
 
@@ -101,7 +101,7 @@ impl Run<'_> {
         self.requests.push(request(&mut connection));
         let Connection { http, queue, .. } = &mut *connection;
         queue.gather(|out| answer(http, way, &LARGE, out));
-        self.server.remote.give_back(connection);
+        self.server.handle.return_connection(connection);
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -147,7 +147,7 @@ fuzz_target!(|input: &[u8]| {
         run.send(&data[at..]);
         let _ = run.client.shutdown(Shutdown::Write);
         let mut turns = 0;
-        while !run.ended || run.server.reactor.open() > 0 {
+        while !run.ended || run.server.poller.open() > 0 {
             run.answer();
             // The loopback delivers at once, as a rule.
             run.turn(if turns < 50 { Duration::ZERO } else { Duration::from_millis(1) });

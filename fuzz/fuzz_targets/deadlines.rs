@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use libfuzzer_sys::fuzz_target;
 use rustwsgi::config::Bind;
 use rustwsgi::http1::{self, Event, Next};
-use rustwsgi::net::{Connection, Fate, Outlet, Reactor, Remote, SWEEP, advance, bind, now};
+use rustwsgi::net::{
+    Connection, Poller, PollerHandle, SWEEP_INTERVAL, Verdict, WriteHalf, advance, bind, now,
+};
 use rustwsgi::observe::Count;
 use rustwsgi_fuzz::{LIMITS, answer, check_refusal, request, settings, way, without_interim};
 
@@ -50,8 +52,8 @@ const COUNTS: [Count; 6] = [
 ];
 
 struct Loop {
-    reactor: Reactor,
-    remote: Arc<Remote>,
+    poller: Poller,
+    handle: Arc<PollerHandle>,
     address: SocketAddr,
 }
 
@@ -71,8 +73,8 @@ fn start() -> Loop {
     let address = SocketAddr::from_abstract_name(name).expect("a name");
     let listener = UnixListener::bind_addr(&address).expect("a free name");
     let listeners = bind(&Bind::Fd(listener.into_raw_fd()), 16, 0).expect("a listener");
-    let (reactor, remote) = Reactor::new(listeners, Arc::new(settings), None).expect("epoll");
-    Loop { reactor, remote, address }
+    let (poller, handle) = Poller::new(listeners, Arc::new(settings), None).expect("epoll");
+    Loop { poller, handle, address }
 }
 
 /// Where the connection is.
@@ -283,7 +285,7 @@ struct Run<'a> {
     has_shut: bool,
     ready: Vec<Box<Connection>>,
     running: Option<Running>,
-    outlet: Option<Arc<Outlet>>,
+    write_half: Option<Arc<WriteHalf>>,
     requests: usize,
     received: Vec<u8>,
     has_ended: bool,
@@ -291,14 +293,14 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn turn(&mut self) {
-        let counts = |remote: &Remote| COUNTS.map(|count| remote.counters.get(count));
-        let before = counts(&self.server.remote);
+        let counts = |handle: &PollerHandle| COUNTS.map(|count| handle.counters.get(count));
+        let before = counts(&self.server.handle);
         let waiting = self.ready.len();
-        self.server.reactor.turn(Some(Duration::ZERO), &mut self.ready).expect("a turn");
-        let after = counts(&self.server.remote);
+        self.server.poller.turn(Some(Duration::ZERO), &mut self.ready).expect("a turn");
+        let after = counts(&self.server.handle);
         let counted: Vec<_> =
             (0..COUNTS.len()).filter(|&i| after[i] > before[i]).map(|i| COUNTS[i]).collect();
-        let waits = self.outlet.as_ref().is_some_and(|outlet| outlet.has_waiting());
+        let waits = self.write_half.as_ref().is_some_and(|write_half| write_half.has_waiting());
         let write_timeout = counted.contains(&Count::WriteTimeout);
         let was = self.model.phase;
         let must = self.model.turn(self.sent, self.has_shut, waits, write_timeout);
@@ -318,15 +320,15 @@ impl Run<'_> {
         {
             assert_eq!(self.ready.len(), 1, "a request is complete");
             let connection = &mut self.ready[0];
-            self.outlet = Some(connection.outlet.clone());
+            self.write_half = Some(connection.write_half.clone());
             let (head, content) = request(connection);
             assert_eq!(head, self.model.http.head().bytes());
             assert_eq!(content, std::mem::take(&mut self.model.content));
         }
-        if waiting > 0 && self.server.reactor.is_sweep_due() {
+        if waiting > 0 && self.server.poller.is_sweep_due() {
             self.sweep();
         }
-        let open = self.server.reactor.open();
+        let open = self.server.poller.open();
         match self.model.phase {
             Phase::Gone => assert_eq!(open, 0, "{was:?} should have ended"),
             Phase::Ending(_) => assert!(open <= 1),
@@ -337,18 +339,18 @@ impl Run<'_> {
     fn sweep(&mut self) {
         let Some(connection) = self.ready.pop() else { return };
         let Phase::Lent(since) = self.model.phase else { panic!("nobody waits") };
-        let fate = match now().saturating_duration_since(since) {
-            _ if self.model.left => Fate::Gone,
-            waited if waited >= QUEUE => Fate::Late,
-            _ => Fate::Waits,
+        let verdict = match now().saturating_duration_since(since) {
+            _ if self.model.left => Verdict::Disconnected,
+            waited if waited >= QUEUE => Verdict::Expired,
+            _ => Verdict::Keep,
         };
-        assert_eq!(self.server.reactor.fate(&connection), fate);
-        match fate {
-            Fate::Waits => return self.ready.push(connection),
-            Fate::Gone => self.model.phase = Phase::Gone,
-            Fate::Late => self.model.refuse(503),
+        assert_eq!(self.server.poller.verdict(&connection), verdict);
+        match verdict {
+            Verdict::Keep => return self.ready.push(connection),
+            Verdict::Disconnected => self.model.phase = Phase::Gone,
+            Verdict::Expired => self.model.refuse(503),
         }
-        self.server.reactor.turn_away(connection);
+        self.server.poller.reject_queued(connection);
     }
 
     /// Runs a request, or the rest of one; `half` leaves half of the response for later.
@@ -373,7 +375,7 @@ impl Run<'_> {
             self.running = Some(Running { connection, rest: later });
         } else {
             self.model.phase = Phase::Answered;
-            self.server.remote.give_back(connection);
+            self.server.handle.return_connection(connection);
         }
     }
 
@@ -417,7 +419,7 @@ impl Run<'_> {
             2 => self.answer(size & 1 == 1),
             3 => self.receive(1 << (size & 15)),
             4 => advance(Duration::from_millis(1 << (size & 15))),
-            5 => advance(SWEEP * size as u32),
+            5 => advance(SWEEP_INTERVAL * size as u32),
             6 => self.send(32 * size),
             _ if size == 0 => self.shut(),
             _ => self.receive(64 * 1024),
@@ -461,7 +463,7 @@ fuzz_target!(|input: &[u8]| {
             has_shut: false,
             ready: vec![],
             running: None,
-            outlet: None,
+            write_half: None,
             requests: 0,
             received: vec![],
             has_ended: false,

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     // What a gunicorn configuration says is seen later; it may well name the application.
     let later = |_: &Path| Ok(vec![("wsgi_app".to_owned(), vec!["named:later".to_owned()])]);
     if let Err(exit) = rustwsgi::config::parse(argv.clone(), &later) {
-        return ExitCode::from(u8::try_from(rustwsgi::door::refuse(&exit)).unwrap_or(1));
+        return ExitCode::from(u8::try_from(rustwsgi::cli::refuse(&exit)).unwrap_or(1));
     }
     match start_python(&argv) {
         Ok(()) => {}
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         }
     }
     let code = Python::attach(|py| match install_package(py) {
-        Ok(()) => rustwsgi::door::main(py, argv),
+        Ok(()) => rustwsgi::cli::main(py, argv),
         Err(failure) => {
             failure.print(py);
             1
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     });
     // Flushes Python's streams, runs its atexit handlers.
     // SAFETY: the interpreter was initialized by this thread, which is attached for the call; no thread of
-    // the server is left, or the process has ended in `door::main`.
+    // the server is left, or the process has ended in `cli::main`.
     let failed = unsafe {
         pyo3::ffi::PyGILState_Ensure();
         pyo3::ffi::Py_FinalizeEx() < 0

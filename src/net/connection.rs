@@ -1,7 +1,7 @@
 //! One client: its protocol state, the bytes it sent ahead, the content gathered so far.
 //!
-//! A connection has exactly one owner at any time: the reactor while it reads, a worker thread while its
-//! request runs. So it needs no lock; only its [`Outlet`] is shared.
+//! A connection has exactly one owner at any time: the poller while it reads, a worker thread while its
+//! request runs. So it needs no lock; only its [`WriteHalf`] is shared.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 use super::body::{Body, LITTLE, Spool};
 use super::clock;
 use super::date::wall_clock;
-use super::ledger::Charge;
 use super::listener::Local;
-use super::outlet::{Held, Outlet};
-use super::queue::{Flush, Queue};
-use super::reactor::Remote;
+use super::memory_budget::Reservation;
+use super::output_queue::{Flush, OutputQueue};
+use super::poller::PollerHandle;
+use super::write_half::{Enqueued, WriteHalf};
 use crate::config::{Settings, Timeouts};
 use crate::http1::{self, Event, ResponseHead};
 use crate::observe::{AccessLog, Record};
@@ -34,16 +34,16 @@ impl Peer {
 /// One client's connection, boxed because it moves between threads.
 #[derive(Debug)]
 pub struct Connection {
-    /// Its place in the reactor.
+    /// Its place in the poller.
     pub(super) key: (usize, u32),
     /// The protocol state of both directions.
     pub http: http1::Connection,
     /// The writing half.
-    pub outlet: Arc<Outlet>,
-    /// Response bytes not handed to the outlet yet.
-    pub queue: Queue,
+    pub write_half: Arc<WriteHalf>,
+    /// Response bytes not handed to the write_half yet.
+    pub queue: OutputQueue,
     /// Where connections come home to.
-    remote: Arc<Remote>,
+    handle: Arc<PollerHandle>,
     /// The client's address.
     pub peer: Peer,
     /// The address it connected to.
@@ -55,7 +55,7 @@ pub struct Connection {
     /// The content while it arrives.
     spool: Spool,
     /// What of this the worker's account knows.
-    charge: Charge,
+    reservation: Reservation,
     /// How long the client may take nothing of what it is owed.
     pub write_timeout: Duration,
     /// When the request's first byte came, by the wall clock, for the access log.
@@ -97,8 +97,8 @@ pub(super) enum Refusal {
 impl Connection {
     pub(super) fn new(
         key: (usize, u32),
-        outlet: Arc<Outlet>,
-        remote: Arc<Remote>,
+        write_half: Arc<WriteHalf>,
+        handle: Arc<PollerHandle>,
         ends: (Peer, Arc<Local>),
         settings: &Settings,
         now: Instant,
@@ -107,10 +107,10 @@ impl Connection {
         Connection {
             key,
             http: http1::Connection::new(settings.limits),
-            outlet,
-            queue: Queue::default(),
-            charge: Charge::new(remote.ledger.clone()),
-            remote,
+            write_half,
+            queue: OutputQueue::default(),
+            reservation: Reservation::new(handle.memory_budget.clone()),
+            handle,
             peer,
             local,
             input: Vec::new(),
@@ -158,7 +158,7 @@ impl Connection {
     fn keep_within_budget(&mut self, read: &mut Read) {
         let nothing =
             matches!(self.body, Body::Empty) && self.input.capacity() == 0 && self.spool.is_new();
-        if !(nothing && self.charge.is_nothing()) {
+        if !(nothing && self.reservation.is_nothing()) {
             self.charge_for(read);
         }
     }
@@ -167,9 +167,9 @@ impl Connection {
     fn charge_for(&mut self, read: &mut Read) {
         self.account();
         if matches!(read, Read::NeedMore) {
-            if self.charge.is_over() {
+            if self.reservation.is_over() {
                 *read = Read::Refused(Refusal::Memory);
-            } else if self.charge.is_spool_over() {
+            } else if self.reservation.is_spool_over() {
                 *read = Read::Refused(Refusal::SpoolLimit);
             }
         }
@@ -184,7 +184,7 @@ impl Connection {
 
     fn account(&mut self) {
         let (memory, stored) = self.body.size();
-        self.charge.set(
+        self.reservation.set(
             self.input.capacity() + self.spool.memory() + memory,
             self.spool.stored() + stored,
         );
@@ -218,7 +218,7 @@ impl Connection {
                     let head = self.http.head();
                     if let http1::Framing::Length(length) = head.framing()
                         && length > memory as u64
-                        && self.charge.ledger().never_fits(length)
+                        && self.reservation.memory_budget().never_fits(length)
                     {
                         return (
                             used,
@@ -239,7 +239,7 @@ impl Connection {
                         _ => 0,
                     };
                     // From half of what there is on, only what is really small stays in memory.
-                    let tight = self.charge.ledger().is_tight();
+                    let tight = self.reservation.memory_budget().is_tight();
                     let memory = if tight { memory.min(LITTLE) } else { memory };
                     let block = &bytes[from + range.start..from + range.end];
                     if let Err(error) = self.spool.push(block, expected, memory) {
@@ -266,7 +266,7 @@ impl Connection {
 
     /// True once the server was told to stop: no further request is taken on this connection.
     pub fn is_server_stopping(&self) -> bool {
-        self.remote.is_stopping()
+        self.handle.is_stopping()
     }
 
     /// Leaves what is queued to whoever polls next, which is the thread that runs this request when it
@@ -277,13 +277,13 @@ impl Connection {
         if self.queue.is_empty() {
             return Ok(());
         }
-        let at_hand = match self.outlet.enqueue(&mut self.queue)? {
-            Held::Much => false,
-            Held::Listed => !self.remote.is_blocked(),
-            Held::Unlisted => self.remote.hold(&self.outlet),
+        let at_hand = match self.write_half.enqueue(&mut self.queue)? {
+            Enqueued::FlushNow => false,
+            Enqueued::Scheduled => !self.handle.is_blocked(),
+            Enqueued::Unscheduled => self.handle.hold(&self.write_half),
         };
         // What is left of a turn's worth would be told by no event.
-        while !at_hand && self.outlet.flush()? == Flush::More {}
+        while !at_hand && self.write_half.flush()? == Flush::More {}
         Ok(())
     }
 
@@ -291,16 +291,16 @@ impl Connection {
     /// [`Connection::start_next`], at once if all is sent.
     pub(super) fn send(&mut self) -> io::Result<Flush> {
         if self.http.is_over() {
-            self.outlet.send_last(&mut self.queue)
+            self.write_half.send_last(&mut self.queue)
         } else {
-            self.outlet.send(&mut self.queue)
+            self.write_half.send(&mut self.queue)
         }
     }
 
     /// Makes ready for the next request; returns whether there may be one.
     pub(super) fn start_next(&mut self, now: Instant) -> http1::Next {
         self.body = Body::Empty;
-        if !self.charge.is_nothing() {
+        if !self.reservation.is_nothing() {
             self.account();
         }
         self.mark = now;

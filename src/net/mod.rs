@@ -4,25 +4,25 @@
 //! - [`forked`] takes the listeners from processes that the application forks,
 //! - [`connection`] is one client: its protocol state, what it sent, what it is owed,
 //! - [`body`] gathers a request's content in memory or in a temporary file,
-//! - [`ledger`] is the account of what all of them hold,
-//! - [`queue`] holds what is to be sent, in its order, and sends it without blocking,
-//! - [`outlet`] is the writing half of a socket, shared by whoever has bytes for it,
+//! - [`memory_budget`] is the account of what all of them hold,
+//! - [`output_queue`] holds what is to be sent, in its order, and sends it without blocking,
+//! - [`write_half`] is the writing half of a socket, shared by whoever has bytes for it,
 //! - [`timers`] remembers deadlines, [`clock`] is the time they are counted in,
 //! - [`date`] is the time of day,
-//! - [`reactor`] is the readiness loop that drives them all.
+//! - [`poller`] is the readiness loop that drives them all.
 
 mod body;
 mod clock;
 mod connection;
 mod date;
 mod forked;
-mod ledger;
 mod listener;
-mod outlet;
-mod queue;
-mod reactor;
+mod memory_budget;
+mod output_queue;
+mod poller;
 mod socket_file;
 mod timers;
+mod write_half;
 
 pub use body::Body;
 #[cfg(fuzzing)]
@@ -31,6 +31,6 @@ pub use connection::{Connection, Peer};
 pub use date::{HttpDate, wall_clock};
 pub use forked::{keep_from_forks, leave_to_forks, let_go_of_listeners};
 pub use listener::{Listener, Local, bind};
-pub use outlet::Outlet;
-pub use queue::{Chunk, Flush, Queue};
-pub use reactor::{Fate, Reactor, Remote, SWEEP};
+pub use output_queue::{Chunk, Flush, OutputQueue};
+pub use poller::{Poller, PollerHandle, SWEEP_INTERVAL, Verdict};
+pub use write_half::WriteHalf;

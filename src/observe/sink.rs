@@ -18,7 +18,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::sigpipe;
+use crate::sys::sigpipe;
 /// The most a stream is given by one write(2), in bytes.
 const CHUNK: usize = libc::PIPE_BUF;
 

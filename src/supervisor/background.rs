@@ -11,7 +11,7 @@ use rustix::pipe::PipeFlags;
 
 use super::identity;
 use crate::observe::LogTarget;
-use crate::sigpipe;
+use crate::sys::sigpipe;
 
 /// The exit code of whoever did not want to wait.
 const INTERRUPTED: i32 = 130;

@@ -11,7 +11,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-use crate::sigpipe;
+use crate::sys::sigpipe;
 
 /// A worker says so when it serves.
 pub(super) const READY: u8 = b'+';

@@ -19,7 +19,7 @@ use super::identity::{self, Identity};
 use super::pulse::Pulse;
 use super::signals::{self, Signals};
 use super::wear::Wear;
-use super::{Door, LoadFailure};
+use super::{Entrypoints, LoadFailure};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
 use crate::observe::{self, LogTarget, Sink};
@@ -48,13 +48,18 @@ pub(super) struct Birth {
     /// The application, if the master has imported it.
     pub(super) app: Option<Py<PyAny>>,
     /// Others serve beside it.
-    pub(super) siblings: bool,
+    pub(super) multiprocess: bool,
     /// The terminal is let go of once it is ready.
     pub(super) in_background: bool,
 }
 
 /// Boots, serves, and returns the exit code.
-pub(super) fn run(py: Python<'_>, mut birth: Birth, listeners: Vec<Listener>, door: Door) -> i32 {
+pub(super) fn run(
+    py: Python<'_>,
+    mut birth: Birth,
+    listeners: Vec<Listener>,
+    entrypoints: Entrypoints,
+) -> i32 {
     info!("Booting worker with pid: {}", std::process::id());
     // The stacks of all threads on standard error, should a C extension crash or the master lose patience.
     let _ = py.import("faulthandler").and_then(|module| module.call_method0("enable"));
@@ -74,7 +79,7 @@ pub(super) fn run(py: Python<'_>, mut birth: Birth, listeners: Vec<Listener>, do
         return 1;
     }
     identity::set_name(py, "worker", &birth.settings);
-    let loaded = match load(py, &mut birth, door) {
+    let loaded = match load(py, &mut birth, entrypoints) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -112,7 +117,7 @@ struct Loaded {
 }
 
 /// Imports the application, if the master has not. An error is the exit code.
-fn load(py: Python<'_>, birth: &mut Birth, door: Door) -> Result<Loaded, i32> {
+fn load(py: Python<'_>, birth: &mut Birth, entrypoints: Entrypoints) -> Result<Loaded, i32> {
     let mut watched = birth.settings.processes.watch.clone();
     let preloaded = birth.app.take();
     if let (Some(_), Some(directory)) = (&preloaded, &birth.settings.chdir)
@@ -121,7 +126,7 @@ fn load(py: Python<'_>, birth: &mut Birth, door: Door) -> Result<Loaded, i32> {
         error!("cannot change to the directory {directory:?} of --chdir: {failure}");
         return Err(2);
     }
-    let app = preloaded.map_or_else(|| (door.load)(py, &birth.settings), Ok);
+    let app = preloaded.map_or_else(|| (entrypoints.load)(py, &birth.settings), Ok);
     let failed = app.is_err();
     let app = app.or_else(|failure| match &mut watched {
         Some(files) => broken(py, &failure, files).map_err(|_| failure.code),
@@ -141,7 +146,14 @@ fn serve(
     listeners: Vec<Listener>,
 ) -> Result<i32, StartError> {
     let Birth {
-        channel, settings, mut access_log, pulse, hooks, mut siblings, in_background, ..
+        channel,
+        settings,
+        mut access_log,
+        pulse,
+        hooks,
+        mut multiprocess,
+        in_background,
+        ..
     } = birth;
     let Loaded { app, broken, watcher } = loaded;
     channel.set_nonblocking(true)?;
@@ -165,13 +177,13 @@ fn serve(
             (ERROR_LOG, Some(file)) => observe::redirect(Sink::from(file)),
             (ACCESS_LOG, Some(file)) => access_log = Some(file),
             (ERROR_LOG | ACCESS_LOG, None) => log_was_lost(word.byte),
-            (SIBLINGS | ALONE, _) => siblings = word.byte == SIBLINGS,
+            (SIBLINGS | ALONE, _) => multiprocess = word.byte == SIBLINGS,
             _ => {}
         }
     }
     let access_log = settings.access_log.as_ref().map(|log| access_sink(log, access_log));
     let access_log = access_log.transpose()?;
-    let parts = Parts { app, listeners, access_log, settings: settings.clone(), siblings };
+    let parts = Parts { app, listeners, access_log, settings: settings.clone(), multiprocess };
     let server = Server::start_on(py, parts, ready)?;
     let mut worker = Worker {
         signals,
@@ -338,7 +350,7 @@ impl Worker {
                     (ERROR_LOG, Some(file)) => observe::redirect(Sink::from(file)),
                     (ACCESS_LOG, Some(file)) => self.server.redirect_access_log(Sink::from(file)),
                     (ERROR_LOG | ACCESS_LOG, None) => log_was_lost(word.byte),
-                    (SIBLINGS | ALONE, _) => self.server.set_siblings(word.byte == SIBLINGS),
+                    (SIBLINGS | ALONE, _) => self.server.set_multiprocess(word.byte == SIBLINGS),
                     (RETIRE, _) => {
                         self.server.retire();
                         self.begin_to_stop();

@@ -24,7 +24,7 @@ use pyo3::prelude::*;
 use rustix::fs::Mode;
 
 use self::reload::Past;
-use super::Door;
+use super::Entrypoints;
 use super::background::Launcher;
 use super::child::Birth;
 use super::crew::{self, Backoff, Card, State};
@@ -110,7 +110,7 @@ pub(super) struct Master<'a> {
     began: Arc<Settings>,
     /// The file mode mask that this process was started with.
     umask: Mode,
-    door: Door,
+    entrypoints: Entrypoints,
     hooks: Hooks,
     /// Workers that were forked so far.
     born: i64,
@@ -126,7 +126,7 @@ pub(super) struct Master<'a> {
     /// So many workers there should be.
     target: usize,
     /// More than one worker serves, or may soon: the workers know.
-    siblings: bool,
+    multiprocess: bool,
     /// Grows with every reload.
     generation: u32,
     /// A reload is under way.
@@ -307,7 +307,7 @@ impl Master<'_> {
         let forked = forks::of_worker(|| os.call_method0("fork")?.extract::<i32>());
         match forked {
             Ok(0) => {
-                // Copies of these would keep the siblings from seeing the master's end.
+                // Copies of these would keep the multiprocess from seeing the master's end.
                 self.members.clear();
                 self.successor = None;
                 self.predecessor = None;
@@ -327,7 +327,7 @@ impl Master<'_> {
                     pulse,
                     hooks,
                     app,
-                    siblings: self.siblings,
+                    multiprocess: self.multiprocess,
                     in_background: self.launcher.is_some(),
                 };
                 Err(Stop::Child(Box::new(birth)))

@@ -22,7 +22,7 @@
 //! - [`systemd`] is told, and asked for sockets,
 //! - [`pidfile`] says where the master is, [`process`] how a child has ended.
 //!
-//! Nothing here knows WSGI: the application is loaded by the function that the door passes in.
+//! Nothing here knows WSGI: the application is loaded by the function that the entrypoints passes in.
 
 mod background;
 mod channel;
@@ -59,7 +59,7 @@ pub type Parse = fn(Python<'_>, &[OsString]) -> Result<(Settings, Hooks), String
 
 /// What the supervisor needs of the layers it does not know.
 #[derive(Debug, Clone, Copy)]
-pub struct Door {
+pub struct Entrypoints {
     /// Reads the command line and all it leads to. An error is a sentence.
     pub parse: Parse,
     /// Imports the application that the settings name.
@@ -82,9 +82,9 @@ pub fn run(
     argv: &[OsString],
     settings: Arc<Settings>,
     hooks: Hooks,
-    door: Door,
+    entrypoints: Entrypoints,
 ) -> PyResult<i32> {
-    let mut master = match master::Master::new(py, argv, settings, hooks, door) {
+    let mut master = match master::Master::new(py, argv, settings, hooks, entrypoints) {
         Ok(master) => master,
         Err(master::Stop::Done(code)) => return Ok(code),
         Err(master::Stop::Python(failure)) => return Err(failure),
@@ -94,7 +94,7 @@ pub fn run(
         master::Stop::Done(code) => Ok(code),
         master::Stop::Child(birth) => {
             let listeners = master.leave_to_child();
-            Ok(child::run(py, *birth, listeners, door))
+            Ok(child::run(py, *birth, listeners, entrypoints))
         }
         master::Stop::Python(failure) => {
             // A master that cannot go on must not leave workers without one.

@@ -1,4 +1,4 @@
-//! Joins the desk to the reactor: turns the reactor when the desk asks for it, and brings the requests
+//! Joins the scheduler to the poller: turns the poller when the scheduler asks for it, and brings the requests
 //! that it finds to the threads that run them.
 //!
 //! What running a request means is for the caller to say: `runner` does it with Python, the model checker
@@ -10,76 +10,76 @@ use std::time::Duration;
 
 use log::error;
 
-use super::desk::{Desk, Duty, Pressure, Wake};
+use super::scheduler::{Pressure, Role, Scheduler, Wake};
 use crate::config::Settings;
-use crate::net::{Connection, Fate, Reactor, Remote, SWEEP};
+use crate::net::{Connection, Poller, PollerHandle, SWEEP_INTERVAL, Verdict};
 use crate::sync::Mutex;
 
 /// What the threads of a process share of its network.
 #[derive(Debug)]
 pub struct Dispatcher {
-    desk: Desk<Box<Connection>>,
+    scheduler: Scheduler<Box<Connection>>,
     /// Whoever polls has it; nobody else waits for it long.
-    reactor: Mutex<Reactor>,
+    poller: Mutex<Poller>,
     /// For those who do not poll.
-    pub remote: Arc<Remote>,
+    pub handle: Arc<PollerHandle>,
     settings: Arc<Settings>,
     /// Other workers accept from the same sockets.
-    siblings: Arc<AtomicBool>,
+    multiprocess: Arc<AtomicBool>,
 }
 
-impl Wake for Remote {
+impl Wake for PollerHandle {
     fn wake(&self) {
-        Remote::wake(self);
+        PollerHandle::wake(self);
     }
 }
 
 impl Dispatcher {
-    /// For `--threads` runners, of which the interpreter can run `parallel` at a time. `siblings` says whether
+    /// For `--threads` runners, of which the interpreter can run `parallel` at a time. `multiprocess` says whether
     /// other workers accept from the same sockets, at any time.
     pub fn new(
-        (reactor, remote): (Reactor, Arc<Remote>),
+        (poller, handle): (Poller, Arc<PollerHandle>),
         parallel: usize,
         settings: Arc<Settings>,
-        siblings: Arc<AtomicBool>,
+        multiprocess: Arc<AtomicBool>,
     ) -> Dispatcher {
         Dispatcher {
-            desk: Desk::new(settings.threads).running(parallel),
-            reactor: Mutex::new(reactor),
-            remote,
+            scheduler: Scheduler::new(settings.threads).running(parallel),
+            poller: Mutex::new(poller),
+            handle,
             settings,
-            siblings,
+            multiprocess,
         }
     }
 
     /// Other workers accept from the same sockets. One that has none does not leave them a connection, and
     /// takes as many at a time as there are.
-    fn has_siblings(&self) -> bool {
-        self.siblings.load(Ordering::Relaxed)
+    fn is_multiprocess(&self) -> bool {
+        self.multiprocess.load(Ordering::Relaxed)
     }
 
     /// Says so from now on.
-    pub fn set_siblings(&self, are_there: bool) {
-        self.siblings.store(are_there, Ordering::Relaxed);
+    pub fn set_multiprocess(&self, are_there: bool) {
+        self.multiprocess.store(are_there, Ordering::Relaxed);
         // Whoever polls now does it on the old assumption.
-        self.remote.wake();
+        self.handle.wake();
     }
 
-    /// Polls as runner `me` until there is something to do with the interpreter, and returns the duty: to
-    /// run requests, or to quit. [`Duty::Poll`] means that nothing is to be done but to have the
+    /// Polls as runner `me` until there is something to do with the interpreter, and returns the role: to
+    /// run requests, or to quit. [`Role::Poll`] means that nothing is to be done but to have the
     /// interpreter for a moment, for which `wants_interpreter` has asked while nobody runs a request.
-    pub fn duty(&self, me: usize, wants_interpreter: impl Fn() -> bool) -> Duty {
+    pub fn role(&self, me: usize, wants_interpreter: impl Fn() -> bool) -> Role {
         loop {
-            match self.desk.duty(me, &*self.remote) {
-                Duty::Poll => {
-                    let room = self.has_siblings().then(|| self.desk.room());
+            match self.scheduler.role(me, &*self.handle) {
+                Role::Poll => {
+                    let room = self.is_multiprocess().then(|| self.scheduler.room());
                     let ready = self.turn(room, |pressure| pressure.pressed);
-                    self.desk.polled(Some(me), ready, &*self.remote);
-                    if wants_interpreter() && self.desk.is_quiet() {
-                        return Duty::Poll;
+                    self.scheduler.polled(Some(me), ready, &*self.handle);
+                    if wants_interpreter() && self.scheduler.is_quiet() {
+                        return Role::Poll;
                     }
                 }
-                duty => return duty,
+                role => return role,
             }
         }
     }
@@ -87,55 +87,55 @@ impl Dispatcher {
     /// Runs requests as runner `me`, which has the interpreter, as long as there are any and `serve` allows
     /// it: that runs one, and returns whether there is time for another.
     pub fn run_batch(&self, me: usize, mut serve: impl FnMut(Box<Connection>) -> bool) {
-        let Some(mut job) = self.desk.first(me, &*self.remote) else { return };
+        let Some(mut job) = self.scheduler.first(me, &*self.handle) else { return };
         while serve(job) {
-            match self.desk.another(me, &*self.remote) {
+            match self.scheduler.another(me, &*self.handle) {
                 Some(next) => job = next,
                 None => break,
             }
         }
-        self.desk.done();
-        self.remote.nudge();
+        self.scheduler.done();
+        self.handle.wake_for_returned();
     }
 
     /// The life of the sentinel.
     pub fn watch(&self) {
         // However much is queued, it is not for the sentinel to run: it may wait.
         // It polls when every runner is inside the application: what it accepts has to wait.
-        let room = || self.has_siblings().then_some(0);
-        self.desk.watch(&*self.remote, || self.turn(room(), |_| false));
+        let room = || self.is_multiprocess().then_some(0);
+        self.scheduler.watch(&*self.handle, || self.turn(room(), |_| false));
     }
 
-    /// Turns the reactor once and returns what became ready.
+    /// Turns the poller once and returns what became ready.
     fn turn(
         &self,
         room: Option<usize>,
         hurries: impl FnOnce(&Pressure) -> bool,
     ) -> Vec<Box<Connection>> {
         let mut ready = Vec::new();
-        let mut reactor = self.reactor.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut poller = self.poller.lock().unwrap_or_else(PoisonError::into_inner);
         // Only now: while we waited for the lock, whoever had it may have found work.
-        let pressure = self.desk.pressure();
+        let pressure = self.scheduler.pressure();
         let waiting = pressure.waiting;
         let patience = match waiting {
             _ if hurries(&pressure) => Some(Duration::ZERO),
             0 => None,
-            _ => Some(SWEEP),
+            _ => Some(SWEEP_INTERVAL),
         };
-        reactor.set_room(room);
-        if let Err(failure) = reactor.turn(patience, &mut ready) {
+        poller.set_room(room);
+        if let Err(failure) = poller.turn(patience, &mut ready) {
             // Nothing is left to serve with: the process ends rather than spin.
             error!("polling failed: {failure}");
-            self.desk.stop();
+            self.scheduler.stop();
         }
-        if waiting > 0 && reactor.is_sweep_due() {
-            self.sweep(&mut reactor);
+        if waiting > 0 && poller.is_sweep_due() {
+            self.sweep(&mut poller);
         }
         if ready.len() > self.settings.queue.saturating_sub(waiting) {
-            self.turn_away_surplus(&mut reactor, &mut ready);
+            self.reject_surplus(&mut poller, &mut ready);
         }
-        if reactor.is_finished() {
-            self.desk.stop();
+        if poller.is_finished() {
+            self.scheduler.stop();
         }
         #[cfg(all(test, shuttle))]
         crate::sync::kernel::changed();
@@ -144,21 +144,22 @@ impl Dispatcher {
 
     /// Turns those away that find the queue full. A request that finds a free thread need not wait in it.
     #[cold]
-    fn turn_away_surplus(&self, reactor: &mut Reactor, ready: &mut Vec<Box<Connection>>) {
-        let Pressure { waiting, free, .. } = self.desk.pressure();
+    fn reject_surplus(&self, poller: &mut Poller, ready: &mut Vec<Box<Connection>>) {
+        let Pressure { waiting, free, .. } = self.scheduler.pressure();
         let vacant = self.settings.queue.saturating_add(free).saturating_sub(waiting);
         if ready.len() > vacant {
-            ready.drain(vacant..).for_each(|connection| reactor.turn_away(connection));
+            ready.drain(vacant..).for_each(|connection| poller.reject_queued(connection));
         }
     }
 
     /// Takes those back from the queue that have waited too long, or whose clients have gone.
     #[cold]
-    fn sweep(&self, reactor: &mut Reactor) {
-        let unwanted = self.desk.withdraw(|connection| reactor.fate(connection) != Fate::Waits);
-        if unwanted.iter().any(|connection| reactor.fate(connection) == Fate::Gone) {
-            self.desk.serve_newest_first();
+    fn sweep(&self, poller: &mut Poller) {
+        let unwanted =
+            self.scheduler.withdraw(|connection| poller.verdict(connection) != Verdict::Keep);
+        if unwanted.iter().any(|connection| poller.verdict(connection) == Verdict::Disconnected) {
+            self.scheduler.serve_newest_first();
         }
-        unwanted.into_iter().for_each(|connection| reactor.turn_away(connection));
+        unwanted.into_iter().for_each(|connection| poller.reject_queued(connection));
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 
 use crate::http1::{self, ResponseHead, TooShort};
-use crate::net::{Body, Chunk, Connection, HttpDate, Outlet, wall_clock};
+use crate::net::{Body, Chunk, Connection, HttpDate, WriteHalf, wall_clock};
 use crate::wsgi::{Client, Content, Exchange};
 
 thread_local! {
@@ -69,7 +69,7 @@ impl Exchange for Connection {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.queue.is_empty() { Ok(()) } else { self.outlet.send_all(&mut self.queue) }
+        if self.queue.is_empty() { Ok(()) } else { self.write_half.send_all(&mut self.queue) }
     }
 
     fn flush_soon(&mut self) -> io::Result<()> {
@@ -77,16 +77,16 @@ impl Exchange for Connection {
     }
 
     fn is_full(&self) -> bool {
-        self.outlet.is_full()
+        self.write_half.is_full()
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        self.outlet.wait(self.write_timeout)
+        self.write_half.wait(self.write_timeout)
     }
 
     fn client(&self) -> Weak<dyn Client> {
         // Weak: an application that keeps it must not keep the socket.
-        let client: Weak<Outlet> = Arc::downgrade(&self.outlet);
+        let client: Weak<WriteHalf> = Arc::downgrade(&self.write_half);
         client
     }
 
@@ -95,7 +95,7 @@ impl Exchange for Connection {
     }
 }
 
-impl Client for Outlet {
+impl Client for WriteHalf {
     fn has_left(&self) -> bool {
         self.peer_has_left()
     }

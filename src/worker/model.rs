@@ -1,4 +1,4 @@
-//! The hand-over between threads under a model checker: the dispatcher, the desk, the reactor, the outlets and
+//! The hand-over between threads under a model checker: the dispatcher, the scheduler, the poller, the write halves and
 //! real sockets, with shuttle deciding which thread makes the next step. `make model` runs it; see
 //! docs/decisions/0001-thread-roles.md for what it covers and what it does not.
 //!

@@ -16,10 +16,10 @@ use pyo3::types::{PyAny, PyCFunction, PyDict, PyTuple};
 
 use super::dispatch::Dispatcher;
 use super::forks::keep_from_forks;
-use super::runner::{self, Shared};
 use super::watch::Watch;
+use super::worker_thread::{self, Shared};
 use crate::config::{AccessLogSettings, Settings};
-use crate::net::{self, Listener, Reactor};
+use crate::net::{self, Listener, Poller};
 use crate::observe::{AccessLog, Format, Sink, remedy};
 use crate::wsgi::{Application, ServerAddress, Wsgi, green_threads};
 
@@ -65,8 +65,8 @@ pub struct Parts {
     pub access_log: Option<Sink>,
     /// How.
     pub settings: Arc<Settings>,
-    /// Whether other processes serve the same; see [`Server::set_siblings`].
-    pub siblings: bool,
+    /// Whether other processes serve the same; see [`Server::set_multiprocess`].
+    pub multiprocess: bool,
 }
 
 /// Binds everything that `settings` names.
@@ -87,7 +87,7 @@ impl Server {
         settings: Arc<Settings>,
     ) -> Result<Server, StartError> {
         let (listeners, access_log) = (bind(&settings)?, open_access_log(&settings)?);
-        let parts = Parts { app, listeners, access_log, settings, siblings: false };
+        let parts = Parts { app, listeners, access_log, settings, multiprocess: false };
         let server = Server::start_on(py, parts, || Ok(()))?;
         for (_, url) in &server.addresses {
             info!("Listening at: {url}");
@@ -106,7 +106,7 @@ impl Server {
         if let Some(refusal) = green_threads(py) {
             return Err(PyRuntimeError::new_err(refusal).into());
         }
-        let Parts { app, listeners, access_log, settings, siblings } = parts;
+        let Parts { app, listeners, access_log, settings, multiprocess } = parts;
         keep_from_forks(py, &listeners)?;
         let access_log = settings.access_log.as_ref().zip(access_log);
         let access_log = access_log.map(|(settings, sink)| format_access_log(settings, sink));
@@ -120,11 +120,11 @@ impl Server {
             .collect();
         let log_keys = access_log.as_ref().map_or_else(Vec::new, |(_, keys)| keys.clone());
         let access_log = access_log.map(|(log, _)| Arc::new(log));
-        let network = Reactor::new(listeners, settings.clone(), access_log.clone())?;
-        let siblings = Arc::new(AtomicBool::new(siblings));
-        let wsgi = Wsgi::new(py, app, &servers, &settings, siblings.clone(), log_keys)?;
+        let network = Poller::new(listeners, settings.clone(), access_log.clone())?;
+        let multiprocess = Arc::new(AtomicBool::new(multiprocess));
+        let wsgi = Wsgi::new(py, app, &servers, &settings, multiprocess.clone(), log_keys)?;
         let shared = Arc::new(Shared {
-            dispatcher: Dispatcher::new(network, parallelism(py), settings.clone(), siblings),
+            dispatcher: Dispatcher::new(network, parallelism(py), settings.clone(), multiprocess),
             wsgi,
             begun: OnceLock::new(),
             watch: Watch::new(settings.threads, settings.timeouts.request),
@@ -171,7 +171,7 @@ impl Server {
             let shared = self.shared.clone();
             let target =
                 PyCFunction::new_closure(py, Some(c"rustwsgi_runner"), None, move |args, _| {
-                    runner::run(args.py(), &shared, index)
+                    worker_thread::run(args.py(), &shared, index)
                 })?;
             let options = PyDict::new(py);
             options.set_item("target", target)?;
@@ -196,7 +196,7 @@ impl Server {
                 return Ok(());
             }
             let py = args.py();
-            shared.dispatcher.remote.stop();
+            shared.dispatcher.handle.stop();
             let patience = match given_up.load(Ordering::Relaxed) {
                 true => Duration::ZERO,
                 false => shared.settings.timeouts.graceful,
@@ -221,7 +221,7 @@ impl Server {
     /// Stops accepting, lets requests in flight finish. Returns at once. Nothing in a forked process.
     pub fn stop(&self) {
         if self.is_ours() {
-            self.shared.dispatcher.remote.stop();
+            self.shared.dispatcher.handle.stop();
         }
     }
 
@@ -238,17 +238,17 @@ impl Server {
     /// The same for a process that another one replaces: connections that wait for their next request may
     /// still make it. Returns at once.
     pub fn retire(&self) {
-        self.shared.dispatcher.remote.retire();
+        self.shared.dispatcher.handle.retire();
     }
 
     /// From now on other processes serve the same, or none does.
-    pub fn set_siblings(&self, are_there: bool) {
-        self.shared.dispatcher.set_siblings(are_there);
+    pub fn set_multiprocess(&self, are_there: bool) {
+        self.shared.dispatcher.set_multiprocess(are_there);
     }
 
     /// Says in the error log how often each bound was reached.
     pub fn report(&self) {
-        info!("Bounds reached since the start: {}", self.shared.dispatcher.remote.counters);
+        info!("Bounds reached since the start: {}", self.shared.dispatcher.handle.counters);
     }
 
     /// Requests that were answered.
@@ -293,7 +293,7 @@ impl Server {
         }
         if let Some(sentinel) = self.sentinel.take() {
             py.detach(|| sentinel.join()).ok();
-            if !self.shared.dispatcher.remote.counters.are_zero() {
+            if !self.shared.dispatcher.handle.counters.are_zero() {
                 self.report();
             }
         }

@@ -21,7 +21,7 @@ use log::{error, warn};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 
-use crate::net::{Connection, Outlet};
+use crate::net::{Connection, WriteHalf};
 use crate::observe;
 use crate::wsgi::RequestTimeout;
 
@@ -47,7 +47,7 @@ struct Place {
     /// Its method and target, escaped when they are shown.
     request: Vec<u8>,
     /// Where its response goes.
-    outlet: Option<Arc<Outlet>>,
+    write_half: Option<Arc<WriteHalf>>,
     /// When its response was broken off, as it waited for its client.
     broken_off: Option<Instant>,
     /// When, and in which thread, an exception was raised.
@@ -73,7 +73,7 @@ impl Watch {
         let mut place = self.place(py, me);
         let head = connection.http.head();
         place.since = Some(Instant::now());
-        place.outlet = Some(connection.outlet.clone());
+        place.write_half = Some(connection.write_half.clone());
         place.request.clear();
         place.request.extend_from_slice(head.method());
         place.request.push(b' ');
@@ -88,7 +88,7 @@ impl Watch {
         }
         let mut place = self.place(py, me);
         place.since = None;
-        place.outlet = None;
+        place.write_half = None;
         place.broken_off = None;
         // It may have ended by itself just before: the exception must not meet the next request.
         place.take_back_interruption(py);
@@ -105,7 +105,7 @@ impl Watch {
     fn overdue(&self, py: Python<'_>, me: usize, limit: Duration) -> Option<(Instant, bool)> {
         let mut place = self.place(py, me);
         let since = place.since.filter(|since| since.elapsed() >= limit)?;
-        if !place.outlet.as_ref().is_some_and(|outlet| outlet.end_wait()) {
+        if !place.write_half.as_ref().is_some_and(|write_half| write_half.end_wait()) {
             let cleans_up = place.broken_off.is_some_and(|at| at.elapsed() < GRACE);
             return (!cleans_up).then_some((since, place.interrupted.is_some()));
         }
@@ -178,8 +178,8 @@ impl Watch {
                     }
                 }
                 Some((at, _)) if at.elapsed() >= GRACE => {
-                    if let Some(outlet) = &place.outlet {
-                        outlet.break_off();
+                    if let Some(write_half) = &place.write_half {
+                        write_half.break_off();
                     }
                 }
                 Some(_) => {}

@@ -46,7 +46,7 @@ pub(super) struct EnvironBuilder {
     /// Whose word on the scheme is taken.
     trusted: Vec<Trust>,
     /// Whether other processes serve the application.
-    siblings: Arc<AtomicBool>,
+    multiprocess: Arc<AtomicBool>,
     /// SCRIPT_NAME: what every path begins with, and PATH_INFO does not have.
     prefix: String,
 }
@@ -56,7 +56,7 @@ impl EnvironBuilder {
         py: Python<'_>,
         servers: &[ServerAddress],
         settings: &Settings,
-        siblings: Arc<AtomicBool>,
+        multiprocess: Arc<AtomicBool>,
     ) -> PyResult<EnvironBuilder> {
         let errors = Py::new(py, Errors)?;
         // One stream for all requests without content: there is nothing in it to be shared.
@@ -98,7 +98,7 @@ impl EnvironBuilder {
             templates,
             methods: methods.into(),
             trusted: settings.trusted.clone(),
-            siblings,
+            multiprocess,
             prefix: settings.script_name.clone(),
         })
     }
@@ -150,11 +150,11 @@ impl EnvironBuilder {
 
     /// The number of the template for a request to this listener. "This value should evaluate true if an
     /// equivalent application object may be simultaneously invoked by another process": a worker may get
-    /// siblings at any time and lose them again, so it is asked each time. It does not say yes for fear of that:
+    /// multiprocess at any time and lose them again, so it is asked each time. It does not say yes for fear of that:
     /// tools that live in one process's memory (debug toolbars, metrics) refuse to work then.
     /// [PEP 3333, "environ Variables"]
     fn template(&self, listener: usize) -> usize {
-        2 * listener + usize::from(self.siblings.load(Ordering::Relaxed))
+        2 * listener + usize::from(self.multiprocess.load(Ordering::Relaxed))
     }
 
     fn trusts(&self, ip: IpAddr) -> bool {

@@ -25,7 +25,7 @@ const DETACH: usize = 64 * 1024;
 #[derive(Debug)]
 #[pyclass(frozen, module = "rustwsgi._rustwsgi")]
 pub struct Input {
-    /// Held for moments only, and never while Python code may run.
+    /// Enqueued for moments only, and never while Python code may run.
     reader: Mutex<Reader>,
 }
 

@@ -10,7 +10,7 @@
 //! [`reply`] is the response in between, [`block`] what it is made of. [`app`] finds the application,
 //! [`application`] is that and what is called around it; [`input`], [`errors`],
 //! [`file_wrapper`] and [`client`] are the objects in the environ, [`names`] its keys and [`strings`] its
-//! values; [`seat`] and [`memory`] are what a thread keeps from request to request. [`timeout`] ends a
+//! values; [`thread_state`] and [`memory`] are what a thread keeps from request to request. [`timeout`] ends a
 //! request that has run too long, [`fork`] a process that the application has forked and that comes back
 //! here; [`green`] refuses what cannot run on threads; [`traceback`] shows what an application raised.
 
@@ -29,9 +29,9 @@ mod memory;
 mod names;
 mod reply;
 mod response;
-mod seat;
 mod start_response;
 mod strings;
+mod thread_state;
 mod timeout;
 mod traceback;
 
@@ -45,7 +45,7 @@ pub use file_wrapper::FileWrapper;
 pub use green::green_threads;
 pub use input::Input;
 pub use response::{Outcome, Wsgi};
-pub use seat::Seat;
 pub use start_response::{Responder, Writer};
+pub use thread_state::ThreadState;
 pub use timeout::RequestTimeout;
 pub use traceback::format as format_exception;

@@ -114,7 +114,7 @@ impl Reply {
         }
     }
 
-    /// Takes charge of an exchange.
+    /// Takes reservation of an exchange.
     pub(super) fn arm(&self, py: Python<'_>, exchange: Box<dyn Exchange>) {
         let mut state = self.state(py);
         state.started = false;

@@ -18,7 +18,7 @@ use super::exchange::Exchange;
 use super::file_wrapper::FileWrapper;
 use super::fork;
 use super::reply::{Queued, Reply, SendError};
-use super::seat::{Replies, Seat};
+use super::thread_state::{Replies, ThreadState};
 use super::timeout::RequestTimeout;
 use super::traceback;
 use crate::config::Settings;
@@ -31,7 +31,7 @@ pub struct Wsgi {
     environs: EnvironBuilder,
     /// Environ keys whose values the access log wants.
     log_keys: Vec<String>,
-    /// What every seat is at.
+    /// What every thread_state is at.
     replies: Replies,
 }
 
@@ -81,24 +81,24 @@ impl From<SendError> for Failure {
 }
 
 impl Wsgi {
-    /// Prepares to serve `app`. `servers` are the listeners in the order of their numbers; `siblings` says
+    /// Prepares to serve `app`. `servers` are the listeners in the order of their numbers; `multiprocess` says
     /// whether other processes serve the same, at any time.
     pub fn new(
         py: Python<'_>,
         app: Application,
         servers: &[ServerAddress],
         settings: &Settings,
-        siblings: Arc<AtomicBool>,
+        multiprocess: Arc<AtomicBool>,
         log_keys: Vec<String>,
     ) -> PyResult<Wsgi> {
-        let environs = EnvironBuilder::new(py, servers, settings, siblings)?;
+        let environs = EnvironBuilder::new(py, servers, settings, multiprocess)?;
         fork::settle(py)?;
         Ok(Wsgi { app, environs, log_keys, replies: Replies::default() })
     }
 
     /// What a thread needs to serve requests.
-    pub fn seat(&self, py: Python<'_>) -> PyResult<Seat> {
-        Seat::new(py, &self.replies)
+    pub fn thread_state(&self, py: Python<'_>) -> PyResult<ThreadState> {
+        ThreadState::new(py, &self.replies)
     }
 
     /// The requests that the application is at, as the error log names them.
@@ -107,38 +107,43 @@ impl Wsgi {
     }
 
     /// Answers one request. Whatever the application does, the exchange comes back with its response
-    /// complete or aborted. [`Seat::head`] then has the head of the response.
+    /// complete or aborted. [`ThreadState::head`] then has the head of the response.
     pub fn serve(
         &self,
         py: Python<'_>,
-        seat: &mut Seat,
+        thread_state: &mut ThreadState,
         mut exchange: Box<dyn Exchange>,
     ) -> Outcome {
         let environ = guarded(|| {
-            seat.disconnected.get().watch(exchange.client());
-            Ok(self.environs.build(py, &mut seat.memory, &mut *exchange, &seat.disconnected)?)
+            thread_state.disconnected.get().watch(exchange.client());
+            Ok(self.environs.build(
+                py,
+                &mut thread_state.memory,
+                &mut *exchange,
+                &thread_state.disconnected,
+            )?)
         });
-        seat.callables.reply.arm(py, exchange);
+        thread_state.callables.reply.arm(py, exchange);
         let mut logged = Vec::new();
         let mut surrounded = None;
         let served = environ.and_then(|environ| {
             let served = guarded(|| {
                 self.begin(&environ, &mut surrounded)?;
-                self.call(py, seat, &environ)
+                self.call(py, thread_state, &environ)
             });
             logged = self.values_to_log(&environ);
             served
         });
         let complete = served.is_ok();
-        let mut exchange = conclude(py, seat, served);
+        let mut exchange = conclude(py, thread_state, served);
         if let (Some(around), Some(about)) = (&self.app.around, surrounded) {
             if complete {
                 // The client need not wait for what comes now. If it has left, nobody does.
                 let _ = exchange.flush_soon();
             }
-            around.after(&about, &seat.head, exchange.http().sent());
+            around.after(&about, &thread_state.head, exchange.http().sent());
         }
-        if let Err(failure) = seat.renew(py, &self.replies) {
+        if let Err(failure) = thread_state.renew(py, &self.replies) {
             error!("out of memory: start_response cannot be renewed: {failure}");
         }
         Outcome { exchange, logged }
@@ -160,11 +165,11 @@ impl Wsgi {
     fn call(
         &self,
         py: Python<'_>,
-        seat: &Seat,
+        thread_state: &ThreadState,
         environ: &Bound<'_, PyDict>,
     ) -> Result<(), Failure> {
-        let reply = &*seat.callables.reply;
-        let start_response = seat.callables.start_response.bind(py);
+        let reply = &*thread_state.callables.reply;
+        let start_response = thread_state.callables.start_response.bind(py);
         let returned = self.app.callable.bind(py).call1((environ, start_response));
         fork::check(py, returned.as_ref().err());
         let returned = returned?;
@@ -327,12 +332,16 @@ fn guarded<T>(step: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
 }
 
 /// Brings the response to its end, whatever happened, and takes the exchange back.
-fn conclude(py: Python<'_>, seat: &mut Seat, served: Result<(), Failure>) -> Box<dyn Exchange> {
+fn conclude(
+    py: Python<'_>,
+    thread_state: &mut ThreadState,
+    served: Result<(), Failure>,
+) -> Box<dyn Exchange> {
     if let Err(Failure::App(error)) = &served {
-        report(py, &seat.callables.reply, "the application failed", error);
+        report(py, &thread_state.callables.reply, "the application failed", error);
     }
     // From here on a late call of start_response or write finds nothing.
-    let exchange = seat.callables.reply.disarm(py, &mut seat.head);
+    let exchange = thread_state.callables.reply.disarm(py, &mut thread_state.head);
     let mut exchange = exchange.expect("armed before the application was called");
     match served {
         Ok(()) => {}
@@ -342,10 +351,10 @@ fn conclude(py: Python<'_>, seat: &mut Seat, served: Result<(), Failure>) -> Box
         }
         Err(Failure::App(_)) if exchange.http().has_begun() => exchange.http().abort(),
         Err(Failure::App(error)) if error.is_instance_of::<RequestTimeout>(py) => {
-            seat.head = send_error_page(&mut *exchange, "504 Gateway Timeout");
+            thread_state.head = send_error_page(&mut *exchange, "504 Gateway Timeout");
         }
         Err(Failure::App(_)) => {
-            seat.head = send_error_page(&mut *exchange, "500 Internal Server Error");
+            thread_state.head = send_error_page(&mut *exchange, "500 Internal Server Error");
         }
     }
     exchange

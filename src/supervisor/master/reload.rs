@@ -127,7 +127,7 @@ impl Master<'_> {
 
     /// The configuration may be a program, which a signal may have to end.
     fn read_anew(&mut self, py: Python<'_>) -> Result<(Settings, Hooks), String> {
-        let Master { signals, door, argv, sockets, pidfile, successor, .. } = self;
+        let Master { signals, entrypoints, argv, sockets, pidfile, successor, .. } = self;
         let farewell = |_| {
             // The workers hear of it, and end.
             if successor.is_none() {
@@ -140,7 +140,7 @@ impl Master<'_> {
             limit: Duration::MAX,
             farewell: &farewell,
         };
-        let read = signals.lend(py, &guarded, || (door.parse)(py, argv));
+        let read = signals.lend(py, &guarded, || (entrypoints.parse)(py, argv));
         read.map_err(|failure| failure.to_string()).and_then(|read| read)
     }
 

@@ -12,7 +12,7 @@ use super::hear::count;
 use super::{CAUGHT, Master, Stop};
 use crate::config::Settings;
 use crate::net::leave_to_forks;
-use crate::supervisor::Door;
+use crate::supervisor::Entrypoints;
 use crate::supervisor::background::Launcher;
 use crate::supervisor::crew::Backoff;
 use crate::supervisor::guard::Guarded;
@@ -33,7 +33,7 @@ impl<'a> Master<'a> {
         argv: &'a [OsString],
         settings: Arc<Settings>,
         hooks: Hooks,
-        door: Door,
+        entrypoints: Entrypoints,
     ) -> Result<Master<'a>, Stop> {
         // While there is still a terminal to say it in.
         change::check(&settings).map_err(|(code, reason)| {
@@ -86,7 +86,7 @@ impl<'a> Master<'a> {
             began: settings.clone(),
             settings,
             umask,
-            door,
+            entrypoints,
             hooks,
             born: 0,
             signals,
@@ -97,7 +97,7 @@ impl<'a> Master<'a> {
             pidfile: None,
             members: Vec::new(),
             target,
-            siblings: false,
+            multiprocess: false,
             generation: 0,
             past: None,
             backoff: Backoff::default(),
@@ -119,7 +119,8 @@ impl<'a> Master<'a> {
     pub(super) fn preload(&mut self, py: Python<'_>) -> Result<(), Stop> {
         if self.settings.processes.preload {
             let here = std::env::current_dir()?;
-            let Master { signals, door, settings, sockets, pidfile, launcher, .. } = &mut *self;
+            let Master { signals, entrypoints, settings, sockets, pidfile, launcher, .. } =
+                &mut *self;
             let farewell = |code| {
                 pidfile.iter().for_each(Pidfile::remove);
                 sockets.remove_files();
@@ -132,7 +133,7 @@ impl<'a> Master<'a> {
             };
             // What is forked now is the application's; later it is a worker.
             keep_from_forks(py, sockets.listeners())?;
-            let loaded = signals.lend(py, &guarded, || (door.load)(py, settings))?;
+            let loaded = signals.lend(py, &guarded, || (entrypoints.load)(py, settings))?;
             leave_to_forks(sockets.listeners());
             // --chdir is for the application, which runs in the workers; a reload and a new master look for
             // the names on the command line where they were typed.

@@ -30,7 +30,7 @@ impl Master<'_> {
         let several = self.target.max(self.members.len() + starting) > 1
             || self.successor.is_some()
             || self.predecessor.is_some();
-        if several == std::mem::replace(&mut self.siblings, several) {
+        if several == std::mem::replace(&mut self.multiprocess, several) {
             return;
         }
         let word = if several { SIBLINGS } else { ALONE };

@@ -1,4 +1,4 @@
-//! A server under the model checker: the real dispatcher, desk, reactor and outlets. Only Python is made up,
+//! A server under the model checker: the real dispatcher, scheduler, poller and write halves. Only Python is made up,
 //! by a lock that stands for the interpreter and an application that knows a few kinds of requests.
 
 use std::collections::HashSet;
@@ -11,15 +11,15 @@ use std::sync::{Arc, OnceLock};
 use shuttle::rand::Rng as _;
 use shuttle::thread;
 
-use super::super::desk::Duty;
 use super::super::dispatch::Dispatcher;
+use super::super::scheduler::Role;
 use crate::config::{self, Settings};
 use crate::http1::ResponseHead;
-use crate::net::{self, Chunk, Connection, Reactor};
+use crate::net::{self, Chunk, Connection, Poller};
 use crate::sync::{Condvar, Mutex, MutexGuard, kernel};
 
-/// Bytes of one block of a large response: more than a socket and an outlet take at once, so that an empty
-/// outlet is full with the first.
+/// Bytes of one block of a large response: more than a socket and an write_half take at once, so that an empty
+/// write_half is full with the first.
 const BLOCK: usize = 600 * 1024;
 const BLOCKS: usize = 3;
 
@@ -38,7 +38,7 @@ pub(super) enum Kind {
     Short,
     /// Answers by blocks that may wait for the poller, and lets the interpreter go after each.
     Blocks,
-    /// Answers by more than the client's socket and the outlet take.
+    /// Answers by more than the client's socket and the write_half take.
     Large,
     /// Lets the interpreter go until the request of this number has run.
     After(usize),
@@ -102,7 +102,7 @@ impl Site {
         let listeners = net::bind(&config::Bind::Fd(listener.as_raw_fd()), 16, 0).unwrap();
         let settings = SETTINGS.get().expect("prepare made them");
         let settings = Arc::new(Settings { threads: runners, ..settings.clone() });
-        let network = Reactor::new(listeners, settings.clone(), None).unwrap();
+        let network = Poller::new(listeners, settings.clone(), None).unwrap();
         let world = World { runs: vec![0; requests], ..World::default() };
         let site = Arc::new(Site {
             dispatcher: Dispatcher::new(network, parallel, settings, Arc::default()),
@@ -123,7 +123,7 @@ impl Site {
 
     /// Stops it and waits for its threads.
     pub(super) fn finish(&self, threads: Vec<thread::JoinHandle<()>>) {
-        self.dispatcher.remote.stop();
+        self.dispatcher.handle.stop();
         for thread in threads {
             thread.join().unwrap();
         }
@@ -137,10 +137,10 @@ impl Site {
     fn run(&self, me: usize) {
         loop {
             // The application may owe something to the interpreter at any time.
-            match self.dispatcher.duty(me, || shuttle::rand::thread_rng().r#gen()) {
-                Duty::Run => self.run_batch(me),
-                Duty::Poll => drop(self.interpreter.lock().unwrap()),
-                Duty::Quit => return,
+            match self.dispatcher.role(me, || shuttle::rand::thread_rng().r#gen()) {
+                Role::Run => self.run_batch(me),
+                Role::Poll => drop(self.interpreter.lock().unwrap()),
+                Role::Quit => return,
             }
         }
     }
@@ -203,13 +203,13 @@ impl Site {
                 begin(&mut connection, Some((BLOCK * BLOCKS) as u64));
                 drop(world);
                 for _ in 0..BLOCKS {
-                    if connection.outlet.is_full()
-                        && connection.outlet.wait(connection.write_timeout).is_err()
+                    if connection.write_half.is_full()
+                        && connection.write_half.wait(connection.write_timeout).is_err()
                     {
                         break;
                     }
                     block(&mut connection, BLOCK);
-                    if connection.outlet.send_all(&mut connection.queue).is_err() {
+                    if connection.write_half.send_all(&mut connection.queue).is_err() {
                         break;
                     }
                     kernel::changed();
@@ -226,7 +226,7 @@ impl Site {
         world.runs[number] += 1;
         world.lent.remove(&place);
         self.changed.notify_all();
-        self.dispatcher.remote.give_back(connection);
+        self.dispatcher.handle.return_connection(connection);
         world
     }
 }

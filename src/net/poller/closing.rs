@@ -4,7 +4,7 @@ use std::io::{self, Read as _};
 use std::time::Duration;
 
 use super::super::timers::{Deadline, Key};
-use super::{Phase, Reactor};
+use super::{Phase, Poller};
 
 /// A closing connection with unread input is read on for so long and so far, so that the client gets
 /// the response before the reset that closing would cause. [RFC 9112 section 9.6]
@@ -14,14 +14,16 @@ const LINGER_BYTES: usize = 256 * 1024;
 /// connection.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
 
-impl Reactor {
+impl Poller {
     /// Ends the sending side and waits for the client's, so that what it sends meanwhile causes no reset.
     pub(super) fn linger(&mut self, key: Key) {
         // Asked before the end is on its way: what comes later has crossed it.
         let quiet = self.is_quiet(key) && !self.has_unread(key);
         let slot = &mut self.slots[key.0];
-        let shut =
-            slot.outlet.as_ref().map(|outlet| outlet.socket().shutdown(std::net::Shutdown::Write));
+        let shut = slot
+            .write_half
+            .as_ref()
+            .map(|write_half| write_half.socket().shutdown(std::net::Shutdown::Write));
         if !matches!(shut, Some(Ok(()))) {
             return self.close(key);
         }
@@ -49,9 +51,9 @@ impl Reactor {
 
     pub(super) fn linger_on(&mut self, key: Key, mut left: usize) {
         let slot = &mut self.slots[key.0];
-        let Some(outlet) = &slot.outlet else { return };
+        let Some(write_half) = &slot.write_half else { return };
         loop {
-            match outlet.socket().read(&mut self.scratch) {
+            match write_half.socket().read(&mut self.scratch) {
                 Ok(count) if count > 0 && count < left => left -= count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -67,12 +69,12 @@ impl Reactor {
     /// the end of what had no length. What the kernel has not delivered goes as well, be it of an earlier
     /// response: no event tells when its queue is empty, and only HTTP/1.0 clients that pipeline could miss it.
     pub(super) fn reset(&mut self, key: Key) {
-        if let Some(outlet) = &self.slots[key.0].outlet {
-            let _ = outlet.socket().set_linger(Some(Duration::ZERO));
+        if let Some(write_half) = &self.slots[key.0].write_half {
+            let _ = write_half.socket().set_linger(Some(Duration::ZERO));
             // As for `close`, others may hold the descriptor. On Linux this is what resets at once;
             // see connect(2) on AF_UNSPEC. A unix socket knows no resets and is shut down.
-            if rustix::net::connect_unspec(outlet.socket()).is_err() {
-                let _ = outlet.socket().shutdown(std::net::Shutdown::Both);
+            if rustix::net::connect_unspec(write_half.socket()).is_err() {
+                let _ = write_half.socket().shutdown(std::net::Shutdown::Both);
             }
         }
         self.release(key);
@@ -80,8 +82,8 @@ impl Reactor {
 
     pub(super) fn close(&mut self, key: Key) {
         // Dropping the descriptor is not enough: an application that has forked holds another.
-        if let Some(outlet) = &self.slots[key.0].outlet {
-            let _ = outlet.socket().shutdown(std::net::Shutdown::Both);
+        if let Some(write_half) = &self.slots[key.0].write_half {
+            let _ = write_half.socket().shutdown(std::net::Shutdown::Both);
         }
         self.release(key);
     }
@@ -91,7 +93,7 @@ impl Reactor {
         slot.phase = Phase::Free;
         slot.connection = None;
         // The last reference to the socket goes here, which also takes it out of the poll set.
-        slot.outlet = None;
+        slot.write_half = None;
         slot.deadline = Deadline::default();
         self.free.push(key.0);
         // There is a place, or a descriptor, for another.

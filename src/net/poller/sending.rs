@@ -5,14 +5,14 @@ use std::io::{self, Read as _};
 use log::{error, info};
 
 use super::super::connection::Connection;
-use super::super::outlet::TAKES_TOO_LONG;
-use super::super::queue::Flush;
+use super::super::output_queue::Flush;
 use super::super::timers::Key;
-use super::{Phase, Reactor};
+use super::super::write_half::TAKES_TOO_LONG;
+use super::{Phase, Poller};
 use crate::http1::Next;
 use crate::observe::Count;
 
-impl Reactor {
+impl Poller {
     pub(super) fn come_home(
         &mut self,
         mut connection: Box<Connection>,
@@ -27,8 +27,8 @@ impl Reactor {
     }
 
     pub(super) fn send_on(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
-        let Some(outlet) = &self.slots[key.0].outlet else { return };
-        let sent = outlet.flush();
+        let Some(write_half) = &self.slots[key.0].write_half else { return };
+        let sent = write_half.flush();
         self.follow_up(key, sent, ready);
     }
 
@@ -40,11 +40,13 @@ impl Reactor {
         ready: &mut Vec<Box<Connection>>,
     ) {
         let slot = &mut self.slots[key.0];
-        let (Some(outlet), Some(connection)) = (&slot.outlet, &slot.connection) else { return };
+        let (Some(write_half), Some(connection)) = (&slot.write_half, &slot.connection) else {
+            return;
+        };
         match sent {
             Ok(Flush::Done) => self.settle(key, ready),
             Ok(flush) => {
-                let due = outlet.progress().checked_add(self.settings.timeouts.write);
+                let due = write_half.progress().checked_add(self.settings.timeouts.write);
                 self.timers.set(key, &mut slot.deadline, due);
                 if flush == Flush::More {
                     self.go_on_later(key);
@@ -57,7 +59,7 @@ impl Reactor {
                         info!("{peer} left before its response was complete")
                     }
                     io::ErrorKind::TimedOut => {
-                        self.remote.counters.add(Count::WriteTimeout);
+                        self.handle.counters.add(Count::WriteTimeout);
                         info!("{peer} does not read its response: closed");
                     }
                     // Whoever ended it has said so.
@@ -103,7 +105,7 @@ impl Reactor {
 
     /// True if the client has sent more, which is thrown away.
     pub(super) fn has_unread(&mut self, key: Key) -> bool {
-        let Some(outlet) = &self.slots[key.0].outlet else { return false };
-        matches!(outlet.socket().read(&mut self.scratch), Ok(1..))
+        let Some(write_half) = &self.slots[key.0].write_half else { return false };
+        matches!(write_half.socket().read(&mut self.scratch), Ok(1..))
     }
 }

@@ -1,10 +1,10 @@
 //! The writing half of a connection. It is the one part of a connection that two threads may touch: the
 //! one that runs the application hands blocks in, the one that polls sends what the socket did
 //! not take at once. So it has a lock, held only around non-blocking calls. What waits is a
-//! [`Queue`].
+//! [`OutputQueue`].
 //!
 //! A client that reads slowly costs no thread: what it is owed waits here. Only a producer that
-//! outruns [`HIGH_WATER`] waits, in [`Outlet::wait`], until the poller has brought it below again.
+//! outruns [`HIGH_WATER`] waits, in [`WriteHalf::wait`], until the poller has brought it below again.
 
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use socket2::Socket;
 
 use super::clock;
-use super::ledger::Ledger;
-use super::queue::{Flush, Queue, Then};
+use super::memory_budget::MemoryBudget;
+use super::output_queue::{Flush, OutputQueue, Then};
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
 
 /// A producer waits while more than this many bytes of memory are unsent.
@@ -32,7 +32,7 @@ pub(super) const TAKES_TOO_LONG: io::ErrorKind = io::ErrorKind::ConnectionAborte
 
 /// A socket's writing half and what is waiting for it.
 #[derive(Debug)]
-pub struct Outlet {
+pub struct WriteHalf {
     socket: Socket,
     state: Mutex<State>,
     /// Mirrors whether the queue holds anything, so that the poller need not lock to know.
@@ -40,12 +40,12 @@ pub struct Outlet {
     /// Told when the queue falls below the high-water mark, or the socket fails.
     drained: Condvar,
     /// The worker's account.
-    ledger: Arc<Ledger>,
+    memory_budget: Arc<MemoryBudget>,
 }
 
 #[derive(Debug)]
 struct State {
-    queue: Queue,
+    queue: OutputQueue,
     /// Why nothing more can be sent, which whoever asks later is told as well; everything handed in is
     /// dropped.
     failed: Option<io::Error>,
@@ -59,34 +59,34 @@ struct State {
     awaited: bool,
 }
 
-/// What is to be done with what an outlet holds.
+/// What is to be done with what an write_half holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Held {
+pub(super) enum Enqueued {
     /// It is so much that it should be sent now.
-    Much,
+    FlushNow,
     /// The next turn sends it.
-    Listed,
+    Scheduled,
     /// The next turn must be told of it.
-    Unlisted,
+    Unscheduled,
 }
 
-impl Outlet {
+impl WriteHalf {
     /// Takes a connected, non-blocking socket.
-    pub(super) fn new(socket: Socket, ledger: Arc<Ledger>) -> Outlet {
+    pub(super) fn new(socket: Socket, memory_budget: Arc<MemoryBudget>) -> WriteHalf {
         let state = State {
-            queue: Queue::default(),
+            queue: OutputQueue::default(),
             failed: None,
             progress: clock::now(),
             held: false,
             charged: 0,
             awaited: false,
         };
-        Outlet {
+        WriteHalf {
             socket,
             state: Mutex::new(state),
             waiting: AtomicBool::new(false),
             drained: Condvar::new(),
-            ledger,
+            memory_budget,
         }
     }
 
@@ -94,14 +94,14 @@ impl Outlet {
     fn account(&self, state: &mut State) {
         let size = state.queue.size();
         if size != state.charged {
-            self.ledger.change_memory(state.charged, size);
+            self.memory_budget.change_memory(state.charged, size);
             state.charged = size;
         }
     }
 
     /// A producer waits while more than so many bytes are unsent.
     fn high_water(&self) -> usize {
-        if self.ledger.is_tight() { LOW_WATER } else { HIGH_WATER }
+        if self.memory_budget.is_tight() { LOW_WATER } else { HIGH_WATER }
     }
 
     /// The socket, for reading.
@@ -116,27 +116,27 @@ impl Outlet {
 
     /// For the poller: sends what `queue` holds behind what is waiting already, a turn's worth at most and
     /// without blocking; what the socket does not take stays here. Fails once the client is gone.
-    pub(super) fn send(&self, queue: &mut Queue) -> io::Result<Flush> {
+    pub(super) fn send(&self, queue: &mut OutputQueue) -> io::Result<Flush> {
         self.send_within(queue, TURN, Then::Open)
     }
 
-    /// As [`Outlet::send`], for the last bytes of a connection: the caller shuts the socket's sending side as
+    /// As [`WriteHalf::send`], for the last bytes of a connection: the caller shuts the socket's sending side as
     /// soon as they are out. Then the last bytes and the end are one packet, and the client is woken
     /// once.
-    pub(super) fn send_last(&self, queue: &mut Queue) -> io::Result<Flush> {
+    pub(super) fn send_last(&self, queue: &mut OutputQueue) -> io::Result<Flush> {
         self.send_within(queue, TURN, Then::End)
     }
 
     /// For the thread that makes the response: the same, but until the socket is full, as nobody else would go
     /// on while it still takes bytes.
-    pub fn send_all(&self, queue: &mut Queue) -> io::Result<()> {
+    pub fn send_all(&self, queue: &mut OutputQueue) -> io::Result<()> {
         self.send_within(queue, u64::MAX, Then::Open).map(drop)
     }
 
-    fn send_within(&self, queue: &mut Queue, budget: u64, then: Then) -> io::Result<Flush> {
+    fn send_within(&self, queue: &mut OutputQueue, budget: u64, then: Then) -> io::Result<Flush> {
         let mut state = self.lock();
         if let Some(error) = &state.failed {
-            *queue = Queue::default();
+            *queue = OutputQueue::default();
             return Err(again(error));
         }
         if state.queue.is_empty() {
@@ -150,7 +150,7 @@ impl Outlet {
                     return Ok(flush);
                 }
                 Err(error) => {
-                    *queue = Queue::default();
+                    *queue = OutputQueue::default();
                     return Err(self.fail_locked(&mut state, error));
                 }
             }
@@ -160,10 +160,10 @@ impl Outlet {
     }
 
     /// Takes what `queue` holds without sending it. Fails once the client is gone.
-    pub(super) fn enqueue(&self, queue: &mut Queue) -> io::Result<Held> {
+    pub(super) fn enqueue(&self, queue: &mut OutputQueue) -> io::Result<Enqueued> {
         let mut state = self.lock();
         if let Some(error) = &state.failed {
-            *queue = Queue::default();
+            *queue = OutputQueue::default();
             return Err(again(error));
         }
         if state.queue.is_empty() {
@@ -174,13 +174,13 @@ impl Outlet {
         self.waiting.store(true, Ordering::Release);
         let much = state.queue.size() >= SOON;
         Ok(match much || std::mem::replace(&mut state.held, true) {
-            true if much => Held::Much,
-            true => Held::Listed,
-            false => Held::Unlisted,
+            true if much => Enqueued::FlushNow,
+            true => Enqueued::Scheduled,
+            false => Enqueued::Unscheduled,
         })
     }
 
-    /// Sends what was held, now that it is this outlet's turn.
+    /// Sends what was held, now that it is this write_half's turn.
     pub(super) fn flush_held(&self) {
         let mut state = self.lock();
         state.held = false;
@@ -258,7 +258,7 @@ impl Outlet {
 
     /// When bytes last went out. The kernel tells of room only once there is a lot of it, a third of a buffer
     /// of megabytes, and until then a client that reads slowly looks like one that does not read. So who
-    /// means to give one up calls [`Outlet::flush`] first, which finds what room there is.
+    /// means to give one up calls [`WriteHalf::flush`] first, which finds what room there is.
     pub(super) fn progress(&self) -> Instant {
         self.lock().progress
     }
@@ -287,7 +287,7 @@ impl Outlet {
 
     fn fail_locked(&self, state: &mut State, error: io::Error) -> io::Error {
         state.failed.get_or_insert_with(|| again(&error));
-        state.queue = Queue::default();
+        state.queue = OutputQueue::default();
         self.account(state);
         self.waiting.store(false, Ordering::Release);
         self.drained.notify_all();
@@ -318,10 +318,10 @@ impl Outlet {
     }
 }
 
-impl Drop for Outlet {
+impl Drop for WriteHalf {
     fn drop(&mut self) {
         let charged = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).charged;
-        self.ledger.change_memory(charged, 0);
+        self.memory_budget.change_memory(charged, 0);
     }
 }
 

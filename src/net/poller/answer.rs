@@ -5,7 +5,7 @@ use log::{Level, error, log, warn};
 use super::super::connection::{Connection, Refusal};
 use super::super::date::wall_clock;
 use super::super::timers::Key;
-use super::{Phase, Reactor};
+use super::{Phase, Poller};
 use crate::http1::{Head, ResponseHead};
 use crate::observe::Count;
 
@@ -13,10 +13,10 @@ const UNAVAILABLE: &str = "Service Unavailable";
 /// When a client that was turned away may try again, in seconds.
 const RETRY_AFTER: &[u8] = b"5";
 
-impl Reactor {
+impl Poller {
     #[cold]
     pub(super) fn refuse(&mut self, key: Key, refusal: &Refusal, ready: &mut Vec<Box<Connection>>) {
-        let counters = &self.remote.counters;
+        let counters = &self.handle.counters;
         let (status, reason, detail) = match refusal {
             Refusal::Protocol(error) => {
                 let (status, reason) = error.status();

@@ -6,33 +6,33 @@ use log::warn;
 use mio::Waker;
 
 use super::super::connection::Connection;
-use super::super::ledger::Ledger;
-use super::super::outlet::Outlet;
+use super::super::memory_budget::MemoryBudget;
+use super::super::write_half::WriteHalf;
 use crate::config::Budget;
 use crate::observe::Counters;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
-/// What other threads may ask of the reactor.
+/// What other threads may ask of the poller.
 #[derive(Debug)]
-pub struct Remote {
+pub struct PollerHandle {
     waker: Waker,
     homecomers: Mutex<Vec<Box<Connection>>>,
     /// Outlets of lent connections with something to be sent.
-    pub(super) held: Mutex<Vec<Arc<Outlet>>>,
+    pub(super) held: Mutex<Vec<Arc<WriteHalf>>>,
     /// The poller is, or is about to be, blocked in the kernel.
     pub(super) polling: AtomicBool,
     stop: AtomicBool,
-    /// Stopping may take its time: see [`Remote::retire`].
+    /// Stopping may take its time: see [`PollerHandle::retire`].
     gently: AtomicBool,
     /// How often each bound was reached.
     pub counters: Counters,
     /// What all connections hold.
-    pub(in crate::net) ledger: Arc<Ledger>,
+    pub(in crate::net) memory_budget: Arc<MemoryBudget>,
 }
 
-impl Remote {
-    pub(super) fn new(waker: Waker, budget: Budget) -> Remote {
-        Remote {
+impl PollerHandle {
+    pub(super) fn new(waker: Waker, budget: Budget) -> PollerHandle {
+        PollerHandle {
             waker,
             homecomers: Mutex::default(),
             held: Mutex::default(),
@@ -40,20 +40,20 @@ impl Remote {
             stop: AtomicBool::new(false),
             gently: AtomicBool::new(false),
             counters: Counters::default(),
-            ledger: Arc::new(Ledger::new(budget)),
+            memory_budget: Arc::new(MemoryBudget::new(budget)),
         }
     }
 
     /// Brings a connection home whose request has been answered, or whose response was aborted. What is in
-    /// its queue is sent by the poller's next turn, which [`Remote::nudge`] brings about.
-    pub fn give_back(&self, connection: Box<Connection>) {
+    /// its queue is sent by the poller's next turn, which [`PollerHandle::wake_for_returned`] brings about.
+    pub fn return_connection(&self, connection: Box<Connection>) {
         self.homecomers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 
-    /// Has the next turn send what waits in an outlet. Returns false if whoever polls is blocked and would not
+    /// Has the next turn send what waits in a write half. Returns false if whoever polls is blocked and would not
     /// see to it.
-    pub(in crate::net) fn hold(&self, outlet: &Arc<Outlet>) -> bool {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(outlet.clone());
+    pub(in crate::net) fn hold(&self, write_half: &Arc<WriteHalf>) -> bool {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(write_half.clone());
         !self.is_blocked()
     }
 
@@ -63,7 +63,7 @@ impl Remote {
     }
 
     /// Wakes the poller up if connections wait for it to turn.
-    pub fn nudge(&self) {
+    pub fn wake_for_returned(&self) {
         if self.is_blocked() && self.has_homecomers() {
             self.wake();
         }
@@ -76,7 +76,7 @@ impl Remote {
         self.wake();
     }
 
-    /// As [`Remote::stop`], for a process that others replace: a connection that waits for its next
+    /// As [`PollerHandle::stop`], for a process that others replace: a connection that waits for its next
     /// request is not closed under a client that may be sending it just now. It ends with the response to
     /// that request, or when it has been idle for as long as it may.
     pub fn retire(&self) {
@@ -89,12 +89,12 @@ impl Remote {
         self.gently.load(Ordering::SeqCst)
     }
 
-    /// True once [`Remote::stop`] was called.
+    /// True once [`PollerHandle::stop`] was called.
     pub fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
 
-    /// Ends the current or the next wait of [`Reactor::turn`](super::Reactor::turn).
+    /// Ends the current or the next wait of [`Poller::turn`](super::Poller::turn).
     pub fn wake(&self) {
         if let Err(error) = self.waker.wake() {
             warn!("cannot wake the poller: {error}");

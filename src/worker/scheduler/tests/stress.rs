@@ -1,4 +1,4 @@
-//! Real threads, a reactor that hands out numbers, an interpreter that is a mutex.
+//! Real threads, a poller that hands out numbers, an interpreter that is a mutex.
 //!
 //! The work comes in rounds, and a round ends when all of its jobs have run. So a wake-up that is
 //! lost is not made good by the next arrival: the round never ends, and the test says so.
@@ -47,10 +47,10 @@ struct Arrivals {
 }
 
 struct Site {
-    desk: Desk<Job>,
+    scheduler: Scheduler<Job>,
     runners: usize,
-    /// Held by whoever polls.
-    reactor: Mutex<()>,
+    /// Enqueued by whoever polls.
+    poller: Mutex<()>,
     arrivals: Mutex<Arrivals>,
     arrived: Condvar,
     interpreter: Mutex<World>,
@@ -67,9 +67,9 @@ impl Wake for Site {
 impl Site {
     fn open(runners: usize) -> Arc<Site> {
         let site = Arc::new(Site {
-            desk: Desk::new(runners),
+            scheduler: Scheduler::new(runners),
             runners,
-            reactor: Mutex::default(),
+            poller: Mutex::default(),
             arrivals: Mutex::default(),
             arrived: Condvar::new(),
             interpreter: Mutex::default(),
@@ -81,7 +81,7 @@ impl Site {
                 if me < site.runners {
                     site.run(me);
                 } else {
-                    site.desk.watch(&*site, || site.turn());
+                    site.scheduler.watch(&*site, || site.turn());
                 }
                 site.interpreter.lock().unwrap().threads_ended += 1;
                 site.changed.notify_all();
@@ -92,8 +92,8 @@ impl Site {
 
     /// What a poller does: blocks until there are jobs, a wake-up or the end.
     fn turn(&self) -> Vec<Job> {
-        let _reactor = self.reactor.lock().unwrap();
-        let pressed = self.desk.pressure().pressed;
+        let _reactor = self.poller.lock().unwrap();
+        let pressed = self.scheduler.pressure().pressed;
         let mut arrivals = self.arrivals.lock().unwrap();
         while !pressed && !arrivals.woken && !arrivals.closed && arrivals.ready.is_empty() {
             arrivals = self.arrived.wait(arrivals).unwrap();
@@ -103,36 +103,36 @@ impl Site {
         let jobs = arrivals.ready.drain(..).collect();
         drop(arrivals);
         if closed {
-            self.desk.stop();
+            self.scheduler.stop();
         }
         jobs
     }
 
     fn run(&self, me: usize) {
         loop {
-            match self.desk.duty(me, self) {
-                Duty::Poll => self.desk.polled(Some(me), self.turn(), self),
-                Duty::Run => self.run_batch(me),
-                Duty::Quit => return,
+            match self.scheduler.role(me, self) {
+                Role::Poll => self.scheduler.polled(Some(me), self.turn(), self),
+                Role::Run => self.run_batch(me),
+                Role::Quit => return,
             }
         }
     }
 
     fn run_batch(&self, me: usize) {
         let mut world = self.interpreter.lock().unwrap();
-        let Some(mut job) = self.desk.first(me, self) else { return };
+        let Some(mut job) = self.scheduler.first(me, self) else { return };
         world.inside += 1;
         world.most_inside = world.most_inside.max(world.inside);
         for budget in (0..4).rev() {
             world = self.serve(world, job);
-            match (budget > 0).then(|| self.desk.another(me, self)).flatten() {
+            match (budget > 0).then(|| self.scheduler.another(me, self)).flatten() {
                 Some(next) => job = next,
                 None => break,
             }
         }
         world.inside -= 1;
         drop(world);
-        self.desk.done();
+        self.scheduler.done();
     }
 
     fn serve<'a>(&'a self, mut world: MutexGuard<'a, World>, job: Job) -> MutexGuard<'a, World> {
@@ -191,7 +191,7 @@ impl Site {
         let world = self.interpreter.lock().unwrap();
         let (world, waited) =
             self.changed.wait_timeout_while(world, LIMIT, |world| !until(world)).unwrap();
-        assert!(!waited.timed_out(), "{what}: {world:?}, {:?}", self.desk);
+        assert!(!waited.timed_out(), "{what}: {world:?}, {:?}", self.scheduler);
         world
     }
 
@@ -283,7 +283,7 @@ fn jobs_from_many_sides() {
 
 #[test]
 fn a_stop_in_the_midst_of_work() {
-    // Jobs that nobody took stay at the desk; those that were begun are finished, and all leave.
+    // Jobs that nobody took stay at the scheduler; those that were begun are finished, and all leave.
     for _ in 0..30 {
         let site = Site::open(3);
         site.feed(&[Kind::Slow, Kind::Short, Kind::Slow, Kind::Short, Kind::Short]);
@@ -291,7 +291,7 @@ fn a_stop_in_the_midst_of_work() {
         site.arrived.notify_all();
         let world = site.wait_until("a thread did not go home", |world| world.threads_ended == 4);
         let mut left = 0;
-        while site.desk.another(0, &*site).is_some() {
+        while site.scheduler.another(0, &*site).is_some() {
             left += 1;
         }
         left += site.arrivals.lock().unwrap().ready.len();

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-#[cfg(doc)]
-use super::super::outlet::Outlet;
 use super::super::timers::Key;
-use super::{Phase, Reactor};
+#[cfg(doc)]
+use super::super::write_half::WriteHalf;
+use super::{Phase, Poller};
 use crate::observe::Count;
 
 /// So many idle connections are found by one search.
@@ -29,7 +29,7 @@ const RELIEF: Duration = Duration::from_millis(100);
 /// Idle connections, each with the time at which it became idle, the oldest last.
 pub(super) type Idle = Vec<(Instant, Key)>;
 
-impl Reactor {
+impl Poller {
     /// Closes the connection that has been idle for longest, as `bound` is reached; false if none is.
     #[cold]
     pub(super) fn make_room(&mut self, bound: &str) -> bool {
@@ -37,7 +37,7 @@ impl Reactor {
         loop {
             while let Some((since, key)) = self.idle.pop() {
                 if self.idle_since(key) == Some(since) {
-                    if let Some(count) = self.remote.counters.add(Count::IdleClosed) {
+                    if let Some(count) = self.handle.counters.add(Count::IdleClosed) {
                         warn!("{bound}: {count} idle connection(s) closed to make room");
                     }
                     self.close(key);
@@ -98,15 +98,16 @@ impl Reactor {
             .iter()
             .enumerate()
             .filter_map(|(index, slot)| {
-                let outlet = slot.outlet.as_ref().filter(|outlet| outlet.has_waiting())?;
-                let since = outlet.progress();
+                let write_half =
+                    slot.write_half.as_ref().filter(|write_half| write_half.has_waiting())?;
+                let since = write_half.progress();
                 let long = self.now.saturating_duration_since(since) >= STALL;
                 long.then_some((since, (index, slot.generation)))
             })
             .collect();
         stalled.sort_unstable();
         for (since, key) in stalled {
-            if !self.remote.ledger.is_over() {
+            if !self.handle.memory_budget.is_over() {
                 return true;
             }
             if self.goes_on(key, since) {
@@ -116,24 +117,25 @@ impl Reactor {
             }
         }
         // A client that takes a byte now and then is none that does not read, but it keeps out all others.
-        if self.remote.ledger.is_over()
+        if self.handle.memory_budget.is_over()
             && self.now.saturating_duration_since(self.short_since) >= SHORT
             && let Some(key) = self.largest_response()
         {
             self.give_up_response(key);
         }
-        !self.remote.ledger.is_over()
+        !self.handle.memory_budget.is_over()
     }
 
-    /// True if a client has made room since then of which nothing was told: see [`Outlet::progress`].
+    /// True if a client has made room since then of which nothing was told: see [`WriteHalf::progress`].
     fn goes_on(&self, key: Key, since: Instant) -> bool {
-        let Some(outlet) = &self.slots[key.0].outlet else { return false };
-        outlet.flush().is_ok() && outlet.progress() > since
+        let Some(write_half) = &self.slots[key.0].write_half else { return false };
+        write_half.flush().is_ok() && write_half.progress() > since
     }
 
     /// The connection that most bytes wait for.
     fn largest_response(&self) -> Option<Key> {
-        let size = |slot: &super::Slot| Some(slot.outlet.as_ref()?.held()).filter(|size| *size > 0);
+        let size =
+            |slot: &super::Slot| Some(slot.write_half.as_ref()?.held()).filter(|size| *size > 0);
         let slots = self.slots.iter().enumerate();
         slots
             .filter_map(|(index, slot)| Some((size(slot)?, (index, slot.generation))))
@@ -142,14 +144,14 @@ impl Reactor {
     }
 
     fn give_up_response(&mut self, key: Key) {
-        if let Some(count) = self.remote.counters.add(Count::StalledClosed) {
+        if let Some(count) = self.handle.counters.add(Count::StalledClosed) {
             warn!("--limit-memory is reached: {count} response(s) that are not read given up");
         }
         match self.slots[key.0].phase {
             // Its producer learns it, and brings the connection home.
             Phase::Lent => {
-                if let Some(outlet) = &self.slots[key.0].outlet {
-                    outlet.fail();
+                if let Some(write_half) = &self.slots[key.0].write_half {
+                    write_half.fail();
                 }
             }
             _ => self.reset(key),

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use log::error;
 use pyo3::prelude::*;
 
-use super::desk::Duty;
 use super::dispatch::Dispatcher;
+use super::scheduler::Role;
 use super::watch::Watch;
 use crate::config::Settings;
 use crate::net::Connection;
 use crate::observe::AccessLog;
-use crate::wsgi::{Seat, Wsgi, owes_memory};
+use crate::wsgi::{ThreadState, Wsgi, owes_memory};
 
 /// How long one thread may keep the interpreter for request after request before it looks at the sockets
 /// again. One long request, or several short ones.
@@ -33,37 +33,43 @@ pub(super) struct Shared {
 /// The life of runner `me`, as the target of a Python thread.
 pub(super) fn run(py: Python<'_>, shared: &Shared, me: usize) -> PyResult<()> {
     py.detach(|| shared.begun.wait());
-    let mut seat = shared.wsgi.seat(py)?;
+    let mut thread_state = shared.wsgi.thread_state(py)?;
     loop {
         // Everything but the application happens detached. Coming back from here is the wait for the
         // interpreter.
-        match py.detach(|| shared.dispatcher.duty(me, owes_memory)) {
-            Duty::Run => run_batch(py, shared, &mut seat, me),
+        match py.detach(|| shared.dispatcher.role(me, owes_memory)) {
+            Role::Run => run_batch(py, shared, &mut thread_state, me),
             // Attached for a moment, which is all that was wanted.
-            Duty::Poll => {}
-            Duty::Quit => return Ok(()),
+            Role::Poll => {}
+            Role::Quit => return Ok(()),
         }
     }
 }
 
-fn run_batch(py: Python<'_>, shared: &Shared, seat: &mut Seat, me: usize) {
+fn run_batch(py: Python<'_>, shared: &Shared, thread_state: &mut ThreadState, me: usize) {
     let start = Instant::now();
     shared.dispatcher.run_batch(me, |connection| {
-        serve(py, shared, seat, me, connection);
+        serve(py, shared, thread_state, me, connection);
         start.elapsed() < BUDGET
     });
 }
 
-fn serve(py: Python<'_>, shared: &Shared, seat: &mut Seat, me: usize, connection: Box<Connection>) {
+fn serve(
+    py: Python<'_>,
+    shared: &Shared,
+    thread_state: &mut ThreadState,
+    me: usize,
+    connection: Box<Connection>,
+) {
     shared.watch.begin(py, me, &connection);
-    let outcome = shared.wsgi.serve(py, seat, connection);
+    let outcome = shared.wsgi.serve(py, thread_state, connection);
     shared.watch.end(py, me);
     let Ok(connection) = outcome.exchange.into_any().downcast::<Connection>() else {
         error!("the exchange came back as something else");
         return;
     };
     if let Some(log) = &shared.access_log {
-        connection.log_access(log, seat.head(), &outcome.logged);
+        connection.log_access(log, thread_state.head(), &outcome.logged);
     }
-    shared.dispatcher.remote.give_back(connection);
+    shared.dispatcher.handle.return_connection(connection);
 }

@@ -18,7 +18,7 @@ use pyo3::types::PyList;
 
 use crate::config::{self, Settings};
 use crate::observe;
-use crate::supervisor::{self, Door, Hooks, LoadFailure};
+use crate::supervisor::{self, Entrypoints, Hooks, LoadFailure};
 use crate::worker::{Server, StartError};
 use crate::wsgi::{self, Loaded};
 
@@ -109,7 +109,7 @@ fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i
     if !settings.files.is_empty() {
         info!("Configuration read from: {}", settings.files.join(", "));
     }
-    let door = Door { parse: |py, argv| parse(py, argv).map_err(|exit| exit.message), load };
+    let door = Entrypoints { parse: |py, argv| parse(py, argv).map_err(|exit| exit.message), load };
     match supervisor::run(py, argv, Arc::new(settings), hooks, door) {
         Ok(code) => code,
         Err(failure) => {

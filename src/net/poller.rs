@@ -1,31 +1,31 @@
 //! The readiness loop: what the kernel reports becomes complete requests, and responses that did not
 //! fit into a socket at once are sent on.
 //!
-//! Whoever calls [`Reactor::turn`] is the poller for that long. A turn waits for events, reads, parses, and
+//! Whoever calls [`Poller::turn`] is the poller for that long. A turn waits for events, reads, parses, and
 //! hands out the connections whose request is complete. Those are *lent*: their slot only remembers what
-//! the kernel says about them until [`Remote::give_back`] brings them home. Readiness is
+//! the kernel says about them until [`PollerHandle::return_connection`] brings them home. Readiness is
 //! edge-triggered and both directions are registered once, so a kept-alive request costs no
 //! registration at all.
 //!
 //! A connection goes through [`accept`], [`reading`], [`sending`] and [`closing`]. [`answer`] is what the server
 //! says by itself; [`ending`] is the end by deadline or stop; [`room`] ends idle connections for the sake of
-//! others, [`overload`] requests that wait. [`remote`] is for the threads that do not poll.
+//! others, [`overload`] requests that wait. [`handle`] is for the threads that do not poll.
 
 mod accept;
 mod answer;
 mod closing;
 mod ending;
+mod handle;
 mod overload;
 mod reading;
-mod remote;
 mod room;
 mod sending;
 #[cfg(test)]
 #[cfg(not(shuttle))]
 mod tests;
 
-pub use overload::{Fate, SWEEP};
-pub use remote::Remote;
+pub use handle::PollerHandle;
+pub use overload::{SWEEP_INTERVAL, Verdict};
 use room::Idle;
 
 use std::io;
@@ -38,9 +38,9 @@ use super::clock;
 use super::connection::Connection;
 use super::date::HttpDate;
 use super::listener::{Listener, Local};
-use super::outlet::Outlet;
-use super::queue::Flush;
+use super::output_queue::Flush;
 use super::timers::{Deadline, Key, Timers};
+use super::write_half::WriteHalf;
 use crate::config::Settings;
 use crate::observe::AccessLog;
 use crate::sync::Ordering;
@@ -73,7 +73,7 @@ struct Slot {
     /// At home unless lent.
     connection: Option<Box<Connection>>,
     /// The poller's access to the writing half, also while the connection is lent.
-    outlet: Option<Arc<Outlet>>,
+    write_half: Option<Arc<WriteHalf>>,
     /// The socket may have something to read.
     readable: bool,
     /// The client has shut its sending side: reading ends in EOF and no further edge will come.
@@ -89,10 +89,10 @@ struct Slot {
 
 /// The loop's state. One thread at a time calls it.
 #[derive(Debug)]
-pub struct Reactor {
+pub struct Poller {
     poll: Poll,
     events: Events,
-    remote: Arc<Remote>,
+    handle: Arc<PollerHandle>,
     settings: Arc<Settings>,
     access_log: Option<Arc<AccessLog>>,
     listeners: Vec<(Listener, Arc<Local>)>,
@@ -100,7 +100,7 @@ pub struct Reactor {
     to_accept: Vec<usize>,
     /// Accepting is paused until then.
     accept_pause: Option<Instant>,
-    /// See [`Reactor::set_room`].
+    /// See [`Poller::set_room`].
     room: Option<usize>,
     /// New connections are left to other processes until then.
     hold_off: Option<Instant>,
@@ -108,7 +108,7 @@ pub struct Reactor {
     has_passed: bool,
     slots: Vec<Slot>,
     free: Vec<usize>,
-    /// Connections that were accepted since the last wait; see [`Reactor::register`].
+    /// Connections that were accepted since the last wait; see [`Poller::register`].
     newcomers: Vec<Key>,
     timers: Timers,
     /// Candidates for being closed to make room.
@@ -133,13 +133,13 @@ pub struct Reactor {
     gentle: bool,
 }
 
-impl Reactor {
+impl Poller {
     /// Registers the listeners. Fails as the system does.
     pub fn new(
         listeners: Vec<Listener>,
         settings: Arc<Settings>,
         access_log: Option<Arc<AccessLog>>,
-    ) -> io::Result<(Reactor, Arc<Remote>)> {
+    ) -> io::Result<(Poller, Arc<PollerHandle>)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
         let mut registered = Vec::new();
@@ -152,11 +152,11 @@ impl Reactor {
             let local = Arc::new(listener.local(i));
             registered.push((listener, local));
         }
-        let remote = Arc::new(Remote::new(waker, settings.budget));
-        let reactor = Reactor {
+        let handle = Arc::new(PollerHandle::new(waker, settings.budget));
+        let poller = Poller {
             poll,
             events: Events::with_capacity(256),
-            remote: remote.clone(),
+            handle: handle.clone(),
             settings,
             access_log,
             // A listener that had clients waiting before it was registered reports no edge for them.
@@ -183,7 +183,7 @@ impl Reactor {
             draining: false,
             gentle: false,
         };
-        Ok((reactor, remote))
+        Ok((poller, handle))
     }
 
     /// True once the server was told to stop and no connection is left.
@@ -242,8 +242,8 @@ impl Reactor {
             }
         }
         self.events = events;
-        let gentle = self.remote.is_gentle();
-        if self.remote.is_stopping() && (!self.draining || self.gentle && !gentle) {
+        let gentle = self.handle.is_gentle();
+        if self.handle.is_stopping() && (!self.draining || self.gentle && !gentle) {
             self.gentle = gentle;
             self.drain(ready);
         }
@@ -259,14 +259,14 @@ impl Reactor {
     }
 
     fn welcome(&mut self, ready: &mut Vec<Box<Connection>>) {
-        for connection in self.remote.take() {
+        for connection in self.handle.take() {
             self.come_home(connection, ready);
         }
         // Those that came home have sent theirs.
         let held =
-            std::mem::take(&mut *self.remote.held.lock().unwrap_or_else(PoisonError::into_inner));
-        for outlet in held {
-            outlet.flush_held();
+            std::mem::take(&mut *self.handle.held.lock().unwrap_or_else(PoisonError::into_inner));
+        for write_half in held {
+            write_half.flush_held();
         }
         if let Some(log) = &self.access_log {
             log.flush();
@@ -278,8 +278,8 @@ impl Reactor {
         let may_accept =
             !self.to_accept.is_empty() && self.accept_pause.is_none() && self.hold_off.is_none();
         let busy = may_accept || !self.again.is_empty();
-        self.remote.polling.store(true, Ordering::SeqCst);
-        let timeout = if busy || self.remote.has_homecomers() || self.remote.has_held() {
+        self.handle.polling.store(true, Ordering::SeqCst);
+        let timeout = if busy || self.handle.has_homecomers() || self.handle.has_held() {
             Some(Duration::ZERO)
         } else {
             let deadline =
@@ -290,7 +290,7 @@ impl Reactor {
             [until, patience].into_iter().flatten().min()
         };
         let polled = wait_for_events(&mut self.poll, &mut self.events, timeout);
-        self.remote.polling.store(false, Ordering::SeqCst);
+        self.handle.polling.store(false, Ordering::SeqCst);
         match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
@@ -309,13 +309,13 @@ impl Reactor {
         let slot = &mut self.slots[key.0];
         if event.is_read_closed() && !slot.half_closed {
             slot.half_closed = true;
-            slot.left = Reactor::has_given_up(slot.lent_at, self.asked);
+            slot.left = Poller::has_given_up(slot.lent_at, self.asked);
         }
         slot.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         if slot.phase == Phase::Lent {
             if event.is_error() || (event.is_write_closed() && event.is_read_closed()) {
-                if let Some(outlet) = &slot.outlet {
-                    outlet.fail();
+                if let Some(write_half) = &slot.write_half {
+                    write_half.fail();
                 }
             } else if event.is_writable() {
                 self.flush_lent(key);
@@ -325,11 +325,11 @@ impl Reactor {
         self.proceed(key, ready);
     }
 
-    /// Sends on for a response in the making. Always asks the outlet itself: what it mirrors may be stale
+    /// Sends on for a response in the making. Always asks the write_half itself: what it mirrors may be stale
     /// while another thread is in the middle of sending, and this edge would be lost.
     fn flush_lent(&mut self, key: Key) {
-        if let Some(outlet) = &self.slots[key.0].outlet
-            && outlet.flush().is_ok_and(|flush| flush == Flush::More)
+        if let Some(write_half) = &self.slots[key.0].write_half
+            && write_half.flush().is_ok_and(|flush| flush == Flush::More)
         {
             self.go_on_later(key);
         }
@@ -353,9 +353,9 @@ impl Reactor {
         match self.slots[key.0].phase {
             Phase::Reading => {
                 // A 100 Continue that the socket did not take.
-                if let Some(outlet) = &self.slots[key.0].outlet
-                    && outlet.has_waiting()
-                    && outlet.flush().is_err()
+                if let Some(write_half) = &self.slots[key.0].write_half
+                    && write_half.has_waiting()
+                    && write_half.flush().is_err()
                 {
                     return self.reset(key);
                 }

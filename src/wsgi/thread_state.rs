@@ -18,7 +18,7 @@ use super::start_response::{Responder, Writer};
 use crate::http1::ResponseHead;
 
 /// What a thread serves requests with.
-pub struct Seat {
+pub struct ThreadState {
     pub(super) callables: Callables,
     /// `rustwsgi.client_disconnected`
     pub(super) disconnected: Kept<Disconnected>,
@@ -61,10 +61,10 @@ impl Replies {
     }
 }
 
-impl Seat {
+impl ThreadState {
     /// What a thread needs to serve requests.
-    pub(super) fn new(py: Python<'_>, replies: &Replies) -> PyResult<Seat> {
-        Ok(Seat {
+    pub(super) fn new(py: Python<'_>, replies: &Replies) -> PyResult<ThreadState> {
+        Ok(ThreadState {
             callables: Callables::new(py, replies)?,
             disconnected: Kept::new(py, Py::new(py, Disconnected::new())?),
             memory: Memory::new(),

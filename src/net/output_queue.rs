@@ -1,7 +1,7 @@
 //! Bytes that are owed to a client, in the order in which they are to be sent: small parts gathered, large
 //! blocks and files as they are. Sending them takes as few system calls as it can, and never blocks.
 //!
-//! A queue has one owner. What two threads share, and who may wait, is the [outlet](super::outlet)'s matter.
+//! A queue has one owner. What two threads share, and who may wait, is the [write_half](super::write_half)'s matter.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use socket2::Socket;
 
 #[cfg(target_os = "linux")]
-use crate::sigpipe;
+use crate::sys::sigpipe;
 
 /// Small parts are gathered into buffers up to this size.
 const GATHERED: usize = 64 * 1024;
@@ -38,7 +38,7 @@ pub enum Chunk {
 
 /// Parts of responses in the order they are to be sent.
 #[derive(Debug, Default)]
-pub struct Queue {
+pub struct OutputQueue {
     chunks: VecDeque<Chunk>,
     /// Bytes of the first chunk that are sent already, if it is gathered.
     sent: usize,
@@ -66,7 +66,7 @@ pub(super) enum Then {
     End,
 }
 
-impl Queue {
+impl OutputQueue {
     /// Nothing is waiting.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
@@ -104,7 +104,7 @@ impl Queue {
     }
 
     /// Appends all of another queue, which is empty then.
-    pub(super) fn append(&mut self, other: &mut Queue) {
+    pub(super) fn append(&mut self, other: &mut OutputQueue) {
         if other.sent > 0
             && let Some(Chunk::Gathered(buffer)) = other.chunks.front_mut()
         {

@@ -7,22 +7,23 @@ use log::debug;
 
 use super::super::connection::{Connection, Read, Refusal};
 use super::super::timers::Key;
-use super::{Phase, Reactor};
+use super::{Phase, Poller};
 
 /// Bytes read from one connection in one turn.
 const READ_TURN: usize = 256 * 1024;
 /// How long a connection that never made a request may still make one while the server stops.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-impl Reactor {
+impl Poller {
     pub(super) fn read(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
         let mut total = 0;
         while self.slots[key.0].readable {
             let slot = &mut self.slots[key.0];
-            let (Some(connection), Some(outlet)) = (&mut slot.connection, &slot.outlet) else {
+            let (Some(connection), Some(write_half)) = (&mut slot.connection, &slot.write_half)
+            else {
                 return;
             };
-            let count = match outlet.socket().read(&mut self.scratch) {
+            let count = match write_half.socket().read(&mut self.scratch) {
                 Ok(0) => {
                     if !connection.http.is_idle() || connection.has_input() {
                         debug!("{} left in the middle of a request", connection.peer.address());
@@ -67,7 +68,7 @@ impl Reactor {
                 let Some(connection) = &mut self.slots[key.0].connection else { return false };
                 // A 100 Continue, if anything.
                 if !connection.queue.is_empty()
-                    && connection.outlet.send(&mut connection.queue).is_err()
+                    && connection.write_half.send(&mut connection.queue).is_err()
                 {
                     self.close(key);
                     return false;
@@ -86,7 +87,7 @@ impl Reactor {
     }
 
     pub(super) fn lend(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
-        if self.remote.ledger.is_over() && !self.relieve() {
+        if self.handle.memory_budget.is_over() && !self.relieve() {
             return self.refuse(key, &Refusal::Memory, ready);
         }
         let slot = &mut self.slots[key.0];

@@ -6,59 +6,59 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use super::super::connection::Connection;
-use super::{Phase, Reactor};
+use super::{Phase, Poller};
 use crate::observe::Count;
 
 /// How often those who wait are looked through, while anybody waits.
-pub const SWEEP: Duration = Duration::from_millis(100);
+pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 /// A client that shuts its sending side with its request may do that to say that there is nothing more; one
 /// that does so later has given up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is to become of a request that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum Verdict {
     /// It waits on.
-    Waits,
+    Keep,
     /// It has waited for longer than `--queue-timeout`.
-    Late,
+    Expired,
     /// Its client is gone.
-    Gone,
+    Disconnected,
 }
 
-impl Reactor {
+impl Poller {
     /// True if it is time to look through those who wait.
     pub fn is_sweep_due(&mut self) -> bool {
         let due = self.now >= self.next_sweep;
         if due {
-            self.next_sweep = self.now + SWEEP;
+            self.next_sweep = self.now + SWEEP_INTERVAL;
         }
         due
     }
 
     /// What is to become of a connection that is lent and waits.
-    pub fn fate(&self, connection: &Connection) -> Fate {
+    pub fn verdict(&self, connection: &Connection) -> Verdict {
         let slot = &self.slots[connection.key.0];
-        if slot.left || connection.outlet.has_failed() {
-            return Fate::Gone;
+        if slot.left || connection.write_half.has_failed() {
+            return Verdict::Disconnected;
         }
         let waited = self.now.saturating_duration_since(slot.lent_at);
-        if waited >= self.settings.timeouts.queue { Fate::Late } else { Fate::Waits }
+        if waited >= self.settings.timeouts.queue { Verdict::Expired } else { Verdict::Keep }
     }
 
     /// Takes a connection back that was lent but whose request will not run, and answers or drops it.
     #[cold]
-    pub fn turn_away(&mut self, connection: Box<Connection>) {
-        match self.fate(&connection) {
-            Fate::Gone => self.drop_departed(connection),
-            Fate::Late => {
-                if let Some(count) = self.remote.counters.add(Count::QueueTimeout) {
+    pub fn reject_queued(&mut self, connection: Box<Connection>) {
+        match self.verdict(&connection) {
+            Verdict::Disconnected => self.drop_departed(connection),
+            Verdict::Expired => {
+                if let Some(count) = self.handle.counters.add(Count::QueueTimeout) {
                     warn!("overloaded: {count} request(s) got no thread within --queue-timeout");
                 }
                 self.answer_busy(connection, "the server is overloaded");
             }
-            Fate::Waits => {
-                if let Some(count) = self.remote.counters.add(Count::QueueFull) {
+            Verdict::Keep => {
+                if let Some(count) = self.handle.counters.add(Count::QueueFull) {
                     warn!("overloaded: {count} request(s) found --limit-queue others waiting");
                 }
                 self.answer_busy(connection, "too many requests are waiting");
@@ -67,7 +67,7 @@ impl Reactor {
     }
 
     fn drop_departed(&mut self, connection: Box<Connection>) {
-        if let Some(count) = self.remote.counters.add(Count::ClientGone) {
+        if let Some(count) = self.handle.counters.add(Count::ClientGone) {
             info!("{count} request(s) dropped before they ran: their clients had gone");
         }
         let key = connection.key;

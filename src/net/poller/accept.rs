@@ -11,9 +11,9 @@ use mio::{Interest, Token};
 
 use super::super::connection::{Connection, Peer};
 use super::super::listener::Local;
-use super::super::outlet::Outlet;
 use super::super::timers::{Deadline, Key};
-use super::{Phase, Reactor, Slot};
+use super::super::write_half::WriteHalf;
+use super::{Phase, Poller, Slot};
 use crate::observe::Count;
 
 /// Connections accepted from one listener in one turn.
@@ -30,7 +30,7 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
-impl Reactor {
+impl Poller {
     /// While draining there is always room: whoever waits in the kernel when the listener closes is
     /// reset, and there are no more of them than the backlog holds.
     pub(super) fn has_room(&self) -> bool {
@@ -107,7 +107,7 @@ impl Reactor {
                     // Out of descriptors or memory, or the listener is broken: trying again at once
                     // would spin.
                     _ => {
-                        if let Some(count) = self.remote.counters.add(Count::AcceptFailed) {
+                        if let Some(count) = self.handle.counters.add(Count::AcceptFailed) {
                             warn!(
                                 "accepting is paused: {error} ({} connections are open; {count} times)",
                                 self.open()
@@ -124,7 +124,7 @@ impl Reactor {
 
     #[cold]
     fn pause_without_room(&mut self) {
-        if let Some(count) = self.remote.counters.add(Count::ConnectionLimit) {
+        if let Some(count) = self.handle.counters.add(Count::ConnectionLimit) {
             warn!(
                 "accepting is paused: all of the {} connections of --worker-connections are busy ({count} \
                  times)",
@@ -142,7 +142,7 @@ impl Reactor {
                 generation: 0,
                 phase: Phase::Free,
                 connection: None,
-                outlet: None,
+                write_half: None,
                 readable: false,
                 half_closed: false,
                 lent_at: self.now,
@@ -155,18 +155,18 @@ impl Reactor {
         let slot = &mut self.slots[index];
         slot.generation = slot.generation.wrapping_add(1) & 0x7fff_ffff;
         let key = (index, slot.generation);
-        let outlet = Arc::new(Outlet::new(socket, self.remote.ledger.clone()));
+        let write_half = Arc::new(WriteHalf::new(socket, self.handle.memory_budget.clone()));
         let connection = Connection::new(
             key,
-            outlet.clone(),
-            self.remote.clone(),
+            write_half.clone(),
+            self.handle.clone(),
             (peer, local),
             &self.settings,
             self.now,
         );
         slot.phase = Phase::Reading;
         slot.connection = Some(Box::new(connection));
-        slot.outlet = Some(outlet);
+        slot.write_half = Some(write_half);
         slot.readable = true;
         slot.half_closed = false;
         slot.left = false;
@@ -184,16 +184,16 @@ impl Reactor {
             if !self.is_current(key) {
                 continue;
             }
-            let Some(outlet) = &self.slots[key.0].outlet else { continue };
+            let Some(write_half) = &self.slots[key.0].write_half else { continue };
             let token = Token(key.0 | (key.1 as usize) << 32);
             let interest = Interest::READABLE | Interest::WRITABLE;
             let registry = self.poll.registry();
-            let fd = outlet.socket().as_raw_fd();
+            let fd = write_half.socket().as_raw_fd();
             if let Err(error) = registry.register(&mut SourceFd(&fd), token, interest) {
                 warn!("cannot register a connection: {error}");
                 match self.slots[key.0].phase {
                     // Its owner learns of it, and it ends when it comes home.
-                    Phase::Lent => outlet.fail(),
+                    Phase::Lent => write_half.fail(),
                     _ => self.close(key),
                 }
             }

@@ -3,14 +3,14 @@
 use log::info;
 
 use super::super::connection::Connection;
-#[cfg(doc)]
-use super::super::outlet::Outlet;
 use super::super::timers::Key;
+#[cfg(doc)]
+use super::super::write_half::WriteHalf;
 use super::accept::ACCEPT_TURN;
-use super::{Phase, Reactor};
+use super::{Phase, Poller};
 use crate::observe::Count;
 
-impl Reactor {
+impl Poller {
     pub(super) fn expire(&mut self, ready: &mut Vec<Box<Connection>>) {
         while let Some(entry) = self.timers.pop(self.now) {
             let key = entry.1;
@@ -31,14 +31,14 @@ impl Reactor {
     }
 
     /// Nothing has gone out for as long as that may be. The stall is counted from the last byte that went out,
-    /// which may be now: see [`Outlet::progress`].
+    /// which may be now: see [`WriteHalf::progress`].
     fn stop_sending(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
         self.send_on(key, ready);
         let slot = &self.slots[key.0];
         let (Phase::Sending, Some(connection)) = (slot.phase, &slot.connection) else { return };
-        let due = connection.outlet.progress().checked_add(self.settings.timeouts.write);
+        let due = connection.write_half.progress().checked_add(self.settings.timeouts.write);
         if due.is_some_and(|due| due <= self.now) {
-            self.remote.counters.add(Count::WriteTimeout);
+            self.handle.counters.add(Count::WriteTimeout);
             info!("{} does not read its response: closed", connection.peer.address());
             self.reset(key);
         }
@@ -56,7 +56,7 @@ impl Reactor {
             self.give_up(key);
         } else if due.is_some_and(|due| due <= self.now) {
             let content = connection.http.wants_content();
-            self.remote.counters.add(match content {
+            self.handle.counters.add(match content {
                 true => Count::BodyTimeout,
                 false => Count::HeaderTimeout,
             });
@@ -71,10 +71,10 @@ impl Reactor {
     /// again only after that.
     fn give_up(&mut self, key: Key) {
         if self.slots[key.0].connection.as_ref().is_some_and(|c| c.served > 0) {
-            self.remote.counters.add(Count::KeepAlive);
+            self.handle.counters.add(Count::KeepAlive);
             self.linger(key);
         } else {
-            self.remote.counters.add(Count::HeaderTimeout);
+            self.handle.counters.add(Count::HeaderTimeout);
             self.close(key);
         }
     }

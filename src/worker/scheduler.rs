@@ -20,9 +20,9 @@
 //! Requests run in the order in which they came, until clients give up while they wait: then the next
 //! in line are those whose clients are about to give up, too, and a server that goes on in that order
 //! answers nobody in time. So from then on the newest goes first, until nobody waits any more.
-//! Whoever polls takes those back with [`Desk::withdraw`] that need not run.
+//! Whoever polls takes those back with [`Scheduler::withdraw`] that need not run.
 //!
-//! The desk knows neither sockets nor Python, only jobs, so it can be tested by threads that do neither.
+//! The scheduler knows neither sockets nor Python, only jobs, so it can be tested by threads that do neither.
 
 use std::collections::VecDeque;
 use std::sync::PoisonError;
@@ -37,10 +37,10 @@ const DROWSY: u32 = 10;
 
 /// What a thread is to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Duty {
-    /// Turn the reactor, then call [`Desk::polled`].
+pub enum Role {
+    /// Turn the poller, then call [`Scheduler::polled`].
     Poll,
-    /// Attach to the interpreter, then take jobs with [`Desk::first`] and [`Desk::another`].
+    /// Attach to the interpreter, then take jobs with [`Scheduler::first`] and [`Scheduler::another`].
     Run,
     /// The server has stopped.
     Quit,
@@ -57,7 +57,7 @@ pub struct Pressure {
     pub free: usize,
 }
 
-/// Who has the duty to poll.
+/// Who has the role to poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leader {
     Nobody,
@@ -78,10 +78,10 @@ struct State<J> {
     waiter: bool,
     /// Threads inside the application.
     inside: usize,
-    /// Runners without a duty; the one that parked last is called first, its caches are warm.
+    /// Runners without a role; the one that parked last is called first, its caches are warm.
     parked: Vec<usize>,
     /// Orders for parked runners.
-    orders: Vec<Option<Duty>>,
+    orders: Vec<Option<Role>>,
     /// Grows with every poll that ends and every job the leader takes. If it stands still for a tick while
     /// nobody polls, the leader is late.
     beat: u64,
@@ -95,9 +95,9 @@ struct State<J> {
     stopped: bool,
 }
 
-/// The board that duties are taken from. `J` is a request that is ready to run.
+/// The board that roles are taken from. `J` is a request that is ready to run.
 #[derive(Debug)]
-pub struct Desk<J> {
+pub struct Scheduler<J> {
     state: Mutex<State<J>>,
     /// How many threads the interpreter can run at a time: 1, unless it is a free-threaded one.
     parallel: usize,
@@ -127,9 +127,9 @@ impl<J> State<J> {
     }
 }
 
-impl<J> Desk<J> {
-    /// A desk for so many runners and one sentinel.
-    pub fn new(runners: usize) -> Desk<J> {
+impl<J> Scheduler<J> {
+    /// A scheduler for so many runners and one sentinel.
+    pub fn new(runners: usize) -> Scheduler<J> {
         let state = State {
             queue: VecDeque::new(),
             newest_first: false,
@@ -145,7 +145,7 @@ impl<J> Desk<J> {
             asleep: false,
             stopped: false,
         };
-        Desk {
+        Scheduler {
             state: Mutex::new(state),
             parallel: 1,
             parking: (0..runners).map(|_| Condvar::new()).collect(),
@@ -154,8 +154,8 @@ impl<J> Desk<J> {
     }
 
     /// For an interpreter that runs so many threads at a time.
-    pub fn running(self, parallel: usize) -> Desk<J> {
-        Desk { parallel, ..self }
+    pub fn running(self, parallel: usize) -> Scheduler<J> {
+        Scheduler { parallel, ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<J>> {
@@ -165,10 +165,10 @@ impl<J> Desk<J> {
     // For runners
 
     /// Blocks until there is something to do for runner `me`.
-    pub fn duty(&self, me: usize, wake: &impl Wake) -> Duty {
+    pub fn role(&self, me: usize, wake: &impl Wake) -> Role {
         let mut state = self.lock();
         if state.stopped {
-            return Duty::Quit;
+            return Role::Quit;
         }
         // What the sentinel polls it cannot run, and while it polls nobody watches: it is relieved first.
         if !state.queue.is_empty() && !state.waiter && state.leader != Leader::Sentinel {
@@ -176,7 +176,7 @@ impl<J> Desk<J> {
             if state.leader == Leader::Runner(me) {
                 state.polling = false;
             }
-            return Duty::Run;
+            return Role::Run;
         }
         match state.leader {
             Leader::Runner(other) if other != me && state.polling => {}
@@ -187,17 +187,17 @@ impl<J> Desk<J> {
                 }
                 state.leader = Leader::Runner(me);
                 state.polling = true;
-                return Duty::Poll;
+                return Role::Poll;
             }
         }
         state.orders[me] = None;
         state.parked.push(me);
         loop {
             if state.stopped {
-                return Duty::Quit;
+                return Role::Quit;
             }
-            if let Some(duty) = state.orders[me].take() {
-                return duty;
+            if let Some(role) = state.orders[me].take() {
+                return role;
             }
             state = self.parking[me].wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -269,7 +269,7 @@ impl<J> Desk<J> {
     }
 
     /// The interpreter is ours: takes the first job, if there is still one. Every call that returns a job
-    /// is followed by one of [`Desk::done`].
+    /// is followed by one of [`Scheduler::done`].
     pub fn first(&self, me: usize, wake: &impl Wake) -> Option<J> {
         let mut state = self.lock();
         state.waiter = false;
@@ -282,7 +282,7 @@ impl<J> Desk<J> {
     }
 
     /// Takes another job while the interpreter is still held, which leaves responses to the ones before
-    /// unsent until [`Desk::done`]. Should this job take its time, the sentinel sees to them.
+    /// unsent until [`Scheduler::done`]. Should this job take its time, the sentinel sees to them.
     pub fn another(&self, me: usize, wake: &impl Wake) -> Option<J> {
         let mut state = self.lock();
         let job = state.take(me);
@@ -313,9 +313,9 @@ impl<J> Desk<J> {
     /// Gets one more thread to wait for the interpreter.
     fn call_another(&self, state: &mut State<J>, wake: &impl Wake) {
         if let Some(runner) = state.parked.pop() {
-            // The duty is taken here, so that nobody else is called for the same work.
+            // The role is taken here, so that nobody else is called for the same work.
             state.waiter = true;
-            state.orders[runner] = Some(Duty::Run);
+            state.orders[runner] = Some(Role::Run);
             self.parking[runner].notify_one();
         } else if matches!(state.leader, Leader::Runner(_)) && state.polling {
             wake.wake();
@@ -324,7 +324,7 @@ impl<J> Desk<J> {
 
     // For the sentinel
 
-    /// What the sentinel thread does until the server stops; `poll` turns the reactor once and returns
+    /// What the sentinel thread does until the server stops; `poll` turns the poller once and returns
     /// what became ready.
     pub fn watch<I: IntoIterator<Item = J>>(&self, wake: &impl Wake, mut poll: impl FnMut() -> I) {
         let mut idle = 0;
@@ -351,7 +351,7 @@ impl<J> Desk<J> {
                 if let Some(runner) = state.parked.pop() {
                     state.leader = Leader::Runner(runner);
                     state.polling = true;
-                    state.orders[runner] = Some(Duty::Poll);
+                    state.orders[runner] = Some(Role::Poll);
                     self.parking[runner].notify_one();
                 } else {
                     state.leader = Leader::Sentinel;
@@ -380,7 +380,7 @@ impl<J> Desk<J> {
                 if let Some(runner) = state.parked.pop() {
                     state.leader = Leader::Runner(runner);
                     state.polling = true;
-                    state.orders[runner] = Some(Duty::Poll);
+                    state.orders[runner] = Some(Role::Poll);
                     self.parking[runner].notify_one();
                 }
                 return;
@@ -391,7 +391,7 @@ impl<J> Desk<J> {
 
     // The end
 
-    /// Sends everybody home. Jobs that are queued stay queued: take them with [`Desk::another`].
+    /// Sends everybody home. Jobs that are queued stay queued: take them with [`Scheduler::another`].
     pub fn stop(&self) {
         let mut state = self.lock();
         state.stopped = true;

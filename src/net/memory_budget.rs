@@ -13,7 +13,7 @@ use crate::config::Budget;
 
 /// The account of one worker.
 #[derive(Debug)]
-pub(in crate::net) struct Ledger {
+pub(in crate::net) struct MemoryBudget {
     /// Bytes in memory.
     memory: AtomicUsize,
     /// Bytes in temporary files.
@@ -21,9 +21,9 @@ pub(in crate::net) struct Ledger {
     limit: Budget,
 }
 
-impl Ledger {
-    pub(super) fn new(limit: Budget) -> Ledger {
-        Ledger { memory: AtomicUsize::new(0), spool: AtomicU64::new(0), limit }
+impl MemoryBudget {
+    pub(super) fn new(limit: Budget) -> MemoryBudget {
+        MemoryBudget { memory: AtomicUsize::new(0), spool: AtomicU64::new(0), limit }
     }
 
     /// Somebody held `from` bytes of memory, and holds `to` bytes now.
@@ -59,29 +59,29 @@ impl Ledger {
 
 /// What one connection holds of requests; given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Charge {
-    ledger: Arc<Ledger>,
+pub(super) struct Reservation {
+    memory_budget: Arc<MemoryBudget>,
     memory: usize,
     spool: u64,
 }
 
-impl Charge {
-    pub(super) fn new(ledger: Arc<Ledger>) -> Charge {
-        Charge { ledger, memory: 0, spool: 0 }
+impl Reservation {
+    pub(super) fn new(memory_budget: Arc<MemoryBudget>) -> Reservation {
+        Reservation { memory_budget, memory: 0, spool: 0 }
     }
 
-    pub(super) fn ledger(&self) -> &Ledger {
-        &self.ledger
+    pub(super) fn memory_budget(&self) -> &MemoryBudget {
+        &self.memory_budget
     }
 
     /// The connection holds so much now.
     pub(super) fn set(&mut self, memory: usize, spool: u64) {
         if memory != self.memory {
-            self.ledger.change_memory(self.memory, memory);
+            self.memory_budget.change_memory(self.memory, memory);
             self.memory = memory;
         }
         if spool != self.spool {
-            self.ledger.change_spool(self.spool, spool);
+            self.memory_budget.change_spool(self.spool, spool);
             self.spool = spool;
         }
     }
@@ -93,16 +93,16 @@ impl Charge {
 
     /// True if the connection holds memory while there is too little.
     pub(super) fn is_over(&self) -> bool {
-        self.memory > 0 && self.ledger.is_over()
+        self.memory > 0 && self.memory_budget.is_over()
     }
 
     /// True if the connection has a file while there is too little space.
     pub(super) fn is_spool_over(&self) -> bool {
-        self.spool > 0 && self.ledger.is_spool_over()
+        self.spool > 0 && self.memory_budget.is_spool_over()
     }
 }
 
-impl Drop for Charge {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.set(0, 0);
     }
@@ -114,26 +114,33 @@ mod tests {
 
     #[test]
     fn what_is_dropped_is_given_back() {
-        let ledger = Arc::new(Ledger::new(Budget { memory: 100, spool: 10 }));
-        let (mut one, mut two) = (Charge::new(ledger.clone()), Charge::new(ledger.clone()));
+        let memory_budget = Arc::new(MemoryBudget::new(Budget { memory: 100, spool: 10 }));
+        let (mut one, mut two) =
+            (Reservation::new(memory_budget.clone()), Reservation::new(memory_budget.clone()));
         one.set(50, 0);
-        assert!(!ledger.is_tight());
+        assert!(!memory_budget.is_tight());
         two.set(30, 11);
         one.set(30, 0);
-        assert!(ledger.is_tight() && !ledger.is_over() && ledger.is_spool_over());
+        assert!(
+            memory_budget.is_tight() && !memory_budget.is_over() && memory_budget.is_spool_over()
+        );
         assert!(two.is_spool_over() && !one.is_spool_over(), "who has no file is not refused");
         two.set(71, 10);
-        assert!(ledger.is_over() && one.is_over() && !ledger.is_spool_over());
+        assert!(memory_budget.is_over() && one.is_over() && !memory_budget.is_spool_over());
         drop(two);
         one.set(0, 0);
-        assert_eq!(ledger.memory.load(Ordering::Relaxed), 0);
-        assert_eq!(ledger.spool.load(Ordering::Relaxed), 0);
+        assert_eq!(memory_budget.memory.load(Ordering::Relaxed), 0);
+        assert_eq!(memory_budget.spool.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn no_limit_is_never_reached() {
-        let ledger = Ledger::new(Budget { memory: usize::MAX, spool: u64::MAX });
-        ledger.change_memory(0, usize::MAX / 4);
-        assert!(!ledger.is_tight() && !ledger.is_over() && !ledger.never_fits(u64::MAX));
+        let memory_budget = MemoryBudget::new(Budget { memory: usize::MAX, spool: u64::MAX });
+        memory_budget.change_memory(0, usize::MAX / 4);
+        assert!(
+            !memory_budget.is_tight()
+                && !memory_budget.is_over()
+                && !memory_budget.never_fits(u64::MAX)
+        );
     }
 }
