@@ -20,7 +20,8 @@ const PREFIX: &str = "RUSTWSGI_";
 const ELSEWHERE: [(&str, &str); 1] = [("forwarded_allow_ips", "FORWARDED_ALLOW_IPS")];
 
 /// What one master tells the next (`src/supervisor`); no options.
-const INTERNAL: [&str; 2] = ["RUSTWSGI_INHERITED_SOCKETS", "RUSTWSGI_PREDECESSOR"];
+const INTERNAL: [&str; 3] =
+    ["RUSTWSGI_INHERITED_SOCKETS", "RUSTWSGI_PREDECESSOR", "RUSTWSGI_LOG_EVENTS"];
 
 /// These together say where to listen: one on the command line puts all of the environment's aside.
 const LISTENING: [&str; 5] = ["bind", "host", "port", "uds", "fd"];

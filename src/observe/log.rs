@@ -20,6 +20,9 @@ use super::sink::Sink;
 /// reader has missed it, lines are dropped at once until it reads again.
 const PATIENCE: Duration = Duration::from_millis(50);
 
+/// With `RUSTWSGI_LOG_EVENTS=1` a line names its event as well: `[PID] [worker.ready] [INFO] message`.
+const EVENTS_VARIABLE: &str = "RUSTWSGI_LOG_EVENTS";
+
 static LOGGER: ErrorLog = ErrorLog { state: Mutex::new(None) };
 
 /// The `log` crate's logger. It has to be a static, so what it holds comes later.
@@ -32,6 +35,8 @@ struct State {
     output: Arc<Output>,
     /// The time of the last line.
     stamp: Stamp,
+    /// Whether lines name their events.
+    show_events: bool,
 }
 
 struct Output {
@@ -95,10 +100,11 @@ impl Log for ErrorLog {
         // The message is formatted before the lock is taken: its `Display` may log itself.
         let message = record.args().to_string();
         let mut state = self.lock();
-        let Some(State { output, stamp }) = &mut *state else {
+        let Some(State { output, stamp, show_events }) = &mut *state else {
             return;
         };
-        let line = line(stamp.text(SystemTime::now()), record.level(), &message);
+        let event = event(record.target()).filter(|_| *show_events);
+        let line = line(stamp.text(SystemTime::now()), event, record.level(), &message);
         let output = Arc::clone(output);
         drop(state);
         output.write(line.as_bytes());
@@ -109,7 +115,11 @@ impl Log for ErrorLog {
 
 impl State {
     fn new(sink: Sink) -> State {
-        State { output: Arc::new(Output::new(sink)), stamp: Stamp::new("[%Y-%m-%d %H:%M:%S %z]") }
+        State {
+            output: Arc::new(Output::new(sink)),
+            stamp: Stamp::new("[%Y-%m-%d %H:%M:%S %z]"),
+            show_events: std::env::var_os(EVENTS_VARIABLE).is_some_and(|value| value == "1"),
+        }
     }
 }
 
@@ -129,9 +139,15 @@ impl Output {
     }
 }
 
+/// The stable id of the event that a line reports, which is the `target` of its log macro:
+/// `info!(target: "worker.ready", ...)`. Without a target the `log` crate fills in the module's path.
+fn event(target: &str) -> Option<&str> {
+    (!target.contains("::") && target.contains('.')).then_some(target)
+}
+
 /// One line, line feed included. Control characters other than line feed and tab are escaped, as
 /// they could come from a client and run in the reader's terminal (CWE-150).
-fn line(time: &str, level: Level, message: &str) -> String {
+fn line(time: &str, event: Option<&str>, level: Level, message: &str) -> String {
     let level = match level {
         Level::Error => "ERROR",
         Level::Warn => "WARNING",
@@ -140,7 +156,11 @@ fn line(time: &str, level: Level, message: &str) -> String {
     };
     let mut line = String::with_capacity(time.len() + message.len() + 32);
     // Writing to a string cannot fail.
-    let _ = write!(line, "{time} [{}] [{level}] ", std::process::id());
+    let _ = write!(line, "{time} [{}] ", std::process::id());
+    if let Some(event) = event {
+        let _ = write!(line, "[{event}] ");
+    }
+    let _ = write!(line, "[{level}] ");
     for c in message.trim_end_matches('\n').chars() {
         match c {
             '\n' | '\t' => line.push(c),
@@ -170,15 +190,21 @@ mod tests {
             (Level::Trace, "DEBUG"),
         ] {
             assert_eq!(
-                line(time, level, "Booting\n"),
+                line(time, None, level, "Booting\n"),
                 format!("{time} [{pid}] [{name}] Booting\n")
             );
         }
+        assert_eq!(
+            line(time, event("worker.booting"), Level::Info, "Booting"),
+            format!("{time} [{pid}] [worker.booting] [INFO] Booting\n")
+        );
+        assert_eq!(event(module_path!()), None);
+        assert_eq!(event("rustwsgi"), None);
     }
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
-        let line = line("", Level::Info, "a\x1b[2J\rb\u{9b}\n\tc\u{e9}");
+        let line = line("", None, Level::Info, "a\x1b[2J\rb\u{9b}\n\tc\u{e9}");
         assert!(line.ends_with("a\\u{1b}[2J\\rb\\u{9b}\n\tc\u{e9}\n"), "{line}");
     }
 

@@ -161,6 +161,14 @@ class ServerProcess:
         """Wait until stderr matches `regex` (MULTILINE) at or after offset `start`."""
         return self._expect(self._stderr, "stderr", regex, timeout, start)
 
+    def wait_for_event(
+        self, event: str, detail: str = "", timeout: float = TIMEOUT, start: int = 0
+    ) -> re.Match[str]:
+        """Wait for a log line of this event (docs/operations.md lists them) whose message matches
+        the regex `detail`: facts such as a pid or an option's name, not prose."""
+        regex = rf"\[{re.escape(event)}\] \[[A-Z]+\] .*?{detail}"
+        return self._expect(self._stderr, "stderr", regex, timeout, start)
+
     def wait_for_stdout(
         self, regex: str, timeout: float = TIMEOUT, start: int = 0
     ) -> re.Match[str]:
