@@ -108,7 +108,7 @@ def test_memory_used_up_by_unread_responses(fresh_server) -> None:
             "somebody was given up",
         )
         assert server.get("/").status == 200
-        server.wait_for_log("response.s. that are not read given up")
+        server.wait_for_event("memory.evicted", "--limit-memory")
         for client in readers:
             with pytest.raises((ConnectionResetError, AssertionError)):
                 response = client.response()
@@ -146,7 +146,7 @@ def test_request_that_needs_memory_while_there_is_none(fresh_server) -> None:
         assert client.at_eof()
     assert server.get("/").body == b"hello", "one that needs none is served"
     assert server.counters() == {"memory_limit": 1}
-    server.wait_for_log("--limit-memory is reached: 1 request")
+    server.wait_for_event("memory.limit", "--limit-memory: refused 1 ")
 
 
 def test_bodies_go_to_files_early_while_memory_is_short(fresh_server) -> None:
@@ -194,7 +194,7 @@ def test_body_that_finds_no_space_left(fresh_server) -> None:
     # The space is free again.
     assert server.get("/count", method="POST", body=b"x" * 180_000).body == b"180000"
     assert server.counters() == {"spool_limit": 1}
-    server.wait_for_log("--limit-spool is reached: 1 request")
+    server.wait_for_event("spool.limit", "--limit-spool: refused 1 ")
 
 
 def test_disk_is_full(fresh_server) -> None:
@@ -213,7 +213,7 @@ def test_no_directory_for_temporary_files(fresh_server, tmp_path: Path) -> None:
     server = fresh_server(MEMORY, "--body-buffer-size", "1k", env=env)
     assert_error_response(server.get("/count", method="POST", body=b"x" * 2000), 507)
     assert server.get("/count", method="POST", body=b"x" * 1000).body == b"1000"
-    server.wait_for_log("cannot store a request body in a temporary file")
+    server.wait_for_event("spool.failed")
 
 
 # ------------------------------------------------------------------------------------- descriptors
@@ -228,7 +228,7 @@ def test_out_of_descriptors(fresh_server) -> None:
         take_descriptors(server)
         with server.connect() as refused:
             refused.send(build_request())
-            server.wait_for_log("accepting is paused: .*os error 24")
+            server.wait_for_event("accept.paused", "os error 24")
             connected.send(b"\n")
             assert connected.response().body == b"hello"
             assert refused.response().body == b"hello"
@@ -248,7 +248,7 @@ def test_idle_connections_give_up_their_descriptors(fresh_server) -> None:
             assert second.request(build_request()).body == b"hello"
             assert newcomer.request(build_request()).body == b"hello"
     assert server.counters() == {"idle_closed": 1}
-    server.wait_for_log("no descriptors are left: 1 idle")
+    server.wait_for_event("connection.evicted", "1 idle .*no descriptors")
 
 
 def take_descriptors(server: ServerProcess) -> None:

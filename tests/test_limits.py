@@ -128,7 +128,7 @@ class TestOptions:
             assert client.request(build_request("GET", "/before")).status == 200
             client.send(raw)
             assert client.response().status == int(said[:3])
-        small.wait_for_log(f'refused a request from "127.0.0.1": {said}$', start=start)
+        small.wait_for_event("request.refused", f'"127.0.0.1": {said}$', start=start)
 
     @pytest.mark.parametrize(
         "chunks", [[b"x" * BODY], [b"x" * 600, b"x" * 400], [b"x"] * BODY], ids=len

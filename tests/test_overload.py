@@ -95,7 +95,7 @@ def test_request_that_waits_too_long(fresh_server, gate, tmp_path: Path) -> None
     assert server.get("/next").status == 200
     assert ran(server) == ["/hold", "/next"]
     assert server.counters() == {"queue_timeout": 1}
-    server.wait_for_log("1 request.s. got no thread within --queue-timeout")
+    server.wait_for_event("overload.queue_timeout", "rejected 1 .*--queue-timeout")
 
 
 def test_without_a_queue_timeout_requests_wait(fresh_server, gate, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_full_queue(fresh_server, gate, tmp_path: Path) -> None:
         client.close()
     assert ran(server) == ["/hold", "/first", "/second"]
     assert server.counters() == {"queue_full": 1}
-    server.wait_for_log("1 request.s. found --limit-queue others waiting")
+    server.wait_for_event("overload.queue_full", "rejected 1 .*--limit-queue")
 
 
 def test_who_finds_a_free_thread_does_not_wait_in_the_queue(fresh_server) -> None:
@@ -267,7 +267,7 @@ def test_oldest_idle_connection_makes_room(fresh_server) -> None:
     for client in clients:
         client.close()
     assert server.counters()["idle_closed"] == 1
-    server.wait_for_log("--worker-connections is reached: 1 idle")
+    server.wait_for_event("connection.evicted", "1 idle .*--worker-connections")
 
 
 def test_many_newcomers_find_room(fresh_server) -> None:
@@ -308,7 +308,7 @@ def test_newcomer_waits_while_all_are_busy(fresh_server, gate, tmp_path: Path) -
     waiting = ask(server, "/waiting")
     with server.connect() as newcomer:
         newcomer.send(build_request())
-        server.wait_for_log("accepting is paused: all of the 2 connections")
+        server.wait_for_event("accept.paused", "all of the 2 .*--worker-connections")
         assert not server.has_read(newcomer)
         assert held.open().status == 200
         assert waiting.response().status == 200

@@ -235,7 +235,7 @@ def test_inherited_socket_that_is_shut_down(fresh_server) -> None:
             assert client.request(build_request()).status == 200
             before = server.cpu_seconds()
             listener.shutdown(socket.SHUT_RDWR)
-            server.wait_for_log("accepting is paused")
+            server.wait_for_event("accept.paused")
             wait_until(lambda: server.counters()["accept_failed"] >= 10, "ten attempts")
             assert server.cpu_seconds() - before < 0.5
             assert client.request(build_request()).status == 200

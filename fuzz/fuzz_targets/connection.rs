@@ -1,7 +1,7 @@
-//! A whole connection through the readiness loop: a client that sends any bytes in any pieces, and
-//! reads, while requests are answered well and badly in between. The core alone says what must come of
-//! it: each of its requests is handed out once, in order, with its content whole, and what comes back is
-//! its bytes, then at most one refusal, then the end. Time stands still: see `deadlines`.
+//! A whole connection through the poller: a client that sends any bytes in any pieces, and reads,
+//! while requests are answered well and badly in between. The parser alone gives the expected
+//! outcome: each request is lent once, in order, with its whole content, and the client receives
+//! the responses, then at most one refusal, then the end. Time stands still here: see `deadlines`.
 #![no_main]
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use rustwsgi::http1::{self, Event, Next};
-use rustwsgi::net::{Connection, Poller, PollerHandle, bind};
+use rustwsgi::net::{Connection, Lent, Poller, PollerHandle, bind};
 use rustwsgi_fuzz::{LIMITS, answer, check_refusal, request, settings, way, without_interim};
 
 const LARGE: [u8; 100_000] = [b'x'; 100_000];
@@ -33,23 +33,23 @@ fn start() -> Loop {
     Loop { poller, handle, address }
 }
 
-/// What must happen.
+/// The expected outcome.
 #[derive(Default)]
-struct Story {
+struct Outcome {
     requests: Vec<(Vec<u8>, Vec<u8>)>,
     sent: Vec<u8>,
     refusal: Option<u16>,
     reset: bool,
 }
 
-fn foretell(data: &[u8], ways: &[u8]) -> Story {
+fn expected_outcome(data: &[u8], ways: &[u8]) -> Outcome {
     let mut http = http1::Connection::new(LIMITS);
-    let (mut story, mut at, mut content) = (Story::default(), 0, vec![]);
+    let (mut outcome, mut at, mut content) = (Outcome::default(), 0, vec![]);
     loop {
         match http.receive(&data[at..]) {
             Err(error) => {
-                story.refusal = Some(error.status().0);
-                return story;
+                outcome.refusal = Some(error.status().0);
+                return outcome;
             }
             Ok((used, event)) => {
                 let piece = &data[at..at + used];
@@ -57,18 +57,18 @@ fn foretell(data: &[u8], ways: &[u8]) -> Story {
                 match event {
                     Event::Head => {}
                     Event::Content(range) => content.extend_from_slice(&piece[range]),
-                    Event::NeedMore => return story,
+                    Event::NeedMore => return outcome,
                     Event::End => {
-                        let way = way(ways, story.requests.len());
+                        let way = way(ways, outcome.requests.len());
                         let head = http.head().bytes().to_vec();
-                        story.requests.push((head, std::mem::take(&mut content)));
-                        answer(&mut http, way, &LARGE, &mut story.sent);
+                        outcome.requests.push((head, std::mem::take(&mut content)));
+                        answer(&mut http, way, &LARGE, &mut outcome.sent);
                         match http.start_next() {
                             Next::Request => {}
-                            Next::Close => return story,
+                            Next::Close => return outcome,
                             Next::Reset => {
-                                story.reset = true;
-                                return story;
+                                outcome.reset = true;
+                                return outcome;
                             }
                         }
                     }
@@ -78,20 +78,20 @@ fn foretell(data: &[u8], ways: &[u8]) -> Story {
     }
 }
 
-/// A client and what the loop has found of it.
+/// A client, and what the poller has made of it.
 struct Run<'a> {
     server: &'a mut Loop,
     client: TcpStream,
     ways: &'a [u8],
-    ready: Vec<Box<Connection>>,
+    ready: Vec<Lent>,
     requests: Vec<(Vec<u8>, Vec<u8>)>,
     received: Vec<u8>,
     ended: bool,
 }
 
 impl Run<'_> {
-    fn turn(&mut self, patience: Duration) {
-        self.server.poller.turn(Some(patience), &mut self.ready).expect("a turn");
+    fn poll(&mut self, timeout: Duration) {
+        self.ready.extend(self.server.poller.poll_once(Some(timeout)).expect("a poll"));
         assert!(self.ready.len() <= 1, "one client, one request at a time");
     }
 
@@ -105,7 +105,7 @@ impl Run<'_> {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        // It fails once the server has closed, and the socket takes all that a fuzzer sends.
+        // It fails once the server has closed; the socket has room for all that a fuzzer sends.
         let _ = self.client.write_all(bytes);
     }
 
@@ -120,12 +120,13 @@ impl Run<'_> {
     }
 }
 
-// A line of steps, a line of ways to answer, and what is sent: so that the seeds can be read.
+// A line of steps, a line of ways to answer, and the bytes to send: so that people can read the
+// seeds.
 fuzz_target!(|input: &[u8]| {
     let mut parts = input.splitn(3, |&byte| byte == b'\n');
     let mut part = || parts.next().unwrap_or_default();
     let (plan, ways, data) = (part(), part(), part());
-    let story = foretell(data, ways);
+    let outcome = expected_outcome(data, ways);
     LOOP.with_borrow_mut(|server| {
         let client = TcpStream::connect(server.address).expect("a client");
         client.set_nonblocking(true).expect("a socket");
@@ -139,31 +140,34 @@ fuzz_target!(|input: &[u8]| {
                     run.send(&data[at..end]);
                     at = end;
                 }
-                1 => run.turn(Duration::ZERO),
+                1 => run.poll(Duration::ZERO),
                 2 => run.answer(),
                 _ => run.receive(),
             }
         }
         run.send(&data[at..]);
         let _ = run.client.shutdown(Shutdown::Write);
-        let mut turns = 0;
+        let mut polls = 0;
         while !run.ended || run.server.poller.open() > 0 {
             run.answer();
-            // The loopback delivers at once, as a rule.
-            run.turn(if turns < 50 { Duration::ZERO } else { Duration::from_millis(1) });
+            // The loopback interface delivers at once, as a rule.
+            run.poll(if polls < 50 { Duration::ZERO } else { Duration::from_millis(1) });
             run.receive();
-            turns += 1;
-            assert!(turns < 2000, "it does not end");
+            polls += 1;
+            assert!(polls < 2000, "it does not end");
         }
-        assert_eq!(run.requests, story.requests);
+        assert_eq!(run.requests, outcome.requests);
         let received = without_interim(&run.received);
-        if story.reset {
-            // What the client had not read is lost with a reset.
-            assert!(story.sent.starts_with(&received));
+        if outcome.reset {
+            // A reset loses what the client has not read.
+            assert!(outcome.sent.starts_with(&received));
             return;
         }
-        assert!(received.starts_with(&story.sent), "a response is missing, or not as it was made");
-        let rest = &received[story.sent.len()..];
-        check_refusal(rest, story.refusal);
+        assert!(
+            received.starts_with(&outcome.sent),
+            "a response is missing, or not as it was made"
+        );
+        let rest = &received[outcome.sent.len()..];
+        check_refusal(rest, outcome.refusal);
     });
 });

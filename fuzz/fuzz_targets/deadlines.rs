@@ -1,9 +1,10 @@
-//! What time does to a connection: clients that are slow in any way, an application that is, too, and
-//! pauses of any length in between.
+//! Timeouts of a connection: clients and an application that are slow in any way, and pauses of any
+//! length in between.
 //!
-//! A model that knows no more than what the timeouts are documented to mean says after each turn what must
-//! have ended by then, and that nothing else has. Time passes only when the plan says so. The socket is a
-//! unix socket: what is written to one is there at once, so each turn's effect is certain.
+//! A model, which knows only the documented meaning of the timeouts, says after each poll what must
+//! have ended by then, and that nothing else has. Time passes only when the plan says so. The
+//! socket is a unix socket: bytes written to one arrive at once, so the effect of each poll is
+//! certain.
 #![no_main]
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
@@ -18,7 +19,7 @@ use libfuzzer_sys::fuzz_target;
 use rustwsgi::config::Bind;
 use rustwsgi::http1::{self, Event, Next};
 use rustwsgi::net::{
-    Connection, Poller, PollerHandle, SWEEP_INTERVAL, Verdict, WriteHalf, advance, bind, now,
+    Lent, Poller, PollerHandle, SWEEP_INTERVAL, Verdict, WriteHalf, advance, bind, now,
 };
 use rustwsgi::observe::Count;
 use rustwsgi_fuzz::{LIMITS, answer, check_refusal, request, settings, way, without_interim};
@@ -30,18 +31,18 @@ const RATE: u64 = 10;
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 const WRITE: Duration = Duration::from_secs(8);
 const QUEUE: Duration = Duration::from_secs(5);
-/// How long the end of a connection may take that has nothing more to say.
+/// How long a connection lingers at most after its last response.
 const LINGER: Duration = Duration::from_secs(2);
-/// A client that shuts its side so long after its request has given up.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// A client that shuts its sending side this long after its request has left.
+const HALF_CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// More than a unix socket takes by default.
 static LARGE: [u8; 250_000] = [b'x'; 250_000];
 
-/// Whoever has read so much has made room for more.
-const TELLS: usize = 128 * 1024;
+/// Bytes after whose reading the kernel reports room for more.
+const REPORTED_ROOM: usize = 128 * 1024;
 
-/// What time may do.
+/// The counters of timeouts.
 const COUNTS: [Count; 6] = [
     Count::HeaderTimeout,
     Count::BodyTimeout,
@@ -77,62 +78,62 @@ fn start() -> Loop {
     Loop { poller, handle, address }
 }
 
-/// Where the connection is.
+/// What the connection should be doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// No turn has come since the client connected.
+    /// No poll has followed since the client connected.
     New,
     /// It waits for a request, or for the rest of one.
     Reading,
     /// Its request waits for the application since then, or runs.
     Lent(Instant),
-    /// The application is done, and no turn has come since.
+    /// The application is done, and no poll has followed.
     Answered,
     /// Part of the response waits for the client.
     Sending,
-    /// Everything was said by then.
+    /// The last byte was sent at that time.
     Ending(Instant),
     Gone,
 }
 
-/// What should be.
+/// The expected state.
 struct Model<'a> {
     data: &'a [u8],
     http: http1::Connection,
     phase: Phase,
-    /// How much of `data` is parsed.
+    /// Bytes of `data` that are parsed.
     at: usize,
     /// The content of the request so far.
     content: Vec<u8>,
-    /// When the connection began to wait, or what it waits for last came.
+    /// When the connection began to wait, or when the last of what it waits for came.
     mark: Instant,
     content_since: Instant,
     served: usize,
-    /// The loop knows that the client sends no more.
+    /// The poller knows that the client sends no more.
     shut: bool,
-    /// The client did so too long after its request.
+    /// The client shut its side long after its request.
     left: bool,
-    /// The turn before this one.
+    /// The time of the previous poll.
     before: Instant,
-    /// The bytes that wait have done so since then at the latest, and since then at the earliest.
+    /// When the unsent bytes began to wait: at the earliest, and at the latest.
     blocked: (Instant, Instant),
-    /// The client or the application has done something about them since the last turn.
+    /// The client or the application has read or added some since the last poll.
     stirred: bool,
-    /// Bytes that the client has read since the last turn.
+    /// Bytes that the client has read since the last poll.
     taken: usize,
-    /// The responses.
+    /// The bytes of all responses.
     made: Vec<u8>,
     refusal: Option<u16>,
-    /// Part of them may be lost.
+    /// Part of the responses may be lost.
     cut: bool,
 }
 
 impl Model<'_> {
-    /// A turn has come: the client has sent so much until then, and perhaps the end. Returns what must have been
-    /// counted; `waits` is whether bytes wait for the client.
-    fn turn(&mut self, sent: usize, shut: bool, waits: bool, write_timeout: bool) -> Option<Count> {
+    /// Follows a poll, before which the client has sent `sent` bytes in all and, if `shut`, the
+    /// end. Repolls the counter that must have grown; `waits` is whether bytes wait for the client.
+    fn poll(&mut self, sent: usize, shut: bool, waits: bool, write_timeout: bool) -> Option<Count> {
         let now = now();
-        // A new connection's end is looked for from the next turn on, if it comes behind something.
+        // A new connection is read first: an end behind bytes is noticed by the next poll.
         let notices = self.phase != Phase::New;
         if std::mem::take(&mut self.stirred) {
             self.blocked.1 = now;
@@ -146,20 +147,20 @@ impl Model<'_> {
             Phase::Reading => self.read(sent, shut),
             Phase::Lent(since) => {
                 if shut && !self.shut {
-                    self.left = self.before.saturating_duration_since(since) >= PATIENCE;
+                    self.left = self.before.saturating_duration_since(since) >= HALF_CLOSE_GRACE;
                 }
                 None
             }
             Phase::Answered | Phase::Sending if write_timeout => {
-                assert!(now >= self.blocked.0 + WRITE, "it has had no time to read");
-                assert!(self.taken < TELLS, "it has read just now");
+                assert!(now >= self.blocked.0 + WRITE, "the client has had no time to read");
+                assert!(self.taken < REPORTED_ROOM, "the client has read just now");
                 self.cut = true;
                 self.phase = Phase::Gone;
                 Some(Count::WriteTimeout)
             }
             Phase::Answered | Phase::Sending if waits => {
-                // What it has read until then may show only when its time is over.
-                assert!(now < self.blocked.1 + 2 * WRITE, "it does not read, and is waited for");
+                // What the client has read may show only when its time is over.
+                assert!(now < self.blocked.1 + 2 * WRITE, "a client that does not read is kept");
                 self.phase = Phase::Sending;
                 None
             }
@@ -178,7 +179,7 @@ impl Model<'_> {
         counted
     }
 
-    /// The response is sent.
+    /// The response is sent: the next request, or the end.
     fn settle(&mut self, sent: usize, shut: bool) -> Option<Count> {
         let next = match self.refusal {
             Some(_) => Next::Close,
@@ -220,7 +221,7 @@ impl Model<'_> {
                     self.phase = Phase::Gone;
                     return None;
                 }
-                Event::NeedMore => return self.look_at_the_clock(),
+                Event::NeedMore => return self.check_deadlines(),
                 Event::Head => (self.mark, self.content_since) = (now(), now()),
                 Event::Content(range) => {
                     self.content.extend_from_slice(&piece[range]);
@@ -235,7 +236,7 @@ impl Model<'_> {
         }
     }
 
-    fn look_at_the_clock(&mut self) -> Option<Count> {
+    fn check_deadlines(&mut self) -> Option<Count> {
         let content = self.http.wants_content();
         let idle = self.http.is_idle();
         let due = match (content, idle && self.served > 0) {
@@ -262,7 +263,7 @@ impl Model<'_> {
         }
     }
 
-    /// The server answers by itself, and that is the last that it says.
+    /// The server sends an error response and ends the connection.
     fn refuse(&mut self, status: u16) {
         self.refusal = Some(status);
         self.phase = Phase::Ending(now());
@@ -270,9 +271,9 @@ impl Model<'_> {
     }
 }
 
-/// A request that runs, and what is still to be said of its response.
+/// A request that runs, and the rest of its response.
 struct Running {
-    connection: Box<Connection>,
+    connection: Lent,
     rest: Vec<u8>,
 }
 
@@ -283,7 +284,7 @@ struct Run<'a> {
     model: Model<'a>,
     sent: usize,
     has_shut: bool,
-    ready: Vec<Box<Connection>>,
+    ready: Vec<Lent>,
     running: Option<Running>,
     write_half: Option<Arc<WriteHalf>>,
     requests: usize,
@@ -292,25 +293,25 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn turn(&mut self) {
-        let counts = |handle: &PollerHandle| COUNTS.map(|count| handle.counters.get(count));
+    fn poll(&mut self) {
+        let counts = |handle: &PollerHandle| COUNTS.map(|count| handle.counters().get(count));
         let before = counts(&self.server.handle);
         let waiting = self.ready.len();
-        self.server.poller.turn(Some(Duration::ZERO), &mut self.ready).expect("a turn");
+        self.ready.extend(self.server.poller.poll_once(Some(Duration::ZERO)).expect("a poll"));
         let after = counts(&self.server.handle);
         let counted: Vec<_> =
             (0..COUNTS.len()).filter(|&i| after[i] > before[i]).map(|i| COUNTS[i]).collect();
         let waits = self.write_half.as_ref().is_some_and(|write_half| write_half.has_waiting());
         let write_timeout = counted.contains(&Count::WriteTimeout);
         let was = self.model.phase;
-        let must = self.model.turn(self.sent, self.has_shut, waits, write_timeout);
+        let must = self.model.poll(self.sent, self.has_shut, waits, write_timeout);
         assert_eq!(
             counted,
             must.into_iter().collect::<Vec<_>>(),
             "{was:?} became {:?}",
             self.model.phase
         );
-        // The last words may have to wait, too.
+        // The last bytes may have to wait, too.
         if matches!(self.model.phase, Phase::Ending(_)) && waits {
             self.model.phase = Phase::Sending;
         }
@@ -338,7 +339,7 @@ impl Run<'_> {
 
     fn sweep(&mut self) {
         let Some(connection) = self.ready.pop() else { return };
-        let Phase::Lent(since) = self.model.phase else { panic!("nobody waits") };
+        let Phase::Lent(since) = self.model.phase else { panic!("no request waits") };
         let verdict = match now().saturating_duration_since(since) {
             _ if self.model.left => Verdict::Disconnected,
             waited if waited >= QUEUE => Verdict::Expired,
@@ -371,7 +372,7 @@ impl Run<'_> {
         let later = if half { rest.split_off(rest.len() / 2) } else { vec![] };
         connection.queue.gather(|out| out.extend_from_slice(&rest));
         if half {
-            connection.send_soon().expect("nobody has closed it");
+            connection.send_soon().expect("the connection is open");
             self.running = Some(Running { connection, rest: later });
         } else {
             self.model.phase = Phase::Answered;
@@ -406,7 +407,7 @@ impl Run<'_> {
                 self.model.taken += count;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            // Nothing is lost by it: the end of a unix socket comes behind what was written.
+            // Nothing is lost: the end of a unix socket comes behind the bytes written before it.
             Err(_) => self.has_ended = true,
         }
     }
@@ -415,7 +416,7 @@ impl Run<'_> {
         let size = usize::from(step >> 3);
         match step & 7 {
             0 => self.send(1 + size),
-            1 => self.turn(),
+            1 => self.poll(),
             2 => self.answer(size & 1 == 1),
             3 => self.receive(1 << (size & 15)),
             4 => advance(Duration::from_millis(1 << (size & 15))),
@@ -427,7 +428,8 @@ impl Run<'_> {
     }
 }
 
-// A line of steps, a line of ways to answer, and what is sent: so that the seeds can be read.
+// A line of steps, a line of ways to answer, and the bytes to send: so that people can read the
+// seeds.
 fuzz_target!(|input: &[u8]| {
     let mut parts = input.splitn(3, |&byte| byte == b'\n');
     let mut part = || parts.next().unwrap_or_default();
@@ -471,9 +473,9 @@ fuzz_target!(|input: &[u8]| {
         for &step in plan {
             run.step(step);
         }
-        // Then it says all that it has to say, or nothing any more. Both come to an end.
+        // Then the client sends the rest, or nothing more. Both come to an end.
         let falls_silent = plan.len() % 2 == 1;
-        let mut turns = 0;
+        let mut polls = 0;
         while run.model.phase != Phase::Gone {
             if falls_silent {
                 advance(LINGER);
@@ -484,17 +486,17 @@ fuzz_target!(|input: &[u8]| {
                 }
                 run.receive(64 * 1024);
             }
-            run.turn();
+            run.poll();
             run.answer(false);
-            turns += 1;
-            assert!(turns < 2000, "it does not end: {:?}", run.model.phase);
+            polls += 1;
+            assert!(polls < 2000, "it does not end: {:?}", run.model.phase);
         }
         while !run.has_ended {
             let before = run.received.len();
             run.receive(64 * 1024);
             assert!(
                 run.has_ended || run.received.len() > before,
-                "the client is not told of the end"
+                "the client does not see the end"
             );
         }
         let received = without_interim(&run.received);

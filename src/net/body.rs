@@ -1,33 +1,26 @@
-//! A request's content, gathered before a Python thread is occupied with it: in memory while it is
-//! small, in an unlinked temporary file once it is not, so that neither a slow upload nor a large one
+//! The content of a request, collected before a Python thread is occupied with it: in memory while
+//! it is small, in an unlinked temporary file beyond that. So neither a slow upload nor a large one
 //! costs a thread or memory.
 
 use std::fs::File;
 use std::io::{self, Write};
 
-/// What is spooled goes to the file in pieces of this size, so that a client that sends byte by byte
-/// does not cost a system call for each.
-const PIECE: usize = 64 * 1024;
+use super::tuning::{SMALL_SPOOL_BLOCK, SPOOL_BLOCK};
 
-/// The same where the limit is below this: memory is short, or meant to be spared.
-const SHORT: usize = 4 * 1024;
-/// The limit while memory is short.
-pub(super) const LITTLE: usize = SHORT - 1;
-
-/// A request's content, whole.
+/// The complete content of a request.
 #[derive(Debug, Default)]
 pub enum Body {
-    /// There is none.
+    /// The request has no content.
     #[default]
     Empty,
     /// All of it in memory.
     Memory(Vec<u8>),
-    /// All of it in a file that has no name any more, so many bytes long.
+    /// All of it in an unlinked file, with the file's length in bytes.
     File(File, u64),
 }
 
 impl Body {
-    /// Bytes of memory, and bytes in a file.
+    /// Bytes held in memory, and bytes held in a file.
     pub(super) fn size(&self) -> (usize, u64) {
         match self {
             Body::Empty => (0, 0),
@@ -37,51 +30,58 @@ impl Body {
     }
 }
 
-/// Content while it arrives.
+/// The content of a request while it arrives.
 #[derive(Debug, Default)]
 pub(super) struct Spool {
-    /// What is not in the file: everything, unless there is one.
+    /// The bytes that are not in the file; all of them while there is no file.
     memory: Vec<u8>,
-    /// The file and how many bytes it has.
+    /// The file, and its length in bytes.
     file: Option<(File, u64)>,
 }
 
 impl Spool {
-    /// True if nothing was added.
+    /// True if it holds neither memory nor a file.
     pub(super) fn is_new(&self) -> bool {
         self.memory.capacity() == 0 && self.file.is_none()
     }
 
-    /// Bytes of memory that are taken.
+    /// Bytes held in memory, as allocated.
     pub(super) fn memory(&self) -> usize {
         self.memory.capacity()
     }
 
-    /// Bytes that are in a file.
+    /// Bytes held in the file.
     pub(super) fn stored(&self) -> u64 {
         self.file.as_ref().map_or(0, |(_, length)| *length)
     }
 
-    /// Adds a block. Content beyond `limit` bytes, or of which `expected` bytes are announced beyond it, goes
-    /// to a file. Fails as the file system does.
-    pub(super) fn push(&mut self, block: &[u8], expected: u64, limit: usize) -> io::Result<()> {
-        let piece = if limit < SHORT { SHORT } else { PIECE };
+    /// Appends a block. Content longer than `memory_limit` bytes goes to a file, from the first
+    /// block on if its Content-Length `expected` is (0 if unknown). Fails as the file system does.
+    pub(super) fn push(
+        &mut self,
+        block: &[u8],
+        expected: u64,
+        memory_limit: usize,
+    ) -> io::Result<()> {
+        let unit = if memory_limit < SMALL_SPOOL_BLOCK { SMALL_SPOOL_BLOCK } else { SPOOL_BLOCK };
         match &mut self.file {
-            None if expected.max((self.memory.len() + block.len()) as u64) <= limit as u64 => {
+            None if expected.max((self.memory.len() + block.len()) as u64)
+                <= memory_limit as u64 =>
+            {
                 if self.memory.is_empty() {
                     self.memory.reserve_exact(expected as usize);
                 }
             }
             None => {
                 self.file = Some((tempfile::tempfile()?, 0));
-                self.memory.shrink_to(piece);
-                return self.push(block, expected, limit);
+                self.memory.shrink_to(unit);
+                return self.push(block, expected, memory_limit);
             }
-            Some((file, length)) if self.memory.len() + block.len() > piece => {
-                write_out(&mut self.memory, file, length)?;
-                // It may have held all that was to stay in memory.
-                self.memory.shrink_to(piece);
-                if block.len() >= piece {
+            Some((file, length)) if self.memory.len() + block.len() > unit => {
+                append_to_file(&mut self.memory, file, length)?;
+                // Its capacity may be the whole memory limit.
+                self.memory.shrink_to(unit);
+                if block.len() >= unit {
                     *length += block.len() as u64;
                     return file.write_all(block);
                 }
@@ -92,21 +92,21 @@ impl Spool {
         Ok(())
     }
 
-    /// The whole content; nothing is left here.
+    /// Takes the complete content out.
     pub(super) fn finish(&mut self) -> io::Result<Body> {
         let Spool { mut memory, file } = std::mem::take(self);
         match file {
             None if memory.is_empty() => Ok(Body::Empty),
             None => Ok(Body::Memory(memory)),
             Some((mut file, mut length)) => {
-                write_out(&mut memory, &mut file, &mut length)?;
+                append_to_file(&mut memory, &mut file, &mut length)?;
                 Ok(Body::File(file, length))
             }
         }
     }
 }
 
-fn write_out(memory: &mut Vec<u8>, file: &mut File, length: &mut u64) -> io::Result<()> {
+fn append_to_file(memory: &mut Vec<u8>, file: &mut File, length: &mut u64) -> io::Result<()> {
     file.write_all(memory)?;
     *length += memory.len() as u64;
     memory.clear();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn spills_beyond_the_limit_and_loses_nothing() {
+    fn content_beyond_the_limit_goes_to_a_file_whole() {
         assert_eq!(gather(&[], 0, 4), (false, Vec::new()));
         assert_eq!(gather(&[b"ab", b"cd"], 4, 4), (false, b"abcd".to_vec()));
         assert_eq!(gather(&[b"ab", b"cde"], 0, 4), (true, b"abcde".to_vec()));
@@ -146,18 +146,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_the_file_takes_no_memory() {
+    fn content_in_the_file_takes_no_memory() {
         let mut spool = Spool::default();
-        spool.push(&[b'x'; 10 * PIECE], 0, 10 * PIECE).unwrap();
-        assert!(spool.memory() >= 10 * PIECE);
-        spool.push(b"x", 0, 10 * PIECE).unwrap();
-        assert_eq!(spool.stored(), 10 * PIECE as u64);
-        assert!(spool.memory() <= PIECE);
+        spool.push(&[b'x'; 10 * SPOOL_BLOCK], 0, 10 * SPOOL_BLOCK).unwrap();
+        assert!(spool.memory() >= 10 * SPOOL_BLOCK);
+        spool.push(b"x", 0, 10 * SPOOL_BLOCK).unwrap();
+        assert_eq!(spool.stored(), 10 * SPOOL_BLOCK as u64);
+        assert!(spool.memory() <= SPOOL_BLOCK);
     }
 
     #[test]
-    fn pieces_of_every_size_stay_in_order() {
-        let large = vec![b'x'; PIECE];
+    fn blocks_of_every_size_stay_in_order() {
+        let large = vec![b'x'; SPOOL_BLOCK];
         let blocks: &[&[u8]] = &[b"a", &large, b"b", &large[1..], b"c", &large[..9], b"d"];
         assert_eq!(gather(blocks, 0, 16), (true, blocks.concat()));
     }

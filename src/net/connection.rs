@@ -1,82 +1,92 @@
-//! One client: its protocol state, the bytes it sent ahead, the content gathered so far.
+//! One client: its protocol state, the bytes it sent ahead, the request body collected so far.
 //!
-//! A connection has exactly one owner at any time: the poller while it reads, a worker thread while its
-//! request runs. So it needs no lock; only its [`WriteHalf`] is shared.
+//! A connection has exactly one owner at any time: the poller while it reads, a worker thread while
+//! its request runs. So it needs no lock; only its [`WriteHalf`] is shared.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::body::{Body, LITTLE, Spool};
+use super::address::{Local, Peer};
+use super::arena::ConnectionId;
+use super::body::{Body, Spool};
 use super::clock;
 use super::date::wall_clock;
-use super::listener::Local;
 use super::memory_budget::Reservation;
 use super::output_queue::{Flush, OutputQueue};
-use super::poller::PollerHandle;
+use super::poller::PollerLink;
+use super::tuning::SMALL_BODY;
 use super::write_half::{Enqueued, WriteHalf};
 use crate::config::{Settings, Timeouts};
 use crate::http1::{self, Event, ResponseHead};
 use crate::observe::{AccessLog, Record};
 
-/// The client's address; a unix socket's client has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer(pub Option<SocketAddr>);
+/// What the poller lends to a worker thread for one request, and gets back with the response.
+///
+/// With HTTP/1.1 that is the whole connection. HTTP/2 will lend one stream while the connection
+/// stays with the poller: this becomes an enum of the two then. The scheduler and the dispatcher
+/// hand it on without looking inside; `worker::exchange` shows it to the WSGI layer, which knows
+/// only the trait `wsgi::Exchange`. An exchange consists of these parts of a connection: `http`
+/// (the head of the request, the framing of the response), `body`, `queue` with its `write_half`,
+/// `peer`, `local` and `write_timeout`.
+pub type Lent = Box<Connection>;
 
-impl Peer {
-    /// The address without port or brackets; empty on a unix socket.
-    pub fn address(&self) -> String {
-        self.0.map_or_else(String::new, |address| address.ip().to_canonical().to_string())
-    }
-}
-
-/// One client's connection, boxed because it moves between threads.
+/// The connection of one client, boxed because it moves between threads.
 #[derive(Debug)]
 pub struct Connection {
-    /// Its place in the poller.
-    pub(super) key: (usize, u32),
+    /// Its slot in the poller.
+    pub(super) id: ConnectionId,
     /// The protocol state of both directions.
     pub http: http1::Connection,
-    /// The writing half.
+    /// The writing half, shared with the poller.
     pub write_half: Arc<WriteHalf>,
-    /// Response bytes not handed to the write_half yet.
+    /// Response bytes that the write half has not got yet.
     pub queue: OutputQueue,
-    /// Where connections come home to.
-    handle: Arc<PollerHandle>,
+    /// The poller that it returns to.
+    poller: Arc<PollerLink>,
     /// The client's address.
     pub peer: Peer,
-    /// The address it connected to.
+    /// The server's address that the client connected to.
     pub local: Arc<Local>,
-    /// Received but not parsed: the start of a head, or requests sent ahead.
-    pub(super) input: Vec<u8>,
-    /// The request's content, once it is complete.
+    /// Bytes received but not parsed: the start of a head, or requests sent ahead.
+    input: Vec<u8>,
+    /// The content of the request, once it is complete.
     pub body: Body,
     /// The content while it arrives.
     spool: Spool,
-    /// What of this the worker's account knows.
+    /// The bytes of `input`, `body` and `spool`, as the memory budget counts them.
     reservation: Reservation,
-    /// How long the client may take nothing of what it is owed.
+    /// How long the client may take no byte of its response (`--write-timeout`).
     pub write_timeout: Duration,
-    /// When the request's first byte came, by the wall clock, for the access log.
+    /// Wall clock time of the request's first byte, for the access log.
     started: SystemTime,
-    /// The same, by the steady clock.
-    since: Instant,
-    /// When its head was complete.
-    content_since: Instant,
-    /// When the first byte of the head, or the last byte of content, came.
-    pub(super) mark: Instant,
-    /// How many requests came before this one.
-    pub(super) served: u64,
+    /// Steady clock time of the same.
+    started_at: Instant,
+    /// When the request's head was complete.
+    head_complete_at: Instant,
+    /// When the current wait began: for the next request with the end of the last one, for a head
+    /// with its first byte, for content with the last byte that came.
+    waiting_since: Instant,
+    /// Requests of this connection that were answered.
+    served: u64,
 }
 
-/// What reading came to.
+/// Where a connection comes from.
 #[derive(Debug)]
-pub(super) enum Read {
-    /// More bytes are needed.
+pub(super) struct Origin {
+    pub(super) peer: Peer,
+    pub(super) local: Arc<Local>,
+    /// When the poller accepted it.
+    pub(super) accepted_at: Instant,
+}
+
+/// The result of parsing received bytes.
+#[derive(Debug)]
+pub(super) enum Parsed {
+    /// The request needs more bytes.
     NeedMore,
     /// The request is complete.
-    Ready,
+    Complete,
     /// The request is refused.
     Refused(Refusal),
 }
@@ -84,33 +94,32 @@ pub(super) enum Read {
 /// Why a request is refused.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// It breaks the protocol or a limit.
+    /// It violates the protocol or exceeds a limit of its own.
     Protocol(http1::Error),
-    /// Its content could not be stored.
+    /// Its content could not be written to a temporary file.
     Spool(io::Error),
-    /// All connections together have stored as much as they may.
+    /// The temporary files of all connections exceed `--limit-spool`.
     SpoolLimit,
-    /// All connections together hold as much memory as they may.
+    /// The buffers of all connections exceed `--limit-memory`.
     Memory,
 }
 
 impl Connection {
     pub(super) fn new(
-        key: (usize, u32),
+        id: ConnectionId,
         write_half: Arc<WriteHalf>,
-        handle: Arc<PollerHandle>,
-        ends: (Peer, Arc<Local>),
+        poller: Arc<PollerLink>,
+        origin: Origin,
         settings: &Settings,
-        now: Instant,
     ) -> Connection {
-        let (peer, local) = ends;
+        let Origin { peer, local, accepted_at: now } = origin;
         Connection {
-            key,
+            id,
             http: http1::Connection::new(settings.limits),
             write_half,
             queue: OutputQueue::default(),
-            reservation: Reservation::new(handle.memory_budget.clone()),
-            handle,
+            reservation: Reservation::new(poller.memory_budget.clone()),
+            poller,
             peer,
             local,
             input: Vec::new(),
@@ -118,30 +127,31 @@ impl Connection {
             spool: Spool::default(),
             write_timeout: settings.timeouts.write,
             started: SystemTime::UNIX_EPOCH,
-            since: now,
-            content_since: now,
-            mark: now,
+            started_at: now,
+            head_complete_at: now,
+            waiting_since: now,
             served: 0,
         }
     }
 
-    /// Takes bytes from the socket. What belongs to the future is kept.
-    pub(super) fn feed(&mut self, bytes: &[u8], memory: usize, now: Instant) -> Read {
+    /// Parses bytes from the socket, and keeps those behind the request for later. Content longer
+    /// than `body_buffer` bytes goes to a file.
+    pub(super) fn feed(&mut self, bytes: &[u8], body_buffer: usize, now: Instant) -> Parsed {
         if self.input.is_empty() {
-            let (used, mut read) = self.parse(bytes, memory, now);
+            let (used, mut parsed) = self.parse(bytes, body_buffer, now);
             self.input.extend_from_slice(&bytes[used..]);
-            self.keep_within_budget(&mut read);
-            read
+            self.keep_within_budget(&mut parsed);
+            parsed
         } else {
             self.input.extend_from_slice(bytes);
-            self.resume(memory, now)
+            self.resume(body_buffer, now)
         }
     }
 
-    /// Parses what is at hand already, as when a further request was sent ahead.
-    pub(super) fn resume(&mut self, memory: usize, now: Instant) -> Read {
+    /// Parses bytes that have been received already, as when a request was sent ahead.
+    pub(super) fn resume(&mut self, body_buffer: usize, now: Instant) -> Parsed {
         let input = std::mem::take(&mut self.input);
-        let (used, mut read) = self.parse(&input, memory, now);
+        let (used, mut parsed) = self.parse(&input, body_buffer, now);
         self.input = input;
         if used == self.input.len() {
             // An idle connection keeps no buffer.
@@ -149,40 +159,41 @@ impl Connection {
         } else {
             self.input.drain(..used);
         }
-        self.keep_within_budget(&mut read);
-        read
+        self.keep_within_budget(&mut parsed);
+        parsed
     }
 
-    /// Tells the worker's account what is held now. A request that needs more while there is none is
-    /// refused. Most hold nothing, and nobody has to be told.
-    fn keep_within_budget(&mut self, read: &mut Read) {
-        let nothing =
+    /// Reports what the connection holds to the memory budget, and refuses a request that needs
+    /// more while the budget is exceeded. Most requests hold nothing, so that there is nothing to
+    /// report.
+    fn keep_within_budget(&mut self, parsed: &mut Parsed) {
+        let is_empty =
             matches!(self.body, Body::Empty) && self.input.capacity() == 0 && self.spool.is_new();
-        if !(nothing && self.reservation.is_nothing()) {
-            self.charge_for(read);
+        if !(is_empty && self.reservation.is_empty()) {
+            self.charge_for(parsed);
         }
     }
 
     #[cold]
-    fn charge_for(&mut self, read: &mut Read) {
-        self.account();
-        if matches!(read, Read::NeedMore) {
-            if self.reservation.is_over() {
-                *read = Read::Refused(Refusal::Memory);
-            } else if self.reservation.is_spool_over() {
-                *read = Read::Refused(Refusal::SpoolLimit);
+    fn charge_for(&mut self, parsed: &mut Parsed) {
+        self.charge();
+        if matches!(parsed, Parsed::NeedMore) {
+            if self.reservation.is_over_hard_limit() {
+                *parsed = Parsed::Refused(Refusal::Memory);
+            } else if self.reservation.is_over_spool_limit() {
+                *parsed = Parsed::Refused(Refusal::SpoolLimit);
             }
         }
     }
 
-    /// Gives up what was sent of a request that is refused: its client may stay for a while.
-    pub(super) fn discard(&mut self) {
+    /// Drops the content of a request that is refused: its client may stay for a while.
+    pub(super) fn discard_content(&mut self) {
         self.body = Body::Empty;
         self.spool = Spool::default();
-        self.account();
+        self.charge();
     }
 
-    fn account(&mut self) {
+    fn charge(&mut self) {
         let (memory, stored) = self.body.size();
         self.reservation.set(
             self.input.capacity() + self.spool.memory() + memory,
@@ -190,7 +201,7 @@ impl Connection {
         );
     }
 
-    fn parse(&mut self, bytes: &[u8], memory: usize, now: Instant) -> (usize, Read) {
+    fn parse(&mut self, bytes: &[u8], body_buffer: usize, now: Instant) -> (usize, Parsed) {
         let mut used = 0;
         loop {
             let was_idle = self.http.is_idle();
@@ -198,97 +209,109 @@ impl Connection {
                 Ok(step) => step,
                 Err(error) => {
                     if was_idle {
-                        (self.started, self.since) = (wall_clock(), now);
+                        (self.started, self.started_at) = (wall_clock(), now);
                     }
-                    return (used, Read::Refused(Refusal::Protocol(error)));
+                    return (used, Parsed::Refused(Refusal::Protocol(error)));
                 }
             };
             if was_idle && !self.http.is_idle() {
                 self.started = wall_clock();
-                self.since = now;
-                self.mark = now;
+                self.started_at = now;
+                self.waiting_since = now;
             }
             let from = used;
             used += took;
             match event {
-                Event::NeedMore => return (used, Read::NeedMore),
+                Event::NeedMore => return (used, Parsed::NeedMore),
                 Event::Head => {
-                    self.content_since = now;
-                    self.mark = now;
+                    self.head_complete_at = now;
+                    self.waiting_since = now;
                     let head = self.http.head();
                     if let http1::Framing::Length(length) = head.framing()
-                        && length > memory as u64
+                        && length > body_buffer as u64
                         && self.reservation.memory_budget().never_fits(length)
                     {
                         return (
                             used,
-                            Read::Refused(Refusal::Protocol(http1::Error::BodyTooLarge)),
+                            Parsed::Refused(Refusal::Protocol(http1::Error::BodyTooLarge)),
                         );
                     }
                     let content = head.framing() != http1::Framing::Empty;
-                    // Whoever sends content without waiting does not need to be told to.
+                    // A client that sends its content without waiting needs no 100.
                     if head.expect_continue() && content && used == bytes.len() {
                         self.queue
                             .gather(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
                     }
                 }
                 Event::Content(range) => {
-                    self.mark = now;
+                    self.waiting_since = now;
                     let expected = match self.http.head().framing() {
                         http1::Framing::Length(length) => length,
                         _ => 0,
                     };
-                    // From half of what there is on, only what is really small stays in memory.
-                    let tight = self.reservation.memory_budget().is_tight();
-                    let memory = if tight { memory.min(LITTLE) } else { memory };
+                    let short = self.reservation.memory_budget().is_over_soft_limit();
+                    let in_memory = if short { body_buffer.min(SMALL_BODY) } else { body_buffer };
                     let block = &bytes[from + range.start..from + range.end];
-                    if let Err(error) = self.spool.push(block, expected, memory) {
-                        return (used, Read::Refused(Refusal::Spool(error)));
+                    if let Err(error) = self.spool.push(block, expected, in_memory) {
+                        return (used, Parsed::Refused(Refusal::Spool(error)));
                     }
                 }
                 Event::End => {
                     return match self.spool.finish() {
                         Ok(body) => {
                             self.body = body;
-                            (used, Read::Ready)
+                            (used, Parsed::Complete)
                         }
-                        Err(error) => (used, Read::Refused(Refusal::Spool(error))),
+                        Err(error) => (used, Parsed::Refused(Refusal::Spool(error))),
                     };
                 }
             }
         }
     }
 
-    /// True if the client has sent bytes that no request has used.
+    /// True if the client has sent bytes that belong to no request yet.
     pub(super) fn has_input(&self) -> bool {
         !self.input.is_empty()
     }
 
-    /// True once the server was told to stop: no further request is taken on this connection.
-    pub fn is_server_stopping(&self) -> bool {
-        self.handle.is_stopping()
+    /// True if the connection has answered a request and waits for the first byte of the next one.
+    pub(super) fn is_kept_alive(&self) -> bool {
+        self.served > 0 && self.http.is_idle()
     }
 
-    /// Leaves what is queued to whoever polls next, which is the thread that runs this request when it
-    /// is done with others as well, or another one within a tick if it is not done by then. So the
-    /// responses of a batch go out together, after the interpreter was let go, and so do the blocks of a
-    /// generator that makes them faster than that. Fails if the client is gone.
+    /// If the connection waits for a request of which nothing has come: when that wait began, and
+    /// whether it has answered a request before.
+    pub(super) fn idle(&self) -> Option<(Instant, bool)> {
+        let is_idle = self.http.is_idle() && !self.has_input();
+        is_idle.then_some((self.waiting_since, self.served > 0))
+    }
+
+    /// True once the server shuts down: no further request is taken on this connection.
+    pub fn is_server_stopping(&self) -> bool {
+        self.poller.is_shutting_down()
+    }
+
+    /// Leaves what is queued to the poller's next turn. The thread that runs this request takes
+    /// that turn when it is done with others as well, or another thread does within a scheduler
+    /// tick if the request takes longer. So the responses of a batch go out together, after the
+    /// interpreter was released, and so do the blocks of a generator that yields faster than that.
+    /// Fails if the client is gone.
     pub fn send_soon(&mut self) -> io::Result<()> {
         if self.queue.is_empty() {
             return Ok(());
         }
-        let at_hand = match self.write_half.enqueue(&mut self.queue)? {
+        let will_flush = match self.write_half.enqueue(&mut self.queue)? {
             Enqueued::FlushNow => false,
-            Enqueued::Scheduled => !self.handle.is_blocked(),
-            Enqueued::Unscheduled => self.handle.hold(&self.write_half),
+            Enqueued::Scheduled => !self.poller.is_blocked(),
+            Enqueued::Unscheduled => self.poller.schedule_flush(&self.write_half),
         };
-        // What is left of a turn's worth would be told by no event.
-        while !at_hand && self.write_half.flush()? == Flush::More {}
+        // While the socket has room no event tells the poller to continue.
+        while !will_flush && self.write_half.flush()? == Flush::More {}
         Ok(())
     }
 
-    /// For the poller: sends what is queued, a turn's worth at most. What follows is up to
-    /// [`Connection::start_next`], at once if all is sent.
+    /// For the poller: sends what is queued, within the limit of one turn. Once all is sent
+    /// [`Connection::start_next`] decides what follows.
     pub(super) fn send(&mut self) -> io::Result<Flush> {
         if self.http.is_over() {
             self.write_half.send_last(&mut self.queue)
@@ -297,18 +320,18 @@ impl Connection {
         }
     }
 
-    /// Makes ready for the next request; returns whether there may be one.
+    /// Prepares for the next request; returns whether one may follow.
     pub(super) fn start_next(&mut self, now: Instant) -> http1::Next {
         self.body = Body::Empty;
-        if !self.reservation.is_nothing() {
-            self.account();
+        if !self.reservation.is_empty() {
+            self.charge();
         }
-        self.mark = now;
+        self.waiting_since = now;
         self.served += 1;
         self.http.start_next()
     }
 
-    /// Writes the access log's line for the exchange that just ended.
+    /// Writes the access log line of the request that was just answered.
     pub fn log_access(
         &self,
         log: &AccessLog,
@@ -325,17 +348,17 @@ impl Connection {
             status: response.status(),
             sent: self.http.sent(),
             started: self.started,
-            elapsed: clock::now().saturating_duration_since(self.since),
+            elapsed: clock::now().saturating_duration_since(self.started_at),
             request_field: &|name| head.field(name.as_bytes()),
             response_field: &|name| response.get(name.as_bytes()),
             environ,
         });
     }
 
-    /// When this connection is overdue, if nothing more comes, while it reads.
+    /// When the connection times out unless more bytes come, while it reads.
     pub(super) fn read_deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
         if self.http.wants_content() {
-            let idle = self.mark.checked_add(timeouts.body);
+            let idle = self.waiting_since.checked_add(timeouts.body);
             let rate = match timeouts.body_min_rate {
                 0 => None,
                 rate => {
@@ -343,7 +366,7 @@ impl Connection {
                     timeouts
                         .body
                         .checked_add(earned)
-                        .and_then(|due| self.content_since.checked_add(due))
+                        .and_then(|due| self.head_complete_at.checked_add(due))
                 }
             };
             return match (idle, rate) {
@@ -351,7 +374,7 @@ impl Connection {
                 (idle, rate) => idle.or(rate),
             };
         }
-        let idle = self.http.is_idle() && self.served > 0;
-        self.mark.checked_add(if idle { timeouts.keep_alive } else { timeouts.header })
+        let timeout = if self.is_kept_alive() { timeouts.keep_alive } else { timeouts.header };
+        self.waiting_since.checked_add(timeout)
     }
 }

@@ -11,20 +11,9 @@ use anyhow::{Context, Result, bail};
 use log::debug;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::connection::Peer;
+use super::address::{Local, Peer};
 use super::{forked, socket_file};
 use crate::config::Bind;
-
-/// The server's side of a connection, for SERVER_NAME and SERVER_PORT.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Local {
-    /// Which of the server's listeners it is, counted from 0.
-    pub index: usize,
-    /// Host name or address, as in a URL; `localhost` for a unix socket.
-    pub name: String,
-    /// Decimal port; `80` for a unix socket, which has none, because the environ must have one.
-    pub port: String,
-}
 
 /// A bound and listening socket.
 #[derive(Debug)]

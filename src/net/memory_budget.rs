@@ -1,23 +1,28 @@
-//! How much the connections of one worker hold together, and how much they may: bytes of requests and
-//! responses in memory, bytes of requests in temporary files.
+//! How many bytes the connections of one worker hold together, and how many they may: request
+//! bodies and unsent responses in memory, request bodies in temporary files.
 //!
-//! Each connection has bounds of its own, but a thousand of them within their bounds can still be more than
-//! the machine has. Nobody asks for permission here: who holds more says so, and the places that
-//! could take on more (a request that is read, one that is to run, a producer that goes on) look
-//! first. So the account is exact and its limits are passed by one read of each connection at most.
+//! Each connection has limits of its own, but a thousand connections within their limits can still
+//! hold more than the machine has. Nothing here blocks or refuses. Owners report what they hold,
+//! and the places that could take on more (a request that is read, one that is about to run, an
+//! application that streams) check the limits first. So the totals are exact, and a limit is
+//! exceeded by one read of each connection at most.
+//!
+//! Memory has two limits. Over the *hard limit* (`--limit-memory`) requests are refused and stalled
+//! responses reset. Over the *soft limit*, half of it, buffers get smaller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::config::Budget;
 
-/// The account of one worker.
+/// The totals of one worker, and their limits.
 #[derive(Debug)]
 pub(in crate::net) struct MemoryBudget {
-    /// Bytes in memory.
+    /// Bytes held in memory.
     memory: AtomicUsize,
-    /// Bytes in temporary files.
+    /// Bytes held in temporary files.
     spool: AtomicU64,
+    /// The hard limits in bytes.
     limit: Budget,
 }
 
@@ -26,9 +31,9 @@ impl MemoryBudget {
         MemoryBudget { memory: AtomicUsize::new(0), spool: AtomicU64::new(0), limit }
     }
 
-    /// Somebody held `from` bytes of memory, and holds `to` bytes now.
+    /// Reports that an owner which held `from` bytes of memory holds `to` bytes now.
     pub(super) fn change_memory(&self, from: usize, to: usize) {
-        // Wraps around twice if it is less, which is the sum that it should be.
+        // If `to` is less both operations wrap around, which leaves the right sum.
         self.memory.fetch_add(to.wrapping_sub(from), Ordering::Relaxed);
     }
 
@@ -36,32 +41,35 @@ impl MemoryBudget {
         self.spool.fetch_add(to.wrapping_sub(from), Ordering::Relaxed);
     }
 
-    /// Half of the memory is taken: what can be done without should be.
-    pub(super) fn is_tight(&self) -> bool {
+    /// True if memory has passed its soft limit: buffers should be small.
+    pub(super) fn is_over_soft_limit(&self) -> bool {
         self.memory.load(Ordering::Relaxed) > self.limit.memory / 2
     }
 
-    /// More than all of the memory is taken.
-    pub(super) fn is_over(&self) -> bool {
+    /// True if memory has passed its hard limit.
+    pub(super) fn is_over_hard_limit(&self) -> bool {
         self.memory.load(Ordering::Relaxed) > self.limit.memory
     }
 
-    /// More than all of the space for temporary files is taken.
-    pub(super) fn is_spool_over(&self) -> bool {
+    /// True if the temporary files have passed their limit.
+    pub(super) fn is_over_spool_limit(&self) -> bool {
         self.spool.load(Ordering::Relaxed) > self.limit.spool
     }
 
-    /// True if so many bytes can never be stored, however few others there are.
+    /// True if a body of this many bytes could not be stored by a worker without other requests.
     pub(super) fn never_fits(&self, bytes: u64) -> bool {
         bytes > self.limit.spool
     }
 }
 
-/// What one connection holds of requests; given back when it is dropped.
+/// What one connection holds of its requests, as reported to the budget; dropping it gives that
+/// back.
 #[derive(Debug)]
 pub(super) struct Reservation {
     memory_budget: Arc<MemoryBudget>,
+    /// Bytes held in memory.
     memory: usize,
+    /// Bytes held in temporary files.
     spool: u64,
 }
 
@@ -74,7 +82,7 @@ impl Reservation {
         &self.memory_budget
     }
 
-    /// The connection holds so much now.
+    /// Reports what the connection holds now, in bytes.
     pub(super) fn set(&mut self, memory: usize, spool: u64) {
         if memory != self.memory {
             self.memory_budget.change_memory(self.memory, memory);
@@ -86,19 +94,19 @@ impl Reservation {
         }
     }
 
-    /// True if the account knows of nothing.
-    pub(super) fn is_nothing(&self) -> bool {
+    /// True if nothing is reserved.
+    pub(super) fn is_empty(&self) -> bool {
         self.memory == 0 && self.spool == 0
     }
 
-    /// True if the connection holds memory while there is too little.
-    pub(super) fn is_over(&self) -> bool {
-        self.memory > 0 && self.memory_budget.is_over()
+    /// True if the connection holds memory while memory is over its hard limit.
+    pub(super) fn is_over_hard_limit(&self) -> bool {
+        self.memory > 0 && self.memory_budget.is_over_hard_limit()
     }
 
-    /// True if the connection has a file while there is too little space.
-    pub(super) fn is_spool_over(&self) -> bool {
-        self.spool > 0 && self.memory_budget.is_spool_over()
+    /// True if the connection has a file while the files are over their limit.
+    pub(super) fn is_over_spool_limit(&self) -> bool {
+        self.spool > 0 && self.memory_budget.is_over_spool_limit()
     }
 }
 
@@ -113,20 +121,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_dropped_is_given_back() {
+    fn dropped_reservation_is_given_back() {
         let memory_budget = Arc::new(MemoryBudget::new(Budget { memory: 100, spool: 10 }));
         let (mut one, mut two) =
             (Reservation::new(memory_budget.clone()), Reservation::new(memory_budget.clone()));
         one.set(50, 0);
-        assert!(!memory_budget.is_tight());
+        assert!(!memory_budget.is_over_soft_limit());
         two.set(30, 11);
         one.set(30, 0);
         assert!(
-            memory_budget.is_tight() && !memory_budget.is_over() && memory_budget.is_spool_over()
+            memory_budget.is_over_soft_limit()
+                && !memory_budget.is_over_hard_limit()
+                && memory_budget.is_over_spool_limit()
         );
-        assert!(two.is_spool_over() && !one.is_spool_over(), "who has no file is not refused");
+        assert!(
+            two.is_over_spool_limit() && !one.is_over_spool_limit(),
+            "a connection without a file is not refused"
+        );
         two.set(71, 10);
-        assert!(memory_budget.is_over() && one.is_over() && !memory_budget.is_spool_over());
+        assert!(
+            memory_budget.is_over_hard_limit()
+                && one.is_over_hard_limit()
+                && !memory_budget.is_over_spool_limit()
+        );
         drop(two);
         one.set(0, 0);
         assert_eq!(memory_budget.memory.load(Ordering::Relaxed), 0);
@@ -134,12 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_is_never_reached() {
+    fn unlimited_budget_is_never_exceeded() {
         let memory_budget = MemoryBudget::new(Budget { memory: usize::MAX, spool: u64::MAX });
         memory_budget.change_memory(0, usize::MAX / 4);
         assert!(
-            !memory_budget.is_tight()
-                && !memory_budget.is_over()
+            !memory_budget.is_over_soft_limit()
+                && !memory_budget.is_over_hard_limit()
                 && !memory_budget.never_fits(u64::MAX)
         );
     }

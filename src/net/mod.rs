@@ -1,16 +1,23 @@
 //! Sockets: accepting, reading, writing and waiting, without Python.
 //!
-//! - [`listener`] binds addresses and accepts, [`socket_file`] minds the file of a unix socket,
-//! - [`forked`] takes the listeners from processes that the application forks,
-//! - [`connection`] is one client: its protocol state, what it sent, what it is owed,
-//! - [`body`] gathers a request's content in memory or in a temporary file,
-//! - [`memory_budget`] is the account of what all of them hold,
-//! - [`output_queue`] holds what is to be sent, in its order, and sends it without blocking,
-//! - [`write_half`] is the writing half of a socket, shared by whoever has bytes for it,
-//! - [`timers`] remembers deadlines, [`clock`] is the time they are counted in,
-//! - [`date`] is the time of day,
-//! - [`poller`] is the readiness loop that drives them all.
+//! - [`listener`] binds addresses and accepts, [`socket_file`] handles the file of a unix socket,
+//! - [`forked`] takes the listeners away from processes that the application forks,
+//! - [`connection`] is one client: its protocol state, its unparsed input, its unsent output,
+//! - [`address`] names the two ends of a connection,
+//! - [`body`] collects a request's content in memory or in a temporary file,
+//! - [`memory_budget`] counts what all connections hold,
+//! - [`output_queue`] holds unsent bytes in their order and sends them without blocking,
+//! - [`write_half`] is the writing half of a connection, shared by the thread that makes the
+//!   response and the poller,
+//! - [`transport`] is the byte stream below both,
+//! - [`timers`] holds deadlines, [`clock`] is the time they are counted in, [`date`] the time of
+//!   day,
+//! - [`arena`] is where connections live, by their ids,
+//! - [`poller`] is the readiness loop that drives them all,
+//! - [`tuning`] has the constants.
 
+mod address;
+mod arena;
 mod body;
 mod clock;
 mod connection;
@@ -22,15 +29,19 @@ mod output_queue;
 mod poller;
 mod socket_file;
 mod timers;
+mod transport;
+mod tuning;
 mod write_half;
 
+pub use address::{Local, Peer};
 pub use body::Body;
 #[cfg(fuzzing)]
 pub use clock::{advance, now};
-pub use connection::{Connection, Peer};
+pub use connection::{Connection, Lent};
 pub use date::{HttpDate, wall_clock};
 pub use forked::{keep_from_forks, leave_to_forks, let_go_of_listeners};
-pub use listener::{Listener, Local, bind};
+pub use listener::{Listener, bind};
 pub use output_queue::{Chunk, Flush, OutputQueue};
-pub use poller::{Poller, PollerHandle, SWEEP_INTERVAL, Verdict};
+pub use poller::{Poller, PollerHandle, Shutdown, Verdict};
+pub use tuning::SWEEP_INTERVAL;
 pub use write_half::WriteHalf;

@@ -1,83 +1,69 @@
-//! Bytes that are owed to a client, in the order in which they are to be sent: small parts gathered, large
-//! blocks and files as they are. Sending them takes as few system calls as it can, and never blocks.
+//! The unsent bytes of responses, in their order: small parts are copied together, large blocks and
+//! files stay as they are. Sending takes as few system calls as possible and never blocks.
 //!
-//! A queue has one owner. What two threads share, and who may wait, is the [write_half](super::write_half)'s matter.
+//! A queue has one owner. Locking, and waiting for a slow client, belong to the
+//! [write half](super::write_half).
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
-use socket2::Socket;
 
-#[cfg(target_os = "linux")]
-use crate::sys::sigpipe;
-
-/// Small parts are gathered into buffers up to this size.
-const GATHERED: usize = 64 * 1024;
-/// Blocks of one `sendmsg`.
-const SLICES: usize = 16;
+use super::transport::{Then, Transport};
+use super::tuning::{GATHER_BUFFER, MAX_SLICES};
 
 /// A part of a response.
 #[derive(Debug)]
 pub enum Chunk {
-    /// Small parts, gathered: heads, chunk sizes, short blocks.
+    /// Small parts, copied together: heads, chunk sizes, short blocks.
     Gathered(Vec<u8>),
-    /// A large block, which is not copied: it stays with its owner until it is sent.
+    /// A large block, which is not copied: its owner keeps it until it is sent.
     Shared(Bytes),
     /// Part of a file, which the kernel sends by itself.
     File {
-        /// The file; its offset is neither used nor moved.
+        /// The file; its own offset is neither used nor moved.
         file: File,
-        /// Where the next byte is.
+        /// Offset of the next byte to send.
         offset: u64,
-        /// How many bytes are left.
+        /// Bytes that are left to send.
         left: u64,
     },
 }
 
-/// Parts of responses in the order they are to be sent.
+/// Unsent parts of responses, in their order.
 #[derive(Debug, Default)]
 pub struct OutputQueue {
     chunks: VecDeque<Chunk>,
-    /// Bytes of the first chunk that are sent already, if it is gathered.
+    /// Bytes of the first chunk that are sent already, if it is [`Chunk::Gathered`].
     sent: usize,
-    /// Bytes held in memory.
+    /// Unsent bytes held in memory; files count nothing.
     size: usize,
 }
 
 /// How far a flush came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
-    /// Everything is with the kernel.
+    /// The kernel has taken everything.
     Done,
-    /// The socket is full; readiness will tell when to go on.
+    /// The socket is full; a readiness event follows once it has room.
     Blocked,
-    /// There is more to send and the socket would take it, but others want their turn.
+    /// The budget of this turn is used up. The socket may have room, so no event follows.
     More,
 }
 
-/// What follows the bytes of a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
-    /// Whatever comes.
-    Open,
-    /// The end of the connection, at once.
-    End,
-}
-
 impl OutputQueue {
-    /// Nothing is waiting.
+    /// True if there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
-    /// Bytes held in memory.
+    /// Unsent bytes held in memory.
     pub(super) fn size(&self) -> usize {
         self.size
     }
 
-    /// The buffer that small parts are appended to.
+    /// Has `write` append a small part to the last buffer, or to a new one.
     pub fn gather<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         if let Some(Chunk::Gathered(buffer)) = self.chunks.back_mut() {
             let before = buffer.len();
@@ -103,7 +89,7 @@ impl OutputQueue {
         self.chunks.push_back(chunk);
     }
 
-    /// Appends all of another queue, which is empty then.
+    /// Moves everything from another queue to the end of this one.
     pub(super) fn append(&mut self, other: &mut OutputQueue) {
         if other.sent > 0
             && let Some(Chunk::Gathered(buffer)) = other.chunks.front_mut()
@@ -115,7 +101,7 @@ impl OutputQueue {
         other.size = 0;
         if let (Some(Chunk::Gathered(last)), Some(Chunk::Gathered(first))) =
             (self.chunks.back_mut(), other.chunks.front())
-            && last.len() + first.len() <= GATHERED
+            && last.len() + first.len() <= GATHER_BUFFER
         {
             last.extend_from_slice(first);
             other.chunks.pop_front();
@@ -123,11 +109,11 @@ impl OutputQueue {
         self.chunks.append(&mut other.chunks);
     }
 
-    /// Sends until all is sent, the socket is full, or `budget` bytes are gone. Tells how many went.
-    /// `then` is what the kernel is told of what follows the last byte.
+    /// Sends until the queue is empty, the socket is full, or `budget` bytes are sent; returns how
+    /// many were. `then` is what follows the last byte.
     pub(super) fn send(
         &mut self,
-        socket: &Socket,
+        transport: &Transport,
         budget: u64,
         then: Then,
     ) -> io::Result<(Flush, u64)> {
@@ -136,8 +122,8 @@ impl OutputQueue {
             let sent = match self.chunks.front() {
                 None => return Ok((Flush::Done, budget - left)),
                 Some(_) if left == 0 => return Ok((Flush::More, budget)),
-                Some(Chunk::File { .. }) => self.send_file(socket, left),
-                Some(_) => self.send_bytes(socket, then),
+                Some(Chunk::File { .. }) => self.send_file(transport, left),
+                Some(_) => self.send_bytes(transport, then),
             };
             match sent {
                 Ok(sent) => left = left.saturating_sub(sent),
@@ -150,9 +136,9 @@ impl OutputQueue {
         }
     }
 
-    /// Sends from all the chunks ahead of the next file with one system call.
-    fn send_bytes(&mut self, socket: &Socket, then: Then) -> io::Result<u64> {
-        let mut slices = [IoSlice::new(&[]); SLICES];
+    /// Sends from the chunks ahead of the next file by one system call.
+    fn send_bytes(&mut self, transport: &Transport, then: Then) -> io::Result<u64> {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut count = 0;
         for (chunk, slot) in self.chunks.iter().zip(&mut slices) {
             let bytes = match chunk {
@@ -164,19 +150,14 @@ impl OutputQueue {
             *slot = IoSlice::new(bytes);
             count += 1;
         }
-        let flags = match then {
-            Then::End if count == self.chunks.len() => libc::MSG_NOSIGNAL | FOLLOWED,
-            _ => libc::MSG_NOSIGNAL,
-        };
-        let sent = match &slices[..count] {
-            [one] => socket.send_with_flags(one, flags)?,
-            many => socket.send_vectored_with_flags(many, flags)?,
-        };
+        // The end follows only if this was everything.
+        let then = if count == self.chunks.len() { then } else { Then::Open };
+        let sent = transport.send(&slices[..count], then)?;
         self.consume(sent);
         Ok(sent as u64)
     }
 
-    /// Drops so many bytes from the front: they are sent.
+    /// Drops `sent` bytes from the front.
     fn consume(&mut self, mut sent: usize) {
         self.size -= sent;
         loop {
@@ -200,15 +181,12 @@ impl OutputQueue {
 
     /// Has the kernel send from the file in front.
     #[cfg(target_os = "linux")]
-    fn send_file(&mut self, socket: &Socket, budget: u64) -> io::Result<u64> {
+    fn send_file(&mut self, transport: &Transport, budget: u64) -> io::Result<u64> {
         let Some(Chunk::File { file, offset, left }) = self.chunks.front_mut() else {
             return Ok(0);
         };
         let want = usize::try_from((*left).min(budget)).unwrap_or(usize::MAX);
-        // Unlike `sendmsg` it has no flag against the signal.
-        let sent = sigpipe::suppressed(|| {
-            Ok(rustix::fs::sendfile(socket, &*file, Some(offset), want)? as u64)
-        })?;
+        let sent = transport.send_file(file, offset, want)? as u64;
         if sent == 0 && *left > 0 {
             return Err(shrunk());
         }
@@ -219,14 +197,14 @@ impl OutputQueue {
         Ok(sent)
     }
 
-    /// Elsewhere the file is read a block at a time and sent like any other bytes.
+    /// Elsewhere the file is read a block at a time and sent like other bytes.
     #[cfg(not(target_os = "linux"))]
-    fn send_file(&mut self, _socket: &Socket, budget: u64) -> io::Result<u64> {
+    fn send_file(&mut self, _: &Transport, budget: u64) -> io::Result<u64> {
         use std::os::unix::fs::FileExt;
         let Some(Chunk::File { file, offset, left }) = self.chunks.front_mut() else {
             return Ok(0);
         };
-        let mut block = vec![0; (*left).min(budget).min(64 * 1024) as usize];
+        let mut block = vec![0; (*left).min(budget).min(GATHER_BUFFER as u64) as usize];
         let read = file.read_at(&mut block, *offset)?;
         if read == 0 && *left > 0 {
             return Err(shrunk());
@@ -243,13 +221,7 @@ impl OutputQueue {
     }
 }
 
-/// The flag for bytes that others follow at once, so that the kernel need not make a packet of them.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const FOLLOWED: libc::c_int = libc::MSG_MORE;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const FOLLOWED: libc::c_int = 0;
-
-/// Fewer bytes than the head has promised.
+/// The file is shorter than the Content-Length that the head has declared.
 fn shrunk() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the file shrank while it was sent")
 }

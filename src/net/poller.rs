@@ -1,136 +1,88 @@
-//! The readiness loop: what the kernel reports becomes complete requests, and responses that did not
-//! fit into a socket at once are sent on.
+//! The readiness loop: turns what the kernel reports into complete requests, and sends on responses
+//! that did not fit into a socket at once.
 //!
-//! Whoever calls [`Poller::turn`] is the poller for that long. A turn waits for events, reads, parses, and
-//! hands out the connections whose request is complete. Those are *lent*: their slot only remembers what
-//! the kernel says about them until [`PollerHandle::return_connection`] brings them home. Readiness is
-//! edge-triggered and both directions are registered once, so a kept-alive request costs no
-//! registration at all.
+//! The thread that calls [`Poller::poll_once`] is the poller for one *turn*. A turn waits for
+//! events, reads, parses, and returns the connections whose request is complete. Those are *lent*:
+//! while a worker thread owns one, its slot only remembers what the kernel reports about it, until
+//! [`PollerHandle::return_connection`]. Readiness is edge-triggered and both directions are
+//! registered once, so a kept-alive request costs no registration at all.
 //!
-//! A connection goes through [`accept`], [`reading`], [`sending`] and [`closing`]. [`answer`] is what the server
-//! says by itself; [`ending`] is the end by deadline or stop; [`room`] ends idle connections for the sake of
-//! others, [`overload`] requests that wait. [`handle`] is for the threads that do not poll.
+//! Each file here is one room:
+//!
+//! - this one is the loop: it polls, carries out the [`action`] that each step returns, and shuts
+//!   down,
+//! - the steps are [`accept`], [`read`], [`write`], [`close`], [`respond`], [`expire`], [`evict`]
+//!   and [`reject`]; they share the [`state`] with its [`connections`],
+//! - the policies, [`admission`], [`eviction`] and [`overload`], decide without I/O and without a
+//!   clock,
+//! - [`handle`] is the poller as other threads see it, [`link`] as its connections see it,
+//!   [`shutdown`] the stage that they share.
 
 mod accept;
-mod answer;
-mod closing;
-mod ending;
+mod action;
+mod admission;
+mod close;
+mod connections;
+mod evict;
+mod eviction;
+mod expire;
 mod handle;
+mod link;
 mod overload;
-mod reading;
-mod room;
-mod sending;
+mod read;
+mod reject;
+mod respond;
+mod shutdown;
+mod state;
 #[cfg(test)]
 #[cfg(not(shuttle))]
 mod tests;
+mod write;
 
 pub use handle::PollerHandle;
-pub use overload::{SWEEP_INTERVAL, Verdict};
-use room::Idle;
+pub(super) use link::PollerLink;
+pub use overload::Verdict;
+pub use shutdown::Shutdown;
 
 use std::io;
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
+use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::address::Local;
+use super::arena::ConnectionId;
 use super::clock;
-use super::connection::Connection;
-use super::date::HttpDate;
-use super::listener::{Listener, Local};
+use super::connection::{Connection, Lent, Refusal};
+use super::listener::Listener;
 use super::output_queue::Flush;
-use super::timers::{Deadline, Key, Timers};
-use super::write_half::WriteHalf;
+use super::tuning::{MAX_ACCEPT_PER_TURN, MAX_EVENTS};
 use crate::config::Settings;
 use crate::observe::AccessLog;
-use crate::sync::Ordering;
+use accept::Accepted;
+use action::Action;
+use connections::Phase;
+use state::State;
 
 const WAKE: Token = Token(usize::MAX);
 /// Listener `i` has the token `LISTENERS - i`.
 const LISTENERS: usize = usize::MAX - 1;
-/// Bytes read by one call.
-const READ: usize = 64 * 1024;
 
-/// What a slot's connection is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Free,
-    /// Waiting for a request or the rest of one.
-    Reading,
-    /// With a worker thread.
-    Lent,
-    /// The response is complete; part of it waits for the socket.
-    Sending,
-    /// The response is sent, the sending side is shut; input is discarded, so many bytes at most.
-    Lingering(usize),
-}
-
-#[derive(Debug)]
-struct Slot {
-    /// Tells this connection's events from those of the slot's former tenants.
-    generation: u32,
-    phase: Phase,
-    /// At home unless lent.
-    connection: Option<Box<Connection>>,
-    /// The poller's access to the writing half, also while the connection is lent.
-    write_half: Option<Arc<WriteHalf>>,
-    /// The socket may have something to read.
-    readable: bool,
-    /// The client has shut its sending side: reading ends in EOF and no further edge will come.
-    half_closed: bool,
-    /// When its request was complete, if it is lent.
-    lent_at: Instant,
-    /// Its client has gone since then.
-    left: bool,
-    /// It is in the list of those that go on without a further event.
-    again: bool,
-    deadline: Deadline,
-}
-
-/// The loop's state. One thread at a time calls it.
+/// The loop. One thread at a time calls it.
 #[derive(Debug)]
 pub struct Poller {
     poll: Poll,
     events: Events,
     handle: Arc<PollerHandle>,
-    settings: Arc<Settings>,
-    access_log: Option<Arc<AccessLog>>,
     listeners: Vec<(Listener, Arc<Local>)>,
-    /// Listeners that may have more connections waiting.
+    /// Indices of listeners that may have connections waiting.
     to_accept: Vec<usize>,
-    /// Accepting is paused until then.
-    accept_pause: Option<Instant>,
-    /// See [`Poller::set_room`].
-    room: Option<usize>,
-    /// New connections are left to other processes until then.
-    hold_off: Option<Instant>,
-    /// The last turn has left new connections to other processes.
-    has_passed: bool,
-    slots: Vec<Slot>,
-    free: Vec<usize>,
-    /// Connections that were accepted since the last wait; see [`Poller::register`].
-    newcomers: Vec<Key>,
-    timers: Timers,
-    /// Candidates for being closed to make room.
-    idle: Idle,
-    /// When they may be searched for again.
-    next_search: Instant,
-    /// When responses may be given up again to free memory.
-    next_relief: Instant,
-    /// Since when memory has been short at each look.
-    short_since: Instant,
-    /// When requests that wait are to be looked through again.
-    next_sweep: Instant,
-    /// Connections that gave way to others and go on without a further event.
-    again: Vec<Key>,
-    scratch: Box<[u8]>,
-    date: HttpDate,
-    now: Instant,
-    /// When the kernel was asked the last time before `now`.
-    asked: Instant,
-    draining: bool,
-    /// Connections that wait for their next request are left alone while draining.
-    gentle: bool,
+    /// Connections that were accepted since the last wait: see [`Poller::register`].
+    unregistered: Vec<ConnectionId>,
+    /// Connections whose request has become complete in this turn.
+    ready: Vec<Lent>,
+    state: State,
 }
 
 impl Poller {
@@ -144,153 +96,113 @@ impl Poller {
         let waker = Waker::new(poll.registry(), WAKE)?;
         let mut registered = Vec::new();
         for (i, mut listener) in listeners.into_iter().enumerate() {
-            poll.registry().register(
-                listener.source(),
-                Token(LISTENERS - i),
-                Interest::READABLE,
-            )?;
+            let token = Token(LISTENERS - i);
+            poll.registry().register(listener.source(), token, Interest::READABLE)?;
             let local = Arc::new(listener.local(i));
             registered.push((listener, local));
         }
-        let handle = Arc::new(PollerHandle::new(waker, settings.budget));
+        let link = Arc::new(PollerLink::new(waker, settings.budget));
+        let handle = Arc::new(PollerHandle::new(link.clone()));
         let poller = Poller {
             poll,
-            events: Events::with_capacity(256),
+            events: Events::with_capacity(MAX_EVENTS),
             handle: handle.clone(),
-            settings,
-            access_log,
-            // A listener that had clients waiting before it was registered reports no edge for them.
+            // Connections that were waiting before a listener was registered cause no event.
             to_accept: (0..registered.len()).collect(),
             listeners: registered,
-            accept_pause: None,
-            room: None,
-            hold_off: None,
-            has_passed: false,
-            slots: Vec::new(),
-            free: Vec::new(),
-            newcomers: Vec::new(),
-            timers: Timers::default(),
-            idle: Idle::new(),
-            next_search: clock::now(),
-            next_relief: clock::now(),
-            short_since: clock::now(),
-            next_sweep: clock::now(),
-            again: Vec::new(),
-            scratch: vec![0; READ].into_boxed_slice(),
-            date: HttpDate::default(),
-            now: clock::now(),
-            asked: clock::now(),
-            draining: false,
-            gentle: false,
+            unregistered: Vec::new(),
+            ready: Vec::new(),
+            state: State::new(link, settings, access_log),
         };
         Ok((poller, handle))
     }
 
-    /// True once the server was told to stop and no connection is left.
+    /// True once the server shuts down and no connection is left.
     pub fn is_finished(&self) -> bool {
-        self.draining && self.open() == 0
+        self.state.shutdown != Shutdown::Serving && self.open() == 0
     }
 
-    /// Connections that are open, lent ones included.
+    /// How many connections are open, lent ones included.
     pub fn open(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.state.connections.len()
     }
 
-    /// How many requests would find a free thread, if other processes accept from the same sockets. Then no
-    /// more connections are accepted in one turn than there is room for, and without room they are left
-    /// to the others for a moment. The readiness that was reported is kept, so that nothing is lost
-    /// should all be busy.
-    pub fn set_room(&mut self, room: Option<usize>) {
-        self.room = room;
-        if room != Some(0) {
-            self.hold_off = None;
-        }
+    /// Sets how many requests would find a free thread, if other processes accept from the same
+    /// sockets. Then no more connections are accepted in one turn than that, and without a free
+    /// thread they are left to the others for a moment. A listener's readiness is kept, so that
+    /// nothing is lost if the others are busy, too.
+    pub fn set_free_threads(&mut self, free_threads: Option<usize>) {
+        self.state.admission.set_free_threads(free_threads);
     }
 
-    /// Waits for events at most `patience` long, deals with them, and appends the connections whose
-    /// request is complete to `ready`.
-    pub fn turn(
-        &mut self,
-        patience: Option<Duration>,
-        ready: &mut Vec<Box<Connection>>,
-    ) -> io::Result<()> {
-        // Responses first: whoever ran their requests left them to be sent without the interpreter.
-        self.asked = self.now;
-        self.now = clock::now();
-        self.welcome(ready);
+    /// Waits for events, for `timeout` at most, handles them, and returns the connections whose
+    /// request is complete.
+    pub fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Lent>> {
+        // Responses first: the threads that made them left them to be sent without the interpreter.
+        self.state.last_poll = self.state.now;
+        self.state.now = clock::now();
+        self.process_returned();
         if self.is_finished() {
             // The last connection has just closed: there is nothing left to wait for.
-            return Ok(());
+            return Ok(std::mem::take(&mut self.ready));
         }
-        self.wait(if ready.is_empty() { patience } else { Some(Duration::ZERO) })?;
-        self.now = clock::now();
-        // Those that gave way go on behind the others, and once a turn.
-        let again = std::mem::take(&mut self.again);
-        for key in &again {
-            self.slots[key.0].again = false;
-        }
-        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        for event in &events {
-            match event.token() {
-                WAKE => {}
-                Token(token)
-                    if token > LISTENERS - self.listeners.len().max(1) && token <= LISTENERS =>
-                {
-                    self.to_accept.push(LISTENERS - token);
-                }
-                Token(token) => self.note(token, event, ready),
+        self.wait(if self.ready.is_empty() { timeout } else { Some(Duration::ZERO) })?;
+        self.state.now = clock::now();
+        // The run queue continues behind the events, and once a turn.
+        let run_queue = std::mem::take(&mut self.state.run_queue);
+        for id in &run_queue {
+            if let Some(slot) = self.state.connections.get_mut(*id) {
+                slot.is_scheduled = false;
             }
         }
-        self.events = events;
-        let gentle = self.handle.is_gentle();
-        if self.handle.is_stopping() && (!self.draining || self.gentle && !gentle) {
-            self.gentle = gentle;
-            self.drain(ready);
+        self.process_events();
+        let shutdown = self.handle.shutdown();
+        if shutdown > self.state.shutdown {
+            self.shut_down(shutdown);
         }
-        for key in again {
-            if self.is_current(key) {
-                self.proceed(key, ready);
-            }
+        for id in run_queue {
+            self.proceed(id);
         }
-        self.welcome(ready);
-        self.expire(ready);
-        self.accept(ready);
-        Ok(())
+        self.process_returned();
+        while let Some(id) = expire::next_due(&mut self.state) {
+            let action = expire::on_deadline(&mut self.state, id);
+            self.run(id, action);
+        }
+        self.accept();
+        Ok(std::mem::take(&mut self.ready))
     }
 
-    fn welcome(&mut self, ready: &mut Vec<Box<Connection>>) {
-        for connection in self.handle.take() {
-            self.come_home(connection, ready);
+    fn process_returned(&mut self) {
+        for connection in self.handle.take_returned() {
+            let id = connection.id;
+            let action = write::on_returned(&mut self.state, connection);
+            self.run(id, action);
         }
-        // Those that came home have sent theirs.
-        let held =
-            std::mem::take(&mut *self.handle.held.lock().unwrap_or_else(PoisonError::into_inner));
-        for write_half in held {
-            write_half.flush_held();
+        // Those that were returned have sent theirs already.
+        for write_half in self.state.link.take_scheduled() {
+            write_half.flush_scheduled();
         }
-        if let Some(log) = &self.access_log {
+        if let Some(log) = &self.state.access_log {
             log.flush();
         }
     }
 
-    fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.register();
-        let may_accept =
-            !self.to_accept.is_empty() && self.accept_pause.is_none() && self.hold_off.is_none();
-        let busy = may_accept || !self.again.is_empty();
-        self.handle.polling.store(true, Ordering::SeqCst);
-        let timeout = if busy || self.handle.has_homecomers() || self.handle.has_held() {
+        let State { link, admission, run_queue, timers, .. } = &self.state;
+        let is_busy = !run_queue.is_empty() || !self.to_accept.is_empty() && admission.is_open();
+        link.set_blocked(true);
+        let timeout = if is_busy || self.handle.has_returned() || link.has_scheduled() {
             Some(Duration::ZERO)
         } else {
-            let deadline =
-                [self.timers.next(), self.accept_pause, self.hold_off].into_iter().flatten().min();
-            // Rounded up, or the loop would turn idly during a deadline's last millisecond.
+            let deadline = [timers.next(), admission.wakes_at()].into_iter().flatten().min();
+            // Rounded up, or the loop would spin during a deadline's last millisecond.
             let until = deadline
                 .map(|at| at.saturating_duration_since(clock::now()) + Duration::from_millis(1));
-            [until, patience].into_iter().flatten().min()
+            [until, timeout].into_iter().flatten().min()
         };
         let polled = wait_for_events(&mut self.poll, &mut self.events, timeout);
-        self.handle.polling.store(false, Ordering::SeqCst);
+        link.set_blocked(false);
         match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
@@ -300,73 +212,200 @@ impl Poller {
         }
     }
 
-    /// Remembers what the kernel reports about a connection, and acts on it if it is at home.
-    fn note(&mut self, token: usize, event: &mio::event::Event, ready: &mut Vec<Box<Connection>>) {
-        let key = (token & 0xffff_ffff, (token >> 32) as u32);
-        if !self.is_current(key) {
-            return;
+    /// Registers the connections of the last turn that are still open. One that was answered and
+    /// closed within it, as is usual for clients that make a single request, has cost no
+    /// registration.
+    fn register(&mut self) {
+        while let Some(id) = self.unregistered.pop() {
+            accept::register(&mut self.state, id, self.poll.registry());
         }
-        let slot = &mut self.slots[key.0];
-        if event.is_read_closed() && !slot.half_closed {
-            slot.half_closed = true;
-            slot.left = Poller::has_given_up(slot.lent_at, self.asked);
-        }
-        slot.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
-        if slot.phase == Phase::Lent {
-            if event.is_error() || (event.is_write_closed() && event.is_read_closed()) {
-                if let Some(write_half) = &slot.write_half {
-                    write_half.fail();
-                }
-            } else if event.is_writable() {
-                self.flush_lent(key);
+    }
+
+    fn process_events(&mut self) {
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        let first_listener = LISTENERS - self.listeners.len().max(1);
+        for event in &events {
+            match event.token() {
+                WAKE => {}
+                Token(token) if token > first_listener => self.to_accept.push(LISTENERS - token),
+                Token(token) => self.on_event(ConnectionId::from_token(token), event),
             }
-            return;
         }
-        self.proceed(key, ready);
+        self.events = events;
     }
 
-    /// Sends on for a response in the making. Always asks the write_half itself: what it mirrors may be stale
-    /// while another thread is in the middle of sending, and this edge would be lost.
-    fn flush_lent(&mut self, key: Key) {
-        if let Some(write_half) = &self.slots[key.0].write_half
-            && write_half.flush().is_ok_and(|flush| flush == Flush::More)
-        {
-            self.go_on_later(key);
+    /// Remembers what the kernel reports about a connection, and continues with it unless it is
+    /// lent.
+    fn on_event(&mut self, id: ConnectionId, event: &Event) {
+        let Some(slot) = self.state.connections.get_mut(id) else { return };
+        if event.is_read_closed() && !slot.is_half_closed {
+            slot.is_half_closed = true;
+            if let Phase::Lent { since, client_left } = &mut slot.phase {
+                *client_left = overload::is_departure(*since, self.state.last_poll);
+            }
+        }
+        slot.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        if !matches!(slot.phase, Phase::Lent { .. }) {
+            self.proceed(id);
+        } else if event.is_error() || (event.is_write_closed() && event.is_read_closed()) {
+            slot.write_half.fail();
+        } else if event.is_writable() {
+            self.proceed(id);
         }
     }
 
-    fn go_on_later(&mut self, key: Key) {
-        let slot = &mut self.slots[key.0];
-        if !std::mem::replace(&mut slot.again, true) {
-            self.again.push(key);
-        }
-    }
-
-    fn is_current(&self, key: Key) -> bool {
-        self.slots
-            .get(key.0)
-            .is_some_and(|slot| slot.generation == key.1 && slot.phase != Phase::Free)
-    }
-
-    /// Does whatever the connection's phase calls for.
-    fn proceed(&mut self, key: Key, ready: &mut Vec<Box<Connection>>) {
-        match self.slots[key.0].phase {
-            Phase::Reading => {
+    /// Continues with whatever the connection's phase calls for.
+    fn proceed(&mut self, id: ConnectionId) {
+        let Some(slot) = self.state.connections.get(id) else { return };
+        let action = match &slot.phase {
+            Phase::Reading(_) => {
                 // A 100 Continue that the socket did not take.
-                if let Some(write_half) = &self.slots[key.0].write_half
-                    && write_half.has_waiting()
-                    && write_half.flush().is_err()
-                {
-                    return self.reset(key);
+                if slot.write_half.has_waiting() && slot.write_half.flush().is_err() {
+                    Action::Reset
+                } else {
+                    Action::Read
                 }
-                self.read(key, ready);
             }
-            Phase::Sending => self.send_on(key, ready),
-            Phase::Lingering(left) => self.linger_on(key, left),
-            Phase::Lent => self.flush_lent(key),
-            Phase::Free => {}
+            Phase::Lent { .. } => {
+                // Part of a streamed response. The write half is flushed even if it looks empty:
+                // while another thread is sending that may be out of date, and this event would be
+                // lost.
+                if matches!(slot.write_half.flush(), Ok(Flush::More)) {
+                    self.state.reschedule(id);
+                }
+                Action::Wait
+            }
+            Phase::Sending(_) => write::flush(&mut self.state, id),
+            Phase::Lingering { .. } => close::discard_more(&mut self.state, id),
+        };
+        self.run(id, action);
+    }
+
+    /// Carries out an action and those that follow from it.
+    fn run(&mut self, id: ConnectionId, mut action: Action) {
+        let state = &mut self.state;
+        loop {
+            action = match action {
+                Action::Wait => return,
+                Action::Read => read::read(state, id),
+                Action::Dispatch => match dispatch(state, id) {
+                    Ok(connection) => {
+                        self.ready.extend(connection);
+                        return;
+                    }
+                    Err(refusal) => Action::Refuse(refusal),
+                },
+                Action::Refuse(refusal) => match state.lend(id) {
+                    Some(connection) => respond::refuse(state, connection, &refusal),
+                    None => return,
+                },
+                Action::Linger => close::linger(state, id),
+                Action::Close => return close::close(state, id),
+                Action::Reset => return close::reset(state, id),
+            };
         }
     }
+
+    /// Accepts what the admission policy allows.
+    fn accept(&mut self) {
+        let State { admission, now, .. } = &mut self.state;
+        if !admission.admits(self.ready.len(), !self.to_accept.is_empty(), *now) {
+            return;
+        }
+        for index in std::mem::take(&mut self.to_accept) {
+            if !self.to_accept.contains(&index) && self.accept_from(index) {
+                self.to_accept.push(index);
+            }
+        }
+    }
+
+    /// Accepts and reads what is waiting at one listener; true if there may be more.
+    fn accept_from(&mut self, index: usize) -> bool {
+        let before = self.ready.len();
+        for _ in 0..self.state.admission.batch_size() {
+            if self.state.admission.is_satisfied(before, self.ready.len()) {
+                return true;
+            }
+            let Some((listener, local)) = self.listeners.get(index) else { return false };
+            match accept::accept_one(&mut self.state, listener, local) {
+                Accepted::Connection(id) => {
+                    self.unregistered.push(id);
+                    self.run(id, Action::Read);
+                }
+                Accepted::Aborted => {}
+                Accepted::Empty => return false,
+                Accepted::Paused => return true,
+            }
+        }
+        true
+    }
+
+    /// Moves to a later stage of the shutdown. What the kernel has accepted on our behalf is
+    /// served, then the listeners close; in the last stage idle connections do as well.
+    #[cold]
+    fn shut_down(&mut self, stage: Shutdown) {
+        self.state.shutdown = stage;
+        self.state.admission.drain();
+        self.to_accept = (0..self.listeners.len()).collect();
+        // No more than the accept queue holds now: further clients could keep the server from
+        // ending.
+        for _ in 0..=self.state.settings.backlog as usize / MAX_ACCEPT_PER_TURN {
+            if !self.state.admission.is_paused() && !self.to_accept.is_empty() {
+                self.accept();
+            }
+        }
+        for (listener, _) in &mut self.listeners {
+            let _ = self.poll.registry().deregister(listener.source());
+        }
+        self.listeners.clear();
+        self.to_accept.clear();
+        self.state.admission.resume();
+        for id in self.state.connections.ids() {
+            close::hasten(&mut self.state, id);
+            if let Some(slot) = self.state.connections.get_mut(id)
+                && let Phase::Reading(_) = slot.phase
+            {
+                // A request may have arrived that no event has reported yet.
+                slot.is_readable = true;
+                self.run(id, Action::Read);
+            }
+        }
+    }
+
+    /// True if it is time to check the queued requests with [`Poller::verdict`].
+    pub fn is_sweep_due(&mut self) -> bool {
+        self.state.overload.is_sweep_due(self.state.now)
+    }
+
+    /// What becomes of a connection that is lent and waits in the queue.
+    pub fn verdict(&self, connection: &Lent) -> Verdict {
+        reject::verdict(&self.state, connection)
+    }
+
+    /// Takes a connection back whose request will not run, and answers or drops it.
+    #[cold]
+    pub fn reject_queued(&mut self, connection: Lent) {
+        let id = connection.id;
+        let action = reject::reject(&mut self.state, connection);
+        self.run(id, action);
+    }
+}
+
+/// Lends a connection whose request is complete to a worker thread, unless memory is short; `None`
+/// if the connection itself was closed to free some.
+fn dispatch(state: &mut State, id: ConnectionId) -> Result<Option<Box<Connection>>, Refusal> {
+    if state.link.memory_budget.is_over_hard_limit() && !evict::relieve_memory(state) {
+        return Err(Refusal::Memory);
+    }
+    let Some(mut connection) = state.lend(id) else { return Ok(None) };
+    let is_shutting_down = state.shutdown != Shutdown::Serving;
+    if is_shutting_down || state.settings.timeouts.keep_alive.is_zero() {
+        connection.http.close_after_response();
+    }
+    if let Some(slot) = state.connections.get_mut(id) {
+        state.timers.set(id, &mut slot.deadline, None);
+    }
+    Ok(Some(connection))
 }
 
 #[cfg(not(all(test, shuttle)))]
@@ -378,8 +417,8 @@ fn wait_for_events(
     poll.poll(events, timeout)
 }
 
-/// In a model the kernel is asked for real, but a thread that would block there blocks where the checker
-/// sees it. No deadline ever comes.
+/// In a model the kernel is asked for real, but a thread that would block there blocks where the
+/// checker sees it. No deadline ever comes.
 #[cfg(all(test, shuttle))]
 fn wait_for_events(
     poll: &mut Poll,
@@ -387,7 +426,7 @@ fn wait_for_events(
     timeout: Option<Duration>,
 ) -> io::Result<()> {
     use crate::sync::kernel;
-    // What this turn has sent until now, others may wait for.
+    // Other threads may wait for what this turn has sent.
     kernel::changed();
     loop {
         let seen = kernel::changes();

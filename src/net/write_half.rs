@@ -1,10 +1,10 @@
-//! The writing half of a connection. It is the one part of a connection that two threads may touch: the
-//! one that runs the application hands blocks in, the one that polls sends what the socket did
-//! not take at once. So it has a lock, held only around non-blocking calls. What waits is a
-//! [`OutputQueue`].
+//! The writing half of a connection, the one part of it that two threads use: the thread that runs
+//! the application adds blocks, the poller sends what the socket did not take at once. So it has a
+//! lock, held only around non-blocking calls. Unsent bytes are in an [`OutputQueue`].
 //!
-//! A client that reads slowly costs no thread: what it is owed waits here. Only a producer that
-//! outruns [`HIGH_WATER`] waits, in [`WriteHalf::wait`], until the poller has brought it below again.
+//! A client that reads slowly costs no thread: its response waits here. Only an application that
+//! streams past the high-water mark waits, in [`WriteHalf::wait`], until the poller has sent
+//! enough.
 
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -14,59 +14,55 @@ use socket2::Socket;
 
 use super::clock;
 use super::memory_budget::MemoryBudget;
-use super::output_queue::{Flush, OutputQueue, Then};
+use super::output_queue::{Flush, OutputQueue};
+use super::transport::{Then, Transport};
+use super::tuning::{
+    FLUSH_THRESHOLD, HIGH_WATER_MARK, MAX_WRITE_PER_TURN, REDUCED_HIGH_WATER_MARK,
+};
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
 
-/// A producer waits while more than this many bytes of memory are unsent.
-const HIGH_WATER: usize = 256 * 1024;
-/// The same while the worker's memory is short.
-const LOW_WATER: usize = 32 * 1024;
-/// One call of the poller sends at most this much, so that one fast reader does not keep the loop from the others.
-const TURN: u64 = 1 << 20;
-/// So much is sent at once, instead of waiting for more.
-const SOON: usize = 64 * 1024;
+/// The error of a response whose request was aborted for taking too long. It does not blame the
+/// client, and `send` has no such error on a connected socket. [POSIX, send()]
+pub(super) const REQUEST_ABORTED: io::ErrorKind = io::ErrorKind::ConnectionAborted;
 
-/// What fails if it is the request that takes too long, which is no stall of its client. `send` has no such
-/// error on a connected socket. [POSIX, send()]
-pub(super) const TAKES_TOO_LONG: io::ErrorKind = io::ErrorKind::ConnectionAborted;
-
-/// A socket's writing half and what is waiting for it.
+/// The writing half of a connection, with its unsent bytes.
 #[derive(Debug)]
 pub struct WriteHalf {
-    socket: Socket,
+    transport: Transport,
     state: Mutex<State>,
     /// Mirrors whether the queue holds anything, so that the poller need not lock to know.
     waiting: AtomicBool,
-    /// Told when the queue falls below the high-water mark, or the socket fails.
+    /// Notified when the queue falls below the high-water mark, or the socket fails.
     drained: Condvar,
-    /// The worker's account.
+    /// The totals of the worker.
     memory_budget: Arc<MemoryBudget>,
 }
 
 #[derive(Debug)]
 struct State {
     queue: OutputQueue,
-    /// Why nothing more can be sent, which whoever asks later is told as well; everything handed in is
-    /// dropped.
+    /// The error that ended the connection; later calls fail with it, too, and the queue stays
+    /// empty.
     failed: Option<io::Error>,
-    /// When bytes last went out.
+    /// When the socket last took bytes, or the queue began to fill.
     progress: Instant,
-    /// It is on the list of those that the next turn flushes.
-    held: bool,
-    /// So many bytes of the queue are in the worker's account.
+    /// The poller's next turn flushes it.
+    is_scheduled: bool,
+    /// Bytes of the queue that the memory budget counts.
     charged: usize,
-    /// A producer waits. To tell a condition variable costs a system call even if nobody listens.
-    awaited: bool,
+    /// A producer waits. `notify` costs a system call even without waiters, so remember whether
+    /// there is one.
+    has_waiter: bool,
 }
 
-/// What is to be done with what an write_half holds.
+/// What the caller of [`WriteHalf::enqueue`] has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Enqueued {
-    /// It is so much that it should be sent now.
+    /// Flush now: the queue has reached [`FLUSH_THRESHOLD`].
     FlushNow,
-    /// The next turn sends it.
+    /// Nothing: the poller's next turn flushes it.
     Scheduled,
-    /// The next turn must be told of it.
+    /// Have the poller's next turn flush it.
     Unscheduled,
 }
 
@@ -77,12 +73,12 @@ impl WriteHalf {
             queue: OutputQueue::default(),
             failed: None,
             progress: clock::now(),
-            held: false,
+            is_scheduled: false,
             charged: 0,
-            awaited: false,
+            has_waiter: false,
         };
         WriteHalf {
-            socket,
+            transport: Transport::plain(socket),
             state: Mutex::new(state),
             waiting: AtomicBool::new(false),
             drained: Condvar::new(),
@@ -90,8 +86,8 @@ impl WriteHalf {
         }
     }
 
-    /// Has the account follow the queue.
-    fn account(&self, state: &mut State) {
+    /// Reports the size of the queue to the memory budget.
+    fn charge(&self, state: &mut State) {
         let size = state.queue.size();
         if size != state.charged {
             self.memory_budget.change_memory(state.charged, size);
@@ -99,14 +95,15 @@ impl WriteHalf {
         }
     }
 
-    /// A producer waits while more than so many bytes are unsent.
-    fn high_water(&self) -> usize {
-        if self.memory_budget.is_tight() { LOW_WATER } else { HIGH_WATER }
+    /// The number of unsent bytes above which a producer waits.
+    fn high_water_mark(&self) -> usize {
+        let short = self.memory_budget.is_over_soft_limit();
+        if short { REDUCED_HIGH_WATER_MARK } else { HIGH_WATER_MARK }
     }
 
-    /// The socket, for reading.
-    pub(super) fn socket(&self) -> &Socket {
-        &self.socket
+    /// The transport, for reading and closing.
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
     }
 
     /// True while bytes wait for the socket.
@@ -114,21 +111,22 @@ impl WriteHalf {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// For the poller: sends what `queue` holds behind what is waiting already, a turn's worth at most and
-    /// without blocking; what the socket does not take stays here. Fails once the client is gone.
+    /// For the poller: sends what is waiting and then what `queue` holds, at most
+    /// [`MAX_WRITE_PER_TURN`] bytes and without blocking; the rest stays here. Fails once the
+    /// client is gone.
     pub(super) fn send(&self, queue: &mut OutputQueue) -> io::Result<Flush> {
-        self.send_within(queue, TURN, Then::Open)
+        self.send_within(queue, MAX_WRITE_PER_TURN, Then::Open)
     }
 
-    /// As [`WriteHalf::send`], for the last bytes of a connection: the caller shuts the socket's sending side as
-    /// soon as they are out. Then the last bytes and the end are one packet, and the client is woken
-    /// once.
+    /// As [`WriteHalf::send`], for the last bytes of a connection: the caller shuts the sending
+    /// side as soon as they are out. Then the last bytes and the end are one packet, and the client
+    /// wakes up once.
     pub(super) fn send_last(&self, queue: &mut OutputQueue) -> io::Result<Flush> {
-        self.send_within(queue, TURN, Then::End)
+        self.send_within(queue, MAX_WRITE_PER_TURN, Then::End)
     }
 
-    /// For the thread that makes the response: the same, but until the socket is full, as nobody else would go
-    /// on while it still takes bytes.
+    /// For the thread that makes the response: sends until the socket is full. No event tells the
+    /// poller to continue while the socket has room.
     pub fn send_all(&self, queue: &mut OutputQueue) -> io::Result<()> {
         self.send_within(queue, u64::MAX, Then::Open).map(drop)
     }
@@ -137,14 +135,14 @@ impl WriteHalf {
         let mut state = self.lock();
         if let Some(error) = &state.failed {
             *queue = OutputQueue::default();
-            return Err(again(error));
+            return Err(copy(error));
         }
         if state.queue.is_empty() {
-            match queue.send(&self.socket, budget, then) {
+            match queue.send(&self.transport, budget, then) {
                 Ok((Flush::Done, _)) => return Ok(Flush::Done),
                 Ok((flush, _)) => {
                     state.queue.append(queue);
-                    self.account(&mut state);
+                    self.charge(&mut state);
                     state.progress = clock::now();
                     self.waiting.store(true, Ordering::Release);
                     return Ok(flush);
@@ -159,60 +157,61 @@ impl WriteHalf {
         self.flush_locked(&mut state, budget)
     }
 
-    /// Takes what `queue` holds without sending it. Fails once the client is gone.
+    /// Takes over what `queue` holds without sending it. Fails once the client is gone.
     pub(super) fn enqueue(&self, queue: &mut OutputQueue) -> io::Result<Enqueued> {
         let mut state = self.lock();
         if let Some(error) = &state.failed {
             *queue = OutputQueue::default();
-            return Err(again(error));
+            return Err(copy(error));
         }
         if state.queue.is_empty() {
             state.progress = clock::now();
         }
         state.queue.append(queue);
-        self.account(&mut state);
+        self.charge(&mut state);
         self.waiting.store(true, Ordering::Release);
-        let much = state.queue.size() >= SOON;
-        Ok(match much || std::mem::replace(&mut state.held, true) {
-            true if much => Enqueued::FlushNow,
+        if state.queue.size() >= FLUSH_THRESHOLD {
+            return Ok(Enqueued::FlushNow);
+        }
+        Ok(match std::mem::replace(&mut state.is_scheduled, true) {
             true => Enqueued::Scheduled,
             false => Enqueued::Unscheduled,
         })
     }
 
-    /// Sends what was held, now that it is this write_half's turn.
-    pub(super) fn flush_held(&self) {
+    /// For the poller: sends what [`WriteHalf::enqueue`] left for this turn.
+    pub(super) fn flush_scheduled(&self) {
         let mut state = self.lock();
-        state.held = false;
+        state.is_scheduled = false;
         drop(state);
-        // A failure shows when the connection comes home. What is left of a turn's worth would be told
-        // by no event.
+        // A failure shows when the connection is returned. While the socket has room no event tells
+        // the poller to continue.
         while matches!(self.flush(), Ok(Flush::More)) {}
     }
 
-    /// Sends what is waiting, a turn's worth at most and without blocking. The lock is part of its
-    /// meaning: the kernel may report room for more before the `sendmsg` of another thread has
-    /// returned, and that report comes once.
+    /// Sends what is waiting, at most [`MAX_WRITE_PER_TURN`] bytes and without blocking. It must
+    /// wait for the lock rather than look at `waiting`: the kernel may report room before the
+    /// `sendmsg` of another thread has returned, and reports it only once.
     pub(super) fn flush(&self) -> io::Result<Flush> {
         let mut state = self.lock();
         if let Some(error) = &state.failed {
-            return Err(again(error));
+            return Err(copy(error));
         }
         if state.queue.is_empty() {
             return Ok(Flush::Done);
         }
-        self.flush_locked(&mut state, TURN)
+        self.flush_locked(&mut state, MAX_WRITE_PER_TURN)
     }
 
     fn flush_locked(&self, state: &mut State, budget: u64) -> io::Result<Flush> {
-        match state.queue.send(&self.socket, budget, Then::Open) {
+        match state.queue.send(&self.transport, budget, Then::Open) {
             Ok((flush, sent)) => {
                 if sent > 0 {
                     state.progress = clock::now();
                 }
                 self.waiting.store(flush != Flush::Done, Ordering::Release);
-                self.account(state);
-                if state.awaited && state.queue.size() <= self.high_water() {
+                self.charge(state);
+                if state.has_waiter && state.queue.size() <= self.high_water_mark() {
                     self.drained.notify_all();
                 }
                 Ok(flush)
@@ -221,90 +220,86 @@ impl WriteHalf {
         }
     }
 
-    /// Blocks the producer while too much is waiting. Fails when the client is gone, or has taken nothing
-    /// for `stall`.
-    pub fn wait(&self, stall: Duration) -> io::Result<()> {
+    /// Blocks the producer while more is unsent than the high-water mark. Fails when the client is
+    /// gone, or has taken nothing for `write_timeout`.
+    pub fn wait(&self, write_timeout: Duration) -> io::Result<()> {
         let mut state = self.lock();
-        while state.queue.size() > self.high_water() && state.failed.is_none() {
+        while state.queue.size() > self.high_water_mark() && state.failed.is_none() {
             let progress = state.progress;
             let waited = clock::now().saturating_duration_since(progress);
-            let Some(left) = stall.checked_sub(waited).filter(|left| !left.is_zero()) else {
-                // It may have made room that nobody was told of: see `progress`.
+            let Some(left) = write_timeout.checked_sub(waited).filter(|left| !left.is_zero())
+            else {
+                // It may have made room without an event: see `progress`.
                 self.flush_locked(&mut state, u64::MAX)?;
                 if state.progress == progress {
                     return Err(self.fail_locked(&mut state, io::ErrorKind::TimedOut.into()));
                 }
                 continue;
             };
-            // A year stands for "no limit", which the clock's arithmetic could not bear.
+            // A year stands for "no limit", which would overflow the clock's arithmetic.
             let left = left.min(Duration::from_secs(365 * 86_400));
-            state.awaited = true;
+            state.has_waiter = true;
             state =
                 self.drained.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-            state.awaited = false;
+            state.has_waiter = false;
         }
-        state.failed.as_ref().map_or(Ok(()), |error| Err(again(error)))
+        state.failed.as_ref().map_or(Ok(()), |error| Err(copy(error)))
     }
 
     /// True if a producer would have to wait.
     pub fn is_full(&self) -> bool {
-        self.has_waiting() && self.lock().queue.size() > self.high_water()
+        self.has_waiting() && self.lock().queue.size() > self.high_water_mark()
     }
 
-    /// Bytes in memory that wait for the socket.
-    pub(super) fn held(&self) -> usize {
+    /// Unsent bytes in memory.
+    pub(super) fn unsent_bytes(&self) -> usize {
         if self.has_waiting() { self.lock().queue.size() } else { 0 }
     }
 
-    /// When bytes last went out. The kernel tells of room only once there is a lot of it, a third of a buffer
-    /// of megabytes, and until then a client that reads slowly looks like one that does not read. So who
-    /// means to give one up calls [`WriteHalf::flush`] first, which finds what room there is.
+    /// When the socket last took bytes. The kernel reports room only once there is a lot of it, a
+    /// third of a buffer of megabytes, and until then a client that reads slowly looks like one
+    /// that does not read. So a caller that is about to drop a client calls [`WriteHalf::flush`]
+    /// first, which uses what room there is.
     pub(super) fn progress(&self) -> Instant {
         self.lock().progress
     }
 
-    /// Drops what is waiting and refuses more: the client is gone.
+    /// Drops what is waiting and fails what is sent from now on: the client is gone.
     pub(super) fn fail(&self) {
         self.fail_locked(&mut self.lock(), io::ErrorKind::BrokenPipe.into());
     }
 
-    /// Fails it if a producer waits for the client; returns whether one did. For whoever finds that the
-    /// request takes too long: of all that it may be at, this wait alone can be ended from here. The error is
-    /// [`TAKES_TOO_LONG`].
+    /// Fails it if a producer waits for the client; returns whether one did. For the watch over
+    /// request timeouts: of everything that a request may be blocked in, only this wait can be
+    /// ended from outside. The error is [`REQUEST_ABORTED`].
     pub fn end_wait(&self) -> bool {
         let mut state = self.lock();
-        let waits = state.awaited && state.failed.is_none();
-        if waits {
-            self.fail_locked(&mut state, TAKES_TOO_LONG.into());
+        let is_waiting = state.has_waiter && state.failed.is_none();
+        if is_waiting {
+            self.fail_locked(&mut state, REQUEST_ABORTED.into());
         }
-        waits
+        is_waiting
     }
 
-    /// Fails what is sent from now on, whoever waits or not; the error is [`TAKES_TOO_LONG`].
+    /// Fails what is sent from now on, whether a producer waits or not; the error is
+    /// [`REQUEST_ABORTED`].
     pub fn break_off(&self) {
-        self.fail_locked(&mut self.lock(), TAKES_TOO_LONG.into());
+        self.fail_locked(&mut self.lock(), REQUEST_ABORTED.into());
     }
 
     fn fail_locked(&self, state: &mut State, error: io::Error) -> io::Error {
-        state.failed.get_or_insert_with(|| again(&error));
+        state.failed.get_or_insert_with(|| copy(&error));
         state.queue = OutputQueue::default();
-        self.account(state);
+        self.charge(state);
         self.waiting.store(false, Ordering::Release);
         self.drained.notify_all();
         error
     }
 
-    /// Asks the kernel whether the client has shut its side down or the connection is lost. A client that
-    /// only shut its sending side is taken for gone: there is no other sign to tell them by.
+    /// Asks the kernel whether the client has shut its side down or the connection is lost. A
+    /// client that only shut its sending side counts as gone: nothing else tells the two apart.
     pub fn peer_has_left(&self) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-        let ends = PollFlags::RDHUP;
-        #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-        let ends = PollFlags::HUP;
-        let mut ask = [PollFd::new(&self.socket, ends)];
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        matches!(poll(&mut ask, Some(&at_once)), Ok(1..)) && !ask[0].revents().is_empty()
+        self.transport.peer_has_left()
     }
 
     /// True once the client is known to be gone.
@@ -325,8 +320,8 @@ impl Drop for WriteHalf {
     }
 }
 
-/// The same error once more.
-fn again(error: &io::Error) -> io::Error {
+/// The same error once more; `io::Error` is not `Clone`.
+fn copy(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => io::Error::new(error.kind(), error.to_string()),

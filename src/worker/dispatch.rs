@@ -1,8 +1,8 @@
-//! Joins the scheduler to the poller: turns the poller when the scheduler asks for it, and brings the requests
-//! that it finds to the threads that run them.
+//! Joins the scheduler to the poller: polls when the scheduler asks for it, and queues the requests
+//! that a poll returns for the threads that run them.
 //!
-//! What running a request means is for the caller to say: `runner` does it with Python, the model checker
-//! (`make model`) without.
+//! What running a request means is up to the caller: `worker_thread` does it with Python, the model
+//! checker (`make model`) without.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -12,16 +12,16 @@ use log::error;
 
 use super::scheduler::{Pressure, Role, Scheduler, Wake};
 use crate::config::Settings;
-use crate::net::{Connection, Poller, PollerHandle, SWEEP_INTERVAL, Verdict};
+use crate::net::{Lent, Poller, PollerHandle, SWEEP_INTERVAL, Verdict};
 use crate::sync::Mutex;
 
-/// What the threads of a process share of its network.
+/// What the threads of a worker share: the scheduler and the poller.
 #[derive(Debug)]
 pub struct Dispatcher {
-    scheduler: Scheduler<Box<Connection>>,
-    /// Whoever polls has it; nobody else waits for it long.
+    scheduler: Scheduler<Lent>,
+    /// Locked by the thread that polls; another one waits for it only while the role changes hands.
     poller: Mutex<Poller>,
-    /// For those who do not poll.
+    /// The poller for threads that do not poll.
     pub handle: Arc<PollerHandle>,
     settings: Arc<Settings>,
     /// Other workers accept from the same sockets.
@@ -35,8 +35,8 @@ impl Wake for PollerHandle {
 }
 
 impl Dispatcher {
-    /// For `--threads` runners, of which the interpreter can run `parallel` at a time. `multiprocess` says whether
-    /// other workers accept from the same sockets, at any time.
+    /// For `--threads` worker threads, of which the interpreter runs `parallel` at a time.
+    /// `multiprocess` is whether other workers accept from the same sockets, and may change.
     pub fn new(
         (poller, handle): (Poller, Arc<PollerHandle>),
         parallel: usize,
@@ -52,28 +52,28 @@ impl Dispatcher {
         }
     }
 
-    /// Other workers accept from the same sockets. One that has none does not leave them a connection, and
-    /// takes as many at a time as there are.
+    /// True if other workers accept from the same sockets. A worker without others leaves no
+    /// connection to them, and accepts as many at a time as are waiting.
     fn is_multiprocess(&self) -> bool {
         self.multiprocess.load(Ordering::Relaxed)
     }
 
-    /// Says so from now on.
-    pub fn set_multiprocess(&self, are_there: bool) {
-        self.multiprocess.store(are_there, Ordering::Relaxed);
-        // Whoever polls now does it on the old assumption.
+    /// Sets whether other workers accept from the same sockets.
+    pub fn set_multiprocess(&self, multiprocess: bool) {
+        self.multiprocess.store(multiprocess, Ordering::Relaxed);
+        // The current poll was begun with the old value.
         self.handle.wake();
     }
 
-    /// Polls as runner `me` until there is something to do with the interpreter, and returns the role: to
-    /// run requests, or to quit. [`Role::Poll`] means that nothing is to be done but to have the
-    /// interpreter for a moment, for which `wants_interpreter` has asked while nobody runs a request.
+    /// Polls as worker thread `me` until there is something to do with the interpreter, and returns
+    /// the role: to run requests, or to quit. [`Role::Poll`] means that the thread only has to hold
+    /// the interpreter for a moment, which `wants_interpreter` asks for while no request runs.
     pub fn role(&self, me: usize, wants_interpreter: impl Fn() -> bool) -> Role {
         loop {
             match self.scheduler.role(me, &*self.handle) {
                 Role::Poll => {
-                    let room = self.is_multiprocess().then(|| self.scheduler.room());
-                    let ready = self.turn(room, |pressure| pressure.pressed);
+                    let free_threads = self.is_multiprocess().then(|| self.scheduler.room());
+                    let ready = self.poll_once(free_threads, |pressure| pressure.pressed);
                     self.scheduler.polled(Some(me), ready, &*self.handle);
                     if wants_interpreter() && self.scheduler.is_quiet() {
                         return Role::Poll;
@@ -84,9 +84,9 @@ impl Dispatcher {
         }
     }
 
-    /// Runs requests as runner `me`, which has the interpreter, as long as there are any and `serve` allows
-    /// it: that runs one, and returns whether there is time for another.
-    pub fn run_batch(&self, me: usize, mut serve: impl FnMut(Box<Connection>) -> bool) {
+    /// Runs requests as worker thread `me`, which holds the interpreter, while there are any and
+    /// `serve` returns true: that runs one, and returns whether there is time for another.
+    pub fn run_batch(&self, me: usize, mut serve: impl FnMut(Lent) -> bool) {
         let Some(mut job) = self.scheduler.first(me, &*self.handle) else { return };
         while serve(job) {
             match self.scheduler.another(me, &*self.handle) {
@@ -98,36 +98,37 @@ impl Dispatcher {
         self.handle.wake_for_returned();
     }
 
-    /// The life of the sentinel.
+    /// Runs the sentinel until the server stops.
     pub fn watch(&self) {
-        // However much is queued, it is not for the sentinel to run: it may wait.
-        // It polls when every runner is inside the application: what it accepts has to wait.
-        let room = || self.is_multiprocess().then_some(0);
-        self.scheduler.watch(&*self.handle, || self.turn(room(), |_| false));
+        // The sentinel polls when every worker thread is inside the application: what it accepts
+        // has to wait, so no thread is free. It never runs a request, so it may block in the poll.
+        let free_threads = || self.is_multiprocess().then_some(0);
+        self.scheduler.watch(&*self.handle, || self.poll_once(free_threads(), |_| false));
     }
 
-    /// Turns the poller once and returns what became ready.
-    fn turn(
+    /// Polls once and returns the requests that became complete. `is_pressed` is whether the thread
+    /// has other work and must not block.
+    fn poll_once(
         &self,
-        room: Option<usize>,
-        hurries: impl FnOnce(&Pressure) -> bool,
-    ) -> Vec<Box<Connection>> {
-        let mut ready = Vec::new();
+        free_threads: Option<usize>,
+        is_pressed: impl FnOnce(&Pressure) -> bool,
+    ) -> Vec<Lent> {
         let mut poller = self.poller.lock().unwrap_or_else(PoisonError::into_inner);
-        // Only now: while we waited for the lock, whoever had it may have found work.
+        // Only now: the thread that held the lock may have found work.
         let pressure = self.scheduler.pressure();
         let waiting = pressure.waiting;
-        let patience = match waiting {
-            _ if hurries(&pressure) => Some(Duration::ZERO),
+        let timeout = match waiting {
+            _ if is_pressed(&pressure) => Some(Duration::ZERO),
             0 => None,
             _ => Some(SWEEP_INTERVAL),
         };
-        poller.set_room(room);
-        if let Err(failure) = poller.turn(patience, &mut ready) {
-            // Nothing is left to serve with: the process ends rather than spin.
-            error!("polling failed: {failure}");
+        poller.set_free_threads(free_threads);
+        let mut ready = poller.poll_once(timeout).unwrap_or_else(|failure| {
+            // Nothing is left to serve with: the worker ends rather than spin.
+            error!(target: "poller.failed", "Polling failed: {failure}: the worker stops");
             self.scheduler.stop();
-        }
+            Vec::new()
+        });
         if waiting > 0 && poller.is_sweep_due() {
             self.sweep(&mut poller);
         }
@@ -142,9 +143,10 @@ impl Dispatcher {
         ready
     }
 
-    /// Turns those away that find the queue full. A request that finds a free thread need not wait in it.
+    /// Rejects the requests that find the queue full. One that finds a free thread need not be
+    /// queued.
     #[cold]
-    fn reject_surplus(&self, poller: &mut Poller, ready: &mut Vec<Box<Connection>>) {
+    fn reject_surplus(&self, poller: &mut Poller, ready: &mut Vec<Lent>) {
         let Pressure { waiting, free, .. } = self.scheduler.pressure();
         let vacant = self.settings.queue.saturating_add(free).saturating_sub(waiting);
         if ready.len() > vacant {
@@ -152,14 +154,14 @@ impl Dispatcher {
         }
     }
 
-    /// Takes those back from the queue that have waited too long, or whose clients have gone.
+    /// Withdraws the requests from the queue that have waited too long, or whose clients have left.
     #[cold]
     fn sweep(&self, poller: &mut Poller) {
-        let unwanted =
+        let withdrawn =
             self.scheduler.withdraw(|connection| poller.verdict(connection) != Verdict::Keep);
-        if unwanted.iter().any(|connection| poller.verdict(connection) == Verdict::Disconnected) {
+        if withdrawn.iter().any(|connection| poller.verdict(connection).calls_for_newest_first()) {
             self.scheduler.serve_newest_first();
         }
-        unwanted.into_iter().for_each(|connection| poller.reject_queued(connection));
+        withdrawn.into_iter().for_each(|connection| poller.reject_queued(connection));
     }
 }

@@ -248,7 +248,7 @@ impl Server {
 
     /// Says in the error log how often each bound was reached.
     pub fn report(&self) {
-        info!("Bounds reached since the start: {}", self.shared.dispatcher.handle.counters);
+        info!("Bounds reached since the start: {}", self.shared.dispatcher.handle.counters());
     }
 
     /// Requests that were answered.
@@ -293,7 +293,7 @@ impl Server {
         }
         if let Some(sentinel) = self.sentinel.take() {
             py.detach(|| sentinel.join()).ok();
-            if !self.shared.dispatcher.handle.counters.are_zero() {
+            if !self.shared.dispatcher.handle.counters().are_zero() {
                 self.report();
             }
         }

@@ -1,117 +1,78 @@
-//! What other threads may ask of the loop while one of them turns it.
+//! The poller as other threads see it: they return connections, start the shutdown and wake the
+//! poller.
 
 use std::sync::{Arc, PoisonError};
 
-use log::warn;
-use mio::Waker;
-
-use super::super::connection::Connection;
-use super::super::memory_budget::MemoryBudget;
-use super::super::write_half::WriteHalf;
-use crate::config::Budget;
+use super::link::PollerLink;
+use super::shutdown::Shutdown;
+use crate::net::connection::Lent;
 use crate::observe::Counters;
-use crate::sync::{AtomicBool, Mutex, Ordering};
+use crate::sync::Mutex;
 
-/// What other threads may ask of the poller.
+/// What threads that do not poll may ask of the poller.
 #[derive(Debug)]
 pub struct PollerHandle {
-    waker: Waker,
-    homecomers: Mutex<Vec<Box<Connection>>>,
-    /// Outlets of lent connections with something to be sent.
-    pub(super) held: Mutex<Vec<Arc<WriteHalf>>>,
-    /// The poller is, or is about to be, blocked in the kernel.
-    pub(super) polling: AtomicBool,
-    stop: AtomicBool,
-    /// Stopping may take its time: see [`PollerHandle::retire`].
-    gently: AtomicBool,
-    /// How often each bound was reached.
-    pub counters: Counters,
-    /// What all connections hold.
-    pub(in crate::net) memory_budget: Arc<MemoryBudget>,
+    link: Arc<PollerLink>,
+    /// Lent connections that have come back since the last turn.
+    returned: Mutex<Vec<Lent>>,
 }
 
 impl PollerHandle {
-    pub(super) fn new(waker: Waker, budget: Budget) -> PollerHandle {
-        PollerHandle {
-            waker,
-            homecomers: Mutex::default(),
-            held: Mutex::default(),
-            polling: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
-            gently: AtomicBool::new(false),
-            counters: Counters::default(),
-            memory_budget: Arc::new(MemoryBudget::new(budget)),
-        }
+    pub(super) fn new(link: Arc<PollerLink>) -> PollerHandle {
+        PollerHandle { link, returned: Mutex::default() }
     }
 
-    /// Brings a connection home whose request has been answered, or whose response was aborted. What is in
-    /// its queue is sent by the poller's next turn, which [`PollerHandle::wake_for_returned`] brings about.
-    pub fn return_connection(&self, connection: Box<Connection>) {
-        self.homecomers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    /// Returns a connection whose request was answered, or whose response was aborted. The poller's
+    /// next turn, which [`PollerHandle::wake_for_returned`] brings about, sends what is in its
+    /// queue.
+    pub fn return_connection(&self, connection: Lent) {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 
-    /// Has the next turn send what waits in a write half. Returns false if whoever polls is blocked and would not
-    /// see to it.
-    pub(in crate::net) fn hold(&self, write_half: &Arc<WriteHalf>) -> bool {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(write_half.clone());
-        !self.is_blocked()
-    }
-
-    /// True if the poller is blocked in the kernel, or about to be.
-    pub(in crate::net) fn is_blocked(&self) -> bool {
-        self.polling.load(Ordering::SeqCst)
-    }
-
-    /// Wakes the poller up if connections wait for it to turn.
+    /// Wakes the poller if it is blocked while returned connections wait for its next turn.
     pub fn wake_for_returned(&self) {
-        if self.is_blocked() && self.has_homecomers() {
-            self.wake();
+        if self.link.is_blocked() && self.has_returned() {
+            self.link.wake();
         }
     }
 
-    /// Stops accepting and lets the connections run out.
+    /// Stops accepting, closes idle connections, and lets the requests in flight finish.
     pub fn stop(&self) {
-        self.gently.store(false, Ordering::SeqCst);
-        self.stop.store(true, Ordering::SeqCst);
-        self.wake();
+        self.advance_shutdown(Shutdown::Draining);
     }
 
-    /// As [`PollerHandle::stop`], for a process that others replace: a connection that waits for its next
-    /// request is not closed under a client that may be sending it just now. It ends with the response to
-    /// that request, or when it has been idle for as long as it may.
+    /// As [`PollerHandle::stop`], for a process that another one replaces: an idle connection stays
+    /// open, because its client may be sending the next request just now. It ends with the response
+    /// to that request, or when it has been idle for `--keep-alive`.
     pub fn retire(&self) {
-        self.gently.store(true, Ordering::SeqCst);
-        self.stop.store(true, Ordering::SeqCst);
-        self.wake();
+        self.advance_shutdown(Shutdown::Retiring);
     }
 
-    pub(super) fn is_gentle(&self) -> bool {
-        self.gently.load(Ordering::SeqCst)
+    fn advance_shutdown(&self, stage: Shutdown) {
+        self.link.shutdown.advance(stage);
+        self.link.wake();
     }
 
-    /// True once [`PollerHandle::stop`] was called.
-    pub fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
+    /// The stage of the shutdown that was asked for.
+    pub fn shutdown(&self) -> Shutdown {
+        self.link.shutdown.get()
     }
 
-    /// Ends the current or the next wait of [`Poller::turn`](super::Poller::turn).
+    /// How often each limit was reached.
+    pub fn counters(&self) -> &Counters {
+        &self.link.counters
+    }
+
+    /// Ends the current or the next wait of [`Poller::poll_once`](super::Poller::poll_once).
     pub fn wake(&self) {
-        if let Err(error) = self.waker.wake() {
-            warn!("cannot wake the poller: {error}");
-        }
-        #[cfg(all(test, shuttle))]
-        crate::sync::kernel::changed();
+        self.link.wake();
     }
 
-    pub(super) fn take(&self) -> Vec<Box<Connection>> {
-        std::mem::take(&mut *self.homecomers.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn take_returned(&self) -> Vec<Lent> {
+        std::mem::take(&mut *self.returned.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn has_homecomers(&self) -> bool {
-        !self.homecomers.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    pub(super) fn has_held(&self) -> bool {
-        !self.held.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    pub(super) fn has_returned(&self) -> bool {
+        !self.returned.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }

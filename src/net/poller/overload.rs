@@ -1,92 +1,114 @@
-//! What becomes of requests that are complete but find no thread: whose client has gone, or which have
-//! waited too long, are taken back from the queue and answered without the application.
+//! The overload policy: what becomes of requests that are complete but wait for a thread.
+//!
+//! A request whose client has left is dropped, one that has waited longer than `--queue-timeout`,
+//! or that finds the queue full, gets a 503. None of them reaches the application. The policy does
+//! no I/O and has no clock; `reject` acts on it.
 
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use crate::net::tuning::{HALF_CLOSE_GRACE, SWEEP_INTERVAL};
 
-use super::super::connection::Connection;
-use super::{Phase, Poller};
-use crate::observe::Count;
-
-/// How often those who wait are looked through, while anybody waits.
-pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
-/// A client that shuts its sending side with its request may do that to say that there is nothing more; one
-/// that does so later has given up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
-
-/// What is to become of a request that waits.
+/// What becomes of a queued request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It waits on.
+    /// It stays in the queue.
     Keep,
-    /// It has waited for longer than `--queue-timeout`.
+    /// It has waited longer than `--queue-timeout`.
     Expired,
-    /// Its client is gone.
+    /// Its client has left.
     Disconnected,
 }
 
-impl Poller {
-    /// True if it is time to look through those who wait.
-    pub fn is_sweep_due(&mut self) -> bool {
-        let due = self.now >= self.next_sweep;
-        if due {
-            self.next_sweep = self.now + SWEEP_INTERVAL;
+impl Verdict {
+    /// True if the newest request should run first from now on. Where one client has left, those
+    /// next in line are about to leave as well, and a server that goes on in their order answers
+    /// none of them in time.
+    pub fn calls_for_newest_first(self) -> bool {
+        self == Verdict::Disconnected
+    }
+}
+
+/// What the policy remembers.
+#[derive(Debug)]
+pub(super) struct Overload {
+    /// `--queue-timeout`.
+    queue_timeout: Duration,
+    /// When queued requests are to be checked again.
+    next_sweep: Instant,
+}
+
+impl Overload {
+    pub(super) fn new(queue_timeout: Duration, now: Instant) -> Overload {
+        Overload { queue_timeout, next_sweep: now }
+    }
+
+    /// True if it is time to check the queued requests.
+    pub(super) fn is_sweep_due(&mut self, now: Instant) -> bool {
+        let is_due = now >= self.next_sweep;
+        if is_due {
+            self.next_sweep = now + SWEEP_INTERVAL;
         }
-        due
+        is_due
     }
 
-    /// What is to become of a connection that is lent and waits.
-    pub fn verdict(&self, connection: &Connection) -> Verdict {
-        let slot = &self.slots[connection.key.0];
-        if slot.left || connection.write_half.has_failed() {
-            return Verdict::Disconnected;
-        }
-        let waited = self.now.saturating_duration_since(slot.lent_at);
-        if waited >= self.settings.timeouts.queue { Verdict::Expired } else { Verdict::Keep }
-    }
-
-    /// Takes a connection back that was lent but whose request will not run, and answers or drops it.
-    #[cold]
-    pub fn reject_queued(&mut self, connection: Box<Connection>) {
-        match self.verdict(&connection) {
-            Verdict::Disconnected => self.drop_departed(connection),
-            Verdict::Expired => {
-                if let Some(count) = self.handle.counters.add(Count::QueueTimeout) {
-                    warn!("overloaded: {count} request(s) got no thread within --queue-timeout");
-                }
-                self.answer_busy(connection, "the server is overloaded");
-            }
-            Verdict::Keep => {
-                if let Some(count) = self.handle.counters.add(Count::QueueFull) {
-                    warn!("overloaded: {count} request(s) found --limit-queue others waiting");
-                }
-                self.answer_busy(connection, "too many requests are waiting");
-            }
+    /// What becomes of a request that was complete at `since`.
+    pub(super) fn verdict(&self, since: Instant, client_left: bool, now: Instant) -> Verdict {
+        if client_left {
+            Verdict::Disconnected
+        } else if now.saturating_duration_since(since) >= self.queue_timeout {
+            Verdict::Expired
+        } else {
+            Verdict::Keep
         }
     }
+}
 
-    fn drop_departed(&mut self, connection: Box<Connection>) {
-        if let Some(count) = self.handle.counters.add(Count::ClientGone) {
-            info!("{count} request(s) dropped before they ran: their clients had gone");
+/// True if a client has left that shuts its sending side although its request is complete `since`
+/// then. `last_poll` is when the kernel was last asked and knew of no end yet.
+pub(super) fn is_departure(since: Instant, last_poll: Instant) -> bool {
+    last_poll.saturating_duration_since(since) >= HALF_CLOSE_GRACE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn queued_request_gets_its_verdict_by_age_and_client() {
+        let start = Instant::now();
+        let overload = Overload::new(500 * MS, start);
+        for (waited, client_left, expected) in [
+            (0, false, Verdict::Keep),
+            (499, false, Verdict::Keep),
+            (500, false, Verdict::Expired),
+            (0, true, Verdict::Disconnected),
+            (500, true, Verdict::Disconnected),
+        ] {
+            let verdict = overload.verdict(start, client_left, start + waited * MS);
+            assert_eq!(verdict, expected, "{waited} ms, {client_left}");
+            assert_eq!(verdict.calls_for_newest_first(), client_left);
         }
-        let key = connection.key;
-        self.slots[key.0].connection = Some(connection);
-        self.close(key);
+        // A turn's time may be from before the request.
+        assert_eq!(overload.verdict(start + MS, false, start), Verdict::Keep);
     }
 
-    fn answer_busy(&mut self, connection: Box<Connection>, detail: &str) {
-        let key = connection.key;
-        let slot = &mut self.slots[key.0];
-        slot.phase = Phase::Sending;
-        slot.connection = Some(connection);
-        // It closes, so no further request can become ready.
-        self.answer(key, 503, "Service Unavailable", detail, &mut Vec::new());
+    #[test]
+    fn sweep_is_due_once_per_interval() {
+        let start = Instant::now();
+        let mut overload = Overload::new(MS, start);
+        for (passed, expected) in [(0, true), (50, false), (100, true), (150, false), (350, true)] {
+            assert_eq!(overload.is_sweep_due(start + passed * MS), expected, "{passed} ms");
+        }
     }
 
-    /// What it means that the client of a connection that was lent then sends no more, if that was not so when
-    /// the kernel was last `asked`.
-    pub(super) fn has_given_up(lent_at: Instant, asked: Instant) -> bool {
-        asked.saturating_duration_since(lent_at) >= PATIENCE
+    #[test]
+    fn half_close_is_a_departure_only_long_after_the_request() {
+        let start = Instant::now();
+        for (last_poll, expected) in [(0, false), (999, false), (1000, true)] {
+            assert_eq!(is_departure(start, start + last_poll * MS), expected, "{last_poll} ms");
+        }
+        assert!(!is_departure(start + MS, start));
     }
 }

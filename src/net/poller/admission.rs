@@ -1,0 +1,222 @@
+//! The admission policy: when the poller accepts connections, how many, when it pauses, and when it
+//! leaves them to other processes that accept from the same sockets.
+//!
+//! The policy does no I/O and has no clock; `accept` acts on it.
+
+use std::time::Instant;
+
+use crate::net::tuning::{ACCEPT_PAUSE, MAX_ACCEPT_PER_TURN, YIELD_PAUSE};
+
+/// What the policy remembers.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// `--worker-connections`.
+    max_connections: usize,
+    /// How many requests would find a free thread, if other processes accept from the same sockets.
+    free_threads: Option<usize>,
+    /// Accepting pauses until then: no descriptor, no memory or no place is left.
+    paused_until: Option<Instant>,
+    /// New connections are left to other processes until then, as no thread is free.
+    yielding_until: Option<Instant>,
+    /// The last turn has left new connections to other processes.
+    has_yielded: bool,
+    /// The server shuts down: what is in the accept queues is accepted without a limit.
+    is_draining: bool,
+}
+
+impl Admission {
+    pub(super) fn new(max_connections: usize) -> Admission {
+        Admission {
+            max_connections,
+            free_threads: None,
+            paused_until: None,
+            yielding_until: None,
+            has_yielded: false,
+            is_draining: false,
+        }
+    }
+
+    /// Sets how many requests would find a free thread, if other processes accept from the same
+    /// sockets.
+    pub(super) fn set_free_threads(&mut self, free_threads: Option<usize>) {
+        self.free_threads = free_threads;
+        if free_threads != Some(0) {
+            self.yielding_until = None;
+        }
+    }
+
+    /// True if this turn accepts connections. `ready` is how many requests it has found so far,
+    /// `has_waiting` whether a listener may have connections waiting.
+    pub(super) fn admits(&mut self, ready: usize, has_waiting: bool, now: Instant) -> bool {
+        if self.paused_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        self.paused_until = None;
+        if has_waiting && !self.is_draining && self.must_yield(ready, now) {
+            return false;
+        }
+        self.yielding_until = None;
+        self.has_yielded = false;
+        true
+    }
+
+    /// True while new connections are left to other processes: for a moment if no thread is free,
+    /// for one turn if this turn's requests occupy the free ones, as they may be short.
+    fn must_yield(&mut self, ready: usize, now: Instant) -> bool {
+        match self.free_threads {
+            Some(0) => now < *self.yielding_until.get_or_insert(now + YIELD_PAUSE),
+            Some(free) if ready >= free => !std::mem::replace(&mut self.has_yielded, true),
+            _ => false,
+        }
+    }
+
+    /// How many connections one listener may bring in this turn.
+    pub(super) fn batch_size(&self) -> usize {
+        match self.free_threads {
+            Some(free @ 1..) if !self.is_draining => free.min(MAX_ACCEPT_PER_TURN),
+            _ => MAX_ACCEPT_PER_TURN,
+        }
+    }
+
+    /// True if the next connection is for another process: `ready` requests occupy all free
+    /// threads, and this listener has brought one of them. `before` is how many there were before
+    /// it.
+    pub(super) fn is_satisfied(&self, before: usize, ready: usize) -> bool {
+        !self.is_draining && ready > before && self.free_threads.is_some_and(|free| ready >= free)
+    }
+
+    /// True if there is a place for another connection beside `open` ones. While the server drains
+    /// there always is: connections left in the accept queue are reset when the listener closes,
+    /// and there are no more of them than `--backlog`.
+    pub(super) fn has_place(&self, open: usize) -> bool {
+        self.is_draining || open < self.max_connections
+    }
+
+    /// Pauses accepting: no descriptor, no memory or no place is left.
+    pub(super) fn pause(&mut self, now: Instant) {
+        self.paused_until = Some(now + ACCEPT_PAUSE);
+    }
+
+    /// Ends the pause: a connection was closed, which leaves a place and a descriptor.
+    pub(super) fn resume(&mut self) {
+        self.paused_until = None;
+    }
+
+    /// Lifts the limits, as the server shuts down.
+    pub(super) fn drain(&mut self) {
+        self.is_draining = true;
+        self.paused_until = None;
+    }
+
+    /// True unless accepting is paused.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused_until.is_some()
+    }
+
+    /// True if connections are accepted as soon as any is waiting.
+    pub(super) fn is_open(&self) -> bool {
+        self.paused_until.is_none() && self.yielding_until.is_none()
+    }
+
+    /// When the poller must look again.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        [self.paused_until, self.yielding_until].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn admission_depends_on_free_threads_and_ready_requests() {
+        // free threads, ready requests, admitted in each of four turns of 40 ms
+        for (free_threads, ready, expected) in [
+            (None, 0, [true; 4]),
+            (None, 9, [true; 4]),
+            (Some(2), 0, [true; 4]),
+            (Some(2), 1, [true; 4]),
+            // The free threads have something to do: every other turn.
+            (Some(2), 2, [false, true, false, true]),
+            (Some(2), 3, [false, true, false, true]),
+            // No thread is free: after 100 ms nobody else has accepted.
+            (Some(0), 0, [false, false, false, true]),
+        ] {
+            let (mut admission, start) = (Admission::new(10), Instant::now());
+            let admitted = [0, 1, 2, 3].map(|turn| {
+                admission.set_free_threads(free_threads);
+                admission.admits(ready, true, start + 40 * turn * MS)
+            });
+            assert_eq!(admitted, expected, "{free_threads:?}, {ready}");
+            admission.drain();
+            assert!(admission.admits(ready, true, start), "draining");
+        }
+    }
+
+    #[test]
+    fn free_thread_ends_the_wait_for_other_processes() {
+        let (mut admission, now) = (Admission::new(10), Instant::now());
+        admission.set_free_threads(Some(0));
+        assert!(!admission.admits(0, true, now) && !admission.is_open());
+        assert_eq!(admission.wakes_at(), Some(now + YIELD_PAUSE));
+        admission.set_free_threads(Some(1));
+        assert!(admission.is_open() && admission.admits(0, true, now));
+    }
+
+    #[test]
+    fn batch_is_no_larger_than_the_free_threads() {
+        // free threads, draining, batch
+        for (free_threads, is_draining, expected) in [
+            (None, false, MAX_ACCEPT_PER_TURN),
+            (Some(0), false, MAX_ACCEPT_PER_TURN),
+            (Some(3), false, 3),
+            (Some(1_000), false, MAX_ACCEPT_PER_TURN),
+            (Some(3), true, MAX_ACCEPT_PER_TURN),
+        ] {
+            let mut admission = Admission { is_draining, ..Admission::new(10) };
+            admission.set_free_threads(free_threads);
+            assert_eq!(admission.batch_size(), expected, "{free_threads:?}, {is_draining}");
+        }
+    }
+
+    #[test]
+    fn accepting_ends_once_a_new_connection_occupies_the_last_free_thread() {
+        // free threads, requests before this listener, requests now, satisfied
+        for (free_threads, before, ready, expected) in [
+            (None, 0, 5, false),
+            (Some(2), 0, 1, false),
+            (Some(2), 1, 2, true),
+            // The requests are of connections that were open before.
+            (Some(2), 2, 2, false),
+            (Some(2), 2, 3, true),
+        ] {
+            let mut admission = Admission::new(10);
+            admission.set_free_threads(free_threads);
+            assert_eq!(admission.is_satisfied(before, ready), expected, "{free_threads:?}");
+            admission.drain();
+            assert!(!admission.is_satisfied(before, ready), "draining");
+        }
+    }
+
+    #[test]
+    fn pause_ends_with_its_time_or_a_closed_connection() {
+        let (mut admission, start) = (Admission::new(10), Instant::now());
+        admission.pause(start);
+        assert!(admission.is_paused() && !admission.admits(0, true, start + 99 * MS));
+        assert!(admission.admits(0, true, start + 100 * MS) && !admission.is_paused());
+        admission.pause(start);
+        admission.resume();
+        assert!(admission.admits(0, true, start));
+    }
+
+    #[test]
+    fn place_is_limited_except_while_draining() {
+        let mut admission = Admission::new(2);
+        assert_eq!([1, 2, 3].map(|open| admission.has_place(open)), [true, false, false]);
+        admission.drain();
+        assert!(admission.has_place(1_000));
+    }
+}

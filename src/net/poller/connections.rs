@@ -1,0 +1,90 @@
+//! The poller's connections: what each is doing, and what the poller must remember of it meanwhile.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::eviction::{Candidates, Idle};
+use crate::net::arena::{Arena, ConnectionId};
+use crate::net::connection::Connection;
+use crate::net::timers::Deadline;
+use crate::net::write_half::WriteHalf;
+
+/// What a connection is doing. The connection itself is part of the phases in which the poller owns
+/// it.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// It waits for a request or the rest of one.
+    Reading(Box<Connection>),
+    /// A worker thread owns it and runs its request.
+    Lent {
+        /// When the request was complete.
+        since: Instant,
+        /// The client has left since then.
+        client_left: bool,
+    },
+    /// The response is complete; part of it waits for the socket.
+    Sending(Box<Connection>),
+    /// The response is sent and the sending side shut; what still arrives is discarded.
+    Lingering {
+        /// Bytes that may still arrive before the connection is closed anyway.
+        bytes_left: usize,
+        /// The client has sent complete requests and nothing more: see
+        /// [`DRAIN_LINGER_TIMEOUT`](crate::net::tuning::DRAIN_LINGER_TIMEOUT).
+        is_quiet: bool,
+    },
+}
+
+/// One connection's place in the poller. Readiness is edge-triggered, so it is kept here until it
+/// is used.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) phase: Phase,
+    /// The poller's access to the socket, also while the connection is lent.
+    pub(super) write_half: Arc<WriteHalf>,
+    /// The socket may have bytes, an end or an error to read.
+    pub(super) is_readable: bool,
+    /// The client has shut its sending side: reading ends in EOF and no further event will come.
+    pub(super) is_half_closed: bool,
+    /// It is in the run queue.
+    pub(super) is_scheduled: bool,
+    pub(super) deadline: Deadline,
+}
+
+impl Slot {
+    /// A connection that was just accepted. Often its request has arrived as well, so it is worth a
+    /// read.
+    pub(super) fn new(connection: Connection, write_half: Arc<WriteHalf>) -> Slot {
+        Slot {
+            phase: Phase::Reading(Box::new(connection)),
+            write_half,
+            is_readable: true,
+            is_half_closed: false,
+            is_scheduled: false,
+            deadline: Deadline::default(),
+        }
+    }
+
+    /// If it waits for a request of which nothing has come.
+    fn idle(&self) -> Option<Idle> {
+        match &self.phase {
+            Phase::Reading(connection) if !self.is_readable => {
+                let (since, has_served) = connection.idle()?;
+                Some(Idle { since, has_served })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// All connections by their ids.
+pub(super) type Connections = Arena<Slot>;
+
+impl Candidates for Connections {
+    fn ids(&self) -> Vec<ConnectionId> {
+        Arena::ids(self)
+    }
+
+    fn idle(&self, id: ConnectionId) -> Option<Idle> {
+        self.get(id)?.idle()
+    }
+}

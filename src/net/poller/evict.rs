@@ -1,0 +1,85 @@
+//! Evicts what the eviction policy chooses: idle connections for new ones, responses for memory.
+
+use std::time::Instant;
+
+use log::warn;
+
+use super::close::{close, reset};
+use super::connections::Phase;
+use super::eviction::Eviction;
+use super::state::State;
+use crate::net::arena::ConnectionId;
+#[cfg(doc)]
+use crate::net::write_half::WriteHalf;
+use crate::observe::Count;
+
+/// Closes the connection that has been idle for longest, because of `reason`; false if none is
+/// idle.
+#[cold]
+pub(super) fn evict_idle(state: &mut State, reason: &str) -> bool {
+    let Some(id) = state.eviction.longest_idle(&state.connections, state.now) else {
+        return false;
+    };
+    if let Some(count) = state.link.counters.add(Count::IdleClosed) {
+        warn!(
+            target: "connection.evicted",
+            "Closed {count} idle connection(s) for new ones: {reason}"
+        );
+    }
+    close(state, id);
+    true
+}
+
+/// While buffers exceed the hard limit: resets the responses that were not read for longest, until
+/// they no longer do. False if that was not enough.
+#[cold]
+pub(super) fn relieve_memory(state: &mut State) -> bool {
+    if !state.eviction.is_relief_due(state.now) {
+        return false;
+    }
+    let unsent = state.connections.iter().filter(|(_, slot)| slot.write_half.has_waiting());
+    let unsent = unsent.map(|(id, slot)| (slot.write_half.progress(), id));
+    for (progress, id) in Eviction::stalled(unsent, state.now) {
+        if !state.link.memory_budget.is_over_hard_limit() {
+            return true;
+        }
+        if has_progressed(state, id, progress) {
+            state.reschedule(id);
+        } else {
+            evict_response(state, id);
+        }
+    }
+    if state.link.memory_budget.is_over_hard_limit()
+        && state.eviction.may_evict_reader(state.now)
+        && let Some(id) = largest_response(state)
+    {
+        evict_response(state, id);
+    }
+    !state.link.memory_budget.is_over_hard_limit()
+}
+
+/// True if a client has read since `progress` without an event: see [`WriteHalf::progress`].
+fn has_progressed(state: &State, id: ConnectionId, progress: Instant) -> bool {
+    let Some(slot) = state.connections.get(id) else { return false };
+    slot.write_half.flush().is_ok() && slot.write_half.progress() > progress
+}
+
+/// The connection with the most unsent bytes.
+fn largest_response(state: &State) -> Option<ConnectionId> {
+    let sizes = state.connections.iter().map(|(id, slot)| (slot.write_half.unsent_bytes(), id));
+    sizes.filter(|(size, _)| *size > 0).max().map(|(_, id)| id)
+}
+
+fn evict_response(state: &mut State, id: ConnectionId) {
+    if let Some(count) = state.link.counters.add(Count::StalledClosed) {
+        warn!(
+            target: "memory.evicted",
+            "Buffers exceed --limit-memory: reset {count} response(s) that are not read"
+        );
+    }
+    match state.connections.get(id) {
+        // The thread that makes the response sees the failure, and returns the connection.
+        Some(slot) if matches!(slot.phase, Phase::Lent { .. }) => slot.write_half.fail(),
+        _ => reset(state, id),
+    }
+}

@@ -1,0 +1,95 @@
+//! What follows when the deadline of a connection has passed.
+
+use super::action::Action;
+use super::connections::Phase;
+use super::respond::{ErrorResponse, respond};
+use super::state::State;
+use super::write::report_write_timeout;
+use super::{read, write};
+use crate::net::arena::ConnectionId;
+#[cfg(doc)]
+use crate::net::write_half::WriteHalf;
+use crate::observe::Count;
+
+/// Takes the next connection whose deadline has passed.
+pub(super) fn next_due(state: &mut State) -> Option<ConnectionId> {
+    while let Some(entry) = state.timers.pop(state.now) {
+        let id = entry.1;
+        if let Some(slot) = state.connections.get_mut(id)
+            && state.timers.is_due(entry, &mut slot.deadline, state.now)
+        {
+            return Some(id);
+        }
+    }
+    None
+}
+
+/// The deadline of a connection has passed.
+pub(super) fn on_deadline(state: &mut State, id: ConnectionId) -> Action {
+    match state.connections.get(id).map(|slot| &slot.phase) {
+        Some(Phase::Reading(_)) => on_read_deadline(state, id),
+        Some(Phase::Sending(_)) => on_write_deadline(state, id),
+        Some(Phase::Lingering { .. }) => Action::Close,
+        Some(Phase::Lent { .. }) | None => Action::Wait,
+    }
+}
+
+/// The client has read nothing for `--write-timeout`. That counts from the last byte that the
+/// socket took, which may be now: see [`WriteHalf::progress`].
+fn on_write_deadline(state: &mut State, id: ConnectionId) -> Action {
+    let action = write::flush(state, id);
+    if let Action::Wait = action
+        && let Some(slot) = state.connections.get(id)
+        && let Phase::Sending(connection) = &slot.phase
+        && let Some(due) = slot.write_half.progress().checked_add(state.settings.timeouts.write)
+        && due <= state.now
+    {
+        report_write_timeout(state, connection);
+        return Action::Reset;
+    }
+    action
+}
+
+/// The request has not arrived in time. It may be there all the same: one poll reports a limited
+/// number of events, and a process that was stopped for a while finds all its connections overdue.
+fn on_read_deadline(state: &mut State, id: ConnectionId) -> Action {
+    if let Some(slot) = state.connections.get_mut(id) {
+        slot.is_readable = true;
+    }
+    match read::read(state, id) {
+        Action::Wait => {}
+        action => return action,
+    }
+    let Some(slot) = state.connections.get(id) else { return Action::Wait };
+    let Phase::Reading(connection) = &slot.phase else { return Action::Wait };
+    if connection.http.is_idle() {
+        return on_idle_timeout(state, connection.is_kept_alive());
+    }
+    let due = connection.read_deadline(&state.settings.timeouts);
+    if due.is_none_or(|due| due > state.now) {
+        return Action::Wait;
+    }
+    let (part, count) = match connection.http.wants_content() {
+        true => ("content", Count::BodyTimeout),
+        false => ("head", Count::HeaderTimeout),
+    };
+    state.link.counters.add(count);
+    let response = ErrorResponse::timeout(format!("the request {part} did not arrive in time"));
+    match state.lend(id) {
+        Some(connection) => respond(state, connection, &response),
+        None => Action::Wait,
+    }
+}
+
+/// A connection has been idle for too long. A client that was kept alive may be sending its next
+/// request just now. A reset would tell it less than the plain end of the connection does, and
+/// HAProxy repeats the request only after the latter.
+fn on_idle_timeout(state: &State, is_kept_alive: bool) -> Action {
+    if is_kept_alive {
+        state.link.counters.add(Count::KeepAlive);
+        Action::Linger
+    } else {
+        state.link.counters.add(Count::HeaderTimeout);
+        Action::Close
+    }
+}

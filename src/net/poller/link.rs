@@ -1,0 +1,83 @@
+//! What a connection knows of its poller, wherever it is: whether the poller is blocked, how to
+//! wake it, which write halves its next turn flushes, and what the whole worker counts.
+
+use std::sync::{Arc, PoisonError};
+
+use log::warn;
+use mio::Waker;
+
+use super::shutdown::{AtomicShutdown, Shutdown};
+use crate::config::Budget;
+use crate::net::memory_budget::MemoryBudget;
+use crate::net::write_half::WriteHalf;
+use crate::observe::Counters;
+use crate::sync::{AtomicBool, Mutex, Ordering};
+
+/// The poller as its connections see it; shared by all threads.
+#[derive(Debug)]
+pub(in crate::net) struct PollerLink {
+    waker: Waker,
+    /// The poller is blocked in the kernel, or about to be.
+    is_blocked: AtomicBool,
+    /// Write halves of lent connections that the next turn flushes.
+    to_flush: Mutex<Vec<Arc<WriteHalf>>>,
+    pub(super) shutdown: AtomicShutdown,
+    /// How often each limit was reached.
+    pub(super) counters: Counters,
+    /// What all connections hold.
+    pub(in crate::net) memory_budget: Arc<MemoryBudget>,
+}
+
+impl PollerLink {
+    pub(super) fn new(waker: Waker, budget: Budget) -> PollerLink {
+        PollerLink {
+            waker,
+            is_blocked: AtomicBool::new(false),
+            to_flush: Mutex::default(),
+            shutdown: AtomicShutdown::new(),
+            counters: Counters::default(),
+            memory_budget: Arc::new(MemoryBudget::new(budget)),
+        }
+    }
+
+    /// True if the poller is blocked in the kernel, or about to be.
+    pub(in crate::net) fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Ordering::SeqCst)
+    }
+
+    /// For the poller, before and after it waits for events.
+    pub(super) fn set_blocked(&self, is_blocked: bool) {
+        self.is_blocked.store(is_blocked, Ordering::SeqCst);
+    }
+
+    /// Has the poller's next turn flush a write half. Returns false if the poller is blocked, so
+    /// that no turn may come soon.
+    pub(in crate::net) fn schedule_flush(&self, write_half: &Arc<WriteHalf>) -> bool {
+        self.to_flush.lock().unwrap_or_else(PoisonError::into_inner).push(write_half.clone());
+        !self.is_blocked()
+    }
+
+    /// Takes the write halves that this turn flushes.
+    pub(super) fn take_scheduled(&self) -> Vec<Arc<WriteHalf>> {
+        std::mem::take(&mut *self.to_flush.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// True if the next turn has something to flush.
+    pub(super) fn has_scheduled(&self) -> bool {
+        !self.to_flush.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// True once the server shuts down: no further request is taken on a connection.
+    pub(in crate::net) fn is_shutting_down(&self) -> bool {
+        self.shutdown.get() != Shutdown::Serving
+    }
+
+    /// Ends the poller's current wait for events, or the next one.
+    pub(super) fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            warn!(target: "poller.wake_failed", "Cannot wake the poller: {error}");
+        }
+        #[cfg(all(test, shuttle))]
+        crate::sync::kernel::changed();
+    }
+}

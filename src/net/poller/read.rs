@@ -1,0 +1,77 @@
+//! Reading: until a request is complete or refused, or its client has left.
+
+use std::io;
+
+use log::debug;
+
+use super::action::Action;
+use super::connections::Phase;
+use super::shutdown::Shutdown;
+use super::state::State;
+use crate::net::arena::ConnectionId;
+use crate::net::connection::{Connection, Parsed};
+use crate::net::tuning::{DRAIN_FIRST_REQUEST_TIMEOUT, MAX_READ_PER_TURN};
+
+/// Reads and parses what has arrived, within the limit of one turn.
+pub(super) fn read(state: &mut State, id: ConnectionId) -> Action {
+    let Some(slot) = state.connections.get_mut(id) else { return Action::Wait };
+    let Phase::Reading(connection) = &mut slot.phase else { return Action::Wait };
+    let mut total = 0;
+    while slot.is_readable {
+        let count = match slot.write_half.transport().read(&mut state.read_buffer) {
+            Ok(0) => {
+                if !connection.http.is_idle() || connection.has_input() {
+                    debug!("{} left in the middle of a request", connection.peer.address());
+                }
+                return Action::Close;
+            }
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                slot.is_readable = false;
+                break;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                debug!("{}: {error}", connection.peer.address());
+                return Action::Close;
+            }
+        };
+        // A short read has emptied the socket: the next byte causes a new event.
+        slot.is_readable = count == state.read_buffer.len() || slot.is_half_closed;
+        let bytes = &state.read_buffer[..count];
+        let parsed = connection.feed(bytes, state.settings.body_buffer, state.now);
+        if let Some(action) = on_parsed(connection, parsed) {
+            return action;
+        }
+        total += count;
+        if total >= MAX_READ_PER_TURN && slot.is_readable {
+            slot.reschedule(id, &mut state.run_queue);
+            break;
+        }
+    }
+    let Phase::Reading(connection) = &slot.phase else { return Action::Wait };
+    let mut due = connection.read_deadline(&state.settings.timeouts);
+    if state.shutdown == Shutdown::Draining && connection.http.is_idle() {
+        if connection.is_kept_alive() {
+            return Action::Linger;
+        }
+        let last = state.now + DRAIN_FIRST_REQUEST_TIMEOUT;
+        due = Some(due.map_or(last, |due| due.min(last)));
+    }
+    state.timers.set(id, &mut slot.deadline, due);
+    Action::Wait
+}
+
+/// What follows from parsed bytes; `None` is to read on.
+pub(super) fn on_parsed(connection: &mut Connection, parsed: Parsed) -> Option<Action> {
+    match parsed {
+        Parsed::NeedMore => {
+            // A 100 Continue, if anything.
+            let is_sent = connection.queue.is_empty()
+                || connection.write_half.send(&mut connection.queue).is_ok();
+            if is_sent { None } else { Some(Action::Close) }
+        }
+        Parsed::Complete => Some(Action::Dispatch),
+        Parsed::Refused(refusal) => Some(Action::Refuse(refusal)),
+    }
+}

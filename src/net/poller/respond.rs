@@ -1,0 +1,131 @@
+//! Error responses that the server gives by itself, without the application.
+
+use log::{Level, error, log, warn};
+
+use super::action::Action;
+use super::state::State;
+use super::write;
+use crate::http1::{Head, ResponseHead};
+use crate::net::connection::{Connection, Refusal};
+use crate::net::date::wall_clock;
+use crate::net::tuning::RETRY_AFTER_SECONDS;
+use crate::observe::Count;
+
+/// An error response.
+#[derive(Debug)]
+pub(super) struct ErrorResponse {
+    status: u16,
+    reason: &'static str,
+    /// What is wrong, for the client and the log.
+    detail: String,
+}
+
+impl ErrorResponse {
+    pub(super) fn unavailable(detail: &str) -> ErrorResponse {
+        ErrorResponse { status: 503, reason: "Service Unavailable", detail: detail.to_owned() }
+    }
+
+    pub(super) fn timeout(detail: String) -> ErrorResponse {
+        ErrorResponse { status: 408, reason: "Request Timeout", detail }
+    }
+}
+
+/// Refuses a request: counts and reports why, and responds.
+#[cold]
+pub(super) fn refuse(state: &mut State, connection: Box<Connection>, refusal: &Refusal) -> Action {
+    let counters = &state.link.counters;
+    let response = match refusal {
+        Refusal::Protocol(error) => {
+            let (status, reason) = error.status();
+            let is_over_limit = matches!(status, 413 | 414 | 431);
+            counters.add(if is_over_limit { Count::OverLimit } else { Count::Malformed });
+            ErrorResponse { status, reason, detail: error.to_string() }
+        }
+        Refusal::Spool(error) => {
+            if let Some(count) = counters.add(Count::SpoolFailed) {
+                error!(
+                    target: "spool.failed",
+                    "Cannot store a request body in a temporary file: {error}: \
+                     refused {count} request(s) with 507"
+                );
+            }
+            let detail = "the request content cannot be stored".to_owned();
+            ErrorResponse { status: 507, reason: "Insufficient Storage", detail }
+        }
+        Refusal::SpoolLimit => {
+            if let Some(count) = counters.add(Count::SpoolLimit) {
+                warn!(
+                    target: "spool.limit",
+                    "Temporary files exceed --limit-spool: refused {count} request(s) with 503"
+                );
+            }
+            ErrorResponse::unavailable("there is no space for the request content now")
+        }
+        Refusal::Memory => {
+            if let Some(count) = counters.add(Count::MemoryLimit) {
+                warn!(
+                    target: "memory.limit",
+                    "Buffers exceed --limit-memory: refused {count} request(s) with 503"
+                );
+            }
+            ErrorResponse::unavailable("the server is short of memory")
+        }
+    };
+    respond(state, connection, &response)
+}
+
+/// Sends a complete, small response and closes.
+pub(super) fn respond(
+    state: &mut State,
+    mut connection: Box<Connection>,
+    response: &ErrorResponse,
+) -> Action {
+    let ErrorResponse { status, reason, detail } = response;
+    connection.http.refuse();
+    connection.discard_content();
+    // A 503 is not the client's fault, and there may be very many of them.
+    let level = if *status == 503 { Level::Debug } else { Level::Info };
+    log!(
+        target: "request.refused",
+        level,
+        "Refused a request from {:?}: {status} {detail}{}",
+        connection.peer.address(),
+        describe(connection.http.head())
+    );
+    let head = response_head(response);
+    let page = format!("{status} {reason}: {detail}\n");
+    let date = state.date.at(wall_clock());
+    let Connection { http, queue, .. } = &mut *connection;
+    queue.gather(|out| {
+        http.begin(&head, Some(page.len() as u64), date, out);
+        if http.frame(page.len()).take > 0 {
+            out.extend_from_slice(page.as_bytes());
+        }
+        let _ = http.finish(out);
+    });
+    if let Some(log) = &state.access_log {
+        connection.log_access(log, &head, &[]);
+        log.flush();
+    }
+    let sent = connection.send();
+    write::on_sent(state, connection, sent)
+}
+
+/// The request line, if it was parsed.
+fn describe(head: &Head) -> String {
+    if head.method().is_empty() { String::new() } else { format!(": {head}") }
+}
+
+fn response_head(response: &ErrorResponse) -> ResponseHead {
+    let ErrorResponse { status, reason, .. } = response;
+    let mut head = ResponseHead::default();
+    let built = head
+        .start(format!("{status} {reason}").as_bytes())
+        .and_then(|()| head.field(b"Content-Type", b"text/plain; charset=utf-8"))
+        .and_then(|()| match status {
+            503 => head.field(b"Retry-After", RETRY_AFTER_SECONDS),
+            _ => Ok(()),
+        });
+    debug_assert!(built.is_ok());
+    head
+}

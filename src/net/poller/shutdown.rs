@@ -1,0 +1,61 @@
+//! How far the server's shutdown is: the one state that the poller and the other threads share
+//! about it.
+
+use crate::sync::{AtomicU8, Ordering};
+
+/// The stage of the shutdown. It only moves forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shutdown {
+    /// Not shutting down.
+    Serving,
+    /// Another process takes over. Nothing is accepted; each connection ends with the response to
+    /// its next request, or when it has been idle for `--keep-alive`.
+    Retiring,
+    /// Nothing is accepted and idle connections close; the server ends once no connection is open.
+    Draining,
+}
+
+/// A [`Shutdown`] that any thread may move forward.
+#[derive(Debug)]
+pub(super) struct AtomicShutdown(AtomicU8);
+
+impl AtomicShutdown {
+    pub(super) fn new() -> AtomicShutdown {
+        AtomicShutdown(AtomicU8::new(Shutdown::Serving as u8))
+    }
+
+    pub(super) fn get(&self) -> Shutdown {
+        match self.0.load(Ordering::SeqCst) {
+            0 => Shutdown::Serving,
+            1 => Shutdown::Retiring,
+            _ => Shutdown::Draining,
+        }
+    }
+
+    /// Moves to a later stage; an earlier one changes nothing.
+    pub(super) fn advance(&self, stage: Shutdown) {
+        self.0.fetch_max(stage as u8, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(shuttle))]
+mod tests {
+    use super::*;
+    use Shutdown::{Draining, Retiring, Serving};
+
+    #[test]
+    fn shutdown_stage_moves_only_forward() {
+        for (stages, expected) in [
+            (&[][..], Serving),
+            (&[Retiring], Retiring),
+            (&[Draining], Draining),
+            (&[Retiring, Draining], Draining),
+            (&[Draining, Retiring], Draining),
+        ] {
+            let shutdown = AtomicShutdown::new();
+            stages.iter().for_each(|stage| shutdown.advance(*stage));
+            assert_eq!(shutdown.get(), expected, "{stages:?}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What all steps of the poller share: its connections, their deadlines, the policies, and the
+//! time.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::admission::Admission;
+use super::connections::{Connections, Phase, Slot};
+use super::eviction::Eviction;
+use super::link::PollerLink;
+use super::overload::Overload;
+use super::shutdown::Shutdown;
+use crate::config::Settings;
+use crate::net::arena::{Arena, ConnectionId};
+use crate::net::clock;
+use crate::net::connection::Connection;
+use crate::net::date::HttpDate;
+use crate::net::timers::Timers;
+use crate::net::tuning::READ_BUFFER;
+use crate::observe::AccessLog;
+
+/// The state of the poller, without what it polls.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) link: Arc<PollerLink>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) access_log: Option<Arc<AccessLog>>,
+    pub(super) connections: Connections,
+    pub(super) timers: Timers,
+    /// Connections that have used up their share of a turn and continue in the next one, without an
+    /// event.
+    pub(super) run_queue: Vec<ConnectionId>,
+    /// The buffer that every read goes to first.
+    pub(super) read_buffer: Box<[u8]>,
+    pub(super) date: HttpDate,
+    /// The time of this turn.
+    pub(super) now: Instant,
+    /// When the kernel was last asked for events before `now`.
+    pub(super) last_poll: Instant,
+    pub(super) shutdown: Shutdown,
+    pub(super) admission: Admission,
+    pub(super) eviction: Eviction,
+    pub(super) overload: Overload,
+}
+
+impl State {
+    pub(super) fn new(
+        link: Arc<PollerLink>,
+        settings: Arc<Settings>,
+        access_log: Option<Arc<AccessLog>>,
+    ) -> State {
+        let now = clock::now();
+        State {
+            link,
+            access_log,
+            connections: Arena::new(),
+            timers: Timers::default(),
+            run_queue: Vec::new(),
+            read_buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+            date: HttpDate::default(),
+            now,
+            last_poll: now,
+            shutdown: Shutdown::Serving,
+            admission: Admission::new(settings.worker_connections),
+            eviction: Eviction::new(now),
+            overload: Overload::new(settings.timeouts.queue, now),
+            settings,
+        }
+    }
+
+    /// Takes a connection out of its slot, for a step that owns it or for a worker thread.
+    pub(super) fn lend(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
+        let slot = self.connections.get_mut(id)?;
+        let lent = Phase::Lent { since: self.now, client_left: false };
+        match std::mem::replace(&mut slot.phase, lent) {
+            Phase::Reading(connection) | Phase::Sending(connection) => Some(connection),
+            phase => {
+                slot.phase = phase;
+                None
+            }
+        }
+    }
+
+    /// Has the next turn continue with a connection, as no event will.
+    pub(super) fn reschedule(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.connections.get_mut(id) {
+            slot.reschedule(id, &mut self.run_queue);
+        }
+    }
+}
+
+impl Slot {
+    /// Puts the connection into the run queue, once.
+    pub(super) fn reschedule(&mut self, id: ConnectionId, run_queue: &mut Vec<ConnectionId>) {
+        if !std::mem::replace(&mut self.is_scheduled, true) {
+            run_queue.push(id);
+        }
+    }
+}

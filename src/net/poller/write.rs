@@ -1,0 +1,123 @@
+//! Writing: what becomes of a connection once its response is sent, or part of it.
+
+use std::io;
+
+use log::{error, info};
+
+use super::action::Action;
+use super::close::discard_unread;
+use super::connections::Phase;
+use super::read;
+use super::shutdown::Shutdown;
+use super::state::State;
+use crate::http1::Next;
+use crate::net::arena::ConnectionId;
+use crate::net::connection::Connection;
+use crate::net::output_queue::Flush;
+use crate::net::write_half::REQUEST_ABORTED;
+use crate::observe::Count;
+
+/// A worker thread has returned a connection: sends its response.
+pub(super) fn on_returned(state: &mut State, mut connection: Box<Connection>) -> Action {
+    let sent = connection.send();
+    on_sent(state, connection, sent)
+}
+
+/// Sends on for a connection whose response did not fit into the socket.
+pub(super) fn flush(state: &mut State, id: ConnectionId) -> Action {
+    match state.lend(id) {
+        Some(connection) => {
+            let sent = connection.write_half.flush();
+            on_sent(state, connection, sent)
+        }
+        None => Action::Wait,
+    }
+}
+
+/// A response, or part of it, was sent.
+pub(super) fn on_sent(
+    state: &mut State,
+    connection: Box<Connection>,
+    sent: io::Result<Flush>,
+) -> Action {
+    if matches!(sent, Ok(Flush::Done)) {
+        return settle(state, connection);
+    }
+    let id = connection.id;
+    let Some(slot) = state.connections.get_mut(id) else { return Action::Wait };
+    let action = match sent {
+        Ok(flush) => {
+            let due = slot.write_half.progress().checked_add(state.settings.timeouts.write);
+            state.timers.set(id, &mut slot.deadline, due);
+            if flush == Flush::More {
+                slot.reschedule(id, &mut state.run_queue);
+            }
+            Action::Wait
+        }
+        Err(error) => {
+            on_write_error(state, &connection, &error);
+            Action::Reset
+        }
+    };
+    if let Some(slot) = state.connections.get_mut(id) {
+        slot.phase = Phase::Sending(connection);
+    }
+    action
+}
+
+#[cold]
+fn on_write_error(state: &State, connection: &Connection, error: &io::Error) {
+    let peer = connection.peer.address();
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+            info!(target: "response.client_left", "{peer} left before its response was complete");
+        }
+        io::ErrorKind::TimedOut => report_write_timeout(state, connection),
+        // The watch over request timeouts has logged it.
+        REQUEST_ABORTED => {}
+        _ => error!(target: "response.failed", "Cannot send a response to {peer}: {error}"),
+    }
+}
+
+/// Counts and logs a client that reads too slowly; the caller resets the connection.
+pub(super) fn report_write_timeout(state: &State, connection: &Connection) {
+    state.link.counters.add(Count::WriteTimeout);
+    let peer = connection.peer.address();
+    info!(
+        target: "response.timeout",
+        "{peer} has read nothing of its response for --write-timeout: resetting the connection"
+    );
+}
+
+/// The kernel has the whole response: the next request, or the end.
+fn settle(state: &mut State, mut connection: Box<Connection>) -> Action {
+    let Some(slot) = state.connections.get_mut(connection.id) else { return Action::Wait };
+    match connection.start_next(state.now) {
+        Next::Request => {
+            // While the server drains, a request that has arrived already is served though no event
+            // has reported it.
+            slot.is_readable |= state.shutdown == Shutdown::Draining;
+            let mut action = None;
+            if connection.has_input() {
+                let parsed = connection.resume(state.settings.body_buffer, state.now);
+                action = read::on_parsed(&mut connection, parsed);
+            }
+            slot.phase = Phase::Reading(connection);
+            action.unwrap_or(Action::Read)
+        }
+        Next::Close => {
+            // A client that asked for the end sends nothing more. If one breaks that rule between
+            // this check and the close, it may be reset; to linger would cost every other client an
+            // event and a turn. [RFC 9112 section 9.6]
+            let is_last = connection.http.client_closes() && !connection.has_input();
+            let is_done = is_last
+                && !discard_unread(connection.write_half.transport(), &mut state.read_buffer);
+            slot.phase = Phase::Sending(connection);
+            if is_done { Action::Close } else { Action::Linger }
+        }
+        Next::Reset => {
+            slot.phase = Phase::Sending(connection);
+            Action::Reset
+        }
+    }
+}

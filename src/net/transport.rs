@@ -1,0 +1,125 @@
+//! The byte stream below a connection: a plain socket today, TLS next.
+//!
+//! Everything above (the parser, the output queue, the poller) sees bytes and never a record.
+//! [`WriteHalf`](super::write_half) owns the transport, the poller reads through it. All calls are
+//! non-blocking, and `&self` is enough for each, because the thread that makes a response writes
+//! while the poller may read.
+//!
+//! Where TLS will stand: as a second kind of `Transport` that holds its session behind a lock. With
+//! it a read may have to write (an alert, a key update) and a write may have to wait for a read
+//! (the handshake). Neither changes the callers' contract. Records that a read has produced stay in
+//! the session and go out with the next flush, so `WriteHalf::has_waiting` will count them; a write
+//! that needs input first fails with `WouldBlock`, and since both directions are registered with
+//! the poller from the start, the next event of either direction continues it. A file cannot be
+//! handed to the kernel then: `send_file` reads and encrypts a block at a time, as it does where
+//! there is no `sendfile`.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Read as _};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use socket2::Socket;
+
+#[cfg(target_os = "linux")]
+use crate::sys::sigpipe;
+
+/// What follows the bytes of a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// Anything, or nothing yet.
+    Open,
+    /// The end of the connection, at once.
+    End,
+}
+
+/// A connected, non-blocking byte stream.
+#[derive(Debug)]
+pub(super) struct Transport {
+    socket: Socket,
+}
+
+impl Transport {
+    pub(super) fn plain(socket: Socket) -> Transport {
+        Transport { socket }
+    }
+
+    /// Reads what has arrived; 0 is the end of the client's side.
+    #[inline]
+    pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&self.socket).read(buffer)
+    }
+
+    /// Sends from all `slices` by one system call; returns how many bytes the socket took.
+    #[inline]
+    pub(super) fn send(&self, slices: &[IoSlice<'_>], then: Then) -> io::Result<usize> {
+        let flags = match then {
+            Then::End => libc::MSG_NOSIGNAL | MORE_FOLLOWS,
+            Then::Open => libc::MSG_NOSIGNAL,
+        };
+        match slices {
+            [one] => self.socket.send_with_flags(one, flags),
+            many => self.socket.send_vectored_with_flags(many, flags),
+        }
+    }
+
+    /// Has the kernel send `count` bytes of a file from `offset`, which moves on.
+    #[cfg(target_os = "linux")]
+    pub(super) fn send_file(
+        &self,
+        file: &File,
+        offset: &mut u64,
+        count: usize,
+    ) -> io::Result<usize> {
+        // Unlike `sendmsg` it has no flag against SIGPIPE.
+        sigpipe::suppressed(|| Ok(rustix::fs::sendfile(&self.socket, file, Some(offset), count)?))
+    }
+
+    /// Ends the sending side: the client sees the end of the stream.
+    pub(super) fn shut_sending(&self) -> io::Result<()> {
+        self.socket.shutdown(std::net::Shutdown::Write)
+    }
+
+    /// Ends both directions. Closing the descriptor is not enough: an application that has forked
+    /// holds another one.
+    pub(super) fn shut_down(&self) {
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
+
+    /// Ends both directions so that the client sees an error. What the kernel has not delivered yet
+    /// is lost.
+    pub(super) fn reset(&self) {
+        let _ = self.socket.set_linger(Some(Duration::ZERO));
+        // As for `shut_down`, others may hold the descriptor. On Linux this is what resets at once;
+        // see connect(2) on AF_UNSPEC. A unix socket knows no resets and is shut down.
+        if rustix::net::connect_unspec(&self.socket).is_err() {
+            self.shut_down();
+        }
+    }
+
+    /// Asks the kernel whether the client has shut its side down or the connection is lost.
+    pub(super) fn peer_has_left(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+        let ends = PollFlags::RDHUP;
+        #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+        let ends = PollFlags::HUP;
+        let mut fds = [PollFd::new(&self.socket, ends)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut fds, Some(&at_once)), Ok(1..)) && !fds[0].revents().is_empty()
+    }
+}
+
+/// For registering it with the poller.
+impl AsRawFd for Transport {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// The flag for bytes that others follow at once, so that the kernel need not make a packet of
+/// them.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MORE_FOLLOWS: libc::c_int = libc::MSG_MORE;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const MORE_FOLLOWS: libc::c_int = 0;
