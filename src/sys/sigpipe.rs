@@ -70,7 +70,7 @@ mod tests {
         }
     }
 
-    /// That the signal does not end the process is for `tests/test_sigpipe.py` to show: here it would end all
+    /// That the signal does not end the process is for `tests/server/test_sigpipe.py` to show: here it would end all
     /// tests.
     #[test]
     fn the_error_comes_and_the_mask_is_as_before() {
