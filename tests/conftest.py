@@ -63,7 +63,11 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
         if variant := variant_of(item):
             is_door = variant[0] in DOORS
             cases = cases_through_second_door(item) if is_door else "first case"
-            if len(variant) > 1 or cases == "no case" or (cases == "first case" and variant in seen):
+            if (
+                len(variant) > 1
+                or cases == "no case"
+                or (cases == "first case" and variant in seen)
+            ):
                 continue
             seen.add(variant)
         kept.append(item)

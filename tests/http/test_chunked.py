@@ -11,28 +11,9 @@ from harness import ServerProcess, assert_refused, echoed, exchange, readable
 HEAD = b"POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
 
-BAD_SIZES = [
-    *[b"", b" ", b"\t", b"\r", b";", b";x", b" ;x", b"g", b"5g", b"G5", b"x5", b"hello", b"\xb5"],
-    *[
-        b"+5",
-        b"-5",
-        b"-0",
-        b"0x5",
-        b"0X5",
-        b"\\x5",
-        b"5h",
-        b"5_0",
-        b"_5",
-        b"5_",
-        b"5.",
-        b"5.0",
-        b"5,",
-    ],
-    *[b" 5", b"\t5", b"5 ", b"5\t", b"5  ", b"5 5", b"5 x", b"5\x0b", b"\x0b5", b"5\x00", b"\x005"],
-    *[b"5\xa0", b"\x855", b"5\r", b"5\n", b'"5"', b"5:", b"5=", b"5&x", b"\xef\xbc\x95", b"5\x7f"],
-    b"00000000000000005",
-    b"0" * 400 + b"5",
-]
+# A few of each kind; all of them are in src/http1/tests/chunked.rs.
+BAD_SIZES = [b"", b"g", b"+5", b"-5", b"0x5", b"5_0", b" 5", b"5 ", b"5\x00", b"\xef\xbc\x95"]
+BAD_SIZES += [b"00000000000000005", b"0" * 400 + b"5"]
 
 
 @pytest.mark.parametrize("size", BAD_SIZES, ids=lambda s: "9112-7.1-" + readable(s)[:20])
@@ -40,7 +21,7 @@ def test_chunk_size_is_hex_digits(echo: ServerProcess, size: bytes, how: str) ->
     assert_refused(echo, HEAD + size + b"\r\nhello\r\n" + END, 400, how=how)
 
 
-@pytest.mark.parametrize("size", [b"", b"+0", b"-0", b"0x0", b"0 ", b" 0", b"0" * 17, b"0\x00"])
+@pytest.mark.parametrize("size", [b"", b"-0", b"0 ", b"0" * 17])
 def test_last_chunk_is_zeros(echo: ServerProcess, size: bytes, how: str) -> None:
     """gunicorn and httparse have taken an empty size for the last chunk."""
     assert_refused(echo, HEAD + b"5\r\nhello\r\n" + size + b"\r\n\r\n", 400, how=how)
@@ -91,33 +72,9 @@ def test_chunk_line_ends(echo: ServerProcess, body: bytes, how: str) -> None:
     assert_refused(echo, HEAD + body, 400, how=how)
 
 
-BAD_EXTENSIONS = [
-    *[b";", b";;", b";;x", b";x;", b";x;;y", b";=", b";=y", b";x=", b";x=;y", b"; ", b";x=y=z"],
-    *[
-        b";x y",
-        b";x=y z",
-        b",x",
-        b" x",
-        b";x,y",
-        b";x:y",
-        b";x=y\x00",
-        b";\x00",
-        b";x=\x01",
-        b";\xe9",
-    ],
-    *[b";x=\xe9", b";x=\x80", b";x\x0b=y", b";(x)", b";x=(y)", b";/", b";x=a/b", b";x=y\x7f"],
-    *[b';x="', b';x="y', b';x="y\\"', b';x="y"z', b';x="y" z', b';x="a"b"', b';"x"=y', b';"x"'],
-    *[
-        b';x="\x00"',
-        b';x="\x01"',
-        b';x="\n"',
-        b';x="\r"',
-        b';x="\\\x01"',
-        b';x="\\\n"',
-        b';x="\x7f"',
-    ],
-    *[b";x=y\n", b";x\n", b";x=y\r", b";\n", b";x=\n\ny", b";x\r;y", b";x=y\t", b";x "],
-]
+# A few of each kind; all of them are in src/http1/tests/chunked.rs.
+BAD_EXTENSIONS = [b";", b";=y", b";x=", b";x y", b" x", b";x=y\x00", b";\xe9", b';x="', b';x="y"z']
+BAD_EXTENSIONS += [b';x="\n"', b";x=y\n", b";x\n", b";x\r;y"]
 
 
 @pytest.mark.parametrize("extension", BAD_EXTENSIONS, ids=lambda e: "9112-7.1.1-" + readable(e))
@@ -125,7 +82,7 @@ def test_chunk_extension_grammar(echo: ServerProcess, extension: bytes, how: str
     assert_refused(echo, HEAD + b"5" + extension + b"\r\nhello\r\n" + END, 400, how=how)
 
 
-@pytest.mark.parametrize("extension", [b";", b";x\n", b";x=", b';x="', b" ", b";x=\x00"])
+@pytest.mark.parametrize("extension", [b";", b";x\n", b';x="'])
 def test_chunk_extension_grammar_of_last_chunk(
     echo: ServerProcess, extension: bytes, how: str
 ) -> None:

@@ -46,8 +46,10 @@ def test_white_space_after_request_line(echo: ServerProcess, first: bytes, how: 
     assert_refused(echo, raw, 400, how=how)
 
 
-NOT_TOKEN = b'\x00\x01\x08\x09\x0b\x0c\x1f "(),/;<=>?@[\\]{}\x7f\x80\x85\xa0\xe9\xff'
-CONTROLS = [c for c in [*range(0x20), 0x7F] if c != 0x09]
+# All bytes are tried by `each_byte_has_its_place` in src/http1/tests/line.rs, and at the ends by
+# `byte_at_the_end_of_a_name_or_value_has_its_place` in src/http1/tests/fields.rs.
+NOT_TOKEN = b'\x00\x0b "(\xa0'
+CONTROLS = [0x00, 0x0A, 0x0B, 0x0D, 0x7F]
 
 
 @pytest.mark.parametrize("byte", NOT_TOKEN, ids="9110-5.1-name-{:02x}".format)

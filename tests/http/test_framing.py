@@ -30,28 +30,9 @@ def post(*lines: bytes, version: bytes = b"1.1", body: bytes = b"") -> bytes:
 
 # --------------------------------------------------------------------------- Content-Length
 
-BAD_LENGTHS = [
-    *[b"+5", b"-5", b"-0", b"+0", b"5 5", b"5\t5", b"0 5", b"0x5", b"0X5", b"0b1", b"0o5", b"5h"],
-    *[b"1_0", b"_5", b"5_", b"1,000", b"5,6", b"5, 6", b"5,5", b"5, 5", b"5,", b",5", b",", b"5;"],
-    *[
-        b"",
-        b" ",
-        b"5.0",
-        b".5",
-        b"5.",
-        b"5e0",
-        b"1e1",
-        b'"5"',
-        b"'5'",
-        b"(5)",
-        b"5;x",
-        b"a",
-        b"0xg",
-    ],
-    *[b"NaN", b"inf", b"five", b"true", b"None", b"%35", b"5%", b"5=", b"=5", b"5\x005"],
-    *[b"\x0b5", b"5\x0b", b"\x0c5", b"5\x0c", b"5\x00", b"\x005", b"5\x1f", b"5\x7f"],
-    *[b"\xa05", b"5\xa0", b"\x855", b"5\x85", b"\xb2", b"\xb5", b"\xd9\xa5", b"\xef\xbc\x95"],
-]
+# A few of each kind; all of them are in src/http1/tests/framing.rs.
+BAD_LENGTHS = [b"", b"+5", b"-5", b"0x5", b"1_0", b"5, 5", b"5,6", b"5 5", b"5.0", b"5\x00"]
+BAD_LENGTHS += [b"\x0b5", b"5\xa0", b"\xb2", b"\xd9\xa5"]
 
 OVERFLOWS = [
     b"18446744073709551615",
@@ -69,7 +50,7 @@ def test_content_length_is_digits(echo: ServerProcess, value: bytes, how: str) -
     assert_refused(echo, post(b"Content-Length: " + value, body=BODY), 400, how=how)
 
 
-@pytest.mark.parametrize("value", BAD_LENGTHS[:12], ids=lambda v: "9112-6.3-" + readable(v))
+@pytest.mark.parametrize("value", BAD_LENGTHS[1:6], ids=lambda v: "9112-6.3-" + readable(v))
 @pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"POST / HTTP/1.0", b"HEADX / HTTP/1.1"])
 def test_content_length_whatever_the_request_line(
     echo: ServerProcess, line: bytes, value: bytes
@@ -180,48 +161,10 @@ def test_content_length_beside_other_coding(echo: ServerProcess, coding: bytes) 
     assert_refused(echo, raw, {400, 501})
 
 
-BAD_CODINGS = [
-    *[b"identity", b"gzip", b"deflate", b"compress", b"x-gzip", b"br", b"trailers", b"cow", b"*"],
-    *[b"gzip, chunked", b"chunked, gzip", b"identity, chunked", b"chunked, identity"],
-    *[
-        b"chunked, chunked",
-        b"chunked,chunked",
-        b"chunked,",
-        b",chunked",
-        b", chunked",
-        b"chunked, ,",
-    ],
-    *[b"chunked chunked", b"chunked;", b"chunked;x", b"chunked;q=1", b"chunked ; a=b", b"chunked:"],
-    *[b'"chunked"', b"'chunked'", b"(chunked)", b"<chunked>", b"chunked()", b"chunked\\"],
-    *[
-        b"xchunked",
-        b"chunkedx",
-        b"chunke",
-        b"chunk",
-        b"hunked",
-        b"ch unked",
-        b"chun\tked",
-        b"-chunked",
-    ],
-    *[b"", b" ", b",", b",,", b"0", b"chunked\r\n chunked", b"\r\n chunked"],
-    *[
-        b"\x0bchunked",
-        b"chunked\x0b",
-        b"\x0cchunked",
-        b"chunked\x0c",
-        b"chunked\x00",
-        b"\x00chunked",
-    ],
-    *[
-        b"\xa0chunked",
-        b"chunked\xa0",
-        b"\x85chunked",
-        b"chunked\x85",
-        b"chun\xefed",
-        b"\xffchunked",
-    ],
-    *[b"chunKed\xe2\x84\xaa", b"chun\xe2\x84\xaaed"],
-]
+# A few of each kind; all of them are in src/http1/tests/framing.rs.
+BAD_CODINGS = [b"", b"identity", b"gzip", b"gzip, chunked", b"chunked, gzip", b"chunked, chunked"]
+BAD_CODINGS += [b"chunked;x", b'"chunked"', b"xchunked", b"\x0bchunked", b"chunked\x00"]
+BAD_CODINGS += [b"\xa0chunked", b"chunKed\xe2\x84\xaa", b"chunked\r\n chunked"]
 
 
 @pytest.mark.parametrize("value", BAD_CODINGS, ids=lambda v: "9112-6.1-" + readable(v))

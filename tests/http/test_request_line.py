@@ -51,39 +51,11 @@ REQUEST_LINES = [
     pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="a-tls-hello"),
 ]
 
-VERSIONS = [
-    pytest.param(version, id="9112-2.3-" + readable(version))
-    for version in [
-        b"http/1.1",
-        b"Http/1.1",
-        b"HTTP/1",
-        b"HTTP/1.",
-        b"HTTP/.1",
-        b"HTTP/1.1.1",
-        b"HTTP/01.1",
-        b"HTTP/1.01",
-        b"HTTP/11.1",
-        b"HTTP/1.10",
-        b"HTTP/1,1",
-        b"HTTP/1-1",
-        b"HTTP/1.a",
-        b"HTTP/a.1",
-        b"HTTP/+1.1",
-        b"HTTP/1.-1",
-        b"HTTP1.1",
-        b"HTTPS/1.1",
-        b"XHTTP/1.1",
-        b"HTP/1.1",
-        b"ICY/1.1",
-        b"HTTP\\1.1",
-        b"HTTP/1.1x",
-        b"HTTP/1.1\x00",
-        b"HTTP/1.1\x0b",
-        b"HTTP/1.\xb9",
-    ]
-]
+# A few of each kind; all of them are in src/http1/tests/line.rs.
+VERSIONS = [b"http/1.1", b"HTTP/1", b"HTTP/1.1.1", b"HTTP/01.1", b"HTTP/1.10", b"HTTP/+1.1"]
+VERSIONS += [b"HTTPS/1.1", b"HTTP/1.1x", b"HTTP/1.1\x00", b"HTTP/1.\xb9"]
 
-BAD_METHOD_BYTES = list(b'\x00\x01\x08\x0b\x1f"(),/:;<=>?@[\\]{}\x7f\x80\xe9\xff')
+BAD_METHOD_BYTES = list(b'\x00\x0b"(:\x7f\xe9')
 
 
 @pytest.mark.parametrize("raw", LINE_ENDS)
@@ -101,7 +73,7 @@ def test_method_is_a_token(echo: ServerProcess, byte: int) -> None:
     assert_refused(echo, b"GE" + bytes([byte]) + b"T / HTTP/1.1\r\n" + HOST, 400)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda v: "9112-2.3-" + readable(v))
 def test_malformed_version(echo: ServerProcess, version: bytes, how: str) -> None:
     assert_refused(echo, b"GET / " + version + b"\r\n" + HOST, {400}, how=how)
 

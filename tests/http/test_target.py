@@ -45,12 +45,8 @@ def test_target_refused(echo: ServerProcess, method: bytes, target: bytes, how: 
     assert_refused(echo, raw_target(target, method), 400, how=how)
 
 
-@pytest.mark.parametrize("where", [b"/a%cb", b"/a?b%cd", b"http://a/%c", b"%c", b"/%c%c"])
-@pytest.mark.parametrize(
-    "byte",
-    [0x00, 0x01, 0x08, 0x09, 0x0B, 0x0C, 0x0D, 0x1B, 0x1F, 0x7F, 0x80, 0x85, 0xA0, 0xE9, 0xFF],
-    ids="{:02x}".format,
-)
+@pytest.mark.parametrize("where", [b"/a%cb", b"/a?b%cd", b"http://a/%c"])
+@pytest.mark.parametrize("byte", [0x00, 0x0B, 0x7F, 0x80, 0xE9], ids="{:02x}".format)
 def test_target_has_no_control_or_8bit_byte(echo: ServerProcess, where: bytes, byte: int) -> None:
     """RFC 9112 section 3.2 with RFC 3986; one 8-bit byte has crashed other servers."""
     assert_refused(echo, raw_target(where.replace(b"%c", bytes([byte]))), 400)
@@ -164,13 +160,9 @@ def test_two_hosts_in_http10(echo: ServerProcess) -> None:
     assert_refused(echo, b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400)
 
 
-BAD_HOSTS = [
-    *[b"a b", b"a, b", b"a/b", b"a/", b"/", b"a?b", b"a#b", b"a\\b", b"u@a", b"u:p@a"],
-    *[b"a:b", b"a:80x", b"a:80:90", b"a:-1", b"a:+1", b"a: 80", b"a :80", b"a::80", b"::1"],
-    *[b"[::1", b"::1]", b"[::1]x", b"[::1]:x", b"[]", b"[::g]", b"[a]", b"[::1]]", b"a[b]"],
-    *[b"http://a", b"a\tb", b'a"', b"<a>", b"a`", b"{a}", b"a|b", b"a^b", b"a%", b"a%zz"],
-    *[b"\xe9", b"\xc3\xa9.fr", b"a\x80", b"a\xa0"],
-]
+# A few of each kind; all of them are in src/http1/tests/fields.rs.
+BAD_HOSTS = [b"a b", b"a, b", b"a/b", b"u@a", b"a:b", b"a:80:90", b"::1", b"[::1", b"[]"]
+BAD_HOSTS += [b"http://a", b'a"', b"a%zz", b"\xe9"]
 
 
 @pytest.mark.parametrize(

@@ -168,10 +168,10 @@ def test_wsgi_errors_takes_odd_text(server):
     server.wait_for_log(f"{key} .*odd$", start=start)
 
 
-@pytest.mark.parametrize("how", ["bytes", "none", "writelines-bytes"])
-def test_wsgi_errors_is_a_text_stream(server, how):
+@pytest.mark.parametrize("misuse", ["bytes", "none", "writelines-bytes"])
+def test_wsgi_errors_is_a_text_stream(server, misuse):
     """PEP 3333: "a text mode object"."""
-    assert get_json(server, f"/errors/{how}?key=x") == {"raised": "TypeError"}
+    assert get_json(server, f"/errors/{misuse}?key=x") == {"raised": "TypeError"}
 
 
 def test_kept_error_stream_goes_on(server):
