@@ -142,7 +142,7 @@ def resident(server: ServerProcess) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks into /proc")
-def test_any_client_and_any_application(fresh_server) -> None:
+def test_random_requests_never_break_the_server(fresh_server) -> None:
     server: ServerProcess = fresh_server("fuzzed:app", *OPTIONS)
 
     def healthy() -> None:

@@ -45,7 +45,7 @@ CLOSE, KEEP = False, True
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-def test_persistence(
+def test_connection_stays_open_as_asked(
     echo: ServerProcess, method: str, version: str, options: list[str], stays: bool, how: str
 ) -> None:
     raw = build_request(
@@ -80,7 +80,7 @@ def test_proxy_connection_is_not_connection(echo: ServerProcess) -> None:
         assert client.at_eof()
 
 
-def test_many_requests_on_one_connection(echo: ServerProcess) -> None:
+def test_many_requests_on_one_connection_are_answered(echo: ServerProcess) -> None:
     with echo.connect() as client:
         for number in range(300):
             body = b"x" * number
@@ -107,7 +107,7 @@ def test_idle_connection_is_closed(serve, raw: bytes) -> None:
         assert client.at_eof() or (not raw.strip() and client.response().status == 408)
 
 
-def test_request_that_crosses_the_end_of_an_idle_connection(serve) -> None:
+def test_request_during_the_idle_close_is_discarded_without_a_reset(serve) -> None:
     """A plain end, not a reset: HAProxy asks again only after the former."""
     server = serve("echo:app", "--threads", "1", "--keep-alive", "0.2")
     with server.connect() as client:
@@ -121,7 +121,7 @@ def test_request_that_crosses_the_end_of_an_idle_connection(serve) -> None:
     assert len(server.calls_since_last_asked()) == 1
 
 
-def test_request_that_crosses_the_end_of_the_server(fresh_server) -> None:
+def test_request_during_the_shutdown_is_discarded_without_a_reset(fresh_server) -> None:
     """The same, where it is SIGTERM that ends the idle connection."""
     server = fresh_server("echo:app", "--threads", "1")
     with server.connect() as client:
@@ -155,7 +155,7 @@ def app(environ, start_response):
         pytest.param("/close", id="that was told before the stop"),
     ],
 )
-def test_client_that_stays_does_not_hold_up_the_end(
+def test_client_that_stays_does_not_delay_the_shutdown(
     fresh_server, tmp_path: Path, path: str
 ) -> None:
     """Two seconds were given to a client that did not close its side, a tenth of that to one that was idle.
@@ -199,7 +199,7 @@ POST = build_request("POST", body=b"abc")
         pytest.param(POST[:-1], POST[-1:], id="body"),
     ],
 )
-def test_what_arrived_in_time_is_not_overdue(fresh_server, before: bytes, after: bytes) -> None:
+def test_request_that_arrived_in_time_is_served(fresh_server, before: bytes, after: bytes) -> None:
     """The worker is stopped for longer than it waits for anybody. Then all are due at once, and one look at
     the sockets does not tell of all of them."""
     waits = [f"--{what}" for what in ("keep-alive=3", "header-timeout=3", "body-timeout=3")]
@@ -228,7 +228,7 @@ def test_what_arrived_in_time_is_not_overdue(fresh_server, before: bytes, after:
             client.close()
 
 
-def test_keep_alive_switched_off(serve, how: str) -> None:
+def test_keep_alive_zero_closes_after_the_first_response(serve, how: str) -> None:
     """`--keep-alive 0`: the client is told, rather than cut off [RFC 9112 section 9.6]."""
     server = serve("echo:app", "--threads", "1", "--keep-alive", "0")
     with server.connect() as client:

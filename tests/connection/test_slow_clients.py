@@ -69,14 +69,14 @@ HEADS = [
 
 
 @pytest.mark.parametrize("raw", HEADS)
-def test_stalled_head(server: ServerProcess, raw: bytes) -> None:
+def test_stalled_head_is_answered_with_408(server: ServerProcess, raw: bytes) -> None:
     """RFC 9110 section 15.5.9."""
     with server.connect() as client:
         client.send(raw)
         assert_given_up(server, client, str(client.port))
 
 
-def test_dribbled_head(server: ServerProcess) -> None:
+def test_dribbled_head_is_answered_with_408(server: ServerProcess) -> None:
     """The bound is for the whole head; each byte does not buy more time (slowloris)."""
     with server.connect() as client:
         port = str(client.port)
@@ -84,7 +84,7 @@ def test_dribbled_head(server: ServerProcess) -> None:
         assert_given_up(server, client, port)
 
 
-def test_dribbled_head_of_a_later_request(server: ServerProcess) -> None:
+def test_dribbled_head_of_a_later_request_is_answered_with_408(server: ServerProcess) -> None:
     with server.connect() as client:
         echoed(client.request(build_request()))
         server.calls_since_last_asked()
@@ -110,13 +110,13 @@ def test_dribbled_head_of_a_later_request(server: ServerProcess) -> None:
         ),
     ],
 )
-def test_stalled_body(server: ServerProcess, raw: bytes) -> None:
+def test_stalled_body_is_answered_with_408(server: ServerProcess, raw: bytes) -> None:
     with server.connect() as client:
         client.send(raw)
         assert_given_up(server, client, str(client.port))
 
 
-def test_body_below_the_minimum_rate(serve) -> None:
+def test_body_below_the_minimum_rate_is_answered_with_408(serve) -> None:
     """Each byte comes in time, but at this pace the body would take for ever (slow POST)."""
     bounds = ["--body-timeout", "2", "--body-min-rate", "1000"]
     server = serve("echo:app", "--threads", "1", *bounds)
@@ -140,7 +140,7 @@ def test_slow_but_steady_body_is_served(server: ServerProcess) -> None:
         assert echoed(client.response())["body"] == "xxxx"
 
 
-def test_stalled_clients_hold_nobody_up(serve) -> None:
+def test_stalled_clients_do_not_delay_others(serve) -> None:
     """One thread, and a hundred clients in the middle of heads and bodies."""
     server = serve("echo:app", "--threads", "1")
     stalled = [server.connect() for _ in range(100)]
@@ -159,7 +159,7 @@ def test_stalled_clients_hold_nobody_up(serve) -> None:
             client.close()
 
 
-def test_unread_response_holds_nobody_up(serve) -> None:
+def test_unread_response_does_not_delay_others(serve) -> None:
     """One thread; large known responses that nobody reads, and others are served at once."""
     server = serve("http_steps:app", "--threads", "1")
     run, size = run_id(), 20_000_000
@@ -191,7 +191,7 @@ def unfinished(number: int) -> bytes:
     return build_request("POST", "/slow", fields=fields, body=chunked(b"x" * 20, b"x" * 30))
 
 
-def test_dribbling_clients_hold_nobody_up(serve) -> None:
+def test_dribbling_clients_do_not_delay_others(serve) -> None:
     """One thread, and thirty clients that send a byte each between any two requests of another."""
     server = serve("echo:app", "--threads", "1")
     clients = [(server.connect(), unfinished(number)) for number in range(30)]
@@ -212,7 +212,7 @@ def test_dribbling_clients_hold_nobody_up(serve) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sparse", "temporary"])
-def test_unread_file_holds_nobody_up(serve, kind: str) -> None:
+def test_unread_file_does_not_delay_others(serve, kind: str) -> None:
     """One thread; the kernel sends a file by itself, or waits, and nobody waits with it. A
     TemporaryFile was iterated instead, and its thread waited for the client."""
     server, size = serve("memory:app", "--threads", "1"), 20_000_000
@@ -230,7 +230,7 @@ def test_unread_file_holds_nobody_up(serve, kind: str) -> None:
             client.close()
 
 
-def test_unread_generator_below_the_high_water_mark_holds_nobody_up(serve) -> None:
+def test_unread_generator_below_the_high_water_mark_does_not_delay_others(serve) -> None:
     """One thread; a generator comes to its end though nobody reads, if it is short enough."""
     server = serve("http_steps:app", "--threads", "1")
     runs = [run_id() for _ in range(5)]
@@ -248,7 +248,7 @@ def test_unread_generator_below_the_high_water_mark_holds_nobody_up(serve) -> No
             client.close()
 
 
-def test_unread_last_block_holds_nobody_up(serve) -> None:
+def test_unread_last_block_does_not_delay_others(serve) -> None:
     """One thread; an iterator's one large block is its last, so there is nothing to wait for; the
     thread waited for the client all the same."""
     server, size = serve("memory:app", "--threads", "1"), 20_000_000
@@ -266,7 +266,7 @@ def test_unread_last_block_holds_nobody_up(serve) -> None:
             client.close()
 
 
-def test_unread_pipelined_responses_hold_nobody_up(serve) -> None:
+def test_unread_pipelined_responses_do_not_delay_others(serve) -> None:
     """One thread; two hundred requests at once from a client that reads none of the answers yet."""
     server, count, size = serve("http_steps:app", "--threads", "1"), 200, 100_000
     run = run_id()
@@ -297,7 +297,7 @@ def test_client_that_never_reads_is_dropped(steps: ServerProcess) -> None:
         assert not response.complete and len(response.body) < size
 
 
-def test_endless_response_that_nobody_reads_is_ended(steps: ServerProcess) -> None:
+def test_endless_unread_response_is_ended(steps: ServerProcess) -> None:
     """A generator that outruns its client holds its thread only until the write bound."""
     run = run_id()
     with steps.connect(receive_buffer=4096) as client:
@@ -343,7 +343,9 @@ def test_slow_reader_within_the_bound_gets_everything(steps: ServerProcess) -> N
         pytest.param("memory:app", "/temporary?size=12000000", id="file"),
     ],
 )
-def test_reader_slower_than_the_kernel_tells(serve, app: str, target: str) -> None:
+def test_reader_slower_than_the_kernel_reports_gets_everything(
+    serve, app: str, target: str
+) -> None:
     """The kernel's buffer holds megabytes, and tells of room only when a third of it is free. A client that
     read steadily was cut off, as nothing had been sent to it for so long."""
     server = serve(app, "--threads", "2", *BOUNDS)
@@ -360,7 +362,7 @@ def test_reader_slower_than_the_kernel_tells(serve, app: str, target: str) -> No
             read += len(block)
 
 
-def test_connect_and_say_nothing(server: ServerProcess) -> None:
+def test_silent_connection_is_closed(server: ServerProcess) -> None:
     clients = [server.connect() for _ in range(50)]
     try:
         echoed(server.get("/"))
@@ -372,7 +374,7 @@ def test_connect_and_say_nothing(server: ServerProcess) -> None:
             client.close()
 
 
-def test_tiny_segments_from_a_nagle_client(server: ServerProcess) -> None:
+def test_tiny_segments_from_a_nagle_client_are_served(server: ServerProcess) -> None:
     """Without TCP_NODELAY the kernel joins bytes as it likes: any split must do."""
     raw = build_request("POST", "/x", body=b"hello")
     with server.connect() as client:

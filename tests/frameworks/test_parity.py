@@ -256,7 +256,7 @@ def cases() -> list[object]:
 
 
 @pytest.mark.parametrize("site, name", cases())
-def test_same_answer(
+def test_answer_equals_that_of_gunicorn(
     serve: Callable[..., ServerProcess],
     gunicorns: dict[str, ServerProcess],
     site_envs: dict[str, dict[str, str]],

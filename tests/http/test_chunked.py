@@ -17,12 +17,16 @@ BAD_SIZES += [b"00000000000000005", b"0" * 400 + b"5"]
 
 
 @pytest.mark.parametrize("size", BAD_SIZES, ids=lambda s: "9112-7.1-" + readable(s)[:20])
-def test_chunk_size_is_hex_digits(echo: ServerProcess, size: bytes, how: str) -> None:
+def test_chunk_size_that_is_not_hexadecimal_is_refused(
+    echo: ServerProcess, size: bytes, how: str
+) -> None:
     assert_refused(echo, HEAD + size + b"\r\nhello\r\n" + END, 400, how=how)
 
 
 @pytest.mark.parametrize("size", [b"", b"-0", b"0 ", b"0" * 17])
-def test_last_chunk_is_zeros(echo: ServerProcess, size: bytes, how: str) -> None:
+def test_last_chunk_size_that_is_not_zeros_is_refused(
+    echo: ServerProcess, size: bytes, how: str
+) -> None:
     """gunicorn and httparse have taken an empty size for the last chunk."""
     assert_refused(echo, HEAD + b"5\r\nhello\r\n" + size + b"\r\n\r\n", 400, how=how)
 
@@ -34,12 +38,12 @@ def test_last_chunk_is_zeros(echo: ServerProcess, size: bytes, how: str) -> None
         *[b"8000000000000000", b"100000005" + b"0" * 8, b"ffffffff0"],
     ],
 )
-def test_chunk_size_overflow(echo: ServerProcess, size: bytes) -> None:
+def test_chunk_size_that_overflows_is_refused(echo: ServerProcess, size: bytes) -> None:
     """RFC 9112 section 7.1: recipients MUST anticipate large numerals."""
     assert_refused(echo, HEAD + size + b"\r\nhello\r\n" + END, {400, 413})
 
 
-def test_chunk_sizes_that_overflow_together(echo: ServerProcess) -> None:
+def test_chunk_sizes_that_overflow_together_are_refused(echo: ServerProcess) -> None:
     raw = HEAD + b"5\r\nhello\r\n" + b"fffffffffffffffb\r\nhello\r\n" + END
     assert_refused(echo, raw, {400, 413})
 
@@ -68,7 +72,9 @@ def test_chunk_sizes_that_overflow_together(echo: ServerProcess) -> None:
         pytest.param(b"5\r\nhello\r\n0\r\r\n\r\n", id="cr-cr-lf-after-last-size"),
     ],
 )
-def test_chunk_line_ends(echo: ServerProcess, body: bytes, how: str) -> None:
+def test_chunk_line_that_does_not_end_in_crlf_is_refused(
+    echo: ServerProcess, body: bytes, how: str
+) -> None:
     assert_refused(echo, HEAD + body, 400, how=how)
 
 
@@ -78,12 +84,14 @@ BAD_EXTENSIONS += [b';x="\n"', b";x=y\n", b";x\n", b";x\r;y"]
 
 
 @pytest.mark.parametrize("extension", BAD_EXTENSIONS, ids=lambda e: "9112-7.1.1-" + readable(e))
-def test_chunk_extension_grammar(echo: ServerProcess, extension: bytes, how: str) -> None:
+def test_malformed_chunk_extension_is_refused(
+    echo: ServerProcess, extension: bytes, how: str
+) -> None:
     assert_refused(echo, HEAD + b"5" + extension + b"\r\nhello\r\n" + END, 400, how=how)
 
 
 @pytest.mark.parametrize("extension", [b";", b";x\n", b';x="'])
-def test_chunk_extension_grammar_of_last_chunk(
+def test_malformed_extension_of_the_last_chunk_is_refused(
     echo: ServerProcess, extension: bytes, how: str
 ) -> None:
     assert_refused(echo, HEAD + b"5\r\nhello\r\n0" + extension + b"\r\n\r\n", 400, how=how)
@@ -99,7 +107,7 @@ def test_chunk_extension_grammar_of_last_chunk(
         pytest.param(b";x=" + b"a" * 200_000, id="without-end"),
     ],
 )
-def test_chunk_extension_too_long(echo: ServerProcess, extension: bytes) -> None:
+def test_chunk_extension_over_the_limit_is_refused(echo: ServerProcess, extension: bytes) -> None:
     """RFC 9112 section 7.1.1: a limit for the total length of extensions."""
     assert_refused(echo, HEAD + b"5" + extension + b"\r\nhello\r\n" + END, {400, 413, 431})
 
@@ -131,12 +139,14 @@ def test_chunk_extension_too_long(echo: ServerProcess, extension: bytes) -> None
         pytest.param(b"5\r\nhello\r\n0\r\nX: \xe9\r\nY:\r\n\r\n", "hello", id="trailers"),
     ],
 )
-def test_chunked_body(echo: ServerProcess, body: bytes, content: str, delivery: str) -> None:
+def test_chunked_body_is_decoded(
+    echo: ServerProcess, body: bytes, content: str, delivery: str
+) -> None:
     seen = echoed(exchange(echo, HEAD + body, delivery))
     assert (seen["body"], seen["error"]) == (content, None)
 
 
-def test_many_small_chunks(echo: ServerProcess) -> None:
+def test_many_small_chunks_are_decoded(echo: ServerProcess) -> None:
     raw = HEAD + b"1\r\nx\r\n" * 20_000 + END
     assert echoed(exchange(echo, raw, "pipelined"))["length"] == 20_000
 
@@ -154,7 +164,7 @@ def test_small_chunks_are_stored_together(fresh_server) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))
-def test_split_anywhere(echo: ServerProcess, cut: int) -> None:
+def test_chunked_body_split_anywhere_is_decoded(echo: ServerProcess, cut: int) -> None:
     """Two segments, cut inside size lines, data, line ends and trailers."""
     body = b'5;a="b"\r\nhello\r\n1\r\nx\r\n0\r\nX: y\r\n\r\n'
     with echo.connect() as client:
@@ -184,7 +194,7 @@ def test_split_anywhere(echo: ServerProcess, cut: int) -> None:
         pytest.param(b"GET /smuggled HTTP/1.1\r\n", id="a-request-line"),
     ],
 )
-def test_malformed_trailer(echo: ServerProcess, trailer: bytes, how: str) -> None:
+def test_malformed_trailer_is_refused(echo: ServerProcess, trailer: bytes, how: str) -> None:
     assert_refused(echo, HEAD + b"5\r\nhello\r\n0\r\n" + trailer + b"\r\n", 400, how=how)
 
 
@@ -196,7 +206,7 @@ def test_malformed_trailer(echo: ServerProcess, trailer: bytes, how: str) -> Non
         pytest.param(b"X: " + b"a" * 200_000, id="without-end"),
     ],
 )
-def test_trailers_too_large(echo: ServerProcess, trailers: bytes) -> None:
+def test_trailers_over_the_limit_are_refused(echo: ServerProcess, trailers: bytes) -> None:
     assert_refused(echo, HEAD + b"5\r\nhello\r\n0\r\n" + trailers + b"\r\n", {400, 431})
 
 

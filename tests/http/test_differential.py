@@ -359,5 +359,5 @@ ACCEPTED = Request("POST", "/", {"HOST": "a", "CONTENT-LENGTH": "5"}, "hello", T
     ],
 )
 @pytest.mark.parametrize("peer", ["h11", "gunicorn"])
-def test_a_new_difference_is_not_explained_away(peer, ours, theirs, data) -> None:
+def test_new_difference_is_reported(peer, ours, theirs, data) -> None:
     assert explanation(Difference(peer, ours, theirs), data) is None

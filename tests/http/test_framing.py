@@ -46,13 +46,15 @@ OVERFLOWS = [
 
 
 @pytest.mark.parametrize("value", BAD_LENGTHS, ids=lambda v: "9112-6.3-" + readable(v))
-def test_content_length_is_digits(echo: ServerProcess, value: bytes, how: str) -> None:
+def test_content_length_that_is_not_digits_is_refused(
+    echo: ServerProcess, value: bytes, how: str
+) -> None:
     assert_refused(echo, post(b"Content-Length: " + value, body=BODY), 400, how=how)
 
 
 @pytest.mark.parametrize("value", BAD_LENGTHS[1:6], ids=lambda v: "9112-6.3-" + readable(v))
 @pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"POST / HTTP/1.0", b"HEADX / HTTP/1.1"])
-def test_content_length_whatever_the_request_line(
+def test_malformed_content_length_of_any_request_line_is_refused(
     echo: ServerProcess, line: bytes, value: bytes
 ) -> None:
     raw = line + b"\r\nHost: a\r\nContent-Length: " + value + b"\r\n\r\n" + BODY
@@ -60,7 +62,7 @@ def test_content_length_whatever_the_request_line(
 
 
 @pytest.mark.parametrize("value", OVERFLOWS, ids=lambda v: "9110-8.6-" + readable(v)[:24])
-def test_content_length_overflow(echo: ServerProcess, value: bytes) -> None:
+def test_content_length_that_overflows_is_refused(echo: ServerProcess, value: bytes) -> None:
     """RFC 9110 section 8.6: digits can stand for anything; none may wrap to a small number."""
     assert_refused(echo, post(b"Content-Length: " + value, body=BODY), {400, 413})
 
@@ -80,7 +82,9 @@ def test_content_length_overflow(echo: ServerProcess, value: bytes) -> None:
         pytest.param([b"Content-Length: 5"] * 3, id="three-times"),
     ],
 )
-def test_content_length_once(echo: ServerProcess, lines: list[bytes], how: str) -> None:
+def test_repeated_content_length_is_refused(
+    echo: ServerProcess, lines: list[bytes], how: str
+) -> None:
     assert_refused(echo, post(*lines, body=BODY), 400, how=how)
 
 
@@ -94,21 +98,27 @@ def test_content_length_once(echo: ServerProcess, lines: list[bytes], how: str) 
         b"Content-Length: 00000000000000000000005",
     ],
 )
-def test_content_length(echo: ServerProcess, line: bytes, delivery: str) -> None:
+def test_content_length_delimits_the_content(
+    echo: ServerProcess, line: bytes, delivery: str
+) -> None:
     seen = echoed(exchange(echo, post(line, body=BODY), delivery))
     assert (seen["length"], seen["body"], seen["error"]) == (5, "hello", None)
     assert int(seen["environ"]["CONTENT_LENGTH"]) == 5
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "OPTIONS", "PUT", "PATCH", "X-ANY"])
-def test_any_method_may_have_content(echo: ServerProcess, method: str, delivery: str) -> None:
+def test_content_of_any_method_is_delimited(
+    echo: ServerProcess, method: str, delivery: str
+) -> None:
     """RFC 9110 section 9.3.1: without meaning in a GET, but framed all the same."""
     body = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
     assert echoed(exchange(echo, build_request(method, body=body), delivery))["length"] == len(body)
 
 
 @pytest.mark.parametrize("fields", [[], [("Content-Length", "0")]], ids=["none", "zero"])
-def test_no_content(echo: ServerProcess, fields: list[tuple[str, str]], delivery: str) -> None:
+def test_request_without_a_length_has_no_content(
+    echo: ServerProcess, fields: list[tuple[str, str]], delivery: str
+) -> None:
     """RFC 9112 section 6.3: without a length field a request has no content."""
     seen = echoed(exchange(echo, build_request("POST", fields=fields), delivery))
     assert (seen["length"], seen["error"]) == (0, None)
@@ -116,7 +126,7 @@ def test_no_content(echo: ServerProcess, fields: list[tuple[str, str]], delivery
 
 @pytest.mark.parametrize("size", [1, 4096, 65535, 65536, 200_000, 3_000_000])
 @pytest.mark.parametrize("coding", ["length", "chunked"])
-def test_large_content(echo: ServerProcess, size: int, coding: str) -> None:
+def test_large_content_is_whole(echo: ServerProcess, size: int, coding: str) -> None:
     body = bytes(range(256)) * (size // 256) + bytes(size % 256)
     raw = build_request("POST", body=body)
     if coding == "chunked":
@@ -126,7 +136,7 @@ def test_large_content(echo: ServerProcess, size: int, coding: str) -> None:
     assert seen["length"] == size and seen["sha256"] == hashlib.sha256(body).hexdigest()
 
 
-def test_content_with_every_byte(echo: ServerProcess, delivery: str) -> None:
+def test_content_with_every_byte_is_whole(echo: ServerProcess, delivery: str) -> None:
     body = bytes(range(256)) + b"\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n"
     assert echoed(exchange(echo, build_request("POST", body=body), delivery))["body"] == (
         body.decode("latin-1")
@@ -150,13 +160,17 @@ def test_content_with_every_byte(echo: ServerProcess, delivery: str) -> None:
     ],
 )
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"], ids=["1.0", "1.1"])
-def test_both_framings(echo: ServerProcess, version: bytes, lines: list[bytes], how: str) -> None:
+def test_content_length_beside_chunked_is_refused(
+    echo: ServerProcess, version: bytes, lines: list[bytes], how: str
+) -> None:
     """RFC 9112 section 6.1: ought to be handled as an error."""
     assert_refused(echo, post(*lines, version=version, body=CHUNKED_BODY), 400, how=how)
 
 
 @pytest.mark.parametrize("coding", [b"identity", b"gzip", b"chunked, chunked", b"chunked;x"])
-def test_content_length_beside_other_coding(echo: ServerProcess, coding: bytes) -> None:
+def test_content_length_beside_another_coding_is_refused(
+    echo: ServerProcess, coding: bytes
+) -> None:
     raw = post(b"Content-Length: 5", b"Transfer-Encoding: " + coding, body=BODY)
     assert_refused(echo, raw, {400, 501})
 
@@ -168,7 +182,9 @@ BAD_CODINGS += [b"\xa0chunked", b"chunKed\xe2\x84\xaa", b"chunked\r\n chunked"]
 
 
 @pytest.mark.parametrize("value", BAD_CODINGS, ids=lambda v: "9112-6.1-" + readable(v))
-def test_transfer_encoding_is_chunked(echo: ServerProcess, value: bytes, how: str) -> None:
+def test_transfer_encoding_other_than_chunked_is_refused(
+    echo: ServerProcess, value: bytes, how: str
+) -> None:
     raw = post(b"Transfer-Encoding: " + value, body=CHUNKED_BODY)
     assert_refused(echo, raw, {400, 501}, how=how)
 
@@ -185,13 +201,15 @@ def test_transfer_encoding_is_chunked(echo: ServerProcess, value: bytes, how: st
         pytest.param([b"Transfer-Encoding: chunked", b"Transfer-Encoding:"], id="empty-last"),
     ],
 )
-def test_transfer_encoding_once(echo: ServerProcess, lines: list[bytes], how: str) -> None:
+def test_repeated_transfer_encoding_is_refused(
+    echo: ServerProcess, lines: list[bytes], how: str
+) -> None:
     assert_refused(echo, post(*lines, body=CHUNKED_BODY), {400, 501}, how=how)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEADX"])
 @pytest.mark.parametrize("keep", [b"", b"Connection: keep-alive\r\n"], ids=["", "keep-alive"])
-def test_transfer_encoding_in_http10(
+def test_transfer_encoding_in_http10_is_refused(
     echo: ServerProcess, method: str, keep: bytes, how: str
 ) -> None:
     """RFC 9112 section 6.1: the framing is faulty."""
@@ -208,13 +226,13 @@ def test_transfer_encoding_in_http10(
         b"Transfer-Encoding: Chunked",
     ],
 )
-def test_chunked_in_any_case(echo: ServerProcess, line: bytes, delivery: str) -> None:
+def test_chunked_in_any_case_is_accepted(echo: ServerProcess, line: bytes, delivery: str) -> None:
     seen = echoed(exchange(echo, post(line, body=CHUNKED_BODY), delivery))
     assert (seen["body"], seen["error"]) == ("hello", None)
     assert seen["environ"].get("CONTENT_LENGTH") in {None, "5"}
 
 
-def test_te_field_is_not_framing(echo: ServerProcess, delivery: str) -> None:
+def test_te_field_does_not_change_the_framing(echo: ServerProcess, delivery: str) -> None:
     raw = post(b"TE: chunked, trailers", b"Content-Length: 5", body=BODY)
     assert echoed(exchange(echo, raw, delivery))["body"] == "hello"
 
@@ -245,7 +263,9 @@ TRUNCATED = [
 
 @pytest.mark.parametrize("raw", TRUNCATED)
 @pytest.mark.parametrize("end", ["fin", "reset"])
-def test_truncated_request(echo: ServerProcess, raw: bytes, end: str) -> None:
+def test_truncated_request_never_calls_the_application(
+    echo: ServerProcess, raw: bytes, end: str
+) -> None:
     """RFC 9112 section 8: incomplete, so never given to the application as if complete."""
     with echo.connect() as client:
         port = str(client.port)

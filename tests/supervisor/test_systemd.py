@@ -93,7 +93,7 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
     systemd.socket.close()
 
 
-def test_service(door: str, systemd: Systemd) -> None:
+def test_systemd_service_starts_and_stops(door: str, systemd: Systemd) -> None:
     """Type=notify with a watchdog and socket activation; a reload and the end are told, too."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = systemd.start(door, APP, listener=listener)
@@ -118,7 +118,7 @@ def test_service(door: str, systemd: Systemd) -> None:
     "mistake",
     ["no_such_option = 1", "user = 'no-such-name'", "chdir = '/nowhere'", "bind = '192.0.2.1:0'"],
 )
-def test_reload_that_changes_nothing(
+def test_systemd_reload_without_a_change_is_acknowledged(
     door: str, systemd: Systemd, tmp_path: Path, mistake: str
 ) -> None:
     """Nothing was told of it, for which `systemctl reload` waited (Type=notify-reload)."""
@@ -134,7 +134,7 @@ def test_reload_that_changes_nothing(
     assert process.wait(15) == 0
 
 
-def test_upgrade(door: str, systemd: Systemd) -> None:
+def test_upgrade_under_systemd_keeps_the_service(door: str, systemd: Systemd) -> None:
     """The new master never fed the watchdog, which named the old one; and that one said that the service
     was about to stop."""
     process = systemd.start(door, "--bind", "127.0.0.1:0", APP)
@@ -158,7 +158,7 @@ def test_upgrade(door: str, systemd: Systemd) -> None:
         end(new, signal.SIGKILL)
 
 
-def test_upgrade_that_is_taken_back(door: str, systemd: Systemd) -> None:
+def test_rolled_back_upgrade_under_systemd_keeps_the_service(door: str, systemd: Systemd) -> None:
     """The service goes on when the new master ends."""
     process = systemd.start(door, "--bind", "127.0.0.1:0", APP)
     old = process.pid

@@ -116,7 +116,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("path", SAID)
-def test_what_was_returned_is_named(serve, path):
+def test_wrong_return_value_is_named_in_the_log(serve, path):
     """Python's own "'NoneType' object is not iterable" tells nobody what to do."""
     server = serve("wsgi_iterable:app", *THREADS)
     start = len(server.stderr())
@@ -132,7 +132,7 @@ def test_what_was_returned_is_named(serve, path):
         ("/length/generator/short-one", "6 bytes shorter than its Content-Length, so .* closed"),
     ],
 )
-def test_which_request_had_the_wrong_length(serve, path, said):
+def test_wrong_length_is_logged_with_its_request(serve, path, said):
     server = serve("wsgi_iterable:app", *THREADS)
     key, start = new_key(), len(server.stderr())
     server.get(f"{path}?{key}")
@@ -161,7 +161,7 @@ def test_wsgi_errors_goes_to_stderr_as_it_is(server, how, text):
     server.wait_for_log("(?:^|(?<=no newline))" + re.escape(text.replace("KEY", key)), start=start)
 
 
-def test_wsgi_errors_takes_odd_text(server):
+def test_wsgi_errors_accepts_lone_surrogates(server):
     """A lone surrogate cannot be encoded: something is written, nothing is raised."""
     key, start = new_key(), len(server.stderr())
     assert get_json(server, f"/errors/surrogate?key={key}")["raised"] is None
@@ -174,7 +174,7 @@ def test_wsgi_errors_is_a_text_stream(server, misuse):
     assert get_json(server, f"/errors/{misuse}?key=x") == {"raised": "TypeError"}
 
 
-def test_kept_error_stream_goes_on(server):
+def test_kept_error_stream_stays_usable(server):
     """Loggers keep the stream they were given first."""
     key = new_key()
     get_json(server, f"/kept?key={key}")

@@ -73,13 +73,13 @@ def assert_own(response: Response, told: bytes) -> None:
     assert response.get("X-Late") is None
 
 
-def test_the_gil_stays_off(server):
+def test_extension_keeps_the_gil_off(server):
     """Importing the server must not bring it back."""
     enabled = server.get("/gil").body
     assert enabled == (b"False" if WITHOUT_GIL else b"True")
 
 
-def test_environ_and_input_are_the_requests_own(server):
+def test_environ_and_input_belong_to_one_request(server):
     def work(asker: Asker) -> None:
         body = b"".join(asker.lines()) if asker.round % 2 else None
         response, told = asker.ask("/echo", body)
@@ -89,7 +89,7 @@ def test_environ_and_input_are_the_requests_own(server):
     at_once(server, work)
 
 
-def test_blocks_go_to_who_asked(server):
+def test_blocks_reach_their_own_client(server):
     def work(asker: Asker) -> None:
         lines = asker.lines()
         response, told = asker.ask("/blocks", b"".join(lines))
@@ -99,7 +99,7 @@ def test_blocks_go_to_who_asked(server):
     at_once(server, work)
 
 
-def test_threads_share_one_input(server):
+def test_threads_may_share_one_input(server):
     def work(asker: Asker) -> None:
         lines = asker.lines()
         response, told = asker.ask("/shared-input", b"".join(lines))
@@ -109,7 +109,7 @@ def test_threads_share_one_input(server):
     at_once(server, work)
 
 
-def test_what_is_kept_reaches_nobody(server):
+def test_kept_objects_reach_no_other_request(server):
     def work(asker: Asker) -> None:
         response, told = asker.ask("/keeps")
         assert_own(response, told)
@@ -118,7 +118,7 @@ def test_what_is_kept_reaches_nobody(server):
     at_once(server, work)
 
 
-def test_files(server):
+def test_concurrent_files_do_not_mix(server):
     def work(asker: Asker) -> None:
         response, told = asker.ask("/file")
         assert_own(response, told)
@@ -127,7 +127,7 @@ def test_files(server):
     at_once(server, work)
 
 
-def test_lists_that_another_thread_changes(server):
+def test_list_changed_by_another_thread_is_safe(server):
     """Whatever is seen of them was in them."""
 
     def work(asker: Asker) -> None:
@@ -139,7 +139,7 @@ def test_lists_that_another_thread_changes(server):
     at_once(server, work)
 
 
-def test_a_file_that_another_thread_closes(server):
+def test_file_closed_by_another_thread_is_safe(server):
     """All of the file, or nothing: never what another request has opened under the same number."""
     content = bytes(range(250)) * (FILE_SIZE // 250)
 

@@ -24,7 +24,7 @@ def test_write_comes_before_the_iterable(server, how):
         assert ask(client, "/plain").body == b"body"
 
 
-def test_write_with_content_length(server):
+def test_write_with_content_length_is_whole(server):
     with server.connect() as client:
         response = ask(client, "/writes/length")
         assert response.body == b"one two e" and response.framing == "length"
