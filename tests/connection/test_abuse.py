@@ -22,6 +22,8 @@ from harness import (
 from harness.memory import MIB, Growth, assert_small, download
 from harness.supervision import workers
 
+pytestmark = pytest.mark.second_door("no case")
+
 resource = pytest.importorskip("resource")
 
 MEMORY = "memory:app"

@@ -21,6 +21,8 @@ import pytest
 from harness import Client, NoResponse, Response, ServerProcess, wait_until
 from harness.generated import mutated, request
 
+pytestmark = pytest.mark.second_door("no case")
+
 CONNECTIONS = int(os.environ.get("FUZZ_CONNECTIONS", "600"))
 SEED = os.environ.get("FUZZ_SEED", "1")
 

@@ -18,7 +18,10 @@ from harness import TIMEOUT, WITHOUT_GIL, Client, ServerProcess, build_request, 
 from harness.memory import KIB, MIB, Growth, assert_small, download, resident, status
 from harness.wsgi import new_key
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc"),
+    pytest.mark.second_door("no case"),
+]
 
 SIZE = 1024 * MIB if os.environ.get("RUSTWSGI_FULL_SIZE") else 256 * MIB
 CONNECTIONS = 4000

@@ -25,6 +25,8 @@ from harness import (
 )
 from harness.supervision import freeze, workers
 
+pytestmark = pytest.mark.second_door("no case")
+
 APP = "overload:app"
 
 

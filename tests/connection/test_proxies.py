@@ -15,6 +15,8 @@ from harness.mix import POLITE, Crowd, Kind, Session, filed, generated, head, he
 from harness.proxies import Proxy, find
 from harness.supervision import children, end, reloads, workers
 
+pytestmark = pytest.mark.second_door("no case")
+
 Behind = Callable[..., Proxy]
 
 

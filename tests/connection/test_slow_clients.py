@@ -5,6 +5,7 @@ The bounds are set to a second; tests wait for what the server does, not for the
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import select
@@ -21,6 +22,8 @@ from harness import (
     echoed,
     wait_until,
 )
+
+pytestmark = pytest.mark.second_door("no case")
 
 _ids = itertools.count()
 BOUNDS = ["--header-timeout", "1", "--body-timeout", "1", "--write-timeout", "1"]
@@ -51,37 +54,44 @@ def dribble(client: Client, data: bytes, interval: float = 0.1) -> bool:
     return False
 
 
-def assert_given_up(server: ServerProcess, client: Client, port: str) -> None:
-    """408 or a close, and the application never knew."""
-    if not client.at_eof():
-        assert_error_response(client.response(), 408)
-        assert client.at_eof()
-    assert port not in {call["port"] for call in server.calls_since_last_asked()}
+def assert_given_up(server: ServerProcess, *clients: Client) -> None:
+    """Each gets 408 or a close, and the application is never called for any of them."""
+    ports = {str(client.port) for client in clients}
+    for client in clients:
+        if not client.at_eof():
+            assert_error_response(client.response(), 408)
+            assert client.at_eof()
+    assert not ports & {call["port"] for call in server.calls_since_last_asked()}
 
 
-HEADS = [
-    pytest.param(b"G", id="method"),
-    pytest.param(b"GET /slow", id="target"),
-    pytest.param(b"GET /slow HTTP/1.1\r\n", id="request-line"),
-    pytest.param(b"GET /slow HTTP/1.1\r\nHost: a\r\nX", id="field"),
-    pytest.param(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r", id="last-byte"),
-]
+def assert_all_given_up(server: ServerProcess, starts: dict[str, bytes]) -> None:
+    """A client for each start of a request, all at once; see `assert_given_up`."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in starts]
+        for client, start in zip(clients, starts.values(), strict=True):
+            client.send(start)
+        assert_given_up(server, *clients)
 
 
-@pytest.mark.parametrize("raw", HEADS)
-def test_stalled_head_is_answered_with_408(server: ServerProcess, raw: bytes) -> None:
+HEADS = {
+    "method": b"G",
+    "target": b"GET /slow",
+    "request-line": b"GET /slow HTTP/1.1\r\n",
+    "field": b"GET /slow HTTP/1.1\r\nHost: a\r\nX",
+    "last-byte": b"GET /slow HTTP/1.1\r\nHost: a\r\n\r",
+}
+
+
+def test_stalled_head_is_answered_with_408(server: ServerProcess) -> None:
     """RFC 9110 section 15.5.9."""
-    with server.connect() as client:
-        client.send(raw)
-        assert_given_up(server, client, str(client.port))
+    assert_all_given_up(server, HEADS)
 
 
 def test_dribbled_head_is_answered_with_408(server: ServerProcess) -> None:
     """The bound is for the whole head; each byte does not buy more time (slowloris)."""
     with server.connect() as client:
-        port = str(client.port)
         assert dribble(client, b"GET /slow HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 60)
-        assert_given_up(server, client, port)
+        assert_given_up(server, client)
 
 
 def test_dribbled_head_of_a_later_request_is_answered_with_408(server: ServerProcess) -> None:
@@ -89,31 +99,22 @@ def test_dribbled_head_of_a_later_request_is_answered_with_408(server: ServerPro
         echoed(client.request(build_request()))
         server.calls_since_last_asked()
         assert dribble(client, b"GET /slow HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 60)
-        assert_given_up(server, client, str(client.port))
+        assert_given_up(server, client)
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        pytest.param(build_request("POST", fields=[("Content-Length", "9")]), id="length"),
-        pytest.param(build_request("POST", fields=[("Content-Length", "9")]) + b"x", id="begun"),
-        pytest.param(
-            build_request("POST", fields=[("Transfer-Encoding", "chunked")]), id="chunked"
-        ),
-        pytest.param(
-            build_request("POST", fields=[("Transfer-Encoding", "chunked")]) + b"5\r\nhel",
-            id="chunk-begun",
-        ),
-        pytest.param(
-            build_request("POST", fields=[("Transfer-Encoding", "chunked")]) + b"0\r\nX: y",
-            id="trailer-begun",
-        ),
-    ],
-)
-def test_stalled_body_is_answered_with_408(server: ServerProcess, raw: bytes) -> None:
-    with server.connect() as client:
-        client.send(raw)
-        assert_given_up(server, client, str(client.port))
+SIZED = build_request("POST", fields=[("Content-Length", "9")])
+CHUNKED = build_request("POST", fields=[("Transfer-Encoding", "chunked")])
+BODIES = {
+    "length": SIZED,
+    "begun": SIZED + b"x",
+    "chunked": CHUNKED,
+    "chunk-begun": CHUNKED + b"5\r\nhel",
+    "trailer-begun": CHUNKED + b"0\r\nX: y",
+}
+
+
+def test_stalled_body_is_answered_with_408(server: ServerProcess) -> None:
+    assert_all_given_up(server, BODIES)
 
 
 def test_body_below_the_minimum_rate_is_answered_with_408(serve) -> None:
@@ -121,10 +122,9 @@ def test_body_below_the_minimum_rate_is_answered_with_408(serve) -> None:
     bounds = ["--body-timeout", "2", "--body-min-rate", "1000"]
     server = serve("echo:app", "--threads", "1", *bounds)
     with server.connect() as client:
-        port = str(client.port)
         client.send(build_request("POST", fields=[("Content-Length", "9999")]))
         assert dribble(client, b"x" * 200), "a tenth of a second between bytes, for 20 seconds"
-        assert_given_up(server, client, port)
+        assert_given_up(server, client)
 
 
 def test_slow_but_steady_body_is_served(server: ServerProcess) -> None:
@@ -335,31 +335,32 @@ def test_slow_reader_within_the_bound_gets_everything(steps: ServerProcess) -> N
         assert response.complete and len(response.body) == size
 
 
-@pytest.mark.parametrize(
-    ("app", "target"),
-    [
-        pytest.param("http_steps:app", "/large?id={run}&size=12000000", id="complete"),
-        pytest.param("http_steps:app", "/endless?id={run}&count=200", id="being-made"),
-        pytest.param("memory:app", "/temporary?size=12000000", id="file"),
-    ],
-)
-def test_reader_slower_than_the_kernel_reports_gets_everything(
-    serve, app: str, target: str
-) -> None:
-    """The kernel's buffer holds megabytes, and tells of room only when a third of it is free. A client that
-    read steadily was cut off, as nothing had been sent to it for so long."""
-    server = serve(app, "--threads", "2", *BOUNDS)
-    with server.connect(receive_buffer=65536) as client:
-        client.send(build_request("GET", target.format(run=run_id())))
-        read = 0
+def test_reader_slower_than_the_kernel_reports_gets_everything(serve) -> None:
+    """The kernel's buffer holds megabytes, and it reports room only when a third of it is free. A client
+    that read steadily was cut off, because nothing had been sent to it for so long."""
+    steps = serve("http_steps:app", "--threads", "2", *BOUNDS)
+    files = serve("memory:app", "--threads", "2", *BOUNDS)
+    with contextlib.ExitStack() as stack:
+        read: dict[Client, int] = {}
+        for server, target in [
+            (steps, f"/large?id={run_id()}&size=12000000"),
+            (steps, f"/endless?id={run_id()}&count=200"),
+            (files, "/temporary?size=12000000"),
+        ]:
+            client = stack.enter_context(server.connect(receive_buffer=65536))
+            client.send(build_request("GET", target))
+            read[client] = 0
         for _ in range(30):  # pauses that are three times the bound together
-            assert not select.select([], [], [client.sock], 0.1)[2]
-            read += len(client.sock.recv(20_000))
-        assert 0 < read < 1_000_000
-        while not read > 12_000_000:
-            block = client.sock.recv(1 << 20)
-            assert block, f"only {read} bytes came"
-            read += len(block)
+            sockets = [client.sock for client in read]
+            assert not select.select([], [], sockets, 0.1)[2]
+            for client in read:
+                read[client] += len(client.sock.recv(20_000))
+        for client, size in read.items():
+            assert 0 < size < 1_000_000
+            while not size > 12_000_000:
+                block = client.sock.recv(1 << 20)
+                assert block, f"only {size} bytes came"
+                size += len(block)
 
 
 def test_silent_connection_is_closed(server: ServerProcess) -> None:

@@ -13,6 +13,8 @@ import pytest
 from harness import NoResponse, build_request, wait_until
 from harness.supervision import Load, freeze, serving_pid, workers
 
+pytestmark = pytest.mark.second_door("no case")
+
 APP = "supervised:app"
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from harness import wait_until
+
+pytestmark = pytest.mark.second_door("no case")
 
 SOURCE = """
 def app(environ, start_response):

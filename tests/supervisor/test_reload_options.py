@@ -15,6 +15,8 @@ import pytest
 from harness import TIMEOUT, wait_until
 from harness.supervision import children, reloads, serving_pid, workers
 
+pytestmark = pytest.mark.second_door("no case")
+
 APP = "supervised:app"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 

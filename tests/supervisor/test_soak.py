@@ -9,7 +9,10 @@ import pytest
 from harness.mix import POLITE, RUDE
 from harness.soak import ENVIRONMENT, OPTIONS, Process, Round, complaints, soak
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc"),
+    pytest.mark.second_door("no case"),
+]
 REQUESTS = 6_000
 
 
