@@ -1,4 +1,4 @@
-"""A walk through the Flask demo with a real browser, which is a client nobody here has written.
+"""A walk through the Flask demo with a real browser, a client that this project did not write.
 
 Screenshots go to tests/browser/screenshots: look at them after changing a page.
 """

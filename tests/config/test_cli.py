@@ -146,7 +146,7 @@ def test_missing_module_has_a_hint(door: str) -> None:
 def test_interrupt_during_the_import_ends_the_server(
     door: str, whom: Callable[[int, int], None]
 ) -> None:
-    """Ctrl-C is nobody's mistake: it was told as a failed import, with code 3."""
+    """Ctrl-C is no error: it was reported as a failed import, with exit code 3."""
     process = subprocess.Popen(
         [*door_command(door), "--bind", "127.0.0.1:0", "http_slow_import:app"],
         cwd=APPS,
@@ -372,7 +372,7 @@ def test_chdir_changes_the_working_directory(fresh_server, tmp_path: Path) -> No
 
 
 def test_chdir_to_a_missing_directory_is_an_error(door: str, tmp_path: Path) -> None:
-    """A mistake in the options, told in a sentence: it was a traceback."""
+    """An error of the command line is one sentence: it was a traceback."""
     path = tmp_path / "no"
     done = run_cli(door, "--chdir", str(path), "--bind", "127.0.0.1:0", PLAIN)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done

@@ -81,7 +81,7 @@ def test_reload_reads_the_file_again(fresh_server, tmp_path: Path) -> None:
 
 
 def test_reload_moves_to_another_address(fresh_server, tmp_path: Path) -> None:
-    """The socket that stays is never closed; the old one is when nobody needs it."""
+    """The socket that stays is never closed; the old one is closed when no worker uses it."""
     path, one, two = tmp_path / "mine.toml", tmp_path / "one", tmp_path / "two"
     path.write_text(f'bind = ["127.0.0.1:0", "unix:{one}"]\n')
     server = fresh_server(APP, "--config", str(path), bind=None)

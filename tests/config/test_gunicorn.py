@@ -140,8 +140,8 @@ def test_hook_is_called_or_reported(door: str, tmp_path: Path, name: str) -> Non
     assert not NO_HOOKS & set(called)
     path = write(tmp_path, f"def {name}(*args): ...\n")
     done = run_cli(door, "-c", str(path), "--print-config", APP)
-    told = f"the setting '{name}' has no effect: " in done.stderr
-    assert done.returncode == 0 and told is (name not in called), done
+    reported = f"the setting '{name}' has no effect: " in done.stderr
+    assert done.returncode == 0 and reported is (name not in called), done
 
 
 # ---------------------------------------------------------------- ./gunicorn.conf.py
@@ -191,7 +191,7 @@ def test_forwarded_allow_ips_is_passed_on(
 def test_forwarded_allow_ips_of_the_environment_is_a_default(
     fresh_server, door: str, tmp_path: Path
 ) -> None:
-    """Whoever names the proxies in a file has said whom to trust; the variable must not add to it."""
+    """A file that names the proxies says which ones to trust; the variable must not add to it."""
     env = {"FORWARDED_ALLOW_IPS": "*"}
     path = write(tmp_path, "forwarded_allow_ips = '10.0.0.1'\n")
     server = fresh_server("echo:app", "-c", str(path), env=env)

@@ -1,4 +1,4 @@
-"""Mistakes that only the system knows of: one line each, with the option, the value, the cause and a way out."""
+"""Errors that only the system detects: one line each, with the option, the value, the cause and a remedy."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def lose_power_over_files() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_user_without_read_permission_for_a_module_is_an_error(door: str, tmp_path: Path) -> None:
-    """It was told as a package that is not installed."""
+    """It was reported as a package that is not installed."""
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "secret.py").touch()
@@ -204,6 +204,6 @@ def test_user_option_without_root_is_an_error(door: str) -> None:
 
 
 def test_daemon_reports_a_failed_start_before_it_detaches(door: str) -> None:
-    """Afterwards there is nobody to hear it."""
+    """After it has detached, the terminal no longer shows its messages."""
     done = run_cli(door, "--daemon", "--bind", "127.0.0.1:0", "--user", "nosuchuser", APP)
     assert done.returncode == 1 and "nosuchuser" in done.stderr, done

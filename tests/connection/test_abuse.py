@@ -104,7 +104,7 @@ def test_endless_pipeline_with_unread_responses_is_bounded(fresh_server) -> None
 
 
 def test_memory_used_up_by_unread_responses_is_freed(fresh_server) -> None:
-    """What nobody has read for longest is given up, and then there is memory for others."""
+    """The response that was unread for longest is dropped, and its memory serves others."""
     server = fresh_server(MEMORY, "--threads", "1", "--limit-memory", "4m")
     readers = [server.connect(receive_buffer=4096) for _ in range(2)]
     try:
@@ -113,7 +113,7 @@ def test_memory_used_up_by_unread_responses_is_freed(fresh_server) -> None:
         # It is looked for when a request finds none.
         wait_until(
             lambda: server.get("/").status == 200 and "stalled_closed" in server.counters(),
-            "somebody was given up",
+            "a response was dropped",
         )
         assert server.get("/").status == 200
         server.wait_for_log("response.s. that are not read given up")
@@ -127,13 +127,13 @@ def test_memory_used_up_by_unread_responses_is_freed(fresh_server) -> None:
 
 
 def test_memory_used_up_by_a_slowly_read_response_is_freed(fresh_server) -> None:
-    """It does not stall, so it is not given up for that; but nobody else would be served meanwhile."""
+    """It does not stall, so no timeout drops it; but no other client could be served."""
     server = fresh_server(MEMORY, "--threads", "1", "--limit-memory", "4m")
     with server.connect() as reader:
 
         def others_are_served() -> bool:
             try:
-                # So much that the server's end has room again every few times.
+                # Enough that the server's socket has room again every few times.
                 reader.sock.recv(1 << 18, socket.MSG_DONTWAIT)
             except OSError:
                 pass  # nothing yet, or given up

@@ -118,7 +118,7 @@ def test_half_close_while_the_response_streams_is_answered(steps: ServerProcess)
 
 
 def test_half_open_sockets_use_no_processor_time(serve) -> None:
-    """waitress CVE-2024-49769: readable for ever, and nobody reads."""
+    """waitress CVE-2024-49769: readable forever, and never read."""
     server = serve("http_steps:app", "--threads", "4", "--keep-alive", "2")
     run = f"c{next(_ids)}"
     with server.connect() as busy, server.connect() as clock:
@@ -187,7 +187,7 @@ def test_answer_of_an_application_that_closes_survives_what_follows(serve) -> No
 
 
 def test_answer_with_close_survives_late_bytes(steps: ServerProcess) -> None:
-    """The client asked for the end and goes on all the same, while nobody reads: the same loss."""
+    """The client asked for `close` and keeps sending, and the server does not read: the same loss."""
     run = f"c{next(_ids)}"
     with steps.connect() as client:
         fields = [("Connection", "close")]

@@ -165,6 +165,6 @@ def test_random_requests_never_break_the_server(fresh_server) -> None:
     wait_until(lambda: descriptors(server) <= before, "the descriptors are as many as before")
     assert resident(server) < warm + 32 * 1024, "memory grows"
     assert "panicked" not in server.stderr()
-    # Nobody waits any more for a thread that is stuck.
+    # No client waits any more for a thread that is stuck.
     with ThreadPoolExecutor(8) as clients:
         list(clients.map(lambda _: healthy(), range(32)))

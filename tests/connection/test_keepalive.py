@@ -142,16 +142,16 @@ def app(environ, start_response):
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param("/begun", id="that was promised to stay"),
-        pytest.param("/whole", id="that was told of its end"),
-        pytest.param("/close", id="that was told before the stop"),
+        pytest.param("/begun", id="kept-alive-response"),
+        pytest.param("/whole", id="response-with-close"),
+        pytest.param("/close", id="close-before-the-stop"),
     ],
 )
 def test_client_that_stays_does_not_delay_the_shutdown(
     fresh_server, tmp_path: Path, path: str
 ) -> None:
     """Two seconds were given to a client that did not close its side, a tenth of that to one that was idle.
-    Both are rather less than the --graceful-timeout, which is what tells them apart here."""
+    Both are rather less than the --graceful-timeout, which distinguishes them here."""
     (tmp_path / "staying.py").write_text(STAYING)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -216,7 +216,7 @@ def test_request_that_arrived_in_time_is_served(fresh_server) -> None:
 
 
 def test_keep_alive_zero_closes_after_the_first_response(serve, how: str) -> None:
-    """`--keep-alive 0`: the client is told, rather than cut off [RFC 9112 section 9.6]."""
+    """`--keep-alive 0`: the response has `Connection: close` [RFC 9112 section 9.6]."""
     server = serve("echo:app", "--threads", "1", "--keep-alive", "0")
     with server.connect() as client:
         client.send_slowly(build_request()) if how == "bytes" else client.send(build_request())

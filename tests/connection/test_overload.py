@@ -1,4 +1,4 @@
-"""More requests than threads: who waits, who is told to come back, who is forgotten.
+"""More requests than threads: which wait, which are rejected with 503, which are dropped.
 
 The only thread is held by a request that ends when the test says so, so what happens to the others
 meanwhile does not depend on time.
@@ -56,7 +56,7 @@ def gate(tmp_path: Path) -> Iterator[list[Gate]]:
         try:
             os.close(os.open(gate.path, os.O_WRONLY | os.O_NONBLOCK))
         except OSError:
-            pass  # nobody waits
+            pass  # no request waits
         gate.client.close()
 
 

@@ -174,7 +174,7 @@ def test_pipeline_of_a_client_that_reads_late_is_answered(server: ServerProcess)
     with server.connect(receive_buffer=4096) as client:
         sender = threading.Thread(target=client.send, args=(raw,))
         sender.start()
-        # Another client is answered meanwhile: the pipeline holds nobody up.
+        # Another client is answered meanwhile: the pipeline delays no other client.
         assert_path(server.get("/other"), "/other")
         for _ in range(count):
             assert_path(client.response(), "/late")

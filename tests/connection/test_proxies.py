@@ -93,7 +93,7 @@ def after_a_pause(kind: Kind) -> Kind:
 
 
 def test_idle_close_behind_a_proxy_loses_nothing(fresh_server, behind: Behind) -> None:
-    """Idle for just about --keep-alive: what is idempotent is asked again, and nobody sees it."""
+    """Idle for just about --keep-alive: the proxy repeats idempotent requests, and no client notices."""
     server = fresh_server("mixed:app", "--workers", "2", "--keep-alive", "0.05")
     proxy = behind(server)
     kinds = {after_a_pause(kind): 1 for kind in (hello, head, nothing, generated, filed, put)}

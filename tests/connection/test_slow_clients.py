@@ -1,4 +1,4 @@
-"""Clients that send or read slowly, or stop: bounded, and never at the expense of others.
+"""Clients that send or read slowly, or stop: they time out and do not delay others.
 
 The bounds are set to a second; tests wait for what the server does, not for the clock.
 """
@@ -160,7 +160,7 @@ def test_stalled_clients_do_not_delay_others(serve) -> None:
 
 
 def test_unread_response_does_not_delay_others(serve) -> None:
-    """One thread; large known responses that nobody reads, and others are served at once."""
+    """One thread; large unread responses of known length, and others are served at once."""
     server = serve("http_steps:app", "--threads", "1")
     run, size = run_id(), 20_000_000
     readers = [server.connect(receive_buffer=4096) for _ in range(5)]
@@ -213,7 +213,7 @@ def test_dribbling_clients_do_not_delay_others(serve) -> None:
 
 @pytest.mark.parametrize("kind", ["sparse", "temporary"])
 def test_unread_file_does_not_delay_others(serve, kind: str) -> None:
-    """One thread; the kernel sends a file by itself, or waits, and nobody waits with it. A
+    """One thread; the kernel sends a file by itself, and no thread waits for it. A
     TemporaryFile was iterated instead, and its thread waited for the client."""
     server, size = serve("memory:app", "--threads", "1"), 20_000_000
     readers = [server.connect(receive_buffer=4096) for _ in range(5)]
@@ -231,7 +231,7 @@ def test_unread_file_does_not_delay_others(serve, kind: str) -> None:
 
 
 def test_unread_generator_below_the_high_water_mark_does_not_delay_others(serve) -> None:
-    """One thread; a generator comes to its end though nobody reads, if it is short enough."""
+    """One thread; an unread generator runs to its end if it is short enough."""
     server = serve("http_steps:app", "--threads", "1")
     runs = [run_id() for _ in range(5)]
     readers = [server.connect(receive_buffer=4096) for _ in runs]

@@ -213,7 +213,7 @@ def test_stream_for_http_1_0(site: ServerProcess) -> None:
 
 
 def test_stream_to_a_client_that_leaves(site: ServerProcess) -> None:
-    """The generator is left and the request finished, once, though nobody reads to the end."""
+    """The generator is closed and the request finished, once, although the client does not read to the end."""
     key = new_key()
     with site.connect(receive_buffer=4096) as client:
         client.send(build_request("GET", f"/stream?key={key}&count=100000000"))

@@ -205,7 +205,7 @@ EXPLAINED = [
         STRICTER,
         "unknown expectation",
         rb"(?i)expect:",
-        "An expectation that cannot be met is told so. RFC 9110 10.1.1",
+        "An expectation that cannot be met is refused. RFC 9110 10.1.1",
     ),
     Explained(
         "h11",

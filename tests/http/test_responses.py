@@ -224,10 +224,10 @@ def test_head_is_get_without_body(
         get = client.request(build_request("GET", path))
         assert head.status == get.status == 200
         for name in ("Content-Length", "Transfer-Encoding", "Content-Type", "Connection"):
-            # An application that answers HEAD with nothing may mean any length, so none is told.
+            # An application that answers HEAD with nothing may mean any length, so none is sent.
             # [RFC 9110 section 8.6]
-            told = [] if name == "Content-Length" and not blocks else get.get_all(name)
-            assert head.get_all(name) == told, name
+            expected = [] if name == "Content-Length" and not blocks else get.get_all(name)
+            assert head.get_all(name) == expected, name
         assert_in_step(client)
 
 
@@ -342,7 +342,7 @@ def test_failure_before_the_head_is_a_500(
 def test_failure_after_the_head_aborts(
     server: ServerProcess, kind: str, length: str | None
 ) -> None:
-    """RFC 9112 section 8: no final chunk, so that the client can tell."""
+    """RFC 9112 section 8: no last chunk, so that the client notices."""
     mark = len(server.stderr())
     fields = [*PLAIN, *([["Content-Length", length]] if length else [])]
     path = target(fields=fields, blocks=["abc", "def"], raise_after=2, **{"as": kind})
@@ -354,7 +354,7 @@ def test_failure_after_the_head_aborts(
 
 
 def test_failure_after_the_head_of_http10_resets(server: ServerProcess) -> None:
-    """There is no way to tell but a reset; at least nothing is added."""
+    """Only a reset can signal it; at least nothing is added."""
     with server.connect() as client:
         path = target(blocks=["abc"], raise_after=1, **{"as": "generator"})
         client.send(build_request("GET", path, version="HTTP/1.0"))

@@ -95,7 +95,7 @@ def test_stream_to_http10_is_closed_after_the_last_block(server: ServerProcess, 
 def test_stream_to_a_client_that_leaves_is_closed(
     server: ServerProcess, run: str, how: str
 ) -> None:
-    """The iterable is closed; nothing keeps producing for nobody."""
+    """The iterable is closed and produces nothing more."""
     with server.connect() as client:
         client.send(build_request("GET", f"/endless?id={run}"))
         assert client.head().status == 200 and client.next_chunk()

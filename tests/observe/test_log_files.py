@@ -1,4 +1,4 @@
-"""Log files: opened by the master, as somebody who may, anew at USR1, and never worth a service."""
+"""Log files: which user opens them, reopening at USR1, and failures that must not end the server."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Logged:
             return Client(sock).request(build_request("GET", target), method="GET")
 
     def said(self, text: str) -> None:
-        """Has the application write this to the error log, whoever reads that."""
+        """Have the application write `text` to the error log."""
         assert self.get(f"/say?{text}").status == 200
 
     def replace_worker(self) -> None:
@@ -261,7 +261,7 @@ def test_worker_that_boots_during_a_rotation_writes_to_the_new_log(
     server = start(*options)
     conf.write_text(f"def post_worker_init(worker):\n    open({str(fifo)!r}).read()\n")
     server.process.send_signal(signal.SIGHUP)
-    with fifo.open("w"):  # somebody reads: a new worker boots
+    with fifo.open("w"):  # a reader lets the new worker boot
         for path in (error, access):
             path.rename(f"{path}.1")
         server.usr1()

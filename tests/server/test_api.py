@@ -66,7 +66,7 @@ def test_program_that_ends_while_a_request_runs_does_not_abort(
     assert "panicked" not in stderr and "Fatal" not in stderr, stderr
 
 
-# --------------------------------------------------------------- programs that are told twice
+# --------------------------------------------------------------- programs that get a signal twice
 
 
 def test_repeated_term_stays_graceful(door: str) -> None:
@@ -99,7 +99,7 @@ def test_signal_to_a_child_does_not_reach_the_server(door: str, program: str) ->
 
 
 def test_start_that_fails_half_way_is_undone(door: str) -> None:
-    """Two threads went on to serve on an address that nobody could stop."""
+    """Two threads kept serving an address, and no call could stop them."""
     failure, threads, body = finished(door, "start_fails_half_way")
     assert failure == ["RuntimeError", "can't start new thread"]
     assert threads == [] and body == "here"

@@ -1,5 +1,5 @@
-"""gevent and eventlet in the place of Python's threads: told at the start. It was a server that said it was
-ready and answered nothing, for good; TERM did nothing either."""
+"""gevent and eventlet in place of Python's threads are an error at the start. Such a server reported that
+it was ready, answered no request and ignored TERM."""
 
 from __future__ import annotations
 

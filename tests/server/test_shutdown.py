@@ -125,7 +125,7 @@ def app(environ, start_response):
 def test_thread_that_delays_the_exit_is_logged(
     fresh_server, tmp_path: Path, fifo: Path, daemon: bool
 ) -> None:
-    """Python waits for it at its end; that the worker is killed was all that was told."""
+    """Python waits for it at exit; the log said only that the worker is killed."""
     (tmp_path / "stays.py").write_text(THREAD.format(fifo=str(fifo), daemon=daemon))
     server = fresh_server("stays:app", cwd=tmp_path)
     assert server.get("/").status == 200

@@ -1,5 +1,5 @@
 """An application that restores SIGPIPE, as programs do that write to pipes: the signal then ends the
-process that writes to what nobody reads. A worker must not be ended by it, and what the application
+process that writes to a pipe without a reader. It must not end a worker, and what the application
 starts must get it as from any other program."""
 
 from __future__ import annotations

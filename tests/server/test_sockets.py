@@ -99,7 +99,7 @@ int bind(int fd, const struct sockaddr *address, socklen_t size) {
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
 def test_unix_socket_swapped_for_a_link_is_not_followed(door: str, tmp_path: Path) -> None:
-    """Whoever owns the directory does it between bind and chmod, and a file of root's was everybody's to
+    """The owner of the directory does it between bind and chmod, and any user could write to a file of root's to
     write to. Here a library does, which never misses the moment."""
     source, library = tmp_path / "swap.c", tmp_path / "swap.so"
     source.write_text(SWAP)

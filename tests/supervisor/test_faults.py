@@ -36,8 +36,8 @@ GREETING = (
 def test_request_that_ends_while_its_stack_is_dumped_is_answered(
     fresh_server, tmp_path: Path
 ) -> None:
-    """Showing a stack is Python code, which lets go of the interpreter. The thread that was shown
-    came home just then, and waited with the interpreter for whoever waited for the interpreter."""
+    """Dumping a stack runs Python code, which releases the interpreter. A thread whose request ended
+    just then took the interpreter and waited for the dump, which waited for the interpreter."""
     (tmp_path / "overdue.py").write_text(
         "import threading, time, traceback\n"
         "shown = threading.Event()\n"
@@ -94,7 +94,7 @@ def test_slow_worker_exit_costs_the_master_no_processor_time(
 
 
 def test_term_to_every_process_finishes_requests(fresh_server, fifo: Path) -> None:
-    """As systemd does unless it is told otherwise: a worker hears TERM twice, and once more from
+    """As systemd does by default: a worker gets TERM twice, and once more from
     the master. That is no impatience."""
     server = fresh_server(APP, "--workers", "2")
     pids = workers(server, 2)
@@ -179,7 +179,7 @@ def test_reload_after_preload_changed_the_directory_finds_its_files(
 
 def test_child_processes_have_no_blocked_signals(fresh_server, tmp_path: Path) -> None:
     """What is ignored stays ignored across exec: a command that was started by a worker could
-    not be told HUP."""
+    not be sent HUP."""
     (tmp_path / "commanding.py").write_text(
         "import subprocess, sys\n"
         "SHOW = 'import signal; print([s.name for s in signal.valid_signals()'\\\n"

@@ -136,7 +136,7 @@ def test_response_is_sent_while_post_request_waits(start, tmp_path: Path) -> Non
 
 
 def has_been_opened(gate: Path) -> bool:
-    """Whether somebody waited for the pipe, who goes on now."""
+    """Whether a process waited for the pipe; it continues now."""
     try:
         os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
     except OSError:
@@ -338,10 +338,10 @@ def test_hooks_see_the_variables_of_the_application(start, tmp_path: Path) -> No
     """And the master's own are as they were: raw_env must not become options at a reload."""
     events = ["on_starting(server)", "when_ready(server)", "pre_fork(server, worker)"]
     events += ["post_fork(server, worker)", "on_reload(server)"]
-    text = "import os\nraw_env = ['RUSTWSGI_WORKERS=2', 'TOLD=yes']\n"
+    text = "import os\nraw_env = ['RUSTWSGI_WORKERS=2', 'SEEN=yes']\n"
     for event in events:
         name = event.split("(")[0]
-        text += f"def {event}:\n    server.log.info('{name} %s', os.environ.get('TOLD'))\n"
+        text += f"def {event}:\n    server.log.info('{name} %s', os.environ.get('SEEN'))\n"
     server = start(text, app="supervised:app")
     pids = workers(server, 1)
     server.send_signal(signal.SIGHUP)

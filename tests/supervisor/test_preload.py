@@ -1,6 +1,5 @@
-"""Code that is not the server's and hangs in the master: an application that is preloaded, a
-configuration. Without --preload an import hangs in a worker, which the master kills; nobody was there
-to do that to the master."""
+"""Code of the user that hangs in the master: a preloaded application, a configuration. Without --preload
+an import hangs in a worker, which the master kills; no process did that to the master."""
 
 from __future__ import annotations
 

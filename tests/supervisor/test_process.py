@@ -118,7 +118,7 @@ def test_umask_applies_to_the_unix_socket(fresh_server, tmp_path: Path) -> None:
 
 
 def test_unix_socket_mode_is_set(fresh_server, tmp_path: Path) -> None:
-    """Whoever may enter the directory may connect, whatever the umask of the shell: gunicorn's users
+    """A user who may enter the directory may connect, whatever the umask of the shell: gunicorn's users
     rely on that."""
     path = tmp_path / "s"
     before = os.umask(0o077)
@@ -245,7 +245,7 @@ def test_daemon_without_an_address_fails_the_command(start_daemon: StartDaemon) 
 def test_daemon_whose_master_dies_fails_the_command(
     start_daemon: StartDaemon, tmp_path: Path
 ) -> None:
-    """Without a word: whoever waits is not left waiting."""
+    """It dies without a message; the command must not wait for one."""
     (tmp_path / "deadly.py").write_text(
         "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"
     )

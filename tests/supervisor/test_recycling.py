@@ -193,8 +193,8 @@ def test_worker_without_a_heartbeat_is_killed(fresh_server) -> None:
 
 
 def test_workers_stopped_with_their_master_survive(fresh_server) -> None:
-    """A container that is paused, a laptop that sleeps: the master woke up first and killed everybody, as
-    nobody had given a sign of life."""
+    """A paused container, a sleeping laptop: the master woke up first and killed all workers, because
+    none had sent a heartbeat."""
     server = fresh_server(APP, "--timeout", "1")
     pid = serving_pid(server)
     server.send_signal(signal.SIGUSR1)

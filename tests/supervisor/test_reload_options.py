@@ -1,4 +1,4 @@
-"""HUP and each option of the master's own: what is applied, what is told to need a restart."""
+"""HUP and the options of the master: which are applied, which are reported to need a restart."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_reload_applies_the_process_name(fresh_server, conf) -> None:
     assert comm(server.pid) == "one-master"
     conf("name = 'two'")
     hup(server)
-    # The old one may still take a connection while it is told to go.
+    # The old worker may still accept a connection until it handles its signal.
     (new,) = workers(server, 1, {old})
     assert comm(server.pid) == "two-master" and comm(new) == "two-worker"
 
@@ -126,7 +126,7 @@ def test_reload_applies_the_user(fresh_server, conf) -> None:
 def test_setting_that_needs_a_restart_is_reported(
     fresh_server, conf, before: str, after: str, said: str
 ) -> None:
-    """Told at each reload, until it is so."""
+    """Reported at each reload, until the server is restarted."""
     app = f"app = '{APP}'\n" if "app =" not in after else ""
     server = fresh_server(None, "-c", conf(before, f"app = '{APP}'"))
     conf(after, app)
@@ -153,7 +153,7 @@ def test_reload_with_bad_directories_changes_nothing(fresh_server, conf, tmp_pat
 
 @pytest.mark.skipif(shutil.which("ss") is None, reason="no ss here")
 def test_reload_applies_the_backlog(fresh_server, conf) -> None:
-    """The kernel is told at once, though the socket stays."""
+    """listen(2) is called at once, although the socket stays."""
     server = fresh_server(APP, "-c", conf("backlog = 7"))
 
     def backlog() -> str:

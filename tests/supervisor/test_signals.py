@@ -295,7 +295,7 @@ def test_term_during_slow_requests_finishes_them(fresh_server, tmp_path: Path) -
         holding[-1].send(build_request("GET", f"/hold?{path}"))
     wait_until(lambda: server.stderr().count("request started") == 3, "all have started")
     server.send_signal(signal.SIGTERM)
-    wait_until(lambda: refuses(server), "nobody listens")
+    wait_until(lambda: refuses(server), "the sockets are closed")
     for path, client in zip(fifos, holding, strict=True):
         assert server.is_alive()
         path.write_text("finished")

@@ -1,4 +1,4 @@
-"""systemd: sockets that it passes, what it is told, and the watchdog."""
+"""systemd: inherited sockets, notifications and the watchdog."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Systemd:
         self.socket.settimeout(TIMEOUT)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         #: The line, and the process that has sent it.
-        self.told: list[tuple[str, int]] = []
+        self.received: list[tuple[str, int]] = []
         self.started: list[subprocess.Popen[bytes]] = []
 
     def start(
@@ -70,17 +70,17 @@ class Systemd:
         """Wait until `sender` (or anybody, `besides` whom) says so from now on; who did."""
         deadline = time.monotonic() + TIMEOUT
         while True:
-            assert time.monotonic() < deadline, f"nobody says {line}: {self.told}"
+            assert time.monotonic() < deadline, f"no notification {line}: {self.received}"
             data, control, *_ = self.socket.recvmsg(4096, socket.CMSG_SPACE(12))
             pid = struct.unpack("3i", control[0][2])[0]
             lines = data.decode().splitlines()
-            self.told += [(line, pid) for line in lines]
+            self.received += [(line, pid) for line in lines]
             if line in lines and sender in {None, pid} and besides != pid:
                 return pid
 
     def heard(self, line: str) -> set[int]:
         """Who has said so until now."""
-        return {pid for told, pid in self.told if told == line}
+        return {pid for received, pid in self.received if received == line}
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
 
 
 def test_systemd_service_starts_and_stops(door: str, systemd: Systemd) -> None:
-    """Type=notify with a watchdog and socket activation; a reload and the end are told, too."""
+    """Type=notify with a watchdog and socket activation; reload and stop are notified, too."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = systemd.start(door, APP, listener=listener)
         systemd.wait_for("READY=1")
@@ -121,7 +121,7 @@ def test_systemd_service_starts_and_stops(door: str, systemd: Systemd) -> None:
 def test_systemd_reload_without_a_change_is_acknowledged(
     door: str, systemd: Systemd, tmp_path: Path, mistake: str
 ) -> None:
-    """Nothing was told of it, for which `systemctl reload` waited (Type=notify-reload)."""
+    """`systemctl reload` waits for a notification (Type=notify-reload), which was not sent."""
     config = tmp_path / "options.toml"
     config.write_text("bind = '127.0.0.1:0'\n")
     process = systemd.start(door, "--config", str(config), APP)

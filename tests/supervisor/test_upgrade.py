@@ -29,7 +29,7 @@ def _begin_upgrade(server: ServerProcess) -> int:
 
 
 def test_usr2_under_load_loses_nothing(fresh_server, tmp_path: Path) -> None:
-    """A new master on the same sockets; the old one is told to go when that serves."""
+    """A new master on the same sockets; the old one gets TERM when the new one serves."""
     pidfile = tmp_path / "pid"
     server = fresh_server(APP, "--workers", "2", "--pid", str(pidfile))
     assert pidfile.read_text() == f"{server.pid}\n"
@@ -61,7 +61,7 @@ def test_usr2_under_load_loses_nothing(fresh_server, tmp_path: Path) -> None:
 
 
 def test_usr2_after_a_pid_file_change_removes_the_old_file(door: str, tmp_path: Path) -> None:
-    """The new master has another one, so nobody was left to remove the old."""
+    """The new master has another file, so neither master removed the old one."""
     config = tmp_path / "rustwsgi.toml"
     old, new = tmp_path / "old.pid", tmp_path / "new.pid"
     config.write_text(f"pid = '{old}'\n")
@@ -103,7 +103,7 @@ def test_usr2_does_not_take_the_pid_file_of_another_server(fresh_server, tmp_pat
 
 
 def test_usr2_can_be_rolled_back(fresh_server, tmp_path: Path) -> None:
-    """The new master is not liked: it is told to go, and the old one goes on."""
+    """The new master gets TERM, and the old one continues."""
     path = tmp_path / "s"
     server = fresh_server(APP, bind=f"unix:{path}")
     old = serving_pid(server)

@@ -94,7 +94,7 @@ def test_requests_that_come_together_find_the_free_threads(fresh_server, tmp_pat
 
 def test_workers_added_by_ttin_know_of_each_other(fresh_server, fifo: Path) -> None:
     """Each went by the number of the start: it took new connections while all its threads were busy, and
-    told the application that there was no other process."""
+    reported to the application that there was no other process."""
     server = fresh_server(APP, "--threads", "1", "--keep-alive", "600")
     with server.connect() as kept:
         first = int(kept.request(build_request()).body)

@@ -78,7 +78,7 @@ def test_next_is_not_called_after_the_end(server):
 
 @pytest.mark.parametrize("name", ["raises-first", "raises-later", "raises-in-iter", "both-raise"])
 def test_failure_in_iteration_aborts_the_response(server, name):
-    """Before the first block a 500; after it an aborted body, so that the client can tell."""
+    """Before the first block a 500; after it an aborted body, so that the client notices."""
     with server.connect() as client:
         response = ask(client, f"/closes/{name}?key={new_key()}")
         if name in ("raises-first", "raises-in-iter"):

@@ -204,7 +204,7 @@ def test_query_string_is_raw_and_always_there(server, target, query):
 @pytest.mark.parametrize("name", ["RAW_URI", "REQUEST_URI"])
 @pytest.mark.parametrize("target", ["/a%2Fb%20c?d=%20", "/", "//a/../b?"])
 def test_raw_uri_is_the_target_as_sent(server, name, target):
-    """The extras that let an application tell %2F from a slash."""
+    """Extra variables with which an application distinguishes %2F from a slash."""
     assert strings(server, get(target))[name] == target
 
 

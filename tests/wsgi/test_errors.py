@@ -55,7 +55,7 @@ def test_failure_before_the_head(server, name, when, method):
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_failure_after_the_head(server, name):
-    """Logged, and the body is left without its end, so that the client can tell."""
+    """Logged, and the body stays incomplete, so that the client notices."""
     key, start = new_key(), len(server.stderr())
     with server.connect() as client:
         client.send(build_request("GET", f"/fail/later/{name}?key={key}"))
@@ -117,7 +117,7 @@ SAID = {
 
 @pytest.mark.parametrize("path", SAID)
 def test_wrong_return_value_is_named_in_the_log(serve, path):
-    """Python's own "'NoneType' object is not iterable" tells nobody what to do."""
+    """Python's own "'NoneType' object is not iterable" does not say what to change."""
     server = serve("wsgi_iterable:app", *THREADS)
     start = len(server.stderr())
     assert_error_500(server.get(path))

@@ -183,7 +183,7 @@ def processes(fresh_server, tmp_path: Path) -> ServerProcess:
 @pytest.mark.parametrize(("call", "answer"), [("terminate", -15), ("pool", 6), ("default", "good")])
 def test_a_signal_to_a_child_is_the_childs(processes: ServerProcess, call: str, answer) -> None:
     """It did nothing to the child, and ended the worker: the child had the worker's handlers, and the socket
-    on which the worker is told of signals."""
+    through which the worker learns of signals."""
     answers = {processes.get(f"/{call}").text for _ in range(5)}
     (worker,) = {said.split()[0] for said in answers}
     assert answers == {f"{worker} {answer}"}

@@ -1,7 +1,7 @@
 """PEP 3333 "Input and Error Streams": wsgi.input, with io.BytesIO as the oracle.
 
 Bodies come sized and chunked, in memory and (over --body-buffer-size) from a temporary file; the
-application must not be able to tell.
+application must not notice.
 """
 
 from __future__ import annotations

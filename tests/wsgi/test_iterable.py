@@ -18,7 +18,7 @@ def server(serve) -> ServerProcess:
 
 
 def assert_usable_or_closed(client: Client) -> None:
-    """After a bad response: a clean next one, or the end. Never bytes that nobody asked for."""
+    """After a bad response: a clean next one, or the end. Never bytes without a request."""
     try:
         client.send(build_request("GET", "/kind/list-one"))
         assert client.response().body == b"one two end"

@@ -53,7 +53,7 @@ def test_requests_on_four_threads(server):
 
 
 def test_one_thread_is_strictly_serial(single):
-    """One request at a time, and always the same thread, whoever polls."""
+    """One request at a time, always on the same thread, whichever thread polls."""
     clients = at_once(single, "/serial", 8, rounds=20)
     seen = [json_of(client.response()) for client in clients for _ in range(20)]
     for client in clients:
@@ -103,7 +103,7 @@ def test_pipelined_requests_never_overlap(server):
 
 
 def test_thread_may_write_while_the_response_is_iterated(server):
-    """Whoever met the other in the middle of sending was told that the response was over."""
+    """A thread that found the other one sending got the error that the response had ended."""
     key = new_key()
     with server.connect(receive_buffer=4096) as client:
         response = ask(client, f"/write-beside?key={key}")
