@@ -10,8 +10,6 @@ use std::time::{Duration, Instant, SystemTime};
 use super::address::{Local, Peer};
 use super::arena::ConnectionId;
 use super::body::{Body, Spool};
-use super::clock;
-use super::date::wall_clock;
 use super::memory_budget::Reservation;
 use super::output_queue::{Flush, OutputQueue};
 use super::poller::PollerLink;
@@ -20,6 +18,7 @@ use super::write_half::{Enqueued, WriteHalf};
 use crate::config::{Settings, Timeouts};
 use crate::http1::{self, Event, ResponseHead};
 use crate::observe::{AccessLog, Record};
+use crate::sys::clock::{self, wall_clock};
 
 /// What the poller lends to a worker thread for one request, and gets back with the response.
 ///

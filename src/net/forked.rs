@@ -1,80 +1,70 @@
-//! Takes the listening sockets from a process that the application forks.
+//! Takes the listening sockets away from a process that the application forks.
 //!
-//! Such a child may outlive the server. As long as it holds a listening socket the kernel goes on completing
-//! handshakes that nobody will ever answer, and no other server can have the address. Descriptors that an
-//! exec closes are no help to a child that does not exec.
+//! Such a child may outlive the server. As long as it holds a listening socket the kernel completes
+//! handshakes that no process will ever answer, and no other server can bind the address. That a
+//! descriptor closes on exec does not help with a child that never calls exec.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Mutex, PoisonError, TryLockError};
+use std::os::fd::RawFd;
+use std::sync::{Mutex, TryLockError};
 
-use super::listener::Listener;
+use crate::sync::ignore_poison;
+use crate::sys::descriptors::{self, FileId};
 
-/// What forked children do not get: descriptors, and the socket (device and inode) behind each.
-// INVARIANT: the socket is that of a `Listener` that exists: it is entered by reference to one, and struck
-// out when that is dropped.
-static KEPT: Mutex<Vec<(RawFd, Socket)>> = Mutex::new(Vec::new());
+/// The descriptors that forked children do not get, and the socket behind each.
+// INVARIANT: the socket is that of a `Listener` that exists, which removes it when it is dropped.
+static CLOSED_IN_CHILDREN: Mutex<Vec<(RawFd, FileId)>> = Mutex::new(Vec::new());
 
-type Socket = (libc::dev_t, libc::ino_t);
+/// The descriptors of a listener.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Descriptors {
+    /// Its own.
+    pub(super) own: RawFd,
+    /// The one that another process has passed it as, which may name another file by now.
+    pub(super) passed: Option<RawFd>,
+}
 
-/// From now on forked children do not get these.
-pub fn keep_from_forks<'a>(listeners: impl IntoIterator<Item = &'a Listener>) {
-    for listener in listeners {
-        for entry in entries(listener) {
-            change(|kept| {
-                kept.retain(|other| *other != entry);
-                kept.push(entry);
-            });
-        }
+impl Descriptors {
+    /// Both with the socket behind them.
+    fn entries(self) -> impl Iterator<Item = (RawFd, FileId)> {
+        let socket = descriptors::file_id(self.own);
+        let fds = std::iter::once(self.own).chain(self.passed);
+        fds.filter_map(move |fd| Some((fd, socket?)))
     }
 }
 
-/// From now on forked children get these again.
-pub fn leave_to_forks<'a>(listeners: impl IntoIterator<Item = &'a Listener>) {
-    for listener in listeners {
-        for entry in entries(listener) {
-            change(|kept| kept.retain(|other| *other != entry));
-        }
+/// From now on forked children do not get these descriptors.
+pub(super) fn close_in_children(listener: Descriptors) {
+    for entry in listener.entries() {
+        let mut closed = ignore_poison(CLOSED_IN_CHILDREN.lock());
+        closed.retain(|other| *other != entry);
+        closed.push(entry);
     }
 }
 
-/// Its own descriptor, and the one it was passed as.
-fn entries(listener: &Listener) -> impl Iterator<Item = (RawFd, Socket)> {
-    let own = listener.fd().as_raw_fd();
-    let socket = socket_behind(own);
-    let fds = std::iter::once(own).chain(listener.passed());
-    fds.filter_map(move |fd| Some((fd, socket?)))
+/// From now on forked children get these descriptors again.
+pub(super) fn keep_in_children(listener: Descriptors) {
+    for entry in listener.entries() {
+        ignore_poison(CLOSED_IN_CHILDREN.lock()).retain(|other| *other != entry);
+    }
 }
 
-fn socket_behind(fd: RawFd) -> Option<Socket> {
-    let mut found = std::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: fstat takes any descriptor, and fills `found` if it returns 0.
-    let found = unsafe { (libc::fstat(fd, found.as_mut_ptr()) == 0).then(|| found.assume_init()) };
-    found.map(|found| (found.st_dev, found.st_ino))
-}
-
-fn change(change: impl FnOnce(&mut Vec<(RawFd, Socket)>)) {
-    change(&mut KEPT.lock().unwrap_or_else(PoisonError::into_inner));
-}
-
-/// What a process does that was just forked.
-pub fn let_go_of_listeners() {
-    // A thread that held the lock does not exist here; the listeners of a server that was just starting or
-    // stopping are not worth a deadlock.
-    let kept = match KEPT.try_lock() {
-        Ok(mut kept) => std::mem::take(&mut *kept),
-        Err(TryLockError::Poisoned(kept)) => std::mem::take(&mut *kept.into_inner()),
+/// In a process that was just forked: closes the listeners that it must not have.
+pub fn close_listeners_in_child() {
+    // A thread that held the lock does not exist here, and waiting for it would be a deadlock. Then
+    // a server was just starting or stopping, and the child keeps its listeners.
+    let closed = match CLOSED_IN_CHILDREN.try_lock() {
+        Ok(mut closed) => std::mem::take(&mut *closed),
+        Err(TryLockError::Poisoned(closed)) => std::mem::take(&mut *closed.into_inner()),
         Err(TryLockError::WouldBlock) => return,
     };
-    // Put in their place, so that whoever still has a `Listener` closes what is his to close.
+    // Replaced rather than closed, so that a `Listener` that is dropped here closes the
+    // replacement.
     let Ok(null) = File::open("/dev/null") else { return };
-    for (fd, socket) in kept {
-        // The descriptor that the listener was passed as is not ours: it may be another file's by now.
-        if socket_behind(fd) != Some(socket) {
-            continue;
+    for (fd, socket) in closed {
+        // The descriptor that the listener was passed as may name another file by now.
+        if descriptors::file_id(fd) == Some(socket) {
+            descriptors::replace_with_null(&null, fd);
         }
-        // SAFETY: by the invariant of `KEPT` the descriptor is of a listener's socket, which nobody uses in
-        // this process; dup2 replaces it in one step and touches no memory.
-        unsafe { libc::dup2(null.as_raw_fd(), fd) };
     }
 }

@@ -1,9 +1,10 @@
-//! Listening sockets: binding what the options name, with errors that say what to do, and accepting.
+//! Listening sockets: binding the addresses that the options name, with errors that say what to do,
+//! and accepting.
 
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -14,25 +15,37 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::address::{Local, Peer};
 use super::{forked, socket_file};
 use crate::config::Bind;
+use crate::sys::descriptors;
 
 /// A bound and listening socket.
 #[derive(Debug)]
 pub struct Listener {
     socket: mio::net::TcpListener,
     kind: Kind,
-    /// The descriptor that it was passed as, which somebody else may have closed since.
+    /// The descriptor that another process has passed it as, which may name another file by now.
     passed: Option<RawFd>,
 }
 
 #[derive(Debug)]
 enum Kind {
     Tcp(SocketAddr),
-    /// The file to remove at the end, if this process made it, with its device and inode.
+    /// The file to remove at the end, if this process created it, with its device and inode; and
+    /// the path to show.
     Unix(Option<(PathBuf, u64, u64)>, String),
 }
 
-/// Binds one address. The error names the address and, where there is one, the remedy. `umask` holds the
-/// permissions that the file of a unix socket does not get.
+/// From now on processes that the application forks do not get these listeners.
+pub fn close_in_children<'a>(listeners: impl IntoIterator<Item = &'a Listener>) {
+    listeners.into_iter().map(Listener::descriptors).for_each(forked::close_in_children);
+}
+
+/// From now on processes that are forked get these listeners again.
+pub fn keep_in_children<'a>(listeners: impl IntoIterator<Item = &'a Listener>) {
+    listeners.into_iter().map(Listener::descriptors).for_each(forked::keep_in_children);
+}
+
+/// Binds one address. The error names the address and, where there is one, the remedy. `umask` is
+/// the set of permissions that the file of a unix socket does not get.
 pub fn bind(bind: &Bind, backlog: u32, umask: u32) -> Result<Vec<Listener>> {
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
     match bind {
@@ -51,8 +64,8 @@ fn bind_tcp(host: &str, port: u16, backlog: i32) -> Result<Vec<Listener>> {
             )
         })?
         .collect();
-    // A name such as localhost may have an IPv4 and an IPv6 address. The first is bound, as gunicorn
-    // does: two sockets for one name surprise whoever reads the log, and port 0 would be two ports.
+    // A name such as localhost may have an IPv4 and an IPv6 address. Only the first is bound, as in
+    // gunicorn: two sockets for one name would surprise, and port 0 would be two ports.
     let Some(&address) = addresses.first() else { bail!("the host name {host:?} has no address") };
     let socket =
         open_tcp(address, backlog).map_err(|error| explain(error, &address.to_string()))?;
@@ -74,10 +87,10 @@ fn bind_unix(path: &Path, backlog: i32, umask: u32) -> Result<Listener> {
     let open = || -> io::Result<(Socket, (u64, u64))> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&address)?;
-        // Before anybody can connect. Not the process's umask, which is 022 as a rule: connecting takes the
-        // right to write, and the proxy in front of us runs as another user. gunicorn's umask is 0 unless
-        // it is told otherwise, so that is what configurations rely on; the directory, or --umask, keeps
-        // others out. A socket has nothing to execute.
+        // Set before `listen`, so that no client can connect earlier. The process's umask, 022 as a
+        // rule, does not apply: connecting takes the right to write, and the proxy in front of the
+        // server runs as another user. gunicorn's default umask is 0, which configurations rely on;
+        // the directory, or --umask, keeps other users out. A socket has nothing to execute.
         let file = socket_file::set_mode(path, 0o666 & !umask)?;
         socket.listen(backlog).inspect_err(|_| socket_file::remove(path, file))?;
         Ok((socket, file))
@@ -89,15 +102,15 @@ fn bind_unix(path: &Path, backlog: i32, umask: u32) -> Result<Listener> {
     Ok(listener)
 }
 
-/// A socket file that nobody listens on is what a killed server leaves behind; one that answers
-/// belongs to somebody.
+/// Removes a socket file without a listener, which a killed server leaves behind. One with a
+/// listener belongs to another server.
 fn remove_stale(path: &Path) -> Result<()> {
     let Ok(meta) = fs::symlink_metadata(path) else { return Ok(()) };
     if !meta.file_type().is_socket() {
         bail!("{} exists and is not a socket: remove it or choose another path", path.display());
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Where nobody accepts, connecting to a full backlog would wait.
+    // Connecting to a full accept queue would block.
     probe.set_nonblocking(true)?;
     match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
@@ -109,18 +122,14 @@ fn remove_stale(path: &Path) -> Result<()> {
     }
 }
 
-/// A socket that a parent process has opened, such as systemd or a test.
+/// Takes a socket that a parent process, such as systemd, has opened.
 fn inherit(fd: RawFd, backlog: i32) -> Result<Listener> {
     let shown = format!("fd://{fd}");
-    // A duplicate, so that the descriptor the parent passed stays valid, whatever it is.
-    // SAFETY: `fcntl` with F_DUPFD_CLOEXEC reads no memory; any value of `fd` is allowed.
-    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
-    if copy < 0 {
-        return Err(io::Error::last_os_error())
-            .with_context(|| format!("{shown}: no such descriptor was passed to this process"));
-    }
-    // SAFETY: `copy` was opened on the line above and has no other owner.
-    let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(copy) });
+    // A duplicate: the descriptor that the parent has passed stays valid, even if it is not a
+    // socket.
+    let socket = descriptors::duplicate(fd)
+        .with_context(|| format!("{shown}: no such descriptor was passed to this process"))?;
+    let socket = Socket::from(socket);
     match socket.r#type() {
         Ok(Type::STREAM) => {}
         _ => bail!("{shown} is not a stream socket: pass a descriptor that can be listened on"),
@@ -129,11 +138,8 @@ fn inherit(fd: RawFd, backlog: i32) -> Result<Listener> {
         format!("cannot listen on {shown}: it is a socket, but not one that can be listened on")
     })?;
     let mut listener = Listener::from_socket(socket)?;
-    // Commands that the application starts do not get it; a new master gets duplicates.
-    // SAFETY: F_SETFD touches no memory. The descriptor was passed to this process to be listened on.
-    if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
-        return Err(io::Error::last_os_error()).with_context(|| format!("cannot keep {shown}"));
-    }
+    // Programs that the application executes do not get it; a new master gets duplicates.
+    descriptors::close_on_exec(fd).with_context(|| format!("cannot keep {shown}"))?;
     listener.passed = Some(fd);
     Ok(listener)
 }
@@ -161,8 +167,8 @@ impl Listener {
         let address = socket.local_addr()?;
         let kind = match address.as_socket() {
             Some(address) => {
-                // Responses are written whole; waiting to fill a packet could only delay them. On Linux
-                // accepted sockets inherit it, which saves them a call each.
+                // Responses are written whole, so Nagle's algorithm could only delay them. On Linux
+                // accepted sockets inherit the option, which saves a call for each.
                 socket.set_tcp_nodelay(true)?;
                 Kind::Tcp(address)
             }
@@ -171,13 +177,13 @@ impl Listener {
                 address.as_pathname().map_or_else(|| "unnamed".into(), |p| p.display().to_string()),
             ),
         };
-        // accept(2) is the same call for every family; only the peer's address differs, and `accept`
-        // below asks socket2 for that.
+        // accept(2) is the same call for every address family; `accept` below handles the peer's
+        // address, the only thing that differs.
         let socket = mio::net::TcpListener::from_std(OwnedFd::from(socket).into());
         Ok(Listener { socket, kind, passed: None })
     }
 
-    /// What the environ says of the server's address.
+    /// The server's address for the environ.
     pub fn local(&self, index: usize) -> Local {
         match &self.kind {
             Kind::Tcp(address) => {
@@ -200,7 +206,7 @@ impl Listener {
         }
     }
 
-    /// What a person would type or click: `http://127.0.0.1:8000`, `unix:/run/app.sock`.
+    /// The address for people: `http://127.0.0.1:8000`, `unix:/run/app.sock`.
     pub fn url(&self) -> String {
         match &self.kind {
             Kind::Tcp(address) => format!("http://{address}"),
@@ -208,8 +214,7 @@ impl Listener {
         }
     }
 
-    /// Lets the kernel hold another number of connections until they are accepted. Where it will not, the
-    /// number stays.
+    /// Changes the length of the accept queue. Where the system refuses that, the length stays.
     pub fn set_backlog(&self, backlog: u32) {
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
         if let Err(error) = rustix::net::listen(self.fd(), backlog) {
@@ -217,32 +222,31 @@ impl Listener {
         }
     }
 
-    /// The descriptor, for handing it to another process.
+    /// The descriptor, for passing it to another process.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// The descriptor that another process has passed it as.
-    pub(super) fn passed(&self) -> Option<RawFd> {
-        self.passed
+    fn descriptors(&self) -> forked::Descriptors {
+        forked::Descriptors { own: self.fd().as_raw_fd(), passed: self.passed }
     }
 
-    /// From now on it is another process that removes the file of a unix socket at the end.
+    /// From now on another process removes the file of a unix socket at the end.
     pub fn disown(&mut self) {
         if let Kind::Unix(file, _) = &mut self.kind {
             *file = None;
         }
     }
 
-    /// Removes the file of a unix socket, if it is this process's to remove.
+    /// Removes the file of a unix socket, unless that is up to another process.
     pub fn remove_file(&self) {
         if let Kind::Unix(Some((path, device, inode)), _) = &self.kind {
             socket_file::remove(path, (*device, *inode));
         }
     }
 
-    /// From now on this process removes the file of a unix socket at the end: it was inherited from a
-    /// server that is gone.
+    /// From now on this process removes the file of a unix socket at the end: the server that it
+    /// was inherited from has exited.
     pub fn own(&mut self) {
         if let Kind::Unix(file, shown) = &mut self.kind
             && let Ok(meta) = fs::symlink_metadata(&*shown)
@@ -251,8 +255,8 @@ impl Listener {
         }
     }
 
-    /// Gives the file of a unix socket to another user, if this process has made it and nobody has put
-    /// something else in its place.
+    /// Gives the file of a unix socket to another user, if this process has created it and it was
+    /// not replaced since.
     pub fn give(&self, uid: u32, gid: u32) -> io::Result<()> {
         match &self.kind {
             Kind::Unix(Some((path, device, inode)), _) => {
@@ -262,9 +266,9 @@ impl Listener {
         }
     }
 
-    /// Lets nobody join those who wait to be accepted, in any process, until the socket is closed. What
-    /// arrives while the last process closes it would be reset; a client whose SYN is dropped tries
-    /// again after a second, and learns then that nobody is there.
+    /// Lets no client join the accept queue any more, in any process, until the socket is closed. A
+    /// connection that arrives while the last process closes the socket would be reset. A client
+    /// whose SYN is dropped tries again after a second, and is refused then.
     pub fn refuse_newcomers(&self) -> io::Result<()> {
         match self.kind {
             Kind::Tcp(_) => drop_syns(&socket2::SockRef::from(&self.socket)),
@@ -276,7 +280,7 @@ impl Listener {
     pub(super) fn accept(&self) -> io::Result<(Socket, Peer)> {
         let listener = socket2::SockRef::from(&self.socket);
         let (socket, address) = accept_nonblocking(&listener)?;
-        let peer = Peer(address.as_socket());
+        let peer = Peer(address);
         #[cfg(not(target_os = "linux"))]
         if peer.0.is_some() {
             socket.set_tcp_nodelay(true)?;
@@ -284,12 +288,12 @@ impl Listener {
         Ok((socket, peer))
     }
 
-    /// True if somebody waits to be accepted, or accepting would tell what is wrong.
+    /// True if a connection is waiting, or accepting would return an error.
     pub(super) fn has_waiting(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let mut ask = [PollFd::new(&self.socket, PollFlags::IN)];
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        matches!(poll(&mut ask, Some(&at_once)), Ok(1..))
+        matches!(poll(&mut fds, Some(&at_once)), Ok(1..))
     }
 
     pub(super) fn source(&mut self) -> &mut mio::net::TcpListener {
@@ -297,7 +301,8 @@ impl Listener {
     }
 }
 
-/// A packet filter that drops a SYN without an ACK. Accepted sockets inherit it, where it never matches.
+/// Attaches a packet filter that drops a SYN without an ACK. Accepted sockets inherit it, where it
+/// never matches.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn drop_syns(listener: &Socket) -> io::Result<()> {
     use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
@@ -321,31 +326,23 @@ fn drop_syns(_: &Socket) -> io::Result<()> {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
-    // SAFETY: accept4 writes an address of at most `length` bytes into `storage` and sets `length`.
-    let (fd, address) = unsafe {
-        SockAddr::try_init(|storage, length| {
-            let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-            match libc::accept4(listener.as_raw_fd(), storage.cast(), length, flags) {
-                -1 => Err(io::Error::last_os_error()),
-                fd => Ok(fd),
-            }
-        })?
-    };
-    // SAFETY: `fd` was just returned by accept4 and has no other owner.
-    Ok((Socket::from(unsafe { OwnedFd::from_raw_fd(fd) }), address))
+fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr>)> {
+    use rustix::net::SocketFlags;
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, address) = rustix::net::acceptfrom_with(listener, flags)?;
+    Ok((Socket::from(socket), address.and_then(|address| SocketAddr::try_from(address).ok())))
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr>)> {
     let (socket, address) = listener.accept()?;
     socket.set_nonblocking(true)?;
-    Ok((socket, address))
+    Ok((socket, address.as_socket()))
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        forked::leave_to_forks([&*self]);
+        forked::keep_in_children(self.descriptors());
         self.remove_file();
     }
 }

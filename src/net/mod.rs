@@ -10,8 +10,7 @@
 //! - [`write_half`] is the writing half of a connection, shared by the thread that makes the
 //!   response and the poller,
 //! - [`transport`] is the byte stream below both,
-//! - [`timers`] holds deadlines, [`clock`] is the time they are counted in, [`date`] the time of
-//!   day,
+//! - [`timers`] holds deadlines, [`date`] formats the time of day,
 //! - [`arena`] is where connections live, by their ids,
 //! - [`poller`] is the readiness loop that drives them all,
 //! - [`tuning`] has the constants.
@@ -19,7 +18,6 @@
 mod address;
 mod arena;
 mod body;
-mod clock;
 mod connection;
 mod date;
 mod forked;
@@ -33,14 +31,14 @@ mod transport;
 mod tuning;
 mod write_half;
 
+#[cfg(fuzzing)]
+pub use crate::sys::clock::{advance, now};
 pub use address::{Local, Peer};
 pub use body::Body;
-#[cfg(fuzzing)]
-pub use clock::{advance, now};
 pub use connection::{Connection, Lent};
-pub use date::{HttpDate, wall_clock};
-pub use forked::{keep_from_forks, leave_to_forks, let_go_of_listeners};
-pub use listener::{Listener, bind};
+pub use date::HttpDate;
+pub use forked::close_listeners_in_child;
+pub use listener::{Listener, bind, close_in_children, keep_in_children};
 pub use output_queue::{Chunk, Flush, OutputQueue};
 pub use poller::{Poller, PollerHandle, Shutdown, Verdict};
 pub use tuning::SWEEP_INTERVAL;

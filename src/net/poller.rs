@@ -53,13 +53,13 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::address::Local;
 use super::arena::ConnectionId;
-use super::clock;
 use super::connection::{Connection, Lent, Refusal};
 use super::listener::Listener;
 use super::output_queue::Flush;
 use super::tuning::{MAX_ACCEPT_PER_TURN, MAX_EVENTS};
 use crate::config::Settings;
 use crate::observe::AccessLog;
+use crate::sys::clock;
 use accept::Accepted;
 use action::Action;
 use connections::Phase;

@@ -1,8 +1,8 @@
 //! The file of a unix socket: its mode and its owner.
 //!
-//! The directory may belong to somebody who has less rights than we, and who puts a link in the file's place
-//! between two of our calls. So the file is looked at and changed by one descriptor, which no link leads
-//! elsewhere.
+//! The directory may belong to a user with fewer rights than the server, who replaces the file by a
+//! link between two of its calls. So the file is examined and changed through one descriptor, which
+//! no link can redirect.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -11,17 +11,20 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 
-/// Sets the permissions of the socket that this process has just bound to `path`, or else removes it. Returns
-/// its device and inode.
+#[cfg(target_os = "linux")]
+use crate::sys::descriptors;
+
+/// Sets the permissions of the socket that this process has just bound to `path`, and returns its
+/// device and inode. A socket whose permissions cannot be set is removed.
 ///
 /// # Errors
-/// As the system does, and if something else is there now.
+/// As the system does, and if the file was replaced.
 pub(super) fn set_mode(path: &Path, mode: u32) -> io::Result<(u64, u64)> {
     let (file, meta) = open(path)?;
     let own = rustix::process::geteuid().as_raw();
     // A second name may be that of another program's socket.
     if !meta.file_type().is_socket() || meta.uid() != own || meta.nlink() != 1 {
-        return Err(io::Error::other("somebody has put something else in its place"));
+        return Err(io::Error::other("another process has replaced it"));
     }
     let known = (meta.dev(), meta.ino());
     if meta.mode() & 0o777 != mode {
@@ -30,8 +33,8 @@ pub(super) fn set_mode(path: &Path, mode: u32) -> io::Result<(u64, u64)> {
     Ok(known)
 }
 
-/// Removes the file, if it is still the one with this device and inode: a successor may have put its own in
-/// the same place.
+/// Removes the file, if it is still the one with this device and inode: another server may have
+/// replaced it by its own.
 pub(super) fn remove(path: &Path, known: (u64, u64)) {
     if let Ok(meta) = fs::symlink_metadata(path)
         && (meta.dev(), meta.ino()) == known
@@ -56,7 +59,7 @@ pub(super) fn give(path: &Path, known: (u64, u64), uid: u32, gid: u32) -> io::Re
     Ok(())
 }
 
-/// The file itself, also if it is a link, without the right to read it.
+/// Opens the file itself, not what a link leads to, and without asking for the right to read it.
 #[cfg(target_os = "linux")]
 fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -68,7 +71,7 @@ fn open(path: &Path) -> io::Result<(File, Metadata)> {
 #[cfg(target_os = "linux")]
 fn change_mode(file: &File, _: &Path, mode: Mode) -> io::Result<()> {
     use std::os::fd::AsRawFd;
-    // Kernels before 6.6 have no other way to the mode of what is opened so.
+    // Kernels before 6.6 have no other way to change the mode through such a descriptor.
     let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
     match rustix::fs::chmod(itself, mode) {
         Err(rustix::io::Errno::NOENT) => change_mode_without_proc(file, mode),
@@ -76,29 +79,14 @@ fn change_mode(file: &File, _: &Path, mode: Mode) -> io::Result<()> {
     }
 }
 
-/// By fchmodat2(2), which the C libraries of today do not have.
+/// Without /proc, which kernels before 6.6 need.
 #[cfg(target_os = "linux")]
 fn change_mode_without_proc(file: &File, mode: Mode) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    /// On every architecture but MIPS, where no call has this number.
-    const FCHMODAT2: libc::c_long = 452;
-    // SAFETY: the descriptor is open, and the kernel only reads the path, which is an empty C string.
-    let done = unsafe {
-        libc::syscall(
-            FCHMODAT2,
-            file.as_raw_fd(),
-            c"".as_ptr(),
-            mode.as_raw_mode(),
-            libc::AT_EMPTY_PATH,
-        )
-    };
-    match done {
-        0 => Ok(()),
-        _ => Err(io::Error::other(format!(
-            "cannot set the mode of its file; mount /proc, or use Linux 6.6 or later: {}",
-            io::Error::last_os_error()
-        ))),
-    }
+    descriptors::change_mode_of_path_descriptor(file, mode.as_raw_mode()).map_err(|failure| {
+        io::Error::other(format!(
+            "cannot set the mode of its file; mount /proc, or use Linux 6.6 or later: {failure}"
+        ))
+    })
 }
 
 #[cfg(target_os = "linux")]

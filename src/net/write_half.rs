@@ -7,19 +7,19 @@
 //! enough.
 
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-use super::clock;
 use super::memory_budget::MemoryBudget;
 use super::output_queue::{Flush, OutputQueue};
 use super::transport::{Then, Transport};
 use super::tuning::{
     FLUSH_THRESHOLD, HIGH_WATER_MARK, MAX_WRITE_PER_TURN, REDUCED_HIGH_WATER_MARK,
 };
-use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, ignore_poison};
+use crate::sys::clock;
 
 /// The error of a response whose request was aborted for taking too long. It does not blame the
 /// client, and `send` has no such error on a connected socket. [POSIX, send()]
@@ -239,8 +239,7 @@ impl WriteHalf {
             // A year stands for "no limit", which would overflow the clock's arithmetic.
             let left = left.min(Duration::from_secs(365 * 86_400));
             state.has_waiter = true;
-            state =
-                self.drained.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = ignore_poison(self.drained.wait_timeout(state, left)).0;
             state.has_waiter = false;
         }
         state.failed.as_ref().map_or(Ok(()), |error| Err(copy(error)))
@@ -309,13 +308,13 @@ impl WriteHalf {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held; if something did, the queue is still a queue.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.state.lock())
     }
 }
 
 impl Drop for WriteHalf {
     fn drop(&mut self) {
-        let charged = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).charged;
+        let charged = ignore_poison(self.state.get_mut()).charged;
         self.memory_budget.change_memory(charged, 0);
     }
 }

@@ -4,8 +4,8 @@
 //! What running a request means is up to the caller: `worker_thread` does it with Python, the model
 //! checker (`make model`) without.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use log::error;
@@ -13,7 +13,7 @@ use log::error;
 use super::scheduler::{Pressure, Role, Scheduler, Wake};
 use crate::config::Settings;
 use crate::net::{Lent, Poller, PollerHandle, SWEEP_INTERVAL, Verdict};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, ignore_poison};
 
 /// What the threads of a worker share: the scheduler and the poller.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl Dispatcher {
         free_threads: Option<usize>,
         is_pressed: impl FnOnce(&Pressure) -> bool,
     ) -> Vec<Lent> {
-        let mut poller = self.poller.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut poller = ignore_poison(self.poller.lock());
         // Only now: the thread that held the lock may have found work.
         let pressure = self.scheduler.pressure();
         let waiting = pressure.waiting;

@@ -142,7 +142,7 @@ mod tests {
             // The free threads have something to do: every other turn.
             (Some(2), 2, [false, true, false, true]),
             (Some(2), 3, [false, true, false, true]),
-            // No thread is free: after 100 ms nobody else has accepted.
+            // No thread is free: after 100 ms no other process has accepted.
             (Some(0), 0, [false, false, false, true]),
         ] {
             let (mut admission, start) = (Admission::new(10), Instant::now());

@@ -1,13 +1,13 @@
 //! The poller as other threads see it: they return connections, start the shutdown and wake the
 //! poller.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::link::PollerLink;
 use super::shutdown::Shutdown;
 use crate::net::connection::Lent;
 use crate::observe::Counters;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, ignore_poison};
 
 /// What threads that do not poll may ask of the poller.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl PollerHandle {
     /// next turn, which [`PollerHandle::wake_for_returned`] brings about, sends what is in its
     /// queue.
     pub fn return_connection(&self, connection: Lent) {
-        self.returned.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        ignore_poison(self.returned.lock()).push(connection);
     }
 
     /// Wakes the poller if it is blocked while returned connections wait for its next turn.
@@ -69,10 +69,10 @@ impl PollerHandle {
     }
 
     pub(super) fn take_returned(&self) -> Vec<Lent> {
-        std::mem::take(&mut *self.returned.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *ignore_poison(self.returned.lock()))
     }
 
     pub(super) fn has_returned(&self) -> bool {
-        !self.returned.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !ignore_poison(self.returned.lock()).is_empty()
     }
 }

@@ -1,7 +1,7 @@
 //! What a connection knows of its poller, wherever it is: whether the poller is blocked, how to
 //! wake it, which write halves its next turn flushes, and what the whole worker counts.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use log::warn;
 use mio::Waker;
@@ -11,7 +11,7 @@ use crate::config::Budget;
 use crate::net::memory_budget::MemoryBudget;
 use crate::net::write_half::WriteHalf;
 use crate::observe::Counters;
-use crate::sync::{AtomicBool, Mutex, Ordering};
+use crate::sync::{AtomicBool, Mutex, Ordering, ignore_poison};
 
 /// The poller as its connections see it; shared by all threads.
 #[derive(Debug)]
@@ -53,18 +53,18 @@ impl PollerLink {
     /// Has the poller's next turn flush a write half. Returns false if the poller is blocked, so
     /// that no turn may come soon.
     pub(in crate::net) fn schedule_flush(&self, write_half: &Arc<WriteHalf>) -> bool {
-        self.to_flush.lock().unwrap_or_else(PoisonError::into_inner).push(write_half.clone());
+        ignore_poison(self.to_flush.lock()).push(write_half.clone());
         !self.is_blocked()
     }
 
     /// Takes the write halves that this turn flushes.
     pub(super) fn take_scheduled(&self) -> Vec<Arc<WriteHalf>> {
-        std::mem::take(&mut *self.to_flush.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *ignore_poison(self.to_flush.lock()))
     }
 
     /// True if the next turn has something to flush.
     pub(super) fn has_scheduled(&self) -> bool {
-        !self.to_flush.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !ignore_poison(self.to_flush.lock()).is_empty()
     }
 
     /// True once the server shuts down: no further request is taken on a connection.

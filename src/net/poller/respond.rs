@@ -7,9 +7,9 @@ use super::state::State;
 use super::write;
 use crate::http1::{Head, ResponseHead};
 use crate::net::connection::{Connection, Refusal};
-use crate::net::date::wall_clock;
 use crate::net::tuning::RETRY_AFTER_SECONDS;
 use crate::observe::Count;
+use crate::sys::clock::wall_clock;
 
 /// An error response.
 #[derive(Debug)]

@@ -12,12 +12,12 @@ use super::overload::Overload;
 use super::shutdown::Shutdown;
 use crate::config::Settings;
 use crate::net::arena::{Arena, ConnectionId};
-use crate::net::clock;
 use crate::net::connection::Connection;
 use crate::net::date::HttpDate;
 use crate::net::timers::Timers;
 use crate::net::tuning::READ_BUFFER;
 use crate::observe::AccessLog;
+use crate::sys::clock;
 
 /// The state of the poller, without what it polls.
 #[derive(Debug)]
