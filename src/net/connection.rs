@@ -12,7 +12,7 @@ use super::arena::ConnectionId;
 use super::body::{Body, Spool};
 use super::memory_budget::Reservation;
 use super::output_queue::{Flush, OutputQueue};
-use super::poller::PollerLink;
+use super::poller_link::PollerLink;
 use super::tuning::SMALL_BODY;
 use super::write_half::{Enqueued, WriteHalf};
 use crate::config::{Settings, Timeouts};

@@ -12,7 +12,9 @@
 //! - [`transport`] is the byte stream below both,
 //! - [`timers`] holds deadlines, [`date`] formats the time of day,
 //! - [`arena`] is where connections live, by their ids,
-//! - [`poller`] is the readiness loop that drives them all,
+//! - [`poller`] is the readiness loop that drives them all, [`poller_link`] what a connection knows
+//!   of it,
+//! - [`shutdown`] is the stage of the shutdown,
 //! - [`tuning`] has the constants.
 
 mod address;
@@ -25,6 +27,8 @@ mod listener;
 mod memory_budget;
 mod output_queue;
 mod poller;
+mod poller_link;
+mod shutdown;
 mod socket_file;
 mod timers;
 mod transport;
@@ -40,6 +44,7 @@ pub use date::HttpDate;
 pub use forked::close_listeners_in_child;
 pub use listener::{Listener, bind, close_in_children, keep_in_children};
 pub use output_queue::{Chunk, Flush, OutputQueue};
-pub use poller::{Poller, PollerHandle, Shutdown, Verdict};
+pub use poller::{Poller, PollerHandle, Verdict};
+pub use shutdown::Shutdown;
 pub use tuning::SWEEP_INTERVAL;
 pub use write_half::WriteHalf;

@@ -11,38 +11,36 @@
 //!
 //! - this one is the loop: it polls, carries out the [`action`] that each step returns, and shuts
 //!   down,
-//! - the steps are [`accept`], [`read`], [`write`], [`close`], [`respond`], [`expire`], [`evict`]
-//!   and [`reject`]; they share the [`state`] with its [`connections`],
+//! - the steps are [`accept`], [`read`], [`dispatch`], [`write`], [`close`], [`respond`],
+//!   [`expire`], [`evict`] and [`reject`]; they share the [`state`] with its [`connections`],
 //! - the policies, [`admission`], [`eviction`] and [`overload`], decide without I/O and without a
 //!   clock,
-//! - [`handle`] is the poller as other threads see it, [`link`] as its connections see it,
-//!   [`shutdown`] the stage that they share.
+//! - [`handle`] is the poller as other threads see it; its connections see it as a
+//!   [`PollerLink`].
 
 mod accept;
 mod action;
 mod admission;
 mod close;
 mod connections;
+mod dispatch;
 mod evict;
 mod eviction;
 mod expire;
 mod handle;
-mod link;
 mod overload;
 mod read;
 mod reject;
 mod respond;
-mod shutdown;
 mod state;
 #[cfg(test)]
 #[cfg(not(shuttle))]
 mod tests;
+mod wait;
 mod write;
 
 pub use handle::PollerHandle;
-pub(super) use link::PollerLink;
 pub use overload::Verdict;
-pub use shutdown::Shutdown;
 
 use std::io;
 use std::sync::Arc;
@@ -53,9 +51,11 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::address::Local;
 use super::arena::ConnectionId;
-use super::connection::{Connection, Lent, Refusal};
+use super::connection::Lent;
 use super::listener::Listener;
 use super::output_queue::Flush;
+use super::poller_link::PollerLink;
+use super::shutdown::Shutdown;
 use super::tuning::{MAX_ACCEPT_PER_TURN, MAX_EVENTS};
 use crate::config::Settings;
 use crate::observe::AccessLog;
@@ -201,7 +201,7 @@ impl Poller {
                 .map(|at| at.saturating_duration_since(clock::now()) + Duration::from_millis(1));
             [until, timeout].into_iter().flatten().min()
         };
-        let polled = wait_for_events(&mut self.poll, &mut self.events, timeout);
+        let polled = wait::wait_for_events(&mut self.poll, &mut self.events, timeout);
         link.set_blocked(false);
         match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -288,7 +288,7 @@ impl Poller {
             action = match action {
                 Action::Wait => return,
                 Action::Read => read::read(state, id),
-                Action::Dispatch => match dispatch(state, id) {
+                Action::Dispatch => match dispatch::dispatch(state, id) {
                     Ok(connection) => {
                         self.ready.extend(connection);
                         return;
@@ -388,52 +388,5 @@ impl Poller {
         let id = connection.id;
         let action = reject::reject(&mut self.state, connection);
         self.run(id, action);
-    }
-}
-
-/// Lends a connection whose request is complete to a worker thread, unless memory is short; `None`
-/// if the connection itself was closed to free some.
-fn dispatch(state: &mut State, id: ConnectionId) -> Result<Option<Box<Connection>>, Refusal> {
-    if state.link.memory_budget.is_over_hard_limit() && !evict::relieve_memory(state) {
-        return Err(Refusal::Memory);
-    }
-    let Some(mut connection) = state.lend(id) else { return Ok(None) };
-    let is_shutting_down = state.shutdown != Shutdown::Serving;
-    if is_shutting_down || state.settings.timeouts.keep_alive.is_zero() {
-        connection.http.close_after_response();
-    }
-    if let Some(slot) = state.connections.get_mut(id) {
-        state.timers.set(id, &mut slot.deadline, None);
-    }
-    Ok(Some(connection))
-}
-
-#[cfg(not(all(test, shuttle)))]
-fn wait_for_events(
-    poll: &mut Poll,
-    events: &mut Events,
-    timeout: Option<Duration>,
-) -> io::Result<()> {
-    poll.poll(events, timeout)
-}
-
-/// In a model the kernel is asked for real, but a thread that would block there blocks where the
-/// checker sees it. No deadline ever comes.
-#[cfg(all(test, shuttle))]
-fn wait_for_events(
-    poll: &mut Poll,
-    events: &mut Events,
-    timeout: Option<Duration>,
-) -> io::Result<()> {
-    use crate::sync::kernel;
-    // Other threads may wait for what this turn has sent.
-    kernel::changed();
-    loop {
-        let seen = kernel::changes();
-        poll.poll(events, Some(Duration::ZERO))?;
-        if !events.is_empty() || timeout == Some(Duration::ZERO) {
-            return Ok(());
-        }
-        kernel::wait(seen);
     }
 }

@@ -4,9 +4,9 @@ use std::io;
 
 use super::action::Action;
 use super::connections::Phase;
-use super::shutdown::Shutdown;
 use super::state::State;
 use crate::net::arena::ConnectionId;
+use crate::net::shutdown::Shutdown;
 use crate::net::transport::Transport;
 use crate::net::tuning::{DRAIN_LINGER_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT};
 

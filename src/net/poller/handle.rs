@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::link::PollerLink;
-use super::shutdown::Shutdown;
 use crate::net::connection::Lent;
+use crate::net::poller_link::PollerLink;
+use crate::net::shutdown::Shutdown;
 use crate::observe::Counters;
 use crate::sync::{Mutex, ignore_poison};
 

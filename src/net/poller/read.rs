@@ -6,10 +6,10 @@ use log::debug;
 
 use super::action::Action;
 use super::connections::Phase;
-use super::shutdown::Shutdown;
 use super::state::State;
 use crate::net::arena::ConnectionId;
 use crate::net::connection::{Connection, Parsed};
+use crate::net::shutdown::Shutdown;
 use crate::net::tuning::{DRAIN_FIRST_REQUEST_TIMEOUT, MAX_READ_PER_TURN};
 
 /// Reads and parses what has arrived, within the limit of one turn.

@@ -8,12 +8,12 @@ use super::action::Action;
 use super::close::discard_unread;
 use super::connections::Phase;
 use super::read;
-use super::shutdown::Shutdown;
 use super::state::State;
 use crate::http1::Next;
 use crate::net::arena::ConnectionId;
 use crate::net::connection::Connection;
 use crate::net::output_queue::Flush;
+use crate::net::shutdown::Shutdown;
 use crate::net::write_half::REQUEST_ABORTED;
 use crate::observe::Count;
 

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use log::warn;
 use mio::Waker;
 
+use super::memory_budget::MemoryBudget;
 use super::shutdown::{AtomicShutdown, Shutdown};
+use super::write_half::WriteHalf;
 use crate::config::Budget;
-use crate::net::memory_budget::MemoryBudget;
-use crate::net::write_half::WriteHalf;
 use crate::observe::Counters;
 use crate::sync::{AtomicBool, Mutex, Ordering, ignore_poison};
 
 /// The poller as its connections see it; shared by all threads.
 #[derive(Debug)]
-pub(in crate::net) struct PollerLink {
+pub(super) struct PollerLink {
     waker: Waker,
     /// The poller is blocked in the kernel, or about to be.
     is_blocked: AtomicBool,
@@ -25,7 +25,7 @@ pub(in crate::net) struct PollerLink {
     /// How often each limit was reached.
     pub(super) counters: Counters,
     /// What all connections hold.
-    pub(in crate::net) memory_budget: Arc<MemoryBudget>,
+    pub(super) memory_budget: Arc<MemoryBudget>,
 }
 
 impl PollerLink {
@@ -41,7 +41,7 @@ impl PollerLink {
     }
 
     /// True if the poller is blocked in the kernel, or about to be.
-    pub(in crate::net) fn is_blocked(&self) -> bool {
+    pub(super) fn is_blocked(&self) -> bool {
         self.is_blocked.load(Ordering::SeqCst)
     }
 
@@ -52,7 +52,7 @@ impl PollerLink {
 
     /// Has the poller's next turn flush a write half. Returns false if the poller is blocked, so
     /// that no turn may come soon.
-    pub(in crate::net) fn schedule_flush(&self, write_half: &Arc<WriteHalf>) -> bool {
+    pub(super) fn schedule_flush(&self, write_half: &Arc<WriteHalf>) -> bool {
         ignore_poison(self.to_flush.lock()).push(write_half.clone());
         !self.is_blocked()
     }
@@ -68,7 +68,7 @@ impl PollerLink {
     }
 
     /// True once the server shuts down: no further request is taken on a connection.
-    pub(in crate::net) fn is_shutting_down(&self) -> bool {
+    pub(super) fn is_shutting_down(&self) -> bool {
         self.shutdown.get() != Shutdown::Serving
     }
 
