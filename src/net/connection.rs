@@ -304,7 +304,7 @@ impl Connection {
             Enqueued::Scheduled => !self.poller.is_blocked(),
             Enqueued::Unscheduled => self.poller.schedule_flush(&self.write_half),
         };
-        // While the socket has room no event tells the poller to continue.
+        // While the socket has room no event makes the poller continue.
         while !will_flush && self.write_half.flush()? == Flush::More {}
         Ok(())
     }

@@ -11,7 +11,7 @@
 //!
 //! - this one is the loop: it polls, carries out the [`action`] that each step returns, and shuts
 //!   down,
-//! - the steps are [`accept`], [`read`], [`dispatch`], [`write`], [`close`], [`respond`],
+//! - the steps are [`accept`], [`read`], [`dispatch`], [`mod@write`], [`close`], [`respond`],
 //!   [`expire`], [`evict`] and [`reject`]; they share the [`state`] with its [`connections`],
 //! - the policies, [`admission`], [`eviction`] and [`overload`], decide without I/O and without a
 //!   clock,

@@ -125,8 +125,8 @@ impl WriteHalf {
         self.send_within(queue, MAX_WRITE_PER_TURN, Then::End)
     }
 
-    /// For the thread that makes the response: sends until the socket is full. No event tells the
-    /// poller to continue while the socket has room.
+    /// For the thread that makes the response: sends until the socket is full. No event makes the
+    /// poller continue while the socket has room.
     pub fn send_all(&self, queue: &mut OutputQueue) -> io::Result<()> {
         self.send_within(queue, u64::MAX, Then::Open).map(drop)
     }
@@ -184,8 +184,8 @@ impl WriteHalf {
         let mut state = self.lock();
         state.is_scheduled = false;
         drop(state);
-        // A failure shows when the connection is returned. While the socket has room no event tells
-        // the poller to continue.
+        // A failure shows when the connection is returned. While the socket has room no event makes
+        // the poller continue.
         while matches!(self.flush(), Ok(Flush::More)) {}
     }
 
@@ -296,7 +296,7 @@ impl WriteHalf {
     }
 
     /// Asks the kernel whether the client has shut its side down or the connection is lost. A
-    /// client that only shut its sending side counts as gone: nothing else tells the two apart.
+    /// client that only shut its sending side counts as gone: nothing else distinguishes the two.
     pub fn peer_has_left(&self) -> bool {
         self.transport.peer_has_left()
     }

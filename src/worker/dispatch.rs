@@ -133,7 +133,8 @@ impl Dispatcher {
             self.sweep(&mut poller);
         }
         if ready.len() > self.settings.queue.saturating_sub(waiting) {
-            self.reject_surplus(&mut poller, &mut ready);
+            let kept = self.vacant().min(ready.len());
+            ready.drain(kept..).for_each(|connection| poller.reject_queued(connection));
         }
         if poller.is_finished() {
             self.scheduler.stop();
@@ -143,15 +144,11 @@ impl Dispatcher {
         ready
     }
 
-    /// Rejects the requests that find the queue full. One that finds a free thread need not be
-    /// queued.
+    /// How many requests may join the queue. One that finds a free thread need not be queued.
     #[cold]
-    fn reject_surplus(&self, poller: &mut Poller, ready: &mut Vec<Lent>) {
+    fn vacant(&self) -> usize {
         let Pressure { waiting, free, .. } = self.scheduler.pressure();
-        let vacant = self.settings.queue.saturating_add(free).saturating_sub(waiting);
-        if ready.len() > vacant {
-            ready.drain(vacant..).for_each(|connection| poller.reject_queued(connection));
-        }
+        self.settings.queue.saturating_add(free).saturating_sub(waiting)
     }
 
     /// Withdraws the requests from the queue that have waited too long, or whose clients have left.

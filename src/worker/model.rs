@@ -1,10 +1,11 @@
-//! The hand-over between threads under a model checker: the dispatcher, the scheduler, the poller, the write halves and
-//! real sockets, with shuttle deciding which thread makes the next step. `make model` runs it; see
-//! docs/decisions/0001-thread-roles.md for what it covers and what it does not.
+//! The hand-over between threads under a model checker: the dispatcher, the scheduler, the poller,
+//! the write halves and real sockets, while shuttle decides which thread makes the next step. `make
+//! model` runs it; see docs/decisions/0001-thread-roles.md for what it covers and what it does not.
 //!
-//! [`site`] is the server, whose Python is made up, and [`client`] its clients. A thread that blocks for good
-//! shows as a deadlock: shuttle reports it once nobody can go on. So does a wake-up that is lost, as the
-//! sentinel, which would look again, goes to sleep when it believes that all is well.
+//! [`site`] is the server, with a lock in place of Python, and [`client`] its clients. Shuttle
+//! reports a deadlock when no thread can continue. So a thread that blocks forever is found, and a
+//! lost wake-up as well: the sentinel, which would check again, sleeps once everything seems to be
+//! polled.
 
 mod client;
 mod site;
@@ -20,38 +21,38 @@ use crate::sync::kernel;
 use client::{make_requests, read_response, read_some};
 use site::{Kind, Site};
 
-/// Tries many orders of steps: some by chance, some with few changes of thread at places chosen by chance,
-/// which finds what needs one thread to be slow for long. [Burckhardt et al., ASPLOS 2010]
+/// Tries many orders of steps: some at random, some with few changes of thread at random places,
+/// which finds defects that need one thread to be slow for long. [Burckhardt et al., ASPLOS 2010]
 fn explore(test: impl Fn() + Send + Sync + Copy + 'static) {
-    let asked = std::env::var("MODEL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
-    let rounds = asked.unwrap_or(1_000);
+    let requested = std::env::var("MODEL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    let rounds = requested.unwrap_or(1_000);
     site::prepare();
     let run = |scheduler: Box<dyn Scheduler + Send>| {
         let mut config = shuttle::Config::new();
         config.stack_size = 256 * 1024;
         config.max_steps = shuttle::MaxSteps::FailAfter(100_000);
         config.silence_warnings = true;
-        // A slow machine tries fewer; the whole takes less than a minute.
-        config.max_time = asked.is_none().then_some(Duration::from_secs(4));
+        // A slow machine tries fewer orders; all tests together take less than a minute.
+        config.max_time = requested.is_none().then_some(Duration::from_secs(4));
         shuttle::Runner::new(scheduler, config).run(test);
     };
     run(Box::new(RandomScheduler::new(rounds)));
     run(Box::new(PctScheduler::new(3, rounds)));
 }
 
-/// Serves these clients to the end.
-fn serve_all(runners: usize, clients: &'static [&'static [(Kind, usize)]], pipelined: bool) {
-    serve_all_on(1, runners, clients, pipelined);
+/// Serves these clients until each has all its responses.
+fn serve_all(worker_threads: usize, clients: &'static [&'static [(Kind, usize)]], pipelined: bool) {
+    serve_all_on(1, worker_threads, clients, pipelined);
 }
 
 fn serve_all_on(
     parallel: usize,
-    runners: usize,
+    worker_threads: usize,
     clients: &'static [&'static [(Kind, usize)]],
     pipelined: bool,
 ) {
     let requests = clients.iter().map(|requests| requests.len()).sum();
-    let (site, threads) = Site::open(runners, parallel, requests);
+    let (site, threads) = Site::open(worker_threads, parallel, requests);
     let clients: Vec<_> = clients
         .iter()
         .map(|&requests| {
@@ -74,27 +75,27 @@ fn serve_all_on(
 }
 
 #[test]
-fn short_requests() {
+fn short_requests_are_each_answered_once() {
     use Kind::Short;
     explore(|| serve_all(2, &[&[(Short, 0), (Short, 1)], &[(Short, 2)]], false));
 }
 
 #[test]
-fn a_single_runner() {
+fn single_worker_thread_answers_all() {
     use Kind::{Blocks, Short};
     explore(|| serve_all(1, &[&[(Short, 0), (Blocks, 1)], &[(Short, 2)]], false));
 }
 
 #[test]
-fn requests_that_wait_for_others() {
+fn request_that_waits_for_another_is_answered() {
     use Kind::{After, Short};
     explore(|| serve_all(2, &[&[(After(1), 0)], &[(Short, 1), (Short, 2)]], false));
 }
 
 #[test]
-fn all_runners_blocked() {
-    // The first two wait for a third, which only a third thread can run; a fourth has to be accepted,
-    // and a fifth be read, by somebody who is not inside.
+fn requests_are_polled_while_all_threads_are_blocked() {
+    // The first two requests wait for later ones, which only a third thread can run. Those have to
+    // be accepted and read while the other threads are inside the application.
     use Kind::{After, Short};
     explore(|| {
         serve_all(3, &[&[(After(2), 0)], &[(After(3), 1)], &[(Short, 2), (Short, 3)]], false)
@@ -102,16 +103,15 @@ fn all_runners_blocked() {
 }
 
 #[test]
-fn blocks_that_wait_for_the_poller() {
+fn streamed_blocks_are_sent_by_the_poller() {
     use Kind::{After, Blocks};
     explore(|| serve_all(2, &[&[(Blocks, 0), (Blocks, 1)], &[(After(0), 2)]], false));
 }
 
 #[test]
-fn a_block_is_on_its_way_while_the_application_waits() {
-    // The second request is made once the first block was read. Nothing else happens that could bring it
-    // on its way.
-    // [PEP 3333, "Buffering and Streaming"]
+fn streamed_block_is_sent_while_the_application_waits() {
+    // The client makes the second request once it has read the first block, and nothing else
+    // happens that could send that block. [PEP 3333, "Buffering and Streaming"]
     use Kind::{Between, Short};
     explore(|| {
         let (site, threads) = Site::open(2, 1, 2);
@@ -134,26 +134,26 @@ fn a_block_is_on_its_way_while_the_application_waits() {
 }
 
 #[test]
-fn pipelined_requests() {
+fn pipelined_requests_are_each_answered_once() {
     use Kind::{Blocks, Short};
     explore(|| serve_all(2, &[&[(Short, 0), (Blocks, 1), (Short, 2)], &[(Short, 3)]], true));
 }
 
 #[test]
-fn an_interpreter_without_a_gil() {
+fn interpreter_without_a_gil_runs_requests_in_parallel() {
     use Kind::{After, Blocks, Short};
     explore(|| serve_all_on(2, 3, &[&[(After(1), 0)], &[(Blocks, 1), (Short, 2)]], false));
 }
 
 #[test]
-fn a_response_larger_than_the_socket() {
+fn response_larger_than_the_socket_buffer_is_sent_whole() {
     use Kind::{Large, Short};
     explore(|| serve_all(2, &[&[(Large, 0)], &[(Short, 1)]], false));
 }
 
 #[test]
-fn a_stop_in_the_midst_of_work() {
-    // Whatever was begun is answered in full, and every thread goes home.
+fn shutdown_during_requests_answers_those_that_began() {
+    // Every request that began is answered in full, and every thread ends.
     use Kind::{Blocks, Short};
     explore(|| {
         let (site, threads) = Site::open(2, 1, 3);
@@ -171,8 +171,9 @@ fn a_stop_in_the_midst_of_work() {
 }
 
 #[test]
-fn a_client_that_leaves_in_the_midst_of_a_response() {
-    // The thread that makes the response may wait for the client to take some of it, and must hear that it is gone.
+fn client_that_leaves_during_a_response_frees_its_thread() {
+    // The thread that makes the response may wait for the client to read, and must see that it has
+    // left.
     use Kind::{Large, Short};
     explore(|| {
         let (site, threads) = Site::open(2, 1, 2);

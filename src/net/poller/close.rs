@@ -66,7 +66,7 @@ pub(super) fn discard_unread(transport: &Transport, buffer: &mut [u8]) -> bool {
 
 /// Closes so that the client sees an error: its response broke off, and an ordinary end would look
 /// like the end of a response without a length. What the kernel has not delivered is lost as well,
-/// even of an earlier response: no event tells when its queue is empty, and only HTTP/1.0 clients
+/// even of an earlier response: no event reports that its queue is empty, and only HTTP/1.0 clients
 /// that pipeline could miss it.
 pub(super) fn reset(state: &mut State, id: ConnectionId) {
     if let Some(slot) = state.connections.get(id) {

@@ -82,7 +82,7 @@ fn on_read_deadline(state: &mut State, id: ConnectionId) -> Action {
 }
 
 /// A connection has been idle for too long. A client that was kept alive may be sending its next
-/// request just now. A reset would tell it less than the plain end of the connection does, and
+/// request just now. A reset would say less to it than the plain end of the connection, and
 /// HAProxy repeats the request only after the latter.
 fn on_idle_timeout(state: &State, is_kept_alive: bool) -> Action {
     if is_kept_alive {

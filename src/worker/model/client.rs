@@ -1,4 +1,4 @@
-//! The other side of the sockets: clients, whose waiting the checker sees as it does the server's.
+//! The clients. The checker sees them block as it sees the server's threads.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use super::site::{Kind, Site};
 use crate::sync::kernel;
 
-/// Makes these requests one after the other, or all at once, and reads every response
-/// to its end. Returns how many were complete when the server closed, or all were there.
+/// Makes these requests one after the other, or pipelined, and reads every response to its end.
+/// Returns how many responses were complete when the last one was, or when the server closed.
 pub(super) fn make_requests(site: &Site, requests: &[(Kind, usize)], pipelined: bool) -> usize {
     let Ok(mut stream) = UnixStream::connect_addr(&site.address) else { return 0 };
     stream.set_nonblocking(true).unwrap();
@@ -36,7 +36,7 @@ pub(super) fn make_requests(site: &Site, requests: &[(Kind, usize)], pipelined: 
     complete
 }
 
-/// Where the first response in `seen` ends, if it is all there.
+/// Where the first response in `seen` ends, if it is complete.
 fn end_of_response(seen: &[u8]) -> Option<usize> {
     let find = |what: &[u8]| seen.windows(what.len()).position(|window| window == what);
     let content = find(b"\r\n\r\n")? + 4;
@@ -50,7 +50,7 @@ fn end_of_response(seen: &[u8]) -> Option<usize> {
     }
 }
 
-/// Reads until a response is complete and takes it out of `seen`; false if the server has closed.
+/// Reads until a response is complete and removes it from `seen`; false if the server has closed.
 pub(super) fn read_response(stream: &mut UnixStream, seen: &mut Vec<u8>) -> bool {
     loop {
         if let Some(end) = end_of_response(seen) {
@@ -72,7 +72,7 @@ pub(super) fn read_some(stream: &mut UnixStream, seen: &mut Vec<u8>) -> bool {
             Ok(0) => return false,
             Ok(count) => {
                 seen.extend_from_slice(&buffer[..count]);
-                // There is room in the socket.
+                // The server's socket has room.
                 kernel::changed();
                 return true;
             }

@@ -1,5 +1,6 @@
-//! A server under the model checker: the real dispatcher, scheduler, poller and write halves. Only Python is made up,
-//! by a lock that stands for the interpreter and an application that knows a few kinds of requests.
+//! A server under the model checker: the real dispatcher, scheduler, poller and write halves. In
+//! place of Python there is a lock, which stands for the interpreter, and an application that knows
+//! a few kinds of requests.
 
 use std::collections::HashSet;
 use std::os::fd::AsRawFd as _;
@@ -18,31 +19,31 @@ use crate::http1::ResponseHead;
 use crate::net::{self, Chunk, Connection, Poller};
 use crate::sync::{Condvar, Mutex, MutexGuard, kernel};
 
-/// Bytes of one block of a large response: more than a socket and an write_half take at once, so that an empty
-/// write_half is full with the first.
+/// Bytes of one block of a large response: more than a socket and a write half take at once, so
+/// that the first block fills an empty write half.
 const BLOCK: usize = 600 * 1024;
 const BLOCKS: usize = 3;
 
-/// Made once, where there is more stack than shuttle's threads have.
+/// Made once, on a thread with a larger stack than shuttle's.
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
 
-/// To be called before the first model runs.
+/// Makes the settings; to be called before the first model runs.
 pub(super) fn prepare() {
     SETTINGS.get_or_init(|| config::parse_api(&[]).unwrap());
 }
 
-/// What the application does; the target's first letter says it.
+/// What the application does; the first letter of the target selects it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Answers at once; the response goes out when the connection has come home.
+    /// Answers at once; the poller sends the response when the connection is returned.
     Short,
-    /// Answers by blocks that may wait for the poller, and lets the interpreter go after each.
+    /// Streams blocks that may wait for the poller, and releases the interpreter after each.
     Blocks,
-    /// Answers by more than the client's socket and the write_half take.
+    /// Answers with more than the client's socket and the write half take.
     Large,
-    /// Lets the interpreter go until the request of this number has run.
+    /// Releases the interpreter until the request of this number has run.
     After(usize),
-    /// The same between two blocks, of which the first must be on its way meanwhile.
+    /// The same between two blocks, of which the first must be sent meanwhile.
     Between(usize),
 }
 
@@ -72,36 +73,36 @@ impl Kind {
     }
 }
 
-/// What the application sees and changes while it holds the interpreter.
+/// The state of the application, which it changes while it holds the interpreter.
 #[derive(Debug, Default)]
 struct World {
     /// How often each request has run.
     runs: Vec<u32>,
-    /// Connections, by where they are in memory, that a thread runs a request of.
+    /// Addresses in memory of the connections whose request runs.
     lent: HashSet<usize>,
 }
 
 pub(super) struct Site {
     dispatcher: Dispatcher,
-    /// More than 1: an interpreter without a GIL.
+    /// How many threads the interpreter runs at a time; more than 1 without a GIL.
     parallel: usize,
     interpreter: Mutex<World>,
-    /// Told when a request has run.
+    /// Notified when a request has run.
     changed: Condvar,
     pub(super) address: SocketAddr,
 }
 
 impl Site {
-    /// Starts the threads; they are to be joined.
+    /// Starts the threads, which the caller joins.
     pub(super) fn open(
-        runners: usize,
+        worker_threads: usize,
         parallel: usize,
         requests: usize,
     ) -> (Arc<Site>, Vec<thread::JoinHandle<()>>) {
         let (listener, address) = listen();
         let listeners = net::bind(&config::Bind::Fd(listener.as_raw_fd()), 16, 0).unwrap();
         let settings = SETTINGS.get().expect("prepare made them");
-        let settings = Arc::new(Settings { threads: runners, ..settings.clone() });
+        let settings = Arc::new(Settings { threads: worker_threads, ..settings.clone() });
         let network = Poller::new(listeners, settings.clone(), None).unwrap();
         let world = World { runs: vec![0; requests], ..World::default() };
         let site = Arc::new(Site {
@@ -112,7 +113,7 @@ impl Site {
             address,
         });
         let mut threads = Vec::new();
-        for me in 0..runners {
+        for me in 0..worker_threads {
             let site = site.clone();
             threads.push(thread::spawn(move || site.run(me)));
         }
@@ -136,7 +137,7 @@ impl Site {
 
     fn run(&self, me: usize) {
         loop {
-            // The application may owe something to the interpreter at any time.
+            // The thread may need the interpreter for a moment at any time.
             match self.dispatcher.role(me, || shuttle::rand::thread_rng().r#gen()) {
                 Role::Run => self.run_batch(me),
                 Role::Poll => drop(self.interpreter.lock().unwrap()),
@@ -148,16 +149,16 @@ impl Site {
     fn run_batch(&self, me: usize) {
         let mut held = Some(self.interpreter.lock().unwrap());
         self.dispatcher.run_batch(me, |connection| {
-            let world = self.give_way(held.take().unwrap());
+            let world = self.let_others_run(held.take().unwrap());
             let world = self.serve(world, connection);
-            held = Some(self.give_way(world));
-            // The budget may be used up at any time.
+            held = Some(self.let_others_run(world));
+            // The time of the batch may be over at any moment.
             shuttle::rand::thread_rng().r#gen()
         });
     }
 
-    /// Without a GIL others are inside at the same time.
-    fn give_way<'a>(&'a self, world: MutexGuard<'a, World>) -> MutexGuard<'a, World> {
+    /// Without a GIL, lets another thread run inside the application.
+    fn let_others_run<'a>(&'a self, world: MutexGuard<'a, World>) -> MutexGuard<'a, World> {
         if self.parallel == 1 {
             return world;
         }
@@ -231,7 +232,7 @@ impl Site {
     }
 }
 
-/// A socket with a name that is in no file system: there would be thousands of files.
+/// A socket with an abstract name: there would be thousands of files otherwise.
 fn listen() -> (UnixListener, SocketAddr) {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
