@@ -58,7 +58,7 @@ test-versions: $(VENV)/.tools
 ## Limits must hold, no response may be lost, no resource may grow.
 soak: $(VENV)/.installed $(VENV)/.testing
 	$(BIN)/python benches/abuse.py
-	cd tests && ../$(BIN)/python soak.py
+	cd tests && ../$(BIN)/python -m harness.soak
 
 ## Check formats, lints, types, spelling, shell scripts, the MSRV and dependencies.
 lint: lint-rust lint-python lint-text lint-msrv lint-dependencies
@@ -102,7 +102,7 @@ fuzz:
 ## Send FUZZ_CONNECTIONS (20000) random connections of FUZZ_SEED (now) to a running server.
 fuzz-server: $(VENV)/.installed $(VENV)/.testing
 	FUZZ_CONNECTIONS=$(or $(FUZZ_CONNECTIONS),20000) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) \
-		$(BIN)/python -m pytest tests/test_fuzz_connections.py
+		$(BIN)/python -m pytest tests/connection/test_fuzz.py
 
 ## Run the Rust tests, and TESTS against the server, under the address sanitizer.
 sanitize: $(VENV)/.testing
@@ -110,12 +110,11 @@ sanitize: $(VENV)/.testing
 	PYO3_PYTHON=$(abspath $(BIN)/python) $(SANITIZER) build --locked --quiet --features embed --bin rustwsgi $(SANITIZED)
 	ASAN_OPTIONS=detect_leaks=0 RUSTWSGI_DOORS=binary \
 		RUSTWSGI_BINARY=$(abspath target/sanitize/$(HOST)/debug/rustwsgi) $(BIN)/python -m pytest \
-		$(or $(TESTS),tests/test_fuzz_connections.py tests/test_past_bugs.py tests/test_wsgi_*.py)
+		$(or $(TESTS),tests/connection/test_fuzz.py tests/http/test_past_bugs.py tests/wsgi)
 
 ## Run the Rust tests, and TESTS against the server, under the thread sanitizer.
 sanitize-threads: $(VENV)/.testing
-	tests/tsan/run $(or $(TESTS),tests/test_races.py tests/test_fuzz_connections.py tests/test_overload.py \
-		tests/test_wsgi_*.py)
+	tests/tsan/run $(or $(TESTS),tests/connection/test_fuzz.py tests/connection/test_overload.py tests/wsgi)
 
 ## Compare with other servers and write docs/benchmarks.md; see benches/README.md. For a quick look:
 ## make bench WORKLOAD=hello SERVERS=rustwsgi,bjoern ROUNDS=1 SECONDS=2
