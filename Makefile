@@ -68,6 +68,7 @@ lint-rust:
 	cargo clippy --locked --all-targets --quiet -- -D warnings
 	cargo clippy --locked --no-default-features --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib --document-private-items --quiet
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 
 lint-python: $(VENV)/.installed $(VENV)/.testing $(VENV)/.linting
 	$(BIN)/ruff check .
