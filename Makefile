@@ -41,9 +41,7 @@ binary: $(VENV)/bin/python
 
 ## Run all tests: Rust with and without Python, black-box tests of the wheel and the binary.
 test: $(VENV)/.installed $(VENV)/.testing binary
-	cargo test --locked --no-default-features --quiet
-	cargo test --locked --quiet
-	$(BIN)/python -m pytest tests
+	tests/run
 
 ## Run the threads under a model checker, MODEL_ROUNDS (1000) schedules for each test.
 model:
