@@ -1,7 +1,9 @@
-//! A whole connection through the poller: a client that sends any bytes in any pieces, and reads,
-//! while requests are answered well and badly in between. The parser alone gives the expected
-//! outcome: each request is lent once, in order, with its whole content, and the client receives
-//! the responses, then at most one refusal, then the end. Time stands still here: see `deadlines`.
+//! A whole connection through the poller. A client sends any bytes in any pieces, and reads, while
+//! requests get valid and broken responses.
+//!
+//! The state machine of `http1` alone predicts the result. The poller must return each request
+//! once, in order, with its whole body. The client must receive the predicted bytes, then at most
+//! one error response, then the end. Time stands still here: the target `deadlines` tests timeouts.
 #![no_main]
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
@@ -33,7 +35,7 @@ fn start() -> Loop {
     Loop { poller, handle, address }
 }
 
-/// The expected outcome.
+/// The predicted result.
 #[derive(Default)]
 struct Outcome {
     requests: Vec<(Vec<u8>, Vec<u8>)>,
@@ -42,7 +44,7 @@ struct Outcome {
     reset: bool,
 }
 
-fn expected_outcome(data: &[u8], ways: &[u8]) -> Outcome {
+fn predict(data: &[u8], ways: &[u8]) -> Outcome {
     let mut http = http1::Connection::new(LIMITS);
     let (mut outcome, mut at, mut content) = (Outcome::default(), 0, vec![]);
     loop {
@@ -78,7 +80,7 @@ fn expected_outcome(data: &[u8], ways: &[u8]) -> Outcome {
     }
 }
 
-/// A client, and what the poller has made of it.
+/// A client, and what the poller has read from it and written to it.
 struct Run<'a> {
     server: &'a mut Loop,
     client: TcpStream,
@@ -105,7 +107,7 @@ impl Run<'_> {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        // It fails once the server has closed; the socket has room for all that a fuzzer sends.
+        // Fails only after the server has closed: the socket buffers more than a fuzzer sends.
         let _ = self.client.write_all(bytes);
     }
 
@@ -120,13 +122,12 @@ impl Run<'_> {
     }
 }
 
-// A line of steps, a line of ways to answer, and the bytes to send: so that people can read the
-// seeds.
+// Input: a line of steps, a line of response kinds, and the client's bytes. Seeds stay readable.
 fuzz_target!(|input: &[u8]| {
     let mut parts = input.splitn(3, |&byte| byte == b'\n');
     let mut part = || parts.next().unwrap_or_default();
     let (plan, ways, data) = (part(), part(), part());
-    let outcome = expected_outcome(data, ways);
+    let outcome = predict(data, ways);
     LOOP.with_borrow_mut(|server| {
         let client = TcpStream::connect(server.address).expect("a client");
         client.set_nonblocking(true).expect("a socket");
@@ -147,26 +148,23 @@ fuzz_target!(|input: &[u8]| {
         }
         run.send(&data[at..]);
         let _ = run.client.shutdown(Shutdown::Write);
-        let mut polls = 0;
+        let mut turns = 0;
         while !run.ended || run.server.poller.open() > 0 {
             run.answer();
-            // The loopback interface delivers at once, as a rule.
-            run.poll(if polls < 50 { Duration::ZERO } else { Duration::from_millis(1) });
+            // The loopback usually delivers at once.
+            run.poll(if turns < 50 { Duration::ZERO } else { Duration::from_millis(1) });
             run.receive();
-            polls += 1;
-            assert!(polls < 2000, "it does not end");
+            turns += 1;
+            assert!(turns < 2000, "the connection does not end");
         }
         assert_eq!(run.requests, outcome.requests);
         let received = without_interim(&run.received);
         if outcome.reset {
-            // A reset loses what the client has not read.
+            // A reset discards what the client has not read.
             assert!(outcome.sent.starts_with(&received));
             return;
         }
-        assert!(
-            received.starts_with(&outcome.sent),
-            "a response is missing, or not as it was made"
-        );
+        assert!(received.starts_with(&outcome.sent), "a response is missing or changed");
         let rest = &received[outcome.sent.len()..];
         check_refusal(rest, outcome.refusal);
     });

@@ -1,10 +1,8 @@
-//! Timeouts of a connection: clients and an application that are slow in any way, and pauses of any
-//! length in between.
+//! Timeouts of a connection: slow clients, a slow application, and pauses of any length.
 //!
-//! A model, which knows only the documented meaning of the timeouts, says after each poll what must
-//! have ended by then, and that nothing else has. Time passes only when the plan says so. The
-//! socket is a unix socket: bytes written to one arrive at once, so the effect of each poll is
-//! certain.
+//! After each turn of the poller, a model decides what must have ended, and that nothing else has.
+//! The model knows only what the timeouts are documented to mean. Time passes only when the plan
+//! says so. Unix sockets deliver at once, so the effect of each turn is certain.
 #![no_main]
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
@@ -26,23 +24,23 @@ use rustwsgi_fuzz::{LIMITS, answer, check_refusal, request, settings, way, witho
 
 const HEADER: Duration = Duration::from_secs(10);
 const BODY: Duration = Duration::from_secs(6);
-/// Bytes of content a second.
+/// Bytes of the body per second.
 const RATE: u64 = 10;
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 const WRITE: Duration = Duration::from_secs(8);
 const QUEUE: Duration = Duration::from_secs(5);
-/// How long a connection lingers at most after its last response.
+/// How long a connection may linger after its last response.
 const LINGER: Duration = Duration::from_secs(2);
-/// A client that shuts its sending side this long after its request has left.
+/// A client that closes its side this long after its request has given up.
 const HALF_CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// More than a unix socket takes by default.
+/// More than a unix socket buffers by default.
 static LARGE: [u8; 250_000] = [b'x'; 250_000];
 
-/// Bytes after whose reading the kernel reports room for more.
+/// A client that has read this many bytes has made the socket writable.
 const REPORTED_ROOM: usize = 128 * 1024;
 
-/// The counters of timeouts.
+/// The counters that timeouts change.
 const COUNTS: [Count; 6] = [
     Count::HeaderTimeout,
     Count::BodyTimeout,
@@ -78,20 +76,20 @@ fn start() -> Loop {
     Loop { poller, handle, address }
 }
 
-/// What the connection should be doing.
+/// The state of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// No poll has followed since the client connected.
+    /// The client has connected; the poller has not run since.
     New,
-    /// It waits for a request, or for the rest of one.
+    /// Waits for a request, or for the rest of one.
     Reading,
-    /// Its request waits for the application since then, or runs.
+    /// Lent at that time: its request is queued or runs.
     Lent(Instant),
-    /// The application is done, and no poll has followed.
+    /// The application has finished; the poller has not run since.
     Answered,
-    /// Part of the response waits for the client.
+    /// Part of the response is unsent.
     Sending,
-    /// The last byte was sent at that time.
+    /// The last response was sent at that time.
     Ending(Instant),
     Gone,
 }
@@ -101,39 +99,39 @@ struct Model<'a> {
     data: &'a [u8],
     http: http1::Connection,
     phase: Phase,
-    /// Bytes of `data` that are parsed.
+    /// How much of `data` is parsed.
     at: usize,
-    /// The content of the request so far.
+    /// The body of the request so far.
     content: Vec<u8>,
-    /// When the connection began to wait, or when the last of what it waits for came.
+    /// When the connection began to wait, or last received what it waits for.
     mark: Instant,
     content_since: Instant,
     served: usize,
-    /// The poller knows that the client sends no more.
+    /// The poller has seen that the client closed its side.
     shut: bool,
-    /// The client shut its side long after its request.
+    /// The client closed its side too long after its request: it has given up.
     left: bool,
-    /// The time of the previous poll.
+    /// The time of the previous turn.
     before: Instant,
-    /// When the unsent bytes began to wait: at the earliest, and at the latest.
+    /// Latest and earliest time at which the unsent bytes began to wait.
     blocked: (Instant, Instant),
-    /// The client or the application has read or added some since the last poll.
+    /// Since the last turn the client has read, or the application has written.
     stirred: bool,
-    /// Bytes that the client has read since the last poll.
+    /// Bytes read by the client since the last turn.
     taken: usize,
-    /// The bytes of all responses.
+    /// The responses.
     made: Vec<u8>,
     refusal: Option<u16>,
-    /// Part of the responses may be lost.
+    /// The end of the responses may be lost.
     cut: bool,
 }
 
 impl Model<'_> {
-    /// Follows a poll, before which the client has sent `sent` bytes in all and, if `shut`, the
-    /// end. Repolls the counter that must have grown; `waits` is whether bytes wait for the client.
+    /// Updates the model for a turn of the poller, after the client has sent `sent` bytes and, if
+    /// `shut`, closed its side. `waits`: output is unsent. Returns the counter that must change.
     fn poll(&mut self, sent: usize, shut: bool, waits: bool, write_timeout: bool) -> Option<Count> {
         let now = now();
-        // A new connection is read first: an end behind bytes is noticed by the next poll.
+        // On a new connection the poller notices an end behind other bytes from the next turn on.
         let notices = self.phase != Phase::New;
         if std::mem::take(&mut self.stirred) {
             self.blocked.1 = now;
@@ -153,14 +151,17 @@ impl Model<'_> {
             }
             Phase::Answered | Phase::Sending if write_timeout => {
                 assert!(now >= self.blocked.0 + WRITE, "the client has had no time to read");
-                assert!(self.taken < REPORTED_ROOM, "the client has read just now");
+                assert!(self.taken < REPORTED_ROOM, "the client has just read");
                 self.cut = true;
                 self.phase = Phase::Gone;
                 Some(Count::WriteTimeout)
             }
             Phase::Answered | Phase::Sending if waits => {
-                // What the client has read may show only when its time is over.
-                assert!(now < self.blocked.1 + 2 * WRITE, "a client that does not read is kept");
+                // Progress of the client may show only when its time is over.
+                assert!(
+                    now < self.blocked.1 + 2 * WRITE,
+                    "the client does not read, but its connection lives"
+                );
                 self.phase = Phase::Sending;
                 None
             }
@@ -179,7 +180,7 @@ impl Model<'_> {
         counted
     }
 
-    /// The response is sent: the next request, or the end.
+    /// Moves on after the response has been sent.
     fn settle(&mut self, sent: usize, shut: bool) -> Option<Count> {
         let next = match self.refusal {
             Some(_) => Next::Close,
@@ -263,7 +264,7 @@ impl Model<'_> {
         }
     }
 
-    /// The server sends an error response and ends the connection.
+    /// The server sends an error response and then closes.
     fn refuse(&mut self, status: u16) {
         self.refusal = Some(status);
         self.phase = Phase::Ending(now());
@@ -271,7 +272,7 @@ impl Model<'_> {
     }
 }
 
-/// A request that runs, and the rest of its response.
+/// A running request, and the rest of its response.
 struct Running {
     connection: Lent,
     rest: Vec<u8>,
@@ -311,7 +312,7 @@ impl Run<'_> {
             "{was:?} became {:?}",
             self.model.phase
         );
-        // The last bytes may have to wait, too.
+        // The last response may have to wait as well.
         if matches!(self.model.phase, Phase::Ending(_)) && waits {
             self.model.phase = Phase::Sending;
         }
@@ -339,7 +340,7 @@ impl Run<'_> {
 
     fn sweep(&mut self) {
         let Some(connection) = self.ready.pop() else { return };
-        let Phase::Lent(since) = self.model.phase else { panic!("no request waits") };
+        let Phase::Lent(since) = self.model.phase else { panic!("nobody waits") };
         let verdict = match now().saturating_duration_since(since) {
             _ if self.model.left => Verdict::Disconnected,
             waited if waited >= QUEUE => Verdict::Expired,
@@ -354,7 +355,7 @@ impl Run<'_> {
         self.server.poller.reject_queued(connection);
     }
 
-    /// Runs a request, or the rest of one; `half` leaves half of the response for later.
+    /// Runs a request, or the rest of one. `half` keeps half of the response for a later step.
     fn answer(&mut self, half: bool) {
         if self.running.is_none() {
             let Some(mut connection) = self.ready.pop() else { return };
@@ -372,7 +373,7 @@ impl Run<'_> {
         let later = if half { rest.split_off(rest.len() / 2) } else { vec![] };
         connection.queue.gather(|out| out.extend_from_slice(&rest));
         if half {
-            connection.send_soon().expect("the connection is open");
+            connection.send_soon().expect("nobody has closed it");
             self.running = Some(Running { connection, rest: later });
         } else {
             self.model.phase = Phase::Answered;
@@ -385,7 +386,7 @@ impl Run<'_> {
         if self.has_shut || data.is_empty() {
             return;
         }
-        // It fails once the server has closed.
+        // Fails only after the server has closed.
         match self.client.write(&data[..count.min(data.len())]) {
             Ok(count) => self.sent += count,
             Err(_) => self.shut(),
@@ -407,7 +408,7 @@ impl Run<'_> {
                 self.model.taken += count;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            // Nothing is lost: the end of a unix socket comes behind the bytes written before it.
+            // Nothing is lost: on a unix socket the end comes after all bytes.
             Err(_) => self.has_ended = true,
         }
     }
@@ -428,8 +429,7 @@ impl Run<'_> {
     }
 }
 
-// A line of steps, a line of ways to answer, and the bytes to send: so that people can read the
-// seeds.
+// Input: a line of steps, a line of response kinds, and the client's bytes. Seeds stay readable.
 fuzz_target!(|input: &[u8]| {
     let mut parts = input.splitn(3, |&byte| byte == b'\n');
     let mut part = || parts.next().unwrap_or_default();
@@ -473,9 +473,9 @@ fuzz_target!(|input: &[u8]| {
         for &step in plan {
             run.step(step);
         }
-        // Then the client sends the rest, or nothing more. Both come to an end.
+        // Then the client sends the rest, or nothing more. Both must end.
         let falls_silent = plan.len() % 2 == 1;
-        let mut polls = 0;
+        let mut turns = 0;
         while run.model.phase != Phase::Gone {
             if falls_silent {
                 advance(LINGER);
@@ -488,15 +488,15 @@ fuzz_target!(|input: &[u8]| {
             }
             run.poll();
             run.answer(false);
-            polls += 1;
-            assert!(polls < 2000, "it does not end: {:?}", run.model.phase);
+            turns += 1;
+            assert!(turns < 2000, "the connection does not end: {:?}", run.model.phase);
         }
         while !run.has_ended {
             let before = run.received.len();
             run.receive(64 * 1024);
             assert!(
                 run.has_ended || run.received.len() > before,
-                "the client does not see the end"
+                "the client is not told of the end"
             );
         }
         let received = without_interim(&run.received);
