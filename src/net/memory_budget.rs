@@ -66,6 +66,7 @@ impl MemoryBudget {
 /// back.
 #[derive(Debug)]
 pub(super) struct Reservation {
+    /// The totals of the worker.
     memory_budget: Arc<MemoryBudget>,
     /// Bytes held in memory.
     memory: usize,

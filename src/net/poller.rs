@@ -65,6 +65,7 @@ use action::Action;
 use connections::Phase;
 use state::State;
 
+/// The token of the waker.
 const WAKE: Token = Token(usize::MAX);
 /// Listener `i` has the token `LISTENERS - i`.
 const LISTENERS: usize = usize::MAX - 1;
@@ -72,9 +73,14 @@ const LISTENERS: usize = usize::MAX - 1;
 /// The loop. One thread at a time calls it.
 #[derive(Debug)]
 pub struct Poller {
+    /// The kernel's readiness queue.
     poll: Poll,
+    /// The events of the last wait.
     events: Events,
+    /// Where other threads return connections.
     handle: Arc<PollerHandle>,
+    /// The listeners, each with the address that its connections show; none once the server shuts
+    /// down.
     listeners: Vec<(Listener, Arc<Local>)>,
     /// Indices of listeners that may have connections waiting.
     to_accept: Vec<usize>,
@@ -82,6 +88,7 @@ pub struct Poller {
     unregistered: Vec<ConnectionId>,
     /// Connections whose request has become complete in this turn.
     ready: Vec<Lent>,
+    /// What the steps share.
     state: State,
 }
 

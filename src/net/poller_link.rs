@@ -16,11 +16,13 @@ use crate::sync::{AtomicBool, Mutex, Ordering, ignore_poison};
 /// The poller as its connections see it; shared by all threads.
 #[derive(Debug)]
 pub(super) struct PollerLink {
+    /// Ends the poller's wait for events.
     waker: Waker,
     /// The poller is blocked in the kernel, or about to be.
     is_blocked: AtomicBool,
     /// Write halves of lent connections that the next turn flushes.
     to_flush: Mutex<Vec<Arc<WriteHalf>>>,
+    /// The stage of the shutdown that was asked for.
     pub(super) shutdown: AtomicShutdown,
     /// How often each limit was reached.
     pub(super) counters: Counters,

@@ -28,7 +28,9 @@ pub(super) const REQUEST_ABORTED: io::ErrorKind = io::ErrorKind::ConnectionAbort
 /// The writing half of a connection, with its unsent bytes.
 #[derive(Debug)]
 pub struct WriteHalf {
+    /// The socket.
     transport: Transport,
+    /// The unsent bytes, and how sending them goes.
     state: Mutex<State>,
     /// Mirrors whether the queue holds anything, so that the poller need not lock to know.
     waiting: AtomicBool,
@@ -40,6 +42,7 @@ pub struct WriteHalf {
 
 #[derive(Debug)]
 struct State {
+    /// The unsent bytes.
     queue: OutputQueue,
     /// The error that ended the connection; later calls fail with it, too, and the queue stays
     /// empty.
@@ -50,8 +53,8 @@ struct State {
     is_scheduled: bool,
     /// Bytes of the queue that the memory budget counts.
     charged: usize,
-    /// A producer waits. `notify` costs a system call even without waiters, so remember whether
-    /// there is one.
+    /// A producer waits at `drained`. Tracked because notifying costs a system call even if no thread
+    /// waits.
     has_waiter: bool,
 }
 

@@ -38,6 +38,7 @@ pub(super) enum Phase {
 /// is used.
 #[derive(Debug)]
 pub(super) struct Slot {
+    /// What the connection is doing.
     pub(super) phase: Phase,
     /// The poller's access to the socket, also while the connection is lent.
     pub(super) write_half: Arc<WriteHalf>,
@@ -47,6 +48,7 @@ pub(super) struct Slot {
     pub(super) is_half_closed: bool,
     /// It is in the run queue.
     pub(super) is_scheduled: bool,
+    /// When the phase ends at the latest.
     pub(super) deadline: Deadline,
 }
 

@@ -12,6 +12,7 @@ use crate::sync::{Mutex, ignore_poison};
 /// What threads that do not poll may ask of the poller.
 #[derive(Debug)]
 pub struct PollerHandle {
+    /// What the poller shares with its connections.
     link: Arc<PollerLink>,
     /// Lent connections that have come back since the last turn.
     returned: Mutex<Vec<Lent>>,

@@ -22,24 +22,34 @@ use crate::sys::clock;
 /// The state of the poller, without what it polls.
 #[derive(Debug)]
 pub(super) struct State {
+    /// What the connections and other threads share with the poller.
     pub(super) link: Arc<PollerLink>,
+    /// The settings of the worker.
     pub(super) settings: Arc<Settings>,
+    /// The access log, if there is one.
     pub(super) access_log: Option<Arc<AccessLog>>,
+    /// All open connections, lent ones included.
     pub(super) connections: Connections,
+    /// Their deadlines.
     pub(super) timers: Timers,
     /// Connections that have used up their share of a turn and continue in the next one, without an
     /// event.
     pub(super) run_queue: Vec<ConnectionId>,
     /// The buffer that every read goes to first.
     pub(super) read_buffer: Box<[u8]>,
+    /// The Date field of the poller's own responses.
     pub(super) date: HttpDate,
     /// The time of this turn.
     pub(super) now: Instant,
     /// When the kernel was last asked for events before `now`.
     pub(super) last_poll: Instant,
+    /// The stage of the shutdown that the poller has reached.
     pub(super) shutdown: Shutdown,
+    /// Decides when to accept connections.
     pub(super) admission: Admission,
+    /// Decides which connections close for others.
     pub(super) eviction: Eviction,
+    /// Decides what becomes of queued requests.
     pub(super) overload: Overload,
 }
 
