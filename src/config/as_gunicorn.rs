@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::files::Options;
 use super::settings::Settings;
+use super::sources::files::Options;
 use crate::http1::Underscores;
 use crate::observe::LogTarget;
 

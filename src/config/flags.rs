@@ -14,10 +14,10 @@ use clap::{Arg, ArgAction, Command, CommandFactory, Parser, ValueEnum, ValueHint
 use log::LevelFilter;
 
 use super::bind::Bind;
+use super::compat::gunicorn;
 use super::generate;
-use super::gunicorn;
+use super::notation::{self, WorkerClass};
 use super::trust::Trust;
-use super::values::{self, WorkerClass};
 use crate::http1::Underscores;
 
 /// Threads that run the application if nothing is said. Enough for an application that waits for its
@@ -77,7 +77,7 @@ pub(super) struct Flags {
     pub(super) app_dir: Option<PathBuf>,
 
     /// Set an environment variable for the application (repeatable)
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = values::variable,
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = notation::variable,
           help_heading = APPLICATION)]
     pub(super) env: Vec<(String, String)>,
 
@@ -115,7 +115,7 @@ pub(super) struct Flags {
 
     /// An inherited descriptor to listen at
     #[arg(long, hide = true, value_name = "N", conflicts_with = "bind",
-          value_parser = values::number::<RawFd, 0, 1_048_576>)]
+          value_parser = notation::number::<RawFd, 0, 1_048_576>)]
     pub(super) fd: Option<RawFd>,
 
     /// Proxies whose X-Forwarded-Proto is believed: addresses or networks, separated by commas, * for all, or
@@ -126,17 +126,17 @@ pub(super) struct Flags {
 
     /// Connections the kernel may hold until they are accepted
     #[arg(long, value_name = "N", default_value = "2048", help_heading = LISTENING,
-          value_parser = values::number::<u32, 1, 2_147_483_647>)]
+          value_parser = notation::number::<u32, 1, 2_147_483_647>)]
     pub(super) backlog: u32,
 
     /// Threads that run the application; 0 is 1, as with gunicorn [default: 4]
     #[arg(long, alias = "blocking-threads", value_name = "N", help_heading = THREADS,
-          value_parser = values::number::<u16, 0, 4096>)]
+          value_parser = notation::number::<u16, 0, 4096>)]
     pub(super) threads: Option<u16>,
 
     /// Worker processes [default: $WEB_CONCURRENCY, else 1]
     #[arg(short, long, value_name = "N", help_heading = THREADS,
-          value_parser = values::number::<u16, 1, 1024>)]
+          value_parser = notation::number::<u16, 1, 1024>)]
     pub(super) workers: Option<u16>,
 
     /// Import the application once, in the master, before the workers are forked: saves memory and
@@ -169,22 +169,22 @@ pub(super) struct Flags {
 
     /// Requests after which a worker is replaced; 0 is never
     #[arg(long, alias = "limit-max-requests", value_name = "N", default_value = "0",
-          help_heading = RECYCLING, value_parser = values::number::<u64, 0, { u64::MAX }>)]
+          help_heading = RECYCLING, value_parser = notation::number::<u64, 0, { u64::MAX }>)]
     pub(super) max_requests: u64,
 
     /// Up to so many more requests, chosen at random, so that workers are not replaced at once
     #[arg(long, value_name = "N", default_value = "0", help_heading = RECYCLING,
-          value_parser = values::number::<u64, 0, { u64::MAX }>)]
+          value_parser = notation::number::<u64, 0, { u64::MAX }>)]
     pub(super) max_requests_jitter: u64,
 
     /// Seconds after which a worker is replaced; 0 is never
     #[arg(long, alias = "workers-lifetime", value_name = "S", default_value = "0",
-          help_heading = RECYCLING, value_parser = values::seconds)]
+          help_heading = RECYCLING, value_parser = notation::seconds)]
     pub(super) max_worker_lifetime: Duration,
 
     /// Memory (its resident set) at which a worker is replaced; 0 is any
     #[arg(long, alias = "workers-max-rss", value_name = "BYTES", default_value = "0",
-          help_heading = RECYCLING, value_parser = values::size)]
+          help_heading = RECYCLING, value_parser = notation::size)]
     pub(super) max_worker_rss: u64,
 
     /// Serve as this user, by name or number; the master keeps its own
@@ -199,7 +199,7 @@ pub(super) struct Flags {
 
     /// The permissions that new files do not get, in octal
     #[arg(short = 'm', long, value_name = "MODE", help_heading = PROCESS,
-          value_parser = values::umask)]
+          value_parser = notation::umask)]
     pub(super) umask: Option<u32>,
 
     /// What process lists show [default: the application]
@@ -213,121 +213,121 @@ pub(super) struct Flags {
 
     /// For gunicorn's users: gthread, or sync, which is one thread unless --threads is given
     #[arg(short = 'k', long, value_name = "CLASS", help_heading = THREADS,
-          value_parser = values::worker_class)]
+          value_parser = notation::worker_class)]
     pub(super) worker_class: Option<WorkerClass>,
 
     /// Connections that one worker may hold; beyond it, the one that has been idle longest is closed
     #[arg(long, value_name = "N", default_value = "100000", help_heading = THREADS,
-          value_parser = values::number::<u32, 1, 4_294_967_295>)]
+          value_parser = notation::number::<u32, 1, 4_294_967_295>)]
     pub(super) worker_connections: u32,
 
     /// For the application to answer a request; 0 is no limit. What takes longer is interrupted by an
     /// exception in its thread
     #[arg(short, long, value_name = "S", default_value = "0", help_heading = TIMEOUTS,
-          value_parser = values::seconds)]
+          value_parser = notation::seconds)]
     pub(super) timeout: Duration,
 
     /// For the application to be imported and a worker to be ready
     #[arg(long, value_name = "S", default_value = "300", help_heading = TIMEOUTS,
-          value_parser = values::seconds)]
+          value_parser = notation::seconds)]
     pub(super) boot_timeout: Duration,
 
     /// For running requests to finish after the order to stop; 0 does not wait for them
     #[arg(long, alias = "timeout-graceful-shutdown", value_name = "S", default_value = "30",
-          help_heading = TIMEOUTS, value_parser = values::seconds)]
+          help_heading = TIMEOUTS, value_parser = notation::seconds)]
     pub(super) graceful_timeout: Duration,
 
     /// For the next request on an idle connection; 0 closes connections after each response
     #[arg(long, aliases = ["keepalive", "timeout-keep-alive", "channel-timeout"],
           value_name = "S", default_value = "5", help_heading = TIMEOUTS,
-          value_parser = values::seconds)]
+          value_parser = notation::seconds)]
     pub(super) keep_alive: Duration,
 
     /// For a request's head to arrive, from its first byte to its last
     #[arg(long, value_name = "S", default_value = "15", help_heading = TIMEOUTS,
-          value_parser = values::seconds)]
+          value_parser = notation::seconds)]
     pub(super) header_timeout: Duration,
 
     /// For the next bytes of a request's body to arrive
     #[arg(long, value_name = "S", default_value = "30", help_heading = TIMEOUTS,
-          value_parser = values::seconds)]
+          value_parser = notation::seconds)]
     pub(super) body_timeout: Duration,
 
     /// Bytes per second that a request's body has to arrive with on average; 0 is any
     #[arg(long, value_name = "BYTES", default_value = "500", help_heading = TIMEOUTS,
-          value_parser = values::size)]
+          value_parser = notation::size)]
     pub(super) body_min_rate: u64,
 
     /// For the client to take the next bytes of a response
     #[arg(long, value_name = "S", default_value = "30", help_heading = TIMEOUTS,
-          value_parser = values::seconds)]
+          value_parser = notation::seconds)]
     pub(super) write_timeout: Duration,
 
     /// For a complete request to get a thread; after that the client is answered 503
     #[arg(long, value_name = "S", default_value = "60", help_heading = TIMEOUTS,
-          value_parser = values::seconds)]
+          value_parser = notation::seconds)]
     pub(super) queue_timeout: Duration,
 
     /// The request line; 0 leaves it to --limit-request-head
     #[arg(long, value_name = "BYTES", default_value = "8192", help_heading = LIMITS,
-          value_parser = values::head_size)]
+          value_parser = notation::head_size)]
     pub(super) limit_request_line: usize,
 
     /// The number of fields in a request's head; 0, and all above, is the most possible, 32768
     #[arg(long, value_name = "N", default_value = "100", help_heading = LIMITS,
-          value_parser = values::number::<u32, 0, { u32::MAX as u64 }>)]
+          value_parser = notation::number::<u32, 0, { u32::MAX as u64 }>)]
     pub(super) limit_request_fields: u32,
 
     /// One field of a request's head; 0 leaves it to --limit-request-head
     #[arg(long, value_name = "BYTES", default_value = "8192", help_heading = LIMITS,
-          value_parser = values::head_size)]
+          value_parser = notation::head_size)]
     pub(super) limit_request_field_size: usize,
 
     /// A request's head: its request line and all its fields
     #[arg(long, value_name = "BYTES", default_value = "64k", help_heading = LIMITS,
-          value_parser = values::whole_head_size)]
+          value_parser = notation::whole_head_size)]
     pub(super) limit_request_head: usize,
 
     /// A request's body; 0 is no limit
     #[arg(long, value_name = "BYTES", default_value = "1g", help_heading = LIMITS,
-          value_parser = values::size)]
+          value_parser = notation::size)]
     pub(super) limit_request_body: u64,
 
     /// The extensions of one chunk of a body; 0 allows none
     #[arg(long, value_name = "BYTES", default_value = "4k", help_heading = LIMITS,
-          value_parser = values::head_size)]
+          value_parser = notation::head_size)]
     pub(super) limit_chunk_extension: usize,
 
     /// The trailer fields after a body; 0 allows none
     #[arg(long, value_name = "BYTES", default_value = "16k", help_heading = LIMITS,
-          value_parser = values::head_size)]
+          value_parser = notation::head_size)]
     pub(super) limit_trailers: usize,
 
     /// What happens to a field with an underscore in its name, which WSGI cannot tell from a hyphen:
     /// drop the field, or refuse the request
     #[arg(long, default_value = "drop", value_name = "drop|refuse", help_heading = LIMITS,
-          value_parser = values::header_map)]
+          value_parser = notation::header_map)]
     pub(super) header_map: Underscores,
 
     /// How much of a request's body is held in memory; more goes to a temporary file
     #[arg(long, value_name = "BYTES", default_value = "256k", help_heading = LIMITS,
-          value_parser = values::memory)]
+          value_parser = notation::memory)]
     pub(super) body_buffer_size: usize,
 
     /// Complete requests that may wait for a thread of one worker; the next is answered 503
     #[arg(long, value_name = "N", default_value = "10000", help_heading = LIMITS,
-          value_parser = values::number::<u32, 1, 4_294_967_295>)]
+          value_parser = notation::number::<u32, 1, 4_294_967_295>)]
     pub(super) limit_queue: u32,
 
     /// What one worker may hold in buffers for requests and responses; over it, requests are answered
     /// 503; 0 is no limit
     #[arg(long, value_name = "BYTES", default_value = "1g", help_heading = LIMITS,
-          value_parser = values::size)]
+          value_parser = notation::size)]
     pub(super) limit_memory: u64,
 
     /// What one worker may hold in temporary files for request bodies; 0 is no limit
     #[arg(long, value_name = "BYTES", default_value = "8g", help_heading = LIMITS,
-          value_parser = values::size)]
+          value_parser = notation::size)]
     pub(super) limit_spool: u64,
 
     /// Write an access log to this file, or to standard output with -
@@ -342,7 +342,7 @@ pub(super) struct Flags {
     /// The access log's lines: common, combined (gunicorn's default), json, or gunicorn's atoms such
     /// as '%(h)s %(r)s %(s)s'
     #[arg(long, value_name = "FORMAT", default_value = "combined", help_heading = LOGS,
-          value_parser = values::access_format)]
+          value_parser = notation::access_format)]
     pub(super) access_logformat: String,
 
     /// Write the error log to this file, or to standard error with -
@@ -353,7 +353,7 @@ pub(super) struct Flags {
 
     /// The least important messages to log: debug, info, warning, error or critical
     #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = LOGS,
-          value_parser = values::level)]
+          value_parser = notation::level)]
     pub(super) log_level: LevelFilter,
 }
 

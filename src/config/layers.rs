@@ -9,9 +9,9 @@ use std::ffi::{OsStr, OsString};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::files::Source;
-use super::gunicorn;
-use super::uwsgi;
+use super::compat::gunicorn;
+use super::compat::uwsgi;
+use super::sources::files::Source;
 
 /// What the environment's names begin with.
 const PREFIX: &str = "RUSTWSGI_";

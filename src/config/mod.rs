@@ -5,7 +5,7 @@
 //! result, of which [`mod@doubts`] says what was probably not meant. Nothing is changed here; that the
 //! application or a log file exists is seen by whoever opens it.
 //!
-//! - [`app`], [`bind`], [`trust`] and [`values`] read the values of options,
+//! - [`app`], [`bind`], [`trust`] and [`notation`] read the values of options,
 //! - [`gunicorn`] says what becomes of gunicorn's settings, [`cmd_args`] reads its variable, [`mod@as_gunicorn`]
 //!   gives the settings back under its names,
 //! - [`mod@describe`] prints the settings, [`generate`] completions and the man page, `reference` the
@@ -14,22 +14,20 @@
 mod app;
 mod as_gunicorn;
 mod bind;
-mod cmd_args;
-mod describe;
-mod doubts;
-mod files;
+mod compat;
+#[cfg(test)]
+mod docs;
 mod flags;
 mod generate;
-mod gunicorn;
 mod layers;
-#[cfg(test)]
-mod reference;
+mod notation;
+mod print;
 mod settings;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod trust;
-mod uwsgi;
-mod values;
+mod warnings;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -42,11 +40,11 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 pub use app::AppSpec;
 pub use as_gunicorn::as_gunicorn;
 pub use bind::Bind;
-pub use describe::describe;
-pub use files::{Execute, Options};
+pub use compat::gunicorn::names as gunicorn_settings;
 pub use flags::ReloadStrategy;
-pub use gunicorn::names as gunicorn_settings;
+pub use print::describe;
 pub use settings::{AccessLogSettings, Budget, Processes, Recycling, Settings, Timeouts};
+pub use sources::files::{Execute, Options};
 pub use trust::Trust;
 
 use flags::Flags;
@@ -120,13 +118,13 @@ fn parse_with(
     if let Some(&what) = given.get_one(generate::OPTION) {
         return Err(Exit { code: 0, stdout: true, message: generate::generate(what) });
     }
-    let mut notes = gunicorn::look(&given).map_err(Exit::usage)?;
+    let mut notes = compat::gunicorn::look(&given).map_err(Exit::usage)?;
     let mut extras = layers::from_environment(&command, &given, variable).map_err(Exit::usage)?;
     let named = given
         .get_one::<PathBuf>("config")
         .cloned()
         .or_else(|| variable("RUSTWSGI_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
-    let theirs = cmd_args::read(&command, variable).map_err(Exit::usage)?;
+    let theirs = sources::gunicorn_cmd_args::read(&command, variable).map_err(Exit::usage)?;
     let named = named.or_else(|| theirs.as_ref().and_then(|theirs| theirs.config.clone()));
     if let Some(theirs) = theirs {
         let more =
@@ -134,7 +132,7 @@ fn parse_with(
         extras.extend(more);
         notes.extend(theirs.notes);
     }
-    let found = files::read(directory, named.as_deref(), execute).map_err(Exit::usage)?;
+    let found = sources::files::read(directory, named.as_deref(), execute).map_err(Exit::usage)?;
     for source in &found.sources {
         let more = layers::from_file(&command, &given, &extras, source).map_err(Exit::usage)?;
         extras.extend(more);
@@ -152,7 +150,7 @@ fn parse_with(
     settings.files = found.sources.into_iter().map(|source| source.origin).collect();
     settings.script_name =
         settings::script_name(&settings.env, variable("SCRIPT_NAME")).map_err(Exit::usage)?;
-    notes.extend(doubts::doubts(&settings));
+    notes.extend(warnings::doubts(&settings));
     settings.notes = notes;
     if settings.app.is_none() && !settings.print_config {
         return Err(Exit::usage(
@@ -234,7 +232,7 @@ fn judge(extras: &[Extra]) -> Result<(), Exit> {
 fn shown(mut error: clap::Error) -> String {
     let variable = |arg: &ContextValue| arg.to_string().starts_with("--env ");
     if error.get(ContextKind::InvalidArg).is_some_and(variable) {
-        error.insert(ContextKind::InvalidValue, ContextValue::String(describe::HIDDEN.into()));
+        error.insert(ContextKind::InvalidValue, ContextValue::String(print::HIDDEN.into()));
     }
     error.render().to_string()
 }

@@ -12,8 +12,8 @@ use log::LevelFilter;
 use super::app::AppSpec;
 use super::bind::{self, Bind};
 use super::flags::{DEFAULT_THREADS, Flags, ReloadStrategy};
+use super::notation::WorkerClass;
 use super::trust::Trust;
-use super::values::WorkerClass;
 use crate::http1::Limits;
 use crate::observe::LogTarget;
 

@@ -34,7 +34,7 @@ fn the_help_tells_the_defaults() {
 #[test]
 fn the_configuration_page_is_what_the_options_render_to() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
-    let rendered = reference::markdown(&Flags::command());
+    let rendered = docs::markdown(&Flags::command());
     if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
         std::fs::write(path, &rendered).unwrap();
     }

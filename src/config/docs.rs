@@ -6,9 +6,9 @@
 
 use clap::{Arg, ArgAction, Command};
 
-use super::gunicorn::{self, Fate, Setting};
+use super::compat::gunicorn::{self, Fate, Setting};
+use super::compat::uwsgi;
 use super::layers;
-use super::uwsgi;
 
 /// What holds for all options, ahead of the tables.
 const INTRODUCTION: &str = "\

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::gunicorn;
+use crate::config::compat::gunicorn;
 
 /// A file's options, in its order: name and values.
 pub type Options = Vec<(String, Vec<String>)>;
@@ -19,18 +19,18 @@ pub type Options = Vec<(String, Vec<String>)>;
 pub type Execute<'a> = &'a dyn Fn(&Path) -> Result<Options, String>;
 
 /// Options and the file they are from, for messages.
-pub(super) struct Source {
-    pub(super) origin: String,
-    pub(super) options: Options,
+pub(in crate::config) struct Source {
+    pub(in crate::config) origin: String,
+    pub(in crate::config) options: Options,
 }
 
 /// What [`read`] has found.
 #[derive(Default)]
-pub(super) struct Found {
+pub(in crate::config) struct Found {
     /// All files there are, the one that counts most first.
-    pub(super) sources: Vec<Source>,
+    pub(in crate::config) sources: Vec<Source>,
     /// What is to be said of settings that are no options, and of a file that was not read.
-    pub(super) notes: Vec<String>,
+    pub(in crate::config) notes: Vec<String>,
 }
 
 /// What a module's name has in front that is given in place of a file.
@@ -47,7 +47,7 @@ const GUNICORN: &str = "gunicorn.conf.py";
 ///
 /// # Errors
 /// A sentence about a file that cannot be read or understood.
-pub(super) fn read(
+pub(in crate::config) fn read(
     directory: &Path,
     named: Option<&Path>,
     execute: Execute<'_>,

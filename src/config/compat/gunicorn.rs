@@ -10,12 +10,12 @@ use std::path::Path;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::files::Options;
-use super::layers::closest;
+use crate::config::layers::closest;
+use crate::config::sources::files::Options;
 
 /// What becomes of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(in crate::config) enum Fate {
     /// It is this option, whose flag on the command line is the same.
     Is(&'static str),
     /// What it asks for is always so.
@@ -27,15 +27,15 @@ pub(super) enum Fate {
 }
 
 /// One setting of gunicorn.
-pub(super) struct Setting {
+pub(in crate::config) struct Setting {
     /// Its name in a configuration file.
-    pub(super) name: &'static str,
+    pub(in crate::config) name: &'static str,
     /// Its flag, with `=` behind it if that takes a value and `=?` if it may; empty if there is none, or if
     /// it is an option here.
-    pub(super) flag: &'static str,
+    pub(in crate::config) flag: &'static str,
     /// A value that asks for nothing, beside those of [`NOTHING`].
     default: &'static str,
-    pub(super) fate: Fate,
+    pub(in crate::config) fate: Fate,
 }
 
 /// Values that ask for nothing.
@@ -91,10 +91,10 @@ const STRICT: &str = "requests are always read strictly: what it would allow is 
 const PASTE: &str =
     "name the application as MODULE:NAME; a module of three lines can load a PasteDeploy file";
 /// Of hooks; those that are called do not come here.
-pub(super) const NOT_CALLED: &str = "this hook is not called";
+pub(in crate::config) const NOT_CALLED: &str = "this hook is not called";
 
 /// Every one, in gunicorn's order.
-pub(super) const SETTINGS: &[Setting] = &[
+pub(in crate::config) const SETTINGS: &[Setting] = &[
     ignored("config", "", "the file is being read already; -c names another one"),
     is("wsgi_app", "app"),
     same("bind"),
@@ -267,7 +267,10 @@ pub fn names() -> Vec<&'static str> {
 ///
 /// # Errors
 /// A sentence about a setting that is refused.
-pub(super) fn translate(path: &Path, found: Options) -> Result<(Options, Vec<String>), String> {
+pub(in crate::config) fn translate(
+    path: &Path,
+    found: Options,
+) -> Result<(Options, Vec<String>), String> {
     let (mut options, mut notes) = (Vec::new(), Vec::new());
     let given: Vec<String> = found.iter().map(|(name, _)| name.clone()).collect();
     for (name, values) in found {
@@ -295,7 +298,7 @@ pub(super) fn translate(path: &Path, found: Options) -> Result<(Options, Vec<Str
 }
 
 /// The flags that are no options here, so that the parser takes them.
-pub(super) fn flags() -> impl Iterator<Item = Arg> {
+pub(in crate::config) fn flags() -> impl Iterator<Item = Arg> {
     let flags = SETTINGS.iter().filter(|setting| !setting.flag.is_empty());
     flags.map(|setting| {
         let (long, value) =
@@ -320,7 +323,7 @@ pub(super) fn flags() -> impl Iterator<Item = Arg> {
 ///
 /// # Errors
 /// A sentence about a flag that is refused.
-pub(super) fn look(given: &ArgMatches) -> Result<Vec<String>, String> {
+pub(in crate::config) fn look(given: &ArgMatches) -> Result<Vec<String>, String> {
     let mut notes = Vec::new();
     for setting in SETTINGS.iter().filter(|setting| !setting.flag.is_empty()) {
         if given.value_source(setting.name) != Some(ValueSource::CommandLine) {
@@ -347,7 +350,7 @@ fn judge(setting: &Setting, values: &[String], origin: &str) -> Result<Option<St
 }
 
 /// What somebody is told who writes a setting of gunicorn's where only this server's options are known.
-pub(super) fn elsewhere(name: &str) -> Option<String> {
+pub(in crate::config) fn elsewhere(name: &str) -> Option<String> {
     let long = |setting: &Setting| setting.flag.split('=').next().unwrap_or("").replace('-', "_");
     let setting = SETTINGS
         .iter()
@@ -361,7 +364,7 @@ pub(super) fn elsewhere(name: &str) -> Option<String> {
 }
 
 /// Takes gunicorn's flags along with the options.
-pub(super) fn extend(command: Command) -> Command {
+pub(in crate::config) fn extend(command: Command) -> Command {
     command.args(flags())
 }
 

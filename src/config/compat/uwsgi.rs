@@ -5,7 +5,7 @@
 //! (`--workers`, `--threads`, `--max-requests`, `--chdir`) need no entry.
 
 /// Options that mean the same, with underscores, and what to say of them.
-pub(super) const ADVICE: &[(&[&str], &str)] = &[
+pub(in crate::config) const ADVICE: &[(&[&str], &str)] = &[
     (&["http", "http_socket", "http11_socket"], "write --bind ADDRESS"),
     (
         &["socket", "uwsgi_socket"],
@@ -101,15 +101,15 @@ pub(super) const ADVICE: &[(&[&str], &str)] = &[
 ];
 
 /// What somebody is told who writes this option, which this server does not have.
-pub(super) fn advice(name: &str) -> Option<&'static str> {
+pub(in crate::config) fn advice(name: &str) -> Option<&'static str> {
     ADVICE.iter().find(|(names, _)| names.contains(&name)).map(|(_, advice)| *advice)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::compat::gunicorn;
     use crate::config::flags::command_line;
-    use crate::config::gunicorn;
 
     /// Or else the parser, or the list of gunicorn's, would have spoken before.
     #[test]

@@ -9,18 +9,19 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgAction, Command};
 
-use super::files::Source;
-use super::{flags, gunicorn, reason};
+use crate::config::compat::gunicorn;
+use crate::config::sources::files::Source;
+use crate::config::{flags, reason};
 
 const VARIABLE: &str = "GUNICORN_CMD_ARGS";
 
 /// What the variable says.
-pub(super) struct CmdArgs {
+pub(in crate::config) struct CmdArgs {
     /// The configuration file that it names.
-    pub(super) config: Option<PathBuf>,
-    pub(super) source: Source,
+    pub(in crate::config) config: Option<PathBuf>,
+    pub(in crate::config) source: Source,
     /// What is to be said of flags that have no effect.
-    pub(super) notes: Vec<String>,
+    pub(in crate::config) notes: Vec<String>,
 }
 
 /// Words as Python's `shlex.split` makes them, which knows no comments: to the crate, a `#` that begins a
@@ -36,7 +37,7 @@ fn split(text: &str) -> Option<Vec<String>> {
 ///
 /// # Errors
 /// A sentence about what cannot be understood in it.
-pub(super) fn read(
+pub(in crate::config) fn read(
     command: &Command,
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Option<CmdArgs>, String> {
@@ -46,7 +47,7 @@ pub(super) fn read(
     let words = words.ok_or_else(|| format!("{origin}: a quotation mark is not closed"))?;
     let argv = std::iter::once("rustwsgi".to_owned()).chain(words).map(OsString::from).collect();
     let given = flags::command_line()
-        .try_get_matches_from(super::with_hyphens(argv))
+        .try_get_matches_from(crate::config::with_hyphens(argv))
         .map_err(|error| format!("{origin}: {}", reason(error)))?;
     let notes = gunicorn::look(&given).map_err(|refusal| format!("{origin}: {refusal}"))?;
     let mut options = Vec::new();
