@@ -1,275 +1,258 @@
-//! How the values of options are written: seconds, sizes, counts, levels.
-//!
-//! Each function is a parser that clap calls, so that a bad value is reported with its option's name
-//! before anything starts. The upper bounds are far beyond use; they keep sums of them from
-//! overflowing later.
+//! The notations of option values: how each is parsed, and printed in the same notation.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{
+    NonEmptyStringValueParser, PossibleValuesParser, StringValueParser, TypedValueParser as _,
+    ValueParser,
+};
+use clap::{Arg, ValueHint, value_parser};
 use log::LevelFilter;
+use toml::Value;
 
+use super::bind::{self, Bind};
+use super::parse;
+use super::settings::ReloadStrategy;
+use super::trust::Trust;
 use crate::http1::Underscores;
-use crate::observe::Format;
+use crate::observe::LogTarget;
 
-/// A year in seconds; a longer timeout is a mistake.
-const MAX_SECONDS: f64 = 365.0 * 86_400.0;
+pub(super) use super::parse::WorkerClass;
 
-/// A number of seconds, with decimals; 0 is left for each option to interpret.
-pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    let value: f64 =
-        text.parse().map_err(|_| "not a number of seconds, such as 30 or 0.5".to_owned())?;
-    if !(0.0..=MAX_SECONDS).contains(&value) {
-        return Err("not between 0 and a year of seconds".to_owned());
-    }
-    if value > 0.0 && value < 0.001 {
-        return Err("less than a millisecond; 0 has a meaning of its own".to_owned());
-    }
-    Duration::try_from_secs_f64(value).map_err(|error| error.to_string())
+/// gunicorn's bound on the number of header fields. 0 and larger values mean the same.
+const MAX_FIELDS: usize = 32_768;
+
+/// How values of type `T` are written on the command line and in files.
+pub(super) struct Notation<T> {
+    parser: fn() -> ValueParser,
+    /// The value as in a TOML file.
+    pub(super) print: fn(&T) -> Value,
+    /// What a shell completes.
+    hint: ValueHint,
 }
+
+impl<T> Notation<T> {
+    const fn new(parser: fn() -> ValueParser, print: fn(&T) -> Value) -> Notation<T> {
+        Notation { parser, print, hint: ValueHint::Unknown }
+    }
+
+    const fn completes(self, hint: ValueHint) -> Notation<T> {
+        Notation { hint, ..self }
+    }
+
+    /// Adds the parser to an option.
+    pub(super) fn define(&self, arg: Arg) -> Arg {
+        // The help texts name possible values.
+        let arg = arg.value_parser((self.parser)()).hide_possible_values(true);
+        // `Unknown` would override the hint that clap derives from the type.
+        if self.hint == ValueHint::Unknown { arg } else { arg.value_hint(self.hint) }
+    }
+}
+
+/// Text, which may be empty.
+pub(super) const TEXT: &Notation<String> =
+    &Notation::new(|| StringValueParser::new().into(), |text| Value::from(text.as_str()));
+
+/// Text that is not empty.
+pub(super) const NAME: &Notation<String> =
+    &Notation::new(|| NonEmptyStringValueParser::new().into(), |text| Value::from(text.as_str()));
+
+/// A path, which need not be UTF-8.
+pub(super) const PATH: &Notation<PathBuf> =
+    &Notation::new(|| value_parser!(PathBuf), |path| Value::from(path.display().to_string()));
+
+/// `KEY=VALUE`.
+pub(super) const VARIABLE: &Notation<(String, String)> = &Notation::new(
+    || ValueParser::new(parse::variable),
+    |(key, value)| Value::from(format!("{key}={value}")),
+);
+
+/// An address to listen on.
+pub(super) const ADDRESS: &Notation<Bind> = &Notation::new(
+    || ValueParser::new(|text: &str| text.parse::<Bind>()),
+    |bind| Value::from(bind.to_string()),
+);
+
+/// A TCP port.
+pub(super) const PORT: &Notation<u16> =
+    &Notation::new(|| ValueParser::new(bind::port_number), |port| Value::from(i64::from(*port)));
+
+/// A trusted proxy, or a network of them.
+pub(super) const PROXY: &Notation<Trust> = &Notation::new(
+    || ValueParser::new(|text: &str| text.parse::<Trust>()),
+    |trust| Value::from(trust.to_string()),
+);
 
 /// A whole number from `LOW` to `HIGH`.
-pub(super) fn number<T: TryFrom<u64>, const LOW: u64, const HIGH: u64>(
-    text: &str,
-) -> Result<T, String> {
-    let wrong = || match HIGH {
-        u64::MAX => "not a whole number".to_owned(),
-        _ => format!("not a whole number from {LOW} to {HIGH}"),
-    };
-    // The parser of the standard library would take `+8` as well.
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let number: Option<u64> = text.parse().ok().filter(|number| digits && *number >= LOW);
-    number
-        .filter(|&number| number <= HIGH)
-        .and_then(|number| T::try_from(number).ok())
-        .ok_or_else(wrong)
+pub(super) struct Whole<T, const LOW: u64, const HIGH: u64>(T);
+
+impl<T, const LOW: u64, const HIGH: u64> Whole<T, LOW, HIGH>
+where
+    T: TryFrom<u64> + TryInto<u64> + Copy + Send + Sync + 'static,
+{
+    pub(super) const NUMBER: &'static Notation<T> = &Notation::new(
+        || ValueParser::new(parse::whole_number::<T, LOW, HIGH>),
+        |number| whole((*number).try_into().unwrap_or(u64::MAX)),
+    );
 }
 
-/// A number of bytes, with `k`, `m` or `g` for its 1024-fold powers.
-pub(super) fn size(text: &str) -> Result<u64, String> {
-    let (digits, shift) = match text.as_bytes() {
-        [.., b'k' | b'K'] => (&text[..text.len() - 1], 10),
-        [.., b'm' | b'M'] => (&text[..text.len() - 1], 20),
-        [.., b'g' | b'G'] => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("not a number of bytes, such as 8192, 64k, 10m or 1g".to_owned());
-    }
-    let number: Option<u64> = digits.parse().ok();
-    number
-        .and_then(|number| number.checked_mul(1 << shift))
-        .filter(|&bytes| bytes <= i64::MAX as u64)
-        .ok_or_else(|| "too many bytes".to_owned())
+/// The number of header fields; 0 is as many as possible.
+pub(super) const FIELD_COUNT: &Notation<usize> = &Notation::new(
+    || {
+        ValueParser::new(|text: &str| {
+            let count = parse::whole_number::<usize, 0, { u32::MAX as u64 }>(text)?;
+            let count = if count == 0 { MAX_FIELDS } else { count };
+            Ok::<_, String>(count.min(MAX_FIELDS))
+        })
+    },
+    |count| whole(*count as u64),
+);
+
+/// Seconds.
+pub(super) const SECONDS: &Notation<Duration> =
+    &Notation::new(|| ValueParser::new(parse::seconds), print_seconds);
+
+/// Seconds; 0 is no timeout, which is [`Duration::MAX`] in the settings.
+pub(super) const TIMEOUT: &Notation<Duration> = &Notation::new(
+    || {
+        ValueParser::new(|text: &str| {
+            let time = parse::seconds(text)?;
+            Ok::<_, String>(if time.is_zero() { Duration::MAX } else { time })
+        })
+    },
+    print_seconds,
+);
+
+/// Bytes.
+pub(super) const SIZE: &Notation<u64> =
+    &Notation::new(|| ValueParser::new(parse::size), |bytes| whole(*bytes));
+
+/// Bytes; 0 is no limit, which is `u64::MAX` in the settings.
+pub(super) const SIZE_LIMIT: &Notation<u64> =
+    &Notation::new(|| ValueParser::new(size_limit), |&bytes| print_limit(bytes, u64::MAX));
+
+/// Bytes of memory; 0 is no limit, which is `usize::MAX` in the settings.
+pub(super) const MEMORY_LIMIT: &Notation<usize> = &Notation::new(
+    || {
+        ValueParser::new(|text: &str| {
+            Ok::<_, String>(usize::try_from(size_limit(text)?).unwrap_or(usize::MAX))
+        })
+    },
+    |&bytes| print_limit(bytes as u64, usize::MAX as u64),
+);
+
+/// Bytes of a buffer in memory.
+pub(super) const BUFFER_SIZE: &Notation<usize> =
+    &Notation::new(|| ValueParser::new(parse::buffer_size), |bytes| whole(*bytes as u64));
+
+/// Bytes of a part of a request head.
+pub(super) const HEAD_PART: &Notation<usize> =
+    &Notation::new(|| ValueParser::new(parse::head_size), |bytes| whole(*bytes as u64));
+
+/// Bytes of a request head.
+pub(super) const WHOLE_HEAD: &Notation<usize> =
+    &Notation::new(|| ValueParser::new(parse::whole_head_size), |bytes| whole(*bytes as u64));
+
+/// A file mode mask, in octal.
+pub(super) const UMASK: &Notation<u32> =
+    &Notation::new(|| ValueParser::new(parse::umask), |mask| Value::from(format!("{mask:03o}")));
+
+/// `all` or `rolling`.
+pub(super) const RELOAD_STRATEGY: &Notation<ReloadStrategy> = &Notation::new(
+    || {
+        let parser = PossibleValuesParser::new(["all", "rolling"]);
+        ValueParser::new(parser.map(|text| match text.as_str() {
+            "rolling" => ReloadStrategy::Rolling,
+            _ => ReloadStrategy::All,
+        }))
+    },
+    |strategy| {
+        Value::from(match strategy {
+            ReloadStrategy::All => "all",
+            ReloadStrategy::Rolling => "rolling",
+        })
+    },
+);
+
+/// gunicorn's worker class.
+pub(super) const WORKER_CLASS: &Notation<WorkerClass> = &Notation::new(
+    || ValueParser::new(parse::worker_class),
+    |class| {
+        Value::from(match class {
+            WorkerClass::Sync => "sync",
+            WorkerClass::Gthread => "gthread",
+        })
+    },
+);
+
+/// `drop` or `refuse`.
+pub(super) const HEADER_MAP: &Notation<Underscores> = &Notation::new(
+    || ValueParser::new(parse::header_map),
+    |policy| {
+        Value::from(match policy {
+            Underscores::Drop => "drop",
+            Underscores::Refuse => "refuse",
+        })
+    },
+);
+
+/// A format of the access log.
+pub(super) const ACCESS_FORMAT: &Notation<String> =
+    &Notation::new(|| ValueParser::new(parse::access_format), |text| Value::from(text.as_str()));
+
+/// The file of the access log; `-` is standard output.
+pub(super) const ACCESS_LOG_FILE: &Notation<LogTarget> =
+    &Notation::new(|| log_target(LogTarget::Stdout), print_target).completes(ValueHint::FilePath);
+
+/// The file of the error log; `-` is standard error.
+pub(super) const ERROR_LOG_FILE: &Notation<LogTarget> =
+    &Notation::new(|| log_target(LogTarget::Stderr), print_target).completes(ValueHint::FilePath);
+
+/// The lowest level that is logged.
+pub(super) const LEVEL: &Notation<LevelFilter> = &Notation::new(
+    || ValueParser::new(parse::level),
+    |level| {
+        Value::from(match level {
+            LevelFilter::Debug | LevelFilter::Trace => "debug",
+            LevelFilter::Info => "info",
+            LevelFilter::Warn => "warning",
+            LevelFilter::Error | LevelFilter::Off => "error",
+        })
+    },
+);
+
+/// A number in TOML, whose integers have 63 bits; a larger one is text.
+fn whole(number: u64) -> Value {
+    i64::try_from(number).map_or_else(|_| Value::from(number.to_string()), Value::from)
 }
 
-/// A size of something that is kept in memory: at most 1 GiB.
-pub(super) fn memory(text: &str) -> Result<usize, String> {
-    bounded_size(text, 1 << 30, "1g")
-}
-
-/// A size within a request's head, whose parts are always in memory: at most 16 MiB.
-pub(super) fn head_size(text: &str) -> Result<usize, String> {
-    bounded_size(text, 16 << 20, "16m")
-}
-
-/// The size of a whole head: as [`head_size`], and large enough for any request at all.
-pub(super) fn whole_head_size(text: &str) -> Result<usize, String> {
-    match head_size(text)? {
-        bytes if bytes < 1024 => Err("less than 1k, which no browser's request fits in".to_owned()),
-        bytes => Ok(bytes),
+fn print_seconds(time: &Duration) -> Value {
+    match *time {
+        Duration::MAX => Value::from(0),
+        time if time.subsec_nanos() == 0 => whole(time.as_secs()),
+        time => Value::from(time.as_secs_f64()),
     }
 }
 
-fn bounded_size(text: &str, most: u64, shown: &str) -> Result<usize, String> {
-    match usize::try_from(size(text)?) {
-        Ok(bytes) if bytes as u64 <= most => Ok(bytes),
-        _ => Err(format!("more than {shown}")),
-    }
+fn size_limit(text: &str) -> Result<u64, String> {
+    let bytes = parse::size(text)?;
+    Ok(if bytes == 0 { u64::MAX } else { bytes })
 }
 
-/// `debug`, `info`, `warning`, `error` or `critical`, in either case as gunicorn takes them.
-///
-/// The `log` crate has no level above error, so `critical` lets errors through as well: better a line
-/// too many than a failure in silence.
-pub(super) fn level(text: &str) -> Result<LevelFilter, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "debug" | "trace" => Ok(LevelFilter::Debug),
-        "info" => Ok(LevelFilter::Info),
-        "warning" | "warn" => Ok(LevelFilter::Warn),
-        "error" | "critical" => Ok(LevelFilter::Error),
-        _ => Err("not one of debug, info, warning, error, critical".to_owned()),
-    }
+fn print_limit(bytes: u64, unlimited: u64) -> Value {
+    if bytes == unlimited { Value::from(0) } else { whole(bytes) }
 }
 
-/// A format of the access log, as it stands; it is compiled only to see that it can be.
-pub(super) fn access_format(text: &str) -> Result<String, String> {
-    match Format::parse(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
+fn log_target(dash: LogTarget) -> ValueParser {
+    let parser = NonEmptyStringValueParser::new();
+    ValueParser::new(parser.map(move |file| LogTarget::from_option(&file, dash.clone())))
 }
 
-/// `KEY=VALUE`; the value may be empty and may contain `=`.
-pub(super) fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        _ if text.contains('\0') => Err("a NUL character cannot be passed".to_owned()),
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("not of the form KEY=VALUE".to_owned()),
-    }
-}
-
-/// A file mode mask in octal, as `022` or `0o22`.
-pub(super) fn umask(text: &str) -> Result<u32, String> {
-    let digits = text.strip_prefix("0o").unwrap_or(text);
-    match u32::from_str_radix(digits, 8) {
-        Ok(mask) if mask <= 0o777 && !digits.starts_with('+') => Ok(mask),
-        _ => Err("not an octal number from 0 to 777, such as 022".to_owned()),
-    }
-}
-
-/// What happens to a field with an underscore in its name; gunicorn's values without `dangerous`.
-pub(super) fn header_map(text: &str) -> Result<Underscores, String> {
-    match text {
-        "drop" => Ok(Underscores::Drop),
-        "refuse" => Ok(Underscores::Refuse),
-        "dangerous" => {
-            Err("it lets X_Forwarded_For pose as X-Forwarded-For; use drop or refuse, and \
-                            name the field with hyphens"
-                .to_owned())
-        }
-        _ => Err("not one of drop, refuse".to_owned()),
-    }
-}
-
-/// How the application's code is run: gunicorn's two worker classes that use threads only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WorkerClass {
-    /// One thread, unless `--threads` says otherwise (where gunicorn turns to `gthread`, too).
-    Sync,
-    /// A pool of threads.
-    Gthread,
-}
-
-/// Reads gunicorn's `--worker-class`, and tells why the others are not taken.
-pub(super) fn worker_class(text: &str) -> Result<WorkerClass, String> {
-    let lower = text.to_ascii_lowercase();
-    // `gunicorn.workers.gthread.ThreadWorker`, `egg:gunicorn#gthread`
-    match lower.rsplit(['.', '#']).next().unwrap_or(&lower) {
-        "sync" | "syncworker" => Ok(WorkerClass::Sync),
-        "gthread" | "threadworker" => Ok(WorkerClass::Gthread),
-        _ => Err(not_a_class(&lower)),
-    }
-}
-
-fn not_a_class(class: &str) -> String {
-    match class {
-        name if name.contains("gevent") || name.contains("eventlet") => {
-            "green threads replace Python's own, and this server runs the application on real \
-             threads; use gthread with more --threads"
-        }
-        name if name.contains("tornado") => {
-            "Tornado applications bring an event loop of their own, which a WSGI server cannot \
-             run; use gthread for a WSGI application"
-        }
-        name if name.contains("uvicorn") || name.contains("asgi") => {
-            "this is a WSGI server and does not run ASGI applications; use gthread for a WSGI \
-             application"
-        }
-        _ => "not one of sync, gthread",
-    }
-    .to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seconds_take_decimals() {
-        assert_eq!(seconds("30"), Ok(Duration::from_secs(30)));
-        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
-        assert_eq!(seconds("0"), Ok(Duration::ZERO));
-        assert_eq!(seconds("0.001"), Ok(Duration::from_millis(1)));
-        for bad in ["", "x", "5s", "-1", "nan", "inf", "1e9", "0.0001"] {
-            assert!(seconds(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn numbers_are_whole_and_bounded() {
-        assert_eq!(number::<u16, 1, 4096>("4096"), Ok(4096));
-        assert_eq!(number::<u64, 0, { u64::MAX }>("0"), Ok(0));
-        for bad in ["many", "", "0", "4097", "1.5", "-1", "+1", "99999999999999999999"] {
-            let error = number::<u16, 1, 4096>(bad).unwrap_err();
-            assert_eq!(error, "not a whole number from 1 to 4096", "{bad}");
-        }
-        assert_eq!(number::<u64, 0, { u64::MAX }>("x").unwrap_err(), "not a whole number");
-        assert!(number::<u16, 0, 100_000>("70000").is_err(), "more than the type holds");
-    }
-
-    #[test]
-    fn sizes_take_suffixes() {
-        for (text, bytes) in
-            [("0", 0), ("8192", 8192), ("64k", 65_536), ("2M", 2 << 20), ("1g", 1 << 30)]
-        {
-            assert_eq!(size(text), Ok(bytes));
-        }
-        for bad in ["", "k", "1kb", "1.5m", "-1", "+1", " 1", "1t", "\u{e9}k"] {
-            assert!(size(bad).unwrap_err().contains("8192"), "{bad}");
-        }
-        for huge in ["99999999999999999999", "18446744073709551615", "9999999999g"] {
-            assert_eq!(size(huge), Err("too many bytes".to_owned()));
-        }
-        assert_eq!(head_size("16m"), Ok(16 << 20));
-        assert_eq!(head_size("17m"), Err("more than 16m".to_owned()));
-        assert_eq!(whole_head_size("1k"), Ok(1024));
-        assert!(whole_head_size("1023").is_err() && whole_head_size("17m").is_err());
-        assert_eq!(memory("1g"), Ok(1 << 30));
-        assert_eq!(memory("2g"), Err("more than 1g".to_owned()));
-    }
-
-    #[test]
-    fn levels_in_either_case() {
-        assert_eq!(level("DEBUG"), Ok(LevelFilter::Debug));
-        assert_eq!(level("info"), Ok(LevelFilter::Info));
-        assert_eq!(level("warning"), Ok(LevelFilter::Warn));
-        assert_eq!(level("critical"), Ok(LevelFilter::Error));
-        assert!(level("loud").is_err());
-    }
-
-    #[test]
-    fn access_formats_are_tried_out() {
-        assert_eq!(access_format("%(h)s"), Ok("%(h)s".to_owned()));
-        assert!(access_format("%h").unwrap_err().contains("does not begin an atom"));
-    }
-
-    #[test]
-    fn variables_have_a_name() {
-        let pair = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
-        assert_eq!(variable("A=b=c"), pair("A", "b=c"));
-        assert_eq!(variable("A="), pair("A", ""));
-        for bad in ["A", "=b", "", "A=\0"] {
-            assert!(variable(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn worker_classes_are_refused_with_the_reason() {
-        for class in ["sync", "gunicorn.workers.sync.SyncWorker", "egg:gunicorn#sync"] {
-            assert_eq!(worker_class(class), Ok(WorkerClass::Sync), "{class}");
-        }
-        for class in ["gthread", "ThreadWorker", "gunicorn.workers.gthread.ThreadWorker"] {
-            assert_eq!(worker_class(class), Ok(WorkerClass::Gthread), "{class}");
-        }
-        for (class, reason) in [
-            ("gevent", "green threads"),
-            ("geventlet", "green threads"),
-            ("eventlet", "green threads"),
-            ("tornado", "event loop"),
-            ("uvicorn.workers.UvicornWorker", "ASGI"),
-            ("other", "sync, gthread"),
-        ] {
-            assert!(worker_class(class).unwrap_err().contains(reason), "{class}");
-        }
+/// The inverse of [`LogTarget::from_option`].
+pub(super) fn print_target(target: &LogTarget) -> Value {
+    match target {
+        LogTarget::Stdout | LogTarget::Stderr => Value::from("-"),
+        LogTarget::File(path) => Value::from(path.display().to_string()),
     }
 }

@@ -1,4 +1,5 @@
-//! What other servers call their options, and what to use instead of them here.
+//! The options of other servers, and what to use instead of them.
 
 pub(super) mod gunicorn;
+pub(super) mod gunicorn_cfg;
 pub(super) mod uwsgi;

@@ -1,142 +1,127 @@
-//! What to use instead of uWSGI's options, for those that have another name or no counterpart here.
+//! What to use instead of uWSGI's options that have no equal option here.
 //!
-//! uWSGI has about a thousand options, so unlike gunicorn's they are not accepted: an unknown option ends
-//! the start, and for these the message says what to write. The ones that both servers spell and mean alike
-//! (`--workers`, `--threads`, `--max-requests`, `--chdir`) need no entry.
+//! uWSGI has about a thousand options. Unlike gunicorn's they are not accepted: an unknown option is
+//! an error, and for these the message says what to write. An option that replaces one of uWSGI's
+//! directly names it in the table of options (column `uwsgi`), and one that has the same name in
+//! both servers (`--workers`, `--threads`, `--max-requests`, `--chdir`) needs no entry.
 
-/// Options that mean the same, with underscores, and what to say of them.
-pub(in crate::config) const ADVICE: &[(&[&str], &str)] = &[
-    (&["http", "http_socket", "http11_socket"], "write --bind ADDRESS"),
+use crate::config::option::OptionDef;
+use crate::config::options;
+
+/// uWSGI's options, with underscores, and what to use instead.
+const ADVICE: &[(&[&str], &str)] = &[
     (
         &["socket", "uwsgi_socket"],
-        "the uwsgi protocol is not spoken: write --bind ADDRESS, and let the proxy speak HTTP to it \
+        "the uwsgi protocol is not supported: write --bind ADDRESS, and let the proxy use HTTP \
          (proxy_pass in nginx)",
     ),
-    (&["https", "https_socket"], "this server speaks no TLS; a proxy in front of it does"),
+    (&["https", "https_socket"], "TLS is not supported; terminate it in a proxy"),
     (&["shared_socket"], "write --bind fd://N for an inherited socket"),
-    (&["listen"], "uWSGI's --listen is --backlog here, waitress's is --bind"),
-    (&["chmod_socket"], "write --umask: a unix socket has mode 0666 minus its bits"),
-    (&["chown_socket"], "write --user and --group, which the socket is given to"),
-    (&["processes"], "write --workers N"),
+    (&["listen"], "write --backlog for uWSGI's --listen, and --bind for waitress's"),
+    (&["chmod_socket"], "write --umask: a Unix socket has mode 0666 without its bits"),
+    (&["chown_socket"], "write --user and --group, which own the socket"),
     (
         &["cheaper", "cheap", "idle"],
-        "the number of --workers stays as it is; the signals TTIN and TTOU change it",
+        "the number of --workers is fixed; the signals TTIN and TTOU change it",
     ),
-    (&["module", "wsgi"], "write the application by itself: rustwsgi MODULE:NAME"),
+    (&["module", "wsgi"], "name the application without an option: rustwsgi MODULE:NAME"),
     (
         &["wsgi_file", "file"],
-        "the application is named by its module, without an option: rustwsgi MODULE:NAME",
+        "name the application by its module, without an option: rustwsgi MODULE:NAME",
     ),
-    (&["callable"], "it comes behind the module's name: rustwsgi MODULE:NAME"),
+    (&["callable"], "append it to the module: rustwsgi MODULE:NAME"),
     (
         &["mount", "manage_script_name"],
-        "one application is served; write --env SCRIPT_NAME=/PATH if it is below a path",
+        "only one application is served; write --env SCRIPT_NAME=/PATH for its prefix in the URL",
     ),
-    (&["pp", "python_path"], "write --pythonpath DIR"),
     (
         &["virtualenv", "home"],
-        "run the rustwsgi of that environment; the embedded binary takes --venv DIR",
+        "run the rustwsgi of that environment, or write --venv DIR for the standalone binary",
     ),
     (
         &["lazy_apps", "lazy"],
-        "each worker imports the application itself, unless --preload is given",
+        "remove it: each worker imports the application itself, unless --preload is given",
     ),
     (
         &["master", "enable_threads", "need_app", "single_interpreter", "vacuum", "die_on_term"],
-        "leave it out: this is always so",
+        "remove it: the server always behaves so",
     ),
-    (
-        &["thunder_lock", "plugin", "plugins", "strict"],
-        "leave it out: this server needs no such option",
-    ),
-    (&["offload_threads"], "leave it out: sending a plain list or a file holds no thread"),
-    (&["harakiri"], "write --timeout SECONDS, which interrupts the one request"),
+    (&["thunder_lock", "plugin", "plugins", "strict"], "remove it: there is nothing to configure"),
+    (&["offload_threads"], "remove it: sending a list or a file occupies no thread"),
+    (&["harakiri"], "write --timeout SECONDS, which interrupts only the one request"),
     (
         &["socket_timeout", "http_timeout"],
         "write --header-timeout, --body-timeout and --write-timeout",
     ),
-    (&["http_keepalive"], "write --keep-alive SECONDS"),
-    (&["reload_mercy", "worker_reload_mercy"], "write --graceful-timeout SECONDS"),
     (&["reload_on_rss", "evil_reload_on_rss"], "write --max-worker-rss, in bytes or as 500m"),
-    (&["buffer_size"], "write --limit-request-head and --limit-request-field-size"),
-    (&["limit_post"], "write --limit-request-body BYTES"),
     (
         &["post_buffering"],
-        "leave it out: a body is gathered before the application is called; --body-buffer-size says how \
-         much of it in memory",
+        "remove it: bodies are always buffered; --body-buffer-size limits the part in memory",
     ),
-    (&["uid"], "write --user USER"),
-    (&["gid"], "write --group GROUP"),
     (&["daemonize", "daemonize2"], "write --daemon --error-logfile FILE"),
-    (&["procname", "procname_prefix", "auto_procname"], "write --name NAME"),
-    (
-        &["logto", "logto2"],
-        "write --error-logfile FILE, and --access-logfile FILE for the requests",
-    ),
-    (&["logger"], "logs go to files and the standard streams, which systemd's journal takes on"),
-    (&["disable_logging"], "leave it out: there is no access log without --access-logfile"),
-    (&["log_format"], "write --access-logformat, which has gunicorn's atoms"),
+    (&["logto", "logto2"], "write --error-logfile FILE, and --access-logfile FILE for requests"),
+    (&["logger"], "log to a file, or to the standard streams for systemd-journald"),
+    (&["disable_logging"], "remove it: there is no access log without --access-logfile"),
     (&["log_x_forwarded_for"], "write %({x-forwarded-for}i)s into --access-logformat"),
     (
         &["stats"],
-        "there is no statistics server; USR1 makes each worker log its counters, and \
-         --access-logformat json has each request's time",
+        "there is no statistics server; send USR1 to log the counters of each worker, or use \
+         --access-logformat json for the time of each request",
     ),
-    (&["py_autoreload", "python_auto_reload", "py_auto_reload"], "write --reload"),
-    (&["touch_reload", "master_fifo"], "send HUP to the master (--pid FILE has its number)"),
-    (&["stop"], "send TERM to the master (--pid FILE has its number)"),
+    (&["touch_reload", "master_fifo"], "send HUP to the master (--pid FILE stores its PID)"),
+    (&["stop"], "send TERM to the master (--pid FILE stores its PID)"),
     (
         &["static_map", "static_map2", "check_static"],
-        "static files are for the proxy, or for a middleware such as WhiteNoise",
+        "serve static files by the proxy, or by a middleware such as WhiteNoise",
     ),
     (
         &["ini", "yaml", "yml", "json", "xml", "emperor"],
-        "options come from a TOML file, rustwsgi.toml or -c FILE; start one server for each application",
+        "write a TOML file, rustwsgi.toml or -c FILE, and start one server for each application",
     ),
-    (&["gevent", "async", "asyncio"], "there are no green threads: write --threads N"),
-    (
-        &["spooler", "cron", "mule", "attach_daemon"],
-        "this server runs requests only; a task queue, cron or systemd runs the rest",
-    ),
+    (&["gevent", "async", "asyncio"], "green threads are not supported: write --threads N"),
+    (&["spooler", "cron", "mule", "attach_daemon"], "use a task queue, cron or systemd"),
 ];
 
-/// What somebody is told who writes this option, which this server does not have.
-pub(in crate::config) fn advice(name: &str) -> Option<&'static str> {
-    ADVICE.iter().find(|(names, _)| names.contains(&name)).map(|(_, advice)| *advice)
+/// All options of uWSGI that have a counterpart, with what to write.
+pub(in crate::config) fn counterparts() -> impl Iterator<Item = (&'static [&'static str], String)> {
+    let options = options::all().filter(|option| !option.uwsgi.is_empty());
+    let replaced = options.map(|option| (option.uwsgi, format!("write {}", usage(option))));
+    replaced.chain(ADVICE.iter().map(|&(names, advice)| (names, advice.to_owned())))
+}
+
+/// What to use instead of this option.
+pub(in crate::config) fn counterpart(name: &str) -> Option<String> {
+    counterparts().find(|(names, _)| names.contains(&name)).map(|(_, advice)| advice)
+}
+
+/// `--keep-alive SECONDS`
+fn usage(option: &OptionDef) -> String {
+    format!("--{} {}", option.long(), option.metavar).trim_end().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::compat::gunicorn;
-    use crate::config::flags::command_line;
 
-    /// Or else the parser, or the list of gunicorn's, would have spoken before.
+    /// The parser, or the table of gunicorn's settings, would be asked first.
     #[test]
-    fn none_is_known_already() {
-        let command = command_line();
-        for (names, _) in ADVICE {
-            for name in *names {
-                let long = name.replace('_', "-");
-                let ours = command.get_arguments().any(|arg| {
-                    arg.get_long() == Some(&long)
-                        || arg.get_all_aliases().unwrap_or_default().contains(&long.as_str())
-                });
-                assert!(!ours && gunicorn::elsewhere(name).is_none(), "{name}");
+    fn option_with_a_counterpart_is_no_option_of_ours_or_gunicorn() {
+        for (names, _) in counterparts() {
+            for name in names {
+                assert!(options::find(name).is_none(), "{name}");
+                assert!(gunicorn::counterpart(name).is_none(), "{name}");
             }
         }
     }
 
-    /// What the advice names is what this server takes.
     #[test]
-    fn what_it_names_are_options_here() {
-        let command = command_line();
-        for (names, advice) in ADVICE {
+    fn option_named_in_advice_exists() {
+        for (names, advice) in counterparts() {
             let words = advice.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
             for option in words.filter_map(|word| word.strip_prefix("--")) {
-                let known = command.get_arguments().any(|arg| arg.get_long() == Some(option));
                 let theirs = names.contains(&option.replace('-', "_").as_str());
-                assert!(known || theirs, "--{option}");
+                assert!(theirs || options::find(option).is_some(), "--{option}");
             }
         }
     }
