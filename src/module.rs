@@ -180,19 +180,6 @@ fn check_app(py: Python<'_>, app: &Py<PyAny>) -> PyResult<()> {
     }
 }
 
-/// What the command line does before it has an application.
-const LAUNCH: [&str; 9] = [
-    "app",
-    "factory",
-    "app_dir",
-    "chdir",
-    "pythonpath",
-    "env",
-    "venv",
-    "check_config",
-    "print_config",
-];
-
 /// Keyword arguments are the command line's options with underscores; values may be strings, numbers,
 /// paths, booleans, or lists and tuples of them for options that repeat.
 fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
@@ -208,7 +195,7 @@ fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
             vec![as_text(&value)?]
         };
         let key: String = key.extract()?;
-        if LAUNCH.contains(&key.as_str()) {
+        if config::is_command_line_only(&key) {
             return Err(PyValueError::new_err(format!(
                 "the option '{key}' is for the command line, which loads the application; a program \
                  has done that by itself"

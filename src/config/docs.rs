@@ -57,9 +57,8 @@ default address.
   [gunicorn's settings](#gunicorns-settings). An unknown name in it is ignored, with a warning if it
   is similar to a setting.
 - **In Python** a repeatable option takes a list or tuple, and `None` means the default. Neither the
-  environment nor files are read. Options that load the application are refused: `app`, `factory`,
-  `app_dir`, `chdir`, `pythonpath`, `env`, `venv`, `check_config` and `print_config`. So is more than
-  one worker. Options of the master have no effect.
+  environment nor files are read. Options that load the application are refused: COMMAND_LINE_ONLY.
+  So is more than one worker. Options of the master have no effect.
 
 ## Reload
 
@@ -113,6 +112,7 @@ fn introduction() -> String {
     let fallback = |option: &OptionDef| option.fallback_variable.map(code);
     let fallbacks = list(options::all().filter_map(fallback));
     let with = |reload| list(visible().filter(|option| option.reload == reload).map(name));
+    let only = options::all().filter(|option| option.command_line_only);
     let rows = [
         (Reload::Restart, "a restart"),
         (Reload::Upgrade, "USR2 or a restart"),
@@ -121,6 +121,7 @@ fn introduction() -> String {
     let rows = rows.map(|(reload, remedy)| format!("| {} | {remedy} |\n", with(reload)));
     INTRODUCTION
         .replace("FALLBACKS", &fallbacks)
+        .replace("COMMAND_LINE_ONLY", &list(only.map(name)))
         .replace("BY_MASTER", &with(Reload::ByMaster))
         .replace("RELOAD\n", &format!("{}\n", rows.concat()))
 }

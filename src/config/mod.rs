@@ -52,6 +52,7 @@ pub use compat::gunicorn::gunicorn_settings;
 pub use compat::gunicorn_cfg::gunicorn_values;
 pub use exit::Exit;
 pub use load::{Loaded, parse, parse_api};
+pub use options::is_command_line_only;
 pub use print::print_config;
 pub use settings::{
     AccessLogSettings, Budget, Processes, Recycling, ReloadStrategy, Settings, Timeouts,

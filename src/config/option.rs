@@ -42,6 +42,8 @@ pub(super) struct OptionDef {
     pub(super) reload: Reload,
     /// Whether `--print-config` and error messages hide the value.
     pub(super) secret: bool,
+    /// Whether it concerns the loading of the application, which a caller of the Python API has done.
+    pub(super) command_line_only: bool,
     /// The value in the settings, for options that are combined with others.
     pub(super) resolved: Option<fn(&Settings) -> Option<Value>>,
 }
@@ -103,6 +105,7 @@ pub(super) const fn option(name: &'static str, field: &'static dyn Field) -> Opt
         uwsgi: &[],
         reload: Reload::ByWorkers,
         secret: false,
+        command_line_only: false,
         resolved: None,
     }
 }
@@ -159,6 +162,10 @@ impl OptionDef {
 
     pub(super) const fn secret(self) -> OptionDef {
         OptionDef { secret: true, ..self }
+    }
+
+    pub(super) const fn command_line_only(self) -> OptionDef {
+        OptionDef { command_line_only: true, ..self }
     }
 
     pub(super) const fn resolved(self, value: fn(&Settings) -> Option<Value>) -> OptionDef {

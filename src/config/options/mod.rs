@@ -42,3 +42,8 @@ pub(super) fn find(name: &str) -> Option<&'static OptionDef> {
     let name = name.replace('-', "_");
     all().find(|option| option.keywords().any(|keyword| keyword == name))
 }
+
+/// Whether the Python API refuses this keyword: its caller has loaded the application.
+pub fn is_command_line_only(keyword: &str) -> bool {
+    all().any(|option| option.command_line_only && option.name == keyword)
+}
