@@ -104,7 +104,7 @@ bench-instructions: $(VENV)/.installed
 
 ## Renders docs/configuration.md, completions and the man page from the definition of the options.
 docs:
-	UPDATE_DOCS=1 cargo test --no-default-features --quiet --lib -- the_configuration_page what_the_wheel_carries
+	UPDATE_DOCS=1 cargo test --no-default-features --quiet --lib -- configuration_page_equals packaged_text_equals
 
 ## Formats Rust and Python.
 format:

@@ -17,8 +17,9 @@ use super::{generate, suggest};
 const ABOUT: &str = "Serves a Python WSGI application over HTTP/1.1";
 
 const AFTER_HELP: &str = "Every option can also be set in the environment, as in \
-    RUSTWSGI_KEEP_ALIVE=5 for --keep-alive, or in a configuration file, as in keep_alive = 5. The \
-    command line takes precedence over the environment, and the environment over files. \
+    RUSTWSGI_KEEP_ALIVE=5, or in a configuration file, as in keep_alive = 5. The command line \
+    overrides the environment, and the environment overrides files: --config, then \
+    ./rustwsgi.toml, then [tool.rustwsgi] in ./pyproject.toml, or else ./gunicorn.conf.py. \
     --generate prints shell completions (completions-bash, completions-zsh, completions-fish) or \
     the manual page (man).";
 

@@ -57,19 +57,21 @@ default address.
   [gunicorn's settings](#gunicorns-settings). An unknown name in it is ignored, with a warning if it
   is similar to a setting.
 - **In Python** a repeatable option takes a list or tuple, and `None` means the default. Neither the
-  environment nor files are read. Options that load the application are refused: COMMAND_LINE_ONLY.
-  So is more than one worker. Options of the master have no effect.
+  environment nor files are read. More than one worker is refused, and so are options that load the
+  application: COMMAND_LINE_ONLY.
+  Options of the master have no effect.
 
 ## Reload
 
-HUP reads the configuration again. New workers run with it, and the master applies these itself:
-BY_MASTER. A Unix socket that stays open keeps its mode.
+HUP reads the configuration again. A changed option is applied by:
 
-A change of these needs more, and the log says so:
-
-| Option | Needs |
+| Option | Applied by |
 |---|---|
-RELOAD
+RELOAD| all others | a reload, in the new workers |
+
+The log names changed options that a reload does not apply. A Unix socket that stays open keeps its
+mode.
+
 ## Commands
 
 | Option | Prints, and exits |
@@ -114,16 +116,16 @@ fn introduction() -> String {
     let with = |reload| list(visible().filter(|option| option.reload == reload).map(name));
     let only = options::all().filter(|option| option.command_line_only);
     let rows = [
-        (Reload::Restart, "a restart"),
+        (Reload::ByMaster, "a reload, in the master"),
+        (Reload::UnlessPreloaded, "a reload; with `--preload` only USR2 or a restart"),
         (Reload::Upgrade, "USR2 or a restart"),
-        (Reload::UnlessPreloaded, "with `--preload`: USR2 or a restart"),
+        (Reload::Restart, "a restart"),
     ];
     let rows = rows.map(|(reload, remedy)| format!("| {} | {remedy} |\n", with(reload)));
     INTRODUCTION
         .replace("FALLBACKS", &fallbacks)
         .replace("COMMAND_LINE_ONLY", &list(only.map(name)))
-        .replace("BY_MASTER", &with(Reload::ByMaster))
-        .replace("RELOAD\n", &format!("{}\n", rows.concat()))
+        .replace("RELOAD", &rows.concat())
 }
 
 /// What holds for gunicorn's settings, ahead of their table.
@@ -131,9 +133,9 @@ const GUNICORN: &str = "
 ## gunicorn's settings
 
 This is what becomes of each setting, on the command line and in a `gunicorn.conf.py`. A setting
-without effect is accepted, with a warning unless it has gunicorn's default. An unsupported one ends
-the start with status 2. The flag is in parentheses unless the setting is an option here. Hooks are
-listed in [migration.md](migration.md#from-gunicorn).
+without effect is accepted, with a warning unless it has gunicorn's default. A refused one ends the
+start with status 2. The flag is in parentheses if its name differs. Hooks are listed in
+[migration.md](migration.md#from-gunicorn).
 
 | gunicorn | rustwsgi |
 |---|---|
@@ -168,26 +170,28 @@ fn unsupported(setting: &Setting) -> Option<Row> {
         Fate::Ignored(gunicorn::NOT_CALLED) => return None,
         Fate::Always => (2, "always so".to_owned()),
         Fate::Ignored(reason) => (3, format!("no effect: {reason}")),
-        Fate::Refused(reason) => (4, format!("unsupported: {reason}")),
+        Fate::Refused(reason) => (4, format!("refused: {reason}")),
     };
     let flag = match setting.flag_and_value().0 {
-        "" => String::new(),
+        flag if flag.is_empty() || flag.replace('-', "_") == setting.name => String::new(),
         flag => format!(" (`--{flag}`)"),
     };
     Some((rank, fate.replace('|', "\\|"), format!("{}{flag}", code(setting.name))))
 }
 
-/// One row for all settings that share what becomes of them.
+/// Settings that share what becomes of them share a row, up to a readable length.
 fn grouped(settings: impl Iterator<Item = Row>) -> String {
-    let mut rows: Vec<(u8, String, Vec<String>)> = Vec::new();
+    const MAX_CELL: usize = 120;
+    let mut rows: Vec<Row> = Vec::new();
     for (rank, fate, name) in settings {
-        match rows.iter_mut().find(|row| row.1 == fate) {
-            Some(row) => row.2.push(name),
-            None => rows.push((rank, fate, vec![name])),
+        let fits = |row: &&mut Row| row.1 == fate && row.2.len() + name.len() < MAX_CELL;
+        match rows.iter_mut().find(fits) {
+            Some(row) => row.2 += &format!(", {name}"),
+            None => rows.push((rank, fate, name)),
         }
     }
-    rows.sort_by_key(|row| row.0);
-    rows.iter().map(|(_, fate, names)| format!("| {} | {fate} |\n", names.join(", "))).collect()
+    rows.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    rows.iter().map(|(_, fate, names)| format!("| {names} | {fate} |\n")).collect()
 }
 
 fn row(option: &OptionDef) -> String {

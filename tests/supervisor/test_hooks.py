@@ -304,7 +304,7 @@ def test_its_defaults_are_those_of_gunicorn() -> None:
 def test_an_attribute_that_there_is_none_of(start) -> None:
     server = start("def when_ready(server):\n    server.LISTENERS\n")
     server.wait_for_log(
-        "when_ready failed: .*no 'LISTENERS' in this server; what there is: WORKERS, "
+        "when_ready failed: .*no attribute 'LISTENERS' in rustwsgi; it has: WORKERS, "
     )
 
 

@@ -98,7 +98,7 @@ const STATSD: &str =
 const SYSLOG: &str =
     "syslog is not supported; log to the standard streams, for systemd-journald or logger(1)";
 const LOGGING: &str = "use --access-logfile, --access-logformat, --error-logfile and --log-level";
-const STRICT: &str = "requests are always parsed strictly: what it allows is rejected with 400";
+const STRICT: &str = "requests are always parsed strictly; what it allows is rejected with 400";
 const PASTE: &str = "name the application as MODULE:NAME; its module can load a PasteDeploy file";
 /// The reason for hooks. Those that are called never get here.
 pub(in crate::config) const NOT_CALLED: &str = "this hook is not called";

@@ -61,12 +61,14 @@ const ADVICE: &[(&[&str], &str)] = &[
     (&["daemonize", "daemonize2"], "write --daemon --error-logfile FILE"),
     (&["logto", "logto2"], "write --error-logfile FILE, and --access-logfile FILE for requests"),
     (&["logger"], "log to a file, or to the standard streams for systemd-journald"),
+    (&["log_format"], "write --access-logformat, which has gunicorn's atoms"),
+    (&["buffer_size"], "write --limit-request-head and --limit-request-field-size"),
     (&["disable_logging"], "remove it: there is no access log without --access-logfile"),
     (&["log_x_forwarded_for"], "write %({x-forwarded-for}i)s into --access-logformat"),
     (
         &["stats"],
-        "there is no statistics server; send USR1 to log the counters of each worker, or use \
-         --access-logformat json for the time of each request",
+        "there is no statistics server; send USR1 to log counters, or use --access-logformat json \
+         for the time of each request",
     ),
     (&["touch_reload", "master_fifo"], "send HUP to the master (--pid FILE stores its PID)"),
     (&["stop"], "send TERM to the master (--pid FILE stores its PID)"),

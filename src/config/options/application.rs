@@ -8,8 +8,8 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     option("app", &Maybe(TEXT, |given| &mut given.app))
         .takes("APP")
         .help(
-            "The application: MODULE:NAME, MODULE:FACTORY(), MODULE:FACTORY('literal', key=1), or \
-             MODULE (which looks for app, then application)",
+            "The application: MODULE:NAME, MODULE:FACTORY(), MODULE:FACTORY('literal', key=1) or \
+             MODULE (app, then application)",
         )
         .gunicorn("wsgi_app")
         .command_line_only()
@@ -20,9 +20,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .takes("FILE")
         .help(
             "Configuration file: TOML if its name ends in .toml, otherwise a gunicorn \
-             configuration, which may also be a module, python:NAME. ./rustwsgi.toml and \
-             [tool.rustwsgi] in ./pyproject.toml are read after it. Without any of the three, \
-             ./gunicorn.conf.py is read",
+             configuration (or python:MODULE)",
         )
         .reload(Reload::Never),
     option("factory", &Flag(true, |given| &mut given.factory))

@@ -28,8 +28,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     option("limit_request_head", &One(WHOLE_HEAD, |given| &mut given.settings.limits.head))
         .takes("BYTES")
         .default("64k")
-        .help("Maximum size of a request head: the request line and all header fields")
-        .uwsgi(&["buffer_size"]),
+        .help("Maximum size of a request head: the request line and all header fields"),
     option("limit_request_body", &One(SIZE_LIMIT, |given| &mut given.settings.limits.body))
         .takes("BYTES")
         .default("1g")
@@ -50,8 +49,8 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .takes("drop|refuse")
         .default("drop")
         .help(
-            "How to handle a field name with an underscore, which WSGI cannot distinguish from a \
-             hyphen: drop the field, or refuse the request",
+            "Handling of field names with underscores, which WSGI cannot tell from hyphens: drop \
+             the field, or refuse the request",
         )
         .gunicorn("header_map"),
     option("body_buffer_size", &One(BUFFER_SIZE, |given| &mut given.settings.body_buffer))
@@ -72,8 +71,8 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .takes("BYTES")
         .default("1g")
         .help(
-            "Maximum memory per worker for buffers of requests and responses; beyond it, requests \
-             are rejected with 503; 0 is no limit",
+            "Maximum memory per worker for buffers of requests and responses, beyond which it \
+             responds with 503; 0 is no limit",
         ),
     option("limit_spool", &One(SIZE_LIMIT, |given| &mut given.settings.budget.spool))
         .takes("BYTES")

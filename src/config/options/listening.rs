@@ -47,8 +47,8 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .takes("IP[,IP]")
         .default("127.0.0.1,::1")
         .help(
-            "Proxies whose X-Forwarded-Proto is trusted: addresses or networks, separated by \
-             commas, * for all, or nothing; clients of a Unix socket are always trusted",
+            "Proxies whose X-Forwarded-Proto is trusted: addresses, networks, * for all, or \
+             nothing; Unix sockets are always trusted",
         )
         .gunicorn("forwarded_allow_ips")
         .fallback_variable("FORWARDED_ALLOW_IPS"),

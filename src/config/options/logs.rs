@@ -9,7 +9,7 @@ use crate::config::option::{OptionDef, Reload, option};
 pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     option("access_logfile", &Maybe(ACCESS_LOG_FILE, |given| &mut given.access_log_target))
         .takes("FILE")
-        .help("Access log file; - is standard output")
+        .help("Access log file; - is stdout")
         .gunicorn("accesslog")
         .resolved(|settings| settings.access_log.as_ref().map(|log| print_target(&log.target))),
     option("access_log", &Flag(true, |given| &mut given.access_log))
@@ -24,12 +24,11 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
              such as '%(h)s %(r)s %(s)s'",
         )
         .gunicorn("access_log_format")
-        .uwsgi(&["log_format"])
         .resolved(|settings| settings.access_log.as_ref().map(|log| log.format.clone().into())),
     option("error_logfile", &One(ERROR_LOG_FILE, |given| &mut given.settings.error_log))
         .takes("FILE")
         .default("-")
-        .help("Error log file; - is standard error")
+        .help("Error log file; - is stderr")
         .visible_alias("log-file")
         .gunicorn("errorlog")
         .reload(Reload::ByMaster),

@@ -41,29 +41,27 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     .takes("N")
     .default("100000")
     .help(
-        "Maximum number of connections per worker; beyond it, the connection that has been idle \
-         longest is closed",
+        "Maximum number of connections per worker; beyond it, the connection idle longest is closed",
     )
     .gunicorn("worker_connections"),
     option("preload", &Flag(true, |given| &mut given.settings.processes.preload))
         .help(
-            "Import the application in the master, before the workers are forked: saves memory \
-             and time, but a reload does not import it again",
+            "Import the application before forking the workers; saves memory, but a reload does \
+             not import it again",
         )
         .gunicorn("preload_app")
         .reload(Reload::Upgrade),
     option("no_gc_freeze", &Flag(false, |given| &mut given.settings.processes.gc_freeze))
         .help(
-            "Do not call gc.freeze() after importing the application, which excludes the imported \
-             objects from garbage collection",
+            "Do not exclude the imported objects from garbage collection (gc.freeze)",
         )
         .reload(Reload::UnlessPreloaded),
     option("reload_strategy", &One(RELOAD_STRATEGY, |given| &mut given.settings.processes.reload))
         .takes("all|rolling")
         .default("all")
         .help(
-            "How a reload replaces workers: all (start all new ones, then stop the old ones), or \
-         rolling (one at a time, which needs memory for one more worker only)",
+            "How a reload replaces workers: all at once, or rolling (one at a time, which needs less \
+         memory)",
         ),
 ];
 

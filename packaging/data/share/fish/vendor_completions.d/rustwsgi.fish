@@ -1,16 +1,16 @@
-complete -c rustwsgi -s c -l config -d 'Configuration file: TOML if its name ends in .toml, otherwise a gunicorn configuration, which may also be a module, python:NAME. ./rustwsgi.toml and [tool.rustwsgi] in ./pyproject.toml are read after it. Without any of the three, ./gunicorn.conf.py is read' -r -F
+complete -c rustwsgi -s c -l config -d 'Configuration file: TOML if its name ends in .toml, otherwise a gunicorn configuration (or python:MODULE)' -r -F
 complete -c rustwsgi -l chdir -d 'Change to this directory before loading the application' -r -F
 complete -c rustwsgi -l pythonpath -d 'Directories to prepend to Python\'s module search path, separated by commas' -r -F
 complete -c rustwsgi -s e -l env -d 'Environment variable to set for the application (repeatable)' -r
 complete -c rustwsgi -l venv -d 'Virtual environment to import packages from; only for the standalone binary [default: $VIRTUAL_ENV, then ./.venv]' -r -F
 complete -c rustwsgi -s b -l bind -d 'Address to listen on: HOST:PORT, :PORT (all interfaces), [IPV6]:PORT, unix:PATH or fd://N (repeatable) [default: 127.0.0.1:8000, or 0.0.0.0:$PORT if PORT is set]' -r
-complete -c rustwsgi -l forwarded-allow-ips -d 'Proxies whose X-Forwarded-Proto is trusted: addresses or networks, separated by commas, * for all, or nothing; clients of a Unix socket are always trusted' -r
+complete -c rustwsgi -l forwarded-allow-ips -d 'Proxies whose X-Forwarded-Proto is trusted: addresses, networks, * for all, or nothing; Unix sockets are always trusted' -r
 complete -c rustwsgi -l backlog -d 'Maximum number of pending connections in the listen queue' -r
 complete -c rustwsgi -s w -l workers -d 'Number of worker processes [default: $WEB_CONCURRENCY, else 1]' -r
 complete -c rustwsgi -l threads -d 'Number of threads per worker that run the application; 0 means 1, as with gunicorn [default: 4]' -r
 complete -c rustwsgi -s k -l worker-class -d 'For gunicorn\'s users: gthread, or sync, which is one thread without --threads' -r
-complete -c rustwsgi -l worker-connections -d 'Maximum number of connections per worker; beyond it, the connection that has been idle longest is closed' -r
-complete -c rustwsgi -l reload-strategy -d 'How a reload replaces workers: all (start all new ones, then stop the old ones), or rolling (one at a time, which needs memory for one more worker only)' -r -f -a "all\t''
+complete -c rustwsgi -l worker-connections -d 'Maximum number of connections per worker; beyond it, the connection idle longest is closed' -r
+complete -c rustwsgi -l reload-strategy -d 'How a reload replaces workers: all at once, or rolling (one at a time, which needs less memory)' -r -f -a "all\t''
 rolling\t''"
 complete -c rustwsgi -l max-requests -d 'Maximum number of requests a worker handles before it is replaced; 0 is no limit' -r
 complete -c rustwsgi -l max-requests-jitter -d 'Maximum random number of requests to add to --max-requests, so that workers are not replaced at the same time' -r
@@ -32,14 +32,14 @@ complete -c rustwsgi -l limit-request-head -d 'Maximum size of a request head: t
 complete -c rustwsgi -l limit-request-body -d 'Maximum size of a request body; 0 is no limit' -r
 complete -c rustwsgi -l limit-chunk-extension -d 'Maximum size of the extensions of a chunk; 0 allows none' -r
 complete -c rustwsgi -l limit-trailers -d 'Maximum size of the trailer fields of a request; 0 allows none' -r
-complete -c rustwsgi -l header-map -d 'How to handle a field name with an underscore, which WSGI cannot distinguish from a hyphen: drop the field, or refuse the request' -r
+complete -c rustwsgi -l header-map -d 'Handling of field names with underscores, which WSGI cannot tell from hyphens: drop the field, or refuse the request' -r
 complete -c rustwsgi -l body-buffer-size -d 'Maximum size of a request body in memory; a larger one goes to a temporary file' -r
 complete -c rustwsgi -l limit-queue -d 'Maximum number of requests per worker that wait for a thread; further ones are rejected with 503' -r
-complete -c rustwsgi -l limit-memory -d 'Maximum memory per worker for buffers of requests and responses; beyond it, requests are rejected with 503; 0 is no limit' -r
+complete -c rustwsgi -l limit-memory -d 'Maximum memory per worker for buffers of requests and responses, beyond which it responds with 503; 0 is no limit' -r
 complete -c rustwsgi -l limit-spool -d 'Maximum size per worker of temporary files for request bodies; 0 is no limit' -r
-complete -c rustwsgi -l access-logfile -d 'Access log file; - is standard output' -r -F
+complete -c rustwsgi -l access-logfile -d 'Access log file; - is stdout' -r -F
 complete -c rustwsgi -l access-logformat -d 'Access log format: common, combined (gunicorn\'s default), json, or gunicorn\'s atoms, such as \'%(h)s %(r)s %(s)s\'' -r
-complete -c rustwsgi -l error-logfile -l log-file -d 'Error log file; - is standard error' -r -F
+complete -c rustwsgi -l error-logfile -l log-file -d 'Error log file; - is stderr' -r -F
 complete -c rustwsgi -l log-level -d 'Lowest level of messages to log: debug, info, warning, error or critical' -r
 complete -c rustwsgi -s p -l pid -d 'PID file of the master' -r -F
 complete -c rustwsgi -s u -l user -d 'User to run workers as, by name or number; the master keeps its own' -r
@@ -50,8 +50,8 @@ complete -c rustwsgi -l reload-extra-file -d 'Additional file to watch with --re
 complete -c rustwsgi -l factory -d 'Treat NAME in MODULE:NAME as a factory that returns the application'
 complete -c rustwsgi -l check-config -d 'Load the application and exit, with status 0 if that succeeds'
 complete -c rustwsgi -l print-config -d 'Print the settings that result from all options, and exit'
-complete -c rustwsgi -l preload -d 'Import the application in the master, before the workers are forked: saves memory and time, but a reload does not import it again'
-complete -c rustwsgi -l no-gc-freeze -d 'Do not call gc.freeze() after importing the application, which excludes the imported objects from garbage collection'
+complete -c rustwsgi -l preload -d 'Import the application before forking the workers; saves memory, but a reload does not import it again'
+complete -c rustwsgi -l no-gc-freeze -d 'Do not exclude the imported objects from garbage collection (gc.freeze)'
 complete -c rustwsgi -s D -l daemon -d 'Detach from the terminal and run in the background'
 complete -c rustwsgi -l reload -d 'Restart workers when a source file changes; for development'
 complete -c rustwsgi -s V -l version -d 'Print version'
