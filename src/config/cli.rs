@@ -87,8 +87,8 @@ pub(super) fn parse(argv: &[OsString]) -> Result<ArgMatches, Exit> {
     command().try_get_matches_from(argv).map_err(exit)
 }
 
-/// Parses the command line `argv` again, with the arguments of the other sources: options before the
-/// typed ones, which override them, and the application behind them.
+/// Parses the command line `argv` again, with the arguments of the other sources: options before
+/// the typed ones, which override them, and the application behind them.
 pub(super) fn parse_merged(
     argv: Vec<OsString>,
     arguments: Vec<Argument>,

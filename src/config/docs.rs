@@ -1,7 +1,7 @@
 //! `docs/configuration.md`, rendered from the table of options and the tables of `compat/`.
 //!
-//! Only a test uses this: it compares the page with the rendering, and rewrites it when `UPDATE_DOCS`
-//! is set (`make docs`).
+//! Only a test uses this: it compares the page with the rendering, and rewrites it when
+//! `UPDATE_DOCS` is set (`make docs`).
 
 use super::compat::gunicorn::{self, Fate, Setting};
 use super::compat::uwsgi;
@@ -50,9 +50,9 @@ default address.
 - **On the command line** underscores are accepted in place of hyphens. The last value of an option
   wins; `--bind`, `--pythonpath` and `--env` accumulate.
 - **In the environment** an empty variable counts as unset. A flag is `true`, `1`, `yes` or `on`, or
-  `false`, `0`, `no` or `off`. `SCRIPT_NAME`, also in `--env`, is the application's prefix in the URL.
-- **In TOML files** a repeatable option takes a list. An unknown key is an error, and so are `config`
-  and `venv`.
+  `false`, `0`, `no` or `off`. `SCRIPT_NAME`, also in `--env`, is the application's URL prefix.
+- **In TOML files** a repeatable option takes a list. An unknown key is an error, and so are
+  `config` and `venv`.
 - **A file that does not end in `.toml`**, and `python:MODULE`, is a gunicorn configuration; see
   [gunicorn's settings](#gunicorns-settings). An unknown name in it is ignored, with a warning if it
   is similar to a setting.
@@ -78,7 +78,7 @@ mode.
 |---|---|
 | `--help` | the options |
 | `--version` | the version |
-| `--generate WHAT` | `completions-bash`, `completions-zsh`, `completions-fish` or `man` (the manual page) |
+| `--generate WHAT` | `completions-bash`, `completions-zsh`, `completions-fish` or `man` |
 ";
 
 /// The heading over options that are not in `--help`.
@@ -145,9 +145,9 @@ start with status 2. The flag is in parentheses if its name differs. Hooks are l
 const UWSGI: &str = "
 ## uWSGI's options
 
-`--workers`, `--threads`, `--max-requests`, `--max-worker-lifetime`, `--chdir`, `--pythonpath`, `--env`
-and `--umask` are the same; `--pidfile` is `--pid`. Others end the start with status 2, and the message
-says what to write. See also [migration.md](migration.md#from-uwsgi).
+`--workers`, `--threads`, `--max-requests`, `--max-worker-lifetime`, `--chdir`, `--pythonpath`,
+`--env` and `--umask` are the same; `--pidfile` is `--pid`. Others end the start with status 2, and
+the message says what to write. See also [migration.md](migration.md#from-uwsgi).
 
 | uWSGI | rustwsgi |
 |---|---|

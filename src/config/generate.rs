@@ -56,17 +56,17 @@ replaces the workers without losing a request; USR1 reopens the log files; USR2 
 master on the same sockets; TTIN and TTOU add and remove a worker; WINCH stops all workers
 gracefully.
 .SH FILES
-\fI./rustwsgi.toml\fR, and \fI[tool.rustwsgi]\fR in \fI./pyproject.toml\fR: options. Without them and
-without \fB\-\-config\fR, \fI./gunicorn.conf.py\fR.
+\fI./rustwsgi.toml\fR, and \fI[tool.rustwsgi]\fR in \fI./pyproject.toml\fR: options. Without them
+and without \fB\-\-config\fR, \fI./gunicorn.conf.py\fR.
 .SH ENVIRONMENT
 \fBRUSTWSGI_*\fR: options, such as \fBRUSTWSGI_KEEP_ALIVE\fR. \fBPORT\fR: the port of the default
-address. \fBWEB_CONCURRENCY\fR: the default number of workers. \fBFORWARDED_ALLOW_IPS\fR: the default
-of \fB\-\-forwarded\-allow\-ips\fR. \fBGUNICORN_CMD_ARGS\fR: command line arguments, which override
-files and are overridden by \fBRUSTWSGI_*\fR. \fBSCRIPT_NAME\fR: the prefix of the application in the
-URL, such as \fI/shop\fR.
+address. \fBWEB_CONCURRENCY\fR: the default number of workers. \fBFORWARDED_ALLOW_IPS\fR: the
+default of \fB\-\-forwarded\-allow\-ips\fR. \fBGUNICORN_CMD_ARGS\fR: command line arguments, which
+override files and are overridden by \fBRUSTWSGI_*\fR. \fBSCRIPT_NAME\fR: the URL prefix of the
+application, such as \fI/shop\fR.
 .SH "EXIT STATUS"
-0 after a stop by a signal; 1 if an address, a log or the PID file cannot be opened, or the user does
-not exist; 2 for an error in the options; 3 if the application cannot be loaded.
+0 after a stop by a signal; 1 if an address, a log or the PID file cannot be opened, or the user
+does not exist; 2 for an error in the options; 3 if the application cannot be loaded.
 "#;
 
 fn manual(command: Command) -> String {

@@ -86,8 +86,9 @@ pub(super) fn parse_with(
     Ok(Loaded { settings, files, warnings })
 }
 
-/// Settings from keyword arguments of the Python API, as `("access_logfile", ["-"])`; flags are given
-/// as `"true"` or `"false"`. The environment is not read, so that a call means the same everywhere.
+/// Settings from keyword arguments of the Python API, as `("access_logfile", ["-"])`; flags are
+/// given as `"true"` or `"false"`. The environment is not read, so that a call means the same
+/// everywhere.
 ///
 /// # Errors
 /// An [`Exit`] with code 2 if a name is unknown (the message suggests the nearest one) or a value

@@ -5,18 +5,22 @@
 //! servers, and what applies a change. The parser, `--help`, `--print-config`, the completions, the
 //! manual page and docs/configuration.md are derived from it.
 //!
-//! The life of a setting: the [`cli`] and the [`sources`] give values by name, [`precedence`] decides
-//! which source wins, clap parses all values as one command line, and [`resolve`] stores them in the
-//! [`Settings`] and combines options that mean one thing together. [`load`] does this in order.
-//! Nothing here has an effect on the system: the application is imported, and log files are opened,
-//! by others.
+//! The life of a setting: the [`cli`] and the [`sources`] give values by name, [`precedence`]
+//! decides which source wins, clap parses all values as one command line, and [`resolve`] stores
+//! them in the [`Settings`] and combines options that mean one thing together. [`load`] does this
+//! in order. Nothing here has an effect on the system: the application is imported, and log files
+//! are opened, by others.
 //!
 //! To add an option:
 //!
-//! 1. add its row to a file in `options/`, with a notation of [`notation`] and the place of its value;
-//! 2. add the field to [`settings`] (and to [`given`], if it is combined with others in [`resolve`]);
-//! 3. use the setting;
+//! 1. add its field to [`settings`];
+//! 2. add its row to a file in `options/`, with one of the notations in [`notation`] and the field
+//!    as the place of its value;
+//! 3. use the setting, in one more file;
 //! 4. run `make docs`.
+//!
+//! Only an option that is combined with others, such as `--host` with `--port`, also needs a field
+//! in [`given`] and a line in [`resolve`].
 
 mod app;
 mod bind;

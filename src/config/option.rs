@@ -1,8 +1,9 @@
 //! One row of the table of options: [`OptionDef`].
 //!
-//! A row names the option once, as `keep_alive`. That is its key in a file and its keyword in Python,
-//! `--keep-alive` on the command line and `RUSTWSGI_KEEP_ALIVE` in the environment. The other columns
-//! say how its value is written, where it is stored, and what happens to it in a reload.
+//! A row names the option once, as `keep_alive`. That is its key in a file and its keyword in
+//! Python, `--keep-alive` on the command line and `RUSTWSGI_KEEP_ALIVE` in the environment. The
+//! other columns say how its value is written, where it is stored, and what happens to it in a
+//! reload.
 
 use clap::{Arg, ArgMatches};
 use toml::Value;
@@ -18,7 +19,8 @@ pub(super) struct OptionDef {
     pub(super) field: &'static dyn Field,
     /// The short flag.
     pub(super) short: Option<char>,
-    /// What stands for the value in the help; empty for a flag and for a value named like the option.
+    /// What stands for the value in the help; empty for a flag and for a value named like the
+    /// option.
     pub(super) metavar: &'static str,
     /// The text for `--help`, the manual page and docs/configuration.md.
     pub(super) help: &'static str,
@@ -42,7 +44,8 @@ pub(super) struct OptionDef {
     pub(super) reload: Reload,
     /// Whether `--print-config` and error messages hide the value.
     pub(super) secret: bool,
-    /// Whether it concerns the loading of the application, which a caller of the Python API has done.
+    /// Whether it concerns the loading of the application, which a caller of the Python API has
+    /// done.
     pub(super) command_line_only: bool,
     /// The value in the settings, for options that are combined with others.
     pub(super) resolved: Option<fn(&Settings) -> Option<Value>>,

@@ -1,7 +1,8 @@
 //! Parsers of option values: seconds, sizes, counts, levels.
 //!
-//! clap calls them, so that an invalid value is reported with the name of its option before anything
-//! starts. The upper bounds are far beyond use; they keep sums of values from overflowing later.
+//! clap calls them, so that an invalid value is reported with the name of its option before
+//! anything starts. The upper bounds are far beyond use; they keep sums of values from overflowing
+//! later.
 
 use std::time::Duration;
 

@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 
 use clap::ArgMatches;
-use log::LevelFilter;
 
 use super::app::AppSpec;
 use super::bind::{self, Bind};
@@ -26,7 +25,7 @@ pub(super) type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 /// # Errors
 /// A sentence about options that are valid each but not together.
 pub(super) fn resolve(matches: &ArgMatches, variables: Variables<'_>) -> Result<Settings, String> {
-    let mut given = Given::from(unset());
+    let mut given = Given::from(Settings::unset());
     for option in options::all() {
         option.field.store(matches, option.name, &mut given);
     }
@@ -56,34 +55,6 @@ pub(super) fn resolve(matches: &ArgMatches, variables: Variables<'_>) -> Result<
     settings.access_log =
         target.map(|target| AccessLogSettings { target, format: given.access_log_format });
     Ok(settings)
-}
-
-/// Settings without any value, which the options' values (their defaults at least) replace.
-fn unset() -> Settings {
-    Settings {
-        app: None,
-        binds: Vec::new(),
-        processes: Default::default(),
-        trusted: Vec::new(),
-        threads: 0,
-        backlog: 0,
-        worker_connections: 0,
-        timeouts: Default::default(),
-        limits: Default::default(),
-        queue: 0,
-        budget: Default::default(),
-        body_buffer: 0,
-        access_log: None,
-        error_log: LogTarget::Stderr,
-        log_level: LevelFilter::Off,
-        chdir: None,
-        pythonpath: Vec::new(),
-        env: Vec::new(),
-        script_name: String::new(),
-        venv: None,
-        check_config: false,
-        print_config: false,
-    }
 }
 
 /// `--bind`, or the options of other servers that replace it, or the default.

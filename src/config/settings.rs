@@ -65,6 +65,34 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Settings without any value, which the options' values (their defaults at least) replace.
+    pub(super) fn unset() -> Settings {
+        Settings {
+            app: None,
+            binds: Vec::new(),
+            processes: Default::default(),
+            trusted: Vec::new(),
+            threads: 0,
+            backlog: 0,
+            worker_connections: 0,
+            timeouts: Default::default(),
+            limits: Default::default(),
+            queue: 0,
+            budget: Default::default(),
+            body_buffer: 0,
+            access_log: None,
+            error_log: LogTarget::Stderr,
+            log_level: LevelFilter::Off,
+            chdir: None,
+            pythonpath: Vec::new(),
+            env: Vec::new(),
+            script_name: String::new(),
+            venv: None,
+            check_config: false,
+            print_config: false,
+        }
+    }
+
     /// The path of the access log, if it is a file. A relative path is one of `--chdir`, where the
     /// workers open it.
     pub fn access_log_file(&self) -> Option<PathBuf> {

@@ -1,5 +1,5 @@
-//! Tests of the whole path from arguments to settings: here those of the command line, and helpers for
-//! all of them.
+//! Tests of the whole path from arguments to settings: here those of the command line, and helpers
+//! for all of them.
 
 mod definition;
 mod environment;
@@ -148,7 +148,7 @@ fn binds_of_several_options_accumulate() {
     assert_eq!(ok(&["--uds", "/s"]).binds, [Bind::Unix("/s".into())]);
     assert_eq!(ok(&["--fd", "3"]).binds, [Bind::Fd(3)]);
     assert!(bad(&["a:b", "-b", ":80", "--port", "81"]).contains("cannot be used with"));
-    assert!(bad(&["a:b", "-b", "::1"]).contains("in brackets"));
+    assert!(bad(&["a:b", "-b", "::1"]).contains("needs brackets"));
     assert!(bad(&["a:b", "--host", "a b"]).contains("'a b' is not a host"));
     assert!(bad(&["a:b", "--port", "65536"]).contains("0 to 65535"));
 }

@@ -1,9 +1,9 @@
 //! What to use instead of uWSGI's options that have no equal option here.
 //!
-//! uWSGI has about a thousand options. Unlike gunicorn's they are not accepted: an unknown option is
-//! an error, and for these the message says what to write. An option that replaces one of uWSGI's
-//! directly names it in the table of options (column `uwsgi`), and one that has the same name in
-//! both servers (`--workers`, `--threads`, `--max-requests`, `--chdir`) needs no entry.
+//! uWSGI has about a thousand options. Unlike gunicorn's they are not accepted: an unknown option
+//! is an error, and for these the message says what to write. An option that replaces one of
+//! uWSGI's directly names it in the table of options (column `uwsgi`), and one that has the same
+//! name in both servers (`--workers`, `--threads`, `--max-requests`, `--chdir`) needs no entry.
 
 use crate::config::option::OptionDef;
 use crate::config::options;

@@ -49,8 +49,8 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .takes("drop|refuse")
         .default("drop")
         .help(
-            "Handling of field names with underscores, which WSGI cannot tell from hyphens: drop \
-             the field, or refuse the request",
+            "Handling of field names with underscores, which equal hyphens in WSGI: drop the \
+             field, or refuse the request",
         )
         .gunicorn("header_map"),
     option("body_buffer_size", &One(BUFFER_SIZE, |given| &mut given.settings.body_buffer))

@@ -54,5 +54,5 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     option("queue_timeout", &One(TIMEOUT, |given| &mut given.settings.timeouts.queue))
         .takes("S")
         .default("60")
-        .help("Maximum time for a complete request to wait for a thread; then it is rejected with 503"),
+        .help("Maximum time for a request to wait for a thread; then it is rejected with 503"),
 ];

@@ -40,9 +40,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     )
     .takes("N")
     .default("100000")
-    .help(
-        "Maximum number of connections per worker; beyond it, the connection idle longest is closed",
-    )
+    .help("Maximum number of connections per worker; beyond it, the longest idle one is closed")
     .gunicorn("worker_connections"),
     option("preload", &Flag(true, |given| &mut given.settings.processes.preload))
         .help(
@@ -52,15 +50,13 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .gunicorn("preload_app")
         .reload(Reload::Upgrade),
     option("no_gc_freeze", &Flag(false, |given| &mut given.settings.processes.gc_freeze))
-        .help(
-            "Do not exclude the imported objects from garbage collection (gc.freeze)",
-        )
+        .help("Do not exclude the imported objects from garbage collection (gc.freeze)")
         .reload(Reload::UnlessPreloaded),
     option("reload_strategy", &One(RELOAD_STRATEGY, |given| &mut given.settings.processes.reload))
         .takes("all|rolling")
         .default("all")
         .help(
-            "How a reload replaces workers: all at once, or rolling (one at a time, which needs less \
+            "How a reload replaces workers: all at once, or rolling (one by one, which needs less \
          memory)",
         ),
 ];

@@ -6,7 +6,8 @@ use crate::config::precedence::Entry;
 use crate::config::resolve::Variables;
 use crate::config::suggest;
 
-/// Variables that are no options: between one master and the next (`src/supervisor`), and for tests.
+/// Variables that are no options: between one master and the next (`src/supervisor`), and for
+/// tests.
 const INTERNAL: [&str; 3] =
     ["RUSTWSGI_INHERITED_SOCKETS", "RUSTWSGI_PREDECESSOR", "RUSTWSGI_LOG_EVENTS"];
 

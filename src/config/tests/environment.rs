@@ -46,7 +46,8 @@ fn unknown_variable_is_warned_about() {
     let warnings = sources::environment::unknown_among(names.map(String::from).into_iter());
     let expected = [
         "unknown option in environment variable RUSTWSGI_FROBNICATE",
-        "unknown option in environment variable RUSTWSGI_KEEPALIVE; did you mean RUSTWSGI_KEEP_ALIVE?",
+        "unknown option in environment variable RUSTWSGI_KEEPALIVE; \
+         did you mean RUSTWSGI_KEEP_ALIVE?",
         "unknown option in environment variable RUSTWSGI_TREADS; did you mean RUSTWSGI_THREADS?",
     ];
     assert_eq!(warnings, expected);

@@ -9,8 +9,8 @@ complete -c rustwsgi -l backlog -d 'Maximum number of pending connections in the
 complete -c rustwsgi -s w -l workers -d 'Number of worker processes [default: $WEB_CONCURRENCY, else 1]' -r
 complete -c rustwsgi -l threads -d 'Number of threads per worker that run the application; 0 means 1, as with gunicorn [default: 4]' -r
 complete -c rustwsgi -s k -l worker-class -d 'For gunicorn\'s users: gthread, or sync, which is one thread without --threads' -r
-complete -c rustwsgi -l worker-connections -d 'Maximum number of connections per worker; beyond it, the connection idle longest is closed' -r
-complete -c rustwsgi -l reload-strategy -d 'How a reload replaces workers: all at once, or rolling (one at a time, which needs less memory)' -r -f -a "all\t''
+complete -c rustwsgi -l worker-connections -d 'Maximum number of connections per worker; beyond it, the longest idle one is closed' -r
+complete -c rustwsgi -l reload-strategy -d 'How a reload replaces workers: all at once, or rolling (one by one, which needs less memory)' -r -f -a "all\t''
 rolling\t''"
 complete -c rustwsgi -l max-requests -d 'Maximum number of requests a worker handles before it is replaced; 0 is no limit' -r
 complete -c rustwsgi -l max-requests-jitter -d 'Maximum random number of requests to add to --max-requests, so that workers are not replaced at the same time' -r
@@ -24,7 +24,7 @@ complete -c rustwsgi -l header-timeout -d 'Maximum time to receive a request hea
 complete -c rustwsgi -l body-timeout -d 'Maximum time to wait for the next bytes of a request body' -r
 complete -c rustwsgi -l body-min-rate -d 'Minimum average rate of a request body, in bytes per second; 0 is no minimum' -r
 complete -c rustwsgi -l write-timeout -d 'Maximum time for the client to receive the next bytes of a response' -r
-complete -c rustwsgi -l queue-timeout -d 'Maximum time for a complete request to wait for a thread; then it is rejected with 503' -r
+complete -c rustwsgi -l queue-timeout -d 'Maximum time for a request to wait for a thread; then it is rejected with 503' -r
 complete -c rustwsgi -l limit-request-line -d 'Maximum size of a request line; 0 means --limit-request-head' -r
 complete -c rustwsgi -l limit-request-fields -d 'Maximum number of header fields; 0 and larger values mean 32768' -r
 complete -c rustwsgi -l limit-request-field-size -d 'Maximum size of a header field; 0 means --limit-request-head' -r
@@ -32,7 +32,7 @@ complete -c rustwsgi -l limit-request-head -d 'Maximum size of a request head: t
 complete -c rustwsgi -l limit-request-body -d 'Maximum size of a request body; 0 is no limit' -r
 complete -c rustwsgi -l limit-chunk-extension -d 'Maximum size of the extensions of a chunk; 0 allows none' -r
 complete -c rustwsgi -l limit-trailers -d 'Maximum size of the trailer fields of a request; 0 allows none' -r
-complete -c rustwsgi -l header-map -d 'Handling of field names with underscores, which WSGI cannot tell from hyphens: drop the field, or refuse the request' -r
+complete -c rustwsgi -l header-map -d 'Handling of field names with underscores, which equal hyphens in WSGI: drop the field, or refuse the request' -r
 complete -c rustwsgi -l body-buffer-size -d 'Maximum size of a request body in memory; a larger one goes to a temporary file' -r
 complete -c rustwsgi -l limit-queue -d 'Maximum number of requests per worker that wait for a thread; further ones are rejected with 503' -r
 complete -c rustwsgi -l limit-memory -d 'Maximum memory per worker for buffers of requests and responses, beyond which it responds with 503; 0 is no limit' -r
