@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-#: The defaults of gunicorn 27.0, without its hooks. All values of a setting have its default's type.
+#: The defaults of gunicorn 27.0, without its hooks. The type of a default is that of all values.
 DEFAULTS: dict[str, Any] = {
     "config": "./gunicorn.conf.py",
     "wsgi_app": None,

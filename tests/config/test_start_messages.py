@@ -67,7 +67,10 @@ SLIPS = {
     "package-attribute": (["pkg/sub/wsgi.py:main"], "write pkg.sub.wsgi:main"),
     "package-elsewhere": (["{dir}/pkg/wsgi.py"], "write pkg.wsgi:application with --chdir {dir}"),
     "no-package": (["plain/shop.py"], "write shop:app with --chdir plain"),
-    "slash": (["wsgi/application"], "'wsgi/application' is not a module name, .* write wsgi:application"),
+    "slash": (
+        ["wsgi/application"],
+        "'wsgi/application' is not a module name, .* write wsgi:application",
+    ),
     "app-option": (["--app", "hello:app"], "'--app' found: name the application without"),
     "twice": (["-b", "127.0.0.1:1", "-b", "127.0.0.1:1", APP], "127.0.0.1:1 is given twice"),
     "twice-unix": (["-b", "unix:s", "-b", "unix:./x", "-b", "unix:s", APP], "unix:s is given"),
