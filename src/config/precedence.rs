@@ -9,6 +9,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 
 use super::option::OptionDef;
+use super::options;
 
 /// The values of one option in a source.
 pub(super) struct Entry {
@@ -59,7 +60,7 @@ impl<'a> Precedence<'a> {
             let source = self.typed.and_then(|typed| typed.value_source(other.name));
             source == Some(ValueSource::CommandLine)
         };
-        super::options::all().any(|other| other.group() == option.group() && typed(other))
+        options::all().any(|other| other.group() == option.group() && typed(other))
             || self.arguments.iter().any(|argument| argument.option.group() == option.group())
     }
 

@@ -7,21 +7,21 @@ use super::options;
 
 /// The message about a name that is no option.
 pub(super) fn unknown_option(name: &str) -> String {
-    match (counterpart(name), option(name)) {
+    match (counterpart(name), keyword(name)) {
         (Some(reason), _) => format!("unknown option '{name}': {reason}"),
-        (None, Some(_)) => {
-            let keywords = options::all().flat_map(OptionDef::keywords);
-            let nearest = nearest(&name.replace('-', "_"), keywords).unwrap_or_default();
-            format!("unknown option '{name}'; did you mean '{nearest}'?")
-        }
+        (None, Some(nearest)) => format!("unknown option '{name}'; did you mean '{nearest}'?"),
         (None, None) => format!("unknown option '{name}'"),
     }
 }
 
 /// The option with a similar name.
 pub(super) fn option(name: &str) -> Option<&'static OptionDef> {
-    let keywords = options::all().flat_map(OptionDef::keywords);
-    options::find(&nearest(&name.replace('-', "_"), keywords)?)
+    options::find(&keyword(name)?)
+}
+
+/// The most similar name of an option.
+fn keyword(name: &str) -> Option<String> {
+    nearest(&name.replace('-', "_"), options::all().flat_map(OptionDef::keywords))
 }
 
 /// The most similar of the known names, with at most one edit for each three characters: a worse

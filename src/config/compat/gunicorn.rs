@@ -62,7 +62,7 @@ impl Setting {
         !UNSET.contains(&text.to_ascii_lowercase().as_str()) && text != self.default
     }
 
-    /// The flag and what follows it: nothing, `` or `?` (see [`Setting::flag`]).
+    /// The flag, and what follows its `=` if it takes a value.
     pub(in crate::config) fn flag_and_value(&self) -> (&'static str, Option<&'static str>) {
         match self.flag.split_once('=') {
             Some((flag, value)) => (flag, Some(value)),

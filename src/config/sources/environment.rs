@@ -6,8 +6,8 @@ use crate::config::precedence::Entry;
 use crate::config::resolve::Variables;
 use crate::config::suggest;
 
-/// Variables that are no options: between one master and the next (`src/supervisor`), and for
-/// tests.
+/// Variables that are no options: one master passes them to the next (`src/supervisor`), or the log
+/// reads them.
 const INTERNAL: [&str; 3] =
     ["RUSTWSGI_INHERITED_SOCKETS", "RUSTWSGI_PREDECESSOR", "RUSTWSGI_LOG_EVENTS"];
 
