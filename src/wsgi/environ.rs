@@ -2,7 +2,7 @@
 //! [PEP 3333, "environ Variables"; RFC 3875 section 4.1]
 //!
 //! What is the same for every request of a listener is in a template; the rest is added from the
-//! request's head. What was made of a head before is remembered by [`super::memory`], so that a
+//! request's head. What was made of a head before is remembered by [`super::environ_cache`], so that a
 //! client that repeats itself costs one copy of a dict. Nothing of `os.environ` gets in: a variable
 //! called HTTP_PROXY there must not look like a field the client sent.
 
@@ -16,12 +16,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::client::Disconnected;
+use super::client_disconnected::Disconnected;
+use super::environ_cache::{Memory, Place};
 use super::errors::Errors;
 use super::exchange::{Content, Exchange};
 use super::file_wrapper::FileWrapper;
 use super::input::Input;
-use super::memory::{Memory, Place};
 use super::names::Names;
 use super::strings::latin1;
 use crate::config::{Settings, Trust};

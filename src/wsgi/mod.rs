@@ -14,20 +14,20 @@
 //! request that has run too long, [`fork`] a process that the application has forked and that comes back
 //! here; [`green`] refuses what cannot run on threads; [`traceback`] shows what an application raised.
 
-mod app;
 mod application;
 mod block;
-mod client;
+mod client_disconnected;
 mod environ;
+mod environ_cache;
 mod errors;
 mod exchange;
 mod file_wrapper;
 mod fork;
-mod green;
+mod green_threads;
 mod input;
-mod memory;
+mod loader;
 mod names;
-mod reply;
+mod request;
 mod response;
 mod start_response;
 mod strings;
@@ -35,16 +35,16 @@ mod thread_state;
 mod timeout;
 mod traceback;
 
-pub use app::{LoadError, Loaded, load};
 pub use application::Application;
 pub use block::owes_memory;
 pub use environ::ServerAddress;
 pub use errors::Errors;
 pub use exchange::{Client, Content, Exchange};
 pub use file_wrapper::FileWrapper;
-pub use green::green_threads;
+pub use green_threads::green_threads;
 pub use input::Input;
-pub use response::{Outcome, Wsgi};
+pub use loader::{LoadError, Loaded, load};
+pub use request::{Outcome, Wsgi};
 pub use start_response::{Responder, Writer};
 pub use thread_state::ThreadState;
 pub use timeout::RequestTimeout;

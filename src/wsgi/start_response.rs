@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyList, PyString, PyTuple};
 
 use super::block::written;
-use super::reply::{Queued, Reply, SendError, StartError};
+use super::response::{Queued, Reply, SendError, StartError};
 use super::strings::latin1_bytes;
 use crate::http1::{ResponseError, ResponseHead};
 

@@ -11,9 +11,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyAny;
 
-use super::client::Disconnected;
-use super::memory::Memory;
-use super::reply::Reply;
+use super::client_disconnected::Disconnected;
+use super::environ_cache::Memory;
+use super::response::Reply;
 use super::start_response::{Responder, Writer};
 use crate::http1::ResponseHead;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyDict, PyString, PyTuple, PyType, PyTypeMethods};
 
-use super::green::green_threads;
+use super::green_threads::green_threads;
 use super::{fork, traceback};
 use crate::config::AppSpec;
 
