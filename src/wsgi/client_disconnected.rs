@@ -9,13 +9,13 @@ use super::exchange::Client;
 /// Call it to learn whether the client has gone. One object serves request after request, unless an
 /// application keeps it.
 #[pyclass(frozen, module = "rustwsgi._rustwsgi")]
-pub struct Disconnected {
+pub struct ClientDisconnected {
     client: Mutex<Option<Weak<dyn Client>>>,
 }
 
-impl Disconnected {
-    pub(super) fn new() -> Disconnected {
-        Disconnected { client: Mutex::new(None) }
+impl ClientDisconnected {
+    pub(super) fn new() -> ClientDisconnected {
+        ClientDisconnected { client: Mutex::new(None) }
     }
 
     /// From now on the question is about `client`.
@@ -25,10 +25,10 @@ impl Disconnected {
 }
 
 #[pymethods]
-impl Disconnected {
+impl ClientDisconnected {
     /// True once the client has closed its side of the connection or the connection is lost.
     fn __call__(&self) -> bool {
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        client.and_then(|client| client.upgrade()).is_none_or(|client| client.has_left())
+        client.and_then(|client| client.upgrade()).is_none_or(|client| client.is_disconnected())
     }
 }

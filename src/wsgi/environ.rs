@@ -16,8 +16,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::client_disconnected::Disconnected;
-use super::environ_cache::{Memory, Place};
+use super::client_disconnected::ClientDisconnected;
+use super::environ_cache::{CachedValue, EnvironCache};
 use super::errors::Errors;
 use super::exchange::{Content, Exchange};
 use super::file_wrapper::FileWrapper;
@@ -107,9 +107,9 @@ impl EnvironBuilder {
     pub(super) fn build<'py>(
         &self,
         py: Python<'py>,
-        memory: &mut Memory,
+        cache: &mut EnvironCache,
         exchange: &mut dyn Exchange,
-        disconnected: &Py<Disconnected>,
+        disconnected: &Py<ClientDisconnected>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let template = self.template(exchange.listener());
         let peer = exchange.peer();
@@ -117,18 +117,18 @@ impl EnvironBuilder {
         let received = exchange.http().received();
         let head = exchange.http().head();
         let claims_https = claims_https(head);
-        let environ = match memory.recall(py, template, head) {
+        let environ = match cache.get(py, template, head) {
             Some(environ) => environ.copy()?,
             None => {
                 let environ = self.templates[template].bind(py).copy()?;
-                self.add_request_line(py, &environ, memory, head)?;
-                self.add_fields(py, &environ, memory, head)?;
-                memory.remember(template, head, &environ)?;
+                self.add_request_line(py, &environ, cache, head)?;
+                self.add_fields(py, &environ, cache, head)?;
+                cache.insert_if_repeated(template, head, &environ)?;
                 environ
             }
         };
         if let Some(peer) = peer {
-            environ.set_item(intern!(py, "REMOTE_ADDR"), memory.address(py, peer.ip()))?;
+            environ.set_item(intern!(py, "REMOTE_ADDR"), cache.address(py, peer.ip()))?;
             let mut port = itoa::Buffer::new();
             let port = port.format(peer.port()).as_bytes();
             environ.set_item(intern!(py, "REMOTE_PORT"), latin1(py, port))?;
@@ -151,7 +151,7 @@ impl EnvironBuilder {
     /// The number of the template for a request to this listener. "This value should evaluate true if an
     /// equivalent application object may be simultaneously invoked by another process": a worker may get
     /// multiprocess at any time and lose them again, so it is asked each time. It does not say yes for fear of that:
-    /// tools that live in one process's memory (debug toolbars, metrics) refuse to work then.
+    /// tools that live in one process's cache (debug toolbars, metrics) refuse to work then.
     /// [PEP 3333, "environ Variables"]
     fn template(&self, listener: usize) -> usize {
         2 * listener + usize::from(self.multiprocess.load(Ordering::Relaxed))
@@ -165,7 +165,7 @@ impl EnvironBuilder {
         &self,
         py: Python<'py>,
         environ: &Bound<'py, PyDict>,
-        memory: &mut Memory,
+        cache: &mut EnvironCache,
         head: &Head,
     ) -> PyResult<()> {
         let method = head.method();
@@ -173,7 +173,7 @@ impl EnvironBuilder {
             Some((_, shared)) => environ.set_item(intern!(py, "REQUEST_METHOD"), shared)?,
             None => environ.set_item(intern!(py, "REQUEST_METHOD"), latin1(py, method))?,
         }
-        let target = memory.value(py, Place::Target, head.raw_target());
+        let target = cache.value(py, CachedValue::Target, head.raw_target());
         environ.set_item(intern!(py, "RAW_URI"), &target)?;
         environ.set_item(intern!(py, "REQUEST_URI"), &target)?;
         let path = match head.path() {
@@ -186,12 +186,12 @@ impl EnvironBuilder {
             path => {
                 // Decoded once: %2F becomes a slash here, and an application that cares has RAW_URI.
                 let path: std::borrow::Cow<'_, [u8]> = percent_decode(path).into();
-                memory.value(py, Place::Path, below(&self.prefix, &path)?)
+                cache.value(py, CachedValue::Path, below(&self.prefix, &path)?)
             }
         };
         environ.set_item(intern!(py, "PATH_INFO"), path)?;
         if !head.query().is_empty() {
-            let query = memory.value(py, Place::Query, head.query());
+            let query = cache.value(py, CachedValue::Query, head.query());
             environ.set_item(intern!(py, "QUERY_STRING"), query)?;
         }
         let version = match head.version() {
@@ -205,7 +205,7 @@ impl EnvironBuilder {
         &self,
         py: Python<'_>,
         environ: &Bound<'_, PyDict>,
-        memory: &mut Memory,
+        cache: &mut EnvironCache,
         head: &Head,
     ) -> PyResult<()> {
         let chunked = head.framing() == Framing::Chunked;
@@ -221,7 +221,7 @@ impl EnvironBuilder {
                 Some((number, key)) => {
                     let repeated = seen & (1 << number) != 0;
                     seen |= 1 << number;
-                    (key, memory.value(py, Place::Field(number), value), repeated)
+                    (key, cache.value(py, CachedValue::Field(number), value), repeated)
                 }
                 None => {
                     spelled = Names::spell(py, name);

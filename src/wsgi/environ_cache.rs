@@ -16,16 +16,16 @@ use crate::http1::Head;
 
 /// Heads that are remembered, and how long the longest may be, in bytes. With their strings these are
 /// 128 KiB a thread for heads of a browser's size.
-const HEADS: usize = 32;
-const LONGEST_HEAD: usize = 2048;
+const HEAD_SLOTS: usize = 32;
+const MAX_HEAD_BYTES: usize = 2048;
 /// Longer values are not remembered.
-const LONGEST_VALUE: usize = 1024;
+const MAX_VALUE_BYTES: usize = 1024;
 /// Client addresses that are remembered.
-const ADDRESSES: usize = 16;
+const ADDRESS_SLOTS: usize = 16;
 
 /// A value that most requests of a client have in common.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Place {
+pub(super) enum CachedValue {
     /// The request target.
     Target,
     /// The decoded path.
@@ -37,10 +37,10 @@ pub(super) enum Place {
 }
 
 /// One thread's memory.
-pub(super) struct Memory {
+pub(super) struct EnvironCache {
     /// By their fingerprints. A head is kept from its second coming on, so that clients whose heads all
     /// differ (a request id, a date) do not pay for what nobody will ask for.
-    heads: Vec<Slot>,
+    heads: Vec<HeadSlot>,
     /// The last value at each place.
     values: Vec<Option<Py<PyString>>>,
     /// By their last byte.
@@ -48,55 +48,55 @@ pub(super) struct Memory {
 }
 
 #[derive(Default)]
-struct Slot {
-    /// Of the last head that came here and was not known.
-    missed: u64,
-    known: Option<Known>,
+struct HeadSlot {
+    /// Of the last head that came here and was not cached.
+    last_miss: u64,
+    cached: Option<CachedHead>,
 }
 
 /// A head and what was made of it: an environ without what differs from connection to connection.
-struct Known {
+struct CachedHead {
     template: usize,
     bytes: Vec<u8>,
     environ: Py<PyDict>,
 }
 
-impl Memory {
-    pub(super) fn new() -> Memory {
+impl EnvironCache {
+    pub(super) fn new() -> EnvironCache {
         let mut values = Vec::new();
         values.resize_with(Names::COUNT + 3, || None);
         let mut addresses = Vec::new();
-        addresses.resize_with(ADDRESSES, || None);
+        addresses.resize_with(ADDRESS_SLOTS, || None);
         let mut heads = Vec::new();
-        heads.resize_with(HEADS, Slot::default);
-        Memory { heads, values, addresses }
+        heads.resize_with(HEAD_SLOTS, HeadSlot::default);
+        EnvironCache { heads, values, addresses }
     }
 
     /// The environ that was remembered for an equal head and the same template. It must be copied, not
     /// changed.
-    pub(super) fn recall<'py>(
+    pub(super) fn get<'py>(
         &self,
         py: Python<'py>,
         template: usize,
         head: &Head,
     ) -> Option<&Bound<'py, PyDict>> {
-        let known = self.heads[place(head)].known.as_ref()?;
-        let same = known.template == template && known.bytes == head.bytes();
-        same.then(|| known.environ.bind(py))
+        let cached = self.heads[slot_index(head)].cached.as_ref()?;
+        let same = cached.template == template && cached.bytes == head.bytes();
+        same.then(|| cached.environ.bind(py))
     }
 
-    /// Takes note of a head that is not known, and remembers it if it came before.
-    pub(super) fn remember(
+    /// Takes note of a head that is not cached, and remembers it if it came before.
+    pub(super) fn insert_if_repeated(
         &mut self,
         template: usize,
         head: &Head,
         environ: &Bound<'_, PyDict>,
     ) -> PyResult<()> {
-        let slot = &mut self.heads[place(head)];
-        let before = std::mem::replace(&mut slot.missed, head.fingerprint());
-        if before == head.fingerprint() && head.bytes().len() <= LONGEST_HEAD {
+        let slot = &mut self.heads[slot_index(head)];
+        let before = std::mem::replace(&mut slot.last_miss, head.fingerprint());
+        if before == head.fingerprint() && head.bytes().len() <= MAX_HEAD_BYTES {
             let environ = environ.copy()?.unbind();
-            slot.known = Some(Known { template, bytes: head.bytes().to_vec(), environ });
+            slot.cached = Some(CachedHead { template, bytes: head.bytes().to_vec(), environ });
         }
         Ok(())
     }
@@ -105,14 +105,14 @@ impl Memory {
     pub(super) fn value<'py>(
         &mut self,
         py: Python<'py>,
-        place: Place,
+        place: CachedValue,
         value: &[u8],
     ) -> Bound<'py, PyString> {
         let slot = &mut self.values[match place {
-            Place::Target => 0,
-            Place::Path => 1,
-            Place::Query => 2,
-            Place::Field(number) => 3 + number,
+            CachedValue::Target => 0,
+            CachedValue::Path => 1,
+            CachedValue::Query => 2,
+            CachedValue::Field(number) => 3 + number,
         }];
         if let Some(last) = slot
             && latin1_bytes(last.bind(py)) == Some(value)
@@ -120,7 +120,7 @@ impl Memory {
             return last.bind(py).clone();
         }
         let text = latin1(py, value);
-        if value.len() <= LONGEST_VALUE {
+        if value.len() <= MAX_VALUE_BYTES {
             *slot = Some(text.clone().unbind());
         }
         text
@@ -132,9 +132,9 @@ impl Memory {
             IpAddr::V4(ip) => ip.octets()[3],
             IpAddr::V6(ip) => ip.octets()[15],
         };
-        let slot = &mut self.addresses[usize::from(last_byte) % ADDRESSES];
-        if let Some((known, text)) = slot
-            && *known == ip
+        let slot = &mut self.addresses[usize::from(last_byte) % ADDRESS_SLOTS];
+        if let Some((cached, text)) = slot
+            && *cached == ip
         {
             return text.bind(py).clone();
         }
@@ -144,6 +144,6 @@ impl Memory {
     }
 }
 
-fn place(head: &Head) -> usize {
-    head.fingerprint() as usize % HEADS
+fn slot_index(head: &Head) -> usize {
+    head.fingerprint() as usize % HEAD_SLOTS
 }

@@ -40,13 +40,13 @@ pub trait Exchange: Any + Send {
     fn begin(&mut self, head: &ResponseHead, length: Option<u64>);
 
     /// Queues bytes that are copied.
-    fn copy(&mut self, bytes: &[u8]);
+    fn queue_copy(&mut self, bytes: &[u8]);
 
     /// Queues bytes that are not copied.
-    fn share(&mut self, bytes: Bytes);
+    fn queue_shared(&mut self, bytes: Bytes);
 
     /// Queues `length` bytes of a file from `offset`.
-    fn send_file(&mut self, file: File, offset: u64, length: u64);
+    fn queue_file(&mut self, file: File, offset: u64, length: u64);
 
     /// Queues what ends the response. Fails if it is too short, which aborts it.
     fn finish(&mut self) -> Result<(), TooShort>;
@@ -64,7 +64,7 @@ pub trait Exchange: Any + Send {
 
     /// Waits until [`Exchange::is_full`] is false. Fails if the client is gone or stopped reading. Call
     /// it detached from the interpreter.
-    fn wait(&mut self) -> io::Result<()>;
+    fn wait_until_writable(&mut self) -> io::Result<()>;
 
     /// The client, for questions while and after the exchange; dead once the connection is closed.
     fn client(&self) -> Weak<dyn Client>;
@@ -76,5 +76,5 @@ pub trait Exchange: Any + Send {
 /// The client that waits for the response.
 pub trait Client: Send + Sync {
     /// True once the client has closed its side of the connection or the connection is lost.
-    fn has_left(&self) -> bool;
+    fn is_disconnected(&self) -> bool;
 }

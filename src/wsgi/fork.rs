@@ -13,17 +13,17 @@ use pyo3::types::{PyCFunction, PyDict};
 
 /// The process this is, kept up to date by Python's fork hook: to ask the system each time costs more
 /// than some of a request's other steps.
-static PROCESS: AtomicU32 = AtomicU32::new(0);
+static CURRENT_PID: AtomicU32 = AtomicU32::new(0);
 /// The process that serves.
-static SERVER: AtomicU32 = AtomicU32::new(0);
+static SERVER_PID: AtomicU32 = AtomicU32::new(0);
 
 /// Takes this process for the one that serves.
-pub(super) fn settle(py: Python<'_>) -> PyResult<()> {
+pub(super) fn watch(py: Python<'_>) -> PyResult<()> {
     let process = std::process::id();
-    SERVER.store(process, Ordering::Relaxed);
-    if PROCESS.swap(process, Ordering::Relaxed) == 0 {
+    SERVER_PID.store(process, Ordering::Relaxed);
+    if CURRENT_PID.swap(process, Ordering::Relaxed) == 0 {
         let note = PyCFunction::new_closure(py, Some(c"rustwsgi_forked"), None, |_, _| {
-            PROCESS.store(std::process::id(), Ordering::Relaxed);
+            CURRENT_PID.store(std::process::id(), Ordering::Relaxed);
         })?;
         let hooks = PyDict::new(py);
         hooks.set_item("after_in_child", note)?;
@@ -33,15 +33,15 @@ pub(super) fn settle(py: Python<'_>) -> PyResult<()> {
 }
 
 /// Does not return in a process that was forked since. `raised` is what it came back with.
-pub(super) fn check(py: Python<'_>, raised: Option<&PyErr>) {
-    if PROCESS.load(Ordering::Relaxed) != SERVER.load(Ordering::Relaxed) {
-        leave(py, raised);
+pub(super) fn exit_if_forked(py: Python<'_>, raised: Option<&PyErr>) {
+    if CURRENT_PID.load(Ordering::Relaxed) != SERVER_PID.load(Ordering::Relaxed) {
+        exit_child(py, raised);
     }
 }
 
 /// Ends a forked process as `multiprocessing` ends its own: streams are flushed, nothing else of the
 /// parent's is touched.
-fn leave(py: Python<'_>, raised: Option<&PyErr>) {
+fn exit_child(py: Python<'_>, raised: Option<&PyErr>) {
     let code = match raised {
         None => 0,
         Some(error) if error.is_instance_of::<PySystemExit>(py) => {

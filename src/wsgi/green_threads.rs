@@ -35,7 +35,7 @@ const LIBRARIES: [Library; 2] = [
 ];
 
 /// A sentence, if somebody has replaced Python's threads.
-pub fn green_threads(py: Python<'_>) -> Option<String> {
+pub fn green_threads_error(py: Python<'_>) -> Option<String> {
     let Library { replaces, spares, .. } =
         LIBRARIES.iter().find(|library| library.has_replaced(py).unwrap_or(false))?;
     Some(format!(

@@ -17,9 +17,9 @@ use pyo3::types::{PyAny, PyBytes, PyList, PyMemoryView, PySlice};
 use super::exchange::Content;
 
 /// Bytes of a spooled content that `readline` looks at in one go.
-const WINDOW: usize = 64 * 1024;
+const WINDOW_BYTES: usize = 64 * 1024;
 /// Reads of a file larger than this let other Python threads run meanwhile.
-const DETACH: usize = 64 * 1024;
+const DETACH_THRESHOLD: usize = 64 * 1024;
 
 /// The stream in `environ["wsgi.input"]`.
 #[derive(Debug)]
@@ -37,13 +37,13 @@ struct Reader {
     /// A stretch of the file, for line by line reading.
     window: Vec<u8>,
     /// Where in the file the window starts.
-    window_at: u64,
+    window_start: u64,
 }
 
 impl Input {
     /// A stream over `content`.
     pub fn new(content: Content) -> Input {
-        let reader = Reader { content, position: 0, window: Vec::new(), window_at: 0 };
+        let reader = Reader { content, position: 0, window: Vec::new(), window_start: 0 };
         Input { reader: Mutex::new(reader) }
     }
 
@@ -60,7 +60,7 @@ impl Input {
                 target.copy_from_slice(&bytes[start..start + target.len()]);
                 return Ok(());
             }
-            Content::File(file, _) if target.len() <= DETACH => {
+            Content::File(file, _) if target.len() <= DETACH_THRESHOLD => {
                 return file.read_exact_at(target, offset);
             }
             Content::File(file, _) => file.try_clone()?,
@@ -84,7 +84,7 @@ impl Input {
         py: Python<'py>,
         limit: Option<usize>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        if let Some(line) = self.reader(py).line_at_hand(limit) {
+        if let Some(line) = self.reader(py).buffered_line(limit) {
             return Ok(PyBytes::new(py, line));
         }
         // A line may be as long as the content: others run while it is looked for.
@@ -105,13 +105,13 @@ impl Reader {
     }
 
     /// The next line, if all of it is in memory; `None` says nothing about whether there is one.
-    fn line_at_hand(&mut self, limit: Option<usize>) -> Option<&[u8]> {
+    fn buffered_line(&mut self, limit: Option<usize>) -> Option<&[u8]> {
         let (bytes, start) = match &self.content {
             Content::Empty => (&[][..], 0),
             Content::Memory(bytes) => (&bytes[..], self.position as usize),
             // Before the window, which is where a read() leads, the difference wraps and is out of range.
             Content::File(..) => {
-                (&self.window[..], self.position.wrapping_sub(self.window_at) as usize)
+                (&self.window[..], self.position.wrapping_sub(self.window_start) as usize)
             }
         };
         let ahead = bytes.get(start..)?;
@@ -131,7 +131,7 @@ impl Reader {
         let limit = limit.unwrap_or(usize::MAX);
         let mut line = Vec::new();
         while line.len() < limit {
-            let ahead = self.ahead()?;
+            let ahead = self.peek()?;
             if ahead.is_empty() {
                 break;
             }
@@ -150,19 +150,19 @@ impl Reader {
     }
 
     /// Bytes at the position: some, unless the content has ended.
-    fn ahead(&mut self) -> io::Result<&[u8]> {
+    fn peek(&mut self) -> io::Result<&[u8]> {
         let left = self.left();
         match &self.content {
             Content::Empty => Ok(&[]),
             Content::Memory(bytes) => Ok(&bytes[self.position as usize..]),
             Content::File(file, _) => {
-                let end = self.window_at + self.window.len() as u64;
-                if !(self.window_at..end).contains(&self.position) {
-                    let size = left.min(WINDOW as u64) as usize;
+                let end = self.window_start + self.window.len() as u64;
+                if !(self.window_start..end).contains(&self.position) {
+                    let size = left.min(WINDOW_BYTES as u64) as usize;
                     read_window(file, &mut self.window, self.position, size)?;
-                    self.window_at = self.position;
+                    self.window_start = self.position;
                 }
-                Ok(&self.window[(self.position - self.window_at) as usize..])
+                Ok(&self.window[(self.position - self.window_start) as usize..])
             }
         }
     }

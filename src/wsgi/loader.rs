@@ -5,7 +5,7 @@ use std::fmt;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyDict, PyString, PyTuple, PyType, PyTypeMethods};
 
-use super::green_threads::green_threads;
+use super::green_threads::green_threads_error;
 use super::{fork, traceback};
 use crate::config::AppSpec;
 
@@ -15,7 +15,7 @@ pub struct Loaded {
     /// What is to be served.
     pub app: Py<PyAny>,
     /// Why every request to it will fail, if that can be told already.
-    pub doubt: Option<String>,
+    pub warning: Option<String>,
 }
 
 /// Why there is no application to serve.
@@ -41,9 +41,9 @@ impl std::error::Error for LoadError {}
 
 /// Imports what `spec` names. `module` alone looks for `app`, then `application`.
 pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
-    fork::settle(py).map_err(|error| raised(py, "cannot mind forks".to_owned(), &error))?;
+    fork::watch(py).map_err(|error| raised(py, "cannot mind forks".to_owned(), &error))?;
     let module = py.import(PyString::new(py, &spec.module));
-    fork::check(py, module.as_ref().err());
+    fork::exit_if_forked(py, module.as_ref().err());
     let module = module.map_err(|error| import_failed(py, spec, &error))?;
     let found = match &spec.attr {
         Some(path) => lookup(&module, path)
@@ -77,11 +77,11 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
             "{spec} is not a WSGI application: an object of type {found} cannot be called{advice}"
         )));
     }
-    if let Some(refusal) = green_threads(py) {
+    if let Some(refusal) = green_threads_error(py) {
         return Err(plain(refusal));
     }
-    let doubt = doubt(spec, &app);
-    Ok(Loaded { app: app.unbind(), doubt })
+    let warning = warning(spec, &app);
+    Ok(Loaded { app: app.unbind(), warning })
 }
 
 /// Calls a factory. Its arguments are literals: a command line is no place for code.
@@ -92,7 +92,7 @@ fn call<'py>(
 ) -> Result<Bound<'py, PyAny>, LoadError> {
     let py = factory.py();
     let settle = |made: PyResult<Bound<'py, PyAny>>| {
-        fork::check(py, made.as_ref().err());
+        fork::exit_if_forked(py, made.as_ref().err());
         made.map_err(|error| {
             raised(py, format!("the application factory {spec} raised an exception"), &error)
         })
@@ -125,7 +125,7 @@ fn submodule(py: Python<'_>, parent: &str, name: &str) -> Option<String> {
 
 /// A word about a function that no server could call as a WSGI application. It is only a word, as a hook may
 /// yet put something else in its place.
-fn doubt(spec: &AppSpec, app: &Bound<'_, PyAny>) -> Option<String> {
+fn warning(spec: &AppSpec, app: &Bound<'_, PyAny>) -> Option<String> {
     const VARARGS: u32 = 0x04; // CPython's CO_VARARGS and so on, as in the module `inspect`
     const ASYNC: u32 = 0x80 | 0x200;
     let is_function = app.get_type().name().is_ok_and(|name| name == "function");

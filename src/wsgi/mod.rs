@@ -36,12 +36,12 @@ mod timeout;
 mod traceback;
 
 pub use application::Application;
-pub use block::owes_memory;
+pub use block::take_deferred_drops;
 pub use environ::ServerAddress;
 pub use errors::Errors;
 pub use exchange::{Client, Content, Exchange};
 pub use file_wrapper::FileWrapper;
-pub use green_threads::green_threads;
+pub use green_threads::green_threads_error;
 pub use input::Input;
 pub use loader::{LoadError, Loaded, load};
 pub use request::{Outcome, Wsgi};

@@ -11,14 +11,14 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple};
 
-use super::application::{Application, Surrounded};
+use super::application::{Application, HookedRequest};
 use super::block::yielded;
 use super::environ::{EnvironBuilder, ServerAddress};
 use super::exchange::Exchange;
 use super::file_wrapper::FileWrapper;
 use super::fork;
-use super::response::{Queued, Reply, SendError};
-use super::thread_state::{Replies, ThreadState};
+use super::response::{Queued, Response, SendError};
+use super::thread_state::{Responses, ThreadState};
 use super::timeout::RequestTimeout;
 use super::traceback;
 use crate::config::Settings;
@@ -32,7 +32,7 @@ pub struct Wsgi {
     /// Environ keys whose values the access log wants.
     log_keys: Vec<String>,
     /// What every thread_state is at.
-    replies: Replies,
+    responses: Responses,
 }
 
 /// An answered exchange.
@@ -48,14 +48,14 @@ enum Failure {
     /// The application raised, or broke the rules.
     App(PyErr),
     /// The client is gone.
-    Gone(io::Error),
+    Disconnected(io::Error),
 }
 
 impl Failure {
     fn raised(&self) -> Option<&PyErr> {
         match self {
             Failure::App(error) => Some(error),
-            Failure::Gone(_) => None,
+            Failure::Disconnected(_) => None,
         }
     }
 }
@@ -69,11 +69,11 @@ impl From<PyErr> for Failure {
 impl From<SendError> for Failure {
     fn from(error: SendError) -> Failure {
         match error {
-            SendError::Gone(error) => Failure::Gone(error),
+            SendError::Disconnected(error) => Failure::Disconnected(error),
             SendError::NotStarted => Failure::App(PyAssertionError::new_err(
                 "the application did not call start_response() before its first block",
             )),
-            SendError::Late => {
+            SendError::Ended => {
                 Failure::App(PyRuntimeError::new_err("the response is over already"))
             }
         }
@@ -92,18 +92,18 @@ impl Wsgi {
         log_keys: Vec<String>,
     ) -> PyResult<Wsgi> {
         let environs = EnvironBuilder::new(py, servers, settings, multiprocess)?;
-        fork::settle(py)?;
-        Ok(Wsgi { app, environs, log_keys, replies: Replies::default() })
+        fork::watch(py)?;
+        Ok(Wsgi { app, environs, log_keys, responses: Responses::default() })
     }
 
     /// What a thread needs to serve requests.
     pub fn thread_state(&self, py: Python<'_>) -> PyResult<ThreadState> {
-        ThreadState::new(py, &self.replies)
+        ThreadState::new(py, &self.responses)
     }
 
     /// The requests that the application is at, as the error log names them.
     pub fn running(&self, py: Python<'_>) -> Vec<String> {
-        self.replies.running(py)
+        self.responses.running(py)
     }
 
     /// Answers one request. Whatever the application does, the exchange comes back with its response
@@ -118,17 +118,17 @@ impl Wsgi {
             thread_state.disconnected.get().watch(exchange.client());
             Ok(self.environs.build(
                 py,
-                &mut thread_state.memory,
+                &mut thread_state.environ_cache,
                 &mut *exchange,
                 &thread_state.disconnected,
             )?)
         });
-        thread_state.callables.reply.arm(py, exchange);
+        thread_state.callables.response.put_exchange(py, exchange);
         let mut logged = Vec::new();
-        let mut surrounded = None;
+        let mut hooked = None;
         let served = environ.and_then(|environ| {
             let served = guarded(|| {
-                self.begin(&environ, &mut surrounded)?;
+                self.begin(&environ, &mut hooked)?;
                 self.call(py, thread_state, &environ)
             });
             logged = self.values_to_log(&environ);
@@ -136,15 +136,15 @@ impl Wsgi {
         });
         let complete = served.is_ok();
         let mut exchange = conclude(py, thread_state, served);
-        if let (Some(around), Some(about)) = (&self.app.around, surrounded) {
+        if let (Some(hooks), Some(hooked)) = (&self.app.hooks, hooked) {
             if complete {
                 // The client need not wait for what comes now. If it has left, nobody does.
                 let _ = exchange.flush_soon();
             }
-            around.after(&about, &thread_state.head, exchange.http().sent());
+            hooks.after(&hooked, &thread_state.head, exchange.http().sent());
         }
-        if let Err(failure) = thread_state.renew(py, &self.replies) {
-            error!("out of memory: start_response cannot be renewed: {failure}");
+        if let Err(failure) = thread_state.replace_retained(py, &self.responses) {
+            error!("out of environ_cache: start_response cannot be renewed: {failure}");
         }
         Outcome { exchange, logged }
     }
@@ -153,11 +153,11 @@ impl Wsgi {
     fn begin<'py>(
         &self,
         environ: &Bound<'py, PyDict>,
-        surrounded: &mut Option<Surrounded<'py>>,
+        hooked: &mut Option<HookedRequest<'py>>,
     ) -> Result<(), Failure> {
-        if let Some(around) = &self.app.around {
-            let about = surrounded.insert(around.request(environ)?);
-            around.before(about)?;
+        if let Some(hooks) = &self.app.hooks {
+            let hooked = hooked.insert(hooks.request(environ)?);
+            hooks.before(hooked)?;
         }
         Ok(())
     }
@@ -168,39 +168,39 @@ impl Wsgi {
         thread_state: &ThreadState,
         environ: &Bound<'_, PyDict>,
     ) -> Result<(), Failure> {
-        let reply = &*thread_state.callables.reply;
+        let response = &*thread_state.callables.response;
         let start_response = thread_state.callables.start_response.bind(py);
         let returned = self.app.callable.bind(py).call1((environ, start_response));
-        fork::check(py, returned.as_ref().err());
+        fork::exit_if_forked(py, returned.as_ref().err());
         let returned = returned?;
         // Lists and tuples, which most applications return, exist as a whole and have no `close()`.
         if let Ok(list) = returned.cast_exact::<PyList>() {
             return match list.len() {
-                1 => send_known(py, reply, &[list.get_item(0)?]),
-                _ => send_known(py, reply, &list.iter().collect::<Vec<_>>()),
+                1 => send_known(py, response, &[list.get_item(0)?]),
+                _ => send_known(py, response, &list.iter().collect::<Vec<_>>()),
             };
         }
         if let Ok(tuple) = returned.cast_exact::<PyTuple>() {
-            return send_known(py, reply, tuple.as_slice());
+            return send_known(py, response, tuple.as_slice());
         }
-        let sent = send_all(py, reply, &returned);
+        let sent = send_all(py, response, &returned);
         // Once more: the last step of an iteration, which yields nothing, may have forked as well.
-        fork::check(py, sent.as_ref().err().and_then(Failure::raised));
-        let sent = sent.and_then(|()| finish(py, reply));
+        fork::exit_if_forked(py, sent.as_ref().err().and_then(Failure::raised));
+        let sent = sent.and_then(|()| finish(py, response));
         // Now or never: `close()` may take its time, and the client need not wait for it.
         match returned.getattr_opt(intern!(py, "close")) {
             Ok(None) => sent,
             Ok(Some(close)) => {
-                let sent = sent.and_then(|()| Ok(reply.flush_soon(py)?));
+                let sent = sent.and_then(|()| Ok(response.flush_soon(py)?));
                 let closed = close.call0();
-                fork::check(py, closed.as_ref().err());
+                fork::exit_if_forked(py, closed.as_ref().err());
                 if let Err(error) = closed {
-                    report(py, reply, "close() of the response failed", &error);
+                    report(py, response, "close() of the response failed", &error);
                 }
                 sent
             }
             Err(error) => {
-                report(py, reply, "looking up close() failed", &error);
+                report(py, response, "looking up close() failed", &error);
                 sent
             }
         }
@@ -216,19 +216,27 @@ impl Wsgi {
 }
 
 /// Sends the blocks of a list or tuple: the length of all is known, and they go out as one piece.
-fn send_known(py: Python<'_>, reply: &Reply, items: &[Bound<'_, PyAny>]) -> Result<(), Failure> {
+fn send_known(
+    py: Python<'_>,
+    response: &Response,
+    items: &[Bound<'_, PyAny>],
+) -> Result<(), Failure> {
     let ended = match items {
-        [item] => reply.queue_all(py, &[yielded(item)?]),
+        [item] => response.queue_all(py, &[yielded(item)?]),
         _ => {
             let blocks = items.iter().map(yielded).collect::<PyResult<Vec<_>>>()?;
-            reply.queue_all(py, &blocks)
+            response.queue_all(py, &blocks)
         }
     };
-    note_end(py, reply, ended)
+    note_end(py, response, ended)
 }
 
 /// Sends every block of what the application returned.
-fn send_all(py: Python<'_>, reply: &Reply, returned: &Bound<'_, PyAny>) -> Result<(), Failure> {
+fn send_all(
+    py: Python<'_>,
+    response: &Response,
+    returned: &Bound<'_, PyAny>,
+) -> Result<(), Failure> {
     if returned.is_instance_of::<PyBytes>() || returned.is_instance_of::<PyString>() {
         // Iterating would yield a number or a character for each byte.
         let what = returned.get_type().name()?;
@@ -237,13 +245,13 @@ fn send_all(py: Python<'_>, reply: &Reply, returned: &Bound<'_, PyAny>) -> Resul
         ))));
     }
     if let Ok(wrapper) = returned.cast_exact::<FileWrapper>()
-        && reply.is_started(py)
+        && response.is_started(py)
         && let Some(mut extent) = wrapper.get().extent(py)
     {
-        if let Some(declared) = reply.declared(py) {
+        if let Some(declared) = response.declared_length(py) {
             extent.length = extent.length.min(declared);
         }
-        return Ok(reply.queue_file(py, extent)?);
+        return Ok(response.queue_file(py, extent)?);
     }
     // "If len(iterable) is 1, the server can know the length": [PEP 3333, "Handling the
     // Content-Length Header"]
@@ -252,7 +260,7 @@ fn send_all(py: Python<'_>, reply: &Reply, returned: &Bound<'_, PyAny>) -> Resul
         true => error,
         false => not_iterable(returned),
     })?;
-    send_blocks(py, reply, blocks, single)
+    send_blocks(py, response, blocks, single)
 }
 
 fn is_iterable(returned: &Bound<'_, PyAny>) -> bool {
@@ -280,19 +288,19 @@ fn not_iterable(returned: &Bound<'_, PyAny>) -> PyErr {
 /// the application may not have decided yet.
 fn send_blocks(
     py: Python<'_>,
-    reply: &Reply,
+    response: &Response,
     blocks: Bound<'_, PyIterator>,
     single: bool,
 ) -> Result<(), Failure> {
     for item in blocks {
-        fork::check(py, item.as_ref().err());
+        fork::exit_if_forked(py, item.as_ref().err());
         let item = item?;
         let block = yielded(&item)?;
         let size = block.as_bytes().len();
         if size == 0 {
             continue;
         }
-        if reply.send(block, single.then_some(size as u64))? != Queued::All {
+        if response.send(block, single.then_some(size as u64))? != Queued::All {
             break;
         }
     }
@@ -300,26 +308,26 @@ fn send_blocks(
 }
 
 /// Completes the response.
-fn finish(py: Python<'_>, reply: &Reply) -> Result<(), Failure> {
-    note_end(py, reply, reply.finish(py))
+fn finish(py: Python<'_>, response: &Response) -> Result<(), Failure> {
+    note_end(py, response, response.finish(py))
 }
 
 /// Says in the error log if the content was not what the application had declared.
 fn note_end(
     py: Python<'_>,
-    reply: &Reply,
+    response: &Response,
     ended: Result<Result<(), TooShort>, SendError>,
 ) -> Result<(), Failure> {
     let ended = ended?;
-    if reply.take_excess(py) {
-        let request = request(py, reply);
+    if response.take_exceeded_length(py) {
+        let request = request(py, response);
         warn!(
             "the application gave more bytes than its Content-Length; the rest was not sent: {request}"
         );
     }
     if let Err(short) = ended {
         // The exchange is aborted by this, so nothing is left to do but to say it.
-        error!("{short}, so the connection is closed: {}", request(py, reply));
+        error!("{short}, so the connection is closed: {}", request(py, response));
     }
     Ok(())
 }
@@ -338,14 +346,14 @@ fn conclude(
     served: Result<(), Failure>,
 ) -> Box<dyn Exchange> {
     if let Err(Failure::App(error)) = &served {
-        report(py, &thread_state.callables.reply, "the application failed", error);
+        report(py, &thread_state.callables.response, "the application failed", error);
     }
     // From here on a late call of start_response or write finds nothing.
-    let exchange = thread_state.callables.reply.disarm(py, &mut thread_state.head);
+    let exchange = thread_state.callables.response.take_exchange(py, &mut thread_state.head);
     let mut exchange = exchange.expect("armed before the application was called");
     match served {
         Ok(()) => {}
-        Err(Failure::Gone(error)) => {
+        Err(Failure::Disconnected(error)) => {
             debug!("the client left before the response was complete: {error}");
             exchange.http().abort();
         }
@@ -361,14 +369,14 @@ fn conclude(
 }
 
 /// Says in the error log what failed, at which request, with the traceback.
-fn report(py: Python<'_>, reply: &Reply, what: &str, failure: &PyErr) {
-    error!("{what}: {}", request(py, reply));
+fn report(py: Python<'_>, response: &Response, what: &str, failure: &PyErr) {
+    error!("{what}: {}", request(py, response));
     observe::write_raw(traceback::format(py, failure).as_bytes());
 }
 
 /// Which request it is, for the error log.
-fn request(py: Python<'_>, reply: &Reply) -> String {
-    reply.with(py, |exchange| exchange.http().head().to_string()).unwrap_or_default()
+fn request(py: Python<'_>, response: &Response) -> String {
+    response.with_exchange(py, |exchange| exchange.http().head().to_string()).unwrap_or_default()
 }
 
 /// A page that says no more than it must: details are in the error log, for whoever may read it.
@@ -382,7 +390,7 @@ fn send_error_page(exchange: &mut dyn Exchange, status: &str) -> ResponseHead {
     debug_assert!(built.is_ok());
     exchange.begin(&head, Some(page.len() as u64));
     let frame = exchange.http().frame(page.len());
-    exchange.copy(&page[..frame.take]);
+    exchange.queue_copy(&page[..frame.take]);
     let _ = exchange.finish();
     head
 }

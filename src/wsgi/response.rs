@@ -18,16 +18,16 @@ use super::file_wrapper::Extent;
 use crate::http1::{ResponseHead, TooShort};
 
 /// Blocks of at least this many bytes are sent from where Python keeps them.
-const SHARE: usize = 16 * 1024;
+const SHARE_THRESHOLD: usize = 16 * 1024;
 /// Blocks of at least this many bytes are sent while other Python threads run. A smaller one is with the
 /// kernel sooner than another thread could have the interpreter.
-const DETACH: usize = 64 * 1024;
+const DETACH_THRESHOLD: usize = 64 * 1024;
 
 /// The state of one response after another.
-pub(super) struct Reply {
+pub(super) struct Response {
     state: Mutex<State>,
     /// Told when a flush puts the exchange back.
-    returned: Condvar,
+    exchange_returned: Condvar,
 }
 
 #[derive(Default)]
@@ -37,9 +37,9 @@ struct State {
     /// A thread has taken the exchange and will put it back.
     flushing: bool,
     /// A thread waits for that.
-    awaited: bool,
+    has_waiter: bool,
     /// The exchange's request, while the thread that has it lets others run.
-    away: Option<String>,
+    request_being_sent: Option<String>,
     /// What the last successful start_response said.
     head: ResponseHead,
     /// Where the next one is put together, so that one that fails changes nothing.
@@ -47,9 +47,9 @@ struct State {
     /// start_response was called successfully.
     started: bool,
     /// The application gave more than its Content-Length allows.
-    excess: bool,
+    exceeded_length: bool,
     /// So much is queued, or a file, that other threads should run while it is sent.
-    bulky: bool,
+    detach_to_send: bool,
 }
 
 /// What came of a block.
@@ -58,7 +58,7 @@ pub(super) enum Queued {
     /// All of it is on its way.
     All,
     /// The response has no content: HEAD, 204, 205, 304. No further block can have an effect.
-    Nothing,
+    NoContent,
     /// Its Content-Length allows no more, or not all of it.
     Excess,
 }
@@ -69,25 +69,25 @@ pub(super) enum SendError {
     /// start_response was not called yet.
     NotStarted,
     /// The client is gone.
-    Gone(io::Error),
+    Disconnected(io::Error),
     /// The exchange is over.
-    Late,
+    Ended,
 }
 
 /// Why start_response was refused, apart from what it was given.
 #[derive(Debug)]
 pub(super) enum StartError {
     /// The exchange is over.
-    Late,
+    Ended,
     /// There was a call before, and this one has no `exc_info`.
-    Twice,
+    Repeated,
     /// There is `exc_info`, but the head is already with the client.
-    Sent,
+    HeadSent,
 }
 
-impl Reply {
-    pub(super) fn new() -> Reply {
-        Reply { state: Mutex::default(), returned: Condvar::new() }
+impl Response {
+    pub(super) fn new() -> Response {
+        Response { state: Mutex::default(), exchange_returned: Condvar::new() }
     }
 
     fn state(&self, py: Python<'_>) -> MutexGuard<'_, State> {
@@ -96,7 +96,7 @@ impl Reply {
 
     /// The state with the exchange in it, unless that is over. Another thread of the application may be
     /// flushing it; it is waited for.
-    fn settled(&self, py: Python<'_>) -> MutexGuard<'_, State> {
+    fn wait_for_exchange(&self, py: Python<'_>) -> MutexGuard<'_, State> {
         loop {
             let state = self.state(py);
             if !state.flushing {
@@ -105,8 +105,8 @@ impl Reply {
             drop(state);
             py.detach(|| {
                 let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                let idle = self.returned.wait_while(state, |state| {
-                    state.awaited = state.flushing;
+                let idle = self.exchange_returned.wait_while(state, |state| {
+                    state.has_waiter = state.flushing;
                     state.flushing
                 });
                 drop(idle.unwrap_or_else(PoisonError::into_inner));
@@ -115,33 +115,33 @@ impl Reply {
     }
 
     /// Takes reservation of an exchange.
-    pub(super) fn arm(&self, py: Python<'_>, exchange: Box<dyn Exchange>) {
+    pub(super) fn put_exchange(&self, py: Python<'_>, exchange: Box<dyn Exchange>) {
         let mut state = self.state(py);
         state.started = false;
-        state.excess = false;
-        state.bulky = false;
+        state.exceeded_length = false;
+        state.detach_to_send = false;
         state.exchange = Some(exchange);
     }
 
     /// Gives the exchange back and puts the head of its response into `head`; later calls find nothing.
     /// `None` if none was handed in.
-    pub(super) fn disarm(
+    pub(super) fn take_exchange(
         &self,
         py: Python<'_>,
         head: &mut ResponseHead,
     ) -> Option<Box<dyn Exchange>> {
-        let mut state = self.settled(py);
+        let mut state = self.wait_for_exchange(py);
         std::mem::swap(&mut state.head, head);
         state.exchange.take()
     }
 
     /// Looks at the exchange, if it is here.
-    pub(super) fn with<T>(
+    pub(super) fn with_exchange<T>(
         &self,
         py: Python<'_>,
         look: impl FnOnce(&mut dyn Exchange) -> T,
     ) -> Option<T> {
-        self.settled(py).exchange.as_mut().map(|exchange| look(&mut **exchange))
+        self.wait_for_exchange(py).exchange.as_mut().map(|exchange| look(&mut **exchange))
     }
 
     /// The request as the error log names it; `None` if there is none.
@@ -150,7 +150,10 @@ impl Reply {
         match &mut state.exchange {
             Some(exchange) => Some(exchange.http().head().to_string()),
             // Sending takes a moment: what is found here is the wait for room.
-            None => state.away.as_ref().map(|head| format!("{head} (waits for its client)")),
+            None => state
+                .request_being_sent
+                .as_ref()
+                .map(|head| format!("{head} (waits for its client)")),
         }
     }
 
@@ -160,13 +163,13 @@ impl Reply {
     }
 
     /// The declared Content-Length.
-    pub(super) fn declared(&self, py: Python<'_>) -> Option<u64> {
+    pub(super) fn declared_length(&self, py: Python<'_>) -> Option<u64> {
         self.state(py).head.content_length()
     }
 
     /// True if the application gave more bytes than it declared; says so once.
-    pub(super) fn take_excess(&self, py: Python<'_>) -> bool {
-        std::mem::take(&mut self.state(py).excess)
+    pub(super) fn take_exceeded_length(&self, py: Python<'_>) -> bool {
+        std::mem::take(&mut self.state(py).exceeded_length)
     }
 
     /// Remembers what start_response is told. `read` puts it together; nothing changes if that fails.
@@ -176,12 +179,12 @@ impl Reply {
         exc_info: bool,
         read: impl FnOnce(&mut ResponseHead) -> Result<(), E>,
     ) -> Result<Result<(), E>, StartError> {
-        let mut state = self.settled(py);
+        let mut state = self.wait_for_exchange(py);
         let State { exchange, head, draft, started, .. } = &mut *state;
-        let exchange = exchange.as_mut().ok_or(StartError::Late)?;
+        let exchange = exchange.as_mut().ok_or(StartError::Ended)?;
         match exc_info {
-            true if exchange.http().has_begun() => return Err(StartError::Sent),
-            false if *started => return Err(StartError::Twice),
+            true if exchange.http().has_begun() => return Err(StartError::HeadSent),
+            false if *started => return Err(StartError::Repeated),
             _ => {}
         }
         let result = read(draft);
@@ -201,11 +204,11 @@ impl Reply {
         length: Option<u64>,
     ) -> Result<Queued, SendError> {
         let py = block.py();
-        let mut state = self.settled(py);
+        let mut state = self.wait_for_exchange(py);
         if state.exchange.as_ref().is_some_and(|exchange| exchange.is_full()) {
             drop(state);
-            self.lend(py, true, |exchange| exchange.wait())?;
-            state = self.settled(py);
+            self.run_unlocked(py, true, |exchange| exchange.wait_until_writable())?;
+            state = self.wait_for_exchange(py);
         }
         let queued = state.queue(block, length)?;
         drop(state);
@@ -220,7 +223,7 @@ impl Reply {
         blocks: &[&Bound<'_, PyBytes>],
     ) -> Result<Result<(), TooShort>, SendError> {
         let total = blocks.iter().map(|block| block.as_bytes().len() as u64).sum();
-        let mut state = self.settled(py);
+        let mut state = self.wait_for_exchange(py);
         for block in blocks {
             if !block.as_bytes().is_empty() && state.queue(block, Some(total))? != Queued::All {
                 break;
@@ -231,50 +234,50 @@ impl Reply {
 
     /// Queues part of a file.
     pub(super) fn queue_file(&self, py: Python<'_>, extent: Extent) -> Result<(), SendError> {
-        let mut state = self.settled(py);
-        state.bulky = true;
+        let mut state = self.wait_for_exchange(py);
+        state.detach_to_send = true;
         let exchange = state.begin(Some(extent.length))?;
         let length = usize::try_from(extent.length).unwrap_or(usize::MAX);
         let frame = exchange.http().frame(length);
-        exchange.copy(frame.prefix());
+        exchange.queue_copy(frame.prefix());
         if frame.take > 0 {
-            exchange.send_file(extent.file, extent.offset, frame.take as u64);
+            exchange.queue_file(extent.file, extent.offset, frame.take as u64);
         }
-        exchange.copy(frame.suffix);
+        exchange.queue_copy(frame.suffix);
         Ok(())
     }
 
     /// Sends what is queued, as far as the socket takes it.
     pub(super) fn flush(&self, py: Python<'_>) -> Result<(), SendError> {
-        let bulky = std::mem::take(&mut self.settled(py).bulky);
-        self.lend(py, bulky, |exchange| exchange.flush())
+        let detach_to_send = std::mem::take(&mut self.wait_for_exchange(py).detach_to_send);
+        self.run_unlocked(py, detach_to_send, |exchange| exchange.flush())
     }
 
     /// Has what is queued sent when this thread is done with the application, or soon in any case: "a server
     /// must either fully transmit the block, or guarantee that it will continue transmission even while
     /// the application is producing its next block". [PEP 3333, "Buffering and Streaming"]
     pub(super) fn flush_soon(&self, py: Python<'_>) -> Result<(), SendError> {
-        let mut state = self.settled(py);
-        if state.bulky {
+        let mut state = self.wait_for_exchange(py);
+        if state.detach_to_send {
             drop(state);
             return self.flush(py);
         }
-        let exchange = state.exchange.as_mut().ok_or(SendError::Late)?;
-        exchange.flush_soon().map_err(SendError::Gone)
+        let exchange = state.exchange.as_mut().ok_or(SendError::Ended)?;
+        exchange.flush_soon().map_err(SendError::Disconnected)
     }
 
     /// Does something with the exchange while nobody else may have it, and while other Python threads run
     /// if it is to be `detached`.
-    fn lend(
+    fn run_unlocked(
         &self,
         py: Python<'_>,
         detached: bool,
         call: impl FnOnce(&mut dyn Exchange) -> io::Result<()> + Send,
     ) -> Result<(), SendError> {
-        let mut state = self.settled(py);
-        let mut exchange = state.exchange.take().ok_or(SendError::Late)?;
+        let mut state = self.wait_for_exchange(py);
+        let mut exchange = state.exchange.take().ok_or(SendError::Ended)?;
         state.flushing = true;
-        state.away = detached.then(|| exchange.http().head().to_string());
+        state.request_being_sent = detached.then(|| exchange.http().head().to_string());
         drop(state);
         // The exchange must come back, whatever happens: the connection hangs on it.
         let call = AssertUnwindSafe(|| call(&mut *exchange));
@@ -282,19 +285,19 @@ impl Reply {
         let mut state = self.state(py);
         state.exchange = Some(exchange);
         state.flushing = false;
-        state.away = None;
-        let awaited = std::mem::take(&mut state.awaited);
+        state.request_being_sent = None;
+        let has_waiter = std::mem::take(&mut state.has_waiter);
         drop(state);
-        if awaited {
-            self.returned.notify_all();
+        if has_waiter {
+            self.exchange_returned.notify_all();
         }
         let called = called.unwrap_or_else(|_| Err(io::Error::other("the server has a bug")));
-        called.map_err(SendError::Gone)
+        called.map_err(SendError::Disconnected)
     }
 
     /// Ends the response with what start_response said; with no content if nothing of it was sent yet.
     pub(super) fn finish(&self, py: Python<'_>) -> Result<Result<(), TooShort>, SendError> {
-        Ok(self.settled(py).begin(Some(0))?.finish())
+        Ok(self.wait_for_exchange(py).begin(Some(0))?.finish())
     }
 }
 
@@ -302,7 +305,7 @@ impl State {
     /// Queues the head unless it is queued already.
     fn begin(&mut self, length: Option<u64>) -> Result<&mut dyn Exchange, SendError> {
         let State { exchange, head, started, .. } = self;
-        let exchange = exchange.as_mut().ok_or(SendError::Late)?;
+        let exchange = exchange.as_mut().ok_or(SendError::Ended)?;
         if !*started {
             return Err(SendError::NotStarted);
         }
@@ -321,20 +324,20 @@ impl State {
         let exchange = self.begin(length)?;
         let frame = exchange.http().frame(bytes.len());
         let take = frame.take;
-        exchange.copy(frame.prefix());
+        exchange.queue_copy(frame.prefix());
         // A subclass may have a destructor that is the application's, so it is not kept.
-        if take < SHARE || !block.is_exact_instance_of::<PyBytes>() {
-            exchange.copy(&bytes[..take]);
+        if take < SHARE_THRESHOLD || !block.is_exact_instance_of::<PyBytes>() {
+            exchange.queue_copy(&bytes[..take]);
         } else {
-            exchange.share(block::share(block).slice(..take));
+            exchange.queue_shared(block::share(block).slice(..take));
         }
-        exchange.copy(frame.suffix);
+        exchange.queue_copy(frame.suffix);
         let silent = exchange.http().sends_no_content();
-        self.bulky |= take >= DETACH;
+        self.detach_to_send |= take >= DETACH_THRESHOLD;
         match take < bytes.len() {
-            _ if silent => Ok(Queued::Nothing),
+            _ if silent => Ok(Queued::NoContent),
             true => {
-                self.excess = true;
+                self.exceeded_length = true;
                 Ok(Queued::Excess)
             }
             false => Ok(Queued::All),

@@ -14,14 +14,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyList, PyString, PyTuple};
 
 use super::block::written;
-use super::response::{Queued, Reply, SendError, StartError};
+use super::response::{Queued, Response, SendError, StartError};
 use super::strings::latin1_bytes;
 use crate::http1::{ResponseError, ResponseHead};
 
 /// What an application is given as `start_response`, by way of a bound method.
 #[pyclass(frozen, module = "rustwsgi._rustwsgi")]
 pub struct Responder {
-    reply: Arc<Reply>,
+    response: Arc<Response>,
     /// What start_response returns, the same object each time.
     write: Py<Writer>,
 }
@@ -29,18 +29,18 @@ pub struct Responder {
 /// What `start_response` returns: call it with bytes to send them at once.
 #[pyclass(frozen, module = "rustwsgi._rustwsgi")]
 pub struct Writer {
-    reply: Arc<Reply>,
+    response: Arc<Response>,
 }
 
 impl Responder {
-    pub(super) fn new(reply: Arc<Reply>, write: Py<Writer>) -> Responder {
-        Responder { reply, write }
+    pub(super) fn new(response: Arc<Response>, write: Py<Writer>) -> Responder {
+        Responder { response, write }
     }
 }
 
 impl Writer {
-    pub(super) fn new(reply: Arc<Reply>) -> Writer {
-        Writer { reply }
+    pub(super) fn new(response: Arc<Response>) -> Writer {
+        Writer { response }
     }
 }
 
@@ -62,16 +62,16 @@ impl Responder {
             _ => None,
         };
         let read = |head: &mut ResponseHead| read_head(head, status, headers);
-        match self.reply.start(py, exc_info.is_some(), read) {
+        match self.response.start(py, exc_info.is_some(), read) {
             Ok(Ok(())) => Ok(self.write.clone_ref(py)),
             Ok(Err(fault)) => Err(fault.into_exception()),
-            Err(StartError::Late) => Err(PyRuntimeError::new_err(
+            Err(StartError::Ended) => Err(PyRuntimeError::new_err(
                 "start_response() was called after the response had ended",
             )),
-            Err(StartError::Twice) => Err(PyAssertionError::new_err(
+            Err(StartError::Repeated) => Err(PyAssertionError::new_err(
                 "start_response() was called a second time without exc_info",
             )),
-            Err(StartError::Sent) => Err(match exc_info {
+            Err(StartError::HeadSent) => Err(match exc_info {
                 Some(info) => reraised(info)?,
                 None => PyRuntimeError::new_err("the head is already sent"),
             }),
@@ -89,13 +89,13 @@ impl Writer {
         if block.as_bytes().is_empty() {
             return Ok(());
         }
-        match self.reply.send(block, None) {
-            Ok(Queued::All | Queued::Nothing) => Ok(()),
+        match self.response.send(block, None) {
+            Ok(Queued::All | Queued::NoContent) => Ok(()),
             Ok(Queued::Excess) => Err(PyValueError::new_err(
                 "write() was given more bytes than the Content-Length allows, or after the end",
             )),
-            Err(SendError::Gone(error)) => Err(error.into()),
-            Err(SendError::Late) => {
+            Err(SendError::Disconnected(error)) => Err(error.into()),
+            Err(SendError::Ended) => {
                 Err(PyRuntimeError::new_err("write() was called after the response had ended"))
             }
             Err(SendError::NotStarted) => {
