@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use super::chunked::{Decoded, Decoder};
 use super::frame::{Frame, LAST_CHUNK};
-use super::framing::{self, Facts, Framing, ResponseFraming};
+use super::framing::{self, Framing, ResponseFacts, ResponseFraming};
 use super::scan::Scan;
 use super::{Error, Head, Limits, ResponseHead, Version};
 
@@ -75,10 +75,10 @@ pub enum Next {
 
 /// The response ended with fewer bytes than its Content-Length declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the response is {missing} bytes shorter than its Content-Length")]
-pub struct TooShort {
+#[error("the response is {missing_bytes} bytes shorter than its Content-Length")]
+pub struct BodyTooShort {
     /// Bytes declared but not sent.
-    pub missing: u64,
+    pub missing_bytes: u64,
 }
 
 /// One connection's protocol state.
@@ -89,11 +89,11 @@ pub struct Connection {
     reading: Reading,
     writing: Writing,
     /// Content bytes received for this request.
-    received: u64,
+    received_bytes: u64,
     /// Content bytes sent for this response, for the access log.
-    sent: u64,
+    sent_bytes: u64,
     /// Set when this exchange must be the last.
-    last: bool,
+    is_last: bool,
 }
 
 impl Connection {
@@ -104,9 +104,9 @@ impl Connection {
             head: Head::default(),
             reading: Reading::Head(Scan::default()),
             writing: Writing::Idle,
-            received: 0,
-            sent: 0,
-            last: false,
+            received_bytes: 0,
+            sent_bytes: 0,
+            is_last: false,
         }
     }
 
@@ -116,22 +116,22 @@ impl Connection {
     }
 
     /// Content bytes received for this request so far.
-    pub fn received(&self) -> u64 {
-        self.received
+    pub fn received_bytes(&self) -> u64 {
+        self.received_bytes
     }
 
     /// Content bytes written for this response so far, framing not counted.
-    pub fn sent(&self) -> u64 {
-        self.sent
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
     }
 
     /// True between requests: no byte of a further one was seen.
     pub fn is_idle(&self) -> bool {
-        matches!(&self.reading, Reading::Head(scan) if scan.is_fresh())
+        matches!(&self.reading, Reading::Head(scan) if scan.is_empty())
     }
 
     /// True if the client has said that this request is its last on the connection.
-    pub fn client_closes(&self) -> bool {
+    pub fn client_wants_close(&self) -> bool {
         !matches!(self.reading, Reading::Failed) && !self.head.keep_alive()
     }
 
@@ -147,17 +147,17 @@ impl Connection {
 
     /// Makes this exchange the last one, as when the server shuts down.
     pub fn close_after_response(&mut self) {
-        self.last = true;
+        self.is_last = true;
     }
 
     /// Looks at the unconsumed bytes and returns how many of them it used, with the next event. During
     /// a head nothing is used until the head is complete, so the caller offers the same bytes again with
     /// more behind them. Call until it answers [`Event::NeedMore`] or [`Event::End`].
     pub fn receive(&mut self, input: &[u8]) -> Result<(usize, Event), Error> {
-        let result = self.receive_inner(input);
+        let result = self.next_event(input);
         if result.is_err() {
             self.reading = Reading::Failed;
-            self.last = true;
+            self.is_last = true;
         }
         result
     }
@@ -169,14 +169,14 @@ impl Connection {
             self.head.clear();
         }
         self.reading = Reading::Failed;
-        self.last = true;
+        self.is_last = true;
     }
 
-    fn receive_inner(&mut self, input: &[u8]) -> Result<(usize, Event), Error> {
+    fn next_event(&mut self, input: &[u8]) -> Result<(usize, Event), Error> {
         match &mut self.reading {
             Reading::Head(scan) => {
-                if scan.is_new()
-                    && let Some(length) = self.head.repeated_by(input)
+                if scan.has_seen_nothing()
+                    && let Some(length) = self.head.length_if_repeated(input)
                 {
                     self.await_content()?;
                     return Ok((length, Event::Head));
@@ -202,21 +202,21 @@ impl Connection {
             Reading::Length(left) => {
                 let take = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
                 *left -= take as u64;
-                self.received += take as u64;
+                self.received_bytes += take as u64;
                 Ok((take, Event::Content(0..take)))
             }
             Reading::Chunked(decoder) => {
                 let decoded = decoder.decode(input, &self.limits)?;
-                let announced = decoder.announced();
+                let chunk_bytes_left = decoder.chunk_bytes_left();
                 match decoded {
                     Decoded::NeedMore => {
-                        self.check_body(self.received.saturating_add(announced))?;
+                        self.check_body(self.received_bytes.saturating_add(chunk_bytes_left))?;
                         Ok((input.len(), Event::NeedMore))
                     }
                     Decoded::Data { start, used } => {
-                        let received = self.received + (used - start) as u64;
-                        self.check_body(received.saturating_add(announced))?;
-                        self.received = received;
+                        let received = self.received_bytes + (used - start) as u64;
+                        self.check_body(received.saturating_add(chunk_bytes_left))?;
+                        self.received_bytes = received;
                         Ok((used, Event::Content(start..used)))
                     }
                     Decoded::End { used } => {
@@ -256,18 +256,19 @@ impl Connection {
         out: &mut Vec<u8>,
     ) {
         debug_assert_eq!(self.writing, Writing::Idle);
-        let (framing, announced) = framing::response(Facts {
+        let (framing, announced) = framing::response_framing(ResponseFacts {
             head_request: self.head.method() == b"HEAD",
             version: self.head.version(),
             status: response.status(),
-            declared: response.content_length(),
-            counted: length,
+            declared_length: response.content_length(),
+            known_length: length,
         });
-        self.last |=
-            response.close() || !self.head.keep_alive() || framing == ResponseFraming::UntilClose;
-        let told = response.write(date, announced, out);
+        self.is_last |= response.wants_close()
+            || !self.head.keep_alive()
+            || framing == ResponseFraming::UntilClose;
+        let has_length = response.write(date, announced, out);
         match announced {
-            ResponseFraming::Length(_) if told => {}
+            ResponseFraming::Length(_) if has_length => {}
             ResponseFraming::Length(length) => {
                 out.extend_from_slice(b"Content-Length: ");
                 out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
@@ -276,7 +277,7 @@ impl Connection {
             ResponseFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
             ResponseFraming::None | ResponseFraming::UntilClose => {}
         }
-        if self.last {
+        if self.is_last {
             out.extend_from_slice(b"Connection: close\r\n");
         } else if self.head.version() == Version::Http10 {
             out.extend_from_slice(b"Connection: keep-alive\r\n");
@@ -309,16 +310,16 @@ impl Connection {
             }
             _ => Frame::plain(0),
         };
-        self.sent += frame.take as u64;
+        self.sent_bytes += frame.take as u64;
         frame
     }
 
-    /// Ends the response: writes the last chunk, or finds that content is missing and aborts.
-    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), TooShort> {
+    /// Ends the response: writes the last chunk, or finds that content is missing_bytes and aborts.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), BodyTooShort> {
         match self.writing {
-            Writing::Content(ResponseFraming::Length(missing)) if missing > 0 => {
+            Writing::Content(ResponseFraming::Length(missing_bytes)) if missing_bytes > 0 => {
                 self.abort();
-                return Err(TooShort { missing });
+                return Err(BodyTooShort { missing_bytes });
             }
             Writing::Content(ResponseFraming::Chunked) => out.extend_from_slice(LAST_CHUNK),
             _ => {}
@@ -332,7 +333,7 @@ impl Connection {
     /// Breaks the response off: nothing more is sent, and the connection closes without the
     /// mark that ends the content, so that the client can tell.
     pub fn abort(&mut self) {
-        self.last = true;
+        self.is_last = true;
         self.writing = match self.writing {
             Writing::Content(framing) => Writing::Aborted(Some(framing)),
             Writing::Idle => Writing::Aborted(None),
@@ -341,8 +342,9 @@ impl Connection {
     }
 
     /// True once the response is complete and no further request may follow.
-    pub fn is_over(&self) -> bool {
-        self.writing == Writing::Done && (self.last || !matches!(self.reading, Reading::Complete))
+    pub fn is_finished(&self) -> bool {
+        self.writing == Writing::Done
+            && (self.is_last || !matches!(self.reading, Reading::Complete))
     }
 
     /// Decides what follows, once the response is complete or broken off. A further request needs both
@@ -350,11 +352,11 @@ impl Connection {
     /// asking to close. [RFC 9112 section 9.3]
     pub fn start_next(&mut self) -> Next {
         match (&self.reading, self.writing) {
-            (Reading::Complete, Writing::Done) if !self.last => {
+            (Reading::Complete, Writing::Done) if !self.is_last => {
                 self.reading = Reading::Head(Scan::default());
                 self.writing = Writing::Idle;
-                self.received = 0;
-                self.sent = 0;
+                self.received_bytes = 0;
+                self.sent_bytes = 0;
                 self.head.shrink();
                 Next::Request
             }

@@ -81,35 +81,35 @@ pub enum ResponseFraming {
 
 /// What is known of a response when its head is written.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Facts {
+pub(crate) struct ResponseFacts {
     /// The request was a HEAD.
     pub(crate) head_request: bool,
     /// The version of the request.
     pub(crate) version: Version,
     /// The status code.
     pub(crate) status: u16,
-    /// The length the application declared.
-    pub(crate) declared: Option<u64>,
+    /// The length the application declared_length.
+    pub(crate) declared_length: Option<u64>,
     /// The length the server could tell from what the application returned.
-    pub(crate) counted: Option<u64>,
+    pub(crate) known_length: Option<u64>,
 }
 
 /// The framing of the bytes on the wire, and the length field that says so: for HEAD the fields are
 /// those a GET would have, though nothing follows. [RFC 9112 section 6.3, RFC 9110 section 9.3.2]
-pub(crate) fn response(facts: Facts) -> (ResponseFraming, ResponseFraming) {
+pub(crate) fn response_framing(facts: ResponseFacts) -> (ResponseFraming, ResponseFraming) {
     let announced = match facts {
         // "A server MUST NOT send Content-Length or Transfer-Encoding in a 1xx or 204 response."
-        Facts { status: 100..=199 | 204, .. } => ResponseFraming::None,
+        ResponseFacts { status: 100..=199 | 204, .. } => ResponseFraming::None,
         // "a server MUST NOT generate content in a 205 response" [RFC 9110 section 15.3.6]
-        Facts { status: 205, .. } => ResponseFraming::Length(0),
-        Facts { declared: Some(length), .. } => ResponseFraming::Length(length),
+        ResponseFacts { status: 205, .. } => ResponseFraming::Length(0),
+        ResponseFacts { declared_length: Some(length), .. } => ResponseFraming::Length(length),
         // A 304 says what a 200 would have said, which the server cannot know; neither can it for a
         // HEAD that the application has answered with nothing. [RFC 9110 section 8.6]
-        Facts { status: 304, .. } => ResponseFraming::None,
-        Facts { head_request: true, counted: Some(0), .. } => ResponseFraming::None,
-        Facts { counted: Some(length), .. } => ResponseFraming::Length(length),
-        Facts { version: Version::Http11, .. } => ResponseFraming::Chunked,
-        Facts { version: Version::Http10, .. } => ResponseFraming::UntilClose,
+        ResponseFacts { status: 304, .. } => ResponseFraming::None,
+        ResponseFacts { head_request: true, known_length: Some(0), .. } => ResponseFraming::None,
+        ResponseFacts { known_length: Some(length), .. } => ResponseFraming::Length(length),
+        ResponseFacts { version: Version::Http11, .. } => ResponseFraming::Chunked,
+        ResponseFacts { version: Version::Http10, .. } => ResponseFraming::UntilClose,
     };
     let no_content = facts.head_request || matches!(facts.status, 100..=199 | 204 | 205 | 304);
     let sent = if no_content { ResponseFraming::None } else { announced };

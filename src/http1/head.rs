@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::framing::{self, Framing};
 use super::grammar::{is_host, is_token, list_elements};
-use super::scan::Complete;
+use super::scan::HeadBounds;
 use super::target::{self, Target};
 use super::{Error, Limits, Underscores};
 
@@ -58,8 +58,8 @@ struct Field {
 }
 
 /// An idle connection keeps a head's buffers up to these sizes: bytes, and fields of 16 bytes each.
-const KEPT_BYTES: usize = 2048;
-const KEPT_FIELDS: usize = 32;
+const MAX_IDLE_BYTES: usize = 2048;
+const MAX_IDLE_FIELDS: usize = 32;
 
 /// One request's line and fields. Reused from request to request, so that a kept-alive connection
 /// allocates nothing here.
@@ -164,7 +164,7 @@ impl Head {
 
     /// How long the head at the start of `input` is, if it is this very head once more. A kept-alive
     /// client mostly repeats itself to the byte, and what was parsed need not be parsed again.
-    pub(crate) fn repeated_by(&self, input: &[u8]) -> Option<usize> {
+    pub(crate) fn length_if_repeated(&self, input: &[u8]) -> Option<usize> {
         let same = self.fingerprint.is_some() && input.starts_with(&self.bytes);
         same.then_some(self.bytes.len())
     }
@@ -180,29 +180,29 @@ impl Head {
 
     /// Gives memory back that an unusually large head left behind, which forgets the request.
     pub(crate) fn shrink(&mut self) {
-        if self.bytes.capacity() > KEPT_BYTES || self.fields.capacity() > KEPT_FIELDS {
+        if self.bytes.capacity() > MAX_IDLE_BYTES || self.fields.capacity() > MAX_IDLE_FIELDS {
             *self = Head::default();
         }
     }
 
-    /// Reads the head that `found` describes out of `input`.
+    /// Reads the head that `bounds` describes out of `input`.
     pub(crate) fn parse(
         &mut self,
         input: &[u8],
-        found: Complete,
+        bounds: HeadBounds,
         limits: &Limits,
     ) -> Result<(), Error> {
-        let line_end = found.line_end - found.start;
+        let line_end = bounds.request_line_end - bounds.start;
         self.clear();
-        self.bytes.extend_from_slice(&input[found.start..found.end]);
-        self.read_request_line(line_end)?;
-        self.read_fields(line_end + 2, found.fields, limits)?;
-        self.conclude()?;
+        self.bytes.extend_from_slice(&input[bounds.start..bounds.end]);
+        self.parse_request_line(line_end)?;
+        self.parse_fields(line_end + 2, bounds.field_count, limits)?;
+        self.apply_field_rules()?;
         self.fingerprint = Some(hash(&self.bytes));
         Ok(())
     }
 
-    fn read_request_line(&mut self, end: usize) -> Result<(), Error> {
+    fn parse_request_line(&mut self, end: usize) -> Result<(), Error> {
         let line = &self.bytes[..end];
         let first = memchr::memchr(b' ', line).ok_or(Error::RequestLine)?;
         let second =
@@ -231,7 +231,7 @@ impl Head {
         Ok(())
     }
 
-    fn read_fields(&mut self, start: usize, count: usize, limits: &Limits) -> Result<(), Error> {
+    fn parse_fields(&mut self, start: usize, count: usize, limits: &Limits) -> Result<(), Error> {
         let Head { bytes, fields, .. } = self;
         let base = bytes.as_ptr() as usize;
         let span = |part: &[u8]| {
@@ -253,7 +253,7 @@ impl Head {
     }
 
     /// The rules that need more than one field at a time.
-    fn conclude(&mut self) -> Result<(), Error> {
+    fn apply_field_rules(&mut self) -> Result<(), Error> {
         let mut hosts = 0;
         let mut content_types = 0;
         let mut close = false;

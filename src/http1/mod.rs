@@ -25,7 +25,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, Event, Next, TooShort};
+pub use connection::{BodyTooShort, Connection, Event, Next};
 pub use error::Error;
 pub use frame::Frame;
 pub use framing::{Framing, ResponseFraming};

@@ -48,7 +48,7 @@ pub struct ResponseHead {
 }
 
 /// Field names by what the server does with them; everything else passes through.
-enum Kind {
+enum FieldKind {
     ContentLength,
     Date,
     Server,
@@ -82,15 +82,15 @@ impl ResponseHead {
     }
 
     /// Adds a field behind the others.
-    pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
+    pub fn add_field(&mut self, name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
         if !is_token(name) {
             return Err(ResponseError::Name);
         }
         if !is_field_value(value) {
             return Err(ResponseError::Value);
         }
-        match kind(name) {
-            Kind::ContentLength => {
+        match field_kind(name) {
+            FieldKind::ContentLength => {
                 let length = decimal(value).ok_or(ResponseError::ContentLength)?;
                 match self.content_length {
                     Some(known) if known != length => return Err(ResponseError::ConflictingLength),
@@ -102,17 +102,17 @@ impl ResponseHead {
                 self.length_line = start..self.fields.len();
                 return Ok(());
             }
-            Kind::Connection => {
+            FieldKind::Connection => {
                 if !value.eq_ignore_ascii_case(b"close") {
                     return Err(ResponseError::HopByHop);
                 }
                 self.close = true;
                 return Ok(());
             }
-            Kind::HopByHop => return Err(ResponseError::HopByHop),
-            Kind::Date => self.has_date = true,
-            Kind::Server => self.has_server = true,
-            Kind::Other => {}
+            FieldKind::HopByHop => return Err(ResponseError::HopByHop),
+            FieldKind::Date => self.has_date = true,
+            FieldKind::Server => self.has_server = true,
+            FieldKind::Other => {}
         }
         self.append(name, value);
         Ok(())
@@ -137,7 +137,7 @@ impl ResponseHead {
     }
 
     /// The first value of the field called `name`, in any case, for the access log.
-    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+    pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
         self.fields.split(|&b| b == b'\n').find_map(|line| {
             let line = line.strip_suffix(b"\r")?;
             let (found, value) = line.split_at_checked(name.len())?;
@@ -159,7 +159,7 @@ impl ResponseHead {
         })
     }
 
-    pub(super) fn close(&self) -> bool {
+    pub(super) fn wants_close(&self) -> bool {
         self.close
     }
 
@@ -178,36 +178,36 @@ impl ResponseHead {
             out.extend_from_slice(date);
             out.extend_from_slice(b"\r\n");
         }
-        let tells_length = match (self.content_length, announced) {
+        let has_length = match (self.content_length, announced) {
             (Some(declared), ResponseFraming::Length(length)) => declared == length,
             _ => false,
         };
-        if tells_length || self.length_line.is_empty() {
+        if has_length || self.length_line.is_empty() {
             out.extend_from_slice(&self.fields);
         } else {
             out.extend_from_slice(&self.fields[..self.length_line.start]);
             out.extend_from_slice(&self.fields[self.length_line.end..]);
         }
-        tells_length
+        has_length
     }
 }
 
-fn kind(name: &[u8]) -> Kind {
+fn field_kind(name: &[u8]) -> FieldKind {
     let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
     match name.len() {
-        14 if is("content-length") => Kind::ContentLength,
-        4 if is("date") => Kind::Date,
-        6 if is("server") => Kind::Server,
-        10 if is("connection") => Kind::Connection,
-        2 if is("te") => Kind::HopByHop,
-        7 if is("trailer") || is("upgrade") => Kind::HopByHop,
-        8 if is("trailers") => Kind::HopByHop,
-        10 if is("keep-alive") => Kind::HopByHop,
-        16 if is("proxy-connection") => Kind::HopByHop,
-        17 if is("transfer-encoding") => Kind::HopByHop,
-        18 if is("proxy-authenticate") => Kind::HopByHop,
-        19 if is("proxy-authorization") => Kind::HopByHop,
-        25 if is("proxy-authentication-info") => Kind::HopByHop,
-        _ => Kind::Other,
+        14 if is("content-length") => FieldKind::ContentLength,
+        4 if is("date") => FieldKind::Date,
+        6 if is("server") => FieldKind::Server,
+        10 if is("connection") => FieldKind::Connection,
+        2 if is("te") => FieldKind::HopByHop,
+        7 if is("trailer") || is("upgrade") => FieldKind::HopByHop,
+        8 if is("trailers") => FieldKind::HopByHop,
+        10 if is("keep-alive") => FieldKind::HopByHop,
+        16 if is("proxy-connection") => FieldKind::HopByHop,
+        17 if is("transfer-encoding") => FieldKind::HopByHop,
+        18 if is("proxy-authenticate") => FieldKind::HopByHop,
+        19 if is("proxy-authorization") => FieldKind::HopByHop,
+        25 if is("proxy-authentication-info") => FieldKind::HopByHop,
+        _ => FieldKind::Other,
     }
 }

@@ -12,28 +12,28 @@ use super::{Error, Limits};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Scan {
     /// How many bytes were looked at.
-    seen: usize,
+    scanned: usize,
     /// Where the current line starts.
-    line: usize,
+    line_start: usize,
     /// Lines completed so far, the request line included.
-    lines: usize,
+    line_count: usize,
     /// Where the request line ended, before its CRLF; set once `lines` is not 0.
-    first_end: usize,
+    request_line_end: usize,
     /// Bytes of the one empty line that may precede a request: 0 or 2. [RFC 9112 section 2.2]
-    skipped: usize,
+    leading_crlf: usize,
 }
 
 /// A head whose end was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Complete {
+pub(crate) struct HeadBounds {
     /// Where the request line starts.
     pub(crate) start: usize,
     /// Where the request line ends, before its CRLF.
-    pub(crate) line_end: usize,
+    pub(crate) request_line_end: usize,
     /// The first byte after the head.
     pub(crate) end: usize,
     /// How many field lines there are.
-    pub(crate) fields: usize,
+    pub(crate) field_count: usize,
 }
 
 impl Scan {
@@ -42,69 +42,69 @@ impl Scan {
         &mut self,
         input: &[u8],
         limits: &Limits,
-    ) -> Result<Option<Complete>, Error> {
-        while let Some(found) = memchr::memchr(b'\n', &input[self.seen..]) {
-            let lf = self.seen + found;
+    ) -> Result<Option<HeadBounds>, Error> {
+        while let Some(found) = memchr::memchr(b'\n', &input[self.scanned..]) {
+            let lf = self.scanned + found;
             // What is refused without its line end is refused in the same words with it: the answer
             // must not depend on how the bytes were cut.
-            let line = &input[self.line..lf];
-            self.seen = lf + 1;
-            self.check_partial(line, limits)?;
-            self.check_total(self.seen, limits)?;
+            let line = &input[self.line_start..lf];
+            self.scanned = lf + 1;
+            self.check_line_so_far(line, limits)?;
+            self.check_head_size(self.scanned, limits)?;
             let Some(line) = line.strip_suffix(b"\r") else {
                 return Err(Error::BareLf);
             };
             let length = line.len();
-            if self.lines == 0 && length == 0 {
-                if self.skipped > 0 {
+            if self.line_count == 0 && length == 0 {
+                if self.leading_crlf > 0 {
                     return Err(Error::RequestLine);
                 }
-                self.skipped = 2;
-                self.line = self.seen;
+                self.leading_crlf = 2;
+                self.line_start = self.scanned;
                 continue;
             }
             if length == 0 {
-                return Ok(Some(Complete {
-                    start: self.skipped,
-                    line_end: self.first_end,
-                    end: self.seen,
-                    fields: self.lines - 1,
+                return Ok(Some(HeadBounds {
+                    start: self.leading_crlf,
+                    request_line_end: self.request_line_end,
+                    end: self.scanned,
+                    field_count: self.line_count - 1,
                 }));
             }
-            if self.lines == 0 {
-                self.first_end = lf - 1;
+            if self.line_count == 0 {
+                self.request_line_end = lf - 1;
             }
-            self.line = self.seen;
-            self.lines += 1;
-            if self.lines - 1 > limits.fields {
+            self.line_start = self.scanned;
+            self.line_count += 1;
+            if self.line_count - 1 > limits.fields {
                 return Err(Error::FieldsTooLarge);
             }
         }
-        self.seen = input.len();
-        self.check_partial(&input[self.line..], limits)?;
-        self.check_total(input.len(), limits)?;
+        self.scanned = input.len();
+        self.check_line_so_far(&input[self.line_start..], limits)?;
+        self.check_head_size(input.len(), limits)?;
         Ok(None)
     }
 
     /// True if not a byte was looked at yet.
-    pub(crate) fn is_new(&self) -> bool {
-        self.seen == 0
+    pub(crate) fn has_seen_nothing(&self) -> bool {
+        self.scanned == 0
     }
 
     /// True if nothing of a request has come yet.
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.seen <= self.skipped
+    pub(crate) fn is_empty(&self) -> bool {
+        self.scanned <= self.leading_crlf
     }
 
     /// Checks what there is of the current line.
-    fn check_partial(&self, line: &[u8], limits: &Limits) -> Result<(), Error> {
+    fn check_line_so_far(&self, line: &[u8], limits: &Limits) -> Result<(), Error> {
         // A CR may still become the line's end, and does not count.
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let length = line.len();
-        if self.lines == 0 {
+        if self.line_count == 0 {
             check_method_so_far(line)?;
         }
-        match self.lines {
+        match self.line_count {
             0 if length > limits.request_line => Err(Error::RequestLineTooLong),
             0 => Ok(()),
             _ if length > limits.field_size => Err(Error::FieldsTooLarge),
@@ -112,8 +112,8 @@ impl Scan {
         }
     }
 
-    fn check_total(&self, total: usize, limits: &Limits) -> Result<(), Error> {
-        if total - self.skipped > limits.head { Err(Error::FieldsTooLarge) } else { Ok(()) }
+    fn check_head_size(&self, total: usize, limits: &Limits) -> Result<(), Error> {
+        if total - self.leading_crlf > limits.head { Err(Error::FieldsTooLarge) } else { Ok(()) }
     }
 }
 

@@ -28,9 +28,9 @@ pub(crate) fn parse(bytes: &[u8], span: Span, method: &[u8]) -> Result<Target, E
     }
     let start = span.start as usize;
     let found = match target {
-        [b'/', ..] => split_query(target, start),
+        [b'/', ..] => split_at_query(target, start),
         b"*" if method == b"OPTIONS" => Target::default(),
-        _ => absolute(target, start)?,
+        _ => parse_absolute(target, start)?,
     };
     if has_encoded_nul(found.path.of(bytes)) {
         return Err(Error::Target);
@@ -38,7 +38,7 @@ pub(crate) fn parse(bytes: &[u8], span: Span, method: &[u8]) -> Result<Target, E
     Ok(found)
 }
 
-fn split_query(target: &[u8], start: usize) -> Target {
+fn split_at_query(target: &[u8], start: usize) -> Target {
     match memchr::memchr(b'?', target) {
         Some(mark) => Target {
             path: Span::new(start, start + mark),
@@ -51,7 +51,7 @@ fn split_query(target: &[u8], start: usize) -> Target {
 
 /// `http://authority/path?query`. User information is refused: it has no meaning here and hides
 /// the real host from a human reader. [RFC 9110 section 4.2.4]
-fn absolute(target: &[u8], start: usize) -> Result<Target, Error> {
+fn parse_absolute(target: &[u8], start: usize) -> Result<Target, Error> {
     let Some(colon) = memchr::memmem::find(target, b"://") else {
         return Err(Error::Target);
     };
@@ -71,7 +71,7 @@ fn absolute(target: &[u8], start: usize) -> Result<Target, Error> {
         return Err(Error::Misdirected);
     }
     let authority = Some(Span::new(start + host, start + end));
-    let rest = split_query(&target[end..], start + end);
+    let rest = split_at_query(&target[end..], start + end);
     // `OPTIONS http://host` asks what `OPTIONS *` asks: its path is empty either way. Elsewhere an
     // empty path is `/`, which `Head::path` supplies. [RFC 9112 section 3.2.4]
     Ok(Target { authority, ..rest })

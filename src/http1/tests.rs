@@ -108,7 +108,7 @@ fn read_at(connection: &mut Connection, input: &[u8], next: impl Fn(usize) -> us
             Event::Content(range) => {
                 assert!(!range.is_empty() && range.end <= used, "{range:?} of {used}");
                 story.content.extend_from_slice(&input[at..][range]);
-                assert_eq!(connection.received(), story.content.len() as u64);
+                assert_eq!(connection.received_bytes(), story.content.len() as u64);
             }
             Event::End => {
                 story.outcome = Outcome::Complete(at + used);
@@ -220,7 +220,7 @@ fn response(status: &str, fields: &[(&str, &str)]) -> ResponseHead {
     let mut head = ResponseHead::default();
     head.start(status.as_bytes()).unwrap();
     for (name, value) in fields {
-        head.field(name.as_bytes(), value.as_bytes()).unwrap();
+        head.add_field(name.as_bytes(), value.as_bytes()).unwrap();
     }
     head
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
-use crate::http1::{self, ResponseHead, TooShort};
+use crate::http1::{self, BodyTooShort, ResponseHead};
 use crate::net::{Body, Chunk, Connection, HttpDate, WriteHalf, wall_clock};
 use crate::wsgi::{Client, Content, Exchange};
 
@@ -64,7 +64,7 @@ impl Exchange for Connection {
         self.queue.push(Chunk::File { file, offset, left: length });
     }
 
-    fn finish(&mut self) -> Result<(), TooShort> {
+    fn finish(&mut self) -> Result<(), BodyTooShort> {
         self.queue.gather(|out| self.http.finish(out))
     }
 

@@ -114,7 +114,7 @@ impl EnvironBuilder {
         let template = self.template(exchange.listener());
         let peer = exchange.peer();
         let content = exchange.take_content();
-        let received = exchange.http().received();
+        let received = exchange.http().received_bytes();
         let head = exchange.http().head();
         let claims_https = claims_https(head);
         let environ = match cache.get(py, template, head) {

@@ -9,7 +9,7 @@ use std::sync::Weak;
 
 use bytes::Bytes;
 
-use crate::http1::{Connection, ResponseHead, TooShort};
+use crate::http1::{BodyTooShort, Connection, ResponseHead};
 
 /// A request's content, complete.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub trait Exchange: Any + Send {
     fn queue_file(&mut self, file: File, offset: u64, length: u64);
 
     /// Queues what ends the response. Fails if it is too short, which aborts it.
-    fn finish(&mut self) -> Result<(), TooShort>;
+    fn finish(&mut self) -> Result<(), BodyTooShort>;
 
     /// Hands the queue to the socket, and what the socket does not take to whoever watches it. Fails
     /// once the client is gone.

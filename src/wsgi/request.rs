@@ -22,7 +22,7 @@ use super::thread_state::{Responses, ThreadState};
 use super::timeout::RequestTimeout;
 use super::traceback;
 use crate::config::Settings;
-use crate::http1::{ResponseHead, TooShort};
+use crate::http1::{BodyTooShort, ResponseHead};
 use crate::observe;
 
 /// The application and what every request to it shares.
@@ -141,7 +141,7 @@ impl Wsgi {
                 // The client need not wait for what comes now. If it has left, nobody does.
                 let _ = exchange.flush_soon();
             }
-            hooks.after(&hooked, &thread_state.head, exchange.http().sent());
+            hooks.after(&hooked, &thread_state.head, exchange.http().sent_bytes());
         }
         if let Err(failure) = thread_state.replace_retained(py, &self.responses) {
             error!("out of environ_cache: start_response cannot be renewed: {failure}");
@@ -316,7 +316,7 @@ fn finish(py: Python<'_>, response: &Response) -> Result<(), Failure> {
 fn note_end(
     py: Python<'_>,
     response: &Response,
-    ended: Result<Result<(), TooShort>, SendError>,
+    ended: Result<Result<(), BodyTooShort>, SendError>,
 ) -> Result<(), Failure> {
     let ended = ended?;
     if response.take_exceeded_length(py) {
@@ -386,7 +386,7 @@ fn send_error_page(exchange: &mut dyn Exchange, status: &str) -> ResponseHead {
     let mut head = ResponseHead::default();
     let built = head
         .start(status.as_bytes())
-        .and_then(|()| head.field(b"Content-Type", b"text/plain; charset=utf-8"));
+        .and_then(|()| head.add_field(b"Content-Type", b"text/plain; charset=utf-8"));
     debug_assert!(built.is_ok());
     exchange.begin(&head, Some(page.len() as u64));
     let frame = exchange.http().frame(page.len());

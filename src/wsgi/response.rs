@@ -15,7 +15,7 @@ use pyo3::types::PyBytes;
 use super::block;
 use super::exchange::Exchange;
 use super::file_wrapper::Extent;
-use crate::http1::{ResponseHead, TooShort};
+use crate::http1::{BodyTooShort, ResponseHead};
 
 /// Blocks of at least this many bytes are sent from where Python keeps them.
 const SHARE_THRESHOLD: usize = 16 * 1024;
@@ -221,7 +221,7 @@ impl Response {
         &self,
         py: Python<'_>,
         blocks: &[&Bound<'_, PyBytes>],
-    ) -> Result<Result<(), TooShort>, SendError> {
+    ) -> Result<Result<(), BodyTooShort>, SendError> {
         let total = blocks.iter().map(|block| block.as_bytes().len() as u64).sum();
         let mut state = self.wait_for_exchange(py);
         for block in blocks {
@@ -296,7 +296,7 @@ impl Response {
     }
 
     /// Ends the response with what start_response said; with no content if nothing of it was sent yet.
-    pub(super) fn finish(&self, py: Python<'_>) -> Result<Result<(), TooShort>, SendError> {
+    pub(super) fn finish(&self, py: Python<'_>) -> Result<Result<(), BodyTooShort>, SendError> {
         Ok(self.wait_for_exchange(py).begin(Some(0))?.finish())
     }
 }

@@ -145,7 +145,7 @@ fn read_head<'py>(
         let pair = item.cast::<PyTuple>().map_err(|_| Fault::NotPair)?;
         let [name, value] = pair.as_slice() else { return Err(Fault::NotPair) };
         let (name, value) = (native(name, "a header name")?, native(value, "a header value")?);
-        head.field(name, value).map_err(|why| Fault::Refused(why, item.clone()))?;
+        head.add_field(name, value).map_err(|why| Fault::Refused(why, item.clone()))?;
     }
     Ok(())
 }

@@ -84,7 +84,7 @@ fn pipelined_requests_are_read_one_by_one() {
             assert_eq!(connection.receive(&bytes[at..]), Ok((0, Event::NeedMore)));
             let (_, next) = answer(&mut connection, "200 OK");
             assert_eq!(next, if i == 2 { Next::Close } else { Next::Request });
-            assert_eq!(connection.received(), if i == 2 { content.len() as u64 } else { 0 });
+            assert_eq!(connection.received_bytes(), if i == 2 { content.len() as u64 } else { 0 });
         }
         assert_eq!(connection.receive(&bytes[at..]), Ok((0, Event::NeedMore)));
     }
@@ -228,10 +228,10 @@ fn a_connection_knows_what_it_waits_for() {
     assert_eq!(connection.receive(b"x"), Ok((1, Event::Content(0..1))));
     assert_eq!(connection.receive(b""), Ok((0, Event::End)));
     assert_eq!(state(&connection), (false, false, false));
-    assert_eq!(connection.received(), 1);
+    assert_eq!(connection.received_bytes(), 1);
     answer(&mut connection, "200 OK");
     assert_eq!(state(&connection), (true, true, false));
-    assert_eq!(connection.received(), 0);
+    assert_eq!(connection.received_bytes(), 0);
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn every_response_has_one_framing() {
                         _ => (b"abcdefg", 7),
                     };
                     assert_eq!(text(&body), text(expected), "{case}");
-                    assert_eq!(connection.sent(), sent, "{case}");
+                    assert_eq!(connection.sent_bytes(), sent, "{case}");
 
                     // Only the close can end what has no length.
                     let says_close = text(&head).contains("Connection: close");
@@ -158,7 +158,7 @@ fn more_than_the_declared_length_is_never_sent() {
                 assert_eq!(frame.take as u64, left.min(block as u64));
                 sent += frame.take as u64;
             }
-            assert_eq!((sent, connection.sent()), (length, length));
+            assert_eq!((sent, connection.sent_bytes()), (length, length));
             assert_eq!(connection.finish(&mut Vec::new()), Ok(()));
             assert_eq!(connection.start_next(), Next::Request);
         }
@@ -172,14 +172,14 @@ fn less_than_the_declared_length_breaks_the_connection_off() {
         let (mut connection, _) = begun("GET", "1.1", "200 OK", Some("5"), None);
         connection.frame(sent);
         let mut out = Vec::new();
-        let missing = 5 - sent as u64;
-        assert_eq!(connection.finish(&mut out), Err(TooShort { missing }));
-        assert!(TooShort { missing }.to_string().contains(&missing.to_string()));
+        let missing_bytes = 5 - sent as u64;
+        assert_eq!(connection.finish(&mut out), Err(BodyTooShort { missing_bytes }));
+        assert!(BodyTooShort { missing_bytes }.to_string().contains(&missing_bytes.to_string()));
         assert_eq!(out, b"");
         assert_eq!(connection.frame(3).take, 0, "nothing follows");
         assert_eq!(connection.start_next(), Next::Close);
     }
-    // Where no content is sent, none is missing.
+    // Where no content is sent, none is missing_bytes.
     for (method, status) in [("HEAD", "200 OK"), ("GET", "304 x"), ("GET", "204 x")] {
         let (mut connection, _) = begun(method, "1.1", status, Some("5"), None);
         assert_eq!(connection.finish(&mut Vec::new()), Ok(()));
@@ -208,7 +208,7 @@ fn an_aborted_response_looks_aborted() {
         assert_eq!(out.len(), before, "something follows an abort");
         assert_eq!(connection.content_left(), None);
         assert_eq!(connection.start_next(), next, "{version} {length:?}");
-        assert_eq!(connection.sent(), 3);
+        assert_eq!(connection.sent_bytes(), 3);
     }
     // Before the head has gone.
     let mut connection = connection_after(&get(""));
@@ -237,5 +237,5 @@ fn nothing_is_framed_outside_of_a_response() {
     connection.finish(&mut out).unwrap();
     assert_eq!(text(&out), text(b"0\r\n\r\n"), "one last chunk");
     assert_eq!(connection.frame(3).take, 0, "behind the end");
-    assert_eq!(connection.sent(), 0);
+    assert_eq!(connection.sent_bytes(), 0);
 }

@@ -92,19 +92,19 @@ fn an_interim_status_is_no_answer() {
 fn names_and_values_are_checked() {
     let mut head = response("200 OK", &[]);
     for name in ["", "a b", "a:", ":a", "a\r\nb", "a\0", "\u{e9}", "a(b)", "a\t", " a"] {
-        assert_eq!(head.field(name.as_bytes(), b"v"), Err(ResponseError::Name), "{name:?}");
+        assert_eq!(head.add_field(name.as_bytes(), b"v"), Err(ResponseError::Name), "{name:?}");
     }
     for value in ["a\rb", "a\nb", "a\r\nSet-Cookie: x", "a\0", "\x7f", "\x0b", "\x1b[31m"] {
-        assert_eq!(head.field(b"X", value.as_bytes()), Err(ResponseError::Value), "{value:?}");
+        assert_eq!(head.add_field(b"X", value.as_bytes()), Err(ResponseError::Value), "{value:?}");
         for name in ["Content-Length", "Connection", "Date", "Transfer-Encoding"] {
-            let refused = head.field(name.as_bytes(), value.as_bytes());
+            let refused = head.add_field(name.as_bytes(), value.as_bytes());
             assert_eq!(refused, Err(ResponseError::Value), "{name}: {value:?}");
         }
     }
     // What is refused leaves no trace.
     assert_eq!(sent(&head), sent(&response("200 OK", &[])));
     for value in ["", " a\tb ", "\u{e9}", "a: b"] {
-        assert_eq!(head.field(b"X", value.as_bytes()), Ok(()), "{value:?}");
+        assert_eq!(head.add_field(b"X", value.as_bytes()), Ok(()), "{value:?}");
     }
 }
 
@@ -124,12 +124,12 @@ fn hop_by_hop_fields_are_the_servers_business() {
         "Upgrade",
     ] {
         let mut head = response("200 OK", &[]);
-        let refused = head.field(name.as_bytes(), b"chunked");
+        let refused = head.add_field(name.as_bytes(), b"chunked");
         assert_eq!(refused, Err(ResponseError::HopByHop), "{name}");
     }
     for value in ["keep-alive", "upgrade", "close, x", "close, close", "", " close"] {
         let mut head = response("200 OK", &[]);
-        let refused = head.field(b"Connection", value.as_bytes());
+        let refused = head.add_field(b"Connection", value.as_bytes());
         assert_eq!(refused, Err(ResponseError::HopByHop), "{value:?}");
     }
     for value in ["close", "Close"] {
@@ -149,14 +149,14 @@ fn content_length_is_one_number() {
     }
     for value in ["", "-1", "+1", " 1", "1 ", "1,1", "0x1", "1_0", "x", "18446744073709551616"] {
         let mut head = response("200 OK", &[]);
-        let refused = head.field(b"Content-Length", value.as_bytes());
+        let refused = head.add_field(b"Content-Length", value.as_bytes());
         assert_eq!(refused, Err(ResponseError::ContentLength), "{value:?}");
         assert_eq!(head.content_length(), None);
     }
     // Twice the same is one; two that differ are an error.
     let mut head = response("200 OK", &[("Content-Length", "5"), ("content-length", "05")]);
     assert_eq!(sent(&head).to_lowercase().matches("content-length").count(), 1);
-    assert_eq!(head.field(b"Content-Length", b"6"), Err(ResponseError::ConflictingLength));
+    assert_eq!(head.add_field(b"Content-Length", b"6"), Err(ResponseError::ConflictingLength));
     assert_eq!(head.content_length(), Some(5));
 }
 
@@ -178,17 +178,17 @@ fn starting_over_forgets_everything() {
     assert_eq!(sent(&head), sent(&response("500 Oops", &[])));
     // Also when the new status is refused.
     head.start(b"nonsense").unwrap_err();
-    assert_eq!((head.status(), head.get(b"z")), (0, None));
+    assert_eq!((head.status(), head.field(b"z")), (0, None));
 }
 
 #[test]
 fn fields_can_be_looked_up() {
     let head = response("200 OK", &[("Content-Type", "a/b"), ("X", "1"), ("x", "2"), ("XY", "")]);
-    assert_eq!(head.get(b"content-type"), Some(&b"a/b"[..]));
-    assert_eq!(head.get(b"X"), Some(&b"1"[..]));
-    assert_eq!(head.get(b"xy"), Some(&b""[..]));
-    assert_eq!(head.get(b"Content"), None);
-    assert_eq!(head.get(b""), None);
+    assert_eq!(head.field(b"content-type"), Some(&b"a/b"[..]));
+    assert_eq!(head.field(b"X"), Some(&b"1"[..]));
+    assert_eq!(head.field(b"xy"), Some(&b""[..]));
+    assert_eq!(head.field(b"Content"), None);
+    assert_eq!(head.field(b""), None);
 }
 
 #[test]

@@ -74,6 +74,6 @@ fn what_is_chunked_can_be_read_back() {
     }
     connection.finish(&mut wire).unwrap();
     let (_, content) = accepted(&wire);
-    assert_eq!(connection.sent(), content.len() as u64);
+    assert_eq!(connection.sent_bytes(), content.len() as u64);
     assert!(content == blocks.concat());
 }
