@@ -291,7 +291,7 @@ def test_factory_with_arguments(fresh_server, app: str, body: bytes) -> None:
 )
 def test_factory_arguments_that_are_no_literals(door: str, arguments: str) -> None:
     done = run_cli(door, "--check-config", f"http_factory:echo({arguments})")
-    assert done.returncode == 3 and "they are literals, as in" in done.stderr, done
+    assert done.returncode == 3 and "they must be literals, as in" in done.stderr, done
     assert "Traceback" not in done.stderr, done
 
 

@@ -94,7 +94,7 @@ def test_graceful_timeout_and_clients_that_do_not_read(fresh_server, fifo: Path)
         server.wait()
     said = re.search("graceful timeout; still running: (.*)\n", server.stderr())
     assert said, server.stderr()
-    names = [f"GET /hold?{fifo}", "GET /flood (waits for its client)"]
+    names = [f"GET /hold?{fifo}", "GET /flood (waiting for its client to read)"]
     assert sorted(said[1].split(", ")) == sorted(names)
 
 
@@ -131,7 +131,7 @@ def test_a_thread_that_keeps_the_worker_is_named(
     assert server.get("/").status == 200
     server.send_signal(signal.SIGTERM)
     if not daemon:
-        server.wait_for_log(r"worker \d+ cannot end before these threads .* do: 'pump';")
+        server.wait_for_event("worker.lingering_threads", r"\d+ .*'pump'")
         fifo.write_text("go on")
     assert server.wait() == 0
     assert ("'pump'" in server.stderr()) is not daemon, server.stderr()

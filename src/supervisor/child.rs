@@ -286,8 +286,8 @@ impl Worker {
             self.hooks.call(py, "served", &[self.count()]);
             if self.stopping.is_some() {
                 info!("Worker exiting (pid: {})", std::process::id());
-                let threads = py.import("rustwsgi._threads");
-                let _ = threads.and_then(|module| module.call_method0("tell_who_stays"));
+                let threads = py.import("rustwsgi._lingering_threads");
+                let _ = threads.and_then(|module| module.call_method0("report_soon"));
                 return Ok(Some(0));
             }
             error!("the server has stopped by itself");

@@ -1,4 +1,5 @@
-//! `environ["rustwsgi.client_disconnected"]`: lets long work ask whether anybody still waits for it.
+//! `environ["rustwsgi.client_disconnected"]`: lets an application stop long work whose client has
+//! disconnected.
 
 use std::sync::{Mutex, PoisonError, Weak};
 
@@ -6,8 +7,10 @@ use pyo3::prelude::*;
 
 use super::exchange::Client;
 
-/// Call it to learn whether the client has gone. One object serves request after request, unless an
-/// application keeps it.
+/// A callable that says whether the client of the request has disconnected.
+///
+/// A thread uses one object for request after request. If an application keeps a reference beyond
+/// its request, the thread makes a new object, and the old one goes on answering for its client.
 #[pyclass(frozen, module = "rustwsgi._rustwsgi")]
 pub struct ClientDisconnected {
     client: Mutex<Option<Weak<dyn Client>>>,
@@ -18,7 +21,7 @@ impl ClientDisconnected {
         ClientDisconnected { client: Mutex::new(None) }
     }
 
-    /// From now on the question is about `client`.
+    /// Makes the object answer for `client` from now on.
     pub(super) fn watch(&self, client: Weak<dyn Client>) {
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
     }
@@ -26,7 +29,7 @@ impl ClientDisconnected {
 
 #[pymethods]
 impl ClientDisconnected {
-    /// True once the client has closed its side of the connection or the connection is lost.
+    /// True once the client has closed its side of the connection, or the connection is lost.
     fn __call__(&self) -> bool {
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
         client.and_then(|client| client.upgrade()).is_none_or(|client| client.is_disconnected())

@@ -1,26 +1,27 @@
-//! What one thread remembers of earlier requests, so that it need not be made again.
+//! A thread's cache of environs, and of the strings in them.
 //!
-//! Clients repeat themselves: a kept-alive client sends the same head to the byte, and where a path or
-//! a cookie differs the other fields do not. So whole environs are kept by their heads, and beneath that
-//! the last `str` of each field. All of it is bounded, none of it belongs to a connection (an idle one
-//! costs nothing here), and none of it is shared between threads.
+//! Clients repeat themselves: a kept-alive client sends the same head byte for byte, and where a
+//! path or a cookie differs, the other fields do not. So the cache keeps whole environs by their
+//! heads, and below that the last `str` of each common field. It is bounded; it belongs to a thread
+//! and not to a connection, so that idle connections hold no memory here; and threads share
+//! nothing.
 
 use core::net::IpAddr;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::ffi::{latin1, latin1_bytes};
 use super::names::Names;
-use super::strings::{latin1, latin1_bytes};
 use crate::http1::Head;
 
-/// Heads that are remembered, and how long the longest may be, in bytes. With their strings these are
-/// 128 KiB a thread for heads of a browser's size.
+/// How many heads are cached, and the size of the largest in bytes. With their strings these are
+/// about 128 KiB a thread for heads of a browser's size.
 const HEAD_SLOTS: usize = 32;
 const MAX_HEAD_BYTES: usize = 2048;
-/// Longer values are not remembered.
+/// Longer values are not cached.
 const MAX_VALUE_BYTES: usize = 1024;
-/// Client addresses that are remembered.
+/// How many client addresses are cached.
 const ADDRESS_SLOTS: usize = 16;
 
 /// A value that most requests of a client have in common.
@@ -28,34 +29,36 @@ const ADDRESS_SLOTS: usize = 16;
 pub(super) enum CachedValue {
     /// The request target.
     Target,
-    /// The decoded path.
+    /// The percent-decoded path.
     Path,
     /// The query.
     Query,
-    /// The field with this number in [`Names`].
+    /// The field with this index in [`Names`].
     Field(usize),
 }
 
-/// One thread's memory.
+/// The cache of one thread.
 pub(super) struct EnvironCache {
-    /// By their fingerprints. A head is kept from its second coming on, so that clients whose heads all
-    /// differ (a request id, a date) do not pay for what nobody will ask for.
+    /// Indexed by fingerprint. A head is cached when it comes for the second time in a row, so that
+    /// clients whose heads all differ (a request id, a date) do not pay for copies that no request
+    /// uses.
     heads: Vec<HeadSlot>,
-    /// The last value at each place.
+    /// The last value of each [`CachedValue`].
     values: Vec<Option<Py<PyString>>>,
-    /// By their last byte.
+    /// Indexed by the last byte of the address.
     addresses: Vec<Option<(IpAddr, Py<PyString>)>>,
 }
 
 #[derive(Default)]
 struct HeadSlot {
-    /// Of the last head that came here and was not cached.
+    /// The fingerprint of the last head that was looked up here and not found.
     last_miss: u64,
     cached: Option<CachedHead>,
 }
 
-/// A head and what was made of it: an environ without what differs from connection to connection.
+/// A head and the environ made from it, without the keys that differ between connections.
 struct CachedHead {
+    /// The index of the template that the environ was made from.
     template: usize,
     bytes: Vec<u8>,
     environ: Py<PyDict>,
@@ -72,8 +75,8 @@ impl EnvironCache {
         EnvironCache { heads, values, addresses }
     }
 
-    /// The environ that was remembered for an equal head and the same template. It must be copied, not
-    /// changed.
+    /// The environ that is cached for an equal head and the same template. Copy it, do not change
+    /// it.
     pub(super) fn get<'py>(
         &self,
         py: Python<'py>,
@@ -85,7 +88,8 @@ impl EnvironCache {
         same.then(|| cached.environ.bind(py))
     }
 
-    /// Takes note of a head that is not cached, and remembers it if it came before.
+    /// Records that a head was not found. Caches a copy of its environ if it was the last head that
+    /// was not found in this slot, too.
     pub(super) fn insert_if_repeated(
         &mut self,
         template: usize,
@@ -101,18 +105,18 @@ impl EnvironCache {
         Ok(())
     }
 
-    /// The `str` of a value, the same object as the last time if the value is the same.
+    /// The `str` of a value: the same object as before if the value has not changed.
     pub(super) fn value<'py>(
         &mut self,
         py: Python<'py>,
-        place: CachedValue,
+        which: CachedValue,
         value: &[u8],
     ) -> Bound<'py, PyString> {
-        let slot = &mut self.values[match place {
+        let slot = &mut self.values[match which {
             CachedValue::Target => 0,
             CachedValue::Path => 1,
             CachedValue::Query => 2,
-            CachedValue::Field(number) => 3 + number,
+            CachedValue::Field(index) => 3 + index,
         }];
         if let Some(last) = slot
             && latin1_bytes(last.bind(py)) == Some(value)
@@ -126,7 +130,7 @@ impl EnvironCache {
         text
     }
 
-    /// REMOTE_ADDR of a client.
+    /// The REMOTE_ADDR of a client.
     pub(super) fn address<'py>(&mut self, py: Python<'py>, ip: IpAddr) -> Bound<'py, PyString> {
         let last_byte = match ip {
             IpAddr::V4(ip) => ip.octets()[3],

@@ -1,53 +1,57 @@
-//! Refuses to serve beside green threads in the place of Python's own.
+//! Refuses to start if gevent or eventlet has replaced Python's threads.
 //!
-//! gevent and eventlet can replace `threading` by threads that one thread of the system runs in turn. A runner
-//! would be one of those, and never let the others go on; and an application that counts on them has work
-//! that nobody runs, and locks that only look like locks between real threads. So this is told at the
-//! start.
+//! Their monkey patches turn `threading` into green threads, which one system thread runs in turn.
+//! A worker thread would be one of them and never yield to the others; and the application would
+//! have green threads that nothing runs, and locks that do not exclude real threads. So the server
+//! reports the patch at the start.
 
 use pyo3::prelude::*;
 
+/// A library that can replace `threading`.
 struct Library {
-    /// The module that knows, and how it is asked.
+    /// The module with a function that says whether `threading` is replaced,
     module: &'static str,
-    question: &'static str,
-    about: &'static str,
-    /// How the replacing is written, and how it is written without threads.
-    replaces: &'static str,
-    spares: &'static str,
+    /// the name of that function,
+    predicate: &'static str,
+    /// and its argument.
+    argument: &'static str,
+    /// The call that replaces threads, for the message.
+    patch: &'static str,
+    /// The call that leaves threads alone.
+    patch_without_threads: &'static str,
 }
 
 const LIBRARIES: [Library; 2] = [
     Library {
         module: "gevent.monkey",
-        question: "is_module_patched",
-        about: "threading",
-        replaces: "gevent.monkey.patch_all()",
-        spares: "patch_all(thread=False)",
+        predicate: "is_module_patched",
+        argument: "threading",
+        patch: "gevent.monkey.patch_all()",
+        patch_without_threads: "patch_all(thread=False)",
     },
     Library {
         module: "eventlet.patcher",
-        question: "is_monkey_patched",
-        about: "thread",
-        replaces: "eventlet.monkey_patch()",
-        spares: "monkey_patch(thread=False)",
+        predicate: "is_monkey_patched",
+        argument: "thread",
+        patch: "eventlet.monkey_patch()",
+        patch_without_threads: "monkey_patch(thread=False)",
     },
 ];
 
-/// A sentence, if somebody has replaced Python's threads.
+/// The error to report if a library has replaced Python's threads.
 pub fn green_threads_error(py: Python<'_>) -> Option<String> {
-    let Library { replaces, spares, .. } =
-        LIBRARIES.iter().find(|library| library.has_replaced(py).unwrap_or(false))?;
+    let Library { patch, patch_without_threads, .. } =
+        LIBRARIES.iter().find(|library| library.is_patched(py).unwrap_or(false))?;
     Some(format!(
-        "{replaces} has put green threads in the place of Python's own, and this server runs the \
-         application on real ones: leave it out, or write {spares}"
+        "{patch} has replaced Python's threads by green threads, and this server runs the \
+         application on real ones: remove the call, or write {patch_without_threads}"
     ))
 }
 
 impl Library {
-    fn has_replaced(&self, py: Python<'_>) -> PyResult<bool> {
-        // Only what is imported can have replaced anything.
+    fn is_patched(&self, py: Python<'_>) -> PyResult<bool> {
+        // Looked up without an import: a library that is not imported has replaced nothing.
         let modules = py.import("sys")?.getattr("modules")?;
-        modules.get_item(self.module)?.call_method1(self.question, (self.about,))?.is_truthy()
+        modules.get_item(self.module)?.call_method1(self.predicate, (self.argument,))?.is_truthy()
     }
 }

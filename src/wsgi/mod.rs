@@ -1,18 +1,19 @@
-//! The application's side of the server, as PEP 3333 has it. This is the only layer that touches
-//! Python, and it never sees a socket: what it needs of a connection is the [`Exchange`] trait.
+//! The application's side of the server: PEP 3333. This is the only layer that uses Python, and it
+//! sees no socket: what it needs of a connection is the trait [`Exchange`].
 //!
-//! One request is one call of [`Wsgi::serve`]:
+//! One request is one call of [`Wsgi::serve`] ([`request`]):
 //!
-//! 1. [`environ`] turns the request's head into a dict,
+//! 1. [`environ`] makes a dict from the head of the request,
 //! 2. the application is called with it and with `start_response` ([`start_response`]),
-//! 3. [`response`] iterates what the application returned, block by block, and calls `close()`.
+//! 3. [`iterable`] sends what the application returned, block by block; then `close()` is called.
 //!
-//! [`reply`] is the response in between, [`block`] what it is made of. [`app`] finds the application,
-//! [`application`] is that and what is called around it; [`input`], [`errors`],
-//! [`file_wrapper`] and [`client`] are the objects in the environ, [`names`] its keys and [`strings`] its
-//! values; [`thread_state`] and [`memory`] are what a thread keeps from request to request. [`timeout`] ends a
-//! request that has run too long, [`fork`] a process that the application has forked and that comes back
-//! here; [`green`] refuses what cannot run on threads; [`traceback`] shows what an application raised.
+//! [`response`] is the response in progress, which these steps share, and [`block`] the `bytes`
+//! that it is made of. [`loader`] imports the application, and [`application`] holds it with its
+//! request hooks. [`input`], [`errors`], [`file_wrapper`] and [`client_disconnected`] are objects
+//! in the environ, [`names`] makes its keys. [`thread_state`] and [`environ_cache`] are what a
+//! thread keeps from request to request. [`timeout`] interrupts a request, [`fork`] ends a forked
+//! process that returns to the server, [`green_threads`] refuses applications that replace threads,
+//! and [`traceback`] formats exceptions. [`ffi`] calls CPython where PyO3 has no safe function.
 
 mod application;
 mod block;
@@ -21,16 +22,17 @@ mod environ;
 mod environ_cache;
 mod errors;
 mod exchange;
+mod ffi;
 mod file_wrapper;
 mod fork;
 mod green_threads;
 mod input;
+mod iterable;
 mod loader;
 mod names;
 mod request;
 mod response;
 mod start_response;
-mod strings;
 mod thread_state;
 mod timeout;
 mod traceback;

@@ -1,4 +1,5 @@
-//! One request: call the application, send what it returns, close it. [PEP 3333, "Specification Details"]
+//! Serves one request: calls the application, sends what it returns, and closes it.
+//! [PEP 3333, "Specification Details"]
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,53 +7,51 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use log::{debug, error, warn};
-use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PySystemError, PyTypeError};
+use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PySystemError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyAny, PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::application::{Application, HookedRequest};
-use super::block::yielded;
 use super::environ::{EnvironBuilder, ServerAddress};
 use super::exchange::Exchange;
-use super::file_wrapper::FileWrapper;
-use super::fork;
-use super::response::{Queued, Response, SendError};
+use super::iterable::{send_iterable, send_sequence};
+use super::response::{Response, SendError};
 use super::thread_state::{Responses, ThreadState};
 use super::timeout::RequestTimeout;
-use super::traceback;
+use super::{fork, traceback};
 use crate::config::Settings;
 use crate::http1::{BodyTooShort, ResponseHead};
 use crate::observe;
 
-/// The application and what every request to it shares.
+/// The application, and what all requests to it share.
 pub struct Wsgi {
     app: Application,
     environs: EnvironBuilder,
-    /// Environ keys whose values the access log wants.
+    /// The environ keys whose values the access log prints.
     log_keys: Vec<String>,
-    /// What every thread_state is at.
+    /// The responses of all worker threads.
     responses: Responses,
 }
 
-/// An answered exchange.
+/// An exchange that was served.
 pub struct Outcome {
-    /// The exchange; its response is complete, or aborted.
+    /// The exchange, with its response complete or aborted.
     pub exchange: Box<dyn Exchange>,
-    /// The environ values that the access log wants.
+    /// Environ keys and values for the access log.
     pub logged: Vec<(String, String)>,
 }
 
-/// Why an application's response did not come to its end.
-enum Failure {
-    /// The application raised, or broke the rules.
+/// Why the response of an application is incomplete.
+pub(super) enum Failure {
+    /// The application raised an exception, or violated PEP 3333.
     App(PyErr),
-    /// The client is gone.
+    /// The client has disconnected, or stopped reading.
     Disconnected(io::Error),
 }
 
 impl Failure {
-    fn raised(&self) -> Option<&PyErr> {
+    fn exception(&self) -> Option<&PyErr> {
         match self {
             Failure::App(error) => Some(error),
             Failure::Disconnected(_) => None,
@@ -74,15 +73,16 @@ impl From<SendError> for Failure {
                 "the application did not call start_response() before its first block",
             )),
             SendError::Ended => {
-                Failure::App(PyRuntimeError::new_err("the response is over already"))
+                Failure::App(PyRuntimeError::new_err("the response has already ended"))
             }
         }
     }
 }
 
 impl Wsgi {
-    /// Prepares to serve `app`. `servers` are the listeners in the order of their numbers; `multiprocess` says
-    /// whether other processes serve the same, at any time.
+    /// Prepares to serve `app`. `servers` are the addresses of the listeners, in the order of
+    /// [`Exchange::listener`]. `multiprocess` is true while other processes serve the same
+    /// application. `log_keys` are the environ keys that the access log prints.
     pub fn new(
         py: Python<'_>,
         app: Application,
@@ -96,25 +96,25 @@ impl Wsgi {
         Ok(Wsgi { app, environs, log_keys, responses: Responses::default() })
     }
 
-    /// What a thread needs to serve requests.
+    /// Makes the state that a worker thread passes to [`Wsgi::serve`].
     pub fn thread_state(&self, py: Python<'_>) -> PyResult<ThreadState> {
         ThreadState::new(py, &self.responses)
     }
 
-    /// The requests that the application is at, as the error log names them.
+    /// The requests that the application is processing, as the error log names them.
     pub fn running(&self, py: Python<'_>) -> Vec<String> {
         self.responses.running(py)
     }
 
-    /// Answers one request. Whatever the application does, the exchange comes back with its response
-    /// complete or aborted. [`ThreadState::head`] then has the head of the response.
+    /// Serves one request. Whatever the application does, the exchange comes back with its response
+    /// complete or aborted, and [`ThreadState::head`] is the head of that response.
     pub fn serve(
         &self,
         py: Python<'_>,
         thread_state: &mut ThreadState,
         mut exchange: Box<dyn Exchange>,
     ) -> Outcome {
-        let environ = guarded(|| {
+        let environ = catch_panic(|| {
             thread_state.disconnected.get().watch(exchange.client());
             Ok(self.environs.build(
                 py,
@@ -127,41 +127,46 @@ impl Wsgi {
         let mut logged = Vec::new();
         let mut hooked = None;
         let served = environ.and_then(|environ| {
-            let served = guarded(|| {
-                self.begin(&environ, &mut hooked)?;
+            let served = catch_panic(|| {
+                self.call_pre_request(&environ, &mut hooked)?;
                 self.call(py, thread_state, &environ)
             });
             logged = self.values_to_log(&environ);
             served
         });
         let complete = served.is_ok();
-        let mut exchange = conclude(py, thread_state, served);
+        let mut exchange = end_response(py, thread_state, served);
         if let (Some(hooks), Some(hooked)) = (&self.app.hooks, hooked) {
             if complete {
-                // The client need not wait for what comes now. If it has left, nobody does.
+                // The client need not wait for the hook. If it has disconnected, the worker finds
+                // out when it next uses the exchange.
                 let _ = exchange.flush_soon();
             }
-            hooks.after(&hooked, &thread_state.head, exchange.http().sent_bytes());
+            hooks.call_post_request(&hooked, &thread_state.head, exchange.http().sent_bytes());
         }
-        if let Err(failure) = thread_state.replace_retained(py, &self.responses) {
-            error!("out of environ_cache: start_response cannot be renewed: {failure}");
+        if let Err(error) = thread_state.replace_retained(py, &self.responses) {
+            error!(
+                target: "request.no_memory",
+                "Out of memory: cannot replace start_response, which the application has kept; a \
+                 late call may reach the next request: {error}"
+            );
         }
         Outcome { exchange, logged }
     }
 
-    /// Calls what is to be called before the application.
-    fn begin<'py>(
+    fn call_pre_request<'py>(
         &self,
         environ: &Bound<'py, PyDict>,
         hooked: &mut Option<HookedRequest<'py>>,
     ) -> Result<(), Failure> {
         if let Some(hooks) = &self.app.hooks {
-            let hooked = hooked.insert(hooks.request(environ)?);
-            hooks.before(hooked)?;
+            let hooked = hooked.insert(hooks.make_request(environ)?);
+            hooks.call_pre_request(hooked)?;
         }
         Ok(())
     }
 
+    /// Calls the application, sends what it returns, and calls `close()` on that.
     fn call(
         &self,
         py: Python<'_>,
@@ -173,34 +178,35 @@ impl Wsgi {
         let returned = self.app.callable.bind(py).call1((environ, start_response));
         fork::exit_if_forked(py, returned.as_ref().err());
         let returned = returned?;
-        // Lists and tuples, which most applications return, exist as a whole and have no `close()`.
+        // Most applications return a list or a tuple: all blocks are there, and there is no
+        // close().
         if let Ok(list) = returned.cast_exact::<PyList>() {
             return match list.len() {
-                1 => send_known(py, response, &[list.get_item(0)?]),
-                _ => send_known(py, response, &list.iter().collect::<Vec<_>>()),
+                1 => send_sequence(py, response, &[list.get_item(0)?]),
+                _ => send_sequence(py, response, &list.iter().collect::<Vec<_>>()),
             };
         }
         if let Ok(tuple) = returned.cast_exact::<PyTuple>() {
-            return send_known(py, response, tuple.as_slice());
+            return send_sequence(py, response, tuple.as_slice());
         }
-        let sent = send_all(py, response, &returned);
-        // Once more: the last step of an iteration, which yields nothing, may have forked as well.
-        fork::exit_if_forked(py, sent.as_ref().err().and_then(Failure::raised));
-        let sent = sent.and_then(|()| finish(py, response));
-        // Now or never: `close()` may take its time, and the client need not wait for it.
+        let sent = send_iterable(py, response, &returned);
+        // A generator may also have forked after its last block.
+        fork::exit_if_forked(py, sent.as_ref().err().and_then(Failure::exception));
+        let sent = sent.and_then(|()| report_length(py, response, response.finish(py)));
         match returned.getattr_opt(intern!(py, "close")) {
             Ok(None) => sent,
             Ok(Some(close)) => {
+                // `close()` may take long, and the client need not wait for it.
                 let sent = sent.and_then(|()| Ok(response.flush_soon(py)?));
                 let closed = close.call0();
                 fork::exit_if_forked(py, closed.as_ref().err());
                 if let Err(error) = closed {
-                    report(py, response, "close() of the response failed", &error);
+                    report_close(py, response, &error);
                 }
                 sent
             }
             Err(error) => {
-                report(py, response, "looking up close() failed", &error);
+                report_close(py, response, &error);
                 sent
             }
         }
@@ -215,171 +221,56 @@ impl Wsgi {
     }
 }
 
-/// Sends the blocks of a list or tuple: the length of all is known, and they go out as one piece.
-fn send_known(
-    py: Python<'_>,
-    response: &Response,
-    items: &[Bound<'_, PyAny>],
-) -> Result<(), Failure> {
-    let ended = match items {
-        [item] => response.queue_all(py, &[yielded(item)?]),
-        _ => {
-            let blocks = items.iter().map(yielded).collect::<PyResult<Vec<_>>>()?;
-            response.queue_all(py, &blocks)
-        }
-    };
-    note_end(py, response, ended)
-}
-
-/// Sends every block of what the application returned.
-fn send_all(
-    py: Python<'_>,
-    response: &Response,
-    returned: &Bound<'_, PyAny>,
-) -> Result<(), Failure> {
-    if returned.is_instance_of::<PyBytes>() || returned.is_instance_of::<PyString>() {
-        // Iterating would yield a number or a character for each byte.
-        let what = returned.get_type().name()?;
-        return Err(Failure::App(PyTypeError::new_err(format!(
-            "a WSGI application must return an iterable of bytes, not {what}: return [body]"
-        ))));
-    }
-    if let Ok(wrapper) = returned.cast_exact::<FileWrapper>()
-        && response.is_started(py)
-        && let Some(mut extent) = wrapper.get().extent(py)
-    {
-        if let Some(declared) = response.declared_length(py) {
-            extent.length = extent.length.min(declared);
-        }
-        return Ok(response.queue_file(py, extent)?);
-    }
-    // "If len(iterable) is 1, the server can know the length": [PEP 3333, "Handling the
-    // Content-Length Header"]
-    let single = returned.hasattr(intern!(py, "__len__"))? && matches!(returned.len(), Ok(1));
-    let blocks = returned.try_iter().map_err(|error| match is_iterable(returned) {
-        true => error,
-        false => not_iterable(returned),
-    })?;
-    send_blocks(py, response, blocks, single)
-}
-
-fn is_iterable(returned: &Bound<'_, PyAny>) -> bool {
-    let kind = returned.get_type();
-    ["__iter__", "__getitem__"].iter().any(|name| kind.hasattr(*name).unwrap_or(true))
-}
-
-/// Python's own words name neither the application nor what it should have returned.
-fn not_iterable(returned: &Bound<'_, PyAny>) -> PyErr {
-    const RULE: &str = "a WSGI application must return an iterable of bytes";
-    PyTypeError::new_err(match returned.get_type().name() {
-        _ if returned.is_none() => format!(
-            "{RULE}, but this one returned None: is there a path through it without `return [body]`?"
-        ),
-        Ok(what) if returned.is_callable() => format!(
-            "{RULE}, not {what}: if it is a factory that returned this, name it with (), as in \
-             module:create_app()"
-        ),
-        Ok(what) => format!("{RULE}, not {what}: return [body]"),
-        Err(_) => RULE.to_owned(),
-    })
-}
-
-/// Sends each block before the next is asked for. Blocks that are empty send nothing, not even the head:
-/// the application may not have decided yet.
-fn send_blocks(
-    py: Python<'_>,
-    response: &Response,
-    blocks: Bound<'_, PyIterator>,
-    single: bool,
-) -> Result<(), Failure> {
-    for item in blocks {
-        fork::exit_if_forked(py, item.as_ref().err());
-        let item = item?;
-        let block = yielded(&item)?;
-        let size = block.as_bytes().len();
-        if size == 0 {
-            continue;
-        }
-        if response.send(block, single.then_some(size as u64))? != Queued::All {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Completes the response.
-fn finish(py: Python<'_>, response: &Response) -> Result<(), Failure> {
-    note_end(py, response, response.finish(py))
-}
-
-/// Says in the error log if the content was not what the application had declared.
-fn note_end(
-    py: Python<'_>,
-    response: &Response,
-    ended: Result<Result<(), BodyTooShort>, SendError>,
-) -> Result<(), Failure> {
-    let ended = ended?;
-    if response.take_exceeded_length(py) {
-        let request = request(py, response);
-        warn!(
-            "the application gave more bytes than its Content-Length; the rest was not sent: {request}"
-        );
-    }
-    if let Err(short) = ended {
-        // The exchange is aborted by this, so nothing is left to do but to say it.
-        error!("{short}, so the connection is closed: {}", request(py, response));
-    }
-    Ok(())
-}
-
-/// Runs one step of a request; a panic in it, which is a bug of the server, costs this request only.
-fn guarded<T>(step: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+/// Runs one step of a request. A panic, which is a bug of the server, fails this request only.
+fn catch_panic<T>(step: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| {
         Err(Failure::App(PySystemError::new_err("the server has a bug: see the panic above")))
     })
 }
 
-/// Brings the response to its end, whatever happened, and takes the exchange back.
-fn conclude(
+/// Completes or aborts the response, and takes the exchange back. If the application failed before
+/// the head was sent, the response is an error page.
+fn end_response(
     py: Python<'_>,
     thread_state: &mut ThreadState,
     served: Result<(), Failure>,
 ) -> Box<dyn Exchange> {
-    if let Err(Failure::App(error)) = &served {
-        report(py, &thread_state.callables.response, "the application failed", error);
-    }
-    // From here on a late call of start_response or write finds nothing.
+    // From here on a late call of start_response or write fails.
     let exchange = thread_state.callables.response.take_exchange(py, &mut thread_state.head);
-    let mut exchange = exchange.expect("armed before the application was called");
+    let mut exchange = exchange.expect("put in before the application was called");
     match served {
         Ok(()) => {}
         Err(Failure::Disconnected(error)) => {
-            debug!("the client left before the response was complete: {error}");
+            debug!("the client disconnected before the response was complete: {error}");
             exchange.http().abort();
         }
-        Err(Failure::App(_)) if exchange.http().has_begun() => exchange.http().abort(),
-        Err(Failure::App(error)) if error.is_instance_of::<RequestTimeout>(py) => {
-            thread_state.head = send_error_page(&mut *exchange, "504 Gateway Timeout");
-        }
-        Err(Failure::App(_)) => {
-            thread_state.head = send_error_page(&mut *exchange, "500 Internal Server Error");
+        Err(Failure::App(error)) => {
+            let status = match error.is_instance_of::<RequestTimeout>(py) {
+                true => "504 Gateway Timeout",
+                false => "500 Internal Server Error",
+            };
+            let request = exchange.http().head().to_string();
+            if exchange.http().has_begun() {
+                exchange.http().abort();
+                error!(
+                    target: "request.failed",
+                    "Error handling request {request}: closing the connection, as the response \
+                     has begun"
+                );
+            } else {
+                thread_state.head = send_error_page(&mut *exchange, status);
+                error!(
+                    target: "request.failed",
+                    "Error handling request {request}: responding with {status}"
+                );
+            }
+            observe::write_raw(traceback::format(py, &error).as_bytes());
         }
     }
     exchange
 }
 
-/// Says in the error log what failed, at which request, with the traceback.
-fn report(py: Python<'_>, response: &Response, what: &str, failure: &PyErr) {
-    error!("{what}: {}", request(py, response));
-    observe::write_raw(traceback::format(py, failure).as_bytes());
-}
-
-/// Which request it is, for the error log.
-fn request(py: Python<'_>, response: &Response) -> String {
-    response.with_exchange(py, |exchange| exchange.http().head().to_string()).unwrap_or_default()
-}
-
-/// A page that says no more than it must: details are in the error log, for whoever may read it.
+/// Queues a page that gives nothing away: the details are in the error log.
 fn send_error_page(exchange: &mut dyn Exchange, status: &str) -> ResponseHead {
     let page = format!("{status}\n");
     let page = page.as_bytes();
@@ -393,4 +284,46 @@ fn send_error_page(exchange: &mut dyn Exchange, status: &str) -> ResponseHead {
     exchange.queue_copy(&page[..frame.take]);
     let _ = exchange.finish();
     head
+}
+
+/// Logs if the application sent more or less content than it declared. `ended` is the result of
+/// ending the response.
+pub(super) fn report_length(
+    py: Python<'_>,
+    response: &Response,
+    ended: Result<Result<(), BodyTooShort>, SendError>,
+) -> Result<(), Failure> {
+    let ended = ended?;
+    if response.take_exceeded_length(py) {
+        warn!(
+            target: "response.excess",
+            "Response to {} is longer than its Content-Length: dropping the excess",
+            request(py, response)
+        );
+    }
+    if let Err(BodyTooShort { missing_bytes }) = ended {
+        // `finish` has aborted the response.
+        error!(
+            target: "response.short",
+            "Response to {} is {missing_bytes} bytes shorter than its Content-Length: closing the \
+             connection",
+            request(py, response)
+        );
+    }
+    Ok(())
+}
+
+/// Logs that `close()` of the returned iterable failed.
+fn report_close(py: Python<'_>, response: &Response, error: &PyErr) {
+    error!(
+        target: "request.close_failed",
+        "close() of the iterable returned for {} raised an exception; the response is not affected",
+        request(py, response)
+    );
+    observe::write_raw(traceback::format(py, error).as_bytes());
+}
+
+/// The request as the error log names it.
+fn request(py: Python<'_>, response: &Response) -> String {
+    response.with_exchange(py, |exchange| exchange.http().head().to_string()).unwrap_or_default()
 }

@@ -1,8 +1,9 @@
-//! One response while it is being made: what `start_response`, `write` and the server's own loop share.
+//! The response in progress, which `start_response`, `write` and the server's own loop share.
 //!
-//! It holds the exchange while the application runs, so that a call that comes too late finds
-//! nothing and reaches nobody's socket. Its lock is held for moments only, and never while Python code
-//! may run: what could call back into an application (a `repr`, a destructor) waits until it is free.
+//! It holds the exchange while the application runs. Once the exchange is taken out, a late call of
+//! the application fails instead of writing to the connection. The lock is held briefly and never
+//! while Python code may run: what could call back into the application (a `repr`, a destructor) is
+//! done after it is released.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,16 +18,16 @@ use super::exchange::Exchange;
 use super::file_wrapper::Extent;
 use crate::http1::{BodyTooShort, ResponseHead};
 
-/// Blocks of at least this many bytes are sent from where Python keeps them.
+/// Blocks of at least this many bytes are sent from Python's memory, without a copy.
 const SHARE_THRESHOLD: usize = 16 * 1024;
-/// Blocks of at least this many bytes are sent while other Python threads run. A smaller one is with the
-/// kernel sooner than another thread could have the interpreter.
+/// Blocks of at least this many bytes are sent detached from the interpreter. Copying a smaller one
+/// to the kernel takes less time than a switch to another Python thread.
 const DETACH_THRESHOLD: usize = 64 * 1024;
 
-/// The state of one response after another.
+/// The response to the request that a worker thread serves. One object serves many requests.
 pub(super) struct Response {
     state: Mutex<State>,
-    /// Told when a flush puts the exchange back.
+    /// Notified when a flush puts the exchange back.
     exchange_returned: Condvar,
 }
 
@@ -36,52 +37,52 @@ struct State {
     exchange: Option<Box<dyn Exchange>>,
     /// A thread has taken the exchange and will put it back.
     flushing: bool,
-    /// A thread waits for that.
+    /// A thread waits for that: `notify` costs a system call even without waiters.
     has_waiter: bool,
-    /// The exchange's request, while the thread that has it lets others run.
+    /// The request of the exchange, as the error log names it, while a thread flushes detached.
     request_being_sent: Option<String>,
-    /// What the last successful start_response said.
+    /// Status and headers of the last successful call of start_response.
     head: ResponseHead,
-    /// Where the next one is put together, so that one that fails changes nothing.
+    /// The buffer that the next call is parsed into, so that a call that fails changes nothing.
     draft: ResponseHead,
     /// start_response was called successfully.
     started: bool,
-    /// The application gave more than its Content-Length allows.
+    /// The application sent more content than its Content-Length allows.
     exceeded_length: bool,
-    /// So much is queued, or a file, that other threads should run while it is sent.
+    /// A large block or a file is queued: detach from the interpreter to send it.
     detach_to_send: bool,
 }
 
-/// What came of a block.
+/// How much of a block was queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Queued {
-    /// All of it is on its way.
+    /// All of it.
     All,
-    /// The response has no content: HEAD, 204, 205, 304. No further block can have an effect.
+    /// Nothing, as the response has no content (HEAD, 204, 205, 304). Later blocks have no effect.
     NoContent,
-    /// Its Content-Length allows no more, or not all of it.
+    /// Only what the Content-Length still allowed.
     Excess,
 }
 
-/// Why a block could not be sent.
+/// Why a block was not sent.
 #[derive(Debug)]
 pub(super) enum SendError {
-    /// start_response was not called yet.
+    /// The application has not called start_response.
     NotStarted,
-    /// The client is gone.
+    /// The client has disconnected, or stopped reading.
     Disconnected(io::Error),
-    /// The exchange is over.
+    /// The response has ended.
     Ended,
 }
 
-/// Why start_response was refused, apart from what it was given.
+/// Why a call of start_response failed, whatever its arguments.
 #[derive(Debug)]
 pub(super) enum StartError {
-    /// The exchange is over.
+    /// The response has ended.
     Ended,
-    /// There was a call before, and this one has no `exc_info`.
+    /// A second call without `exc_info`.
     Repeated,
-    /// There is `exc_info`, but the head is already with the client.
+    /// A call with `exc_info`, but the head was already sent.
     HeadSent,
 }
 
@@ -94,8 +95,8 @@ impl Response {
         self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state with the exchange in it, unless that is over. Another thread of the application may be
-    /// flushing it; it is waited for.
+    /// Locks the state while no thread flushes. If another thread of the application does, waits
+    /// for it to put the exchange back. The exchange is missing only after the response has ended.
     fn wait_for_exchange(&self, py: Python<'_>) -> MutexGuard<'_, State> {
         loop {
             let state = self.state(py);
@@ -105,16 +106,16 @@ impl Response {
             drop(state);
             py.detach(|| {
                 let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                let idle = self.exchange_returned.wait_while(state, |state| {
+                let state = self.exchange_returned.wait_while(state, |state| {
                     state.has_waiter = state.flushing;
                     state.flushing
                 });
-                drop(idle.unwrap_or_else(PoisonError::into_inner));
+                drop(state.unwrap_or_else(PoisonError::into_inner));
             });
         }
     }
 
-    /// Takes reservation of an exchange.
+    /// Starts a response to the request of `exchange`.
     pub(super) fn put_exchange(&self, py: Python<'_>, exchange: Box<dyn Exchange>) {
         let mut state = self.state(py);
         state.started = false;
@@ -123,8 +124,8 @@ impl Response {
         state.exchange = Some(exchange);
     }
 
-    /// Gives the exchange back and puts the head of its response into `head`; later calls find nothing.
-    /// `None` if none was handed in.
+    /// Takes the exchange out, so that late calls of the application fail, and swaps the head of
+    /// the response into `head`. `None` if there is no exchange.
     pub(super) fn take_exchange(
         &self,
         py: Python<'_>,
@@ -135,7 +136,7 @@ impl Response {
         state.exchange.take()
     }
 
-    /// Looks at the exchange, if it is here.
+    /// Calls `look` with the exchange, unless the response has ended.
     pub(super) fn with_exchange<T>(
         &self,
         py: Python<'_>,
@@ -144,40 +145,41 @@ impl Response {
         self.wait_for_exchange(py).exchange.as_mut().map(|exchange| look(&mut **exchange))
     }
 
-    /// The request as the error log names it; `None` if there is none.
-    pub(super) fn request(&self, py: Python<'_>) -> Option<String> {
+    /// The request as the error log names it. `None` if there is none.
+    pub(super) fn describe_request(&self, py: Python<'_>) -> Option<String> {
         let mut state = self.state(py);
         match &mut state.exchange {
             Some(exchange) => Some(exchange.http().head().to_string()),
-            // Sending takes a moment: what is found here is the wait for room.
-            None => state
-                .request_being_sent
-                .as_ref()
-                .map(|head| format!("{head} (waits for its client)")),
+            // A flush takes microseconds: what a report finds here is the wait for a slow client.
+            None => {
+                let request = state.request_being_sent.as_ref();
+                request.map(|request| format!("{request} (waiting for its client to read)"))
+            }
         }
     }
 
-    /// True once start_response was called.
+    /// True once start_response was called successfully.
     pub(super) fn is_started(&self, py: Python<'_>) -> bool {
         self.state(py).started
     }
 
-    /// The declared Content-Length.
+    /// The Content-Length that the application declared.
     pub(super) fn declared_length(&self, py: Python<'_>) -> Option<u64> {
         self.state(py).head.content_length()
     }
 
-    /// True if the application gave more bytes than it declared; says so once.
+    /// Returns whether the application sent more content than it declared, and resets the flag.
     pub(super) fn take_exceeded_length(&self, py: Python<'_>) -> bool {
         std::mem::take(&mut self.state(py).exceeded_length)
     }
 
-    /// Remembers what start_response is told. `read` puts it together; nothing changes if that fails.
+    /// Sets status and headers. `parse` writes them into a head; if it fails, nothing changes.
+    /// `exc_info` says whether the call has one.
     pub(super) fn start<E>(
         &self,
         py: Python<'_>,
         exc_info: bool,
-        read: impl FnOnce(&mut ResponseHead) -> Result<(), E>,
+        parse: impl FnOnce(&mut ResponseHead) -> Result<(), E>,
     ) -> Result<Result<(), E>, StartError> {
         let mut state = self.wait_for_exchange(py);
         let State { exchange, head, draft, started, .. } = &mut *state;
@@ -187,7 +189,7 @@ impl Response {
             false if *started => return Err(StartError::Repeated),
             _ => {}
         }
-        let result = read(draft);
+        let result = parse(draft);
         if result.is_ok() {
             std::mem::swap(head, draft);
             *started = true;
@@ -195,9 +197,11 @@ impl Response {
         Ok(result)
     }
 
-    /// Queues a block, behind the head if it is the first, and sends what the socket takes. It waits first if
-    /// the client is far behind: first, so that after the last block nobody waits.
-    /// `length` is the content's length in all, if the caller knows it.
+    /// Queues a block, after the head if it is the first, and schedules a flush.
+    ///
+    /// Back-pressure: blocks first while unsent output exceeds the high-water mark. It does so
+    /// before queueing, so that the thread does not wait after the last block. `length` is the
+    /// length of the whole content in bytes, if the caller knows it.
     pub(super) fn send(
         &self,
         block: &Bound<'_, PyBytes>,
@@ -216,7 +220,7 @@ impl Response {
         Ok(queued)
     }
 
-    /// Queues all blocks there are and ends the response.
+    /// Queues all blocks of a response whose length is their sum, and ends it.
     pub(super) fn queue_all(
         &self,
         py: Python<'_>,
@@ -232,7 +236,7 @@ impl Response {
         Ok(state.begin(Some(0))?.finish())
     }
 
-    /// Queues part of a file.
+    /// Queues a part of a file.
     pub(super) fn queue_file(&self, py: Python<'_>, extent: Extent) -> Result<(), SendError> {
         let mut state = self.wait_for_exchange(py);
         state.detach_to_send = true;
@@ -247,15 +251,16 @@ impl Response {
         Ok(())
     }
 
-    /// Sends what is queued, as far as the socket takes it.
+    /// Writes what is queued to the socket, and leaves the rest to the poller.
     pub(super) fn flush(&self, py: Python<'_>) -> Result<(), SendError> {
         let detach_to_send = std::mem::take(&mut self.wait_for_exchange(py).detach_to_send);
         self.run_unlocked(py, detach_to_send, |exchange| exchange.flush())
     }
 
-    /// Has what is queued sent when this thread is done with the application, or soon in any case: "a server
-    /// must either fully transmit the block, or guarantee that it will continue transmission even while
-    /// the application is producing its next block". [PEP 3333, "Buffering and Streaming"]
+    /// Schedules a flush for when this thread leaves the application, or for a few milliseconds
+    /// later, whichever comes first. A large block or a file is flushed at once. A server must
+    /// "guarantee that it will continue transmission even while the application is producing its
+    /// next block". [PEP 3333, "Buffering and Streaming"]
     pub(super) fn flush_soon(&self, py: Python<'_>) -> Result<(), SendError> {
         let mut state = self.wait_for_exchange(py);
         if state.detach_to_send {
@@ -266,8 +271,8 @@ impl Response {
         exchange.flush_soon().map_err(SendError::Disconnected)
     }
 
-    /// Does something with the exchange while nobody else may have it, and while other Python threads run
-    /// if it is to be `detached`.
+    /// Takes the exchange out and calls `call` with it while the state is unlocked; if `detached`,
+    /// detached from the interpreter.
     fn run_unlocked(
         &self,
         py: Python<'_>,
@@ -279,7 +284,7 @@ impl Response {
         state.flushing = true;
         state.request_being_sent = detached.then(|| exchange.http().head().to_string());
         drop(state);
-        // The exchange must come back, whatever happens: the connection hangs on it.
+        // The exchange must be put back even after a panic: it owns the connection.
         let call = AssertUnwindSafe(|| call(&mut *exchange));
         let called = if detached { py.detach(|| catch_unwind(call)) } else { catch_unwind(call) };
         let mut state = self.state(py);
@@ -291,11 +296,11 @@ impl Response {
         if has_waiter {
             self.exchange_returned.notify_all();
         }
-        let called = called.unwrap_or_else(|_| Err(io::Error::other("the server has a bug")));
+        let called = called.unwrap_or_else(|_| Err(io::Error::other("panic while sending")));
         called.map_err(SendError::Disconnected)
     }
 
-    /// Ends the response with what start_response said; with no content if nothing of it was sent yet.
+    /// Ends the response. Its content is empty if no block was sent.
     pub(super) fn finish(&self, py: Python<'_>) -> Result<Result<(), BodyTooShort>, SendError> {
         Ok(self.wait_for_exchange(py).begin(Some(0))?.finish())
     }
@@ -315,6 +320,8 @@ impl State {
         Ok(&mut **exchange)
     }
 
+    /// Queues a block, after the head if it is the first. `length` is the length of the whole
+    /// content in bytes, if it is known.
     fn queue(
         &mut self,
         block: &Bound<'_, PyBytes>,
@@ -325,17 +332,18 @@ impl State {
         let frame = exchange.http().frame(bytes.len());
         let take = frame.take;
         exchange.queue_copy(frame.prefix());
-        // A subclass may have a destructor that is the application's, so it is not kept.
+        // A subclass may have a destructor of the application, which must not run on another
+        // thread.
         if take < SHARE_THRESHOLD || !block.is_exact_instance_of::<PyBytes>() {
             exchange.queue_copy(&bytes[..take]);
         } else {
             exchange.queue_shared(block::share(block).slice(..take));
         }
         exchange.queue_copy(frame.suffix);
-        let silent = exchange.http().sends_no_content();
+        let no_content = exchange.http().sends_no_content();
         self.detach_to_send |= take >= DETACH_THRESHOLD;
         match take < bytes.len() {
-            _ if silent => Ok(Queued::NoContent),
+            _ if no_content => Ok(Queued::NoContent),
             true => {
                 self.exceeded_length = true;
                 Ok(Queued::Excess)

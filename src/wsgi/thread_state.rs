@@ -1,9 +1,10 @@
-//! What one thread keeps from request to request: the objects it hands to the application, and its
-//! environ_cache.
+//! The objects that a worker thread keeps from request to request: the callables that it passes to
+//! the application, and its environ cache.
 //!
-//! The objects are made once and serve every request, unless an application keeps one beyond its own_references
-//! request: then it may have that one, and the thread gets a new one. A weak reference keeps as well, as it may
-//! become a strong one at any time; of these objects only the bound method can have any.
+//! The callables are made once and used for every request, unless an application keeps a reference
+//! to one beyond its own request: then the application keeps that object, and the thread makes a
+//! new one. A weak reference counts as well, as it can become a strong one at any time; among these
+//! objects only the bound method supports weak references.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -13,37 +14,39 @@ use pyo3::types::PyAny;
 
 use super::client_disconnected::ClientDisconnected;
 use super::environ_cache::EnvironCache;
+use super::ffi;
 use super::response::Response;
 use super::start_response::{Responder, Writer};
 use crate::http1::ResponseHead;
 
-/// What a thread serves requests with.
+/// The state of one worker thread.
 pub struct ThreadState {
     pub(super) callables: Callables,
-    /// `rustwsgi.client_disconnected`
+    /// `rustwsgi.client_disconnected`.
     pub(super) disconnected: Reusable<ClientDisconnected>,
     pub(super) environ_cache: EnvironCache,
     /// The head of the last response.
     pub(super) head: ResponseHead,
 }
 
-/// `start_response` and `write`, and the response they make.
+/// `start_response` and `write`, and the response that they act on.
 pub(super) struct Callables {
     pub(super) response: Arc<Response>,
     responder: Reusable<Responder>,
-    /// The responder's bound method.
+    /// The bound method `responder.start_response`.
     pub(super) start_response: Reusable<PyAny>,
     write: Reusable<Writer>,
 }
 
-/// An object, and how many references there are to it while no application has one.
+/// An object that is used again for the next request unless the application has kept a reference.
 pub(super) struct Reusable<T> {
     object: Py<T>,
+    /// How many references there are while the application holds none.
     own_references: pyo3::ffi::Py_ssize_t,
 }
 
-/// The responses of all seats, so that another thread can tell what is being served. Nothing is noted for
-/// each request: it is asked once, when a server gives up waiting.
+/// The responses of all threads, for a report of the requests that are running. Requests do not
+/// write to it: the report reads the responses, once, when a graceful shutdown has timed out.
 #[derive(Default)]
 pub(super) struct Responses(Mutex<Vec<Weak<Response>>>);
 
@@ -54,15 +57,15 @@ impl Responses {
         responses.push(Arc::downgrade(response));
     }
 
-    /// The requests that the application is at, as the error log names them.
+    /// The requests that the application is processing, as the error log names them.
     pub(super) fn running(&self, py: Python<'_>) -> Vec<String> {
         let responses = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        responses.iter().filter_map(|response| response.upgrade()?.request(py)).collect()
+        responses.iter().filter_map(|response| response.upgrade()?.describe_request(py)).collect()
     }
 }
 
 impl ThreadState {
-    /// What a thread needs to serve requests.
+    /// Makes the objects, and registers the thread's response in `responses`.
     pub(super) fn new(py: Python<'_>, responses: &Responses) -> PyResult<ThreadState> {
         Ok(ThreadState {
             callables: Callables::new(py, responses)?,
@@ -77,8 +80,8 @@ impl ThreadState {
         &self.head
     }
 
-    /// Leaves to an application what it has reusable: a call that comes late must not reach the next request.
-    /// Fails if there is no environ_cache for new objects.
+    /// Replaces the objects that the application has kept a reference to, so that a late call of
+    /// one cannot reach the next request. Fails if memory is short.
     pub(super) fn replace_retained(
         &mut self,
         py: Python<'_>,
@@ -108,9 +111,9 @@ impl Callables {
     }
 
     fn replace_retained(&mut self, py: Python<'_>, responses: &Responses) -> PyResult<()> {
-        // Without a GIL another thread may turn a weak reference into a strong one and back while we look for
-        // both. A method that is dropped takes its weak references along, and what has become strong
-        // before that shows at the responder.
+        // Without a GIL another thread may turn a weak reference into a strong one and back between
+        // the two checks. Dropping the method first clears its weak references; one that became
+        // strong before that keeps the responder, which the check finds.
         if cfg!(Py_GIL_DISABLED) {
             self.start_response = Reusable::new(py, bound_method(self.responder.bind(py))?);
         }
@@ -122,7 +125,7 @@ impl Callables {
 
     fn are_retained(&self, py: Python<'_>) -> bool {
         self.start_response.is_retained(py)
-            || has_weak_references(self.start_response.bind(py))
+            || ffi::has_weak_references(self.start_response.bind(py))
             || self.responder.is_retained(py)
             || self.write.is_retained(py)
     }
@@ -132,32 +135,15 @@ fn bound_method(responder: &Bound<'_, Responder>) -> PyResult<Py<PyAny>> {
     Ok(responder.getattr(intern!(responder.py(), "start_response"))?.unbind())
 }
 
-/// As `weakref.getweakrefcount` would say, which costs a call.
-fn has_weak_references(method: &Bound<'_, PyAny>) -> bool {
-    use pyo3::ffi::{PyCFunction_Check, PyCFunctionObject};
-    // SAFETY: the object is alive, we are attached, and an object of this type, which is checked, is laid
-    // out like this.
-    unsafe {
-        let method = method.as_ptr();
-        PyCFunction_Check(method) == 0
-            || !(*method.cast::<PyCFunctionObject>()).m_weakreflist.is_null()
-    }
-}
-
 impl<T> Reusable<T> {
     fn new(py: Python<'_>, object: Py<T>) -> Reusable<T> {
-        let mut reusable = Reusable { object, own_references: 0 };
-        reusable.own_references = reusable.reference_count(py);
-        reusable
+        let own_references = ffi::reference_count(py, &object);
+        Reusable { object, own_references }
     }
 
-    fn reference_count(&self, _py: Python<'_>) -> pyo3::ffi::Py_ssize_t {
-        // SAFETY: the object is alive, owned by `self`, and `_py` proves that we are attached.
-        unsafe { pyo3::ffi::Py_REFCNT(self.object.as_ptr()) }
-    }
-
+    /// True if the application holds a reference to the object.
     fn is_retained(&self, py: Python<'_>) -> bool {
-        self.reference_count(py) != self.own_references
+        ffi::reference_count(py, &self.object) != self.own_references
     }
 }
 

@@ -1,4 +1,4 @@
-//! The exception that ends a request which has run too long.
+//! The exception by which the server interrupts a request that exceeds `--timeout`.
 
 use pyo3::exceptions::PyBaseException;
 
@@ -7,5 +7,5 @@ pyo3::create_exception!(
     RequestTimeout,
     PyBaseException,
     "Raised in the thread of a request that has run longer than --timeout allows.\n\n\
-     Not an Exception, so that a loop that survives every error does not survive this one."
+     It is not an Exception: a loop that catches every Exception and goes on does not catch it."
 );
