@@ -1,28 +1,28 @@
-//! The chunked transfer coding, read by its grammar to the letter. [RFC 9112 section 7.1]
+//! Decodes the chunked transfer coding, strictly by its grammar. [RFC 9112 section 7.1]
 //!
-//! A state for each state in the grammar; every byte either fits its state or ends the connection. What
-//! lenient decoders accept here (a lone LF, an empty size, `0x`, blanks after the size, anything
-//! in an extension) is what smuggling is made of.
+//! There is a state for each position in the grammar; a byte that the grammar does not allow there
+//! ends the connection. What lenient decoders accept (a lone LF, an empty size, `0x`, blanks after
+//! the size, anything in an extension) is the material of request smuggling.
 
 use super::grammar::{is_field_value, is_token_byte};
 use super::head::split_fields;
 use super::{Error, Limits};
 
-/// Where in the grammar the next byte belongs.
+/// The position in the grammar of the next byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The first digit of a size.
+    /// The first digit of a chunk size.
     SizeStart,
-    /// Further digits; the number of digits so far.
+    /// A further digit of the size, or its end. Holds the number of digits so far.
     Size(u8),
     Extension(Ext),
-    /// The LF of the size line.
+    /// The LF that ends the size line.
     SizeLf,
-    /// Inside a chunk's data, so many bytes before its end.
+    /// Chunk data. Holds the number of bytes that are left, at least 1.
     Data(u64),
-    /// The CR behind the data.
+    /// The CR after the data.
     DataCr,
-    /// The LF behind the data.
+    /// The LF after the data.
     DataLf,
     Trailers,
     End,
@@ -36,34 +36,34 @@ enum Ext {
     /// Blanks or the first byte of a name.
     BeforeName,
     Name,
-    /// Blanks behind a name: `=` or `;` must follow.
+    /// Blanks after a name: `=` or `;` must follow.
     AfterName,
     /// Blanks or the first byte of a value.
     BeforeValue,
     TokenValue,
     QuotedValue,
-    /// Behind a backslash in a quoted value.
+    /// After a backslash in a quoted value.
     QuotedPair,
-    /// Behind the closing quote.
+    /// After the closing quote.
     AfterQuoted,
 }
 
-/// Decodes one message's chunks.
+/// Decodes the chunks of one message.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     state: State,
-    /// The size of the chunk whose line is being read.
+    /// The size of the chunk whose size line is being read.
     size: u64,
-    /// Bytes of extensions in this chunk's line.
+    /// How many bytes the extensions in this size line have so far.
     extension_bytes: usize,
-    /// The trailer section so far.
+    /// The bytes of the trailer section so far.
     trailers: Vec<u8>,
 }
 
-/// What [`Decoder::decode`] found, and how much input it used.
+/// The result of one step of [`Decoder::decode`]; `used` counts bytes of its input.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decoded {
-    /// All input is used.
+    /// All input is used, and the message goes on.
     NeedMore,
     /// `input[start..used]` is content.
     Data { start: usize, used: usize },
@@ -76,8 +76,9 @@ impl Decoder {
         Decoder { state: State::SizeStart, size: 0, extension_bytes: 0, trailers: Vec::new() }
     }
 
-    /// Takes the next step. An chunk_bytes_left chunk is known before its bytes arrive:
-    /// [`Decoder::chunk_bytes_left`] lets the caller refuse one that is too large at once.
+    /// Decodes up to the next piece of content, or the end of the message. The size of a chunk is
+    /// known before its data arrives: by [`Decoder::chunk_bytes_left`] the caller can refuse a
+    /// chunk that is too large at once.
     pub(crate) fn decode(&mut self, input: &[u8], limits: &Limits) -> Result<Decoded, Error> {
         let mut at = 0;
         while at < input.len() {
@@ -97,7 +98,7 @@ impl Decoder {
         Ok(Decoded::NeedMore)
     }
 
-    /// How many bytes of the current chunk are still to come.
+    /// How many bytes of the current chunk have not been decoded yet.
     pub(crate) fn chunk_bytes_left(&self) -> u64 {
         if let State::Data(left) = self.state { left } else { 0 }
     }
@@ -109,7 +110,7 @@ impl Decoder {
                 self.extension_bytes = 0;
                 Ok(State::Size(1))
             }
-            // 16 digits are all a u64 holds, leading zeros included.
+            // 16 digits fill a u64, so no size overflows. Leading zeros count.
             (State::Size(digits @ 1..=15), _) if byte.is_ascii_hexdigit() => {
                 self.size = self.size << 4 | hex(byte);
                 Ok(State::Size(digits + 1))
@@ -160,8 +161,8 @@ impl Decoder {
         Ok(State::Extension(next))
     }
 
-    /// Trailer fields are held to the rules of header fields and then dropped: merged into the
-    /// environ they could replace what routing and authentication have already read.
+    /// Trailer fields must be valid header fields, and are then dropped: merged into the environ,
+    /// they could replace fields that routing and authentication have already used.
     fn trailer_step(&mut self, byte: u8, limits: &Limits) -> Result<State, Error> {
         if byte == b'\n' && self.trailers.last() != Some(&b'\r') {
             return Err(Error::Trailer);

@@ -1,43 +1,45 @@
-//! Finds where a head ends, however slowly it arrives, and enforces the limits while it does.
+//! Finds the end of a head as it arrives, and enforces the limits.
 //!
-//! The scan remembers how far it came, so that a head delivered byte by byte costs the same work as
-//! one delivered whole; and it refuses as soon as a rule is broken, so that a client cannot make the
-//! server hold more than the limits say. Lines end in CRLF and nothing else: a lone LF, which many
-//! parsers (httparse among them) accept, is how requests are smuggled past the ones that do not.
+//! The scan continues where it stopped, so that a head which arrives byte by byte costs the same as
+//! one that arrives whole. It refuses a head at the first byte that violates a rule, so that a
+//! client cannot make the server buffer more than the limits allow. Lines end in CRLF: many
+//! parsers, such as httparse, also accept a lone LF, which smuggles requests past the parsers that
+//! do not.
 
 use super::grammar::is_token_byte;
 use super::{Error, Limits};
 
-/// Progress through the lines of one head. Offsets count from the first unconsumed byte.
+/// The state of scanning one head. Offsets count from the first byte of the input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Scan {
-    /// How many bytes were looked at.
+    /// How many bytes were scanned.
     scanned: usize,
-    /// Where the current line starts.
+    /// The offset at which the current line starts.
     line_start: usize,
-    /// Lines completed so far, the request line included.
+    /// How many lines are complete, including the request line.
     line_count: usize,
-    /// Where the request line ended, before its CRLF; set once `lines` is not 0.
+    /// The offset at which the request line ends, before its CRLF. Set once `line_count` is not 0.
     request_line_end: usize,
-    /// Bytes of the one empty line that may precede a request: 0 or 2. [RFC 9112 section 2.2]
+    /// The length of the one empty line that may precede a request: 0 or 2. [RFC 9112 section 2.2]
     leading_crlf: usize,
 }
 
-/// A head whose end was found.
+/// Where a head and its request line are in the input, as offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeadBounds {
-    /// Where the request line starts.
+    /// The start of the request line.
     pub(crate) start: usize,
-    /// Where the request line ends, before its CRLF.
+    /// The end of the request line, before its CRLF.
     pub(crate) request_line_end: usize,
     /// The first byte after the head.
     pub(crate) end: usize,
-    /// How many field lines there are.
+    /// The number of field lines.
     pub(crate) field_count: usize,
 }
 
 impl Scan {
-    /// Looks at what of `input` is new. `None` asks for more bytes.
+    /// Scans the bytes of `input` that were appended since the last call. `None` if the head is not
+    /// complete yet.
     pub(crate) fn advance(
         &mut self,
         input: &[u8],
@@ -45,8 +47,8 @@ impl Scan {
     ) -> Result<Option<HeadBounds>, Error> {
         while let Some(found) = memchr::memchr(b'\n', &input[self.scanned..]) {
             let lf = self.scanned + found;
-            // What is refused without its line end is refused in the same words with it: the answer
-            // must not depend on how the bytes were cut.
+            // A complete line passes the checks of a partial one first: the error must not depend
+            // on how the network has cut the bytes.
             let line = &input[self.line_start..lf];
             self.scanned = lf + 1;
             self.check_line_so_far(line, limits)?;
@@ -86,19 +88,19 @@ impl Scan {
         Ok(None)
     }
 
-    /// True if not a byte was looked at yet.
+    /// True if no byte was scanned.
     pub(crate) fn has_seen_nothing(&self) -> bool {
         self.scanned == 0
     }
 
-    /// True if nothing of a request has come yet.
+    /// True if no byte of a request has arrived; an empty line before it does not count.
     pub(crate) fn is_empty(&self) -> bool {
         self.scanned <= self.leading_crlf
     }
 
-    /// Checks what there is of the current line.
+    /// Checks the part of the current line that has arrived.
     fn check_line_so_far(&self, line: &[u8], limits: &Limits) -> Result<(), Error> {
-        // A CR may still become the line's end, and does not count.
+        // A CR at the end may be the first byte of the CRLF, and does not count.
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let length = line.len();
         if self.line_count == 0 {
@@ -117,10 +119,10 @@ impl Scan {
     }
 }
 
-/// Refuses at the first byte what can never become a method, such as a TLS handshake on a plain port,
-/// instead of waiting for a line end that will not come.
+/// Refuses a line at the first byte that no method can have, such as that of a TLS handshake on a
+/// plain port, which would never send the end of a line.
 fn check_method_so_far(line: &[u8]) -> Result<(), Error> {
-    // A record of the type "handshake". [RFC 8446 section 5.1]
+    // 22 is the content type of a TLS handshake record. [RFC 8446 section 5.1]
     if line.first() == Some(&22) {
         return Err(Error::Tls);
     }
