@@ -154,8 +154,8 @@ impl Connection {
 
     /// Parses `input`, the bytes that are not used yet. Returns how many of them were used, and the
     /// next event. A head uses nothing until it is complete: pass the same bytes again, with more
-    /// appended. Call until it returns [`Event::NeedMore`] or [`Event::End`]. After an error nothing
-    /// more is read, and the connection closes after the response.
+    /// appended. Call until it returns [`Event::NeedMore`] or [`Event::End`]. After an error
+    /// nothing more is read, and the connection closes after the response.
     pub fn receive(&mut self, input: &[u8]) -> Result<(usize, Event), Error> {
         let result = self.next_event(input);
         if result.is_err() {

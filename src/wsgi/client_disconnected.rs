@@ -1,11 +1,12 @@
 //! `environ["rustwsgi.client_disconnected"]`: lets an application stop long work whose client has
 //! disconnected.
 
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Mutex, Weak};
 
 use pyo3::prelude::*;
 
 use super::exchange::Client;
+use crate::sync::ignore_poison;
 
 /// A callable that says whether the client of the request has disconnected.
 ///
@@ -23,7 +24,7 @@ impl ClientDisconnected {
 
     /// Makes the object answer for `client` from now on.
     pub(super) fn watch(&self, client: Weak<dyn Client>) {
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
+        *ignore_poison(self.client.lock()) = Some(client);
     }
 }
 
@@ -31,7 +32,7 @@ impl ClientDisconnected {
 impl ClientDisconnected {
     /// True once the client has closed its side of the connection, or the connection is lost.
     fn __call__(&self) -> bool {
-        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let client = ignore_poison(self.client.lock()).clone();
         client.and_then(|client| client.upgrade()).is_none_or(|client| client.is_disconnected())
     }
 }

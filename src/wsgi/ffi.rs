@@ -3,10 +3,13 @@
 //! Native strings are converted here, too: PEP 3333 passes header fields and most environ values as
 //! `str` objects whose code points are bytes. [PEP 3333, "A Note On String Types"]
 
+use std::ffi::c_ulong;
+use std::ptr;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::string::PyStringData;
-use pyo3::types::{PyAny, PyString};
+use pyo3::types::{PyAny, PyString, PyType};
 
 /// Makes the native string of `bytes`: a `str` with one code point from 0 to 255 for each byte.
 pub(super) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
@@ -17,7 +20,7 @@ pub(super) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString>
         let text = ffi::PyUnicode_DecodeLatin1(
             bytes.as_ptr().cast(),
             bytes.len() as ffi::Py_ssize_t,
-            std::ptr::null(),
+            ptr::null(),
         );
         Bound::from_owned_ptr(py, text).cast_into_unchecked()
     }
@@ -57,4 +60,17 @@ pub(super) fn has_weak_references(method: &Bound<'_, PyAny>) -> bool {
 pub(super) fn is_attached() -> bool {
     // SAFETY: this reads the state of the calling thread only, attached or not.
     unsafe { ffi::PyGILState_Check() != 0 }
+}
+
+/// Sets the exception that the Python thread with this `ident` raises when it next runs Python
+/// code, or clears it. Does nothing if the thread has ended.
+pub(super) fn set_async_exception(
+    _py: Python<'_>,
+    ident: c_ulong,
+    exception: Option<&Bound<'_, PyType>>,
+) {
+    let exception = exception.map_or(ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: `_py` proves that the thread is attached to the interpreter. The pointer is null, or
+    // that of a live type, to which CPython takes a reference of its own.
+    unsafe { ffi::PyThreadState_SetAsyncExc(ident as _, exception) };
 }

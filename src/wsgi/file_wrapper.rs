@@ -1,15 +1,17 @@
 //! `wsgi.file_wrapper`: an iterable over the blocks of a file. If the server recognises a plain
-//! file in it, `sendfile` copies the file to the socket instead. [PEP 3333, "Optional
-//! Platform-Specific File Handling"]
+//! file in it, the kernel copies the file to the socket instead.
+//! [PEP 3333, "Optional Platform-Specific File Handling"]
 
 use std::fs::{File, Metadata};
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyAny, PyType};
+
+use crate::sys::descriptors;
 
 /// What `environ["wsgi.file_wrapper"](file, block_size)` returns.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ impl FileWrapper {
     }
 }
 
-/// The part of a file to be sent by `sendfile`. `offset` and `length` are in bytes.
+/// The part of a file that the kernel copies to the socket. `offset` and `length` are in bytes.
 #[derive(Debug)]
 pub(super) struct Extent {
     pub(super) file: File,
@@ -80,11 +82,10 @@ impl FileWrapper {
             (fd >= 0).then_some(fd)
         };
         let fd = fileno()?;
-        // SAFETY: the file object is open (`fileno` of a closed one raises) and `self` keeps it
-        // alive. Without a GIL another thread may close it at this moment. Then `dup` fails, or
-        // duplicates the file that was given the number since, which the check below finds and
-        // drops unused.
-        let file = File::from(unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().ok()?);
+        // The file object is open (`fileno` of a closed one raises) and `self` keeps it alive.
+        // Without a GIL another thread may close it at this moment. Then `dup` fails, or duplicates
+        // the file that was given the number since, which the check below finds and drops unused.
+        let file = File::from(descriptors::duplicate(fd).ok()?);
         // A file object clears its number before it closes the descriptor: if it still has the
         // number, the descriptor was open.
         if fileno() != Some(fd) {

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict};
+
+use crate::sys::fork::{self, ForkHooks};
+use crate::sys::process::exit_immediately;
 
 /// The pid of this process, updated by a fork hook of Python: `getpid` is a system call, and too
 /// slow to be made several times for each request.
@@ -17,19 +19,21 @@ static CURRENT_PID: AtomicU32 = AtomicU32::new(0);
 /// The pid of the process that serves requests.
 static SERVER_PID: AtomicU32 = AtomicU32::new(0);
 
-/// Marks this process as the one that serves, and registers the fork hook if this is the first
-/// call.
+static HOOKS: ForkHooks = ForkHooks {
+    before: fork::nothing,
+    in_parent: fork::nothing,
+    in_child: |_| {
+        CURRENT_PID.store(std::process::id(), Ordering::Relaxed);
+        Ok(())
+    },
+};
+
+/// Marks this process as the one that serves, and registers the fork hook.
 pub(super) fn watch(py: Python<'_>) -> PyResult<()> {
     let process = std::process::id();
     SERVER_PID.store(process, Ordering::Relaxed);
-    if CURRENT_PID.swap(process, Ordering::Relaxed) == 0 {
-        let update = PyCFunction::new_closure(py, Some(c"rustwsgi_forked"), None, |_, _| {
-            CURRENT_PID.store(std::process::id(), Ordering::Relaxed);
-        })?;
-        let hooks = PyDict::new(py);
-        hooks.set_item("after_in_child", update)?;
-        py.import("os")?.call_method("register_at_fork", (), Some(&hooks))?;
-    }
+    CURRENT_PID.store(process, Ordering::Relaxed);
+    fork::register(py, &HOOKS)?;
     Ok(())
 }
 
@@ -63,7 +67,5 @@ fn exit_child(py: Python<'_>, raised: Option<&PyErr>) {
     for stream in ["stdout", "stderr"] {
         let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
     }
-    // SAFETY: `_exit` may be called at any time. It ends the process without running the exit
-    // handlers, which belong to the parent.
-    unsafe { libc::_exit(code) }
+    exit_immediately(code)
 }

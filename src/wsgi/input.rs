@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
@@ -16,6 +16,7 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyAny, PyBytes, PyList, PyMemoryView, PySlice};
 
 use super::exchange::Content;
+use crate::sync::ignore_poison;
 
 /// How many bytes of spooled content are read ahead for `readline`.
 const WINDOW_BYTES: usize = 64 * 1024;
@@ -49,7 +50,7 @@ impl Input {
     }
 
     fn reader(&self, py: Python<'_>) -> MutexGuard<'_, Reader> {
-        self.reader.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.reader.lock_py_attached(py))
     }
 
     /// Fills `target` with the content from `offset` on.
@@ -89,8 +90,7 @@ impl Input {
             return Ok(PyBytes::new(py, line));
         }
         // A line may be as long as the content: search for its end detached.
-        let line =
-            py.detach(|| self.reader.lock().unwrap_or_else(PoisonError::into_inner).line(limit))?;
+        let line = py.detach(|| ignore_poison(self.reader.lock()).line(limit))?;
         Ok(PyBytes::new(py, &line))
     }
 }

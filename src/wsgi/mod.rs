@@ -22,6 +22,7 @@ mod environ;
 mod environ_cache;
 mod errors;
 mod exchange;
+#[allow(unsafe_code, reason = "PyO3 has no safe function for these calls of CPython")]
 mod ffi;
 mod file_wrapper;
 mod fork;
@@ -49,5 +50,5 @@ pub use loader::{LoadError, Loaded, load};
 pub use request::{Outcome, Wsgi};
 pub use start_response::{Responder, Writer};
 pub use thread_state::ThreadState;
-pub use timeout::RequestTimeout;
+pub use timeout::{RequestTimeout, raise_in_thread, withdraw_from_thread};
 pub use traceback::format as format_exception;

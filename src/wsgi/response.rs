@@ -7,7 +7,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -17,6 +17,7 @@ use super::block;
 use super::exchange::Exchange;
 use super::file_wrapper::Extent;
 use crate::http1::{BodyTooShort, ResponseHead};
+use crate::sync::ignore_poison;
 
 /// Blocks of at least this many bytes are sent from Python's memory, without a copy.
 const SHARE_THRESHOLD: usize = 16 * 1024;
@@ -92,7 +93,7 @@ impl Response {
     }
 
     fn state(&self, py: Python<'_>) -> MutexGuard<'_, State> {
-        self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.state.lock_py_attached(py))
     }
 
     /// Locks the state while no thread flushes. If another thread of the application does, waits
@@ -105,12 +106,12 @@ impl Response {
             }
             drop(state);
             py.detach(|| {
-                let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                let state = ignore_poison(self.state.lock());
                 let state = self.exchange_returned.wait_while(state, |state| {
                     state.has_waiter = state.flushing;
                     state.flushing
                 });
-                drop(state.unwrap_or_else(PoisonError::into_inner));
+                drop(ignore_poison(state));
             });
         }
     }

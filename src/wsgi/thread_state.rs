@@ -6,7 +6,7 @@
 //! new one. A weak reference counts as well, as it can become a strong one at any time; among these
 //! objects only the bound method supports weak references.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -18,6 +18,7 @@ use super::ffi;
 use super::response::Response;
 use super::start_response::{Responder, Writer};
 use crate::http1::ResponseHead;
+use crate::sync::ignore_poison;
 
 /// The state of one worker thread.
 pub struct ThreadState {
@@ -52,14 +53,14 @@ pub(super) struct Responses(Mutex<Vec<Weak<Response>>>);
 
 impl Responses {
     fn add(&self, response: &Arc<Response>) {
-        let mut responses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut responses = ignore_poison(self.0.lock());
         responses.retain(|response| response.strong_count() > 0);
         responses.push(Arc::downgrade(response));
     }
 
     /// The requests that the application is processing, as the error log names them.
     pub(super) fn running(&self, py: Python<'_>) -> Vec<String> {
-        let responses = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let responses = ignore_poison(self.0.lock()).clone();
         responses.iter().filter_map(|response| response.upgrade()?.describe_request(py)).collect()
     }
 }
