@@ -1,36 +1,37 @@
-//! The same bytes, whole or cut at arbitrary places, make the same requests and are refused alike.
+//! The same bytes, whole or cut at arbitrary places, give the same requests and the same refusals.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
 use rustwsgi::http1::{Connection, Event, Limits, Next, ResponseHead};
 
-/// What a connection makes of bytes that arrive in pieces; requests are answered so that others follow.
+/// Reads bytes that arrive in pieces of the sizes `cuts`. Returns heads and contents in turn, and
+/// whether a request was refused. Each request gets a response, so that the next one is read.
 fn read(data: &[u8], cuts: &[u8]) -> (Vec<Vec<u8>>, bool) {
     let mut connection = Connection::new(Limits::default());
-    let (mut seen, mut at, mut end) = (vec![], 0, 0);
+    let (mut parts, mut at, mut end) = (vec![], 0, 0);
     let mut cuts = cuts.iter();
     loop {
         match connection.receive(&data[at..end]) {
-            Err(_) => return (seen, true),
+            Err(_) => return (parts, true),
             Ok((used, event)) => {
                 let piece = &data[at..at + used];
                 at += used;
                 match event {
-                    Event::Head => seen.extend([piece.to_vec(), vec![]]),
+                    Event::Head => parts.extend([piece.to_vec(), vec![]]),
                     Event::Content(range) => {
-                        seen.last_mut().expect("a head came first").extend(&piece[range])
+                        parts.last_mut().expect("a head came first").extend(&piece[range])
                     }
-                    Event::NeedMore if end == data.len() => return (seen, false),
+                    Event::NeedMore if end == data.len() => return (parts, false),
                     Event::NeedMore => {
                         let step = cuts.next().map_or(data.len(), |&cut| 1 + usize::from(cut));
                         end = data.len().min(end + step);
                     }
                     Event::End => {
                         let mut response = ResponseHead::default();
-                        response.start(b"204 No Content").expect("a good status");
+                        response.start(b"204 No Content").expect("a valid status");
                         connection.begin(&response, None, b"", &mut vec![]);
-                        connection.finish(&mut vec![]).expect("nothing was promised");
+                        connection.finish(&mut vec![]).expect("no Content-Length was declared");
                         if connection.start_next() != Next::Request {
-                            return (seen, false);
+                            return (parts, false);
                         }
                     }
                 }

@@ -1,5 +1,5 @@
-//! What the targets over whole connections share: small limits, an application that answers well and
-//! badly, and a way to look at what came of it.
+//! What the targets over whole connections share: small limits, responses that are complete or
+//! aborted, and checks of what the connection has sent.
 
 use std::io::{Read, Seek};
 
@@ -7,9 +7,9 @@ use rustwsgi::config::Settings;
 use rustwsgi::http1::{self, Limits, ResponseHead};
 use rustwsgi::net::{Body, Connection};
 
-/// Larger content goes to a file.
+/// Larger content is spooled to a file, in bytes.
 pub const BUFFER: usize = 64;
-/// Small enough that a fuzzer reaches them.
+/// Limits that are small enough for a fuzzer to reach.
 pub const LIMITS: Limits = Limits {
     request_line: 256,
     fields: 10,
@@ -24,32 +24,31 @@ pub const LIMITS: Limits = Limits {
 const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// The defaults, but for what a fuzzer could not reach.
+/// The default settings with limits that a fuzzer can reach.
 pub fn settings() -> Settings {
-    let mut settings = rustwsgi::config::parse_api(&[]).expect("the defaults are good");
+    let mut settings = rustwsgi::config::parse_api(&[]).expect("the defaults are valid");
     settings.limits = LIMITS;
     settings.body_buffer = BUFFER;
     settings
 }
 
-/// Which of eight ways the request of this number is answered in.
+/// The kind of response, 0 to 7, to the request with this number.
 pub fn way(ways: &[u8], request: usize) -> u8 {
     ways.get(request % ways.len().max(1)).map_or(0, |byte| byte & 7)
 }
 
-/// Answers a request in one of eight ways, three of which break off. `large` is what one of them has to
-/// say.
+/// Writes one of eight kinds of response, three of which are aborted. One kind sends `large`.
 pub fn answer(http: &mut http1::Connection, way: u8, large: &[u8], out: &mut Vec<u8>) {
     let mut head = ResponseHead::default();
     let status: &[u8] = if way == 5 { b"204 No Content" } else { b"200 OK" };
-    head.start(status).expect("a good status");
+    head.start(status).expect("a valid status");
     let field: Option<(&[u8], &[u8])> = match way {
         2 => Some((b"Content-Length", b"9")),
         4 => Some((b"Connection", b"close")),
         _ => None,
     };
     if let Some((name, value)) = field {
-        head.add_field(name, value).expect("a good field");
+        head.add_field(name, value).expect("a valid field");
     }
     http.begin(&head, (way == 0).then_some(5), DATE, out);
     let blocks: &[&[u8]] = if way == 6 { &[large, b"", b"end"] } else { &[b"", b"hello"] };
@@ -66,7 +65,7 @@ pub fn answer(http: &mut http1::Connection, way: u8, large: &[u8], out: &mut Vec
     }
 }
 
-/// The head and the content of a request as the application would get it.
+/// The head and the content of a request, as the application would get them.
 pub fn request(connection: &mut Connection) -> (Vec<u8>, Vec<u8>) {
     let mut content = vec![];
     match std::mem::take(&mut connection.body) {
@@ -84,8 +83,8 @@ pub fn request(connection: &mut Connection) -> (Vec<u8>, Vec<u8>) {
     (connection.http.head().bytes().to_vec(), content)
 }
 
-/// What was received but for the answers to `Expect`: whether a client is told to continue depends on the
-/// pieces.
+/// The bytes received without the 100 (Continue) responses: whether one is sent depends on the
+/// pieces in which the request arrives.
 pub fn without_interim(received: &[u8]) -> Vec<u8> {
     let mut rest = vec![];
     let mut at = 0;
@@ -100,14 +99,14 @@ pub fn without_interim(received: &[u8]) -> Vec<u8> {
     rest
 }
 
-/// What follows the responses must be this refusal and nothing else, or nothing.
+/// Checks that `rest`, the bytes after the responses, is one refusal with this status, or nothing.
 pub fn check_refusal(rest: &[u8], status: Option<u16>) {
     let Some(status) = status else {
-        assert!(rest.is_empty(), "more than was sent");
+        assert!(rest.is_empty(), "bytes after the last response");
         return;
     };
     assert!(rest.starts_with(format!("HTTP/1.1 {status} ").as_bytes()), "no refusal by {status}");
-    // The page may speak of HTTP/1.1, but no line of it begins so.
+    // The page may mention HTTP/1.1, but no line of it starts with that.
     let another = rest.windows(10).any(|window| window == b"\nHTTP/1.1 ");
-    assert!(!another, "one refusal, and the end");
+    assert!(!another, "a response after the refusal");
 }

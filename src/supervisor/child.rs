@@ -99,7 +99,7 @@ pub(super) fn run(
 fn broken(py: Python<'_>, failure: &LoadFailure, files: &mut Vec<PathBuf>) -> PyResult<Py<PyAny>> {
     let module = py.import("rustwsgi._reload")?;
     let (app, mentioned): (Py<PyAny>, Vec<PathBuf>) =
-        module.call_method1("broken", (&failure.text,))?.extract()?;
+        module.call_method1("error_application", (&failure.text,))?.extract()?;
     files.extend(mentioned);
     Ok(app)
 }
