@@ -140,8 +140,8 @@ fn check_signature(spec: &AppSpec, app: &Bound<'_, PyAny>) -> Option<String> {
     const ASYNC: u32 = 0x80 | 0x200;
     let is_function = app.get_type().name().is_ok_and(|name| name == "function");
     let called = if is_function { app.clone() } else { app.get_type().getattr("__call__").ok()? };
-    // `co_argcount` counts `self`, which the caller passes neither to a bound method nor to
-    // `__call__`.
+    // `co_argcount` counts `self`, which the caller passes neither to a bound method nor to a
+    // `__call__` that is not a `staticmethod`.
     let is_bound = called.hasattr("__self__").ok()?;
     let implicit =
         usize::from(is_bound || !is_function && !is_static(&app.get_type(), "__call__")?);
