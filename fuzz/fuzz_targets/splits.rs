@@ -1,10 +1,9 @@
-//! The same bytes, whole or cut at arbitrary places, give the same requests and the same refusals.
+//! Splitting the input anywhere changes neither the requests nor the error.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
 use rustwsgi::http1::{Connection, Event, Limits, Next, ResponseHead};
 
-/// Reads bytes that arrive in pieces of the sizes `cuts`. Returns heads and contents in turn, and
-/// whether a request was refused. Each request gets a response, so that the next one is read.
+/// Parses input that arrives in pieces. Requests are answered, so that others can follow.
 fn read(data: &[u8], cuts: &[u8]) -> (Vec<Vec<u8>>, bool) {
     let mut connection = Connection::new(Limits::default());
     let (mut parts, mut at, mut end) = (vec![], 0, 0);
@@ -27,9 +26,9 @@ fn read(data: &[u8], cuts: &[u8]) -> (Vec<Vec<u8>>, bool) {
                     }
                     Event::End => {
                         let mut response = ResponseHead::default();
-                        response.start(b"204 No Content").expect("a valid status");
+                        response.start(b"204 No Content").expect("a good status");
                         connection.begin(&response, None, b"", &mut vec![]);
-                        connection.finish(&mut vec![]).expect("no Content-Length was declared");
+                        connection.finish(&mut vec![]).expect("nothing was promised");
                         if connection.start_next() != Next::Request {
                             return (parts, false);
                         }

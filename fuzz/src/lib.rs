@@ -1,5 +1,5 @@
-//! What the targets over whole connections share: small limits, responses that are complete or
-//! aborted, and checks of what the connection has sent.
+//! Shared by the targets over whole connections: small limits, an application with valid and
+//! broken responses, and checks of the output.
 
 use std::io::{Read, Seek};
 
@@ -7,9 +7,9 @@ use rustwsgi::config::Settings;
 use rustwsgi::http1::{self, Limits, ResponseHead};
 use rustwsgi::net::{Body, Connection};
 
-/// Larger content is spooled to a file, in bytes.
+/// `--body-buffer-size`: a larger body goes to a file.
 pub const BUFFER: usize = 64;
-/// Limits that are small enough for a fuzzer to reach.
+/// Small enough for a fuzzer to reach.
 pub const LIMITS: Limits = Limits {
     request_line: 256,
     fields: 10,
@@ -26,29 +26,29 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The default settings with limits that a fuzzer can reach.
 pub fn settings() -> Settings {
-    let mut settings = rustwsgi::config::parse_api(&[]).expect("the defaults are valid");
+    let mut settings = rustwsgi::config::parse_api(&[]).expect("the defaults are good");
     settings.limits = LIMITS;
     settings.body_buffer = BUFFER;
     settings
 }
 
-/// The kind of response, 0 to 7, to the request with this number.
+/// Selects one of eight kinds of response for request number `request`.
 pub fn way(ways: &[u8], request: usize) -> u8 {
     ways.get(request % ways.len().max(1)).map_or(0, |byte| byte & 7)
 }
 
-/// Writes one of eight kinds of response, three of which are aborted. One kind sends `large`.
+/// Writes one of eight kinds of response, three of which are aborted. `large` is the body of one.
 pub fn answer(http: &mut http1::Connection, way: u8, large: &[u8], out: &mut Vec<u8>) {
     let mut head = ResponseHead::default();
     let status: &[u8] = if way == 5 { b"204 No Content" } else { b"200 OK" };
-    head.start(status).expect("a valid status");
+    head.start(status).expect("a good status");
     let field: Option<(&[u8], &[u8])> = match way {
         2 => Some((b"Content-Length", b"9")),
         4 => Some((b"Connection", b"close")),
         _ => None,
     };
     if let Some((name, value)) = field {
-        head.add_field(name, value).expect("a valid field");
+        head.add_field(name, value).expect("a good field");
     }
     http.begin(&head, (way == 0).then_some(5), DATE, out);
     let blocks: &[&[u8]] = if way == 6 { &[large, b"", b"end"] } else { &[b"", b"hello"] };
@@ -65,7 +65,7 @@ pub fn answer(http: &mut http1::Connection, way: u8, large: &[u8], out: &mut Vec
     }
 }
 
-/// The head and the content of a request, as the application would get them.
+/// The head and the body of a request as the application gets them.
 pub fn request(connection: &mut Connection) -> (Vec<u8>, Vec<u8>) {
     let mut content = vec![];
     match std::mem::take(&mut connection.body) {
@@ -83,8 +83,7 @@ pub fn request(connection: &mut Connection) -> (Vec<u8>, Vec<u8>) {
     (connection.http.head().bytes().to_vec(), content)
 }
 
-/// The bytes received without the 100 (Continue) responses: whether one is sent depends on the
-/// pieces in which the request arrives.
+/// `received` without its 100 (Continue) responses, which depend on how the input was split.
 pub fn without_interim(received: &[u8]) -> Vec<u8> {
     let mut rest = vec![];
     let mut at = 0;
@@ -99,14 +98,17 @@ pub fn without_interim(received: &[u8]) -> Vec<u8> {
     rest
 }
 
-/// Checks that `rest`, the bytes after the responses, is one refusal with this status, or nothing.
+/// Checks that the responses are followed by this error response only, or by nothing.
 pub fn check_refusal(rest: &[u8], status: Option<u16>) {
     let Some(status) = status else {
-        assert!(rest.is_empty(), "bytes after the last response");
+        assert!(rest.is_empty(), "output after the last response");
         return;
     };
-    assert!(rest.starts_with(format!("HTTP/1.1 {status} ").as_bytes()), "no refusal by {status}");
-    // The page may mention HTTP/1.1, but no line of it starts with that.
+    assert!(
+        rest.starts_with(format!("HTTP/1.1 {status} ").as_bytes()),
+        "no error response with {status}"
+    );
+    // The page may mention HTTP/1.1, but not at the start of a line.
     let another = rest.windows(10).any(|window| window == b"\nHTTP/1.1 ");
-    assert!(!another, "a response after the refusal");
+    assert!(!another, "another response after the error response");
 }
