@@ -46,7 +46,7 @@ function run() {
     log.scrollTop = log.scrollHeight;
   });
   source.addEventListener("end", () => over("complete"));
-  source.addEventListener("error", () => over("broken off"));
+  source.addEventListener("error", () => over("disconnected"));
 }
 
 again.addEventListener("click", run);

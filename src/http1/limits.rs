@@ -18,8 +18,8 @@ pub struct Limits {
     pub chunk_extension: usize,
     /// The size of the whole trailer section, else 431. [RFC 9112 section 7.1.2]
     pub trailers: usize,
-    /// What to do with field names that have an underscore, which an environ cannot tell from a
-    /// hyphen.
+    /// What to do with field names that have an underscore, which an environ does not distinguish
+    /// from a hyphen.
     pub underscores: Underscores,
 }
 

@@ -148,10 +148,10 @@ fn read_with(limits: Limits, input: &[u8]) -> Parsed {
     check_next_request(&mut connection, &whole, &[]);
 
     if whole.outcome != Outcome::Unfinished {
-        let behind = [input, NEXT_REQUEST].concat();
+        let following = [input, NEXT_REQUEST].concat();
         let mut connection = Connection::new(limits);
-        let followed = read_in_steps(&mut connection, &behind, behind.len());
-        assert_eq!(whole, followed, "alone and with a request behind: {}", text(input));
+        let followed = read_in_steps(&mut connection, &following, following.len());
+        assert_eq!(whole, followed, "alone and followed by a request: {}", text(input));
         check_next_request(&mut connection, &whole, NEXT_REQUEST);
     }
     whole
@@ -159,12 +159,12 @@ fn read_with(limits: Limits, input: &[u8]) -> Parsed {
 
 /// Checks that a complete request uses no byte of the next one, and that a refused request is the
 /// last of its connection.
-fn check_next_request(connection: &mut Connection, parsed: &Parsed, behind: &[u8]) {
+fn check_next_request(connection: &mut Connection, parsed: &Parsed, following: &[u8]) {
     match parsed.outcome {
         Outcome::Unfinished => {}
         Outcome::Complete(_) => {
             assert_eq!(
-                connection.receive(behind),
+                connection.receive(following),
                 Ok((0, Event::NeedMore)),
                 "used before the response"
             );
@@ -172,9 +172,9 @@ fn check_next_request(connection: &mut Connection, parsed: &Parsed, behind: &[u8
             if parsed.head.as_ref().is_some_and(|head| head.keep_alive) {
                 assert_eq!(next, Next::Request);
                 assert!(connection.is_idle());
-                if !behind.is_empty() {
-                    let second = read_in_steps(connection, behind, behind.len());
-                    assert_eq!(second.outcome, Outcome::Complete(behind.len()));
+                if !following.is_empty() {
+                    let second = read_in_steps(connection, following, following.len());
+                    assert_eq!(second.outcome, Outcome::Complete(following.len()));
                     assert_eq!(second.head.unwrap().path, "/next");
                 }
             } else {

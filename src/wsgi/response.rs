@@ -38,7 +38,7 @@ struct State {
     exchange: Option<Box<dyn Exchange>>,
     /// A thread has taken the exchange and will put it back.
     flushing: bool,
-    /// A thread waits for that: `notify` costs a system call even without waiters.
+    /// A thread waits for that. Without one there is no `notify`, which costs a system call.
     has_waiter: bool,
     /// The request of the exchange, as the error log names it, while a thread flushes detached.
     request_being_sent: Option<String>,

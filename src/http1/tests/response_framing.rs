@@ -222,7 +222,7 @@ fn aborted_response_is_detectable() {
     connection.finish(&mut Vec::new()).unwrap();
     connection.abort();
     assert_eq!(connection.start_next(), Next::Close);
-    // Without content, a regular close is no deception.
+    // A response without content is complete, so a regular close is right.
     let (mut connection, _) = begun("HEAD", "1.0", "200 OK", None, None);
     connection.abort();
     assert_eq!(connection.start_next(), Next::Close);
