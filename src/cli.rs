@@ -127,10 +127,10 @@ fn check(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> i32 {
         Ok(loaded) => loaded,
         Err(failure) => return failure.code,
     };
-    match loaded.doubt {
-        Some(doubt) if hooks.may_replace_app(py) => warn!("{doubt}"),
-        Some(doubt) => {
-            error!("{doubt}");
+    match loaded.warning {
+        Some(warning) if hooks.may_replace_app(py) => warn!("{warning}"),
+        Some(warning) => {
+            error!("{warning}");
             return 3;
         }
         None => {}
@@ -142,8 +142,8 @@ fn check(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> i32 {
 /// Loads the application, in the process that is to serve it.
 fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
     let loaded = import(py, settings)?;
-    if let Some(doubt) = loaded.doubt {
-        warn!("{doubt}");
+    if let Some(warning) = loaded.warning {
+        warn!("{warning}");
     }
     if settings.processes.gc_freeze
         && let Err(failure) = freeze(py, settings.processes.preload)

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from rustwsgi import _rustwsgi
-from rustwsgi._around import Around, arguments_of
+from rustwsgi._request_hooks import RequestHooks, count_arguments
 from rustwsgi._settings import Config, Shown, config
 
 # The hooks, with their numbers of arguments.
@@ -97,7 +97,7 @@ def execute(
     found = {name: names[name] for name in settings if names.get(name) is not None}
     hooks = {name: found.pop(name) for name in HOOKS if callable(found.get(name))}
     if "post_request" in hooks:
-        arguments_of(hooks["post_request"])
+        count_arguments(hooks["post_request"])
     values = [(name, as_values(name, value)) for name, value in found.items()]
     values += [(name, []) for name in names if name not in found and is_own(name, names)]
     return values, Hooks(hooks, {**found, "config": os.fspath(path)})
@@ -248,10 +248,10 @@ class Hooks:
                 else:
                     os.environ[key] = value
 
-    def around(self) -> Around | None:
+    def around(self) -> RequestHooks | None:
         """The pre_request and post_request hooks, if there are any."""
         pre, post = self._functions.get("pre_request"), self._functions.get("post_request")
-        return Around(self.worker, pre, post) if pre or post else None
+        return RequestHooks(self.worker, pre, post) if pre or post else None
 
     def adopt(self, other: Hooks | None) -> None:
         """Take over the workers that the hooks of the previous configuration know."""
