@@ -109,7 +109,7 @@ fn settle(state: &mut State, mut connection: Box<Connection>) -> Action {
             // A client that asked for the end sends nothing more. If one breaks that rule between
             // this check and the close, it may be reset; to linger would cost every other client an
             // event and a turn. [RFC 9112 section 9.6]
-            let is_last = connection.http.client_closes() && !connection.has_input();
+            let is_last = connection.http.client_wants_close() && !connection.has_input();
             let is_done = is_last
                 && !discard_unread(connection.write_half.transport(), &mut state.read_buffer);
             slot.phase = Phase::Sending(connection);
