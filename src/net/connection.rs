@@ -86,8 +86,15 @@ pub(super) enum Parsed {
     NeedMore,
     /// The request is complete.
     Complete,
-    /// The request is refused.
-    Refused(Refusal),
+    /// The request is refused. Boxed, as it is rare and the others need no room.
+    Refused(Box<Refusal>),
+}
+
+impl From<Refusal> for Parsed {
+    #[cold]
+    fn from(refusal: Refusal) -> Parsed {
+        Parsed::Refused(Box::new(refusal))
+    }
 }
 
 /// Why a request is refused.
@@ -178,9 +185,9 @@ impl Connection {
         self.charge();
         if matches!(parsed, Parsed::NeedMore) {
             if self.reservation.is_over_hard_limit() {
-                *parsed = Parsed::Refused(Refusal::Memory);
+                *parsed = Refusal::Memory.into();
             } else if self.reservation.is_over_spool_limit() {
-                *parsed = Parsed::Refused(Refusal::SpoolLimit);
+                *parsed = Refusal::SpoolLimit.into();
             }
         }
     }
@@ -210,7 +217,7 @@ impl Connection {
                     if was_idle {
                         (self.started, self.started_at) = (wall_clock(), now);
                     }
-                    return (used, Parsed::Refused(Refusal::Protocol(error)));
+                    return (used, Refusal::Protocol(error).into());
                 }
             };
             if was_idle && !self.http.is_idle() {
@@ -230,10 +237,7 @@ impl Connection {
                         && length > body_buffer as u64
                         && self.reservation.memory_budget().never_fits(length)
                     {
-                        return (
-                            used,
-                            Parsed::Refused(Refusal::Protocol(http1::Error::BodyTooLarge)),
-                        );
+                        return (used, Refusal::Protocol(http1::Error::BodyTooLarge).into());
                     }
                     let content = head.framing() != http1::Framing::Empty;
                     // A client that sends its content without waiting needs no 100.
@@ -252,7 +256,7 @@ impl Connection {
                     let in_memory = if short { body_buffer.min(SMALL_BODY) } else { body_buffer };
                     let block = &bytes[from + range.start..from + range.end];
                     if let Err(error) = self.spool.push(block, expected, in_memory) {
-                        return (used, Parsed::Refused(Refusal::Spool(error)));
+                        return (used, Refusal::Spool(error).into());
                     }
                 }
                 Event::End => {
@@ -261,7 +265,7 @@ impl Connection {
                             self.body = body;
                             (used, Parsed::Complete)
                         }
-                        Err(error) => (used, Parsed::Refused(Refusal::Spool(error))),
+                        Err(error) => (used, Refusal::Spool(error).into()),
                     };
                 }
             }

@@ -9,8 +9,8 @@
 //!
 //! Each file here is one room:
 //!
-//! - this one is the loop: it polls, carries out the [`action`] that each step returns, and shuts
-//!   down,
+//! - this one is the loop: it polls, accepts and shuts down; [`mod@run`] carries out the [`action`]
+//!   that each step returns,
 //! - the steps are [`accept`], [`read`], [`dispatch`], [`mod@write`], [`close`], [`respond`],
 //!   [`expire`], [`evict`] and [`reject`]; they share the [`state`] with its [`connections`],
 //! - the policies, [`admission`], [`eviction`] and [`overload`], decide without I/O and without a
@@ -32,6 +32,7 @@ mod overload;
 mod read;
 mod reject;
 mod respond;
+mod run;
 mod state;
 #[cfg(test)]
 #[cfg(not(shuttle))]
@@ -53,7 +54,6 @@ use super::address::Local;
 use super::arena::ConnectionId;
 use super::connection::Lent;
 use super::listener::Listener;
-use super::output_queue::Flush;
 use super::poller_link::PollerLink;
 use super::shutdown::Shutdown;
 use super::tuning::{MAX_ACCEPT_PER_TURN, MAX_EVENTS};
@@ -63,6 +63,7 @@ use crate::sys::clock;
 use accept::Accepted;
 use action::Action;
 use connections::Phase;
+use run::{proceed, run};
 use state::State;
 
 /// The token of the waker.
@@ -86,8 +87,8 @@ pub struct Poller {
     to_accept: Vec<usize>,
     /// Connections that were accepted since the last wait: see [`Poller::register`].
     unregistered: Vec<ConnectionId>,
-    /// Connections whose request has become complete in this turn.
-    ready: Vec<Lent>,
+    /// An empty vector, kept for its memory.
+    returned: Vec<Lent>,
     /// What the steps share.
     state: State,
 }
@@ -118,7 +119,7 @@ impl Poller {
             to_accept: (0..registered.len()).collect(),
             listeners: registered,
             unregistered: Vec::new(),
-            ready: Vec::new(),
+            returned: Vec::new(),
             state: State::new(link, settings, access_log),
         };
         Ok((poller, handle))
@@ -151,9 +152,9 @@ impl Poller {
         self.process_returned();
         if self.is_finished() {
             // The last connection has just closed: there is nothing left to wait for.
-            return Ok(std::mem::take(&mut self.ready));
+            return Ok(std::mem::take(&mut self.state.ready));
         }
-        self.wait(if self.ready.is_empty() { timeout } else { Some(Duration::ZERO) })?;
+        self.wait(if self.state.ready.is_empty() { timeout } else { Some(Duration::ZERO) })?;
         self.state.now = clock::now();
         // The run queue continues behind the events, and once a turn.
         let run_queue = std::mem::take(&mut self.state.run_queue);
@@ -168,22 +169,25 @@ impl Poller {
             self.shut_down(shutdown);
         }
         for id in run_queue {
-            self.proceed(id);
+            proceed(&mut self.state, id);
         }
         self.process_returned();
         while let Some(id) = expire::next_due(&mut self.state) {
             let action = expire::on_deadline(&mut self.state, id);
-            self.run(id, action);
+            run(&mut self.state, id, action);
         }
         self.accept();
-        Ok(std::mem::take(&mut self.ready))
+        Ok(std::mem::take(&mut self.state.ready))
     }
 
     fn process_returned(&mut self) {
-        for connection in self.handle.take_returned() {
-            let id = connection.id;
-            let action = write::on_returned(&mut self.state, connection);
-            self.run(id, action);
+        self.handle.take_returned(&mut self.returned);
+        if !self.returned.is_empty() {
+            for connection in self.returned.drain(..) {
+                let id = connection.id;
+                let action = write::on_returned(&mut self.state, connection);
+                run(&mut self.state, id, action);
+            }
         }
         // Those that were returned have sent theirs already.
         for write_half in self.state.link.take_scheduled() {
@@ -253,70 +257,18 @@ impl Poller {
         }
         slot.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         if !matches!(slot.phase, Phase::Lent { .. }) {
-            self.proceed(id);
+            proceed(&mut self.state, id);
         } else if event.is_error() || (event.is_write_closed() && event.is_read_closed()) {
             slot.write_half.fail();
         } else if event.is_writable() {
-            self.proceed(id);
-        }
-    }
-
-    /// Continues with whatever the connection's phase calls for.
-    fn proceed(&mut self, id: ConnectionId) {
-        let Some(slot) = self.state.connections.get(id) else { return };
-        let action = match &slot.phase {
-            Phase::Reading(_) => {
-                // A 100 Continue that the socket did not take.
-                if slot.write_half.has_waiting() && slot.write_half.flush().is_err() {
-                    Action::Reset
-                } else {
-                    Action::Read
-                }
-            }
-            Phase::Lent { .. } => {
-                // Part of a streamed response. The write half is flushed even if it looks empty:
-                // while another thread is sending that may be out of date, and this event would be
-                // lost.
-                if matches!(slot.write_half.flush(), Ok(Flush::More)) {
-                    self.state.reschedule(id);
-                }
-                Action::Wait
-            }
-            Phase::Sending(_) => write::flush(&mut self.state, id),
-            Phase::Lingering { .. } => close::discard_more(&mut self.state, id),
-        };
-        self.run(id, action);
-    }
-
-    /// Carries out an action and those that follow from it.
-    fn run(&mut self, id: ConnectionId, mut action: Action) {
-        let state = &mut self.state;
-        loop {
-            action = match action {
-                Action::Wait => return,
-                Action::Read => read::read(state, id),
-                Action::Dispatch => match dispatch::dispatch(state, id) {
-                    Ok(connection) => {
-                        self.ready.extend(connection);
-                        return;
-                    }
-                    Err(refusal) => Action::Refuse(refusal),
-                },
-                Action::Refuse(refusal) => match state.lend(id) {
-                    Some(connection) => respond::refuse(state, connection, &refusal),
-                    None => return,
-                },
-                Action::Linger => close::linger(state, id),
-                Action::Close => return close::close(state, id),
-                Action::Reset => return close::reset(state, id),
-            };
+            proceed(&mut self.state, id);
         }
     }
 
     /// Accepts what the admission policy allows.
     fn accept(&mut self) {
-        let State { admission, now, .. } = &mut self.state;
-        if !admission.admits(self.ready.len(), !self.to_accept.is_empty(), *now) {
+        let State { admission, ready, now, .. } = &mut self.state;
+        if !admission.admits(ready.len(), !self.to_accept.is_empty(), *now) {
             return;
         }
         for index in std::mem::take(&mut self.to_accept) {
@@ -328,16 +280,16 @@ impl Poller {
 
     /// Accepts and reads what is waiting at one listener; true if there may be more.
     fn accept_from(&mut self, index: usize) -> bool {
-        let before = self.ready.len();
+        let before = self.state.ready.len();
         for _ in 0..self.state.admission.batch_size() {
-            if self.state.admission.is_satisfied(before, self.ready.len()) {
+            if self.state.admission.is_satisfied(before, self.state.ready.len()) {
                 return true;
             }
             let Some((listener, local)) = self.listeners.get(index) else { return false };
             match accept::accept_one(&mut self.state, listener, local) {
                 Accepted::Connection(id) => {
                     self.unregistered.push(id);
-                    self.run(id, Action::Read);
+                    run(&mut self.state, id, Action::Read);
                 }
                 Accepted::Aborted => {}
                 Accepted::Empty => return false,
@@ -374,7 +326,7 @@ impl Poller {
             {
                 // A request may have arrived that no event has reported yet.
                 slot.is_readable = true;
-                self.run(id, Action::Read);
+                run(&mut self.state, id, Action::Read);
             }
         }
     }
@@ -394,6 +346,6 @@ impl Poller {
     pub fn reject_queued(&mut self, connection: Lent) {
         let id = connection.id;
         let action = reject::reject(&mut self.state, connection);
-        self.run(id, action);
+        run(&mut self.state, id, action);
     }
 }

@@ -1,6 +1,6 @@
 //! What the poller does next with a connection. Each step does one thing and returns the next
-//! action; the loop in [`Poller`](super::Poller) carries them out. So no step calls the next one,
-//! and a client that pipelines costs no depth of stack.
+//! action; [`run`](super::run) carries them out. So no step calls the next one, and a client that
+//! pipelines costs no depth of stack.
 
 use crate::net::connection::Refusal;
 
@@ -13,8 +13,8 @@ pub(super) enum Action {
     Read,
     /// The request is complete: lend the connection to a worker thread.
     Dispatch,
-    /// Refuse the request with an error response.
-    Refuse(Refusal),
+    /// Refuse the request with an error response. Boxed, so that every action fits into registers.
+    Refuse(Box<Refusal>),
     /// End the sending side, and discard what the client still sends.
     Linger,
     /// Close.

@@ -69,8 +69,10 @@ impl PollerHandle {
         self.link.wake();
     }
 
-    pub(super) fn take_returned(&self) -> Vec<Lent> {
-        std::mem::take(&mut *ignore_poison(self.returned.lock()))
+    /// Takes the returned connections in exchange for an empty vector, so that neither of the two
+    /// has to be allocated anew.
+    pub(super) fn take_returned(&self, empty: &mut Vec<Lent>) {
+        std::mem::swap(&mut *ignore_poison(self.returned.lock()), empty);
     }
 
     pub(super) fn has_returned(&self) -> bool {

@@ -10,7 +10,7 @@ use super::eviction::Eviction;
 use super::overload::Overload;
 use crate::config::Settings;
 use crate::net::arena::{Arena, ConnectionId};
-use crate::net::connection::Connection;
+use crate::net::connection::{Connection, Lent};
 use crate::net::date::HttpDate;
 use crate::net::poller_link::PollerLink;
 use crate::net::shutdown::Shutdown;
@@ -35,6 +35,8 @@ pub(super) struct State {
     /// Connections that have used up their share of a turn and continue in the next one, without an
     /// event.
     pub(super) run_queue: Vec<ConnectionId>,
+    /// Connections whose request has become complete in this turn.
+    pub(super) ready: Vec<Lent>,
     /// The buffer that every read goes to first.
     pub(super) read_buffer: Box<[u8]>,
     /// The Date field of the poller's own responses.
@@ -66,6 +68,7 @@ impl State {
             connections: Arena::new(),
             timers: Timers::default(),
             run_queue: Vec::new(),
+            ready: Vec::new(),
             read_buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             date: HttpDate::default(),
             now,
@@ -80,15 +83,7 @@ impl State {
 
     /// Takes a connection out of its slot, for a step that owns it or for a worker thread.
     pub(super) fn lend(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
-        let slot = self.connections.get_mut(id)?;
-        let lent = Phase::Lent { since: self.now, client_left: false };
-        match std::mem::replace(&mut slot.phase, lent) {
-            Phase::Reading(connection) | Phase::Sending(connection) => Some(connection),
-            phase => {
-                slot.phase = phase;
-                None
-            }
-        }
+        self.connections.get_mut(id)?.lend(self.now)
     }
 
     /// Has the next turn continue with a connection, as no event will.
@@ -100,6 +95,18 @@ impl State {
 }
 
 impl Slot {
+    /// Takes the connection out, if the poller owns it.
+    pub(super) fn lend(&mut self, now: Instant) -> Option<Box<Connection>> {
+        let lent = Phase::Lent { since: now, client_left: false };
+        match std::mem::replace(&mut self.phase, lent) {
+            Phase::Reading(connection) | Phase::Sending(connection) => Some(connection),
+            phase => {
+                self.phase = phase;
+                None
+            }
+        }
+    }
+
     /// Puts the connection into the run queue, once.
     pub(super) fn reschedule(&mut self, id: ConnectionId, run_queue: &mut Vec<ConnectionId>) {
         if !std::mem::replace(&mut self.is_scheduled, true) {
