@@ -59,9 +59,9 @@ fn a_full_buffer_flushes_itself() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     let log = open(&path);
-    let target = vec![b'/'; FLUSH_AT];
+    let target = vec![b'/'; FLUSH_THRESHOLD_BYTES];
     log.log(&request(&target));
-    assert_eq!(std::fs::metadata(&path).unwrap().len(), FLUSH_AT as u64 + 14);
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), FLUSH_THRESHOLD_BYTES as u64 + 14);
 }
 
 #[test]
@@ -70,8 +70,9 @@ fn lines_of_many_threads_stay_whole() {
     let path = dir.path().join("access.log");
     let log = open(&path);
     let line = "GET /some/path/to/fill/the/buffer HTTP/1.1";
-    // Enough for some batches, but none is dropped if the thread that writes one is held up meanwhile.
-    let each = DROP_AT / 4 / (line.len() + 1);
+    // Enough for some batches, but none is dropped if the thread that writes one is held up
+    // meanwhile.
+    let each = DROP_THRESHOLD_BYTES / 4 / (line.len() + 1);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -105,7 +106,7 @@ fn a_reader_that_has_stopped_costs_lines_and_nothing_else() {
         log.flush();
     }
     let waiting = log.lines.lock().unwrap().buffer.len();
-    assert!((DROP_AT..DROP_AT + 2000).contains(&waiting), "{waiting}");
+    assert!((DROP_THRESHOLD_BYTES..DROP_THRESHOLD_BYTES + 2000).contains(&waiting), "{waiting}");
     let known = lost(&log).unwrap();
     assert!(known > 100, "{known}");
 
@@ -136,7 +137,7 @@ fn a_line_that_was_torn_does_not_swallow_the_next() {
     let path = dir.path().join("access.log");
     std::fs::write(&path, "GET /to").unwrap();
     let log = open(&path);
-    log.writer.lock().unwrap().torn = true;
+    log.writer.lock().unwrap().ends_mid_line = true;
     log.flush();
     for target in [b"/1", b"/2"] {
         log.log(&request(target));

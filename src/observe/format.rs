@@ -1,8 +1,8 @@
 //! What a line of the access log looks like: gunicorn's format language, compiled once.
 //!
 //! A format is Python's `%` operator over a dictionary, so existing format strings (and the tools
-//! that read the lines) go on working. As with gunicorn an unknown atom is `-` in every line; which ones
-//! are unknown can be asked, so that somebody is told at start-up.
+//! that read the lines) go on working. As with gunicorn an unknown atom is `-` in every line; which
+//! ones are unknown can be asked, so that somebody is told at start-up.
 
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};

@@ -7,8 +7,8 @@
 //! is asked by poll(2) first and given no more than `PIPE_BUF` bytes at once, which POSIX promises
 //! a writable pipe takes whole. A regular file is always writable, and gets its bytes in one piece.
 //!
-//! Opening does not wait either: a named pipe without a reader is opened for reading as well, and keeps
-//! the first lines for whoever will read it.
+//! Opening does not wait either: a named pipe without a reader is opened for reading as well, and
+//! keeps the first lines for whoever will read it.
 
 use std::fmt;
 use std::fs::File;
@@ -54,8 +54,8 @@ impl fmt::Display for LogTarget {
     }
 }
 
-/// Opens a log's file for appending, and makes it if there is none. A link leads to where it points: whose
-/// rights are asked for that is the caller's business.
+/// Opens a log's file for appending, and makes it if there is none. A link leads to where it
+/// points: whose rights are asked for that is the caller's business.
 ///
 /// # Errors
 /// What open(2) says. It never waits for the reader of a pipe.
@@ -63,7 +63,8 @@ pub fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.append(true).create(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     match options.open(path) {
-        // A named pipe that nobody reads. That it may be opened for both is not in POSIX, but so everywhere.
+        // A named pipe that nobody reads. That it may be opened for both is not in POSIX, but so
+        // everywhere.
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => options.read(true).open(path),
         opened => opened,
     }
@@ -86,8 +87,8 @@ enum Output {
     Inherited(RawFd),
     /// A file of our own.
     File(File),
-    /// The stream was closed before we started, so its number may now belong to a client's socket; or the
-    /// file could not be opened.
+    /// The stream was closed before we started, so its number may now belong to a client's socket;
+    /// or the file could not be opened.
     Nowhere,
 }
 
@@ -133,7 +134,8 @@ impl Sink {
     }
 
     /// Writes whole lines, and returns how many bytes were taken: fewer than given if a stream is
-    /// still full after `patience`, or if something went wrong on the way (the next call tells what).
+    /// still full after `patience`, or if something went wrong on the way (the next call tells
+    /// what).
     ///
     /// # Errors
     /// What write(2) says before any byte was taken, save `EINTR` (tried again) and `EAGAIN` (the
