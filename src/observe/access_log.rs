@@ -7,11 +7,12 @@
 //! are dropped and counted, and neither memory nor time is lost.
 
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::format::{Format, Record, Stamps};
 use super::sink::{LogTarget, Sink};
+use crate::sync::ignore_poison;
 
 /// A thread that finds this many bytes buffered writes them.
 const FLUSH_THRESHOLD_BYTES: usize = 64 * 1024;
@@ -161,7 +162,7 @@ impl Drop for AccessLog {
 
 /// A thread that panicked with the lock held leaves at worst half a line, so logging goes on.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    ignore_poison(mutex.lock())
 }
 
 #[cfg(test)]

@@ -8,13 +8,14 @@
 use std::fmt::Write as _;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::clock::Stamp;
 use super::sink::Sink;
+use crate::sync::ignore_poison;
 
 /// How long a write waits for a full stream. Only the first one waits: after it has timed out,
 /// lines are dropped at once until the reader reads again.
@@ -77,7 +78,7 @@ pub fn write_raw(bytes: &[u8]) {
 impl ErrorLog {
     /// No panic leaves the state half-changed, so a poisoned lock is usable.
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.state.lock())
     }
 
     fn output(&self) -> Arc<Output> {

@@ -32,7 +32,6 @@ use super::forks;
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::pidfile::Pidfile;
-use super::process::kill;
 use super::pulse::Pulse;
 use super::signals::Signals;
 use super::sockets::Sockets;
@@ -40,6 +39,7 @@ use super::successor::{Predecessor, Successor};
 use super::systemd::Notifier;
 use crate::config::{Bind, Settings};
 use crate::net::Listener;
+use crate::sys::process::kill;
 
 const CAUGHT: &[i32] = &[
     libc::SIGTERM,

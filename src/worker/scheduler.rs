@@ -36,10 +36,9 @@ mod sentinel;
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::PoisonError;
 use std::time::Duration;
 
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, ignore_poison};
 
 /// How often the sentinel checks the other threads while there is work.
 pub const SENTINEL_INTERVAL: Duration = Duration::from_millis(1);
@@ -174,7 +173,7 @@ impl<J> Scheduler<J> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<J>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.state.lock())
     }
 
     /// Takes the next role for worker thread `thread`; parks it until there is one.
@@ -213,8 +212,7 @@ impl<J> Scheduler<J> {
             if let Some(role) = state.assigned_roles[thread].take() {
                 return role;
             }
-            let woken = self.thread_wakeups[thread].wait(state);
-            state = woken.unwrap_or_else(PoisonError::into_inner);
+            state = ignore_poison(self.thread_wakeups[thread].wait(state));
         }
     }
 
@@ -322,8 +320,7 @@ impl<J> Scheduler<J> {
         state.has_unsent_responses = false;
     }
 
-    /// The sentinel must be awake while there is work, and until there is none and the leader
-    /// polls.
+    /// The sentinel must stay awake until there is no work and the leader polls.
     fn wake_sentinel(&self, state: &mut State<J>) {
         if state.is_sentinel_asleep {
             state.is_sentinel_asleep = false;
@@ -334,8 +331,7 @@ impl<J> Scheduler<J> {
     /// Makes one more thread attach to the interpreter: a parked one, else the one that polls.
     fn call_thread_to_run(&self, state: &mut State<J>, wake: &impl Wake) {
         if let Some(thread) = state.parked.pop() {
-            // Set here, not by the woken thread, so that no second thread is woken for the same
-            // job.
+            // Set before the thread wakes up, so that no second one is woken for the same job.
             state.is_thread_attaching = true;
             self.assign(state, thread, Role::Run);
         } else if matches!(state.leader, Leader::WorkerThread(_)) && state.leader_polls {
@@ -357,8 +353,8 @@ impl<J> Scheduler<J> {
         self.thread_wakeups[thread].notify_one();
     }
 
-    /// Makes all threads quit. Queued jobs stay queued; [`Scheduler::continue_batch`] still takes
-    /// them.
+    /// Makes all threads quit. Queued jobs stay queued: take them with
+    /// [`Scheduler::continue_batch`].
     pub fn stop(&self) {
         let mut state = self.lock();
         state.is_stopped = true;

@@ -1,10 +1,8 @@
 //! The sentinel's half of the policy: it watches the threads that poll and run, and polls in their
 //! place while all of them are in the application.
 
-use std::sync::PoisonError;
-
 use super::{Leader, SENTINEL_INTERVAL, Scheduler, Wake};
-use crate::sync::pause;
+use crate::sync::{ignore_poison, pause};
 
 /// After this many checks with nothing to watch the sentinel sleeps until it is woken.
 pub(super) const IDLE_ROUNDS_BEFORE_SLEEP: u32 = 10;
@@ -26,8 +24,7 @@ impl<J> Scheduler<J> {
             if idle_rounds > IDLE_ROUNDS_BEFORE_SLEEP {
                 state.is_sentinel_asleep = true;
                 while state.is_sentinel_asleep && !state.is_stopped {
-                    let woken = self.sentinel_wakeup.wait(state);
-                    state = woken.unwrap_or_else(PoisonError::into_inner);
+                    state = ignore_poison(self.sentinel_wakeup.wait(state));
                 }
                 idle_rounds = 0;
             }
