@@ -32,7 +32,7 @@ fn lost(log: &AccessLog) -> Option<u64> {
 }
 
 #[test]
-fn lines_wait_for_the_flush() {
+fn lines_before_a_flush_are_not_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     let log = open(&path);
@@ -47,7 +47,7 @@ fn lines_wait_for_the_flush() {
 }
 
 #[test]
-fn dropping_the_log_flushes() {
+fn dropped_log_is_flushed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     open(&path).log(&request(b"/"));
@@ -55,7 +55,7 @@ fn dropping_the_log_flushes() {
 }
 
 #[test]
-fn a_full_buffer_flushes_itself() {
+fn full_buffer_is_flushed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     let log = open(&path);
@@ -65,7 +65,7 @@ fn a_full_buffer_flushes_itself() {
 }
 
 #[test]
-fn lines_of_many_threads_stay_whole() {
+fn lines_of_concurrent_threads_stay_whole() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     let log = open(&path);
@@ -90,7 +90,7 @@ fn lines_of_many_threads_stay_whole() {
 }
 
 #[test]
-fn a_reader_that_has_stopped_costs_lines_and_nothing_else() {
+fn stopped_reader_loses_lines_and_blocks_no_thread() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("fifo");
     let made = std::process::Command::new("mkfifo").arg(&path).status();
@@ -109,7 +109,7 @@ fn a_reader_that_has_stopped_costs_lines_and_nothing_else() {
     let known = lost(&log).unwrap();
     assert!(known > 100, "{known}");
 
-    // The reader comes back: what waited arrives, in whole lines, and nothing more is lost.
+    // The reader reads again: the buffered lines arrive whole, and no more are lost.
     let mut seen = Vec::new();
     let mut piece = vec![0; 64 * 1024];
     while lost(&log).is_some() {
@@ -131,7 +131,7 @@ fn a_reader_that_has_stopped_costs_lines_and_nothing_else() {
 }
 
 #[test]
-fn a_line_that_was_torn_does_not_swallow_the_next() {
+fn line_after_a_torn_one_starts_anew() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     std::fs::write(&path, "GET /to").unwrap();
@@ -150,7 +150,7 @@ fn a_line_that_was_torn_does_not_swallow_the_next() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_drops_the_batch_and_counts_it() {
+fn full_disk_drops_and_counts_the_batch() {
     let log = open(Path::new("/dev/full"));
     log.log(&request(b"/1"));
     log.log(&request(b"/2"));
