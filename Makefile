@@ -49,7 +49,7 @@ test-versions: $(VENV)/.tools
 ## SOAK_MINUTES): the bounds must hold, nothing may be lost or grow.
 soak: $(VENV)/.installed $(VENV)/.testing
 	$(BIN)/python benches/abuse.py
-	cd tests && ../$(BIN)/python soak.py
+	cd tests && ../$(BIN)/python -m harness.soak
 
 ## Checks formatting, lints, types, and what the dependencies are.
 lint: $(VENV)/.installed $(VENV)/.testing $(VENV)/.deny
@@ -77,7 +77,7 @@ fuzz:
 ## Fuzzes a running server, application included, with FUZZ_CONNECTIONS (20000) of FUZZ_SEED (now).
 fuzz-server: $(VENV)/.installed $(VENV)/.testing
 	FUZZ_CONNECTIONS=$(or $(FUZZ_CONNECTIONS),20000) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) \
-		$(BIN)/python -m pytest tests/test_fuzz_connections.py
+		$(BIN)/python -m pytest tests/connection/test_fuzz.py
 
 ## Runs the Rust tests, and TESTS against the server, under the address sanitizer.
 sanitize: $(VENV)/.testing
@@ -85,12 +85,11 @@ sanitize: $(VENV)/.testing
 	PYO3_PYTHON=$(abspath $(BIN)/python) $(SANITIZER) build --quiet --features embed --bin rustwsgi $(SANITIZED)
 	ASAN_OPTIONS=detect_leaks=0 RUSTWSGI_DOORS=binary \
 		RUSTWSGI_BINARY=$(abspath target/sanitize/$(HOST)/debug/rustwsgi) $(BIN)/python -m pytest \
-		$(or $(TESTS),tests/test_fuzz_connections.py tests/test_past_bugs.py tests/test_wsgi_*.py)
+		$(or $(TESTS),tests/connection/test_fuzz.py tests/http/test_past_bugs.py tests/wsgi)
 
 ## Runs the Rust tests, and TESTS against the server, under the thread sanitizer.
 sanitize-threads: $(VENV)/.testing
-	tests/tsan/run $(or $(TESTS),tests/test_races.py tests/test_fuzz_connections.py tests/test_overload.py \
-		tests/test_wsgi_*.py)
+	tests/tsan/run $(or $(TESTS),tests/connection/test_fuzz.py tests/connection/test_overload.py tests/wsgi)
 
 ## Compares with other servers and writes docs/benchmarks.md; see benches/README.md. A quick look:
 ## make bench WORKLOAD=hello SERVERS=rustwsgi,bjoern ROUNDS=1 SECONDS=2

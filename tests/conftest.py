@@ -13,12 +13,77 @@ from harness import ServerProcess, available_doors
 Factory = Callable[..., ServerProcess]
 
 
-@pytest.fixture(scope="session", params=available_doors() or [None])
+DOORS = available_doors()
+#: How a request reaches the server; see `harness.exchange`.
+DELIVERIES = ["whole", "bytes", "pipelined"]
+#: Every case runs through the first door. This is what runs through the second as well, by folder;
+#: `pytest.mark.second_door("every case")` on a file or a test overrides it. See tests/README.md.
+SECOND_DOOR = {
+    "server": "every case",
+    "config": "first case",
+    "connection": "first case",
+    "http": "first case",
+    "supervisor": "first case",
+    "wsgi": "first case",
+}
+
+
+@pytest.fixture(scope="session")
 def door(request: pytest.FixtureRequest) -> str:
-    """One of the ways to start the server."""
+    """The front door under test, one of the ways to start the server."""
     if request.param is None:
         pytest.fail("no server to test: install the wheel or build target/release/rustwsgi")
     return request.param
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", 'second_door(cases): "every case", "first case" or "no case" of the test'
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "door" in metafunc.fixturenames:
+        metafunc.parametrize("door", DOORS or [None], indirect=True, scope="session")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> object:
+    """Leave out cases that would repeat, in another variant, what the first case of a test shows.
+
+    A variant is a door or a delivery other than the first. The Rust tables try every delivery of
+    every case: src/http1/tests.rs.
+    """
+    found = yield
+    if not isinstance(found, list):
+        return found
+    kept: list[pytest.Item] = []
+    seen: set[tuple[str, ...]] = set()
+    for item in found:
+        if variant := variant_of(item):
+            is_door = variant[0] in DOORS
+            cases = cases_through_second_door(item) if is_door else "first case"
+            if len(variant) > 1 or cases == "no case" or (cases == "first case" and variant in seen):
+                continue
+            seen.add(variant)
+        kept.append(item)
+    return kept
+
+
+def variant_of(item: pytest.Item) -> tuple[str, ...]:
+    """The door and the delivery of a case, as far as they are not the first of each."""
+    callspec = getattr(item, "callspec", None)
+    params = callspec.params if callspec else {}
+    # RUSTWSGI_DOORS means all tests.
+    doors = [] if os.environ.get("RUSTWSGI_DOORS", "").strip() else DOORS[1:]
+    found = [params["door"]] if params.get("door") in doors else []
+    found += [params[key] for key in ("how", "delivery") if params.get(key) in DELIVERIES[1:]]
+    return tuple(found)
+
+
+def cases_through_second_door(item: pytest.Item) -> str:
+    marker = item.get_closest_marker("second_door")
+    return marker.args[0] if marker else SECOND_DOOR.get(item.path.parent.name, "no case")
 
 
 @pytest.fixture(scope="session")
@@ -72,13 +137,13 @@ def fifo(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(params=["whole", "bytes"])
+@pytest.fixture(params=DELIVERIES[:2])
 def how(request: pytest.FixtureRequest) -> str:
     """How a request is delivered: in one piece, or byte by byte."""
     return request.param
 
 
-@pytest.fixture(params=["whole", "bytes", "pipelined"])
+@pytest.fixture(params=DELIVERIES)
 def delivery(request: pytest.FixtureRequest) -> str:
     """How a valid request is delivered; see `harness.exchange`."""
     return request.param

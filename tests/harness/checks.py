@@ -32,6 +32,11 @@ def assert_error_response(response: Response, status: int | set[int]) -> None:
     assert response.get("Date"), response
 
 
+def assert_turned_away(response: Response) -> None:
+    assert_error_response(response, 503)
+    assert response.get("Retry-After") == "5"
+
+
 def assert_refused(
     server: ServerProcess,
     raw: bytes,
