@@ -241,7 +241,7 @@ pub fn run_until_signal(
     let result = started.and_then(|mut server| {
         let watched = wait_and_stop(py, &mut signals, &mut server, settings.timeouts.graceful);
         match watched {
-            Ok(false) => server.give_up(),
+            Ok(false) => server.skip_exit_wait(),
             Ok(true) => {}
             Err(_) => server.stop(),
         }
@@ -259,7 +259,7 @@ fn wait_and_stop(
 ) -> PyResult<bool> {
     // A server that cannot go on ends by itself.
     while signals.wait(py, Duration::from_secs(1))? == 0 {
-        server.interrupt_overdue(py)?;
+        server.end_overdue_requests(py)?;
         if server.join(py, Some(Duration::ZERO)).is_ok_and(|ended| ended) {
             return Err(pyo3::exceptions::PyRuntimeError::new_err(
                 "the server has stopped by itself",
@@ -283,7 +283,7 @@ fn wait_and_stop(
             return Ok(false);
         }
         if end.is_some_and(|end| std::time::Instant::now() >= end) {
-            server.tell_what_runs(py);
+            server.warn_of_running_requests(py);
             return Ok(false);
         }
     }

@@ -201,7 +201,7 @@ def test_a_link_of_the_administrator(start: Start, public: Path, where: str) -> 
         if where != "stdout":
             written.rename(public / "data" / "old")
         server.usr1()
-        wait_for(written, "Bounds reached")
+        wait_for(written, "Limits reached")
         server.replace_worker()
     assert "stays where it is" not in lines(written)
 
@@ -220,7 +220,7 @@ def test_a_directory_of_the_workers_user(start: Start, public: Path) -> None:
             assert path.stat().st_uid == path.stat().st_gid == 65534
             path.rename(f"{path}.{text}")
         server.usr1()
-        wait_for(error, "Bounds reached")
+        wait_for(error, "Limits reached")
 
 
 # ----------------------------------------------------------------------------------------- USR1
@@ -237,7 +237,7 @@ def test_rotation_in_a_directory_of_roots(start: Start, public: Path) -> None:
     for path in (error, access):
         path.rename(f"{path}.1")
     server.usr1()
-    wait_for(error, "Bounds reached")
+    wait_for(error, "Limits reached")
     for text in ("one", "two"):
         server.said(text)
         wait_for(error, f"^{text}")
@@ -259,7 +259,7 @@ def test_a_worker_that_boots_meanwhile(start: Start, tmp_path: Path, fifo: Path)
         for path in (error, access):
             path.rename(f"{path}.1")
         server.usr1()
-        wait_for(error, "Bounds reached")
+        wait_for(error, "Limits reached")
     wait_for(error, "Reloaded: 1")
     server.said("hello")
     wait_for(error, "^hello")
@@ -284,7 +284,7 @@ def test_a_worker_without_descriptors(start: Start, tmp_path: Path) -> None:
     )
     resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
     server.usr1()
-    wait_for(error, "Bounds reached")
+    wait_for(error, "Limits reached")
     server.said("hello")
     wait_for(error, "^hello")
 
@@ -316,7 +316,7 @@ def test_logs_that_cannot_be_opened_any_more(start: Start, tmp_path: Path, when:
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir()
     server.usr1()
-    wait_for(error, "Bounds reached")
+    wait_for(error, "Limits reached")
     server.said("again")
     wait_for(error, "^again")
     wait_for(access, r"GET /say\?again")

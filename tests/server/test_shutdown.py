@@ -79,7 +79,7 @@ def test_graceful_timeout(fresh_server, fifo: Path) -> None:
         server.wait_for_log("request started")
         server.send_signal(signal.SIGTERM)
         server.wait()
-    assert f"graceful timeout; still running: GET /hold?{fifo}\n" in server.stderr()
+    assert f"graceful timeout: still running: GET /hold?{fifo}\n" in server.stderr()
 
 
 def test_graceful_timeout_and_clients_that_do_not_read(fresh_server, fifo: Path) -> None:
@@ -92,7 +92,7 @@ def test_graceful_timeout_and_clients_that_do_not_read(fresh_server, fifo: Path)
         assert unread.head().status == 200
         server.send_signal(signal.SIGTERM)
         server.wait()
-    said = re.search("graceful timeout; still running: (.*)\n", server.stderr())
+    said = re.search("graceful timeout: still running: (.*)\n", server.stderr())
     assert said, server.stderr()
     names = [f"GET /hold?{fifo}", "GET /flood (waits for its client)"]
     assert sorted(said[1].split(", ")) == sorted(names)
@@ -106,7 +106,7 @@ def test_graceful_timeout_and_a_response_that_is_not_read(fresh_server) -> None:
         assert client.head().status == 200
         server.send_signal(signal.SIGTERM)
         server.wait()
-    said = "graceful timeout; no request was running, but clients were still sending or reading\n"
+    said = "graceful timeout: no request was running, but clients were still sending or reading\n"
     assert said in server.stderr()
 
 
