@@ -141,8 +141,8 @@ impl Watch {
         drop(slot);
         error!(
             target: "request.timeout",
-            "{request} has run for {:.1} s, longer than --timeout allows: interrupting it in thread \
-             {}",
+            "{request} has run for {:.1} s, longer than --timeout allows: interrupting it in \
+             thread {}",
             age.as_secs_f64(),
             handle.getattr("name")?
         );

@@ -251,7 +251,7 @@ def test_what_cannot_be_a_wsgi_application(
     """To a check of the configuration it is a fault."""
     done = run_cli(door, "--check-config", "--chdir", str(project), f"single:{app}")
     assert done.returncode == (0 if doubt is None else 3), done
-    assert ("the configuration is right" in done.stderr) == (doubt is None), done
+    assert ("[config.checked]" in done.stderr) == (doubt is None), done
     assert doubt is None or doubt in done.stderr, done
 
 
@@ -264,7 +264,7 @@ def test_what_a_hook_may_replace_is_only_doubted(door: str, project: Path) -> No
         done = run_cli(door, *arguments)
         assert done.returncode == code, done
         assert "write single:create_app()" in done.stderr, done
-        assert ("the configuration is right" in done.stderr) == (code == 0), done
+        assert ("[config.checked]" in done.stderr) == (code == 0), done
 
 
 def test_what_cannot_be_a_wsgi_application_is_doubted_at_the_start(fresh_server, project) -> None:

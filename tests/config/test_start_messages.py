@@ -159,7 +159,7 @@ def test_a_user_who_may_not_read_a_module(door: str, tmp_path: Path) -> None:
     args = ["--bind", "127.0.0.1:0", "--user", "nobody", "--pythonpath", str(hidden), "open:app"]
     done = run_cli(door, *args, cwd=tmp_path)
     assert done.returncode == 3, done
-    assert 'or "nobody", whom --user names, may not read its file' in done.stderr, done
+    assert 'or the user "nobody" (--user) may not read its file' in done.stderr, done
     assert "ModuleNotFoundError: No module named" in done.stderr, done
 
 
