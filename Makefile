@@ -30,11 +30,9 @@ help:
 ## Builds the wheel and installs it into .venv.
 build: $(VENV)/.installed
 
-## Runs every test: Rust with and without Python, then black-box tests over both front doors.
+## Runs all tests: Rust with and without Python, then black-box tests of the wheel and the binary.
 test: $(VENV)/.installed $(VENV)/.testing binary
-	cargo test --no-default-features --quiet
-	cargo test --quiet
-	$(BIN)/python -m pytest tests
+	tests/run
 
 ## Tries orders of steps of the threads by a model checker, MODEL_ROUNDS (1000) for each test and kind.
 model:

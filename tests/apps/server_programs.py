@@ -84,7 +84,7 @@ def serve_in_vain():
     return raised(lambda: rustwsgi.serve(never_ends, **options))
 
 
-# ------------------------------------------------------------------------ programs that are told twice
+# ------------------------------------------------------------------------ programs that get a signal twice
 
 
 def told_twice(again, app=gated):

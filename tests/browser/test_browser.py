@@ -1,4 +1,4 @@
-"""A walk through the Flask demo with a real browser, which is a client nobody here has written.
+"""A walk through the Flask demo with a real browser, a client that this project did not write.
 
 Screenshots go to tests/browser/screenshots: look at them after changing a page.
 """
@@ -65,7 +65,7 @@ def test_home_shows_the_environ(clean: Browser, site: ServerProcess) -> None:
     assert "Chrome" in rows["HTTP_USER_AGENT"]
 
 
-def test_home_shows_what_start_response_was_given(clean: Browser) -> None:
+def test_home_shows_the_start_response_arguments(clean: Browser) -> None:
     open_home(clean)
     assert clean.find("#exchange").get_attribute("data-state") == "finished"
     assert clean.text("#captured-status") == "200 OK"
@@ -142,7 +142,7 @@ def test_events_arrive_live(clean: Browser) -> None:
     clean.screenshot("stream-complete")
 
 
-def test_raise_gives_the_servers_500_page(browser: Browser, site: ServerProcess) -> None:
+def test_raise_shows_the_500_page_of_the_server(browser: Browser, site: ServerProcess) -> None:
     mark = len(site.stderr())
     browser.open("/try")
     browser.click("#raise .button")
@@ -154,7 +154,7 @@ def test_raise_gives_the_servers_500_page(browser: Browser, site: ServerProcess)
     browser.screenshot("raise")
 
 
-def test_a_page_that_does_not_exist(browser: Browser) -> None:
+def test_unknown_page_is_a_404(browser: Browser) -> None:
     browser.open("/try")
     browser.click("#missing .button")
     browser.wait(lambda: "Not Found" in browser.text("h1"), "the page")
@@ -162,7 +162,7 @@ def test_a_page_that_does_not_exist(browser: Browser) -> None:
     browser.screenshot("404")
 
 
-def test_the_navigation_leads_everywhere(clean: Browser) -> None:
+def test_navigation_links_to_every_page(clean: Browser) -> None:
     clean.open("/")
     for path in ("/form", "/upload", "/stream", "/try", "/"):
         clean.click(f"nav a[href='{path}']")
@@ -171,7 +171,7 @@ def test_the_navigation_leads_everywhere(clean: Browser) -> None:
         assert clean.find("nav a[aria-current]").get_attribute("href") == clean.base + path
 
 
-def test_nothing_comes_from_elsewhere(clean: Browser) -> None:
+def test_page_loads_nothing_from_other_hosts(clean: Browser) -> None:
     open_home(clean)
     loaded = clean.script("return performance.getEntriesByType('resource').map((e) => e.name)")
     assert any(url.endswith("/static/style.css") for url in loaded)
@@ -180,7 +180,7 @@ def test_nothing_comes_from_elsewhere(clean: Browser) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_text_is_readable(clean: Browser, name: str, scheme: str) -> None:
+def test_text_has_enough_contrast(clean: Browser, name: str, scheme: str) -> None:
     """WCAG 2.2, 1.4.3 (AA): a contrast of at least 4.5 to 1."""
     clean.emulate(scheme)
     open_home(clean) if name == "home" else clean.open(PAGES[name])
@@ -194,7 +194,7 @@ def test_text_is_readable(clean: Browser, name: str, scheme: str) -> None:
 
 @pytest.mark.parametrize("width", [320, 390])
 @pytest.mark.parametrize("name", PAGES)
-def test_a_phone_needs_no_sideways_scrolling(clean: Browser, name: str, width: int) -> None:
+def test_page_on_a_phone_does_not_scroll_sideways(clean: Browser, name: str, width: int) -> None:
     clean.emulate(width=width, height=800)
     open_home(clean) if name == "home" else clean.open(PAGES[name])
     assert clean.script("return document.documentElement.scrollWidth") <= width

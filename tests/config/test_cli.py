@@ -13,20 +13,22 @@ import pytest
 
 from harness import APPS, TIMEOUT, child_environment, door_command, run_cli
 
+pytestmark = pytest.mark.second_door("every case")
+
 PLAIN = "http_cli:app"
 
 
 # ---------------------------------------------------------------------------- the parser
 
 
-def test_help(door: str) -> None:
+def test_help_is_printed(door: str) -> None:
     done = run_cli(door, "--help")
     assert done.returncode == 0 and done.stderr == ""
     for option in ("--bind", "--threads", "--keep-alive", "--access-logfile", "--chdir"):
         assert option in done.stdout
 
 
-def test_version(door: str) -> None:
+def test_version_is_printed(door: str) -> None:
     done = run_cli(door, "--version")
     assert done.returncode == 0 and re.fullmatch(r"rustwsgi \d+\.\d+\.\d+\S*\n", done.stdout)
 
@@ -46,7 +48,7 @@ def test_version(door: str) -> None:
         pytest.param(["--bind", "127.0.0.1:0", PLAIN, PLAIN], id="two-applications"),
     ],
 )
-def test_bad_usage(door: str, args: list[str]) -> None:
+def test_bad_usage_is_an_error(door: str, args: list[str]) -> None:
     done = run_cli(door, *args)
     assert done.returncode == 2, done
     assert done.stderr.strip() and "Traceback" not in done.stderr and "panicked" not in done.stderr
@@ -78,7 +80,7 @@ def test_misspelt_option_is_corrected(door: str) -> None:
         ("--limit_post", "write --limit-request-body"),
     ],
 )
-def test_options_of_uwsgi_have_a_tip(door: str, option: str, instead: str) -> None:
+def test_uwsgi_option_is_answered_with_a_hint(door: str, option: str, instead: str) -> None:
     done = run_cli(door, option, PLAIN)
     name = option.partition("=")[0].replace("_", "-")
     assert done.returncode == 2, done
@@ -99,7 +101,7 @@ def test_options_of_uwsgi_have_a_tip(door: str, option: str, instead: str) -> No
         ("http_factory:make()", b"made"),
     ],
 )
-def test_application_forms(fresh_server, app: str, body: bytes) -> None:
+def test_application_is_found_in_every_form(fresh_server, app: str, body: bytes) -> None:
     assert fresh_server(app).get("/").body == body
 
 
@@ -117,14 +119,16 @@ def test_application_forms(fresh_server, app: str, body: bytes) -> None:
         pytest.param("http_cli_none", ["http_cli_none"], id="module-alone"),
     ],
 )
-def test_application_that_cannot_be_loaded(door: str, app: str, texts: list[str]) -> None:
+def test_application_that_cannot_be_loaded_is_an_error(
+    door: str, app: str, texts: list[str]
+) -> None:
     done = run_cli(door, "--bind", "127.0.0.1:0", app)
     assert done.returncode == 3, done
     assert all(text in done.stderr for text in texts), done.stderr
     assert "panicked" not in done.stderr
 
 
-def test_users_traceback_is_shown_alone(door: str) -> None:
+def test_failing_import_shows_only_the_traceback_of_the_application(door: str) -> None:
     """Their file and line; none of ours, and none of importlib's."""
     done = run_cli(door, "--bind", "127.0.0.1:0", "http_broken:app")
     assert re.search(r'File ".*http_broken\.py", line \d+, in configure', done.stderr)
@@ -139,10 +143,10 @@ def test_missing_module_has_a_hint(door: str) -> None:
 
 
 @pytest.mark.parametrize("whom", [os.kill, os.killpg], ids=["master", "terminal"])
-def test_interrupt_while_the_application_is_imported(
+def test_interrupt_during_the_import_ends_the_server(
     door: str, whom: Callable[[int, int], None]
 ) -> None:
-    """Ctrl-C is nobody's mistake: it was told as a failed import, with code 3."""
+    """Ctrl-C is no error: it was reported as a failed import, with exit code 3."""
     process = subprocess.Popen(
         [*door_command(door), "--bind", "127.0.0.1:0", "http_slow_import:app"],
         cwd=APPS,
@@ -159,7 +163,7 @@ def test_interrupt_while_the_application_is_imported(
     assert process.returncode == 0 and "Traceback" not in errors, errors
 
 
-def test_application_with_many_open_files(fresh_server) -> None:
+def test_application_with_many_open_files_is_served(fresh_server) -> None:
     """A descriptor beyond 1023 is more than select(2) can number: the wait for signals failed."""
     server = fresh_server("http_many_files:app")
     assert server.get("/").body == b"1100 files"
@@ -218,7 +222,9 @@ def project(tmp_path: Path) -> Path:
         ("single.nothing", "--chdir"),
     ],
 )
-def test_nearly_right_name_is_corrected(door: str, project: Path, app: str, hint: str) -> None:
+def test_misspelt_application_name_is_corrected(
+    door: str, project: Path, app: str, hint: str
+) -> None:
     done = run_cli(door, "--check-config", "--chdir", str(project), app)
     assert done.returncode == 3 and hint in done.stderr, done
 
@@ -245,7 +251,7 @@ def test_nearly_right_name_is_corrected(door: str, project: Path, app: str, hint
         ("borrowed", None),
     ],
 )
-def test_what_cannot_be_a_wsgi_application(
+def test_object_that_is_no_wsgi_application_is_refused(
     door: str, project: Path, app: str, doubt: str | None
 ) -> None:
     """To a check of the configuration it is a fault."""
@@ -255,7 +261,9 @@ def test_what_cannot_be_a_wsgi_application(
     assert doubt is None or doubt in done.stderr, done
 
 
-def test_what_a_hook_may_replace_is_only_doubted(door: str, project: Path) -> None:
+def test_doubtful_application_that_a_hook_may_replace_is_a_warning(
+    door: str, project: Path
+) -> None:
     """The check refused a configuration that works."""
     conf = project / "conf.py"
     arguments = ["--check-config", "--chdir", str(project), "-c", str(conf), "single:create_app"]
@@ -267,7 +275,7 @@ def test_what_a_hook_may_replace_is_only_doubted(door: str, project: Path) -> No
         assert ("[config.checked]" in done.stderr) == (code == 0), done
 
 
-def test_what_cannot_be_a_wsgi_application_is_doubted_at_the_start(fresh_server, project) -> None:
+def test_object_that_is_no_wsgi_application_is_reported_at_the_start(fresh_server, project) -> None:
     server = fresh_server("single:asgi", cwd=project)
     server.wait_for_log(r"\[WARNING\] single:asgi is an async function")
 
@@ -280,7 +288,7 @@ def test_what_cannot_be_a_wsgi_application_is_doubted_at_the_start(fresh_server,
         ("http_factory:echo( )", b"((), {})"),
     ],
 )  # fmt: skip
-def test_factory_with_arguments(fresh_server, app: str, body: bytes) -> None:
+def test_factory_is_called_with_its_arguments(fresh_server, app: str, body: bytes) -> None:
     """Literals, as gunicorn takes them."""
     assert fresh_server(app).get("/").body == body
 
@@ -289,13 +297,13 @@ def test_factory_with_arguments(fresh_server, app: str, body: bytes) -> None:
     "arguments",
     ["__import__('os').getcwd()", "name", "*[1]", "**{'a': 1}", "1)(2", "1) + (2", "1, ,", "'"],
 )
-def test_factory_arguments_that_are_no_literals(door: str, arguments: str) -> None:
+def test_factory_arguments_that_are_no_literals_are_refused(door: str, arguments: str) -> None:
     done = run_cli(door, "--check-config", f"http_factory:echo({arguments})")
     assert done.returncode == 3 and "they are literals, as in" in done.stderr, done
     assert "Traceback" not in done.stderr, done
 
 
-def test_misspelt_variable_is_told(door: str) -> None:
+def test_misspelt_environment_variable_is_reported(door: str) -> None:
     env = {"RUSTWSGI_TREADS": "8"}
     done = run_cli(door, "--check-config", PLAIN, env=env)
     assert done.returncode == 0, done
@@ -309,7 +317,7 @@ def test_printed_settings_hide_secrets(door: str) -> None:
 
 @pytest.mark.parametrize("value", ["s3cret", "=s3cret"])
 @pytest.mark.parametrize("where", ["option", "short option", "variable", "file", "other variable"])
-def test_complaints_hide_secrets(door: str, tmp_path: Path, where: str, value: str) -> None:
+def test_error_messages_hide_secrets(door: str, tmp_path: Path, where: str, value: str) -> None:
     """A value without a name was printed."""
     options, env = [], {}
     if where == "option":
@@ -329,7 +337,7 @@ def test_complaints_hide_secrets(door: str, tmp_path: Path, where: str, value: s
     assert "s3cret" not in done.stdout + done.stderr
 
 
-def test_start_is_told(fresh_server) -> None:
+def test_start_is_logged(fresh_server) -> None:
     fresh_server(PLAIN, "--threads", "3").wait_for_log(
         r"Starting rustwsgi \d+\.\d+\.\d+\S* \(workers: 1, threads: 3\)"
     )
@@ -357,21 +365,21 @@ def app(environ, start_response):
     (directory / f"{name}.py").write_text(source)
 
 
-def test_chdir(fresh_server, tmp_path: Path) -> None:
+def test_chdir_changes_the_working_directory(fresh_server, tmp_path: Path) -> None:
     _write_app(tmp_path, "elsewhere", "os.getcwd()")
     server = fresh_server("elsewhere:app", "--chdir", str(tmp_path))
     assert Path(server.get("/").text) == tmp_path.resolve()
 
 
-def test_chdir_that_does_not_exist(door: str, tmp_path: Path) -> None:
-    """A mistake in the options, told in a sentence: it was a traceback."""
+def test_chdir_to_a_missing_directory_is_an_error(door: str, tmp_path: Path) -> None:
+    """An error of the command line is one sentence: it was a traceback."""
     path = tmp_path / "no"
     done = run_cli(door, "--chdir", str(path), "--bind", "127.0.0.1:0", PLAIN)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done
     assert "--chdir" in done.stderr and str(path) in done.stderr, done
 
 
-def test_pythonpath(fresh_server, tmp_path: Path) -> None:
+def test_pythonpath_is_importable(fresh_server, tmp_path: Path) -> None:
     _write_app(tmp_path / "a", "module_a", "__import__('module_b').app.__module__")
     _write_app(tmp_path / "b", "module_b", "''")
     paths = f"{tmp_path / 'a'},{tmp_path / 'b'}"
@@ -380,7 +388,7 @@ def test_pythonpath(fresh_server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["-e", "--env"])
-def test_env(fresh_server, option: str) -> None:
+def test_env_sets_variables(fresh_server, option: str) -> None:
     server = fresh_server(PLAIN, option, "RW_TEST=a=b c", option, "RW_EMPTY=")
     environ = server.get("/").json()["environ"]
     assert environ["RW_TEST"] == "a=b c" and environ["RW_EMPTY"] == ""
@@ -395,12 +403,12 @@ def test_env_is_set_before_the_import(fresh_server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("threads", "multithread"), [("1", False), ("4", True)])
-def test_threads(serve, threads: str, multithread: bool) -> None:
+def test_threads_option_sets_the_number_of_threads(serve, threads: str, multithread: bool) -> None:
     assert serve(PLAIN, "--threads", threads).get("/").json()["multithread"] is multithread
 
 
 @pytest.mark.parametrize("options, frozen", [([], True), (["--no-gc-freeze"], False)])
-def test_what_was_imported_is_frozen(fresh_server, options: list[str], frozen: bool) -> None:
+def test_imported_objects_are_frozen(fresh_server, options: list[str], frozen: bool) -> None:
     """The garbage collector need not look at what stays for good."""
     server = fresh_server("http_cli:frozen", *options)
     assert (int(server.get("/").body) > 0) is frozen

@@ -14,7 +14,7 @@ from harness.supervision import children, reloads, serving_pid, workers
 APP = "supervised:app"
 
 
-def test_a_file_next_to_the_application(fresh_server, tmp_path: Path) -> None:
+def test_configuration_file_next_to_the_application_is_read(fresh_server, tmp_path: Path) -> None:
     (tmp_path / "rustwsgi.toml").write_text(
         f'app = "{APP}"\nworkers = 2\npythonpath = ["{APPS}"]\nenv = {{ RW_FILE = "yes" }}\n'
     )
@@ -23,14 +23,14 @@ def test_a_file_next_to_the_application(fresh_server, tmp_path: Path) -> None:
     workers(server, 2)
 
 
-def test_pyproject(door: str, tmp_path: Path) -> None:
+def test_pyproject_section_is_read(door: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.rustwsgi]\nthreads = 7\napp = "a:b"\n')
     done = run_cli(door, "--print-config", cwd=tmp_path)
     assert done.returncode == 0 and "threads = 7\n" in done.stdout, done
     assert 'app = "a:b"\n' in done.stdout
 
 
-def test_the_command_line_wins_then_the_environment(door: str, tmp_path: Path) -> None:
+def test_command_line_wins_over_environment_over_file(door: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("threads = 2\nworkers = 2\nbacklog = 2\n")
     (tmp_path / "rustwsgi.toml").write_text("backlog = 1\nlog_level = 'debug'\n")
@@ -48,14 +48,14 @@ def test_the_command_line_wins_then_the_environment(door: str, tmp_path: Path) -
         ("threads", "line 1"),
     ],
 )
-def test_mistakes(door: str, tmp_path: Path, text: str, said: str) -> None:
+def test_mistake_in_the_file_is_reported(door: str, tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "rustwsgi.toml").write_text(text)
     done = run_cli(door, APP, cwd=tmp_path)
     assert done.returncode == 2 and "rustwsgi.toml" in done.stderr and said in done.stderr, done
 
 
 @pytest.mark.parametrize("line", ['env = ["A=hunter2"', 'env = { A = "hunter2', "env = 'A=hunter2"])
-def test_a_mistake_in_a_line_with_a_password(door: str, tmp_path: Path, line: str) -> None:
+def test_mistake_in_a_line_with_a_password_hides_it(door: str, tmp_path: Path, line: str) -> None:
     """The line was shown, in whatever log the server's standard error goes to."""
     (tmp_path / "rustwsgi.toml").write_text(f"threads = 2\n{line}\n")
     done = run_cli(door, APP, cwd=tmp_path)
@@ -63,7 +63,7 @@ def test_a_mistake_in_a_line_with_a_password(door: str, tmp_path: Path, line: st
     assert re.search(r"rustwsgi\.toml: line [23], column \d+: \w+", done.stderr), done
 
 
-def test_missing_file(door: str) -> None:
+def test_missing_file_is_an_error(door: str) -> None:
     done = run_cli(door, "--config", "/nonexistent/x.toml", APP)
     assert done.returncode == 2 and "/nonexistent/x.toml" in done.stderr
 
@@ -81,7 +81,7 @@ def test_reload_reads_the_file_again(fresh_server, tmp_path: Path) -> None:
 
 
 def test_reload_moves_to_another_address(fresh_server, tmp_path: Path) -> None:
-    """The socket that stays is never closed; the old one is when nobody needs it."""
+    """The socket that stays is never closed; the old one is closed when no worker uses it."""
     path, one, two = tmp_path / "mine.toml", tmp_path / "one", tmp_path / "two"
     path.write_text(f'bind = ["127.0.0.1:0", "unix:{one}"]\n')
     server = fresh_server(APP, "--config", str(path), bind=None)
@@ -176,7 +176,7 @@ def on_exit(server):
 """
 
 
-def test_gunicorn_settings(door: str, tmp_path: Path) -> None:
+def test_gunicorn_configuration_is_read(door: str, tmp_path: Path) -> None:
     path = tmp_path / "gunicorn.conf.py"
     path.write_text(CONF)
     done = run_cli(door, "-c", str(path), "--print-config", APP)
@@ -198,7 +198,7 @@ class OnExit: ...
 """
 
 
-def test_a_name_that_is_nearly_a_setting(door: str, tmp_path: Path) -> None:
+def test_misspelt_setting_is_corrected(door: str, tmp_path: Path) -> None:
     """gunicorn says nothing, and the setting has no effect."""
     path = tmp_path / "gunicorn.conf.py"
     path.write_text(SLIPS)
@@ -222,7 +222,7 @@ def test_a_name_that_is_nearly_a_setting(door: str, tmp_path: Path) -> None:
         ([], "./gunicorn.conf.py"),
     ],
 )
-def test_the_configuration_knows_its_name(
+def test_configuration_sees_its_own_file_name(
     fresh_server, tmp_path: Path, given: list[str], seen: str
 ) -> None:
     """`cfg.config` was the default's in any case."""
@@ -232,7 +232,7 @@ def test_the_configuration_knows_its_name(
     server.wait_for_log(f"read {re.escape(seen)}$")
 
 
-def test_gunicorn_hooks(fresh_server, tmp_path: Path) -> None:
+def test_gunicorn_hooks_are_called(fresh_server, tmp_path: Path) -> None:
     path = tmp_path / "gunicorn.conf.py"
     path.write_text(CONF)
     server = fresh_server(APP, "-c", str(path), bind=None)
@@ -260,14 +260,16 @@ def test_gunicorn_hooks(fresh_server, tmp_path: Path) -> None:
     ("text", "said"),
     [("1/0\n", "ZeroDivisionError"), ("worker_class = 'gevent'\n", "green threads")],
 )
-def test_gunicorn_mistakes(door: str, tmp_path: Path, text: str, said: str) -> None:
+def test_mistake_in_a_gunicorn_configuration_is_reported(
+    door: str, tmp_path: Path, text: str, said: str
+) -> None:
     path = tmp_path / "gunicorn.conf.py"
     path.write_text(text)
     done = run_cli(door, "-c", str(path), APP)
     assert done.returncode == 2 and said in done.stderr and str(path) in done.stderr, done
 
 
-def test_a_failing_hook_ends_a_worker(door: str, tmp_path: Path) -> None:
+def test_failing_hook_ends_the_worker(door: str, tmp_path: Path) -> None:
     path = tmp_path / "gunicorn.conf.py"
     path.write_text("bind = '127.0.0.1:0'\ndef post_fork(server, worker):\n    1 / 0\n")
     done = run_cli(door, "-c", str(path), APP)

@@ -43,7 +43,7 @@ def options(door: str) -> set[str]:
 
 
 @pytest.mark.parametrize("what", FILES)
-def test_the_wheel_carries_it(door: str, what: str) -> None:
+def test_wheel_contains_the_generated_files(door: str, what: str) -> None:
     text = generate(door, what)
     assert (ROOT / "packaging" / "data" / FILES[what]).read_text() == text
     if door == "wheel":
@@ -51,12 +51,12 @@ def test_the_wheel_carries_it(door: str, what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["completions-bash", "completions-zsh", "man"])
-def test_every_option_is_there(door: str, what: str) -> None:
+def test_every_option_is_completed(door: str, what: str) -> None:
     text = generate(door, what).replace("\\", "")
     assert not {option for option in options(door) if option not in text}
 
 
-def test_every_option_is_there_for_fish(door: str) -> None:
+def test_every_option_is_completed_in_fish(door: str) -> None:
     long = set(re.findall(r"-l ([\w-]+)", generate(door, "completions-fish")))
     assert {option[2:] for option in options(door)} <= long
 
@@ -75,7 +75,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
     return run("bash", "-c", script, "bash", *typed.split(" ")).split()
 
 
-def test_bash_completes(door: str) -> None:
+def test_bash_completes_options_and_values(door: str) -> None:
     offered = complete(door, "rustwsgi --wor")
     assert set(offered) == {"--workers", "--worker-class", "--worker-connections"}
     assert complete(door, "rustwsgi hello:app --reload-strategy r") == ["rolling"]
@@ -85,13 +85,13 @@ def test_bash_completes(door: str) -> None:
 @pytest.mark.parametrize(
     ("shell", "what"), [("zsh", "completions-zsh"), ("fish", "completions-fish")]
 )
-def test_another_shell_accepts_it(door: str, shell: str, what: str) -> None:
+def test_completion_is_valid_in_the_other_shells(door: str, shell: str, what: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here")
     run(shell, "-n", text=generate(door, what))
 
 
-def test_the_manual_page(door: str, tmp_path: Path) -> None:
+def test_manual_page_has_every_section(door: str, tmp_path: Path) -> None:
     text = generate(door, "man")
     for section in ("NAME", "SYNOPSIS", "LOGS", "SIGNALS", "FILES", "ENVIRONMENT", '"EXIT STATUS"'):
         assert f"\n.SH {section}\n" in text, section
@@ -101,12 +101,12 @@ def test_the_manual_page(door: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [["--generate"], ["--generate", "completions-tcsh"]])
-def test_what_cannot_be_generated(door: str, given: list[str]) -> None:
+def test_unknown_kind_of_output_is_an_error(door: str, given: list[str]) -> None:
     done = run_cli(door, *given)
     assert done.returncode == 2 and "completions-bash" in done.stderr, done
 
 
-def test_it_is_no_setting(door: str, tmp_path: Path) -> None:
+def test_generate_is_not_a_setting(door: str, tmp_path: Path) -> None:
     (tmp_path / "rustwsgi.toml").write_text("generate = 'man'\n")
     done = run_cli(door, "a:b", cwd=tmp_path)
     assert done.returncode == 2 and "unknown option 'generate'" in done.stderr, done

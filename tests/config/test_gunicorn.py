@@ -28,12 +28,12 @@ from harness.gunicorn_settings import (
 )
 
 
-def test_every_setting_has_its_place() -> None:
+def test_every_gunicorn_setting_is_classified() -> None:
     tables = [HONOURED, ALONE - {"config"}, IGNORED, ALWAYS, REFUSED, HOOKS, NO_HOOKS]
     assert sorted(name for table in tables for name in table) == sorted(KNOWN_SETTINGS)
 
 
-def test_gunicorn_has_no_others() -> None:
+def test_tables_name_only_gunicorn_settings() -> None:
     """Where gunicorn is installed, the list is that of its version, or the version is another one."""
     gunicorn = pytest.importorskip("gunicorn")
     if gunicorn.version_info[:2] == (27, 0):
@@ -42,7 +42,7 @@ def test_gunicorn_has_no_others() -> None:
         assert [setting.name for setting in known] == KNOWN_SETTINGS
 
 
-def test_the_page_has_every_setting() -> None:
+def test_migration_page_names_every_setting() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text()
     table = page.partition("\n## gunicorn's settings\n")[2].partition("\n## ")[0]
     for name in set(KNOWN_SETTINGS) - HOOKS - {"pre_exec"}:
@@ -50,7 +50,7 @@ def test_the_page_has_every_setting() -> None:
         assert len(re.findall(rf"(?m)^\|(?: `[^|]*,)? `{name}`", table)) == 1, name
 
 
-def test_honoured_on_the_command_line(door: str) -> None:
+def test_honoured_setting_on_the_command_line_is_applied(door: str) -> None:
     arguments = [argument for row in HONOURED.values() for argument in row[0]]
     done = run_cli(door, *arguments, APP)
     assert done.returncode == 0 and "no effect" not in done.stderr, done
@@ -60,7 +60,7 @@ def test_honoured_on_the_command_line(door: str) -> None:
     assert done.returncode == 0, done
 
 
-def test_honoured_in_a_file(door: str, tmp_path: Path) -> None:
+def test_honoured_setting_in_a_file_is_applied(door: str, tmp_path: Path) -> None:
     path = write(tmp_path, "".join(line(name, row[1]) for name, row in HONOURED.items()))
     done = run_cli(door, "-c", str(path))
     assert done.returncode == 0 and "no effect" not in done.stderr, done
@@ -71,7 +71,7 @@ def test_honoured_in_a_file(door: str, tmp_path: Path) -> None:
     assert done.returncode == 0 and "threads = 7" in done.stdout, done
 
 
-def test_ignored_on_the_command_line(door: str) -> None:
+def test_ignored_setting_on_the_command_line_is_reported(door: str) -> None:
     arguments = [argument for row in IGNORED.values() for argument in row[0]]
     done = run_cli(door, *arguments, "--print-config", APP)
     assert done.returncode == 0, done
@@ -83,7 +83,7 @@ def test_ignored_on_the_command_line(door: str) -> None:
     assert len(warnings) == sum(bool(given) for given, _ in IGNORED.values())
 
 
-def test_ignored_in_a_file(door: str, tmp_path: Path) -> None:
+def test_ignored_setting_in_a_file_is_reported(door: str, tmp_path: Path) -> None:
     path = write(tmp_path, "".join(line(name, row[1]) for name, row in IGNORED.items()))
     done = run_cli(door, "-c", str(path), "--print-config", APP)
     assert done.returncode == 0, done
@@ -94,7 +94,7 @@ def test_ignored_in_a_file(door: str, tmp_path: Path) -> None:
     assert len(warnings) == len(IGNORED)
 
 
-def test_what_is_always_so_is_not_mentioned(door: str, tmp_path: Path) -> None:
+def test_setting_that_always_holds_is_not_reported(door: str, tmp_path: Path) -> None:
     path = write(tmp_path, "".join(line(name, row[1]) for name, row in ALWAYS.items()))
     arguments = [argument for row in ALWAYS.values() for argument in row[0]]
     done = run_cli(door, "-c", str(path), *arguments, "--print-config", APP)
@@ -102,7 +102,7 @@ def test_what_is_always_so_is_not_mentioned(door: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused(door: str, tmp_path: Path, name: str) -> None:
+def test_refused_setting_is_an_error(door: str, tmp_path: Path, name: str) -> None:
     given, value, said = REFUSED[name]
     path = write(tmp_path, line(name, value))
     done = run_cli(door, "-c", str(path), APP)
@@ -116,7 +116,7 @@ def test_refused(door: str, tmp_path: Path, name: str) -> None:
         assert done.stderr.startswith(f"error: {given[0]} cannot be honoured: "), done
 
 
-def test_defaults_ask_for_nothing(door: str, tmp_path: Path) -> None:
+def test_default_values_are_not_reported(door: str, tmp_path: Path) -> None:
     """A file that spells out what is so with gunicorn as well."""
     defaults = """
     sendfile = None; spew = False; certfile = None; protocol = "http"; proxy_protocol = False
@@ -134,20 +134,20 @@ def test_defaults_ask_for_nothing(door: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(NO_HOOKS | HOOKS))
-def test_hooks_are_called_or_told(door: str, tmp_path: Path, name: str) -> None:
+def test_hook_is_called_or_reported(door: str, tmp_path: Path, name: str) -> None:
     from rustwsgi._gunicorn import HOOKS as called
 
     assert not NO_HOOKS & set(called)
     path = write(tmp_path, f"def {name}(*args): ...\n")
     done = run_cli(door, "-c", str(path), "--print-config", APP)
-    told = f"the setting '{name}' has no effect: " in done.stderr
-    assert done.returncode == 0 and told is (name not in called), done
+    reported = f"the setting '{name}' has no effect: " in done.stderr
+    assert done.returncode == 0 and reported is (name not in called), done
 
 
 # ---------------------------------------------------------------- ./gunicorn.conf.py
 
 
-def test_found_where_gunicorn_finds_it(fresh_server, tmp_path: Path) -> None:
+def test_gunicorn_configuration_is_found_by_its_default_name(fresh_server, tmp_path: Path) -> None:
     write(
         tmp_path, f"bind = '127.0.0.1:0'\nwsgi_app = '{APP}'\npythonpath = '{APPS}'\nworkers = 2\n"
     )
@@ -157,7 +157,7 @@ def test_found_where_gunicorn_finds_it(fresh_server, tmp_path: Path) -> None:
     assert server.get("/").status == 200
 
 
-def test_a_file_of_ours_takes_its_place(door: str, tmp_path: Path) -> None:
+def test_rustwsgi_file_replaces_the_gunicorn_configuration(door: str, tmp_path: Path) -> None:
     write(tmp_path, "workers = 2\nthreads = 9\n")
     (tmp_path / "rustwsgi.toml").write_text("workers = 3\n")
     done = run_cli(door, "--print-config", cwd=tmp_path)
@@ -167,7 +167,7 @@ def test_a_file_of_ours_takes_its_place(door: str, tmp_path: Path) -> None:
     assert "workers = 2\n" in done.stdout and "threads = 9\n" in done.stdout, done
 
 
-def test_another_file_takes_its_place(door: str, tmp_path: Path) -> None:
+def test_named_file_replaces_the_gunicorn_configuration(door: str, tmp_path: Path) -> None:
     write(tmp_path, "1 / 0\n")
     (tmp_path / "other.py").write_text("workers = 3\n")
     done = run_cli(door, "-c", "other.py", "--print-config", cwd=tmp_path)
@@ -191,7 +191,7 @@ def test_forwarded_allow_ips_is_passed_on(
 def test_forwarded_allow_ips_of_the_environment_is_a_default(
     fresh_server, door: str, tmp_path: Path
 ) -> None:
-    """Whoever names the proxies in a file has said whom to trust; the variable must not add to it."""
+    """A file that names the proxies says which ones to trust; the variable must not add to it."""
     env = {"FORWARDED_ALLOW_IPS": "*"}
     path = write(tmp_path, "forwarded_allow_ips = '10.0.0.1'\n")
     server = fresh_server("echo:app", "-c", str(path), env=env)
@@ -206,7 +206,7 @@ def test_forwarded_allow_ips_of_the_environment_is_a_default(
 
 
 @pytest.mark.parametrize("named", ["gunicorn.conf.py", "gunicorn_config", "python:conf.server"])
-def test_a_configuration_imports_what_is_beside_it(door: str, tmp_path: Path, named: str) -> None:
+def test_configuration_imports_modules_beside_it(door: str, tmp_path: Path, named: str) -> None:
     """Whatever its name, but for .toml; and it is the module __config__, or that which is named."""
     (tmp_path / "shared.py").write_text("WORKERS = 3\n")
     (tmp_path / "conf").mkdir()
@@ -221,21 +221,21 @@ def test_a_configuration_imports_what_is_beside_it(door: str, tmp_path: Path, na
     assert f'name = "{name}"' in done.stdout.splitlines(), done
 
 
-def test_toml_under_another_name(door: str, tmp_path: Path) -> None:
+def test_toml_file_under_another_name_is_an_error(door: str, tmp_path: Path) -> None:
     (tmp_path / "app.conf").write_text("[a]\nworkers = 3\n")
     done = run_cli(door, "-c", "app.conf", APP, cwd=tmp_path)
     assert done.returncode == 2, done
     assert "app.conf was read as Python, as its name does not end in .toml" in done.stderr
 
 
-def test_what_gunicorn_takes_in_silence(door: str) -> None:
+def test_out_of_range_value_is_clamped_as_by_gunicorn(door: str) -> None:
     given = ["--limit-request-fields", "40000", "--threads", "0"]
     done = run_cli(door, *given, "--print-config", APP)
     shown = done.stdout.splitlines()
     assert "limit_request_fields = 32768" in shown and "threads = 1" in shown, done
 
 
-def test_its_variable_has_no_comments(door: str) -> None:
+def test_gunicorn_cmd_args_has_no_comments(door: str) -> None:
     """As Python's shlex.split() has it."""
     env = {"GUNICORN_CMD_ARGS": "--name #1 --workers 3"}
     done = run_cli(door, "--print-config", APP, env=env)
@@ -243,7 +243,7 @@ def test_its_variable_has_no_comments(door: str) -> None:
     assert 'name = "#1"' in shown and "workers = 3" in shown, done
 
 
-def test_unknown_atoms_are_dashes(fresh_server) -> None:
+def test_unknown_access_log_atoms_are_dashes(fresh_server) -> None:
     options = ["--access-logfile", "-", "--access-logformat", "%(m)s [%(x)s] [%({a}z)s]"]
     server = fresh_server("echo:app", *options)
     server.wait_for_log(r"WARNING.*there is no %\(x\)s, %\({a}z\)s, and each is '-'")
@@ -251,7 +251,7 @@ def test_unknown_atoms_are_dashes(fresh_server) -> None:
     server.wait_for_stdout(r"GET \[-\] \[-\]")
 
 
-def test_its_variable(door: str, tmp_path: Path) -> None:
+def test_gunicorn_cmd_args_is_read(door: str, tmp_path: Path) -> None:
     """Counts more than files, and less than the command line and our own variables."""
     write(tmp_path, "workers = 5\nthreads = 5\nbacklog = 5\ntimeout = 5\n")
     env = {"GUNICORN_CMD_ARGS": "--workers 2 --threads=2 --timeout 2 --name 'a b' --spew"}
@@ -262,7 +262,7 @@ def test_its_variable(door: str, tmp_path: Path) -> None:
     assert "--spew has no effect" in done.stderr
 
 
-def test_a_mistake_in_its_variable(door: str) -> None:
+def test_mistake_in_gunicorn_cmd_args_is_reported(door: str) -> None:
     env = {"GUNICORN_CMD_ARGS": "--workers many"}
     done = run_cli(door, APP, env=env)
     assert done.returncode == 2 and "variable GUNICORN_CMD_ARGS: invalid value" in done.stderr, done
@@ -277,16 +277,18 @@ def test_a_mistake_in_its_variable(door: str) -> None:
         ("certfile", "no TLS"),
     ],
 )
-def test_its_names_in_a_file_of_ours(door: str, tmp_path: Path, option: str, said: str) -> None:
+def test_gunicorn_name_in_a_rustwsgi_file_is_corrected(
+    door: str, tmp_path: Path, option: str, said: str
+) -> None:
     (tmp_path / "rustwsgi.toml").write_text(f"{option} = 'x'\n")
     done = run_cli(door, APP, cwd=tmp_path)
     assert done.returncode == 2 and said in done.stderr, done
 
 
-def test_version_by_its_short_flag(door: str) -> None:
+def test_version_short_flag_is_accepted(door: str) -> None:
     assert run_cli(door, "-v").stdout == run_cli(door, "--version").stdout != ""
 
 
-def test_a_dangerous_header_map_is_refused(door: str) -> None:
+def test_header_map_dangerous_is_refused(door: str) -> None:
     done = run_cli(door, "--header-map", "dangerous", APP)
     assert done.returncode == 2 and "use drop or refuse" in done.stderr, done

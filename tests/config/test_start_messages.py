@@ -1,4 +1,4 @@
-"""Mistakes that only the system knows of: one line each, with the option, the value, the cause and a way out."""
+"""Errors that only the system detects: one line each, with the option, the value, the cause and a remedy."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ SLIPS = {
 
 
 @pytest.mark.parametrize("name", SLIPS)
-def test_a_slip_is_corrected(door: str, tmp_path: Path, name: str) -> None:
+def test_misspelt_value_is_corrected(door: str, tmp_path: Path, name: str) -> None:
     (tmp_path / "pkg" / "sub").mkdir(parents=True)
     (tmp_path / "plain").mkdir()
     for file in ("pkg/__init__", "pkg/wsgi", "pkg/sub/__init__", "pkg/sub/wsgi", "plain/shop"):
@@ -103,7 +103,7 @@ def test_a_slip_is_corrected(door: str, tmp_path: Path, name: str) -> None:
         (["--reload"], None),
     ],
 )
-def test_what_was_probably_not_meant(door: str, options: list[str], said: str | None) -> None:
+def test_suspicious_value_is_a_warning(door: str, options: list[str], said: str | None) -> None:
     done = run_cli(door, "--check-config", *options, APP)
     assert done.returncode == 0, done
     assert ("[WARNING]" in done.stderr) is (said is not None), done
@@ -119,7 +119,7 @@ def test_what_was_probably_not_meant(door: str, options: list[str], said: str | 
         ("--bind", "unix:{dir}/s", "unix:{dir}/s: this user may not make files in that directory"),
     ],
 )
-def test_a_place_that_may_not_be_written(
+def test_path_without_write_permission_is_an_error(
     door: str, tmp_path: Path, option: str, value: str, said: str
 ) -> None:
     """The advice was to make a directory that is there, and the path that of a temporary file."""
@@ -149,8 +149,8 @@ def lose_power_over_files() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_user_who_may_not_read_a_module(door: str, tmp_path: Path) -> None:
-    """It was told as a package that is not installed."""
+def test_user_without_read_permission_for_a_module_is_an_error(door: str, tmp_path: Path) -> None:
+    """It was reported as a package that is not installed."""
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "secret.py").touch()
@@ -176,7 +176,7 @@ def complaints(stderr: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_one_line(door: str, places: dict[str, str], name: str) -> None:
+def test_start_failure_is_one_line(door: str, places: dict[str, str], name: str) -> None:
     given, code, said = MISTAKES[name]
     given = [text.format(**places) for text in given]
     bind = [] if "--bind" in given else ["--bind", "127.0.0.1:0"]
@@ -189,7 +189,7 @@ def test_one_line(door: str, places: dict[str, str], name: str) -> None:
     assert "Booting" not in done.stderr
 
 
-def test_a_log_in_the_directory_of_chdir(fresh_server, tmp_path: Path) -> None:
+def test_relative_log_file_is_below_chdir(fresh_server, tmp_path: Path) -> None:
     """Where a worker opens it is where it is looked for."""
     (tmp_path / "logs").mkdir()
     args = ["--chdir", str(tmp_path), "--access-logfile", "logs/a", "--pythonpath", str(APPS)]
@@ -198,12 +198,12 @@ def test_a_log_in_the_directory_of_chdir(fresh_server, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may become anybody")
-def test_another_user_without_being_root(door: str) -> None:
+def test_user_option_without_root_is_an_error(door: str) -> None:
     done = run_cli(door, "--bind", "127.0.0.1:0", "--user", "0", APP)
     assert done.returncode == 1 and "only root can become another user" in done.stderr, done
 
 
-def test_a_daemon_says_it_before_it_leaves(door: str) -> None:
-    """Afterwards there is nobody to hear it."""
+def test_daemon_reports_a_failed_start_before_it_detaches(door: str) -> None:
+    """After it has detached, the terminal no longer shows its messages."""
     done = run_cli(door, "--daemon", "--bind", "127.0.0.1:0", "--user", "nosuchuser", APP)
     assert done.returncode == 1 and "nosuchuser" in done.stderr, done

@@ -22,6 +22,8 @@ from harness import (
 from harness.memory import MIB, Growth, assert_small, download
 from harness.supervision import workers
 
+pytestmark = pytest.mark.second_door("no case")
+
 resource = pytest.importorskip("resource")
 
 MEMORY = "memory:app"
@@ -49,7 +51,7 @@ def worker(server: ServerProcess) -> int:
 # ------------------------------------------------------------------------------------------ clients
 
 
-def test_crowd_that_means_ill(fresh_server) -> None:
+def test_crowd_of_hostile_clients_is_bounded(fresh_server) -> None:
     """Dribbled heads, stalled uploads, unread downloads of every kind, and one client among them."""
     server = fresh_server(MEMORY, "--threads", "4")
     download(server, "/generate?", 8 * MIB)
@@ -84,7 +86,7 @@ def test_crowd_that_means_ill(fresh_server) -> None:
             client.close()
 
 
-def test_endless_pipeline_that_nobody_reads(fresh_server) -> None:
+def test_endless_pipeline_with_unread_responses_is_bounded(fresh_server) -> None:
     """A hundred thousand requests: one at a time is read, the kernel holds up the rest."""
     server = fresh_server(MEMORY, "--threads", "1")
     download(server, "/generate?", MIB)
@@ -101,8 +103,8 @@ def test_endless_pipeline_that_nobody_reads(fresh_server) -> None:
 # ------------------------------------------------------------------------------------------- memory
 
 
-def test_memory_used_up_by_unread_responses(fresh_server) -> None:
-    """What nobody has read for longest is given up, and then there is memory for others."""
+def test_memory_used_up_by_unread_responses_is_freed(fresh_server) -> None:
+    """The response that was unread for longest is dropped, and its memory serves others."""
     server = fresh_server(MEMORY, "--threads", "1", "--limit-memory", "4m")
     readers = [server.connect(receive_buffer=4096) for _ in range(2)]
     try:
@@ -111,7 +113,7 @@ def test_memory_used_up_by_unread_responses(fresh_server) -> None:
         # It is looked for when a request finds none.
         wait_until(
             lambda: server.get("/").status == 200 and "stalled_closed" in server.counters(),
-            "somebody was given up",
+            "a response was dropped",
         )
         assert server.get("/").status == 200
         server.wait_for_log("response.s. that are not read given up")
@@ -124,14 +126,14 @@ def test_memory_used_up_by_unread_responses(fresh_server) -> None:
             client.close()
 
 
-def test_memory_used_up_by_a_response_that_is_read_slowly(fresh_server) -> None:
-    """It does not stall, so it is not given up for that; but nobody else would be served meanwhile."""
+def test_memory_used_up_by_a_slowly_read_response_is_freed(fresh_server) -> None:
+    """It does not stall, so no timeout drops it; but no other client could be served."""
     server = fresh_server(MEMORY, "--threads", "1", "--limit-memory", "4m")
     with server.connect() as reader:
 
         def others_are_served() -> bool:
             try:
-                # So much that the server's end has room again every few times.
+                # Enough that the server's socket has room again every few times.
                 reader.sock.recv(1 << 18, socket.MSG_DONTWAIT)
             except OSError:
                 pass  # nothing yet, or given up
@@ -144,7 +146,7 @@ def test_memory_used_up_by_a_response_that_is_read_slowly(fresh_server) -> None:
         assert server.counters()["stalled_closed"] == 1
 
 
-def test_request_that_needs_memory_while_there_is_none(fresh_server) -> None:
+def test_request_without_memory_is_rejected(fresh_server) -> None:
     server = fresh_server(MEMORY, "--limit-memory", "1k", "--body-buffer-size", "64k")
     with server.connect() as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 5000)
@@ -179,7 +181,7 @@ def test_bodies_go_to_files_early_while_memory_is_short(fresh_server) -> None:
 SPOOL = ["--body-buffer-size", "1k", "--limit-spool", "200k"]
 
 
-def test_body_that_can_never_be_stored(fresh_server) -> None:
+def test_body_larger_than_the_spool_limit_is_refused(fresh_server) -> None:
     server = fresh_server(MEMORY, *SPOOL)
     with server.connect() as client:
         client.send(build_request("POST", "/count", fields=[("Content-Length", "204801")]))
@@ -187,7 +189,7 @@ def test_body_that_can_never_be_stored(fresh_server) -> None:
     assert server.get("/count", method="POST", body=b"x" * 204_800).body == b"204800"
 
 
-def test_body_that_finds_no_space_left(fresh_server) -> None:
+def test_body_over_the_spool_limit_is_rejected(fresh_server) -> None:
     server = fresh_server(MEMORY, *SPOOL)
     chunked = build_request("POST", "/count", fields=[("Transfer-Encoding", "chunked")])
     with server.connect() as first, server.connect() as second:
@@ -203,7 +205,7 @@ def test_body_that_finds_no_space_left(fresh_server) -> None:
     server.wait_for_log("--limit-spool is reached: 1 request")
 
 
-def test_disk_is_full(fresh_server) -> None:
+def test_body_on_a_full_disk_is_rejected(fresh_server) -> None:
     """No file may be longer than this, which is how a disk without room looks to who writes."""
     server = fresh_server(MEMORY, "--body-buffer-size", "1k")
     resource.prlimit(worker(server), resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -214,7 +216,7 @@ def test_disk_is_full(fresh_server) -> None:
     assert server.counters() == {"spool_failed": 2}
 
 
-def test_no_directory_for_temporary_files(fresh_server, tmp_path: Path) -> None:
+def test_body_without_a_temporary_directory_is_rejected(fresh_server, tmp_path: Path) -> None:
     env = {"TMPDIR": str(tmp_path / "missing")}
     server = fresh_server(MEMORY, "--body-buffer-size", "1k", env=env)
     assert_error_response(server.get("/count", method="POST", body=b"x" * 2000), 507)
@@ -225,7 +227,7 @@ def test_no_directory_for_temporary_files(fresh_server, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------- descriptors
 
 
-def test_out_of_descriptors(fresh_server) -> None:
+def test_server_out_of_descriptors_recovers(fresh_server) -> None:
     """Accepting pauses, those who are connected are served, and it goes on once one is idle."""
     server = fresh_server(MEMORY, "--keep-alive", "600")
     with server.connect() as connected:
@@ -242,7 +244,7 @@ def test_out_of_descriptors(fresh_server) -> None:
     assert server.counters()["accept_failed"] >= 1
 
 
-def test_idle_connections_give_up_their_descriptors(fresh_server) -> None:
+def test_idle_connections_are_evicted_when_descriptors_run_out(fresh_server) -> None:
     server = fresh_server(MEMORY, "--keep-alive", "600")
     with server.connect() as first, server.connect() as second:
         assert first.request(build_request()).body == b"hello"

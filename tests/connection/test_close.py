@@ -93,7 +93,7 @@ def test_half_closed_pipeline_is_answered(echo: ServerProcess) -> None:
         assert client.at_eof()
 
 
-def test_half_close_while_the_application_works(steps: ServerProcess) -> None:
+def test_half_close_while_the_application_works_is_answered(steps: ServerProcess) -> None:
     run = f"c{next(_ids)}"
     with steps.connect() as client:
         client.send(build_request("GET", f"/block?id={run}"))
@@ -105,7 +105,7 @@ def test_half_close_while_the_application_works(steps: ServerProcess) -> None:
         assert client.at_eof()
 
 
-def test_half_close_while_the_response_streams(steps: ServerProcess) -> None:
+def test_half_close_while_the_response_streams_is_answered(steps: ServerProcess) -> None:
     run = f"c{next(_ids)}"
     with steps.connect() as client:
         client.send(build_request("GET", f"/start?id={run}"))
@@ -117,8 +117,8 @@ def test_half_close_while_the_response_streams(steps: ServerProcess) -> None:
         assert client.next_chunk() == b""
 
 
-def test_half_open_sockets_do_not_spin(serve) -> None:
-    """waitress CVE-2024-49769: readable for ever, and nobody reads."""
+def test_half_open_sockets_use_no_processor_time(serve) -> None:
+    """waitress CVE-2024-49769: readable forever, and never read."""
     server = serve("http_steps:app", "--threads", "4", "--keep-alive", "2")
     run = f"c{next(_ids)}"
     with server.connect() as busy, server.connect() as clock:
@@ -156,7 +156,7 @@ def test_refusal_survives_what_follows_a_bad_head(echo: ServerProcess, size: int
         assert client.at_eof()
 
 
-def test_client_may_go_on_sending_after_the_refusal(echo: ServerProcess) -> None:
+def test_refusal_survives_a_client_that_keeps_sending(echo: ServerProcess) -> None:
     """It reads the answer first and stops later; the answer is there although bytes came after."""
     with echo.connect() as client:
         client.send(b"BAD\r\n\r\n")
@@ -187,7 +187,7 @@ def test_answer_of_an_application_that_closes_survives_what_follows(serve) -> No
 
 
 def test_answer_with_close_survives_late_bytes(steps: ServerProcess) -> None:
-    """The client asked for the end and goes on all the same, while nobody reads: the same loss."""
+    """The client asked for `close` and keeps sending, and the server does not read: the same loss."""
     run = f"c{next(_ids)}"
     with steps.connect() as client:
         fields = [("Connection", "close")]
@@ -201,7 +201,7 @@ def test_answer_with_close_survives_late_bytes(steps: ServerProcess) -> None:
 
 @pytest.mark.parametrize("size", [10, 100_000, 2_000_000])
 @pytest.mark.parametrize("coding", ["length", "chunked"])
-def test_body_the_application_leaves(echo: ServerProcess, coding: str, size: int) -> None:
+def test_body_left_unread_is_never_a_request(echo: ServerProcess, coding: str, size: int) -> None:
     """Its bytes are never taken for a request: skipped, or the connection closes."""
     body = build_request("GET", "/evil") * (size // 40 + 1)
     raw = build_request("POST", "/leave?read=no", body=body)
@@ -221,7 +221,7 @@ def test_body_the_application_leaves(echo: ServerProcess, coding: str, size: int
     assert paths <= {"/leave", "/next"}
 
 
-def test_server_lets_go_of_a_refused_client_that_stays(echo: ServerProcess) -> None:
+def test_refused_client_that_stays_is_closed(echo: ServerProcess) -> None:
     """The lingering is bounded: a client that never closes does not keep the socket."""
     with echo.connect() as client:
         client.send(b"BAD\r\n\r\n")
@@ -255,7 +255,7 @@ def test_lingering_is_bounded_in_bytes(echo: ServerProcess) -> None:
         pytest.param(build_request("GET") * 100, id="in-a-pipeline"),
     ],
 )
-def test_resets_harm_nobody(echo: ServerProcess, raw: bytes) -> None:
+def test_resets_leave_other_clients_unaffected(echo: ServerProcess, raw: bytes) -> None:
     for _ in range(20):
         with echo.connect() as client:
             client.send(raw)
@@ -263,7 +263,7 @@ def test_resets_harm_nobody(echo: ServerProcess, raw: bytes) -> None:
     assert echoed(echo.get("/after"))["environ"]["PATH_INFO"] == "/after"
 
 
-def test_reset_while_the_application_works(steps: ServerProcess) -> None:
+def test_reset_while_the_application_works_is_harmless(steps: ServerProcess) -> None:
     run = f"c{next(_ids)}"
     with steps.connect() as client:
         client.send(build_request("GET", f"/block?id={run}"))
@@ -273,7 +273,7 @@ def test_reset_while_the_application_works(steps: ServerProcess) -> None:
     assert steps.get(f"/wait?id={run}&for=finished").body == b"true"
 
 
-def test_connections_are_let_go(echo: ServerProcess) -> None:
+def test_closed_connections_are_released(echo: ServerProcess) -> None:
     """Neither a FIN nor a reset leaves a socket behind."""
     clients = [echo.connect() for _ in range(20)]
     for number, client in enumerate(clients):

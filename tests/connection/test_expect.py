@@ -19,7 +19,7 @@ def head(*fields: tuple[str, str], version: str = "HTTP/1.1", method: str = "POS
 )
 @pytest.mark.parametrize("coding", ["length", "chunked"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "GET"])
-def test_continue_before_the_body(
+def test_expect_continue_before_the_body_is_answered_with_100(
     echo: ServerProcess, method: str, coding: str, value: str, how: str
 ) -> None:
     framing = ("Content-Length", "5") if coding == "length" else CHUNKED
@@ -56,7 +56,7 @@ def test_no_continue_to_http10(echo: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("coding", ["length", "chunked"])
-def test_body_sent_without_waiting(echo: ServerProcess, coding: str) -> None:
+def test_body_sent_without_waiting_is_accepted(echo: ServerProcess, coding: str) -> None:
     """The 100 may be left out when the body is already there; it never follows the answer."""
     framing = ("Content-Length", "5") if coding == "length" else CHUNKED
     body = b"hello" if coding == "length" else chunked(b"hello")
@@ -68,7 +68,7 @@ def test_body_sent_without_waiting(echo: ServerProcess, coding: str) -> None:
             assert echoed(response)["body"] == "hello"
 
 
-def test_continue_in_a_pipeline(echo: ServerProcess) -> None:
+def test_expect_continue_in_a_pipeline_is_answered_with_100(echo: ServerProcess) -> None:
     """The 100 belongs to the second request, so it follows the answer to the first."""
     with echo.connect() as client:
         client.send(build_request("GET", "/first") + head(EXPECT, ("Content-Length", "5")))
@@ -104,18 +104,18 @@ def test_no_continue_before_413(serve, how: str) -> None:
     ["200-ok", "100", "continue", "100-continue, x", "100-continue=1", "x=y", "100-continuex"],
 )
 @pytest.mark.parametrize("framing", [[], [("Content-Length", "5")], [CHUNKED]], ids=str)
-def test_other_expectation(
+def test_unknown_expectation_is_refused(
     echo: ServerProcess, value: str, framing: list[tuple[str, str]], how: str
 ) -> None:
     """RFC 9110 section 15.5.18."""
     assert_refused(echo, head(("Expect", value), *framing), 417, how=how)
 
 
-def test_two_expectations(echo: ServerProcess) -> None:
+def test_unknown_expectation_beside_continue_is_refused(echo: ServerProcess) -> None:
     assert_refused(echo, head(EXPECT, ("Expect", "x"), ("Content-Length", "5")), 417)
 
 
-def test_client_that_gives_up_after_continue(echo: ServerProcess) -> None:
+def test_client_that_leaves_after_continue_is_harmless(echo: ServerProcess) -> None:
     with echo.connect() as client:
         port = str(client.port)
         client.send(head(EXPECT, ("Content-Length", "5")))

@@ -21,6 +21,8 @@ import pytest
 from harness import Client, NoResponse, Response, ServerProcess, wait_until
 from harness.generated import mutated, request
 
+pytestmark = pytest.mark.second_door("no case")
+
 CONNECTIONS = int(os.environ.get("FUZZ_CONNECTIONS", "600"))
 SEED = os.environ.get("FUZZ_SEED", "1")
 
@@ -142,7 +144,7 @@ def resident(server: ServerProcess) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks into /proc")
-def test_any_client_and_any_application(fresh_server) -> None:
+def test_random_requests_never_break_the_server(fresh_server) -> None:
     server: ServerProcess = fresh_server("fuzzed:app", *OPTIONS)
 
     def healthy() -> None:
@@ -163,6 +165,6 @@ def test_any_client_and_any_application(fresh_server) -> None:
     wait_until(lambda: descriptors(server) <= before, "the descriptors are as many as before")
     assert resident(server) < warm + 32 * 1024, "memory grows"
     assert "panicked" not in server.stderr()
-    # Nobody waits any more for a thread that is stuck.
+    # No client waits any more for a thread that is stuck.
     with ThreadPoolExecutor(8) as clients:
         list(clients.map(lambda _: healthy(), range(32)))

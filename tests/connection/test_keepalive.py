@@ -45,7 +45,7 @@ CLOSE, KEEP = False, True
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-def test_persistence(
+def test_connection_stays_open_as_asked(
     echo: ServerProcess, method: str, version: str, options: list[str], stays: bool, how: str
 ) -> None:
     raw = build_request(
@@ -80,7 +80,7 @@ def test_proxy_connection_is_not_connection(echo: ServerProcess) -> None:
         assert client.at_eof()
 
 
-def test_many_requests_on_one_connection(echo: ServerProcess) -> None:
+def test_many_requests_on_one_connection_are_answered(echo: ServerProcess) -> None:
     with echo.connect() as client:
         for number in range(300):
             body = b"x" * number
@@ -88,26 +88,18 @@ def test_many_requests_on_one_connection(echo: ServerProcess) -> None:
             assert seen["environ"]["PATH_INFO"] == f"/{number}" and seen["length"] == number
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        pytest.param(b"", id="nothing-sent"),
-        pytest.param(build_request(), id="after-a-response"),
-        pytest.param(b"\r\n", id="only-a-crlf"),
-    ],
-)
-def test_idle_connection_is_closed(serve, raw: bytes) -> None:
+def test_idle_connection_is_closed(serve) -> None:
     """RFC 9112 section 9.5; silently, since a 408 could be taken for the answer to a request."""
     server = serve("echo:app", "--threads", "1", "--keep-alive", "1", "--header-timeout", "1")
-    with server.connect() as client:
-        if raw.strip():
-            echoed(client.request(raw))
-        elif raw:
-            client.send(raw)
-        assert client.at_eof() or (not raw.strip() and client.response().status == 408)
+    with server.connect() as silent, server.connect() as idle, server.connect() as begun:
+        echoed(idle.request(build_request()))
+        begun.send(b"\r\n")
+        assert idle.at_eof()
+        for client in (silent, begun):
+            assert client.at_eof() or client.response().status == 408
 
 
-def test_request_that_crosses_the_end_of_an_idle_connection(serve) -> None:
+def test_request_during_the_idle_close_is_discarded_without_a_reset(serve) -> None:
     """A plain end, not a reset: HAProxy asks again only after the former."""
     server = serve("echo:app", "--threads", "1", "--keep-alive", "0.2")
     with server.connect() as client:
@@ -121,7 +113,7 @@ def test_request_that_crosses_the_end_of_an_idle_connection(serve) -> None:
     assert len(server.calls_since_last_asked()) == 1
 
 
-def test_request_that_crosses_the_end_of_the_server(fresh_server) -> None:
+def test_request_during_the_shutdown_is_discarded_without_a_reset(fresh_server) -> None:
     """The same, where it is SIGTERM that ends the idle connection."""
     server = fresh_server("echo:app", "--threads", "1")
     with server.connect() as client:
@@ -150,16 +142,16 @@ def app(environ, start_response):
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param("/begun", id="that was promised to stay"),
-        pytest.param("/whole", id="that was told of its end"),
-        pytest.param("/close", id="that was told before the stop"),
+        pytest.param("/begun", id="kept-alive-response"),
+        pytest.param("/whole", id="response-with-close"),
+        pytest.param("/close", id="close-before-the-stop"),
     ],
 )
-def test_client_that_stays_does_not_hold_up_the_end(
+def test_client_that_stays_does_not_delay_the_shutdown(
     fresh_server, tmp_path: Path, path: str
 ) -> None:
     """Two seconds were given to a client that did not close its side, a tenth of that to one that was idle.
-    Both are rather less than the --graceful-timeout, which is what tells them apart here."""
+    Both are rather less than the --graceful-timeout, which distinguishes them here."""
     (tmp_path / "staying.py").write_text(STAYING)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -189,47 +181,42 @@ def test_client_that_stays_does_not_hold_up_the_end(
 
 GET = build_request()
 POST = build_request("POST", body=b"abc")
+#: What of a request comes before the worker stands still, and what meanwhile.
+PARTS = [(GET, GET), (GET[:-1], GET[-1:]), (POST[:-1], POST[-1:])]
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        pytest.param(GET, GET, id="idle"),
-        pytest.param(GET[:-1], GET[-1:], id="head"),
-        pytest.param(POST[:-1], POST[-1:], id="body"),
-    ],
-)
-def test_what_arrived_in_time_is_not_overdue(fresh_server, before: bytes, after: bytes) -> None:
-    """The worker is stopped for longer than it waits for anybody. Then all are due at once, and one look at
-    the sockets does not tell of all of them."""
+@pytest.mark.second_door("no case")
+def test_request_that_arrived_in_time_is_served(fresh_server) -> None:
+    """The worker is stopped for longer than it waits for a client. Then all are overdue at once, and one
+    look at the sockets does not find all of them."""
     waits = [f"--{what}" for what in ("keep-alive=3", "header-timeout=3", "body-timeout=3")]
     server = fresh_server("echo:app", "--threads", "1", *waits)
     (pid,) = workers(server, 1)
-    clients = [server.connect() for _ in range(400)]
+    clients = [(server.connect(), *PARTS[number % 3]) for number in range(600)]
     try:
-        for client in clients:
+        for client, before, _ in clients:
             client.send(before)
-        if before == GET:
-            for client in clients:
+        for client, before, _ in clients:
+            if before == GET:
                 echoed(client.response())
-        wait_until(lambda: server.has_read(clients[-1]), "the last was read")
+        wait_until(lambda: all(server.has_read(client) for client, *_ in clients[-3:]), "all read")
         freeze(pid)
-        for client in clients:
+        for client, _, after in clients:
             client.send(after)
         time.sleep(3.2)
         os.kill(pid, signal.SIGCONT)
-        for client in clients:
+        for client, *_ in clients:
             echoed(client.response())
-        # Whoever was answered first may have been idle for too long by now.
+        # A client that was answered first may have been idle for too long by now.
         assert set(server.counters()) <= {"keep_alive"}
     finally:
         os.kill(pid, signal.SIGCONT)
-        for client in clients:
+        for client, *_ in clients:
             client.close()
 
 
-def test_keep_alive_switched_off(serve, how: str) -> None:
-    """`--keep-alive 0`: the client is told, rather than cut off [RFC 9112 section 9.6]."""
+def test_keep_alive_zero_closes_after_the_first_response(serve, how: str) -> None:
+    """`--keep-alive 0`: the response has `Connection: close` [RFC 9112 section 9.6]."""
     server = serve("echo:app", "--threads", "1", "--keep-alive", "0")
     with server.connect() as client:
         client.send_slowly(build_request()) if how == "bytes" else client.send(build_request())

@@ -18,7 +18,10 @@ from harness import TIMEOUT, WITHOUT_GIL, Client, ServerProcess, build_request, 
 from harness.memory import KIB, MIB, Growth, assert_small, download, resident, status
 from harness.wsgi import new_key
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc"),
+    pytest.mark.second_door("no case"),
+]
 
 SIZE = 1024 * MIB if os.environ.get("RUSTWSGI_FULL_SIZE") else 256 * MIB
 CONNECTIONS = 4000
@@ -35,7 +38,7 @@ def server(fresh_server, request: pytest.FixtureRequest) -> ServerProcess:
 
 
 @pytest.mark.skipif(WITHOUT_GIL, reason="the allocator of 3.13t keeps large blocks by itself")
-def test_large_block_is_given_back_by_an_idle_server(fresh_server) -> None:
+def test_large_block_is_freed_by_an_idle_server(fresh_server) -> None:
     """Sent by a thread that was not attached to Python, it was kept until another request came."""
     server, size = fresh_server("memory:app", "--threads", "2"), 64 * MIB
     download(server, "/block?", 8 * MIB)
@@ -102,7 +105,7 @@ def upload(server: ServerProcess, size: int, *, chunked: bool) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["sized", "chunked"])
-def test_large_upload(server: ServerProcess, chunked: bool) -> None:
+def test_large_upload_takes_little_memory(server: ServerProcess, chunked: bool) -> None:
     upload(server, MIB, chunked=chunked)
     growth = Growth(server)
     upload(server, SIZE, chunked=chunked)
@@ -120,14 +123,14 @@ def test_large_upload(server: ServerProcess, chunked: bool) -> None:
         pytest.param("/sparse?", id="file"),
     ],
 )
-def test_large_download(server: ServerProcess, target: str) -> None:
+def test_large_download_takes_little_memory(server: ServerProcess, target: str) -> None:
     download(server, target, 8 * MIB)
     growth = Growth(server)
     download(server, target, SIZE)
     assert_small(growth())
 
 
-def test_generator_does_not_outrun_a_client_that_does_not_read(server: ServerProcess) -> None:
+def test_generator_waits_for_a_client_that_does_not_read(server: ServerProcess) -> None:
     """It waits until the write bound ends it; what it made by then is what buffers hold."""
     download(server, "/generate?", 8 * MIB)
     growth, name = Growth(server), new_key()
@@ -139,7 +142,7 @@ def test_generator_does_not_outrun_a_client_that_does_not_read(server: ServerPro
     assert produced < 16 * MIB
 
 
-def test_generator_goes_at_the_pace_of_its_client(server: ServerProcess) -> None:
+def test_generator_runs_at_the_pace_of_its_client(server: ServerProcess) -> None:
     """Read a little, and no more than that little is made anew."""
     download(server, "/generate?", 8 * MIB)
     growth, name = Growth(server), new_key()
@@ -157,7 +160,7 @@ def test_generator_goes_at_the_pace_of_its_client(server: ServerProcess) -> None
     assert read <= produced < read + 16 * MIB
 
 
-def test_downloads_that_nobody_reads_are_bounded_together(fresh_server) -> None:
+def test_unread_downloads_are_bounded_together(fresh_server) -> None:
     """Fifty files wait for fifty clients: the kernel holds them, not the server."""
     server = fresh_server("memory:app", "--threads", "4")
     download(server, "/sparse?", 8 * MIB)

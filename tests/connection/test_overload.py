@@ -1,4 +1,4 @@
-"""More requests than threads: who waits, who is told to come back, who is forgotten.
+"""More requests than threads: which wait, which are rejected with 503, which are dropped.
 
 The only thread is held by a request that ends when the test says so, so what happens to the others
 meanwhile does not depend on time.
@@ -24,6 +24,8 @@ from harness import (
     wait_until,
 )
 from harness.supervision import freeze, workers
+
+pytestmark = pytest.mark.second_door("no case")
 
 APP = "overload:app"
 
@@ -54,7 +56,7 @@ def gate(tmp_path: Path) -> Iterator[list[Gate]]:
         try:
             os.close(os.open(gate.path, os.O_WRONLY | os.O_NONBLOCK))
         except OSError:
-            pass  # nobody waits
+            pass  # no request waits
         gate.client.close()
 
 
@@ -80,7 +82,7 @@ def ran(server: ServerProcess) -> list[str]:
 # ------------------------------------------------------------------------------- the queue's bounds
 
 
-def test_request_that_waits_too_long(fresh_server, gate, tmp_path: Path) -> None:
+def test_request_over_queue_timeout_is_rejected(fresh_server, gate, tmp_path: Path) -> None:
     server = fresh_server(APP, "--threads", "1", "--queue-timeout", "0.5")
     held = hold(server, gate, tmp_path)
     with ask(server, "/late") as client:
@@ -114,7 +116,7 @@ def test_queue_timeout_does_not_need_the_interpreter(fresh_server) -> None:
         assert seizing.response().status == 200
 
 
-def test_uploads_wait_as_others_do(fresh_server, gate, tmp_path: Path) -> None:
+def test_upload_over_queue_timeout_is_rejected(fresh_server, gate, tmp_path: Path) -> None:
     """The time runs from the end of the body, and its file goes with it."""
     server = fresh_server(
         *[APP, "--threads", "1", "--queue-timeout", "0.5", "--body-buffer-size", "1k"]
@@ -126,7 +128,7 @@ def test_uploads_wait_as_others_do(fresh_server, gate, tmp_path: Path) -> None:
     assert held.open().status == 200
 
 
-def test_full_queue(fresh_server, gate, tmp_path: Path) -> None:
+def test_request_over_limit_queue_is_rejected(fresh_server, gate, tmp_path: Path) -> None:
     server = fresh_server(APP, "--threads", "1", "--limit-queue", "2")
     held = hold(server, gate, tmp_path)
     waiting = [ask(server, "/first"), ask(server, "/second")]
@@ -141,7 +143,7 @@ def test_full_queue(fresh_server, gate, tmp_path: Path) -> None:
     server.wait_for_log("1 request.s. found --limit-queue others waiting")
 
 
-def test_who_finds_a_free_thread_does_not_wait_in_the_queue(fresh_server) -> None:
+def test_request_with_a_free_thread_does_not_count_as_queued(fresh_server) -> None:
     server = fresh_server(APP, "--threads", "8", "--limit-queue", "1")
     (pid,) = workers(server, 1)
     clients = [server.connect() for _ in range(8)]
@@ -164,7 +166,7 @@ def test_who_finds_a_free_thread_does_not_wait_in_the_queue(fresh_server) -> Non
 # --------------------------------------------------------------------------------- clients that leave
 
 
-def test_reset_while_waiting(fresh_server, gate, tmp_path: Path) -> None:
+def test_queued_request_of_a_reset_client_does_not_run(fresh_server, gate, tmp_path: Path) -> None:
     server = fresh_server(APP, "--threads", "1")
     held = hold(server, gate, tmp_path)
     client = ask(server, "/gone")
@@ -174,7 +176,7 @@ def test_reset_while_waiting(fresh_server, gate, tmp_path: Path) -> None:
     assert ran(server) == ["/hold"]
 
 
-def test_close_while_waiting(fresh_server, gate, tmp_path: Path) -> None:
+def test_queued_request_of_a_closed_client_does_not_run(fresh_server, gate, tmp_path: Path) -> None:
     """As a client that has lost patience does: it waited for more than a second."""
     server = fresh_server(APP, "--threads", "1")
     held = hold(server, gate, tmp_path)
@@ -186,7 +188,7 @@ def test_close_while_waiting(fresh_server, gate, tmp_path: Path) -> None:
     assert ran(server) == ["/hold"]
 
 
-def test_half_close_with_the_request_is_no_departure(fresh_server, gate, tmp_path: Path) -> None:
+def test_queued_request_of_a_half_closed_client_runs(fresh_server, gate, tmp_path: Path) -> None:
     """However long it waits then: the client has said that it sends no more, not that it is gone."""
     server = fresh_server(APP, "--threads", "1")
     held = hold(server, gate, tmp_path)
@@ -198,7 +200,7 @@ def test_half_close_with_the_request_is_no_departure(fresh_server, gate, tmp_pat
     assert server.counters() == {}
 
 
-def test_late_half_close_is_about_one_request_only(fresh_server, gate, tmp_path: Path) -> None:
+def test_late_half_close_affects_one_request_only(fresh_server, gate, tmp_path: Path) -> None:
     """The last of several requests on a connection, with the end behind it, long after the first."""
     server = fresh_server(APP, "--threads", "1")
     with server.connect() as client:
@@ -212,7 +214,7 @@ def test_late_half_close_is_about_one_request_only(fresh_server, gate, tmp_path:
         assert client.response().body == b"served"
 
 
-def test_first_come_first_served(fresh_server, gate, tmp_path: Path) -> None:
+def test_queued_requests_run_in_order(fresh_server, gate, tmp_path: Path) -> None:
     server = fresh_server(APP, "--threads", "1")
     held = hold(server, gate, tmp_path)
     clients = [ask(server, f"/{number}") for number in range(5)]
@@ -223,7 +225,7 @@ def test_first_come_first_served(fresh_server, gate, tmp_path: Path) -> None:
     assert ran(server) == ["/hold", "/0", "/1", "/2", "/3", "/4"]
 
 
-def test_newest_first_once_clients_give_up(fresh_server, gate, tmp_path: Path) -> None:
+def test_newest_request_runs_first_once_clients_leave(fresh_server, gate, tmp_path: Path) -> None:
     """Those who have waited longest are about to leave, too: their turn would come too late."""
     server = fresh_server(APP, "--threads", "1")
     held = hold(server, gate, tmp_path)
@@ -249,7 +251,7 @@ def test_newest_first_once_clients_give_up(fresh_server, gate, tmp_path: Path) -
 # ------------------------------------------------------------------------------ too many connections
 
 
-def test_oldest_idle_connection_makes_room(fresh_server) -> None:
+def test_oldest_idle_connection_is_evicted(fresh_server) -> None:
     server = fresh_server(APP, "--worker-connections", "3", "--keep-alive", "600")
     clients = [server.connect() for _ in range(3)]
     for client in [clients[1], clients[0], clients[2], clients[0]]:
@@ -265,7 +267,7 @@ def test_oldest_idle_connection_makes_room(fresh_server) -> None:
     server.wait_for_log("--worker-connections is reached: 1 idle")
 
 
-def test_many_newcomers_find_room(fresh_server) -> None:
+def test_many_new_connections_evict_idle_ones(fresh_server) -> None:
     """More than one search finds, and connections in use are not taken."""
     server = fresh_server(APP, "--worker-connections", "100", "--keep-alive", "600")
     clients = [server.connect() for _ in range(100)]
@@ -284,7 +286,7 @@ def test_many_newcomers_find_room(fresh_server) -> None:
         client.close()
 
 
-def test_silent_connections_make_room(fresh_server) -> None:
+def test_silent_connections_are_evicted(fresh_server) -> None:
     """Those that never made a request, once they are old enough to be taken for idle."""
     server = fresh_server(APP, "--worker-connections", "3", "--header-timeout", "600")
     silent = [server.connect() for _ in range(3)]
@@ -297,7 +299,7 @@ def test_silent_connections_make_room(fresh_server) -> None:
     assert server.counters()["idle_closed"] == 1
 
 
-def test_newcomer_waits_while_all_are_busy(fresh_server, gate, tmp_path: Path) -> None:
+def test_new_connection_waits_while_all_are_busy(fresh_server, gate, tmp_path: Path) -> None:
     server = fresh_server(APP, "--threads", "1", "--worker-connections", "2")
     held = hold(server, gate, tmp_path)
     waiting = ask(server, "/waiting")
@@ -315,7 +317,7 @@ def test_newcomer_waits_while_all_are_busy(fresh_server, gate, tmp_path: Path) -
 # --------------------------------------------------------------------------------------- counters
 
 
-def test_counters_at_the_end(fresh_server, gate, tmp_path: Path) -> None:
+def test_counters_are_logged_at_the_end(fresh_server, gate, tmp_path: Path) -> None:
     """Said once more when the worker ends, if there is anything to say."""
     server = fresh_server(APP, "--threads", "1", "--limit-queue", "1")
     held = hold(server, gate, tmp_path)
@@ -330,7 +332,7 @@ def test_counters_at_the_end(fresh_server, gate, tmp_path: Path) -> None:
     assert "Limits reached since the start: malformed=1 queue_full=1\n" in server.stderr()
 
 
-def test_a_server_that_was_never_at_a_bound_says_nothing(fresh_server) -> None:
+def test_server_that_reached_no_limit_logs_no_counters(fresh_server) -> None:
     server = fresh_server(APP)
     assert server.get().status == 200
     assert server.stop() == 0

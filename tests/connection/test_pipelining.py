@@ -34,7 +34,7 @@ def assert_path(response, path: str) -> None:
     assert echoed(response)["environ"]["PATH_INFO"] == path
 
 
-def test_answers_in_order(server: ServerProcess, how: str) -> None:
+def test_pipelined_requests_are_answered_in_order(server: ServerProcess, how: str) -> None:
     raw = b"".join(build_request("GET", f"/{n}") for n in range(50))
     with server.connect() as client:
         client.send_slowly(raw) if how == "bytes" else client.send(raw)
@@ -42,7 +42,9 @@ def test_answers_in_order(server: ServerProcess, how: str) -> None:
             assert_path(client.response(), f"/{n}")
 
 
-def test_bodies_and_methods_mixed(server: ServerProcess, how: str) -> None:
+def test_pipelined_bodies_and_methods_are_answered_in_order(
+    server: ServerProcess, how: str
+) -> None:
     te = [("Transfer-Encoding", "chunked")]
     cases = [
         ("GET", build_request("GET", "/0")),
@@ -67,7 +69,7 @@ def test_bodies_and_methods_mixed(server: ServerProcess, how: str) -> None:
                 assert_path(response, f"/{number % len(cases)}")
 
 
-def test_second_request_in_two_segments(server: ServerProcess) -> None:
+def test_second_request_in_two_segments_is_answered(server: ServerProcess) -> None:
     first, second = build_request("GET", "/1"), build_request("POST", "/2", body=b"hello")
     with server.connect() as client:
         for cut in range(1, len(second)):
@@ -127,7 +129,7 @@ def test_nothing_is_read_after_an_error(echo: ServerProcess, bad: bytes, how: st
     assert calls == ["/good"]
 
 
-def test_one_at_a_time(steps: ServerProcess) -> None:
+def test_pipelined_requests_run_one_at_a_time(steps: ServerProcess) -> None:
     """The second request is not started before the first is answered, with threads to spare."""
     run = f"p{next(_ids)}"
     with steps.connect() as client:
@@ -143,7 +145,7 @@ def test_one_at_a_time(steps: ServerProcess) -> None:
     assert json.loads(steps.get(f"/state?id={run}").body) == ["started", "finished", "mark"]
 
 
-def test_one_at_a_time_until_the_body_has_ended(steps: ServerProcess) -> None:
+def test_pipelined_request_waits_for_the_end_of_the_response(steps: ServerProcess) -> None:
     run = f"p{next(_ids)}"
     with steps.connect() as client:
         client.send(
@@ -165,14 +167,14 @@ def test_one_at_a_time_until_the_body_has_ended(steps: ServerProcess) -> None:
     assert events == ["one", "two", "three", "end", "close", "mark"]
 
 
-def test_pipeline_of_a_client_that_reads_late(server: ServerProcess) -> None:
+def test_pipeline_of_a_client_that_reads_late_is_answered(server: ServerProcess) -> None:
     """The answers outgrow every buffer before the client reads the first: no deadlock, no loss."""
     count = 400
     raw = build_request("GET", "/late?pad=20000&read=no") * count
     with server.connect(receive_buffer=4096) as client:
         sender = threading.Thread(target=client.send, args=(raw,))
         sender.start()
-        # Another client is answered meanwhile: the pipeline holds nobody up.
+        # Another client is answered meanwhile: the pipeline delays no other client.
         assert_path(server.get("/other"), "/other")
         for _ in range(count):
             assert_path(client.response(), "/late")

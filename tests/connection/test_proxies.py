@@ -15,6 +15,8 @@ from harness.mix import POLITE, Crowd, Kind, Session, filed, generated, head, he
 from harness.proxies import Proxy, find
 from harness.supervision import children, end, reloads, workers
 
+pytestmark = pytest.mark.second_door("no case")
+
 Behind = Callable[..., Proxy]
 
 
@@ -41,7 +43,7 @@ def behind(name: str, tmp_path: Path) -> Iterator[Behind]:
 
 
 @pytest.mark.parametrize("socket", ["tcp", "unix"])
-def test_nothing_is_lost_while_the_server_changes(
+def test_reload_and_upgrade_behind_a_proxy_lose_nothing(
     fresh_server, behind: Behind, tmp_path: Path, socket: str
 ) -> None:
     """Reloads, more and fewer workers and an upgrade, under requests of all kinds."""
@@ -90,8 +92,8 @@ def after_a_pause(kind: Kind) -> Kind:
     return paused
 
 
-def test_connections_that_the_server_closes_first(fresh_server, behind: Behind) -> None:
-    """Idle for just about --keep-alive: what is idempotent is asked again, and nobody sees it."""
+def test_idle_close_behind_a_proxy_loses_nothing(fresh_server, behind: Behind) -> None:
+    """Idle for just about --keep-alive: the proxy repeats idempotent requests, and no client notices."""
     server = fresh_server("mixed:app", "--workers", "2", "--keep-alive", "0.05")
     proxy = behind(server)
     kinds = {after_a_pause(kind): 1 for kind in (hello, head, nothing, generated, filed, put)}
@@ -104,7 +106,9 @@ def test_connections_that_the_server_closes_first(fresh_server, behind: Behind) 
 # ------------------------------------------------------------------------- who the client is
 
 
-def test_the_proxy_says_who_asks(fresh_server, behind: Behind) -> None:
+def test_forwarded_fields_of_a_client_are_replaced_by_the_proxy(
+    fresh_server, behind: Behind
+) -> None:
     """What clients claim about themselves is replaced by what the proxy knows."""
     server = fresh_server("echo:app")
     proxy = behind(server)
@@ -121,7 +125,7 @@ def test_the_proxy_says_who_asks(fresh_server, behind: Behind) -> None:
 
 
 @pytest.mark.parametrize(("trusted", "scheme"), [("127.0.0.1", "https"), ("192.0.2.1", "http")])
-def test_a_proxy_with_tls_is_believed_if_it_is_trusted(
+def test_forwarded_scheme_of_a_trusted_proxy_is_https(
     fresh_server, behind: Behind, name: str, trusted: str, scheme: str
 ) -> None:
     changes = {
@@ -228,7 +232,7 @@ def answers(client: Client) -> list[tuple[int, str | None]]:
     return found
 
 
-def test_ambiguous_messages_get_one_verdict(fresh_server, behind: Behind) -> None:
+def test_ambiguous_message_is_read_alike_by_proxy_and_server(fresh_server, behind: Behind) -> None:
     """Both see the same requests in the same bytes, or one of them refuses.
 
     A proxy may do what the client asked for in its own reading, so /smuggled itself is allowed

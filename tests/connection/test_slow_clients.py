@@ -1,10 +1,11 @@
-"""Clients that send or read slowly, or stop: bounded, and never at the expense of others.
+"""Clients that send or read slowly, or stop: they time out and do not delay others.
 
 The bounds are set to a second; tests wait for what the server does, not for the clock.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import select
@@ -21,6 +22,8 @@ from harness import (
     echoed,
     wait_until,
 )
+
+pytestmark = pytest.mark.second_door("no case")
 
 _ids = itertools.count()
 BOUNDS = ["--header-timeout", "1", "--body-timeout", "1", "--write-timeout", "1"]
@@ -51,80 +54,77 @@ def dribble(client: Client, data: bytes, interval: float = 0.1) -> bool:
     return False
 
 
-def assert_given_up(server: ServerProcess, client: Client, port: str) -> None:
-    """408 or a close, and the application never knew."""
-    if not client.at_eof():
-        assert_error_response(client.response(), 408)
-        assert client.at_eof()
-    assert port not in {call["port"] for call in server.calls_since_last_asked()}
+def assert_given_up(server: ServerProcess, *clients: Client) -> None:
+    """Each gets 408 or a close, and the application is never called for any of them."""
+    ports = {str(client.port) for client in clients}
+    for client in clients:
+        if not client.at_eof():
+            assert_error_response(client.response(), 408)
+            assert client.at_eof()
+    assert not ports & {call["port"] for call in server.calls_since_last_asked()}
 
 
-HEADS = [
-    pytest.param(b"G", id="method"),
-    pytest.param(b"GET /slow", id="target"),
-    pytest.param(b"GET /slow HTTP/1.1\r\n", id="request-line"),
-    pytest.param(b"GET /slow HTTP/1.1\r\nHost: a\r\nX", id="field"),
-    pytest.param(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r", id="last-byte"),
-]
+def assert_all_given_up(server: ServerProcess, starts: dict[str, bytes]) -> None:
+    """A client for each start of a request, all at once; see `assert_given_up`."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in starts]
+        for client, start in zip(clients, starts.values(), strict=True):
+            client.send(start)
+        assert_given_up(server, *clients)
 
 
-@pytest.mark.parametrize("raw", HEADS)
-def test_stalled_head(server: ServerProcess, raw: bytes) -> None:
+HEADS = {
+    "method": b"G",
+    "target": b"GET /slow",
+    "request-line": b"GET /slow HTTP/1.1\r\n",
+    "field": b"GET /slow HTTP/1.1\r\nHost: a\r\nX",
+    "last-byte": b"GET /slow HTTP/1.1\r\nHost: a\r\n\r",
+}
+
+
+def test_stalled_head_is_answered_with_408(server: ServerProcess) -> None:
     """RFC 9110 section 15.5.9."""
-    with server.connect() as client:
-        client.send(raw)
-        assert_given_up(server, client, str(client.port))
+    assert_all_given_up(server, HEADS)
 
 
-def test_dribbled_head(server: ServerProcess) -> None:
+def test_dribbled_head_is_answered_with_408(server: ServerProcess) -> None:
     """The bound is for the whole head; each byte does not buy more time (slowloris)."""
     with server.connect() as client:
-        port = str(client.port)
         assert dribble(client, b"GET /slow HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 60)
-        assert_given_up(server, client, port)
+        assert_given_up(server, client)
 
 
-def test_dribbled_head_of_a_later_request(server: ServerProcess) -> None:
+def test_dribbled_head_of_a_later_request_is_answered_with_408(server: ServerProcess) -> None:
     with server.connect() as client:
         echoed(client.request(build_request()))
         server.calls_since_last_asked()
         assert dribble(client, b"GET /slow HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 60)
-        assert_given_up(server, client, str(client.port))
+        assert_given_up(server, client)
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        pytest.param(build_request("POST", fields=[("Content-Length", "9")]), id="length"),
-        pytest.param(build_request("POST", fields=[("Content-Length", "9")]) + b"x", id="begun"),
-        pytest.param(
-            build_request("POST", fields=[("Transfer-Encoding", "chunked")]), id="chunked"
-        ),
-        pytest.param(
-            build_request("POST", fields=[("Transfer-Encoding", "chunked")]) + b"5\r\nhel",
-            id="chunk-begun",
-        ),
-        pytest.param(
-            build_request("POST", fields=[("Transfer-Encoding", "chunked")]) + b"0\r\nX: y",
-            id="trailer-begun",
-        ),
-    ],
-)
-def test_stalled_body(server: ServerProcess, raw: bytes) -> None:
-    with server.connect() as client:
-        client.send(raw)
-        assert_given_up(server, client, str(client.port))
+SIZED = build_request("POST", fields=[("Content-Length", "9")])
+CHUNKED = build_request("POST", fields=[("Transfer-Encoding", "chunked")])
+BODIES = {
+    "length": SIZED,
+    "begun": SIZED + b"x",
+    "chunked": CHUNKED,
+    "chunk-begun": CHUNKED + b"5\r\nhel",
+    "trailer-begun": CHUNKED + b"0\r\nX: y",
+}
 
 
-def test_body_below_the_minimum_rate(serve) -> None:
+def test_stalled_body_is_answered_with_408(server: ServerProcess) -> None:
+    assert_all_given_up(server, BODIES)
+
+
+def test_body_below_the_minimum_rate_is_answered_with_408(serve) -> None:
     """Each byte comes in time, but at this pace the body would take for ever (slow POST)."""
     bounds = ["--body-timeout", "2", "--body-min-rate", "1000"]
     server = serve("echo:app", "--threads", "1", *bounds)
     with server.connect() as client:
-        port = str(client.port)
         client.send(build_request("POST", fields=[("Content-Length", "9999")]))
         assert dribble(client, b"x" * 200), "a tenth of a second between bytes, for 20 seconds"
-        assert_given_up(server, client, port)
+        assert_given_up(server, client)
 
 
 def test_slow_but_steady_body_is_served(server: ServerProcess) -> None:
@@ -140,7 +140,7 @@ def test_slow_but_steady_body_is_served(server: ServerProcess) -> None:
         assert echoed(client.response())["body"] == "xxxx"
 
 
-def test_stalled_clients_hold_nobody_up(serve) -> None:
+def test_stalled_clients_do_not_delay_others(serve) -> None:
     """One thread, and a hundred clients in the middle of heads and bodies."""
     server = serve("echo:app", "--threads", "1")
     stalled = [server.connect() for _ in range(100)]
@@ -159,8 +159,8 @@ def test_stalled_clients_hold_nobody_up(serve) -> None:
             client.close()
 
 
-def test_unread_response_holds_nobody_up(serve) -> None:
-    """One thread; large known responses that nobody reads, and others are served at once."""
+def test_unread_response_does_not_delay_others(serve) -> None:
+    """One thread; large unread responses of known length, and others are served at once."""
     server = serve("http_steps:app", "--threads", "1")
     run, size = run_id(), 20_000_000
     readers = [server.connect(receive_buffer=4096) for _ in range(5)]
@@ -191,7 +191,7 @@ def unfinished(number: int) -> bytes:
     return build_request("POST", "/slow", fields=fields, body=chunked(b"x" * 20, b"x" * 30))
 
 
-def test_dribbling_clients_hold_nobody_up(serve) -> None:
+def test_dribbling_clients_do_not_delay_others(serve) -> None:
     """One thread, and thirty clients that send a byte each between any two requests of another."""
     server = serve("echo:app", "--threads", "1")
     clients = [(server.connect(), unfinished(number)) for number in range(30)]
@@ -212,8 +212,8 @@ def test_dribbling_clients_hold_nobody_up(serve) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sparse", "temporary"])
-def test_unread_file_holds_nobody_up(serve, kind: str) -> None:
-    """One thread; the kernel sends a file by itself, or waits, and nobody waits with it. A
+def test_unread_file_does_not_delay_others(serve, kind: str) -> None:
+    """One thread; the kernel sends a file by itself, and no thread waits for it. A
     TemporaryFile was iterated instead, and its thread waited for the client."""
     server, size = serve("memory:app", "--threads", "1"), 20_000_000
     readers = [server.connect(receive_buffer=4096) for _ in range(5)]
@@ -230,8 +230,8 @@ def test_unread_file_holds_nobody_up(serve, kind: str) -> None:
             client.close()
 
 
-def test_unread_generator_below_the_high_water_mark_holds_nobody_up(serve) -> None:
-    """One thread; a generator comes to its end though nobody reads, if it is short enough."""
+def test_unread_generator_below_the_high_water_mark_does_not_delay_others(serve) -> None:
+    """One thread; an unread generator runs to its end if it is short enough."""
     server = serve("http_steps:app", "--threads", "1")
     runs = [run_id() for _ in range(5)]
     readers = [server.connect(receive_buffer=4096) for _ in runs]
@@ -248,7 +248,7 @@ def test_unread_generator_below_the_high_water_mark_holds_nobody_up(serve) -> No
             client.close()
 
 
-def test_unread_last_block_holds_nobody_up(serve) -> None:
+def test_unread_last_block_does_not_delay_others(serve) -> None:
     """One thread; an iterator's one large block is its last, so there is nothing to wait for; the
     thread waited for the client all the same."""
     server, size = serve("memory:app", "--threads", "1"), 20_000_000
@@ -266,7 +266,7 @@ def test_unread_last_block_holds_nobody_up(serve) -> None:
             client.close()
 
 
-def test_unread_pipelined_responses_hold_nobody_up(serve) -> None:
+def test_unread_pipelined_responses_do_not_delay_others(serve) -> None:
     """One thread; two hundred requests at once from a client that reads none of the answers yet."""
     server, count, size = serve("http_steps:app", "--threads", "1"), 200, 100_000
     run = run_id()
@@ -297,7 +297,7 @@ def test_client_that_never_reads_is_dropped(steps: ServerProcess) -> None:
         assert not response.complete and len(response.body) < size
 
 
-def test_endless_response_that_nobody_reads_is_ended(steps: ServerProcess) -> None:
+def test_endless_unread_response_is_ended(steps: ServerProcess) -> None:
     """A generator that outruns its client holds its thread only until the write bound."""
     run = run_id()
     with steps.connect(receive_buffer=4096) as client:
@@ -335,32 +335,35 @@ def test_slow_reader_within_the_bound_gets_everything(steps: ServerProcess) -> N
         assert response.complete and len(response.body) == size
 
 
-@pytest.mark.parametrize(
-    ("app", "target"),
-    [
-        pytest.param("http_steps:app", "/large?id={run}&size=12000000", id="complete"),
-        pytest.param("http_steps:app", "/endless?id={run}&count=200", id="being-made"),
-        pytest.param("memory:app", "/temporary?size=12000000", id="file"),
-    ],
-)
-def test_reader_slower_than_the_kernel_tells(serve, app: str, target: str) -> None:
-    """The kernel's buffer holds megabytes, and tells of room only when a third of it is free. A client that
-    read steadily was cut off, as nothing had been sent to it for so long."""
-    server = serve(app, "--threads", "2", *BOUNDS)
-    with server.connect(receive_buffer=65536) as client:
-        client.send(build_request("GET", target.format(run=run_id())))
-        read = 0
+def test_reader_slower_than_the_kernel_reports_gets_everything(serve) -> None:
+    """The kernel's buffer holds megabytes, and it reports room only when a third of it is free. A client
+    that read steadily was cut off, because nothing had been sent to it for so long."""
+    steps = serve("http_steps:app", "--threads", "2", *BOUNDS)
+    files = serve("memory:app", "--threads", "2", *BOUNDS)
+    with contextlib.ExitStack() as stack:
+        read: dict[Client, int] = {}
+        for server, target in [
+            (steps, f"/large?id={run_id()}&size=12000000"),
+            (steps, f"/endless?id={run_id()}&count=200"),
+            (files, "/temporary?size=12000000"),
+        ]:
+            client = stack.enter_context(server.connect(receive_buffer=65536))
+            client.send(build_request("GET", target))
+            read[client] = 0
         for _ in range(30):  # pauses that are three times the bound together
-            assert not select.select([], [], [client.sock], 0.1)[2]
-            read += len(client.sock.recv(20_000))
-        assert 0 < read < 1_000_000
-        while not read > 12_000_000:
-            block = client.sock.recv(1 << 20)
-            assert block, f"only {read} bytes came"
-            read += len(block)
+            sockets = [client.sock for client in read]
+            assert not select.select([], [], sockets, 0.1)[2]
+            for client in read:
+                read[client] += len(client.sock.recv(20_000))
+        for client, size in read.items():
+            assert 0 < size < 1_000_000
+            while not size > 12_000_000:
+                block = client.sock.recv(1 << 20)
+                assert block, f"only {size} bytes came"
+                size += len(block)
 
 
-def test_connect_and_say_nothing(server: ServerProcess) -> None:
+def test_silent_connection_is_closed(server: ServerProcess) -> None:
     clients = [server.connect() for _ in range(50)]
     try:
         echoed(server.get("/"))
@@ -372,7 +375,7 @@ def test_connect_and_say_nothing(server: ServerProcess) -> None:
             client.close()
 
 
-def test_tiny_segments_from_a_nagle_client(server: ServerProcess) -> None:
+def test_tiny_segments_from_a_nagle_client_are_served(server: ServerProcess) -> None:
     """Without TCP_NODELAY the kernel joins bytes as it likes: any split must do."""
     raw = build_request("POST", "/x", body=b"hello")
     with server.connect() as client:

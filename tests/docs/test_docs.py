@@ -19,6 +19,8 @@ PAGES = sorted(
 SOURCE = re.compile(r"`((?:src|python|tests|fuzz|flask_application)/[\w./-]+)(?:::(\w+))?`")
 #: `http/test_limits.py::TestOptions::test_fields`
 TEST = re.compile(r"`(\w+/test_\w+\.py)::(?:(\w+)::)?(\w+)`")
+#: `src/http1/tests/framing.rs::content_length_delimits`
+RUST_TEST = re.compile(r"`(src/[\w/]+\.rs)::(\w+)`")
 ESCAPED_BAR = r"(?<!\\)\|"
 
 
@@ -51,30 +53,35 @@ def functions_of(file: Path) -> set[tuple[str | None, str]]:
     return found
 
 
+def assert_tests_exist(row: str, cell: str) -> None:
+    """The cell names black-box tests, Rust tests or both, and each of them exists."""
+    python, rust = TEST.findall(cell), RUST_TEST.findall(cell)
+    assert python or rust, f"{row}: names no test"
+    assert len(python) + len(rust) == cell.count("`") // 2, f"{row}: {cell}"
+    for file, owner, function in python:
+        assert (TESTS / file).is_file(), f"{row}: there is no tests/{file}"
+        assert function.startswith("test_"), f"{row}: {function} is not a test"
+        assert (owner or None, function) in functions_of(TESTS / file), f"{row}: {file}::{function}"
+    for file, function in rust:
+        assert (ROOT / file).is_file(), f"{row}: there is no {file}"
+        definition = rf"#\[test\]\n(?:\s*#\[.*\n)*\s*fn {function}\(\)"
+        assert re.search(definition, read(file)), f"{row}: {file} has no test {function}"
+
+
 @pytest.mark.parametrize("page", RULES)
 def test_every_rule_names_tests_that_exist(page: str) -> None:
     table = rows(read(page), "| Rule |")
     assert len(table) > 40, "the tables are no longer found"
     for rule, _, _, tests in table:
-        named = TEST.findall(tests)
-        assert named and len(named) == tests.count("`") // 2, f"{rule}: {tests}"
-        for file, owner, function in named:
-            assert (TESTS / file).is_file(), f"{rule}: there is no tests/{file}"
-            known = functions_of(TESTS / file)
-            assert (owner or None, function) in known, f"{rule}: no {file}::{function}"
-            assert function.startswith("test_")
+        assert_tests_exist(rule, tests)
 
 
 def test_every_past_bug_names_tests_that_exist() -> None:
     table = rows(read("docs/past-bugs.md"), "| Report |")
     assert len(table) > 30, "the tables are no longer found"
-    for report, _, _, _, tests in table:
+    for report, *_, tests in table:
         assert "](https://" in report, f"no source: {report}"
-        named = TEST.findall(tests)
-        assert named and len(named) == tests.count("`") // 2, f"{report}: {tests}"
-        for file, owner, function in named:
-            known = functions_of(TESTS / file)
-            assert (owner or None, function) in known, f"{report}: no {file}::{function}"
+        assert_tests_exist(report, tests)
 
 
 @pytest.mark.parametrize("page", RULES)
@@ -107,10 +114,7 @@ def test_every_counter_has_a_bound_and_a_test() -> None:
     counted = re.findall(r'\(Count::\w+, "(\w+)"\)', read("src/observe/counters.rs"))
     assert sorted(counter.strip("`") for *_, counter, _ in table) == sorted(counted)
     for danger, *_, tests in table:
-        named = TEST.findall(tests)
-        assert named and len(named) == tests.count("`") // 2, f"{danger}: {tests}"
-        for file, owner, function in named:
-            assert (owner or None, function) in functions_of(TESTS / file), f"{file}::{function}"
+        assert_tests_exist(danger, tests)
 
 
 def test_every_part_has_its_place_in_the_layout() -> None:

@@ -112,7 +112,7 @@ def test_home_is_sent_in_the_blocks_that_it_reports(site: ServerProcess) -> None
     assert record["byte_count"] == len(response.body)
 
 
-def test_home_for_http_1_0_tells_that_there_are_no_chunks(site: ServerProcess) -> None:
+def test_home_for_http_1_0_reports_no_chunks(site: ServerProcess) -> None:
     response = site.get("/", version="HTTP/1.0")
     assert response.framing == "close"
     assert "HTTP/1.0 knows no chunks" in response.text
@@ -133,14 +133,14 @@ def test_records_of_simultaneous_requests_do_not_mix(site: ServerProcess) -> Non
         list(pool.map(one, range(32)))
 
 
-def test_last_json_does_not_know_what_never_was(site: ServerProcess) -> None:
+def test_last_json_of_an_unknown_request_is_empty(site: ServerProcess) -> None:
     assert site.get("/last.json?id=0").json() == {"record": None}
 
 
 # ------------------------------------------------------------------------------ its other routes
 
 
-def test_form_gives_back_what_was_sent(site: ServerProcess) -> None:
+def test_form_echoes_the_fields(site: ServerProcess) -> None:
     body = urlencode({"name": "Ünïcode", "message": "<b>&amp;</b>"}).encode()
     page = site.get("/form", method="POST", fields=[FORM_TYPE], body=body).text
     assert "<b>&amp;</b>" not in page
@@ -161,7 +161,7 @@ def test_form_refuses_a_long_body(site: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 3_000_000])
-def test_upload_tells_size_and_hash(site: ServerProcess, size: int) -> None:
+def test_upload_reports_size_and_hash(site: ServerProcess, size: int) -> None:
     content = bytes(i % 251 for i in range(1000)) * (size // 1000) + b"!" * (size % 1000)
     content_type, body = multipart("a&b.bin", content)
     response = site.get("/upload", method="POST", fields=[content_type], body=body)
@@ -171,7 +171,7 @@ def test_upload_tells_size_and_hash(site: ServerProcess, size: int) -> None:
     assert f'id="size">{size:,}<'.replace(",", "\u2009") in response.text
 
 
-def test_upload_without_a_file_is_a_mistake_of_the_client(site: ServerProcess) -> None:
+def test_upload_without_a_file_is_a_400(site: ServerProcess) -> None:
     assert site.get("/upload", method="POST", fields=[FORM_TYPE], body=b"a=b").status == 400
 
 
@@ -215,7 +215,7 @@ def test_events_are_closed_when_the_client_leaves(site: ServerProcess) -> None:
     assert record["closed"] is True
 
 
-def test_events_that_are_over_stay_over(site: ServerProcess) -> None:
+def test_finished_events_are_not_repeated(site: ServerProcess) -> None:
     assert site.get("/events", fields=[("Last-Event-ID", "20")]).status == 204
 
 
@@ -352,7 +352,7 @@ def test_flask_app_conforms(flask_app: ModuleType, path: str) -> None:
     assert call(flask_app.app, path)
 
 
-def test_the_recorder_forgets(flask_app: ModuleType) -> None:
+def test_recorder_drops_old_requests(flask_app: ModuleType) -> None:
     for _ in range(100):
         call(flask_app.app, "/health")
     assert len(flask_app.recorder.recent()) == 64

@@ -132,7 +132,7 @@ def test_csrf_protects_a_form(site: ServerProcess) -> None:
         assert response.status == 403 and "CSRF" in response.text
 
 
-def test_session_goes_on(site: ServerProcess) -> None:
+def test_session_survives_between_requests(site: ServerProcess) -> None:
     first = site.get("/session")
     with site.connect() as client:
         for count in (2, 3, 4):
@@ -188,7 +188,7 @@ def test_request_as_a_stream(site: ServerProcess) -> None:
     assert json_of(answer) == {"parts": ["abc", "line\n", "more\nand more"]}
 
 
-def test_unread_body_does_not_reach_the_next_request(site: ServerProcess) -> None:
+def test_unread_body_is_not_part_of_the_next_request(site: ServerProcess) -> None:
     with site.connect() as client:
         body = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
         response = ask(client, "/get-only", method="POST", body=body)
@@ -213,7 +213,7 @@ def test_stream_for_http_1_0(site: ServerProcess) -> None:
 
 
 def test_stream_to_a_client_that_leaves(site: ServerProcess) -> None:
-    """The generator is left and the request finished, once, though nobody reads to the end."""
+    """The generator is closed and the request finished, once, although the client does not read to the end."""
     key = new_key()
     with site.connect(receive_buffer=4096) as client:
         client.send(build_request("GET", f"/stream?key={key}&count=100000000"))
@@ -223,7 +223,7 @@ def test_stream_to_a_client_that_leaves(site: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("block", [0, 1])
-def test_stream_that_fails(site: ServerProcess, block: int) -> None:
+def test_failing_stream_aborts_the_response(site: ServerProcess, block: int) -> None:
     """It is closed once, whether there is a head already or not."""
     key = new_key()
     assert_stream_fails(site, key, block)

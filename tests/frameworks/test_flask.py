@@ -39,7 +39,7 @@ def test_routes_paths_and_queries(site: ServerProcess) -> None:
     assert site.get("/", method="POST", body=b"x").status == 405
 
 
-def test_session_goes_on(site: ServerProcess) -> None:
+def test_session_survives_between_requests(site: ServerProcess) -> None:
     assert_session_goes_on(site)
 
 
@@ -121,7 +121,7 @@ def test_head(site: ServerProcess) -> None:
         pytest.param("/conditional", "GET", [("If-None-Match", '"an-etag"')], 304, id="304"),
     ],
 )
-def test_no_length_is_made_up(site: ServerProcess, path, method, fields, status) -> None:
+def test_no_content_length_is_invented(site: ServerProcess, path, method, fields, status) -> None:
     """RFC 9110 section 8.6: in these a Content-Length is the one of a GET's 200, or absent.
 
     Werkzeug returns an empty tuple for both, whose length says nothing.
@@ -172,7 +172,7 @@ def test_stream_keeps_its_request(site: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("block", [0, 1])
-def test_stream_that_fails(site: ServerProcess, block: int) -> None:
+def test_failing_stream_aborts_the_response(site: ServerProcess, block: int) -> None:
     key = new_key()
     assert_stream_fails(site, key, block)
     seen = events(site, key, "closed")
@@ -189,7 +189,7 @@ def test_stream_to_a_client_that_leaves(site: ServerProcess) -> None:
     assert seen.count("left") == seen.count("closed") == 1
 
 
-def test_close_calls_back(site: ServerProcess) -> None:
+def test_call_on_close_is_called(site: ServerProcess) -> None:
     key = new_key()
     assert site.get(f"/closing?key={key}").text == "closing\n"
     assert events(site, key, "second") == ["begin", "teardown", "first", "second"]

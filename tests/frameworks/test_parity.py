@@ -1,6 +1,6 @@
 """The same applications on gunicorn and on rustwsgi give the same answers, byte for byte.
 
-Whoever comes from gunicorn should find nothing changed. Each request goes to both servers; version,
+A user who comes from gunicorn finds nothing changed. Each request goes to both servers; version,
 status, reason, field list (order and repetition), framing and body must be equal. Left out are Date,
 Server, Connection and Keep-Alive, which belong to the server, and the place of Transfer-Encoding.
 
@@ -184,7 +184,7 @@ INSTEAD = {
 
 
 def version_1_1(theirs: Answer) -> Answer:
-    """A server tells its own version, not the client's. [RFC 9110 section 6.2]"""
+    """A server sends its own version, not the client's. [RFC 9110 section 6.2]"""
     return replace(theirs, version="HTTP/1.1")
 
 
@@ -222,7 +222,7 @@ def gunicorns(site_envs: dict[str, dict[str, str]]) -> Iterator[dict[str, Server
 
 
 def masked(name: str, value: str) -> str:
-    """Signed cookies tell the time and CSRF tokens are random: names and attributes count."""
+    """Signed cookies contain the time and CSRF tokens are random: names and attributes count."""
     if name.lower() == "expires":
         return "..."  # made from the time of day, which goes on between the two requests
     if name.lower() == "set-cookie":
@@ -256,7 +256,7 @@ def cases() -> list[object]:
 
 
 @pytest.mark.parametrize("site, name", cases())
-def test_same_answer(
+def test_answer_equals_that_of_gunicorn(
     serve: Callable[..., ServerProcess],
     gunicorns: dict[str, ServerProcess],
     site_envs: dict[str, dict[str, str]],

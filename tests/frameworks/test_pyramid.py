@@ -38,7 +38,7 @@ def test_routes_paths_and_queries(site: ServerProcess) -> None:
     }
 
 
-def test_session_goes_on(site: ServerProcess) -> None:
+def test_session_survives_between_requests(site: ServerProcess) -> None:
     assert_session_goes_on(site)
 
 

@@ -337,7 +337,7 @@ RUDE: dict[Kind, float] = {
 
 
 def stalled(session: Session) -> None:
-    """In the head or in the body: told so when the limit is over."""
+    """Stalls in the head or in the body and gets 408 at the timeout."""
     session.leave()
     raw = build_request("POST", "/sum", body=b"abc")
     with session.connect() as client:
@@ -410,7 +410,7 @@ class Crowd:
         return sum((Counter(session.answers) for session in self.sessions), Counter())
 
     def more(self, count: int) -> None:
-        """Wait until so many more requests were answered."""
+        """Wait until `count` more requests were answered."""
         goal = self.answers.total() + count
         wait_until(
             lambda: self.answers.total() >= goal, f"{count} more: {self.failures[:3]}", 3 * TIMEOUT

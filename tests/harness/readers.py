@@ -1,4 +1,4 @@
-"""Three readers of the same bytes, rustwsgi, h11 and gunicorn's parser, and the story that each tells of them."""
+"""Three readers of the same bytes: rustwsgi, h11 and gunicorn's parser, and what each finds in them."""
 
 from __future__ import annotations
 

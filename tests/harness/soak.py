@@ -79,8 +79,8 @@ def processes(server: ServerProcess) -> dict[int, Process]:
 def connections(server: ServerProcess) -> int:
     """How many connections the server's processes hold: proc(5)."""
     rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    port, listening, nobody = f":{server.port:04X}", "0A", "0"
-    return sum(r[1].endswith(port) and r[3] != listening and r[9] != nobody for r in rows)
+    port, listening, unowned = f":{server.port:04X}", "0A", "0"
+    return sum(r[1].endswith(port) and r[3] != listening and r[9] != unowned for r in rows)
 
 
 def measure(server: ServerProcess) -> dict[int, Process]:
@@ -88,15 +88,15 @@ def measure(server: ServerProcess) -> dict[int, Process]:
     vitals: dict[int, dict[str, int]] = {}
 
     def ask() -> bool:
-        told = json.loads(server.get("/vitals").body)
-        vitals[told["pid"]] = told
+        report = json.loads(server.get("/vitals").body)
+        vitals[report["pid"]] = report
         return vitals.keys() | {server.pid} == set(server.processes())
 
-    wait_until(ask, "each worker has told", 3 * TIMEOUT)
+    wait_until(ask, "each worker has reported", 3 * TIMEOUT)
     wait_until(lambda: connections(server) == 0, "all clients are gone", 6 * TIMEOUT)
     found = processes(server)
-    for pid, told in vitals.items():
-        found[pid].heap, found[pid].blocks = told["heap"], told["blocks"]
+    for pid, report in vitals.items():
+        found[pid].heap, found[pid].blocks = report["heap"], report["blocks"]
     return found
 
 
@@ -115,7 +115,7 @@ def load(
 
 
 def run_round(server: ServerProcess, kinds: Kinds, requests: int, seed: int) -> Round:
-    """So many requests, at least, from all client processes."""
+    """At least this many requests, from all client processes."""
     context = multiprocessing.get_context("spawn")  # this process has threads
     results = context.Queue()
     share = requests // (CLIENTS[0] * CLIENTS[1])

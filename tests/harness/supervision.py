@@ -30,7 +30,7 @@ def children(pid: int) -> set[int]:
 
 
 def listens(path: Path) -> bool:
-    """Whether somebody listens on a unix socket. The file is there a moment earlier."""
+    """Whether a process listens on a unix socket. The file exists a moment earlier."""
     with socket.socket(socket.AF_UNIX) as sock:
         return sock.connect_ex(str(path)) == 0
 
@@ -136,7 +136,7 @@ class Load:
                     client.close()
 
     def more(self, count: int = 50) -> None:
-        """Wait until so many more requests were answered."""
+        """Wait until `count` more requests were answered."""
         goal = self.answered + count
         wait_until(lambda: self.answered >= goal, f"{count} more responses: {self.failures[:3]}")
 

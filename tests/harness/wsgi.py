@@ -51,6 +51,6 @@ def ask(client: Client, target: str, method: str = "GET", **keywords: Any) -> Re
 
 
 def assert_error_500(response: Response) -> None:
-    """A failure before the head: a whole 500 that tells nothing."""
+    """A failure before the head: a complete 500 without details."""
     assert response.status == 500 and response.complete, response
     assert b"Traceback" not in response.body and b"secret" not in response.body, response

@@ -205,7 +205,7 @@ EXPLAINED = [
         STRICTER,
         "unknown expectation",
         rb"(?i)expect:",
-        "An expectation that cannot be met is told so. RFC 9110 10.1.1",
+        "An expectation that cannot be met is refused. RFC 9110 10.1.1",
     ),
     Explained(
         "h11",
@@ -359,5 +359,5 @@ ACCEPTED = Request("POST", "/", {"HOST": "a", "CONTENT-LENGTH": "5"}, "hello", T
     ],
 )
 @pytest.mark.parametrize("peer", ["h11", "gunicorn"])
-def test_a_new_difference_is_not_explained_away(peer, ours, theirs, data) -> None:
+def test_new_difference_is_reported(peer, ours, theirs, data) -> None:
     assert explanation(Difference(peer, ours, theirs), data) is None

@@ -27,31 +27,37 @@ class TestForwardedScheme:
     ]
 
     @pytest.mark.parametrize("claim", CLAIMS, ids=str)
-    def test_believed_from_this_machine(self, echo: ServerProcess, claim: tuple[str, str]) -> None:
+    def test_forwarded_proto_from_this_machine_is_trusted(
+        self, echo: ServerProcess, claim: tuple[str, str]
+    ) -> None:
         for _ in range(3):  # also when the environ is a remembered one
             assert scheme(echo, claim) == "https"
         assert scheme(echo) == "http"
 
-    def test_no_claim(self, echo: ServerProcess) -> None:
+    def test_scheme_without_forwarded_proto_is_http(self, echo: ServerProcess) -> None:
         assert scheme(echo, ("X-Forwarded-Proto", "http")) == "http"
         assert scheme(echo, ("X-Forwarded-Proto", "https, http")) == "http"
 
-    def test_contradiction_is_no_claim(self, echo: ServerProcess) -> None:
+    def test_contradictory_forwarded_proto_is_ignored(self, echo: ServerProcess) -> None:
         assert scheme(echo, ("X-Forwarded-Proto", "https"), ("X-Forwarded-SSL", "off")) == "http"
 
     @pytest.mark.parametrize("trusted", ["", "10.0.0.0/8,192.0.2.1"])
-    def test_not_believed_from_others(self, serve: Factory, trusted: str) -> None:
+    def test_forwarded_proto_from_others_is_ignored(self, serve: Factory, trusted: str) -> None:
         server = serve("echo:app", "--threads", "1", f"--forwarded-allow-ips={trusted}")
         for claim in self.CLAIMS:
             assert scheme(server, claim) == "http"
 
     @pytest.mark.parametrize("trusted", ["*", "127.0.0.0/8"])
-    def test_believed_if_so_set(self, serve: Factory, trusted: str) -> None:
+    def test_forwarded_proto_from_an_allowed_address_is_trusted(
+        self, serve: Factory, trusted: str
+    ) -> None:
         env = {"FORWARDED_ALLOW_IPS": trusted}
         server = serve("echo:app", "--threads", "1", env=env)
         assert scheme(server, self.CLAIMS[0]) == "https"
 
-    def test_a_unix_socket_is_a_proxy(self, fresh_server: Factory, tmp_path: Path) -> None:
+    def test_forwarded_proto_over_a_unix_socket_is_trusted(
+        self, fresh_server: Factory, tmp_path: Path
+    ) -> None:
         bind = f"unix:{tmp_path / 'a.sock'}"
         server = fresh_server("echo:app", "--forwarded-allow-ips=", bind=bind)
         assert scheme(server, self.CLAIMS[0]) == "https"

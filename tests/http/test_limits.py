@@ -133,7 +133,9 @@ class TestOptions:
     @pytest.mark.parametrize(
         "chunks", [[b"x" * BODY], [b"x" * 600, b"x" * 400], [b"x"] * BODY], ids=len
     )
-    def test_chunked_body(self, small: ServerProcess, chunks: list[bytes], delivery: str) -> None:
+    def test_chunked_body_is_decoded(
+        self, small: ServerProcess, chunks: list[bytes], delivery: str
+    ) -> None:
         raw = build_request("POST", fields=[("Transfer-Encoding", "chunked")]) + chunked(*chunks)
         assert echoed(exchange(small, raw, delivery))["length"] == BODY
 

@@ -51,75 +51,49 @@ REQUEST_LINES = [
     pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="a-tls-hello"),
 ]
 
-VERSIONS = [
-    pytest.param(version, id="9112-2.3-" + readable(version))
-    for version in [
-        b"http/1.1",
-        b"Http/1.1",
-        b"HTTP/1",
-        b"HTTP/1.",
-        b"HTTP/.1",
-        b"HTTP/1.1.1",
-        b"HTTP/01.1",
-        b"HTTP/1.01",
-        b"HTTP/11.1",
-        b"HTTP/1.10",
-        b"HTTP/1,1",
-        b"HTTP/1-1",
-        b"HTTP/1.a",
-        b"HTTP/a.1",
-        b"HTTP/+1.1",
-        b"HTTP/1.-1",
-        b"HTTP1.1",
-        b"HTTPS/1.1",
-        b"XHTTP/1.1",
-        b"HTP/1.1",
-        b"ICY/1.1",
-        b"HTTP\\1.1",
-        b"HTTP/1.1x",
-        b"HTTP/1.1\x00",
-        b"HTTP/1.1\x0b",
-        b"HTTP/1.\xb9",
-    ]
-]
+# A few of each kind; all of them are in src/http1/tests/line.rs.
+VERSIONS = [b"http/1.1", b"HTTP/1", b"HTTP/1.1.1", b"HTTP/01.1", b"HTTP/1.10", b"HTTP/+1.1"]
+VERSIONS += [b"HTTPS/1.1", b"HTTP/1.1x", b"HTTP/1.1\x00", b"HTTP/1.\xb9"]
 
-BAD_METHOD_BYTES = list(b'\x00\x01\x08\x0b\x1f"(),/:;<=>?@[\\]{}\x7f\x80\xe9\xff')
+BAD_METHOD_BYTES = list(b'\x00\x0b"(:\x7f\xe9')
 
 
 @pytest.mark.parametrize("raw", LINE_ENDS)
-def test_line_ends_are_crlf_only(echo: ServerProcess, raw: bytes, how: str) -> None:
+def test_line_that_does_not_end_in_crlf_is_refused(
+    echo: ServerProcess, raw: bytes, how: str
+) -> None:
     assert_refused(echo, raw, 400, how=how)
 
 
 @pytest.mark.parametrize("line", REQUEST_LINES)
-def test_malformed_request_line(echo: ServerProcess, line: bytes, how: str) -> None:
+def test_malformed_request_line_is_refused(echo: ServerProcess, line: bytes, how: str) -> None:
     assert_refused(echo, line + b"\r\n" + HOST, 400, how=how)
 
 
 @pytest.mark.parametrize("byte", BAD_METHOD_BYTES, ids=lambda b: f"9110-9.1-method-{b:02x}")
-def test_method_is_a_token(echo: ServerProcess, byte: int) -> None:
+def test_method_that_is_no_token_is_refused(echo: ServerProcess, byte: int) -> None:
     assert_refused(echo, b"GE" + bytes([byte]) + b"T / HTTP/1.1\r\n" + HOST, 400)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_malformed_version(echo: ServerProcess, version: bytes, how: str) -> None:
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda v: "9112-2.3-" + readable(v))
+def test_malformed_version_is_refused(echo: ServerProcess, version: bytes, how: str) -> None:
     assert_refused(echo, b"GET / " + version + b"\r\n" + HOST, {400}, how=how)
 
 
 @pytest.mark.parametrize("version", ["HTTP/0.9", "HTTP/0.0", "HTTP/2.0", "HTTP/3.0", "HTTP/9.9"])
-def test_other_major_version(echo: ServerProcess, version: str, how: str) -> None:
+def test_other_major_version_is_refused(echo: ServerProcess, version: str, how: str) -> None:
     """RFC 9112 section 2.3: a major version that the server does not speak."""
     assert_refused(echo, f"GET / {version}\r\nHost: a\r\n\r\n".encode(), {400, 505}, how=how)
 
 
-def test_http2_preface(echo: ServerProcess, how: str) -> None:
+def test_http2_preface_is_refused(echo: ServerProcess, how: str) -> None:
     """RFC 9113 section 3.4: prior knowledge of HTTP/2, which is not spoken here."""
     frames = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
     assert_refused(echo, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frames, {400, 505}, how=how)
 
 
 @pytest.mark.parametrize("raw", [b"GET /\r\n", b"GET /smuggled?\r\n"])
-def test_http09_simple_request(echo: ServerProcess, raw: bytes, how: str) -> None:
+def test_http09_simple_request_is_refused(echo: ServerProcess, raw: bytes, how: str) -> None:
     assert_refused(echo, raw, {400, 505}, how=how)
 
 
@@ -156,7 +130,7 @@ def test_crlf_after_a_body_is_skipped(echo: ServerProcess, delivery: str) -> Non
         *["get", "Get", "A", "X-METHOD", "M-SEARCH", "!#$%&'*+-.^_`|~", "0123456789", "X" * 64],
     ],
 )
-def test_method_is_passed_as_it_is(echo: ServerProcess, method: str, delivery: str) -> None:
+def test_method_is_passed_on_unchanged(echo: ServerProcess, method: str, delivery: str) -> None:
     """RFC 9110 section 9.1: any token, case-sensitive."""
     seen = echoed(exchange(echo, build_request(method, "/m"), delivery))
     assert seen["environ"]["REQUEST_METHOD"] == method
@@ -170,7 +144,7 @@ def test_higher_minor_is_served_as_http11(echo: ServerProcess, version: str, del
     assert response.version == "HTTP/1.1" and "close" not in response.connection
 
 
-def test_http10(echo: ServerProcess) -> None:
+def test_http10_is_served(echo: ServerProcess) -> None:
     raw = build_request("GET", "/v", version="HTTP/1.0")
     seen = echoed(exchange(echo, raw, "whole"))
     assert seen["environ"]["SERVER_PROTOCOL"] == "HTTP/1.0"

@@ -48,13 +48,13 @@ def assert_in_step(client: Client) -> None:
         *["500 Broken", "599 Very Broken", "200 O", "200 \u00e9t\u00e9", "307 a\tb"],
     ],
 )
-def test_status_line_is_the_applications(server: ServerProcess, status: str) -> None:
+def test_status_line_of_the_application_is_sent(server: ServerProcess, status: str) -> None:
     response = ask(server, status=status, blocks=["x"])
     assert f"{response.status} {response.reason}" == status
     assert response.body == b"x" and response.version == "HTTP/1.1"
 
 
-def test_date_and_server(server: ServerProcess) -> None:
+def test_date_and_server_are_added(server: ServerProcess) -> None:
     """RFC 9110 sections 6.6.1 and 10.2.4."""
     response = ask(server, blocks=["x"])
     (date,) = response.get_all("Date")
@@ -64,7 +64,7 @@ def test_date_and_server(server: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("name", ["Date", "Server", "date", "SERVER"])
-def test_date_and_server_of_the_application(server: ServerProcess, name: str) -> None:
+def test_date_and_server_of_the_application_are_kept(server: ServerProcess, name: str) -> None:
     value = "Thu, 01 Jan 1970 00:00:00 GMT"
     response = ask(server, fields=[*PLAIN, [name, value]], blocks=["x"])
     assert response.get_all(name) == [value]
@@ -97,7 +97,7 @@ def test_fields_keep_order_case_and_repetition(server: ServerProcess, kind: str)
 @pytest.mark.parametrize("blocks", [["abc"], ["ab", "c"], ["", "ab", "", "c", ""]], ids=str)
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
 @pytest.mark.parametrize("length", [None, "3"], ids=["", "length"])
-def test_body_whatever_its_form(
+def test_body_of_any_iterable_is_framed(
     server: ServerProcess, version: str, blocks: list[str], kind: str, length: str | None
 ) -> None:
     """RFC 9112 section 6; an empty block must not end a chunked body."""
@@ -122,7 +122,9 @@ def test_body_whatever_its_form(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("blocks", [[], [""], ["", ""]], ids=str)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-def test_empty_body(server: ServerProcess, method: str, blocks: list[str], kind: str) -> None:
+def test_empty_body_is_complete(
+    server: ServerProcess, method: str, blocks: list[str], kind: str
+) -> None:
     with server.connect() as client:
         path = target(blocks=blocks, **{"as": kind})
         response = client.request(build_request(method, path))
@@ -131,13 +133,13 @@ def test_empty_body(server: ServerProcess, method: str, blocks: list[str], kind:
 
 
 @pytest.mark.parametrize("kind", ["list", "tuple"])
-def test_length_is_computed(server: ServerProcess, kind: str) -> None:
+def test_content_length_of_a_list_is_computed(server: ServerProcess, kind: str) -> None:
     """PEP 3333: an iterable of length one."""
     assert ask(server, blocks=["abc"], **{"as": kind}).get("Content-Length") == "3"
 
 
 @pytest.mark.parametrize("kind", ["generator", "write"])
-def test_stream_without_length(server: ServerProcess, kind: str) -> None:
+def test_stream_without_length_is_chunked(server: ServerProcess, kind: str) -> None:
     """RFC 9112 section 6.1: chunked, but never to HTTP/1.0."""
     assert ask(server, blocks=["ab", "c"], **{"as": kind}).chunks == [b"ab", b"c"]
     old = ask(server, blocks=["ab", "c"], version="HTTP/1.0", **{"as": kind})
@@ -146,7 +148,7 @@ def test_stream_without_length(server: ServerProcess, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
-def test_large_body(server: ServerProcess, version: str, kind: str) -> None:
+def test_large_body_is_whole(server: ServerProcess, version: str, kind: str) -> None:
     whole = b"0123456789abcde\n" * 4096 * 80
     spec = {"blocks": ["0123456789abcde\n"], "swell": 4096, "times": 80, "as": kind}
     response = ask(server, version=version, **spec)
@@ -160,7 +162,7 @@ def test_large_body(server: ServerProcess, version: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("blocks", [["abcdef"], ["ab", "cdef"], ["abc", "def"], ["abc", "", "d"]])
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
-def test_more_than_content_length_is_cut(
+def test_body_over_content_length_is_cut(
     server: ServerProcess, version: str, blocks: list[str], kind: str
 ) -> None:
     """PEP 3333: no more bytes than the declared length; they would be the next response."""
@@ -180,7 +182,7 @@ def test_more_than_content_length_is_cut(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("blocks", [[], ["a"], ["a", "b"], ["", "ab", ""]], ids=str)
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
-def test_less_than_content_length_aborts(
+def test_body_under_content_length_aborts(
     server: ServerProcess, version: str, blocks: list[str], kind: str
 ) -> None:
     """RFC 9112 section 8: the client must not take the next response for the rest of this one."""
@@ -195,7 +197,7 @@ def test_less_than_content_length_aborts(
             assert response.body == "".join(blocks).encode()
 
 
-def test_content_length_zero_and_body(server: ServerProcess) -> None:
+def test_body_with_content_length_zero_is_cut(server: ServerProcess) -> None:
     fields = [*PLAIN, ["Content-Length", "0"]]
     with server.connect() as client:
         path = target(fields=fields, blocks=["abc"], **{"as": "generator"})
@@ -222,14 +224,14 @@ def test_head_is_get_without_body(
         get = client.request(build_request("GET", path))
         assert head.status == get.status == 200
         for name in ("Content-Length", "Transfer-Encoding", "Content-Type", "Connection"):
-            # An application that answers HEAD with nothing may mean any length, so none is told.
+            # An application that answers HEAD with nothing may mean any length, so none is sent.
             # [RFC 9110 section 8.6]
-            told = [] if name == "Content-Length" and not blocks else get.get_all(name)
-            assert head.get_all(name) == told, name
+            expected = [] if name == "Content-Length" and not blocks else get.get_all(name)
+            assert head.get_all(name) == expected, name
         assert_in_step(client)
 
 
-def test_head_may_tell_a_length_without_producing_it(server: ServerProcess) -> None:
+def test_head_may_declare_a_length_without_a_body(server: ServerProcess) -> None:
     """The application saw HEAD and saved itself the body."""
     with server.connect() as client:
         path = target(fields=[*PLAIN, ["Content-Length", "12345"]], blocks=[])
@@ -251,7 +253,7 @@ def test_head_may_tell_a_length_without_producing_it(server: ServerProcess) -> N
         pytest.param("304 Not Modified", [["Content-Length", "3"]], id="304-length"),
     ],
 )
-def test_status_without_content(
+def test_status_without_content_sends_no_body(
     server: ServerProcess,
     status: str,
     fields: list[list[str]],
@@ -273,7 +275,7 @@ def test_status_without_content(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("length", [None, "0", "3"], ids=["", "length-0", "length-3"])
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
-def test_reset_content_has_none(
+def test_reset_content_sends_no_body(
     server: ServerProcess, version: str, length: str | None, kind: str
 ) -> None:
     """RFC 9110 section 15.3.6: a 205 went out with whatever the application gave it."""
@@ -289,7 +291,7 @@ def test_reset_content_has_none(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("blocks", [[], ["abc"]], ids=str)
-def test_not_modified_tells_no_length_of_the_servers(
+def test_not_modified_has_no_computed_length(
     server: ServerProcess, blocks: list[str], kind: str
 ) -> None:
     """RFC 9110 section 8.6: an empty 304 said that the 200 would have been empty as well."""
@@ -301,7 +303,7 @@ def test_not_modified_tells_no_length_of_the_servers(
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
-def test_status_without_content_to_http10(server: ServerProcess, status: str) -> None:
+def test_status_without_content_keeps_http10_open(server: ServerProcess, status: str) -> None:
     """No body, so nothing for the close to end."""
     keep = [("Connection", "keep-alive")]
     with server.connect() as client:
@@ -316,7 +318,9 @@ def test_status_without_content_to_http10(server: ServerProcess, status: str) ->
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize("raise_after", [-1, 0], ids=["in-the-call", "at-first-block"])
-def test_failure_before_the_head(server: ServerProcess, method: str, raise_after: int) -> None:
+def test_failure_before_the_head_is_a_500(
+    server: ServerProcess, method: str, raise_after: int
+) -> None:
     mark = len(server.stderr())
     with server.connect() as client:
         path = target(blocks=["abc"], raise_after=raise_after)
@@ -335,8 +339,10 @@ def test_failure_before_the_head(server: ServerProcess, method: str, raise_after
 
 @pytest.mark.parametrize("length", [None, "9"], ids=["chunked", "length"])
 @pytest.mark.parametrize("kind", ["generator", "write"])
-def test_failure_after_the_head(server: ServerProcess, kind: str, length: str | None) -> None:
-    """RFC 9112 section 8: no final chunk, so that the client can tell."""
+def test_failure_after_the_head_aborts(
+    server: ServerProcess, kind: str, length: str | None
+) -> None:
+    """RFC 9112 section 8: no last chunk, so that the client notices."""
     mark = len(server.stderr())
     fields = [*PLAIN, *([["Content-Length", length]] if length else [])]
     path = target(fields=fields, blocks=["abc", "def"], raise_after=2, **{"as": kind})
@@ -347,8 +353,8 @@ def test_failure_after_the_head(server: ServerProcess, kind: str, length: str | 
     server.wait_for_log(r"Boom: secret detail", start=mark)
 
 
-def test_failure_after_the_head_of_http10(server: ServerProcess) -> None:
-    """There is no way to tell but a reset; at least nothing is added."""
+def test_failure_after_the_head_of_http10_resets(server: ServerProcess) -> None:
+    """Only a reset can signal it; at least nothing is added."""
     with server.connect() as client:
         path = target(blocks=["abc"], raise_after=1, **{"as": "generator"})
         client.send(build_request("GET", path, version="HTTP/1.0"))
@@ -392,7 +398,7 @@ def test_interim_status_is_refused(server: ServerProcess, status: str, kind: str
 
 
 @pytest.mark.parametrize("value", ["close", "Close"])
-def test_connection_close_of_the_application(server: ServerProcess, value: str) -> None:
+def test_connection_close_of_the_application_is_honoured(server: ServerProcess, value: str) -> None:
     with server.connect() as client:
         path = target(fields=[*PLAIN, ["Connection", value]], blocks=["x"])
         response = client.request(build_request("GET", path))

@@ -30,7 +30,7 @@ def events(server: ServerProcess, run: str) -> list[str]:
 
 
 @pytest.mark.parametrize("how", ["", "&write=1"], ids=["iterable", "write"])
-def test_chunk_by_chunk(server: ServerProcess, run: str, how: str) -> None:
+def test_stream_arrives_chunk_by_chunk(server: ServerProcess, run: str, how: str) -> None:
     with server.connect() as client:
         client.send(build_request("GET", f"/start?id={run}{how}"))
         assert client.head().get("Transfer-Encoding") == "chunked"
@@ -44,7 +44,7 @@ def test_chunk_by_chunk(server: ServerProcess, run: str, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["", "&write=1"], ids=["iterable", "write"])
 @pytest.mark.parametrize("length", ["", "&length=1"], ids=["close", "length"])
-def test_block_by_block_without_chunks(
+def test_stream_with_length_arrives_block_by_block(
     server: ServerProcess, run: str, length: str, how: str
 ) -> None:
     with server.connect() as client:
@@ -66,7 +66,7 @@ def may_trace() -> bool:
 
 
 @pytest.mark.skipif(not may_trace(), reason="needs strace")
-def test_room_that_is_reported_during_a_send_is_not_lost(door: str, tmp_path: Path) -> None:
+def test_writability_reported_during_a_send_is_not_lost(door: str, tmp_path: Path) -> None:
     """The one report that the socket has room again came while another thread was still in the
     send that had found it full, and was lost: the response stood still until the write bound.
     Here each send returns late, so that the report comes first."""
@@ -83,7 +83,7 @@ def test_room_that_is_reported_during_a_send_is_not_lost(door: str, tmp_path: Pa
         assert response.complete and len(response.body) == size * times
 
 
-def test_closed_after_the_last_block(server: ServerProcess, run: str) -> None:
+def test_stream_to_http10_is_closed_after_the_last_block(server: ServerProcess, run: str) -> None:
     for _ in range(2):
         server.get(f"/go?id={run}")
     assert server.get(f"/start?id={run}").chunks == [b"one", b"two", b"three"]
@@ -92,8 +92,10 @@ def test_closed_after_the_last_block(server: ServerProcess, run: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["fin", "reset"])
-def test_client_that_leaves_in_the_middle(server: ServerProcess, run: str, how: str) -> None:
-    """The iterable is closed; nothing keeps producing for nobody."""
+def test_stream_to_a_client_that_leaves_is_closed(
+    server: ServerProcess, run: str, how: str
+) -> None:
+    """The iterable is closed and produces nothing more."""
     with server.connect() as client:
         client.send(build_request("GET", f"/endless?id={run}"))
         assert client.head().status == 200 and client.next_chunk()

@@ -41,17 +41,17 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("method", "target"), REFUSED)
-def test_target_refused(echo: ServerProcess, method: bytes, target: bytes, how: str) -> None:
+def test_malformed_target_is_refused(
+    echo: ServerProcess, method: bytes, target: bytes, how: str
+) -> None:
     assert_refused(echo, raw_target(target, method), 400, how=how)
 
 
-@pytest.mark.parametrize("where", [b"/a%cb", b"/a?b%cd", b"http://a/%c", b"%c", b"/%c%c"])
-@pytest.mark.parametrize(
-    "byte",
-    [0x00, 0x01, 0x08, 0x09, 0x0B, 0x0C, 0x0D, 0x1B, 0x1F, 0x7F, 0x80, 0x85, 0xA0, 0xE9, 0xFF],
-    ids="{:02x}".format,
-)
-def test_target_has_no_control_or_8bit_byte(echo: ServerProcess, where: bytes, byte: int) -> None:
+@pytest.mark.parametrize("where", [b"/a%cb", b"/a?b%cd", b"http://a/%c"])
+@pytest.mark.parametrize("byte", [0x00, 0x0B, 0x7F, 0x80, 0xE9], ids="{:02x}".format)
+def test_control_or_8bit_byte_in_a_target_is_refused(
+    echo: ServerProcess, where: bytes, byte: int
+) -> None:
     """RFC 9112 section 3.2 with RFC 3986; one 8-bit byte has crashed other servers."""
     assert_refused(echo, raw_target(where.replace(b"%c", bytes([byte]))), 400)
 
@@ -67,9 +67,7 @@ def test_target_has_no_control_or_8bit_byte(echo: ServerProcess, where: bytes, b
         pytest.param(b"*", {400, 501}, id="9110-9.3.6-asterisk"),
     ],
 )
-def test_connect_is_not_implemented(
-    echo: ServerProcess, target: bytes, status: set[int], how: str
-) -> None:
+def test_connect_is_refused(echo: ServerProcess, target: bytes, status: set[int], how: str) -> None:
     assert_refused(echo, raw_target(target, b"CONNECT", b"a:80"), status, how=how)
 
 
@@ -102,7 +100,7 @@ def test_connect_is_not_implemented(
         pytest.param("http://h//p", "//p", "", id="9112-3.2.2-absolute-double-slash"),
     ],
 )
-def test_path_and_query(
+def test_target_is_split_into_path_and_query(
     echo: ServerProcess, target: str, path: str, query: str, delivery: str
 ) -> None:
     environ = echoed(exchange(echo, build_request("GET", target), delivery))["environ"]
@@ -110,12 +108,12 @@ def test_path_and_query(
     assert environ["QUERY_STRING"] == query
 
 
-def test_https_target_without_tls(echo: ServerProcess, how: str) -> None:
+def test_https_target_without_tls_is_refused(echo: ServerProcess, how: str) -> None:
     """RFC 9110 section 7.4."""
     assert_refused(echo, raw_target(b"https://a/"), {400, 421}, how=how)
 
 
-def test_asterisk_form(echo: ServerProcess, delivery: str) -> None:
+def test_asterisk_form_of_options_is_served(echo: ServerProcess, delivery: str) -> None:
     """RFC 9112 section 3.2.4; PEP 3333 wants a path that is empty or starts with a slash."""
     seen = echoed(exchange(echo, build_request("OPTIONS", "*"), delivery))["environ"]
     assert seen["REQUEST_METHOD"] == "OPTIONS" and seen["PATH_INFO"] in {"", "*", "/*"}
@@ -151,26 +149,24 @@ def test_absolute_form_replaces_host(
     ],
 )
 @pytest.mark.parametrize("target", [b"/", b"http://a/"], ids=["origin", "absolute"])
-def test_exactly_one_host(echo: ServerProcess, target: bytes, fields: bytes, how: str) -> None:
+def test_missing_or_repeated_host_is_refused(
+    echo: ServerProcess, target: bytes, fields: bytes, how: str
+) -> None:
     raw = b"GET " + target + b" HTTP/1.1\r\n" + fields + b"\r\n"
     assert_refused(echo, raw, 400, how=how)
 
 
-def test_host_is_needed_above_http11_too(echo: ServerProcess) -> None:
+def test_missing_host_above_http11_is_refused(echo: ServerProcess) -> None:
     assert_refused(echo, b"GET / HTTP/1.2\r\n\r\n", 400)
 
 
-def test_two_hosts_in_http10(echo: ServerProcess) -> None:
+def test_repeated_host_in_http10_is_refused(echo: ServerProcess) -> None:
     assert_refused(echo, b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400)
 
 
-BAD_HOSTS = [
-    *[b"a b", b"a, b", b"a/b", b"a/", b"/", b"a?b", b"a#b", b"a\\b", b"u@a", b"u:p@a"],
-    *[b"a:b", b"a:80x", b"a:80:90", b"a:-1", b"a:+1", b"a: 80", b"a :80", b"a::80", b"::1"],
-    *[b"[::1", b"::1]", b"[::1]x", b"[::1]:x", b"[]", b"[::g]", b"[a]", b"[::1]]", b"a[b]"],
-    *[b"http://a", b"a\tb", b'a"', b"<a>", b"a`", b"{a}", b"a|b", b"a^b", b"a%", b"a%zz"],
-    *[b"\xe9", b"\xc3\xa9.fr", b"a\x80", b"a\xa0"],
-]
+# A few of each kind; all of them are in src/http1/tests/fields.rs.
+BAD_HOSTS = [b"a b", b"a, b", b"a/b", b"u@a", b"a:b", b"a:80:90", b"::1", b"[::1", b"[]"]
+BAD_HOSTS += [b"http://a", b'a"', b"a%zz", b"\xe9"]
 
 
 @pytest.mark.parametrize(
@@ -178,12 +174,14 @@ BAD_HOSTS = [
     BAD_HOSTS,
     ids=lambda h: "9110-7.2-" + readable(h),
 )
-def test_host_is_host_and_port(echo: ServerProcess, host: bytes, how: str) -> None:
+def test_malformed_host_is_refused(echo: ServerProcess, host: bytes, how: str) -> None:
     assert_refused(echo, b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n", 400, how=how)
 
 
 @pytest.mark.parametrize("host", [b"a/b", b"a b", b"a:x", b"u@a"])
-def test_host_is_checked_under_absolute_form(echo: ServerProcess, host: bytes) -> None:
+def test_malformed_host_beside_an_absolute_target_is_refused(
+    echo: ServerProcess, host: bytes
+) -> None:
     assert_refused(echo, raw_target(b"http://ok/", host=host), 400)
 
 
@@ -204,11 +202,11 @@ def test_host_is_checked_under_absolute_form(echo: ServerProcess, host: bytes) -
         ],
     ],
 )
-def test_valid_host(echo: ServerProcess, host: str, delivery: str) -> None:
+def test_valid_host_is_accepted(echo: ServerProcess, host: str, delivery: str) -> None:
     raw = build_request("GET", "/", fields=[("Host", host)])
     assert echoed(exchange(echo, raw, delivery))["environ"]["HTTP_HOST"] == host
 
 
-def test_http10_needs_no_host(echo: ServerProcess, how: str) -> None:
+def test_http10_without_host_is_served(echo: ServerProcess, how: str) -> None:
     seen = echoed(exchange(echo, b"GET /p HTTP/1.0\r\n\r\n", how))
     assert seen["environ"]["PATH_INFO"] == "/p" and "HTTP_HOST" not in seen["http"]

@@ -1,4 +1,4 @@
-"""Log files: opened by the master, as somebody who may, anew at USR1, and never worth a service."""
+"""Log files: which user opens them, reopening at USR1, and failures that must not end the server."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Logged:
             return Client(sock).request(build_request("GET", target), method="GET")
 
     def said(self, text: str) -> None:
-        """Has the application write this to the error log, whoever reads that."""
+        """Have the application write `text` to the error log."""
         assert self.get(f"/say?{text}").status == 200
 
     def replace_worker(self) -> None:
@@ -132,7 +132,9 @@ def by_nobody(*command: object) -> None:
 @as_root
 @pytest.mark.parametrize("when", ["USR1", "HUP"])
 @pytest.mark.parametrize("link", ["file", "directory", "existing"])
-def test_a_link_of_the_workers_user(start: Start, public: Path, link: str, when: str) -> None:
+def test_log_file_replaced_by_a_link_of_the_workers_user_is_refused(
+    start: Start, public: Path, link: str, when: str
+) -> None:
     """The master opened its log through a link of the workers' user: root made a file where only root can,
     and the next worker could write to it."""
     logs = nobodys(public / "logs")
@@ -163,7 +165,9 @@ def test_a_link_of_the_workers_user(start: Start, public: Path, link: str, when:
 
 @as_root
 @pytest.mark.parametrize("option", ["--error-logfile", "--access-logfile"])
-def test_a_link_of_the_workers_user_at_the_start(door: str, public: Path, option: str) -> None:
+def test_log_file_that_is_a_link_of_the_workers_user_is_refused_at_the_start(
+    door: str, public: Path, option: str
+) -> None:
     logs = nobodys(public / "logs")
     secret = public / "secret"
     secret.mkdir(0o700)
@@ -181,7 +185,7 @@ def test_a_link_of_the_workers_user_at_the_start(door: str, public: Path, option
 
 @as_root
 @pytest.mark.parametrize("where", ["root's", "the user's", "stdout"])
-def test_a_link_of_the_administrator(start: Start, public: Path, where: str) -> None:
+def test_log_file_that_is_a_link_of_root_is_opened(start: Start, public: Path, where: str) -> None:
     """From a directory that is root's, to another disk or to the container's output."""
     (public / "var").mkdir()
     (public / "data").mkdir()
@@ -207,7 +211,7 @@ def test_a_link_of_the_administrator(start: Start, public: Path, where: str) -> 
 
 
 @as_root
-def test_a_directory_of_the_workers_user(start: Start, public: Path) -> None:
+def test_logs_in_a_directory_of_the_workers_user_are_rotated(start: Start, public: Path) -> None:
     """It has the files as well, as only its rights were used."""
     logs = nobodys(public / "logs")
     error, access = logs / "err.log", logs / "acc.log"
@@ -227,7 +231,7 @@ def test_a_directory_of_the_workers_user(start: Start, public: Path) -> None:
 
 
 @as_root
-def test_rotation_in_a_directory_of_roots(start: Start, public: Path) -> None:
+def test_log_rotation_in_a_directory_of_root_is_followed(start: Start, public: Path) -> None:
     """The workers could not make the new files: they went on with the old ones, and the next ones did not
     start."""
     logs = public / "logs"
@@ -246,7 +250,9 @@ def test_rotation_in_a_directory_of_roots(start: Start, public: Path) -> None:
     assert "/say" not in lines(logs / "acc.log.1")
 
 
-def test_a_worker_that_boots_meanwhile(start: Start, tmp_path: Path, fifo: Path) -> None:
+def test_worker_that_boots_during_a_rotation_writes_to_the_new_log(
+    start: Start, tmp_path: Path, fifo: Path
+) -> None:
     """It went on with the old files for life."""
     error, access = tmp_path / "err.log", tmp_path / "acc.log"
     conf = tmp_path / "conf.py"
@@ -255,7 +261,7 @@ def test_a_worker_that_boots_meanwhile(start: Start, tmp_path: Path, fifo: Path)
     server = start(*options)
     conf.write_text(f"def post_worker_init(worker):\n    open({str(fifo)!r}).read()\n")
     server.process.send_signal(signal.SIGHUP)
-    with fifo.open("w"):  # somebody reads: a new worker boots
+    with fifo.open("w"):  # a reader lets the new worker boot
         for path in (error, access):
             path.rename(f"{path}.1")
         server.usr1()
@@ -266,7 +272,7 @@ def test_a_worker_that_boots_meanwhile(start: Start, tmp_path: Path, fifo: Path)
     wait_for(access, r"GET /say\?hello")
 
 
-def test_a_worker_without_descriptors(start: Start, tmp_path: Path) -> None:
+def test_worker_without_descriptors_reports_a_failed_reopen(start: Start, tmp_path: Path) -> None:
     """The kernel drops a file that it cannot take, without a word; the worker has to say so."""
     resource = pytest.importorskip("resource")
     error = tmp_path / "err.log"
@@ -290,7 +296,7 @@ def test_a_worker_without_descriptors(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("when", ["USR1", "HUP"])
-def test_logs_that_cannot_be_opened_any_more(start: Start, tmp_path: Path, when: str) -> None:
+def test_log_that_cannot_be_reopened_is_kept(start: Start, tmp_path: Path, when: str) -> None:
     """The service goes on, with the files that it has."""
     logs = tmp_path / "logs"
     logs.mkdir()
@@ -326,7 +332,9 @@ def test_logs_that_cannot_be_opened_any_more(start: Start, tmp_path: Path, when:
 
 
 @pytest.mark.parametrize("option", ["access_logfile", "error_logfile"])
-def test_a_reload_to_a_log_that_cannot_be_opened(start: Start, tmp_path: Path, option: str) -> None:
+def test_reload_to_a_log_that_cannot_be_opened_is_rolled_back(
+    start: Start, tmp_path: Path, option: str
+) -> None:
     """It was said to stay where it was, and then nothing was logged any more, neither here nor there."""
     here, conf, loop = (tmp_path / name for name in ("here", "conf.toml", "loop"))
     loop.symlink_to(loop)
@@ -347,7 +355,7 @@ def test_a_reload_to_a_log_that_cannot_be_opened(start: Start, tmp_path: Path, o
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_logs_of_a_reload_that_fails(start: Start, tmp_path: Path, moved: bool) -> None:
+def test_failed_reload_keeps_the_logs(start: Start, tmp_path: Path, moved: bool) -> None:
     """The old ones are written again, also by new workers, and if they could not be opened any more."""
     logs, here, conf = (tmp_path / name for name in ("logs", "here", "conf.py"))
     logs.mkdir()
@@ -372,7 +380,7 @@ def test_logs_of_a_reload_that_fails(start: Start, tmp_path: Path, moved: bool) 
 # ------------------------------------------------------------------------------------- named pipes
 
 
-def test_a_named_pipe_that_nobody_reads_any_more(start: Start, fifo: Path) -> None:
+def test_log_pipe_without_a_reader_does_not_block(start: Start, fifo: Path) -> None:
     """USR1 waited for a reader, and nothing but KILL ended the server."""
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     server = start("--error-logfile", fifo)
@@ -385,7 +393,7 @@ def test_a_named_pipe_that_nobody_reads_any_more(start: Start, fifo: Path) -> No
 
 
 @pytest.mark.parametrize("option", ["--error-logfile", "--access-logfile"])
-def test_a_named_pipe_that_is_read_later(start: Start, fifo: Path, option: str) -> None:
+def test_log_pipe_that_is_read_later_gets_lines(start: Start, fifo: Path, option: str) -> None:
     """It keeps the first lines; the server does not wait."""
     server = start(option, fifo)
     server.said("hello")

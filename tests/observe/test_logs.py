@@ -86,7 +86,7 @@ def test_access_log_is_off_by_default(fresh_server) -> None:
     assert "/sized" not in server.stdout() + server.stderr()
 
 
-def test_access_log_tells_when_a_request_was_refused(fresh_server) -> None:
+def test_access_log_has_the_time_of_a_refused_request(fresh_server) -> None:
     """Also one whose head never came to its end."""
     server = fresh_server(PLAIN, "--access-logfile", "-", "--access-logformat", "%(t)s %(s)s")
     with server.connect() as client:
@@ -95,13 +95,13 @@ def test_access_log_tells_when_a_request_was_refused(fresh_server) -> None:
     assert re.fullmatch(r"\[\d\d/[A-Z][a-z]{2}/2\d{3}:.* 400", line), line
 
 
-def test_access_log_file_that_cannot_be_opened(door: str, tmp_path: Path) -> None:
+def test_access_log_file_that_cannot_be_opened_is_an_error(door: str, tmp_path: Path) -> None:
     path = tmp_path / "no" / "access.log"
     done = run_cli(door, "--bind", "127.0.0.1:0", "--access-logfile", str(path), PLAIN)
     assert done.returncode in {1, 2} and str(path) in done.stderr, done
 
 
-def test_error_log_file_that_cannot_be_opened(door: str, tmp_path: Path) -> None:
+def test_error_log_file_that_cannot_be_opened_is_an_error(door: str, tmp_path: Path) -> None:
     """The message said what was wrong, and not with which file."""
     path = tmp_path / "no" / "error.log"
     done = run_cli(door, "--bind", "127.0.0.1:0", "--error-logfile", str(path), PLAIN)

@@ -55,7 +55,9 @@ def finished(door: str, program: str) -> Any:
         ),
     ],
 )
-def test_program_that_ends_while_a_request_runs(door: str, program: str, printed: Any) -> None:
+def test_program_that_ends_while_a_request_runs_does_not_abort(
+    door: str, program: str, printed: Any
+) -> None:
     """The interpreter went away beneath the request's thread, and the process aborted."""
     code, seen, stderr = run(door, program)
     assert code == 1, (code, stderr)
@@ -64,10 +66,10 @@ def test_program_that_ends_while_a_request_runs(door: str, program: str, printed
     assert "panicked" not in stderr and "Fatal" not in stderr, stderr
 
 
-# --------------------------------------------------------------- programs that are told twice
+# --------------------------------------------------------------- programs that get a signal twice
 
 
-def test_repeated_term_is_no_hurry(door: str) -> None:
+def test_repeated_term_stays_graceful(door: str) -> None:
     """The request in flight was cut off; `timeout` sends TERM twice."""
     assert finished(door, "told_term_again") is None
 
@@ -84,7 +86,7 @@ def test_int_after_term_ends_at_once(door: str) -> None:
 
 
 @pytest.mark.parametrize("program", ["children_of_serve", "children_of_a_thread"])
-def test_a_signal_to_a_child_is_the_childs(door: str, program: str) -> None:
+def test_signal_to_a_child_does_not_reach_the_server(door: str, program: str) -> None:
     """A child of `serve()` had the server's handlers: TERM did nothing to it, and woke the server.
     Now it hears signals as a child that was forked without a server does."""
     children, without = finished(door, program)
@@ -96,28 +98,28 @@ def test_a_signal_to_a_child_is_the_childs(door: str, program: str) -> None:
 # --------------------------------------------------------------------------- start and stop
 
 
-def test_start_that_fails_half_way_leaves_nothing(door: str) -> None:
-    """Two threads went on to serve on an address that nobody could stop."""
+def test_start_that_fails_half_way_is_undone(door: str) -> None:
+    """Two threads kept serving an address, and no call could stop them."""
     failure, threads, body = finished(door, "start_fails_half_way")
     assert failure == ["RuntimeError", "can't start new thread"]
     assert threads == [] and body == "here"
 
 
-def test_one_of_many_starts_wins(door: str) -> None:
+def test_concurrent_starts_start_one_server(door: str) -> None:
     """Each of eight threads bound an address of its own, and seven servers were lost."""
     outcomes, body, stopped, threads = finished(door, "start_at_once")
     assert outcomes == ["None"] + ["RuntimeError"] * 7
     assert body == "here" and stopped is True and threads == []
 
 
-def test_stop_inside_a_request_raises_and_harms_nothing(door: str) -> None:
+def test_stop_inside_a_request_raises(door: str) -> None:
     """A thread cannot wait for itself; the server was then neither up nor to be stopped."""
     kind, body, first, second, threads = finished(door, "stop_inside")
     assert kind == "RuntimeError" and body == "here"
     assert first is True and second is True and threads == []
 
 
-def test_stop_in_vain_can_be_repeated(door: str) -> None:
+def test_failed_stop_can_be_repeated(door: str) -> None:
     """After a first False every further stop() said that all was over, which it was not."""
     early, late, threads = finished(door, "stop_again")
     assert early == [False, False] and late is True and threads == []
@@ -126,7 +128,7 @@ def test_stop_in_vain_can_be_repeated(door: str) -> None:
 # -------------------------------------------------------------------------- a forked process
 
 
-def test_a_forked_process_leaves_the_server_alone(door: str) -> None:
+def test_forked_process_does_not_stop_the_server(door: str) -> None:
     """The child waited for a thread that it had not, which was a panic in the place of its SystemExit."""
     code, printed, stderr = run(door, "fork_inside")
     assert (code, printed) == (0, [7, "here", True]), stderr
@@ -136,7 +138,7 @@ def test_a_forked_process_leaves_the_server_alone(door: str) -> None:
 # --------------------------------------------------------------------------------- mistakes
 
 
-def test_mistakes_are_told_by_the_right_exception(door: str) -> None:
+def test_invalid_arguments_raise_the_right_exception(door: str) -> None:
     """What only the command line does was ignored; an address before the start was an odd error."""
     found = finished(door, "mistakes")
     assert found.pop("not callable")[0] == "TypeError"

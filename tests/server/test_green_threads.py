@@ -1,5 +1,5 @@
-"""gevent and eventlet in the place of Python's threads: told at the start. It was a server that said it was
-ready and answered nothing, for good; TERM did nothing either."""
+"""gevent and eventlet in place of Python's threads are an error at the start. Such a server reported that
+it was ready, answered no request and ignored TERM."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def module(tmp_path: Path, source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("option", [None, "--preload", "--check-config"])
-def test_an_application_that_replaces_threads(
+def test_application_that_replaces_threads_is_refused(
     door: str, tmp_path: Path, library: str, option: str | None
 ) -> None:
     source = PATCH[library].format("") + "from echo import app\n"
@@ -44,7 +44,9 @@ def test_an_application_that_replaces_threads(
     assert f"{WRITTEN[library]} {REFUSED}" in done.stderr
 
 
-def test_a_configuration_that_replaces_threads(door: str, tmp_path: Path, library: str) -> None:
+def test_configuration_that_replaces_threads_is_refused(
+    door: str, tmp_path: Path, library: str
+) -> None:
     """It is executed in the master, and the workers inherit what it has replaced."""
     (tmp_path / "conf.py").write_text(PATCH[library].format(""))
     options = ["--bind", "127.0.0.1:0", "-c", str(tmp_path / "conf.py"), "echo:app"]
@@ -67,7 +69,7 @@ def run_program(source: str) -> str:
     ).stdout
 
 
-def test_a_program_that_replaces_threads(library: str) -> None:
+def test_program_that_replaces_threads_is_refused(library: str) -> None:
     source = PATCH[library].format("") + (
         "import rustwsgi\n"
         "try:\n"
@@ -78,7 +80,9 @@ def test_a_program_that_replaces_threads(library: str) -> None:
     assert run_program(source).startswith(f"{WRITTEN[library]} {REFUSED}")
 
 
-def test_the_rest_may_be_replaced(fresh_server, tmp_path: Path, library: str) -> None:
+def test_application_may_patch_everything_but_threads(
+    fresh_server, tmp_path: Path, library: str
+) -> None:
     """As the message advises: each of our threads then has an event loop of its own."""
     source = PATCH[library].format("thread=False") + (
         "import socket, time\n"
@@ -94,7 +98,7 @@ def test_the_rest_may_be_replaced(fresh_server, tmp_path: Path, library: str) ->
         assert server.get("/").body == b"green"
 
 
-def test_a_program_may_replace_the_rest(library: str) -> None:
+def test_program_may_patch_everything_but_threads(library: str) -> None:
     """eventlet takes `select.poll` away, with which serve() waited for signals."""
     source = PATCH[library].format("thread=False") + (
         "import os, signal, socket, threading, urllib.request, rustwsgi\n"

@@ -31,7 +31,7 @@ def test_request_in_flight_is_finished(fresh_server, fifo: Path) -> None:
     assert server.wait() == 0
 
 
-def test_repeated_term_is_no_hurry(fresh_server, fifo: Path) -> None:
+def test_repeated_term_stays_graceful(fresh_server, fifo: Path) -> None:
     """`timeout` signals its command and then the command's group; the request in flight was lost."""
     server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "600")
     with server.connect() as client:
@@ -61,7 +61,7 @@ def test_second_signal_ends_at_once(fresh_server, fifo: Path, sig: int) -> None:
 
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGQUIT], ids=["INT", "QUIT"])
-def test_quick_end(fresh_server, fifo: Path, sig: int) -> None:
+def test_quick_signal_ends_at_once(fresh_server, fifo: Path, sig: int) -> None:
     """As gunicorn: requests that run are not waited for."""
     server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "600")
     with server.connect() as client:
@@ -71,7 +71,7 @@ def test_quick_end(fresh_server, fifo: Path, sig: int) -> None:
         assert server.wait() == 0
 
 
-def test_graceful_timeout(fresh_server, fifo: Path) -> None:
+def test_graceful_timeout_ends_running_requests(fresh_server, fifo: Path) -> None:
     """A request that does not end in time does not keep the process."""
     server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "1")
     with server.connect() as client:
@@ -82,7 +82,7 @@ def test_graceful_timeout(fresh_server, fifo: Path) -> None:
     assert f"graceful timeout: still running: GET /hold?{fifo}\n" in server.stderr()
 
 
-def test_graceful_timeout_and_clients_that_do_not_read(fresh_server, fifo: Path) -> None:
+def test_graceful_timeout_names_unread_responses(fresh_server, fifo: Path) -> None:
     """A response that waited for its client was not named; with no other, "requests were running"."""
     server = fresh_server("supervised:app", "--threads", "2", "--graceful-timeout", "1")
     with server.connect() as holding, server.connect(receive_buffer=4096) as unread:
@@ -98,7 +98,7 @@ def test_graceful_timeout_and_clients_that_do_not_read(fresh_server, fifo: Path)
     assert sorted(said[1].split(", ")) == sorted(names)
 
 
-def test_graceful_timeout_and_a_response_that_is_not_read(fresh_server) -> None:
+def test_graceful_timeout_ends_an_unread_response(fresh_server) -> None:
     """The application is done with it, and no request is running."""
     server = fresh_server(PLAIN, "--graceful-timeout", "1")
     with server.connect(receive_buffer=4096) as client:
@@ -122,10 +122,10 @@ def app(environ, start_response):
 
 
 @pytest.mark.parametrize("daemon", [False, True])
-def test_a_thread_that_keeps_the_worker_is_named(
+def test_thread_that_delays_the_exit_is_logged(
     fresh_server, tmp_path: Path, fifo: Path, daemon: bool
 ) -> None:
-    """Python waits for it at its end; that the worker is killed was all that was told."""
+    """Python waits for it at exit; the log said only that the worker is killed."""
     (tmp_path / "stays.py").write_text(THREAD.format(fifo=str(fifo), daemon=daemon))
     server = fresh_server("stays:app", cwd=tmp_path)
     assert server.get("/").status == 200
@@ -138,7 +138,7 @@ def test_a_thread_that_keeps_the_worker_is_named(
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
-def test_end_with_idle_and_partial_connections(fresh_server, sig: int) -> None:
+def test_shutdown_closes_idle_and_partial_connections(fresh_server, sig: int) -> None:
     server = fresh_server(PLAIN, "--keep-alive", "600", "--header-timeout", "600")
     with server.connect() as idle, server.connect() as silent:
         assert idle.request(build_request()).status == 200
@@ -161,7 +161,7 @@ def test_response_being_sent_is_finished(fresh_server) -> None:
     assert server.wait() == 0
 
 
-def test_request_behind_a_response_that_promised_to_stay(fresh_server) -> None:
+def test_request_behind_a_kept_alive_response_is_served(fresh_server) -> None:
     """The head went out before the order to stop, so the client may send another request. That was thrown
     away; once it even made the close a reset, which ate the rest of the response."""
     size = 20_000_000
@@ -180,7 +180,7 @@ def test_request_behind_a_response_that_promised_to_stay(fresh_server) -> None:
     assert server.wait() == 0
 
 
-def test_immediate_end(fresh_server) -> None:
+def test_signal_right_after_the_start_ends_the_server(fresh_server) -> None:
     """Right after the listening line, before anything was asked of it."""
     for sig in (signal.SIGTERM, signal.SIGINT):
         assert fresh_server(PLAIN).stop(sig) == 0

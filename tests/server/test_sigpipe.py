@@ -1,5 +1,5 @@
 """An application that restores SIGPIPE, as programs do that write to pipes: the signal then ends the
-process that writes to what nobody reads. A worker must not be ended by it, and what the application
+process that writes to a pipe without a reader. It must not end a worker, and what the application
 starts must get it as from any other program."""
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def options(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_a_download_that_is_broken_off_ends_no_worker(
+def test_broken_download_with_default_sigpipe_ends_no_worker(
     fresh_server, options: list[str], tmp_path: Path, kind: str
 ) -> None:
     """`sendfile` has no flag against the signal. On TCP it depends on the moment whether the kernel says
@@ -57,7 +57,7 @@ def test_a_download_that_is_broken_off_ends_no_worker(
     assert server.get("/").body == pid
 
 
-def test_a_reader_of_the_log_that_has_gone_ends_no_worker(
+def test_lost_log_reader_with_default_sigpipe_ends_no_worker(
     fresh_server, options: list[str], fifo: Path
 ) -> None:
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -72,7 +72,9 @@ def test_a_reader_of_the_log_that_has_gone_ends_no_worker(
 
 
 @pytest.mark.parametrize("disposition", ["default", "as Python has it"])
-def test_a_child_is_ended_by_the_signal(fresh_server, options: list[str], disposition: str) -> None:
+def test_child_process_is_ended_by_sigpipe(
+    fresh_server, options: list[str], disposition: str
+) -> None:
     """What a thread blocks its children would inherit; subprocess gives them only the disposition."""
     server = fresh_server(*options, env={"SIGPIPE": disposition})
     assert server.get("/child").body == b"y\nSigBlk:\t0000000000000000\n"

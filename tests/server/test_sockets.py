@@ -27,7 +27,7 @@ from harness.supervision import listens
 PLAIN = "http_cli:app"
 
 
-def test_port_in_use(door: str, fresh_server) -> None:
+def test_port_in_use_is_an_error(door: str, fresh_server) -> None:
     server = fresh_server(PLAIN)
     done = run_cli(door, "--bind", f"127.0.0.1:{server.port}", PLAIN)
     assert done.returncode == 1 and str(server.port) in done.stderr, done
@@ -35,7 +35,7 @@ def test_port_in_use(door: str, fresh_server) -> None:
     assert server.get("/").status == 200
 
 
-def test_address_that_is_not_ours(door: str) -> None:
+def test_foreign_address_is_an_error(door: str) -> None:
     done = run_cli(door, "--bind", "192.0.2.1:0", PLAIN)
     assert done.returncode == 1 and "192.0.2.1" in done.stderr, done
 
@@ -48,7 +48,7 @@ def test_port_can_be_used_again_at_once(fresh_server) -> None:
     assert fresh_server(PLAIN, bind=f"127.0.0.1:{first.port}").get("/").status == 200
 
 
-def test_several_sockets(fresh_server, tmp_path: Path) -> None:
+def test_several_sockets_are_served(fresh_server, tmp_path: Path) -> None:
     path = tmp_path / "s"
     server = fresh_server(PLAIN, "--bind", f"unix:{path}")
     server.wait_for_log(re.escape(f"unix:{path}"))
@@ -64,7 +64,7 @@ def _connect_unix(path: Path) -> Client:
     return Client(sock)
 
 
-def test_unix_socket(fresh_server, tmp_path: Path) -> None:
+def test_unix_socket_is_served(fresh_server, tmp_path: Path) -> None:
     path = tmp_path / "s"
     server = fresh_server(PLAIN, bind=f"unix:{path}")
     assert server.unix == str(path)
@@ -98,8 +98,8 @@ int bind(int fd, const struct sockaddr *address, socklen_t size) {
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
-def test_unix_socket_that_is_swapped_for_a_link(door: str, tmp_path: Path) -> None:
-    """Whoever owns the directory does it between bind and chmod, and a file of root's was everybody's to
+def test_unix_socket_swapped_for_a_link_is_not_followed(door: str, tmp_path: Path) -> None:
+    """The owner of the directory does it between bind and chmod, and any user could write to a file of root's to
     write to. Here a library does, which never misses the moment."""
     source, library = tmp_path / "swap.c", tmp_path / "swap.so"
     source.write_text(SWAP)
@@ -148,7 +148,7 @@ def linux() -> tuple[int, ...]:
 
 @without_proc
 @pytest.mark.skipif(linux() < (6, 6), reason="this kernel cannot do it without /proc")
-def test_unix_socket_without_proc(door: str, tmp_path: Path) -> None:
+def test_unix_socket_without_proc_is_served(door: str, tmp_path: Path) -> None:
     """In a small container or a chroot. The mode was set by way of /proc alone."""
     path = tmp_path / "s"
     process = subprocess.Popen(
@@ -172,7 +172,7 @@ def test_unix_socket_without_proc(door: str, tmp_path: Path) -> None:
 
 @without_proc
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
-def test_unix_socket_whose_mode_cannot_be_set(tmp_path: Path, door: str) -> None:
+def test_unix_socket_whose_mode_cannot_be_set_is_an_error(tmp_path: Path, door: str) -> None:
     """Without /proc on a Linux before 6.6: it says so, and leaves no file behind."""
     source, library = tmp_path / "old.c", tmp_path / "old.so"
     source.write_text(OLD_LINUX)
@@ -209,14 +209,14 @@ def test_live_unix_socket_is_refused(door: str, fresh_server, tmp_path: Path) ->
     assert server.get("/").status == 200, "the other server keeps its socket"
 
 
-def test_file_that_is_no_socket_is_kept(door: str, tmp_path: Path) -> None:
+def test_file_at_the_socket_path_is_kept(door: str, tmp_path: Path) -> None:
     path = tmp_path / "data"
     path.write_text("precious")
     done = run_cli(door, "--bind", f"unix:{path}", PLAIN)
     assert done.returncode == 1 and path.read_text() == "precious", done
 
 
-def test_inherited_socket(fresh_server) -> None:
+def test_inherited_socket_is_served(fresh_server) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fd = listener.fileno()
         server = fresh_server(PLAIN, bind=f"fd://{fd}", pass_fds=(fd,))
@@ -225,7 +225,7 @@ def test_inherited_socket(fresh_server) -> None:
         assert server.stop() == 0
 
 
-def test_inherited_socket_that_is_shut_down(fresh_server) -> None:
+def test_inherited_socket_that_is_shut_down_uses_no_processor_time(fresh_server) -> None:
     """Its owner shuts it down, and every accept fails at once: the loop spun, and never ended."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fd = listener.fileno()
@@ -244,7 +244,7 @@ def test_inherited_socket_that_is_shut_down(fresh_server) -> None:
         assert server.wait() == 0
 
 
-def test_inherited_socket_is_not_inherited_further(fresh_server) -> None:
+def test_inherited_socket_is_not_passed_to_children(fresh_server) -> None:
     """Commands of the application got it, and could go on listening when the server was gone."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fd = listener.fileno()
@@ -254,12 +254,12 @@ def test_inherited_socket_is_not_inherited_further(fresh_server) -> None:
         assert server.get("/passed?1").body != b""
 
 
-def test_bad_descriptor(door: str) -> None:
+def test_bad_descriptor_is_an_error(door: str) -> None:
     done = run_cli(door, "--bind", "fd://99", PLAIN)
     assert done.returncode in {1, 2} and "99" in done.stderr, done
 
 
-def test_descriptor_that_cannot_be_listened_on(door: str) -> None:
+def test_descriptor_that_cannot_listen_is_an_error(door: str) -> None:
     done = run_cli(door, "--bind", "fd://1", PLAIN)  # a pipe
     assert done.returncode == 1 and "fd://1 is not a stream socket" in done.stderr, done
 
@@ -274,7 +274,7 @@ def _has_ipv6() -> bool:
 
 
 @pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 loopback here")
-def test_ipv6(fresh_server) -> None:
+def test_ipv6_address_is_served(fresh_server) -> None:
     server = fresh_server(PLAIN, bind="[::1]:0")
     assert server.host == "::1"
     state = server.get("/").json()

@@ -33,9 +33,11 @@ GREETING = (
 )
 
 
-def test_a_request_that_ends_while_its_stack_is_read(fresh_server, tmp_path: Path) -> None:
-    """Showing a stack is Python code, which lets go of the interpreter. The thread that was shown
-    came home just then, and waited with the interpreter for whoever waited for the interpreter."""
+def test_request_that_ends_while_its_stack_is_dumped_is_answered(
+    fresh_server, tmp_path: Path
+) -> None:
+    """Dumping a stack runs Python code, which releases the interpreter. A thread whose request ended
+    just then took the interpreter and waited for the dump, which waited for the interpreter."""
     (tmp_path / "overdue.py").write_text(
         "import threading, time, traceback\n"
         "shown = threading.Event()\n"
@@ -60,7 +62,7 @@ def test_a_request_that_ends_while_its_stack_is_read(fresh_server, tmp_path: Pat
     assert "sign of life" not in server.stderr()
 
 
-def test_a_worker_that_ends_slowly_does_not_keep_the_master_busy(
+def test_slow_worker_exit_costs_the_master_no_processor_time(
     fresh_server, tmp_path: Path, fifo: Path
 ) -> None:
     """Its channel has ended, which the master saw again and again until it was gone."""
@@ -92,7 +94,7 @@ def test_a_worker_that_ends_slowly_does_not_keep_the_master_busy(
 
 
 def test_term_to_every_process_finishes_requests(fresh_server, fifo: Path) -> None:
-    """As systemd does unless it is told otherwise: a worker hears TERM twice, and once more from
+    """As systemd does by default: a worker gets TERM twice, and once more from
     the master. That is no impatience."""
     server = fresh_server(APP, "--workers", "2")
     pids = workers(server, 2)
@@ -113,7 +115,7 @@ def test_term_to_every_process_finishes_requests(fresh_server, fifo: Path) -> No
 
 
 @pytest.mark.parametrize("closed", ["stdout", "stdin,stdout"])
-def test_preload_without_standard_output(door: str, tmp_path: Path, closed: str) -> None:
+def test_preload_without_standard_output_starts(door: str, tmp_path: Path, closed: str) -> None:
     """Flushing Python's streams before a fork failed where there is none, and that was the end."""
     command = [*door_command(door), "--bind", f"unix:{tmp_path / 's'}", "--preload", APP]
     redirect = {"stdout": ">&-", "stdin,stdout": "<&- >&-"}[closed]
@@ -137,7 +139,7 @@ def test_preload_without_standard_output(door: str, tmp_path: Path, closed: str)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_preload_that_hangs_can_be_ended(
+def test_hanging_preload_can_be_interrupted(
     door: str, tmp_path: Path, fifo: Path, signum: int
 ) -> None:
     """The master had caught all signals, and would have looked at them after the import."""
@@ -154,7 +156,9 @@ def test_a_preload_that_hangs_can_be_ended(
     assert "Traceback" not in server.stderr()
 
 
-def test_reload_after_preload_has_changed_the_directory(fresh_server, tmp_path: Path) -> None:
+def test_reload_after_preload_changed_the_directory_finds_its_files(
+    fresh_server, tmp_path: Path
+) -> None:
     """--chdir is for the application; names on the command line are as they were typed."""
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "moved.py").write_text(GREETING)
@@ -173,9 +177,9 @@ def test_reload_after_preload_has_changed_the_directory(fresh_server, tmp_path: 
     server.wait_for_log("the new master .* this one goes on")
 
 
-def test_commands_of_an_application_hear_all_signals(fresh_server, tmp_path: Path) -> None:
+def test_child_processes_have_no_blocked_signals(fresh_server, tmp_path: Path) -> None:
     """What is ignored stays ignored across exec: a command that was started by a worker could
-    not be told HUP."""
+    not be sent HUP."""
     (tmp_path / "commanding.py").write_text(
         "import subprocess, sys\n"
         "SHOW = 'import signal; print([s.name for s in signal.valid_signals()'\\\n"
@@ -191,7 +195,7 @@ def test_commands_of_an_application_hear_all_signals(fresh_server, tmp_path: Pat
     assert server.get("/").body.strip() == b"[]"
 
 
-def test_too_many_files_do_not_end_the_server(fresh_server) -> None:
+def test_lack_of_descriptors_does_not_end_the_server(fresh_server) -> None:
     """A master that has no descriptor left for another worker keeps those it has."""
     resource = pytest.importorskip("resource")
     server = fresh_server(APP)
@@ -203,9 +207,7 @@ def test_too_many_files_do_not_end_the_server(fresh_server) -> None:
     assert serving_pid(server) in pids
 
 
-def test_a_reload_without_descriptors_leaves_the_signals_alone(
-    fresh_server, tmp_path: Path
-) -> None:
+def test_reload_without_descriptors_keeps_the_signal_handlers(fresh_server, tmp_path: Path) -> None:
     """The configuration could not be executed, nor could it be interrupted: but TERM still raised
     KeyboardInterrupt in the master afterwards, and the request broke off."""
     resource = pytest.importorskip("resource")
@@ -233,7 +235,7 @@ def test_a_reload_without_descriptors_leaves_the_signals_alone(
     or subprocess.run(["unshare", "-pf", "--mount-proc", "true"], capture_output=True).returncode,
     reason="needs a process namespace of its own",
 )
-def test_the_first_process_buries_everybody(door: str, tmp_path: Path) -> None:
+def test_pid_1_reaps_orphans(door: str, tmp_path: Path) -> None:
     """In a container without an init, what the application's children leave behind is ours."""
     (tmp_path / "orphans.py").write_text(
         "import os, subprocess\n"

@@ -107,7 +107,7 @@ def post_request(worker, req):
 
 @pytest.mark.parametrize("how", ["pre", "post"])
 @pytest.mark.parametrize("code", [0, 7])
-def test_child_that_a_hook_forks_does_not_serve(start, how: str, code: int) -> None:
+def test_child_forked_by_a_hook_does_not_serve(start, how: str, code: int) -> None:
     """It came back as a second server on the same sockets. Its parent waits for it here."""
     server = start(FORK)
     assert get(server, f"/{how}?{code or ''}").status == 201
@@ -136,7 +136,7 @@ def test_response_is_sent_while_post_request_waits(start, tmp_path: Path) -> Non
 
 
 def has_been_opened(gate: Path) -> bool:
-    """Whether somebody waited for the pipe, who goes on now."""
+    """Whether a process waited for the pipe; it continues now."""
     try:
         os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
     except OSError:
@@ -145,7 +145,7 @@ def has_been_opened(gate: Path) -> bool:
 
 
 @pytest.mark.parametrize("target", ["/list", "/blocks", "/file"])
-def test_around_a_request(start, target: str) -> None:
+def test_pre_and_post_request_are_called_around_a_request(start, target: str) -> None:
     """The request is the same object before and after; after is when the iterable was closed."""
     server = start(PRE + POST)
     pid = serving_pid_of(server)
@@ -174,13 +174,13 @@ def test_hooks_leave_the_response_as_it_is(start, hooks: str) -> None:
     assert response.get("Content-Length") == "7" and response.body == b"one two"
 
 
-def test_an_application_that_fails(start) -> None:
+def test_hooks_of_a_failing_application_are_called(start) -> None:
     server = start(PRE + POST)
     assert get(server, "/fails").status == 500
     log_in_order(server, "pre ", "ValueError: the application fails", "post 500 Internal .* 500 ")
 
 
-def test_pre_request_that_fails(start) -> None:
+def test_failing_pre_request_is_a_500(start) -> None:
     """As gunicorn: the application is not called, the client gets 500, post_request is called."""
     server = start(PRE + POST)
     assert get(server, "/pre-fails").status == 500
@@ -189,7 +189,7 @@ def test_pre_request_that_fails(start) -> None:
     assert get(server, "/list").status == 201
 
 
-def test_post_request_that_fails(start) -> None:
+def test_failing_post_request_is_logged(start) -> None:
     """As gunicorn: it is logged, the client has its response."""
     server = start(PRE + POST)
     with server.connect() as client:
@@ -207,20 +207,20 @@ def test_the_response_does_not_wait_for_post_request(start, fifo: Path) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["worker, req", "worker, req, environ", "*args"])
-def test_post_request_of_older_configurations(start, wanted: str) -> None:
+def test_post_request_with_fewer_arguments_is_called(start, wanted: str) -> None:
     server = start(f"def post_request({wanted}):\n    print('post', len(locals()), flush=True)\n")
     assert get(server, "/list").status == 201
     server.wait_for_stdout(f"post {wanted.count(',') + 1}")
 
 
-def test_post_request_that_cannot_be_called(door: str, tmp_path: Path) -> None:
+def test_post_request_that_is_not_callable_is_an_error(door: str, tmp_path: Path) -> None:
     path = tmp_path / "gunicorn.conf.py"
     path.write_text("def post_request(worker):\n    pass\n")
     done = run_cli(door, "-c", str(path), "supervised:app")
     assert done.returncode == 2 and "post_request takes 1 argument" in done.stderr, done
 
 
-def test_worker_abort(start) -> None:
+def test_worker_abort_is_called(start) -> None:
     """Called in a worker that is given up for a request that does not end."""
     hooks = "def worker_abort(worker):\n    worker.log.info('abort %s', worker.pid)\n"
     options = ["--timeout", "1", "--graceful-timeout", "1"]
@@ -235,7 +235,7 @@ def test_worker_abort(start) -> None:
     assert server.stderr().count("abort ") == 1
 
 
-def test_hooks_of_a_reload_that_fails(start, tmp_path: Path) -> None:
+def test_hooks_of_a_failed_reload_are_not_applied(start, tmp_path: Path) -> None:
     """The configuration that serves is the old one, and so are the functions that are called."""
 
     def text(name: str, fails: bool) -> str:
@@ -258,7 +258,7 @@ def test_hooks_of_a_reload_that_fails(start, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------- what hooks may read
 
 
-def test_settings_that_hooks_read(start) -> None:
+def test_hooks_read_settings_by_gunicorn_names(start) -> None:
     """gunicorn's names, with what the server runs with, whatever it is from."""
     text = """
 raw_env = ["FROM_FILE=yes"]
@@ -291,7 +291,7 @@ def test_every_setting_of_gunicorn_is_in_cfg() -> None:
     assert set(DEFAULTS) == set(KNOWN_SETTINGS) - HOOKS - NO_HOOKS - {"ssl_context"}
 
 
-def test_its_defaults_are_those_of_gunicorn() -> None:
+def test_cfg_defaults_are_those_of_gunicorn() -> None:
     config = pytest.importorskip("gunicorn.config")
     from rustwsgi._settings import DEFAULTS
 
@@ -301,14 +301,14 @@ def test_its_defaults_are_those_of_gunicorn() -> None:
             assert DEFAULTS[setting.name] == setting.default, setting.name
 
 
-def test_an_attribute_that_there_is_none_of(start) -> None:
+def test_unknown_cfg_attribute_is_an_error(start) -> None:
     server = start("def when_ready(server):\n    server.LISTENERS\n")
     server.wait_for_log(
         "when_ready failed: .*no 'LISTENERS' in this server; what there is: WORKERS, "
     )
 
 
-def test_what_hooks_read_of_a_worker(start) -> None:
+def test_worker_attributes_for_hooks_are_set(start) -> None:
     text = """
 def pre_request(worker, req):
     worker.log.info("nr %s %s %s", worker.nr, worker.age, worker.cfg.threads)
@@ -338,10 +338,10 @@ def test_hooks_see_the_variables_of_the_application(start, tmp_path: Path) -> No
     """And the master's own are as they were: raw_env must not become options at a reload."""
     events = ["on_starting(server)", "when_ready(server)", "pre_fork(server, worker)"]
     events += ["post_fork(server, worker)", "on_reload(server)"]
-    text = "import os\nraw_env = ['RUSTWSGI_WORKERS=2', 'TOLD=yes']\n"
+    text = "import os\nraw_env = ['RUSTWSGI_WORKERS=2', 'SEEN=yes']\n"
     for event in events:
         name = event.split("(")[0]
-        text += f"def {event}:\n    server.log.info('{name} %s', os.environ.get('TOLD'))\n"
+        text += f"def {event}:\n    server.log.info('{name} %s', os.environ.get('SEEN'))\n"
     server = start(text, app="supervised:app")
     pids = workers(server, 1)
     server.send_signal(signal.SIGHUP)

@@ -34,7 +34,7 @@ def status(pid: int, key: str) -> list[str]:
 
 
 @as_root
-def test_user_and_group(fresh_server) -> None:
+def test_user_and_group_are_set(fresh_server) -> None:
     """Workers have lost every trace of root; the master has not."""
     server = fresh_server(APP, "--preload", "--user", "nobody", "--group", "nogroup")
     pid = serving_pid(server)
@@ -46,14 +46,14 @@ def test_user_and_group(fresh_server) -> None:
 
 
 @as_root
-def test_user_by_number(fresh_server) -> None:
+def test_user_by_number_is_set(fresh_server) -> None:
     pid = serving_pid(fresh_server(APP, "--preload", "-u", "12345", "-g", "23456"))
     assert status(pid, "Uid") == ["12345"] * 4 and status(pid, "Gid") == ["23456"] * 4
     assert status(pid, "Groups") == ["23456"]
 
 
 @as_root
-def test_only_sockets_are_given_away(fresh_server, tmp_path: Path) -> None:
+def test_only_unix_sockets_change_their_owner(fresh_server, tmp_path: Path) -> None:
     """Who may write to the directory could put a file of root's there."""
     path = tmp_path / "s"
     server = fresh_server(APP, "--preload", "-u", "nobody", bind=f"unix:{path}")
@@ -67,7 +67,7 @@ def test_only_sockets_are_given_away(fresh_server, tmp_path: Path) -> None:
 
 
 @as_root
-def test_a_reload_that_fails_gives_sockets_back(fresh_server, tmp_path: Path) -> None:
+def test_failed_reload_restores_the_socket_owner(fresh_server, tmp_path: Path) -> None:
     for directory in [tmp_path, *tmp_path.parents[:2]]:
         directory.chmod(0o777)
     path, file = tmp_path / "s", tmp_path / "conf.py"
@@ -83,7 +83,7 @@ def test_a_reload_that_fails_gives_sockets_back(fresh_server, tmp_path: Path) ->
 
 
 @as_root
-def test_a_log_that_cannot_be_opened_is_named(door: str, tmp_path: Path) -> None:
+def test_log_that_cannot_be_opened_is_named_in_the_error(door: str, tmp_path: Path) -> None:
     path = tmp_path / "made" / "access.log"
     path.parent.mkdir()
     (tmp_path / "conf.py").write_text(
@@ -98,27 +98,27 @@ def test_a_log_that_cannot_be_opened_is_named(door: str, tmp_path: Path) -> None
 
 
 @as_root
-def test_a_user_that_has_no_group_of_its_own(fresh_server) -> None:
+def test_user_without_a_group_of_its_own_is_set(fresh_server) -> None:
     server = fresh_server(APP, "--preload", "--user", "12345")
     serving_pid(server)
     server.wait_for_log("WARNING.*--user 12345 leaves the workers in root's group, 0; give --group")
 
 
 @pytest.mark.parametrize("option", ["--user", "--group"])
-def test_unknown_user_or_group(door: str, option: str) -> None:
+def test_unknown_user_or_group_is_an_error(door: str, option: str) -> None:
     done = run_cli(door, "--bind", "127.0.0.1:0", option, "no-such-name", APP)
     assert done.returncode == 1 and "no-such-name" in done.stderr, done
     assert "Listening" not in done.stderr
 
 
-def test_umask_and_unix_socket(fresh_server, tmp_path: Path) -> None:
+def test_umask_applies_to_the_unix_socket(fresh_server, tmp_path: Path) -> None:
     path = tmp_path / "s"
     fresh_server(APP, "--umask", "077", bind=f"unix:{path}")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_mode_of_a_unix_socket(fresh_server, tmp_path: Path) -> None:
-    """Whoever may enter the directory may connect, whatever the umask of the shell: gunicorn's users
+def test_unix_socket_mode_is_set(fresh_server, tmp_path: Path) -> None:
+    """A user who may enter the directory may connect, whatever the umask of the shell: gunicorn's users
     rely on that."""
     path = tmp_path / "s"
     before = os.umask(0o077)
@@ -129,12 +129,12 @@ def test_mode_of_a_unix_socket(fresh_server, tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o666
 
 
-def test_bad_umask(door: str) -> None:
+def test_bad_umask_is_an_error(door: str) -> None:
     done = run_cli(door, "--umask", "999", APP)
     assert done.returncode == 2 and "octal" in done.stderr
 
 
-def test_names(fresh_server) -> None:
+def test_process_names_are_set(fresh_server) -> None:
     server = fresh_server(APP, "--name", "shop")
     pid = serving_pid(server)
 
@@ -144,7 +144,7 @@ def test_names(fresh_server) -> None:
     assert (comm(server.pid), comm(pid)) == ("shop-master", "shop-worker")
 
 
-def test_pid_file_of_a_running_server(door: str, fresh_server, tmp_path: Path) -> None:
+def test_pid_file_of_a_running_server_is_refused(door: str, fresh_server, tmp_path: Path) -> None:
     path = tmp_path / "pid"
     server = fresh_server(APP, "--pid", str(path))
     assert path.read_text() == f"{server.pid}\n"
@@ -156,7 +156,7 @@ def test_pid_file_of_a_running_server(door: str, fresh_server, tmp_path: Path) -
 
 
 @as_root
-def test_no_pid_file_of_a_start_that_fails(door: str, tmp_path: Path) -> None:
+def test_failed_start_leaves_no_pid_file(door: str, tmp_path: Path) -> None:
     """A log that cannot be made."""
     path = tmp_path / "pid"
     options = ["--user", "65534", "--access-logfile", "/proc/nowhere"]
@@ -192,7 +192,7 @@ def ask_unix(path: Path) -> bytes:
         return Client(sock).request(build_request()).body
 
 
-def test_daemon(start_daemon: StartDaemon, tmp_path: Path) -> None:
+def test_daemon_serves_and_stops(start_daemon: StartDaemon, tmp_path: Path) -> None:
     """When the command has ended, the server serves, without the terminal."""
     log = tmp_path / "log"
     done = start_daemon(APP, "--workers", "2", "--error-logfile", str(log))
@@ -208,7 +208,7 @@ def test_daemon(start_daemon: StartDaemon, tmp_path: Path) -> None:
             assert os.readlink(f"/proc/{pid}/fd/{stream}") == "/dev/null"
 
 
-def test_daemon_says_what_happens_until_it_serves(start_daemon: StartDaemon) -> None:
+def test_daemon_logs_to_the_terminal_until_it_serves(start_daemon: StartDaemon) -> None:
     """The log is the terminal if no file is named. After that it goes nowhere."""
     done = start_daemon(APP)
     assert done.returncode == 0, done
@@ -216,7 +216,9 @@ def test_daemon_says_what_happens_until_it_serves(start_daemon: StartDaemon) -> 
 
 
 @pytest.mark.parametrize("preload", [[], ["--preload"]])
-def test_daemon_that_cannot_start(start_daemon: StartDaemon, preload: list[str]) -> None:
+def test_daemon_that_cannot_start_fails_the_command(
+    start_daemon: StartDaemon, preload: list[str]
+) -> None:
     done = start_daemon("http_broken:app", "--workers", "2", *preload)
     assert done.returncode == 3, done
     assert "RuntimeError: no database today" in done.stderr
@@ -229,19 +231,21 @@ def test_daemon_that_cannot_start_names_its_log(start_daemon: StartDaemon, tmp_p
     assert "RuntimeError: no database today" in log.read_text()
 
 
-def test_daemon_that_cannot_open_its_log(start_daemon: StartDaemon) -> None:
+def test_daemon_that_cannot_open_its_log_fails_the_command(start_daemon: StartDaemon) -> None:
     """It says so while the terminal is still there."""
     done = start_daemon(APP, "--access-logfile", "/proc/nowhere")
     assert done.returncode == 1 and "cannot open /proc/nowhere" in done.stderr, done
 
 
-def test_daemon_without_an_address(start_daemon: StartDaemon) -> None:
+def test_daemon_without_an_address_fails_the_command(start_daemon: StartDaemon) -> None:
     done = start_daemon(APP, "--bind", "192.0.2.1:0")
     assert done.returncode == 1 and "192.0.2.1" in done.stderr, done
 
 
-def test_daemon_whose_master_dies(start_daemon: StartDaemon, tmp_path: Path) -> None:
-    """Without a word: whoever waits is not left waiting."""
+def test_daemon_whose_master_dies_fails_the_command(
+    start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    """It dies without a message; the command must not wait for one."""
     (tmp_path / "deadly.py").write_text(
         "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"
     )
@@ -250,7 +254,7 @@ def test_daemon_whose_master_dies(start_daemon: StartDaemon, tmp_path: Path) -> 
     (tmp_path / "pid").unlink()
 
 
-def test_a_child_of_a_preload_that_exits_takes_nothing_along(
+def test_exiting_child_of_a_preload_removes_no_files(
     start_daemon: StartDaemon, tmp_path: Path
 ) -> None:
     """It ran the master's cleaning up: the socket's file was gone, and the command said that nothing had
@@ -263,7 +267,7 @@ def test_a_child_of_a_preload_that_exits_takes_nothing_along(
     assert int(ask_unix(tmp_path / "s")) in children(int((tmp_path / "pid").read_text()))
 
 
-def test_master_memory(fresh_server) -> None:
+def test_master_memory_stays_small(fresh_server) -> None:
     """Of its own: what it does not share with its workers, or with any Python process."""
     server = fresh_server(APP)
     serving_pid(server)

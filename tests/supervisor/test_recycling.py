@@ -13,6 +13,8 @@ import pytest
 from harness import NoResponse, build_request, wait_until
 from harness.supervision import Load, freeze, serving_pid, workers
 
+pytestmark = pytest.mark.second_door("no case")
+
 APP = "supervised:app"
 
 
@@ -21,7 +23,7 @@ def _replaced(server) -> list[int]:
     return [int(pid) for pid in found]
 
 
-def test_max_requests_under_load(fresh_server) -> None:
+def test_max_requests_under_load_loses_nothing(fresh_server) -> None:
     """The successor is ready before a worker goes: nothing is lost."""
     args = ["--workers", "2", "--max-requests", "50", "--max-requests-jitter", "20"]
     server = fresh_server(APP, *args)
@@ -33,7 +35,7 @@ def test_max_requests_under_load(fresh_server) -> None:
     workers(server, 2, first)
 
 
-def test_max_worker_lifetime(fresh_server) -> None:
+def test_max_worker_lifetime_recycles_the_worker(fresh_server) -> None:
     server = fresh_server(APP, "--max-worker-lifetime", "0.5")
     first = workers(server, 1)
     server.wait_for_log("is replaced: it has served for")
@@ -41,7 +43,7 @@ def test_max_worker_lifetime(fresh_server) -> None:
     assert server.get("/").status == 200
 
 
-def test_max_worker_rss(fresh_server) -> None:
+def test_max_worker_rss_recycles_the_worker(fresh_server) -> None:
     """An application that leaks."""
     server = fresh_server(APP, "--max-worker-rss", "200m")
     first = serving_pid(server)
@@ -55,7 +57,7 @@ def test_max_worker_rss(fresh_server) -> None:
 # ------------------------------------------------------------------------------- --timeout
 
 
-def test_a_request_that_spins_is_interrupted(fresh_server) -> None:
+def test_spinning_request_is_interrupted(fresh_server) -> None:
     """In Python: its thread gets an exception, the client 504; the worker and the others go on."""
     server = fresh_server(APP, "--timeout", "1", "--threads", "2")
     pid = serving_pid(server)
@@ -73,13 +75,13 @@ def test_a_request_that_spins_is_interrupted(fresh_server) -> None:
     assert "RequestTimeout" in log
 
 
-def test_a_request_that_ends_by_itself_is_left_alone(fresh_server) -> None:
+def test_request_that_ends_in_time_is_not_interrupted(fresh_server) -> None:
     server = fresh_server(APP, "--timeout", "5", "--threads", "1")
     assert server.get("/sleep?1.2").status == 200
     assert "[request." not in server.stderr()
 
 
-def test_a_thread_that_cannot_be_interrupted_costs_the_worker(fresh_server, tmp_path: Path) -> None:
+def test_uninterruptible_thread_recycles_the_worker(fresh_server, tmp_path: Path) -> None:
     """It waits in C, where no exception reaches it. The others finish; the worker is replaced."""
     server = fresh_server(APP, "--timeout", "1", "--threads", "2", "--graceful-timeout", "2")
     pid = serving_pid(server)
@@ -93,7 +95,7 @@ def test_a_thread_that_cannot_be_interrupted_costs_the_worker(fresh_server, tmp_
     assert serving_pid(server) != pid
 
 
-def test_blocks_that_are_made_in_c_do_not_cost_the_worker(fresh_server, tmp_path: Path) -> None:
+def test_blocks_made_in_c_do_not_recycle_the_worker(fresh_server, tmp_path: Path) -> None:
     """No Python code runs between them that could hear of the exception; the client takes them all."""
     (tmp_path / "blocks.py").write_text(
         "import functools, hashlib, os\n"
@@ -116,7 +118,7 @@ def test_blocks_that_are_made_in_c_do_not_cost_the_worker(fresh_server, tmp_path
     assert "[request.stuck]" not in server.stderr()
 
 
-def test_a_client_that_does_not_read_does_not_cost_the_worker(fresh_server) -> None:
+def test_client_that_does_not_read_does_not_recycle_the_worker(fresh_server) -> None:
     """The wait for it was deaf to the exception: the thread counted as stuck, and the worker was replaced
     with all its requests, at the wish of a client. Cleaning up is not met by an exception either."""
     server = fresh_server(APP, "--timeout", "1", "--threads", "2")
@@ -131,7 +133,7 @@ def test_a_client_that_does_not_read_does_not_cost_the_worker(fresh_server) -> N
     assert "RequestTimeout" not in server.stderr() and "is replaced" not in server.stderr()
 
 
-def test_cleaning_up_after_a_client_that_reads_too_slowly(fresh_server, fifo: Path) -> None:
+def test_cleanup_after_a_slow_reader_is_not_interrupted(fresh_server, fifo: Path) -> None:
     """It was interrupted at the next look, a second later. And the client counted as one that does not read,
     which is another bound."""
     server = fresh_server(APP, "--timeout", "1", "--threads", "2")
@@ -150,7 +152,7 @@ def test_cleaning_up_after_a_client_that_reads_too_slowly(fresh_server, fifo: Pa
     assert server.counters().get("write_timeout") is None
 
 
-def test_an_exception_that_was_not_heard_before_the_wait_is_taken_back(fresh_server) -> None:
+def test_undelivered_interrupt_is_withdrawn(fresh_server) -> None:
     """It was heard after it, and `close()` did nothing."""
     server = fresh_server(APP, "--timeout", "1", "--threads", "2")
     with server.connect(receive_buffer=4096) as client:
@@ -163,7 +165,7 @@ def test_an_exception_that_was_not_heard_before_the_wait_is_taken_back(fresh_ser
     assert "RequestTimeout" not in server.stderr(), server.stderr()
 
 
-def test_a_request_that_goes_on_without_its_client_is_interrupted(fresh_server) -> None:
+def test_request_that_outlives_its_client_is_interrupted(fresh_server) -> None:
     server = fresh_server(APP, "--timeout", "1", "--threads", "2")
     pid = serving_pid(server)
     with server.connect(receive_buffer=4096) as client:
@@ -175,7 +177,7 @@ def test_a_request_that_goes_on_without_its_client_is_interrupted(fresh_server) 
     assert "is replaced" not in server.stderr()
 
 
-def test_a_worker_without_a_pulse_is_killed(fresh_server) -> None:
+def test_worker_without_a_heartbeat_is_killed(fresh_server) -> None:
     """A C function keeps the interpreter: nothing in the process can help it."""
     server = fresh_server(APP, "--timeout", "1", "--workers", "2")
     with server.connect() as client:
@@ -190,9 +192,9 @@ def test_a_worker_without_a_pulse_is_killed(fresh_server) -> None:
     assert server.get("/").status == 200
 
 
-def test_workers_that_were_stopped_with_their_master_live_on(fresh_server) -> None:
-    """A container that is paused, a laptop that sleeps: the master woke up first and killed everybody, as
-    nobody had given a sign of life."""
+def test_workers_stopped_with_their_master_survive(fresh_server) -> None:
+    """A paused container, a sleeping laptop: the master woke up first and killed all workers, because
+    none had sent a heartbeat."""
     server = fresh_server(APP, "--timeout", "1")
     pid = serving_pid(server)
     server.send_signal(signal.SIGUSR1)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from harness import wait_until
+
+pytestmark = pytest.mark.second_door("no case")
 
 SOURCE = """
 def app(environ, start_response):
@@ -21,7 +25,7 @@ def serves(server, body: bytes, status: int = 200) -> None:
     wait_until(is_so, f"{status} {body!r}\n{server.stderr()}", timeout=20)
 
 
-def test_a_change_a_mistake_and_its_mending(fresh_server, tmp_path: Path) -> None:
+def test_reload_on_change_survives_a_mistake(fresh_server, tmp_path: Path) -> None:
     module = tmp_path / "edited.py"
     module.write_text(SOURCE.format("one"))
     server = fresh_server("edited:app", "--reload", "--workers", "2", cwd=tmp_path)
@@ -37,7 +41,7 @@ def test_a_change_a_mistake_and_its_mending(fresh_server, tmp_path: Path) -> Non
     serves(server, b"three")
 
 
-def test_a_reload_to_broken_code_is_told_as_that(fresh_server, tmp_path: Path) -> None:
+def test_reload_to_broken_code_is_logged(fresh_server, tmp_path: Path) -> None:
     """The log said that new workers serve, as if all were well."""
     module = tmp_path / "edited.py"
     module.write_text(SOURCE.format("one"))
@@ -51,7 +55,7 @@ def test_a_reload_to_broken_code_is_told_as_that(fresh_server, tmp_path: Path) -
     serves(server, b"mended")
 
 
-def test_code_that_is_broken_from_the_start(fresh_server, tmp_path: Path) -> None:
+def test_broken_code_at_the_start_is_reloaded_once_fixed(fresh_server, tmp_path: Path) -> None:
     module = tmp_path / "edited.py"
     module.write_text("import nothing_of_that_name\n")
     server = fresh_server("edited:app", "--reload", cwd=tmp_path)
@@ -60,7 +64,7 @@ def test_code_that_is_broken_from_the_start(fresh_server, tmp_path: Path) -> Non
     serves(server, b"mended")
 
 
-def test_an_extra_file(fresh_server, tmp_path: Path) -> None:
+def test_change_of_an_extra_file_reloads(fresh_server, tmp_path: Path) -> None:
     (tmp_path / "edited.py").write_text(
         "text = open('data').read().encode()\n" + SOURCE.replace('b"{}"', "text")
     )
@@ -71,7 +75,7 @@ def test_an_extra_file(fresh_server, tmp_path: Path) -> None:
     serves(server, b"two!")
 
 
-def test_nothing_is_watched_without_it(fresh_server, tmp_path: Path) -> None:
+def test_change_without_reload_option_is_ignored(fresh_server, tmp_path: Path) -> None:
     module = tmp_path / "edited.py"
     module.write_text(SOURCE.format("one"))
     args = ["--max-worker-lifetime", "600"]
@@ -82,7 +86,7 @@ def test_nothing_is_watched_without_it(fresh_server, tmp_path: Path) -> None:
     assert "has changed" not in server.stderr()
 
 
-def test_a_module_that_has_no_file_and_raises(fresh_server, tmp_path: Path) -> None:
+def test_module_without_a_file_is_not_watched(fresh_server, tmp_path: Path) -> None:
     """Stand-ins for what is not installed raise whatever they like; it ended the start."""
     module = tmp_path / "edited.py"
     stand_in = (

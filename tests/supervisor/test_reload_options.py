@@ -1,4 +1,4 @@
-"""HUP and each option of the master's own: what is applied, what is told to need a restart."""
+"""HUP and the options of the master: which are applied, which are reported to need a restart."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import pytest
 
 from harness import TIMEOUT, wait_until
 from harness.supervision import children, reloads, serving_pid, workers
+
+pytestmark = pytest.mark.second_door("no case")
 
 APP = "supervised:app"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -45,7 +47,7 @@ def conf(tmp_path: Path):
     return write
 
 
-def test_pid_file_moves(fresh_server, conf, tmp_path: Path) -> None:
+def test_reload_moves_the_pid_file(fresh_server, conf, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     server = fresh_server(APP, "-c", conf(f"pid = '{one}'"))
     assert one.read_text() == f"{server.pid}\n"
@@ -63,7 +65,7 @@ def test_pid_file_moves(fresh_server, conf, tmp_path: Path) -> None:
     assert server.stop() == 0 and not one.exists()
 
 
-def test_umask(fresh_server, conf, tmp_path: Path) -> None:
+def test_reload_applies_the_umask(fresh_server, conf, tmp_path: Path) -> None:
     one, two, three = (tmp_path / name for name in ("one", "two", "three"))
     server = fresh_server(APP, "-c", conf("umask = '077'", f"access_logfile = '{one}'"))
 
@@ -84,19 +86,19 @@ def test_umask(fresh_server, conf, tmp_path: Path) -> None:
     assert mode(three) == 0o666 & ~own
 
 
-def test_name(fresh_server, conf) -> None:
+def test_reload_applies_the_process_name(fresh_server, conf) -> None:
     server = fresh_server(APP, "-c", conf("name = 'one'"))
     old = serving_pid(server)
     assert comm(server.pid) == "one-master"
     conf("name = 'two'")
     hup(server)
-    # The old one may still take a connection while it is told to go.
+    # The old worker may still accept a connection until it handles its signal.
     (new,) = workers(server, 1, {old})
     assert comm(server.pid) == "two-master" and comm(new) == "two-worker"
 
 
 @as_root
-def test_user(fresh_server, conf) -> None:
+def test_reload_applies_the_user(fresh_server, conf) -> None:
     """The application is imported beforehand, as root: its interpreter may be in a home directory."""
     server = fresh_server(APP, "--preload", "-c", conf("user = '12345'"))
     assert uid(serving_pid(server)) == "12345"
@@ -121,8 +123,10 @@ def test_user(fresh_server, conf) -> None:
         ),
     ],
 )
-def test_what_needs_a_restart(fresh_server, conf, before: str, after: str, said: str) -> None:
-    """Told at each reload, until it is so."""
+def test_setting_that_needs_a_restart_is_reported(
+    fresh_server, conf, before: str, after: str, said: str
+) -> None:
+    """Reported at each reload, until the server is restarted."""
     app = f"app = '{APP}'\n" if "app =" not in after else ""
     server = fresh_server(None, "-c", conf(before, f"app = '{APP}'"))
     conf(after, app)
@@ -136,7 +140,7 @@ def test_what_needs_a_restart(fresh_server, conf, before: str, after: str, said:
     assert "has changed since" not in server.stderr()[start:]
 
 
-def test_bad_directories_change_nothing(fresh_server, conf, tmp_path: Path) -> None:
+def test_reload_with_bad_directories_changes_nothing(fresh_server, conf, tmp_path: Path) -> None:
     server = fresh_server(APP, "-c", conf(""))
     pid = serving_pid(server)
     for line in (f"chdir = '{tmp_path}/no'", f"access_logfile = '{tmp_path}/no/a'"):
@@ -148,8 +152,8 @@ def test_bad_directories_change_nothing(fresh_server, conf, tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(shutil.which("ss") is None, reason="no ss here")
-def test_backlog(fresh_server, conf) -> None:
-    """The kernel is told at once, though the socket stays."""
+def test_reload_applies_the_backlog(fresh_server, conf) -> None:
+    """listen(2) is called at once, although the socket stays."""
     server = fresh_server(APP, "-c", conf("backlog = 7"))
 
     def backlog() -> str:
@@ -172,7 +176,7 @@ def nworkers_changed(server, new_value, old_value):
 """
 
 
-def test_number_of_workers_is_told_to_the_hook(fresh_server, tmp_path: Path) -> None:
+def test_nworkers_changed_is_called(fresh_server, tmp_path: Path) -> None:
     path = tmp_path / "gunicorn.conf.py"
     path.write_text(HOOKS.format(1))
     server = fresh_server(APP, "-c", str(path), bind=None)
@@ -184,7 +188,7 @@ def test_number_of_workers_is_told_to_the_hook(fresh_server, tmp_path: Path) -> 
     assert server.stderr().count("hook ") == 2
 
 
-def test_notes_of_gunicorns_settings_are_told_once(fresh_server, tmp_path: Path) -> None:
+def test_notes_on_gunicorn_settings_are_logged_once(fresh_server, tmp_path: Path) -> None:
     path = tmp_path / "gunicorn.conf.py"
     path.write_text("reuse_port = True\n")
     server = fresh_server(APP, "-c", str(path))
@@ -194,7 +198,7 @@ def test_notes_of_gunicorns_settings_are_told_once(fresh_server, tmp_path: Path)
     assert server.stderr().count("'spew' has no effect") == 1
 
 
-def test_a_reload_under_preload_says_that_the_code_is_old(fresh_server, conf) -> None:
+def test_reload_under_preload_warns_of_old_code(fresh_server, conf) -> None:
     said = r"\[WARNING\] --preload: the new workers serve the code that was imported at the start"
     server = fresh_server(APP, "--preload", "-c", conf("preload = true"))
     assert not re.search(said, server.stderr())
@@ -202,7 +206,7 @@ def test_a_reload_under_preload_says_that_the_code_is_old(fresh_server, conf) ->
     server.wait_for_log(said)
 
 
-def test_a_reload_that_fails_takes_everything_back(fresh_server, conf, tmp_path: Path) -> None:
+def test_failed_reload_is_rolled_back(fresh_server, conf, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     server = fresh_server(None, "-c", conf(f"app = '{APP}'", f"pid = '{one}'", "name = 'one'"))
     pid = serving_pid(server)

@@ -52,7 +52,7 @@ def test_ten_reloads_under_load_lose_nothing(fresh_server, strategy: str) -> Non
     assert len(load.bodies) >= 20, "every generation has served"
 
 
-def test_an_idle_connection_outlives_the_reload(fresh_server) -> None:
+def test_idle_connection_survives_the_reload(fresh_server) -> None:
     """Its client may send the next request just when its worker is retired."""
     server = fresh_server(APP, "--keep-alive", "600")
     with server.connect() as client:
@@ -69,7 +69,7 @@ def test_an_idle_connection_outlives_the_reload(fresh_server) -> None:
     workers(server, 1, {old})
 
 
-def test_a_request_in_flight_outlives_the_reload(fresh_server, fifo: Path) -> None:
+def test_request_in_flight_survives_the_reload(fresh_server, fifo: Path) -> None:
     server = fresh_server(APP)
     with server.connect() as client:
         client.send(build_request("GET", f"/hold?{fifo}"))
@@ -119,7 +119,7 @@ def test_boot_failure_on_reload_leaves_the_old_workers(
 
 
 @pytest.mark.parametrize("strategy", ["all", "rolling"])
-def test_boot_failure_on_reload_while_a_worker_is_missing(
+def test_boot_failure_on_reload_replaces_a_missing_worker(
     door: str, tmp_path: Path, strategy: str
 ) -> None:
     """The log said that the old ones go on; but the broken configuration stayed, every worker started from
@@ -171,7 +171,7 @@ def booting(door: str, tmp_path: Path) -> Iterator[tuple[ServerProcess, Path]]:
         yield server, config
 
 
-def test_a_reload_is_taken_back_while_it_boots(
+def test_second_reload_replaces_one_that_boots(
     booting: tuple[ServerProcess, Path], tmp_path: Path
 ) -> None:
     """The old address was taken for another program's: the server stayed with what was to be taken back."""
@@ -184,7 +184,7 @@ def test_a_reload_is_taken_back_while_it_boots(
     wait_until(lambda: not (tmp_path / "b").exists(), "the other address is let go of")
 
 
-def test_a_mistake_while_a_reload_boots(
+def test_mistake_while_a_reload_boots_keeps_the_old_workers(
     booting: tuple[ServerProcess, Path], tmp_path: Path
 ) -> None:
     """The old address must be there when the reload fails in the end."""
@@ -198,7 +198,7 @@ def test_a_mistake_while_a_reload_boots(
     wait_until(lambda: not (tmp_path / "b").exists(), "the other address is let go of")
 
 
-def test_reload_during_the_start_that_fails(door: str, tmp_path: Path) -> None:
+def test_reload_during_a_failing_start_uses_the_new_code(door: str, tmp_path: Path) -> None:
     """There is no old worker that could go on, and the log said that there was."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
@@ -216,7 +216,7 @@ def test_reload_during_the_start_that_fails(door: str, tmp_path: Path) -> None:
         assert "go on serving" not in server.stderr()
 
 
-def test_term_ends_what_a_reload_left_waiting(fresh_server) -> None:
+def test_term_ends_workers_retired_by_a_reload(fresh_server) -> None:
     """A retired worker waits for its idle clients; the end of the server does not."""
     server = fresh_server(APP, "--keep-alive", "600", "--graceful-timeout", "600")
     with server.connect() as client:
@@ -285,7 +285,7 @@ def test_term_drains_the_backlog(fresh_server, fifo: Path) -> None:
     assert server.wait() == 0
 
 
-def test_term_during_slow_requests(fresh_server, tmp_path: Path) -> None:
+def test_term_during_slow_requests_finishes_them(fresh_server, tmp_path: Path) -> None:
     server = fresh_server(APP, "--workers", "2", "--threads", "4")
     fifos = [tmp_path / f"fifo{number}" for number in range(3)]
     holding = []
@@ -295,7 +295,7 @@ def test_term_during_slow_requests(fresh_server, tmp_path: Path) -> None:
         holding[-1].send(build_request("GET", f"/hold?{path}"))
     wait_until(lambda: server.stderr().count("request started") == 3, "all have started")
     server.send_signal(signal.SIGTERM)
-    wait_until(lambda: refuses(server), "nobody listens")
+    wait_until(lambda: refuses(server), "the sockets are closed")
     for path, client in zip(fifos, holding, strict=True):
         assert server.is_alive()
         path.write_text("finished")
@@ -358,7 +358,9 @@ def test_winch_retires_the_workers_and_hup_starts_them(fresh_server) -> None:
 
 
 @pytest.mark.parametrize("sig", [signal.SIGWINCH, signal.SIGUSR2])
-def test_too_early(fresh_server, tmp_path: Path, fifo: Path, sig: int) -> None:
+def test_signal_before_the_start_is_complete_is_handled(
+    fresh_server, tmp_path: Path, fifo: Path, sig: int
+) -> None:
     """WINCH ended the start as if all workers were ready, while there were none. A second master could not
     know what the first one, which was still starting, would come to."""
     (tmp_path / "late.py").write_text(f"open({str(fifo)!r})\nfrom supervised import app\n")
@@ -371,7 +373,7 @@ def test_too_early(fresh_server, tmp_path: Path, fifo: Path, sig: int) -> None:
     assert len(workers(server, 1)) == 1
 
 
-def test_workers_ignore_what_is_for_the_master(fresh_server) -> None:
+def test_worker_ignores_signals_for_the_master(fresh_server) -> None:
     """A terminal sends HUP and WINCH to every process in it."""
     server = fresh_server(APP)
     pid = serving_pid(server)
@@ -410,7 +412,7 @@ def app(environ, start_response):
 
 
 @pytest.mark.parametrize("failure", ["TimeoutError", "KeyError"])
-def test_a_handler_of_the_application_that_raises(
+def test_signal_handler_that_raises_does_not_end_the_worker(
     fresh_server, tmp_path: Path, failure: str
 ) -> None:
     """The worker ended, with all its requests. Python runs handlers in the main thread, which is not where
@@ -426,7 +428,7 @@ def test_a_handler_of_the_application_that_raises(
     assert serving_pid(server) == pid
 
 
-def test_a_handler_of_the_application_that_exits(fresh_server, tmp_path: Path) -> None:
+def test_signal_handler_that_exits_ends_the_worker(fresh_server, tmp_path: Path) -> None:
     """Who says SystemExit means the process."""
     (tmp_path / "raising.py").write_text(RAISING.format("SystemExit"))
     server = fresh_server("raising:app", "--pythonpath", str(tmp_path))

@@ -9,11 +9,14 @@ import pytest
 from harness.mix import POLITE, RUDE
 from harness.soak import ENVIRONMENT, OPTIONS, Process, Round, complaints, soak
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc"),
+    pytest.mark.second_door("no case"),
+]
 REQUESTS = 6_000
 
 
-def test_soak_in_small(fresh_server) -> None:
+def test_small_soak_loses_nothing(fresh_server) -> None:
     server = fresh_server("mixed:app", *OPTIONS, env=ENVIRONMENT)
     said: list[str] = []
     rounds = soak(server, {**POLITE, **RUDE}, REQUESTS, rounds=4, say=said.append)
@@ -23,7 +26,7 @@ def test_soak_in_small(fresh_server) -> None:
     assert sum(done.answers.total() for done in rounds) > 0.9 * REQUESTS
 
 
-def test_what_grows_is_told() -> None:
+def test_soak_reports_growth() -> None:
     def rounds(**more: int) -> list[Round]:
         held = {"rss": 50 << 20, "descriptors": 9, "threads": 6, "heap": 1 << 20, "blocks": 10_000}
         after = {name: value + more.get(name, 0) for name, value in held.items()}

@@ -1,4 +1,4 @@
-"""systemd: sockets that it passes, what it is told, and the watchdog."""
+"""systemd: inherited sockets, notifications and the watchdog."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Systemd:
         self.socket.settimeout(TIMEOUT)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         #: The line, and the process that has sent it.
-        self.told: list[tuple[str, int]] = []
+        self.received: list[tuple[str, int]] = []
         self.started: list[subprocess.Popen[bytes]] = []
 
     def start(
@@ -70,17 +70,17 @@ class Systemd:
         """Wait until `sender` (or anybody, `besides` whom) says so from now on; who did."""
         deadline = time.monotonic() + TIMEOUT
         while True:
-            assert time.monotonic() < deadline, f"nobody says {line}: {self.told}"
+            assert time.monotonic() < deadline, f"no notification {line}: {self.received}"
             data, control, *_ = self.socket.recvmsg(4096, socket.CMSG_SPACE(12))
             pid = struct.unpack("3i", control[0][2])[0]
             lines = data.decode().splitlines()
-            self.told += [(line, pid) for line in lines]
+            self.received += [(line, pid) for line in lines]
             if line in lines and sender in {None, pid} and besides != pid:
                 return pid
 
     def heard(self, line: str) -> set[int]:
         """Who has said so until now."""
-        return {pid for told, pid in self.told if told == line}
+        return {pid for received, pid in self.received if received == line}
 
 
 @pytest.fixture
@@ -93,8 +93,8 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
     systemd.socket.close()
 
 
-def test_service(door: str, systemd: Systemd) -> None:
-    """Type=notify with a watchdog and socket activation; a reload and the end are told, too."""
+def test_systemd_service_starts_and_stops(door: str, systemd: Systemd) -> None:
+    """Type=notify with a watchdog and socket activation; reload and stop are notified, too."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = systemd.start(door, APP, listener=listener)
         systemd.wait_for("READY=1")
@@ -118,10 +118,10 @@ def test_service(door: str, systemd: Systemd) -> None:
     "mistake",
     ["no_such_option = 1", "user = 'no-such-name'", "chdir = '/nowhere'", "bind = '192.0.2.1:0'"],
 )
-def test_reload_that_changes_nothing(
+def test_systemd_reload_without_a_change_is_acknowledged(
     door: str, systemd: Systemd, tmp_path: Path, mistake: str
 ) -> None:
-    """Nothing was told of it, for which `systemctl reload` waited (Type=notify-reload)."""
+    """`systemctl reload` waits for a notification (Type=notify-reload), which was not sent."""
     config = tmp_path / "options.toml"
     config.write_text("bind = '127.0.0.1:0'\n")
     process = systemd.start(door, "--config", str(config), APP)
@@ -134,7 +134,7 @@ def test_reload_that_changes_nothing(
     assert process.wait(15) == 0
 
 
-def test_upgrade(door: str, systemd: Systemd) -> None:
+def test_upgrade_under_systemd_keeps_the_service(door: str, systemd: Systemd) -> None:
     """The new master never fed the watchdog, which named the old one; and that one said that the service
     was about to stop."""
     process = systemd.start(door, "--bind", "127.0.0.1:0", APP)
@@ -158,7 +158,7 @@ def test_upgrade(door: str, systemd: Systemd) -> None:
         end(new, signal.SIGKILL)
 
 
-def test_upgrade_that_is_taken_back(door: str, systemd: Systemd) -> None:
+def test_rolled_back_upgrade_under_systemd_keeps_the_service(door: str, systemd: Systemd) -> None:
     """The service goes on when the new master ends."""
     process = systemd.start(door, "--bind", "127.0.0.1:0", APP)
     old = process.pid

@@ -29,7 +29,7 @@ def _begin_upgrade(server: ServerProcess) -> int:
 
 
 def test_usr2_under_load_loses_nothing(fresh_server, tmp_path: Path) -> None:
-    """A new master on the same sockets; the old one is told to go when that serves."""
+    """A new master on the same sockets; the old one gets TERM when the new one serves."""
     pidfile = tmp_path / "pid"
     server = fresh_server(APP, "--workers", "2", "--pid", str(pidfile))
     assert pidfile.read_text() == f"{server.pid}\n"
@@ -60,8 +60,8 @@ def test_usr2_under_load_loses_nothing(fresh_server, tmp_path: Path) -> None:
     assert not pidfile.exists()
 
 
-def test_usr2_after_the_pid_file_has_changed(door: str, tmp_path: Path) -> None:
-    """The new master has another one, so nobody was left to remove the old."""
+def test_usr2_after_a_pid_file_change_removes_the_old_file(door: str, tmp_path: Path) -> None:
+    """The new master has another file, so neither master removed the old one."""
     config = tmp_path / "rustwsgi.toml"
     old, new = tmp_path / "old.pid", tmp_path / "new.pid"
     config.write_text(f"pid = '{old}'\n")
@@ -102,8 +102,8 @@ def test_usr2_does_not_take_the_pid_file_of_another_server(fresh_server, tmp_pat
     assert not second.exists() and pidfile.read_text() == other
 
 
-def test_usr2_and_back(fresh_server, tmp_path: Path) -> None:
-    """The new master is not liked: it is told to go, and the old one goes on."""
+def test_usr2_can_be_rolled_back(fresh_server, tmp_path: Path) -> None:
+    """The new master gets TERM, and the old one continues."""
     path = tmp_path / "s"
     server = fresh_server(APP, bind=f"unix:{path}")
     old = serving_pid(server)
@@ -134,7 +134,7 @@ def test_usr2_hands_a_unix_socket_over(fresh_server, tmp_path: Path) -> None:
     assert not path.exists(), "the last one removes it"
 
 
-def test_usr2_of_a_socket_with_a_comma_in_its_name(fresh_server, tmp_path: Path) -> None:
+def test_usr2_hands_over_a_socket_with_a_comma_in_its_name(fresh_server, tmp_path: Path) -> None:
     """The new master read another address in it, and could not listen on the right one."""
     path = tmp_path / "a,7=b%2C"
     server = fresh_server(APP, "--uds", str(path), bind=None)

@@ -29,7 +29,7 @@ def test_one_worker_is_not_the_master(fresh_server) -> None:
     assert workers(server, 1) == {serving_pid(server)}
 
 
-def test_workers(fresh_server) -> None:
+def test_every_worker_serves(fresh_server) -> None:
     server = fresh_server(APP, "--workers", "3")
     assert serving_pid(server) in workers(server, 3)
     assert server.get("/multiprocess").body == b"True"
@@ -94,7 +94,7 @@ def test_requests_that_come_together_find_the_free_threads(fresh_server, tmp_pat
 
 def test_workers_added_by_ttin_know_of_each_other(fresh_server, fifo: Path) -> None:
     """Each went by the number of the start: it took new connections while all its threads were busy, and
-    told the application that there was no other process."""
+    reported to the application that there was no other process."""
     server = fresh_server(APP, "--threads", "1", "--keep-alive", "600")
     with server.connect() as kept:
         first = int(kept.request(build_request()).body)
@@ -118,13 +118,13 @@ def test_workers_added_by_ttin_know_of_each_other(fresh_server, fifo: Path) -> N
     wait_until(lambda: server.get("/multiprocess").body == b"False", "the second is alone")
 
 
-def test_web_concurrency(fresh_server) -> None:
+def test_web_concurrency_sets_the_number_of_workers(fresh_server) -> None:
     server = fresh_server(APP, env={"WEB_CONCURRENCY": "2"})
     workers(server, 2)
 
 
 @pytest.mark.parametrize("value", ["0", "x", "100000"])
-def test_bad_web_concurrency(door: str, value: str) -> None:
+def test_bad_web_concurrency_is_an_error(door: str, value: str) -> None:
     done = run_cli(door, "--bind", "127.0.0.1:0", APP, env={"WEB_CONCURRENCY": value})
     assert done.returncode == 2 and "WEB_CONCURRENCY" in done.stderr
 
@@ -155,7 +155,7 @@ def test_the_master_is_idle_when_nothing_happens(fresh_server) -> None:
     ("path", "how"),
     [("/segfault", "SIGSEGV"), ("/kill", "SIGKILL"), ("/exit?7", "exited with code 7")],
 )
-def test_a_worker_that_dies_is_replaced(fresh_server, path: str, how: str) -> None:
+def test_worker_that_dies_is_replaced(fresh_server, path: str, how: str) -> None:
     """The client whose request did it gets no response; the next one is served."""
     server = fresh_server(APP)
     first = serving_pid(server)
@@ -168,7 +168,7 @@ def test_a_worker_that_dies_is_replaced(fresh_server, path: str, how: str) -> No
     assert workers(server, 1) == {serving_pid(server)}
 
 
-def test_kill_9_under_load(fresh_server) -> None:
+def test_kill_9_under_load_loses_only_its_requests(fresh_server) -> None:
     """Only what the dead worker had taken is lost: at most one request for each connection."""
     server = fresh_server(APP, "--workers", "2")
     with Load(server.connect, kept=6, fresh=2) as load:
@@ -186,7 +186,7 @@ def test_kill_9_under_load(fresh_server) -> None:
     assert load.failures == []
 
 
-def test_workers_that_die_at_once_are_not_started_at_once(fresh_server) -> None:
+def test_workers_that_die_at_once_are_restarted_with_back_off(fresh_server) -> None:
     """A request that crashes the worker, again and again, slows the restarts and ends nothing."""
     server = fresh_server(APP)
     for _ in range(6):
@@ -209,7 +209,7 @@ def test_boot_crash_ends_the_server(door: str, tmp_path: Path) -> None:
     assert done.returncode == 3 and "SIGSEGV" in done.stderr, done
 
 
-def test_a_worker_without_threads_ends_the_server(door: str, tmp_path: Path) -> None:
+def test_worker_that_cannot_start_threads_ends_the_server(door: str, tmp_path: Path) -> None:
     """It had said already that it serves, so another one was tried for ever."""
     (tmp_path / "single.py").write_text(
         "import sys\nfrom echo import app\nsys.modules['threading'] = None\n"
@@ -225,7 +225,7 @@ def test_a_worker_without_threads_ends_the_server(door: str, tmp_path: Path) -> 
 HANGS = "import time\ndef wait_for_a_license():\n    time.sleep(600)\nwait_for_a_license()\n"
 
 
-def test_an_import_that_hangs_ends_the_server(door: str, tmp_path: Path) -> None:
+def test_import_that_hangs_ends_the_server(door: str, tmp_path: Path) -> None:
     """The log says where it hangs."""
     (tmp_path / "hangs.py").write_text(HANGS)
     # One worker: several write their stacks at the same time.
@@ -236,7 +236,7 @@ def test_an_import_that_hangs_ends_the_server(door: str, tmp_path: Path) -> None
     assert re.search(r"hangs\.py.* in wait_for_a_license", done.stderr), done.stderr
 
 
-def test_an_import_that_hangs_on_reload(fresh_server, tmp_path: Path) -> None:
+def test_import_that_hangs_on_reload_keeps_the_old_workers(fresh_server, tmp_path: Path) -> None:
     """The old worker goes on serving."""
     module = tmp_path / "later.py"
     module.write_text("from supervised import app\n")
@@ -254,7 +254,7 @@ def test_an_import_that_hangs_on_reload(fresh_server, tmp_path: Path) -> None:
     workers(server, 1, {pid})
 
 
-def test_a_later_boot_failure_ends_nothing(fresh_server, tmp_path: Path) -> None:
+def test_later_boot_failure_keeps_the_server(fresh_server, tmp_path: Path) -> None:
     """The code on disk is broken when a worker dies: another one is tried until it works."""
     module = tmp_path / "mended.py"
     module.write_text("from supervised import app\n")
@@ -273,7 +273,7 @@ def test_a_later_boot_failure_ends_nothing(fresh_server, tmp_path: Path) -> None
     assert len(workers(server, 2, {victim}) & both) == 1
 
 
-def test_ttin_and_ttou(fresh_server) -> None:
+def test_ttin_and_ttou_change_the_number_of_workers(fresh_server) -> None:
     server = fresh_server(APP)
     workers(server, 1)
     serving_pid(server)
@@ -305,7 +305,7 @@ def test_workers_end_when_the_master_is_killed(door: str) -> None:
         assert server.wait() == -signal.SIGKILL
 
 
-def test_an_application_that_forks_does_not_keep_orphans(door: str, tmp_path: Path) -> None:
+def test_forking_application_leaves_no_orphans(door: str, tmp_path: Path) -> None:
     """A subprocess of a worker holds neither the listening socket nor the line to the master."""
     (tmp_path / "forks.py").write_text(
         "import subprocess, sys\n"
@@ -340,11 +340,11 @@ def test_after_fork_hooks_run(fresh_server, tmp_path: Path) -> None:
     assert imported == server.pid and forked == pid != server.pid
 
 
-def test_preload_that_fails(door: str) -> None:
+def test_failing_preload_is_an_error(door: str) -> None:
     done = run_cli(door, "--bind", "127.0.0.1:0", "--preload", "http_broken:app")
     assert done.returncode == 3 and "no database today" in done.stderr
 
 
-def test_start_failed_is_seen(door: str) -> None:
+def test_start_failed_is_raised(door: str) -> None:
     with pytest.raises(StartFailed):
         ServerProcess(door, APP, "--bind", "192.0.2.1:0", bind=None).start()

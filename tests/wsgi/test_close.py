@@ -68,7 +68,7 @@ def test_close_is_called_when_the_body_is_not_sent(server, target, method):
     assert_closed_once(server, key)
 
 
-def test_no_next_after_the_end_and_none_before_the_head(server):
+def test_next_is_not_called_after_the_end(server):
     """Blocks are asked for one after the other, and never again after StopIteration."""
     key = new_key()
     with server.connect() as client:
@@ -77,8 +77,8 @@ def test_no_next_after_the_end_and_none_before_the_head(server):
 
 
 @pytest.mark.parametrize("name", ["raises-first", "raises-later", "raises-in-iter", "both-raise"])
-def test_failure_in_iteration(server, name):
-    """Before the first block a 500; after it an aborted body, so that the client can tell."""
+def test_failure_in_iteration_aborts_the_response(server, name):
+    """Before the first block a 500; after it an aborted body, so that the client notices."""
     with server.connect() as client:
         response = ask(client, f"/closes/{name}?key={new_key()}")
         if name in ("raises-first", "raises-in-iter"):
@@ -100,7 +100,7 @@ def test_error_in_close_does_not_spoil_the_response(server, name):
         server.wait_for_log("secret close")
 
 
-def test_close_that_cannot_be_called(server):
+def test_close_that_is_not_callable_is_logged(server):
     """As an error of the application: logged, and the server lives."""
     with server.connect() as client:
         response = ask(client, "/unclosable?key=" + new_key())
@@ -146,7 +146,7 @@ def test_close_is_called_when_the_client_left_before_the_response(server):
 
 
 @pytest.mark.parametrize("leave", ["reset", "close"])
-def test_client_disconnected_is_told(server, leave):
+def test_client_disconnected_is_true_after_the_client_left(server, leave):
     """`rustwsgi.client_disconnected`: a generator with nothing to send can ask."""
     key = new_key()
     client = server.connect()
@@ -158,7 +158,7 @@ def test_client_disconnected_is_told(server, leave):
 
 
 @pytest.mark.parametrize("pipelined", [False, True])
-def test_client_that_waits_is_not_disconnected(server, pipelined):
+def test_client_disconnected_is_false_while_the_client_waits(server, pipelined):
     raw = build_request("POST", "/not-gone", body=b"body")
     with server.connect() as client:
         if pipelined:  # bytes that wait in the socket are no sign of an end

@@ -37,7 +37,7 @@ def get(target: str, *fields: str) -> bytes:
 
 
 @pytest.mark.parametrize("given", ["variable", "option"])
-def test_script_name_of_the_environment(serve, given: str) -> None:
+def test_script_name_is_taken_off_the_path(serve, given: str) -> None:
     """As gunicorn has it, and the same for heads that are remembered."""
     env = {"SCRIPT_NAME": "/foo" if given == "variable" else "/other"}
     options = [] if given == "variable" else ["-e", "SCRIPT_NAME=/foo/"]
@@ -55,7 +55,7 @@ def test_script_name_of_the_environment(serve, given: str) -> None:
             assert seen["RAW_URI"] == target
 
 
-def test_a_path_that_is_not_below_script_name(fresh_server) -> None:
+def test_path_outside_script_name_is_a_500(fresh_server) -> None:
     server = fresh_server("wsgi_environ:dump", env={"SCRIPT_NAME": "/foo"})
     for target in ("/x", "/foobar", "/") * 3:
         assert server.get(target).status == 500
@@ -103,7 +103,7 @@ def test_wsgi_version(server):
 
 
 @pytest.mark.parametrize("threads, multithread", [("1", False), ("4", True)])
-def test_flags_tell_the_threads(serve, threads, multithread):
+def test_multithread_flag_is_true_with_threads(serve, threads, multithread):
     server = serve("wsgi_environ:dump", "--threads", threads)
     assert get_json(server, "/")["flags"] == {
         "wsgi.multithread": multithread,
@@ -122,7 +122,7 @@ def test_input_is_terminated(server):
 
 
 @pytest.mark.parametrize("name", ["wsgi.file_wrapper", "rustwsgi.client_disconnected"])
-def test_callables(server, name):
+def test_file_wrapper_and_start_response_are_callable(server, name):
     assert name in get_json(server, "/")["callable"]
 
 
@@ -171,7 +171,7 @@ PATHS = {
 
 
 @pytest.mark.parametrize("target, path", PATHS.values(), ids=PATHS)
-def test_path_info(server, target, path):
+def test_path_info_is_decoded_once(server, target, path):
     """Percent-decoded once, bytes as latin-1 (PEP 3333 "Unicode Issues")."""
     seen = strings(server, get(target))
     assert seen["PATH_INFO"] == path
@@ -203,8 +203,8 @@ def test_query_string_is_raw_and_always_there(server, target, query):
 
 @pytest.mark.parametrize("name", ["RAW_URI", "REQUEST_URI"])
 @pytest.mark.parametrize("target", ["/a%2Fb%20c?d=%20", "/", "//a/../b?"])
-def test_raw_target(server, name, target):
-    """The extras that let an application tell %2F from a slash."""
+def test_raw_uri_is_the_target_as_sent(server, name, target):
+    """Extra variables with which an application distinguishes %2F from a slash."""
     assert strings(server, get(target))[name] == target
 
 
@@ -216,7 +216,7 @@ def test_absolute_form_names_the_host(server):
 
 
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
-def test_server_protocol(server, version):
+def test_server_protocol_is_the_served_version(server, version):
     response = server.get("/", version=version)
     assert json_of(response)["strings"]["SERVER_PROTOCOL"] == version
 
@@ -224,7 +224,7 @@ def test_server_protocol(server, version):
 # --------------------------------------------------------------------------------- addresses
 
 
-def test_addresses(server):
+def test_tcp_addresses_are_in_the_environ(server):
     with server.connect() as client:
         seen = json_of(ask(client, "/"))["strings"]
         assert seen["REMOTE_ADDR"] == "127.0.0.1"
@@ -233,7 +233,7 @@ def test_addresses(server):
     assert seen["SERVER_NAME"]
 
 
-def test_ipv6_addresses(fresh_server):
+def test_ipv6_addresses_are_in_the_environ(fresh_server):
     """SERVER_NAME is in brackets, as a URL needs it: without, PEP 3333's recipe makes no valid one."""
     server = fresh_server("wsgi_environ:dump", bind="[::1]:0")
     with server.connect() as client:
@@ -244,7 +244,7 @@ def test_ipv6_addresses(fresh_server):
     assert seen["SERVER_NAME"] == "[::1]"
 
 
-def test_unix_socket_addresses(fresh_server, tmp_path):
+def test_unix_socket_addresses_are_in_the_environ(fresh_server, tmp_path):
     """No address exists here, yet the variables must be there and be strings (never None)."""
     server = fresh_server("wsgi_environ:dump", bind=f"unix:{tmp_path}/s")
     seen = get_json(server, "/")
@@ -287,7 +287,7 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("lines, expected", FIELDS.values(), ids=FIELDS)
-def test_fields(server, lines, expected):
+def test_fields_become_http_variables(server, lines, expected):
     seen = strings(server, get("/", *lines))
     assert {k: seen.get(k) for k in expected} == expected
 
@@ -305,11 +305,11 @@ ABSENT = {
 
 
 @pytest.mark.parametrize("lines, name", ABSENT.values(), ids=ABSENT)
-def test_absent(server, lines, name):
+def test_absent_fields_have_no_variables(server, lines, name):
     assert name not in strings(server, get("/", *lines))
 
 
-def test_underscore_twin_does_not_join(server):
+def test_underscore_name_does_not_join_its_twin(server):
     """`X_Forwarded_For` must not pose as a repetition of `X-Forwarded-For`."""
     lines = ["X-Forwarded-For: 1.1.1.1", "X_Forwarded_For: 6.6.6.6", "X-Forwarded_For: 7.7.7.7"]
     assert strings(server, get("/", *lines))["HTTP_X_FORWARDED_FOR"] == "1.1.1.1"

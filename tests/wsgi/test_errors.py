@@ -55,7 +55,7 @@ def test_failure_before_the_head(server, name, when, method):
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_failure_after_the_head(server, name):
-    """Logged, and the body is left without its end, so that the client can tell."""
+    """Logged, and the body stays incomplete, so that the client notices."""
     key, start = new_key(), len(server.stderr())
     with server.connect() as client:
         client.send(build_request("GET", f"/fail/later/{name}?key={key}"))
@@ -116,8 +116,8 @@ SAID = {
 
 
 @pytest.mark.parametrize("path", SAID)
-def test_what_was_returned_is_named(serve, path):
-    """Python's own "'NoneType' object is not iterable" tells nobody what to do."""
+def test_wrong_return_value_is_named_in_the_log(serve, path):
+    """Python's own "'NoneType' object is not iterable" does not say what to change."""
     server = serve("wsgi_iterable:app", *THREADS)
     start = len(server.stderr())
     assert_error_500(server.get(path))
@@ -132,7 +132,7 @@ def test_what_was_returned_is_named(serve, path):
         ("/length/generator/short-one", "6 bytes shorter than its Content-Length, so .* closed"),
     ],
 )
-def test_which_request_had_the_wrong_length(serve, path, said):
+def test_wrong_length_is_logged_with_its_request(serve, path, said):
     server = serve("wsgi_iterable:app", *THREADS)
     key, start = new_key(), len(server.stderr())
     server.get(f"{path}?{key}")
@@ -161,20 +161,20 @@ def test_wsgi_errors_goes_to_stderr_as_it_is(server, how, text):
     server.wait_for_log("(?:^|(?<=no newline))" + re.escape(text.replace("KEY", key)), start=start)
 
 
-def test_wsgi_errors_takes_odd_text(server):
+def test_wsgi_errors_accepts_lone_surrogates(server):
     """A lone surrogate cannot be encoded: something is written, nothing is raised."""
     key, start = new_key(), len(server.stderr())
     assert get_json(server, f"/errors/surrogate?key={key}")["raised"] is None
     server.wait_for_log(f"{key} .*odd$", start=start)
 
 
-@pytest.mark.parametrize("how", ["bytes", "none", "writelines-bytes"])
-def test_wsgi_errors_is_a_text_stream(server, how):
+@pytest.mark.parametrize("misuse", ["bytes", "none", "writelines-bytes"])
+def test_wsgi_errors_is_a_text_stream(server, misuse):
     """PEP 3333: "a text mode object"."""
-    assert get_json(server, f"/errors/{how}?key=x") == {"raised": "TypeError"}
+    assert get_json(server, f"/errors/{misuse}?key=x") == {"raised": "TypeError"}
 
 
-def test_kept_error_stream_goes_on(server):
+def test_kept_error_stream_stays_usable(server):
     """Loggers keep the stream they were given first."""
     key = new_key()
     get_json(server, f"/kept?key={key}")

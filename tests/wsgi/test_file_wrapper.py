@@ -23,7 +23,7 @@ def server(serve) -> ServerProcess:
 @pytest.mark.parametrize("size", ["", "&size=7", "&size=100000"], ids=["", "small", "large"])
 @pytest.mark.parametrize("length", ["", "exact"], ids=["no-length", "length"])
 @pytest.mark.parametrize("name", FILES)
-def test_content(server, name, length, size):
+def test_file_content_is_sent(server, name, length, size):
     """Sent from its logical position: what was read ahead counts as not read."""
     content = FILES[name][1]
     with server.connect() as client:
@@ -39,7 +39,7 @@ def test_content(server, name, length, size):
 
 
 @pytest.mark.parametrize("name", ["file", "offset", "read-ahead", "bytesio", "empty", "pipe"])
-def test_http_10(server, name):
+def test_file_for_http10_is_sent(server, name):
     response = server.get(f"/file/{name}", version="HTTP/1.0")
     assert response.framing in ("close", "length")
     assert response.body == FILES[name][1] and response.complete
@@ -89,7 +89,7 @@ def test_empty_file_shorter_than_content_length_aborts(server, name):
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("length", ["", "exact"], ids=["no-length", "length"])
-def test_head(server, name, length):
+def test_head_of_a_file_has_no_body(server, name, length):
     with server.connect() as client:
         response = ask(client, f"/file/{name}?length={length}", method="HEAD")
         assert response.status == 200
@@ -100,7 +100,7 @@ def test_head(server, name, length):
 
 @pytest.mark.parametrize("name", ["file", "bytesio"])
 @pytest.mark.parametrize("status", ["204+No+Content", "304+Not+Modified"])
-def test_status_without_body(server, name, status):
+def test_status_without_body_sends_no_body(server, name, status):
     with server.connect() as client:
         response = ask(client, f"/file/{name}?status={status}")
         assert response.status == int(status[:3])
@@ -204,7 +204,7 @@ def test_file_is_closed_once(server, method, extra, how):
 
 
 @pytest.mark.parametrize("how", ["fails-first", "fails-later"])
-def test_read_error(server, how):
+def test_read_error_aborts(server, how):
     key = new_key()
     with server.connect() as client:
         response = ask(client, f"/noting/{how}?key={key}&length={len(CONTENT)}")
@@ -258,7 +258,7 @@ def test_file_that_grew_is_bounded_by_its_length(server):
             assert response.body == CONTENT and response.complete
 
 
-def test_large_file(server):
+def test_large_file_is_whole(server):
     """Larger than every socket buffer, with a client that reads."""
     key = new_key()
     response = server.get(f"/noting/big?key={key}&length={BIG_SIZE}")

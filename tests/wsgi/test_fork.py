@@ -40,7 +40,7 @@ def assert_alone(server: ServerProcess, clients: list[Client]) -> None:
         *[("iterate/end", 0), ("iterate/nothing", 0), ("iterate/exit", 7), ("iterate/fail", 1)],
     ],
 )
-def test_child_that_comes_back_ends(server: ServerProcess, target: str, code: int) -> None:
+def test_forked_child_that_returns_ends(server: ServerProcess, target: str, code: int) -> None:
     """It went on as a second server, on the same sockets, and took every other client."""
     with server.connect() as one, server.connect() as two:
         assert json_of(ask(one, f"/{target}")) == code
@@ -48,7 +48,7 @@ def test_child_that_comes_back_ends(server: ServerProcess, target: str, code: in
 
 
 @pytest.mark.parametrize(("how", "code"), [("return", 0), ("exit", 7), ("fail", 1)])
-def test_child_of_close_ends(server: ServerProcess, how: str, code: int) -> None:
+def test_child_forked_in_close_ends(server: ServerProcess, how: str, code: int) -> None:
     """The same, from the last thing that an application does."""
     key = new_key()
     with server.connect() as one, server.connect() as two:
@@ -58,9 +58,7 @@ def test_child_of_close_ends(server: ServerProcess, how: str, code: int) -> None
 
 
 @pytest.mark.parametrize("options", [[], ["--preload"]])
-def test_a_child_that_comes_back_from_an_import_ends(
-    fresh_server, tmp_path: Path, options: list[str]
-) -> None:
+def test_child_forked_in_an_import_ends(fresh_server, tmp_path: Path, options: list[str]) -> None:
     """It went on as a second worker, or as a second master, until it found itself without sockets."""
     (tmp_path / "forking.py").write_text(
         "import os\npid = os.fork()\nif pid:\n    os.waitpid(pid, 0)\n"
@@ -75,7 +73,7 @@ def test_a_child_that_comes_back_from_an_import_ends(
     assert "ERROR" not in server.stderr()
 
 
-def test_a_child_of_a_configuration_ends(fresh_server, tmp_path: Path) -> None:
+def test_child_forked_in_a_configuration_ends(fresh_server, tmp_path: Path) -> None:
     """It hung as a second master, which waited for a thread that it did not have."""
     config = tmp_path / "conf.py"
     config.write_text("")
@@ -104,7 +102,7 @@ def spawning(serve) -> Iterator[ServerProcess]:
         pytest.param("/spawn", [], id="idle"),
     ],
 )
-def test_closed_though_a_child_holds_it(
+def test_connection_is_closed_though_a_child_holds_it(
     spawning: ServerProcess, target: str, fields: list[tuple[str, str]]
 ) -> None:
     """The child has the connection's descriptor too: the client saw no end until the child's."""
@@ -114,7 +112,7 @@ def test_closed_though_a_child_holds_it(
     assert get_json(spawning, f"/reap?pid={pid}") == -9
 
 
-def test_broken_off_though_a_child_holds_it(spawning: ServerProcess) -> None:
+def test_connection_is_reset_though_a_child_holds_it(spawning: ServerProcess) -> None:
     """A response without a length must not end like a whole one, nor not at all."""
     with spawning.connect() as client:
         client.send(build_request("GET", "/spawn-break", version="HTTP/1.0"))
@@ -185,14 +183,14 @@ def processes(fresh_server, tmp_path: Path) -> ServerProcess:
 @pytest.mark.parametrize(("call", "answer"), [("terminate", -15), ("pool", 6), ("default", "good")])
 def test_a_signal_to_a_child_is_the_childs(processes: ServerProcess, call: str, answer) -> None:
     """It did nothing to the child, and ended the worker: the child had the worker's handlers, and the socket
-    on which the worker is told of signals."""
+    through which the worker learns of signals."""
     answers = {processes.get(f"/{call}").text for _ in range(5)}
     (worker,) = {said.split()[0] for said in answers}
     assert answers == {f"{worker} {answer}"}
     assert "Worker exiting" not in processes.stderr()
 
 
-def test_a_handler_of_the_application_is_inherited(fresh_server, tmp_path: Path) -> None:
+def test_child_inherits_signal_handlers_of_the_application(fresh_server, tmp_path: Path) -> None:
     """Only what is the server's own is undone in a child."""
     (tmp_path / "own.py").write_text(
         "import os, signal, time\n"
@@ -214,7 +212,7 @@ def test_a_handler_of_the_application_is_inherited(fresh_server, tmp_path: Path)
 
 
 @pytest.mark.parametrize("options", [[], ["--preload"]])
-def test_a_child_of_an_import_is_signalled(
+def test_child_forked_in_an_import_gets_signals(
     fresh_server, tmp_path: Path, options: list[str]
 ) -> None:
     """With --preload the whole server ended."""
@@ -246,7 +244,7 @@ def test_a_child_of_an_import_is_signalled(
 
 
 @pytest.mark.parametrize("when", ["request", "import", "preload"])
-def test_a_child_does_not_keep_the_address(door: str, tmp_path: Path, when: str) -> None:
+def test_child_does_not_keep_the_address(door: str, tmp_path: Path, when: str) -> None:
     """The kernel went on completing handshakes for a server that was gone, and another one could not have
     its address."""
     said = tmp_path / "pid"
@@ -295,7 +293,7 @@ def test_a_child_does_not_keep_the_address(door: str, tmp_path: Path, when: str)
             os.kill(child, signal.SIGKILL)
 
 
-def test_a_child_does_not_keep_a_socket_that_was_passed(door: str) -> None:
+def test_child_does_not_keep_an_inherited_socket(door: str) -> None:
     """It had the descriptor that the server was given, if not the server's own."""
     child = 0
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -314,7 +312,7 @@ def test_a_child_does_not_keep_a_socket_that_was_passed(door: str) -> None:
             os.kill(child, signal.SIGKILL)
 
 
-def test_a_child_of_a_program_does_not_keep_the_address() -> None:
+def test_child_of_an_embedding_program_does_not_keep_the_address() -> None:
     """The same for `rustwsgi.Server`, and the program goes on serving after the fork."""
     rustwsgi = pytest.importorskip("rustwsgi")
 

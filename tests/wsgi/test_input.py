@@ -1,7 +1,7 @@
 """PEP 3333 "Input and Error Streams": wsgi.input, with io.BytesIO as the oracle.
 
 Bodies come sized and chunked, in memory and (over --body-buffer-size) from a temporary file; the
-application must not be able to tell.
+application must not notice.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ SCRIPTS = {
 @pytest.mark.parametrize("framing", ["sized", "chunked"])
 @pytest.mark.parametrize("pad", [0, 3 * BUFFER], ids=["memory", "file"])
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
-def test_method(server, script, pad, framing):
+def test_input_method_reads_as_bytesio(server, script, pad, framing):
     """PEP 3333: read, readline, readlines and __iter__ "as documented for Python's files"."""
     with server.connect() as client:
         check(client, script, LINES + b"\n" + b"p" * pad if pad else LINES, framing)
@@ -143,7 +143,7 @@ def test_any_mix_of_methods_reads_as_bytesio(server, seed, store, framing):
 @pytest.mark.parametrize(
     "size", [1, BUFFER - 1, BUFFER, BUFFER + 1, 64 * BUFFER, 5 * 1024 * BUFFER]
 )
-def test_body_of_size(server, size, framing):
+def test_body_of_any_size_is_whole(server, size, framing):
     """Around the threshold, and far beyond it."""
     body = random.Random(size).randbytes(size)
     found = json_of(server_post(server, "/facts", body, framing))
@@ -162,7 +162,7 @@ def server_post(server: ServerProcess, target: str, body: bytes, framing: str) -
 @pytest.mark.parametrize("framing", ["sized", "chunked"])
 @pytest.mark.parametrize("size", [0, 10, 5 * BUFFER], ids=["empty", "memory", "file"])
 @pytest.mark.parametrize("how", ["buffered", "buffered-small", "text", "text-buffered"])
-def test_io_wrapper(server, how, size, framing):
+def test_io_wrappers_accept_the_input(server, how, size, framing):
     """io.BufferedReader and io.TextIOWrapper need readable, closed, readinto, read1 and the like."""
     body = ("h\xe9llo\r\nw\u20acrld\n" * size)[:size].encode()
     with server.connect() as client:
@@ -316,7 +316,7 @@ def test_kept_stream_never_reads_another_request(fresh_server, size, framing):
     assert all(r in ("refused", shown(b""), shown([])) for r in second["late"]), second["late"]
 
 
-def test_many_uploads_at_once_do_not_mix(server):
+def test_concurrent_uploads_do_not_mix(server):
     bodies = [bytes([65 + i]) * (200 * (i + 1)) for i in range(12)]
     clients = [server.connect() for _ in bodies]
     raws = [post("/facts", b, "chunked" if i % 2 else "sized") for i, b in enumerate(bodies)]

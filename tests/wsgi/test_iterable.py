@@ -18,7 +18,7 @@ def server(serve) -> ServerProcess:
 
 
 def assert_usable_or_closed(client: Client) -> None:
-    """After a bad response: a clean next one, or the end. Never bytes that nobody asked for."""
+    """After a bad response: a clean next one, or the end. Never bytes without a request."""
     try:
         client.send(build_request("GET", "/kind/list-one"))
         assert client.response().body == b"one two end"
@@ -30,7 +30,7 @@ def assert_usable_or_closed(client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_kind(server, name):
+def test_body_of_any_kind_is_sent(server, name):
     with server.connect() as client:
         for _ in range(2):
             response = ask(client, f"/kind/{name}")
@@ -41,7 +41,7 @@ def test_kind(server, name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_kind_for_http_10(server, name):
+def test_body_of_any_kind_for_http10_is_sent(server, name):
     """No chunked coding for HTTP/1.0: a length, or the end of the connection."""
     response = server.get(f"/kind/{name}", version="HTTP/1.0")
     assert response.framing in ("length", "close")
@@ -90,7 +90,7 @@ APPS_AND_BODIES = {
 
 
 @pytest.mark.parametrize("name", APPS_AND_BODIES)
-def test_kind_of_application(serve, name):
+def test_any_callable_is_an_application(serve, name):
     """PEP 3333: "any object with a __call__ will do"."""
     status, body = APPS_AND_BODIES[name]
     with serve(f"wsgi_iterable:{name}", *THREADS).connect() as client:
@@ -168,7 +168,7 @@ def test_empty_response(server, name):
 @pytest.mark.parametrize("shape", ["", "&list=1"], ids=["generator", "list"])
 @pytest.mark.parametrize("length", ["", "&length=1"], ids=["no-length", "length"])
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
-def test_status_without_body(server, status, length, shape):
+def test_status_without_body_sends_no_body(server, status, length, shape):
     """RFC 9110 sections 15.3.5 and 15.4.5; the parser refuses a 204 with a length field."""
     with server.connect() as client:
         target = f"/bodiless?status={status.replace(' ', '+')}{length}{shape}"
@@ -234,7 +234,7 @@ def test_content_length_is_enforced(server, name, shape):
 
 
 @pytest.mark.parametrize("name", ["short-one", "short-blocks"])
-def test_short_body_is_logged(fresh_server, name):
+def test_body_under_content_length_is_logged(fresh_server, name):
     server = fresh_server("wsgi_iterable:app")
     server.get(f"/length/generator/{name}")
     server.wait_for_log("(?i)content.length|short")

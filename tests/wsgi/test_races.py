@@ -24,7 +24,7 @@ def server(serve) -> ServerProcess:
 
 
 class Asker:
-    """One client, which can tell its answers from those of the others."""
+    """One client, which recognizes its own responses."""
 
     def __init__(self, client: Client, number: int) -> None:
         self.client, self.number, self.round = client, number, 0
@@ -40,8 +40,8 @@ class Asker:
         method = "GET" if body is None else "POST"
         raw = build_request(method, f"{path}?{query}", fields=fields, body=body)
         response = self.client.request(raw, method=method)
-        told = [*own, query, path, method, str(self.client.port), f"client {self.number}"]
-        return response, "|".join(told).encode()
+        marks = [*own, query, path, method, str(self.client.port), f"client {self.number}"]
+        return response, "|".join(marks).encode()
 
     def lines(self) -> list[bytes]:
         text = f"{self.number}:{self.round}".encode()
@@ -67,79 +67,79 @@ def by_every_client(run: Callable[[int], None]) -> None:
             done.result()
 
 
-def assert_own(response: Response, told: bytes) -> None:
+def assert_own(response: Response, marks: bytes) -> None:
     assert response.status == 200 and response.complete, response
-    assert response.get("X-Query") == told.split(b"|")[3].decode()
+    assert response.get("X-Query") == marks.split(b"|")[3].decode()
     assert response.get("X-Late") is None
 
 
-def test_the_gil_stays_off(server):
+def test_extension_keeps_the_gil_off(server):
     """Importing the server must not bring it back."""
     enabled = server.get("/gil").body
     assert enabled == (b"False" if WITHOUT_GIL else b"True")
 
 
-def test_environ_and_input_are_the_requests_own(server):
+def test_environ_and_input_belong_to_one_request(server):
     def work(asker: Asker) -> None:
         body = b"".join(asker.lines()) if asker.round % 2 else None
-        response, told = asker.ask("/echo", body)
-        assert_own(response, told)
-        assert response.body == told + b"|" + hashlib.sha256(body or b"").hexdigest().encode()
+        response, marks = asker.ask("/echo", body)
+        assert_own(response, marks)
+        assert response.body == marks + b"|" + hashlib.sha256(body or b"").hexdigest().encode()
 
     at_once(server, work)
 
 
-def test_blocks_go_to_who_asked(server):
+def test_blocks_reach_their_own_client(server):
     def work(asker: Asker) -> None:
         lines = asker.lines()
-        response, told = asker.ask("/blocks", b"".join(lines))
-        assert_own(response, told)
-        assert response.body == told + b"".join(lines) + told
+        response, marks = asker.ask("/blocks", b"".join(lines))
+        assert_own(response, marks)
+        assert response.body == marks + b"".join(lines) + marks
 
     at_once(server, work)
 
 
-def test_threads_share_one_input(server):
+def test_threads_may_share_one_input(server):
     def work(asker: Asker) -> None:
         lines = asker.lines()
-        response, told = asker.ask("/shared-input", b"".join(lines))
-        assert_own(response, told)
-        assert response.body == b"".join(lines) + told
+        response, marks = asker.ask("/shared-input", b"".join(lines))
+        assert_own(response, marks)
+        assert response.body == b"".join(lines) + marks
 
     at_once(server, work)
 
 
-def test_what_is_kept_reaches_nobody(server):
+def test_kept_objects_reach_no_other_request(server):
     def work(asker: Asker) -> None:
-        response, told = asker.ask("/keeps")
-        assert_own(response, told)
-        assert response.body == told
+        response, marks = asker.ask("/keeps")
+        assert_own(response, marks)
+        assert response.body == marks
 
     at_once(server, work)
 
 
-def test_files(server):
+def test_concurrent_files_do_not_mix(server):
     def work(asker: Asker) -> None:
-        response, told = asker.ask("/file")
-        assert_own(response, told)
+        response, marks = asker.ask("/file")
+        assert_own(response, marks)
         assert response.body == bytes(range(250)) * (FILE_SIZE // 250)
 
     at_once(server, work)
 
 
-def test_lists_that_another_thread_changes(server):
+def test_list_changed_by_another_thread_is_safe(server):
     """Whatever is seen of them was in them."""
 
     def work(asker: Asker) -> None:
-        response, told = asker.ask("/changed-beside")
-        assert_own(response, told)
+        response, marks = asker.ask("/changed-beside")
+        assert_own(response, marks)
         assert response.get_all("X-More") in ([], ["more"])
         assert response.body in (b"0123456789", b"0123456789more")
 
     at_once(server, work)
 
 
-def test_a_file_that_another_thread_closes(server):
+def test_file_closed_by_another_thread_is_safe(server):
     """All of the file, or nothing: never what another request has opened under the same number."""
     content = bytes(range(250)) * (FILE_SIZE // 250)
 

@@ -21,7 +21,7 @@ def server(serve) -> ServerProcess:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_bad_call_raises_in_the_application_and_sends_nothing(server, name):
+def test_invalid_start_response_call_raises_and_sends_nothing(server, name):
     with server.connect() as client:
         response = ask(client, f"/bad/{name}")
         raised = json_of(response)["raised"]
@@ -35,7 +35,7 @@ def test_bad_call_raises_in_the_application_and_sends_nothing(server, name):
 
 
 @pytest.mark.parametrize("n", ["none", "one", "four"])
-def test_wrong_number_of_arguments(server, n):
+def test_wrong_number_of_arguments_raises(server, n):
     assert get_json(server, f"/bad-arguments?n={n}") == {"raised": "TypeError"}
 
 
@@ -149,7 +149,7 @@ def test_exc_info_without_an_exception_is_a_type_error(server):
 
 
 @pytest.mark.parametrize("sent", ["", "&sent=1"], ids=["before-head", "after-head"])
-def test_traceback_is_let_go(server, sent):
+def test_traceback_is_released(server, sent):
     """PEP 3333 asks for `exc_info = None` in a finally clause: no cycle, no leak."""
     key = new_key()
     response = server.get(f"/no-traceback-kept?key={key}{sent}")
@@ -179,7 +179,7 @@ def test_calls_after_the_request_raise_and_send_nothing(fresh_server, same):
         assert ask(first, "/good/plain").body == b"body"
 
 
-def test_a_weak_reference_from_before_reaches_nobody(fresh_server):
+def test_weak_reference_to_an_old_start_response_raises(fresh_server):
     """Who had one could answer the thread's next request with the head of an earlier one."""
     server = fresh_server("wsgi_start_response:app", "--threads", "1")
     with server.connect() as client:

@@ -53,7 +53,7 @@ def test_requests_on_four_threads(server):
 
 
 def test_one_thread_is_strictly_serial(single):
-    """One request at a time, and always the same thread, whoever polls."""
+    """One request at a time, always on the same thread, whichever thread polls."""
     clients = at_once(single, "/serial", 8, rounds=20)
     seen = [json_of(client.response()) for client in clients for _ in range(20)]
     for client in clients:
@@ -66,7 +66,7 @@ def test_one_thread_is_strictly_serial(single):
     assert counts == list(range(counts[0], counts[0] + len(seen)))
 
 
-def test_blocked_requests_do_not_stop_the_others(server):
+def test_blocked_requests_do_not_delay_others(server):
     """Three threads wait in the application; the fourth serves on."""
     keys = [new_key() for _ in range(3)]
     clients = []
@@ -103,7 +103,7 @@ def test_pipelined_requests_never_overlap(server):
 
 
 def test_thread_may_write_while_the_response_is_iterated(server):
-    """Whoever met the other in the middle of sending was told that the response was over."""
+    """A thread that found the other one sending got the error that the response had ended."""
     key = new_key()
     with server.connect(receive_buffer=4096) as client:
         response = ask(client, f"/write-beside?key={key}")
@@ -122,7 +122,7 @@ def test_long_line_lets_other_threads_run(fresh_server):
     assert any(ran for _, ran in seen), seen
 
 
-def test_answers_do_not_wait_for_a_request_behind_them(fresh_server, tmp_path):
+def test_ready_response_does_not_wait_for_a_blocking_request(fresh_server, tmp_path):
     """Requests that came together are run one behind the other, and their answers sent together:
     one that blocked held up those that were ready."""
     server = fresh_server("http_cli:app", "--threads", "1")
@@ -152,7 +152,7 @@ def test_answers_do_not_wait_for_a_request_behind_them(fresh_server, tmp_path):
 
 
 @pytest.mark.parametrize("threads", ["1", "4"])
-def test_threads_of_the_application_go_on_while_the_server_is_idle(serve, threads):
+def test_application_threads_run_while_the_server_is_idle(serve, threads):
     """The GIL is let go while there is nothing to do."""
     server = serve("wsgi_threads:app", "--threads", threads)
     key = new_key()

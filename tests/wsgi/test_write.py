@@ -24,7 +24,7 @@ def test_write_comes_before_the_iterable(server, how):
         assert ask(client, "/plain").body == b"body"
 
 
-def test_write_with_content_length(server):
+def test_write_with_content_length_is_whole(server):
     with server.connect() as client:
         response = ask(client, "/writes/length")
         assert response.body == b"one two e" and response.framing == "length"
@@ -82,7 +82,7 @@ def test_write_never_exceeds_content_length(server):
     ids=["in-the-call", "in-close"],
 )
 def test_write_beyond_content_length_raises(server, how, want, seen):
-    """The application was not told that what it wrote was thrown away."""
+    """The application got no error although its bytes were discarded."""
     key = new_key()
     with server.connect() as client:
         response = ask(client, f"/write-beyond?key={key}&how={how}")
@@ -93,7 +93,7 @@ def test_write_beyond_content_length_raises(server, how, want, seen):
 
 
 def test_short_writes_abort(server):
-    """... so that the client can tell, and the next response is not taken for the rest."""
+    """The client notices, and does not take the next response for the rest."""
     with server.connect() as client:
         client.send(build_request("GET", "/write-too-little") + build_request("GET", "/plain"))
         response = client.response()
