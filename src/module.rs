@@ -52,7 +52,7 @@ fn log_line(level: &str, message: &str) {
 
 /// Serves `app` until SIGINT or SIGTERM.
 #[pyfunction]
-# [pyo3(signature = (app, /, **options))]
+#[pyo3(signature = (app, /, **options))]
 fn serve(py: Python<'_>, app: Py<PyAny>, options: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
     let settings = Arc::new(read_options(options)?);
     check_app(py, &app)?;
@@ -84,7 +84,7 @@ enum Stage {
 #[pymethods]
 impl BackgroundServer {
     #[new]
-    # [pyo3(signature = (app, /, **options))]
+    #[pyo3(signature = (app, /, **options))]
     fn new(
         py: Python<'_>,
         app: Py<PyAny>,

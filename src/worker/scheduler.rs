@@ -22,10 +22,10 @@
 //!   sentinel polls until one returns, so that accepting, slow clients and timeouts never depend on
 //!   the application.
 //!
-//! Requests run in the order of their arrival until a client gives up while its request is queued.
-//! From then on the oldest requests are those whose clients are about to give up as well, and a
-//! server that kept the order would answer none of them in time. So the newest request runs first
-//! until the queue is empty. The polling thread removes requests that need no answer with
+//! Requests run in the order of their arrival until a client disconnects while its request is
+//! queued. From then on the oldest requests are those whose clients are about to time out as well,
+//! and a server that kept the order would answer none of them in time. So the newest request runs
+//! first until the queue is empty. The polling thread removes requests that need no answer with
 //! [`Scheduler::withdraw`].
 //!
 //! The scheduler knows neither sockets nor Python, only jobs: its tests need neither.
@@ -313,7 +313,8 @@ impl<J> Scheduler<J> {
         job
     }
 
-    /// The thread leaves the application. The caller sees to it that the responses are sent.
+    /// Ends the batch: the thread leaves the application. The caller then wakes the poller, if
+    /// necessary, to send the responses.
     pub fn end_batch(&self) {
         let mut state = self.lock();
         state.threads_in_app -= 1;
