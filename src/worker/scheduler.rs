@@ -194,7 +194,7 @@ impl<J> Scheduler<J> {
         match state.leader {
             Leader::WorkerThread(other) if other != thread && state.leader_polls => {}
             leader => {
-                // There is no leader, or it is the sentinel, or it is running jobs: replace it.
+                // No other worker thread polls: this one becomes the leader.
                 if leader == Leader::Sentinel {
                     wake.wake();
                 }

@@ -328,7 +328,7 @@ fn parallelism(py: Python<'_>) -> usize {
 /// Waits for threads to end, at most for `limit`; returns whether all have.
 fn join_all(py: Python<'_>, threads: &[Py<PyAny>], limit: Option<Duration>) -> PyResult<bool> {
     let end = limit.and_then(|limit| Instant::now().checked_add(limit));
-    // Also if it is not the next to be joined: the server does not stop before its request ends.
+    // Checked for all threads at once: none of them ends before the calling request does.
     let current = py.import("threading")?.call_method0(intern!(py, "current_thread"))?;
     if threads.iter().any(|thread| thread.is(&current)) {
         return Err(PyRuntimeError::new_err(
@@ -347,8 +347,8 @@ fn join_all(py: Python<'_>, threads: &[Py<PyAny>], limit: Option<Duration>) -> P
     Ok(true)
 }
 
-/// Exits the process without waiting for threads that are stuck in the application, as Python's
-/// finalization might do for ever.
+/// Exits the process without waiting for threads that are stuck in the application: Python's
+/// finalization could wait for them for ever.
 pub fn exit_now(py: Python<'_>, code: i32) {
     for stream in ["stdout", "stderr"] {
         let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));

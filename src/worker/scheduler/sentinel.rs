@@ -60,7 +60,7 @@ impl<J> Scheduler<J> {
             let jobs = poll();
             self.finish_poll(None, jobs, wake);
             let mut state = self.lock();
-            // A thread that parked while the sentinel polled could lead: it takes over.
+            // Prefer a thread that parked during the poll as the leader.
             if state.is_stopped
                 || state.leader != Leader::Sentinel
                 || self.promote_parked_thread(&mut state)
