@@ -37,17 +37,17 @@ fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
     cli::main(py, argv)
 }
 
-/// Writes a line to the error log.
+/// Writes a line with this event id to the error log.
 #[pyfunction]
-#[pyo3(name = "log")]
-fn log_line(level: &str, message: &str) {
+#[pyo3(name = "log", signature = (level, message, event = "python.message"))]
+fn log_line(level: &str, message: &str, event: &str) {
     let level = match level {
         "debug" => log::Level::Debug,
         "info" => log::Level::Info,
         "warning" => log::Level::Warn,
         _ => log::Level::Error,
     };
-    log::log!(level, "{message}");
+    log::log!(target: event, level, "{message}");
 }
 
 /// Serves `app` until SIGINT or SIGTERM.

@@ -24,7 +24,9 @@ def _tell() -> None:
     if names:
         message = f"worker {os.getpid()} cannot end before these threads of the application do: "
         _rustwsgi.log(
-            "warning", f"{message}{names}; threading.Thread(daemon=True) is not waited for"
+            "warning",
+            f"{message}{names}; threading.Thread(daemon=True) is not waited for",
+            "worker.threads_left",
         )
 
 

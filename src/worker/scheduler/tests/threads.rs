@@ -252,8 +252,8 @@ fn free_threaded_interpreter_gets_a_thread_per_core() {
     scheduler.finish_poll(Some(0), [1, 2, 3, 4], &*wakes);
     assert_eq!(scheduler.take_role(0, &*wakes), Role::Run);
     assert_eq!(scheduler.begin_batch(0, &*wakes), Some(1));
-    // The third is called because the others are inside and therefore block. The order of the reports
-    // is not the order of the calls.
+    // The third is called because the others are inside and therefore block. Reports need not come
+    // in the order of the calls.
     let mut begun = [(); 3].map(|()| reports.recv_timeout(LIMIT).unwrap());
     begun.sort_unstable();
     assert_eq!(begun, [2, 3, 4]);
