@@ -26,7 +26,7 @@ use crate::wsgi::{self, Loaded};
 /// Parses `argv`, which begins with the program's name, serves, and returns the exit code.
 pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
     match parse(py, &argv) {
-        Ok((settings, hooks)) => run(py, &argv, settings, hooks),
+        Ok((loaded, hooks)) => run(py, &argv, loaded, hooks),
         Err(exit) => print_exit(&exit),
     }
 }
@@ -44,24 +44,24 @@ pub fn print_exit(exit: &config::Exit) -> i32 {
 }
 
 /// Parses the command line and the files that it names.
-fn parse(py: Python<'_>, argv: &[OsString]) -> Result<(Settings, Hooks), config::Exit> {
+fn parse(py: Python<'_>, argv: &[OsString]) -> Result<(config::Loaded, Hooks), config::Exit> {
     let hooks = RefCell::new(Hooks::default());
     let execute = |path: &Path| {
         let (options, defined_hooks) = execute_gunicorn_config(py, path)?;
         hooks.replace(defined_hooks);
         Ok(options)
     };
-    let settings = config::parse(argv.iter().cloned(), &execute)?;
+    let loaded = config::parse(argv.iter().cloned(), &execute)?;
     let hooks = hooks.into_inner();
     if let Some(object) = &hooks.0 {
-        let arguments = (config::as_gunicorn(&settings),);
-        object.bind(py).call_method1("configure", arguments).map_err(|failure| config::Exit {
+        let values = config::gunicorn_values(&loaded.settings);
+        object.bind(py).call_method1("configure", (values,)).map_err(|failure| config::Exit {
             code: 2,
             stdout: false,
             message: format!("error: {}", wsgi::format_exception(py, &failure).trim_end()),
         })?;
     }
-    Ok((settings, hooks))
+    Ok((loaded, hooks))
 }
 
 /// Executes a gunicorn configuration file; returns its options and its hooks.
@@ -83,8 +83,9 @@ fn execute_gunicorn_config(
     }
 }
 
-fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i32 {
-    if let Err(failure) = supervisor::open_error_log(py, &settings)
+fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) -> i32 {
+    let settings = &loaded.settings;
+    if let Err(failure) = supervisor::open_error_log(py, settings)
         .and_then(|sink| observe::init(sink, settings.log_level))
     {
         eprintln!(
@@ -94,15 +95,15 @@ fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i
         );
         return 1;
     }
-    for warning in config::stray_variables().iter().chain(&settings.notes) {
+    for warning in config::unknown_variables().iter().chain(&loaded.warnings) {
         warn!(target: "config.warning", "{warning}");
     }
     if settings.print_config {
-        print!("{}", config::describe(&settings));
+        print!("{}", config::print_config(settings));
         return 0;
     }
     if settings.check_config {
-        return check_config(py, &settings, &hooks);
+        return check_config(py, settings, &hooks);
     }
     info!(
         target: "server.starting",
@@ -111,13 +112,12 @@ fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i
         settings.processes.workers,
         settings.threads
     );
-    if !settings.files.is_empty() {
-        let files = settings.files.join(", ");
-        info!(target: "config.files", "Configuration read from: {files}");
+    if !loaded.files.is_empty() {
+        info!(target: "config.files", "Configuration read from: {}", loaded.files.join(", "));
     }
     let entrypoints =
         Entrypoints { parse: |py, argv| parse(py, argv).map_err(|exit| exit.message), load };
-    match supervisor::run(py, argv, Arc::new(settings), hooks, entrypoints) {
+    match supervisor::run(py, argv, loaded, hooks, entrypoints) {
         Ok(code) => code,
         Err(failure) => {
             error!(target: "server.failed", "{}", wsgi::format_exception(py, &failure).trim_end());
@@ -133,10 +133,10 @@ fn check_config(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> i32 {
         Ok(loaded) => loaded,
         Err(failure) => return failure.code,
     };
-    match loaded.doubt {
-        Some(doubt) if hooks.may_replace_app(py) => warn!(target: "app.doubtful", "{doubt}"),
-        Some(doubt) => {
-            error!(target: "app.doubtful", "{doubt}");
+    match loaded.warning {
+        Some(warning) if hooks.may_replace_app(py) => warn!(target: "app.doubtful", "{warning}"),
+        Some(warning) => {
+            error!(target: "app.doubtful", "{warning}");
             return 3;
         }
         None => {}
@@ -148,8 +148,8 @@ fn check_config(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> i32 {
 /// Loads the application in the process that will serve it.
 fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
     let loaded = import(py, settings)?;
-    if let Some(doubt) = loaded.doubt {
-        warn!(target: "app.doubtful", "{doubt}");
+    if let Some(warning) = loaded.warning {
+        warn!(target: "app.doubtful", "{warning}");
     }
     if settings.processes.gc_freeze
         && let Err(failure) = freeze_gc(py, settings.processes.preload)

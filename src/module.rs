@@ -37,17 +37,17 @@ fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
     cli::main(py, argv)
 }
 
-/// Writes a line with this event id to the error log.
+/// Writes a line to the error log. `event` is its stable event id, `area.event`.
 #[pyfunction]
-#[pyo3(name = "log", signature = (level, message, event = "python.message"))]
-fn log_line(level: &str, message: &str, event: &str) {
+#[pyo3(name = "log", signature = (level, message, event=None))]
+fn log_line(level: &str, message: &str, event: Option<&str>) {
     let level = match level {
         "debug" => log::Level::Debug,
         "info" => log::Level::Info,
         "warning" => log::Level::Warn,
         _ => log::Level::Error,
     };
-    log::log!(target: event, level, "{message}");
+    log::log!(target: event.unwrap_or(module_path!()), level, "{message}");
 }
 
 /// Serves `app` until SIGINT or SIGTERM.
@@ -190,19 +190,6 @@ fn check_app(py: Python<'_>, app: &Py<PyAny>) -> PyResult<()> {
     }
 }
 
-/// Options of the command line that only matter for loading the application.
-const COMMAND_LINE_ONLY: [&str; 9] = [
-    "app",
-    "factory",
-    "app_dir",
-    "chdir",
-    "pythonpath",
-    "env",
-    "venv",
-    "check_config",
-    "print_config",
-];
-
 /// Parses keyword arguments, which are the command line's options with underscores. Values may be
 /// strings, numbers, paths, booleans, or lists and tuples of them for options that may be repeated.
 fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
@@ -218,7 +205,7 @@ fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
             vec![as_text(&value)?]
         };
         let key: String = key.extract()?;
-        if COMMAND_LINE_ONLY.contains(&key.as_str()) {
+        if config::is_command_line_only(&key) {
             return Err(PyValueError::new_err(format!(
                 "the option '{key}' is for the command line only: here the program has loaded the \
                  application itself"

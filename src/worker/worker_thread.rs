@@ -13,7 +13,7 @@ use super::watch::Watch;
 use crate::config::Settings;
 use crate::net::Connection;
 use crate::observe::AccessLog;
-use crate::wsgi::{ThreadState, Wsgi, owes_memory};
+use crate::wsgi::{ThreadState, Wsgi, take_deferred_drops};
 
 /// How long a thread runs requests before it returns to polling: one long request, or several short
 /// ones.
@@ -36,7 +36,7 @@ pub(super) fn run(py: Python<'_>, shared: &Shared, thread: usize) -> PyResult<()
     let mut thread_state = shared.wsgi.thread_state(py)?;
     loop {
         // Only the application runs attached. The end of `detach` waits for the GIL.
-        match py.detach(|| shared.dispatcher.role(thread, owes_memory)) {
+        match py.detach(|| shared.dispatcher.role(thread, take_deferred_drops)) {
             Role::Run => run_batch(py, shared, &mut thread_state, thread),
             // The thread only had to attach for a moment: see `Dispatcher::role`.
             Role::Poll => {}
