@@ -26,18 +26,18 @@ use rustix::fs::Mode;
 use self::reload::Past;
 use super::Entrypoints;
 use super::background::Launcher;
-use super::child::Birth;
-use super::crew::{self, Backoff, Card, State};
 use super::forks;
+use super::heartbeat::Heartbeat;
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::pidfile::Pidfile;
+use super::pool::{self, Backoff, Card, State};
 use super::process::kill;
-use super::pulse::Pulse;
 use super::signals::Signals;
 use super::sockets::Sockets;
 use super::successor::{Predecessor, Successor};
 use super::systemd::Notifier;
+use super::worker_main::WorkerContext;
 use crate::config::{Bind, Settings};
 use crate::net::Listener;
 
@@ -64,7 +64,7 @@ pub(super) enum Stop {
     /// The server has ended, with this exit code.
     Done(i32),
     /// This process is a new worker.
-    Child(Box<Birth>),
+    Child(Box<WorkerContext>),
     /// Python failed.
     Python(PyErr),
 }
@@ -88,7 +88,7 @@ struct Member {
     card: Card,
     /// When it entered its state.
     since: Instant,
-    /// When the master saw first that it has no pulse.
+    /// When the master saw first that it has no heartbeat.
     silent_at: Option<Instant>,
     /// When it is killed, if it still lives.
     kill_at: Option<Instant>,
@@ -99,7 +99,7 @@ struct Member {
     /// Ends when the worker does; `None` once it has, as the end would be told again and again while the
     /// process is still on its way out.
     channel: Option<UnixStream>,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
 }
 
 /// The master.
@@ -151,11 +151,11 @@ pub(super) struct Master<'a> {
     predecessor: Option<Predecessor>,
 }
 
-/// What ties a worker to its master: both ends of a channel, and a pulse.
-fn equipment() -> std::io::Result<(UnixStream, UnixStream, Pulse)> {
+/// What ties a worker to its master: both ends of a channel, and a heartbeat.
+fn equipment() -> std::io::Result<(UnixStream, UnixStream, Heartbeat)> {
     let (channel, others) = UnixStream::pair()?;
     channel.set_nonblocking(true)?;
-    Ok((channel, others, Pulse::new()?))
+    Ok((channel, others, Heartbeat::new()?))
 }
 
 impl Master<'_> {
@@ -222,9 +222,9 @@ impl Master<'_> {
         Ok(())
     }
 
-    fn plan(&self) -> crew::Plan {
+    fn plan(&self) -> pool::Plan {
         let cards: Vec<Card> = self.members.iter().map(|member| member.card).collect();
-        crew::plan(&cards, self.target, self.generation, self.settings.processes.reload)
+        pool::plan(&cards, self.target, self.generation, self.settings.processes.reload)
     }
 
     // What is to be done
@@ -288,7 +288,7 @@ impl Master<'_> {
     }
 
     fn fork(&mut self, py: Python<'_>) -> Result<(), Stop> {
-        let (channel, others, pulse) = match equipment() {
+        let (channel, others, heartbeat) = match equipment() {
             Ok(equipment) => equipment,
             // Out of descriptors, say. Those who serve go on.
             Err(failure) => {
@@ -319,18 +319,18 @@ impl Master<'_> {
                 let identity = self.identity.clone();
                 let hooks = self.hooks.share(py);
                 let access_log = self.access_log.take();
-                let birth = Birth {
+                let context = WorkerContext {
                     channel: others,
                     settings,
                     access_log,
                     identity,
-                    pulse,
+                    heartbeat,
                     hooks,
                     app,
                     multiprocess: self.multiprocess,
                     in_background: self.launcher.is_some(),
                 };
-                Err(Stop::Child(Box::new(birth)))
+                Err(Stop::Child(Box::new(context)))
             }
             Ok(pid) => {
                 self.signals.release(py)?;
@@ -345,7 +345,7 @@ impl Master<'_> {
                     killed: false,
                     broken: false,
                     channel: Some(channel),
-                    pulse,
+                    heartbeat,
                 });
                 Ok(())
             }

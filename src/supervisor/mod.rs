@@ -7,11 +7,11 @@
 //! it was working on.
 //!
 //! - [`master`] is the loop: signals, deaths, deadlines,
-//! - [`crew`] is the policy: who is started, who has to go, and when,
-//! - [`child`] is a worker's life after the fork, [`channel`] what it and the master say to each other,
-//! - [`wear`] and [`pulse`] tell when it has served enough, and when it has stopped to,
+//! - [`pool`] is the policy: who is started, who has to go, and when,
+//! - [`worker_main`] is a worker's life after the fork, [`messages`] what it and the master say to each other,
+//! - [`recycling`] and [`heartbeat`] tell when it has served enough, and when it has stopped to,
 //! - [`identity`] is users, groups and names,
-//! - [`logs`] opens the log files,
+//! - [`log_files`] opens the log files,
 //! - [`background`] leaves the terminal,
 //! - [`guard`] minds code that is not ours while the master runs it,
 //! - [`hooks`] calls what a gunicorn configuration defines,
@@ -25,23 +25,23 @@
 //! Nothing here knows WSGI: the application is loaded by the function that the entrypoints passes in.
 
 mod background;
-mod channel;
-mod child;
-mod crew;
 mod forks;
 mod guard;
+mod heartbeat;
 mod hooks;
 mod identity;
-mod logs;
+mod log_files;
 mod master;
+mod messages;
 mod pidfile;
+mod pool;
 mod process;
-mod pulse;
+mod recycling;
 mod signals;
 mod sockets;
 mod successor;
 mod systemd;
-mod wear;
+mod worker_main;
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ use pyo3::prelude::*;
 use crate::config::Settings;
 
 pub use hooks::Hooks;
-pub use logs::open_error_log;
+pub use log_files::open_error_log;
 
 /// Reads the command line and all it leads to.
 pub type Parse = fn(Python<'_>, &[OsString]) -> Result<(Settings, Hooks), String>;
@@ -92,9 +92,9 @@ pub fn run(
     };
     match master.run(py) {
         master::Stop::Done(code) => Ok(code),
-        master::Stop::Child(birth) => {
+        master::Stop::Child(context) => {
             let listeners = master.leave_to_child();
-            Ok(child::run(py, *birth, listeners, entrypoints))
+            Ok(worker_main::run(py, *context, listeners, entrypoints))
         }
         master::Stop::Python(failure) => {
             // A master that cannot go on must not leave workers without one.

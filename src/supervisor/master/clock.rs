@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use log::{error, warn};
 
 use super::{GRACE, Master, Member};
-use crate::supervisor::crew::State;
+use crate::supervisor::pool::State;
 use crate::supervisor::process::kill;
 
 /// How long the interpreter of a worker may be out of reach, if --timeout does not say.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Member {
-    /// Whether it had no pulse at two looks, which are [`GRACE`] apart: after all processes were stopped for a
+    /// Whether it had no heartbeat at two looks, which are [`GRACE`] apart: after all processes were stopped for a
     /// while, or the machine was asleep, the master may be the first to wake up.
     fn is_silent(&mut self, now_silent: bool, now: Instant) -> bool {
         self.silent_at = now_silent.then(|| self.silent_at.unwrap_or(now));
@@ -31,7 +31,7 @@ impl Master<'_> {
             .filter(|m| m.card.state == State::Ready && m.kill_at.is_none())
             .filter_map(|m| match m.silent_at {
                 Some(at) => at.checked_add(GRACE),
-                None => m.pulse.last().checked_add(patience),
+                None => m.heartbeat.last().checked_add(patience),
             });
         let boots = self
             .members
@@ -46,7 +46,7 @@ impl Master<'_> {
             .min()
     }
 
-    /// How long a worker may be without a pulse.
+    /// How long a worker may be without a heartbeat.
     fn patience(&self) -> Duration {
         match self.settings.timeouts.request {
             Duration::MAX => PATIENCE,
@@ -64,7 +64,7 @@ impl Master<'_> {
                     "is not ready after the {} s of --boot-timeout",
                     boot.as_secs_f64()
                 )),
-                State::Ready => Some(member.pulse.age())
+                State::Ready => Some(member.heartbeat.age())
                     .filter(|&silence| member.is_silent(silence >= patience, now))
                     .map(|silence| format!("gives no sign of life since {} s", silence.as_secs())),
                 _ => None,

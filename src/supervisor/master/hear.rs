@@ -8,8 +8,8 @@ use log::{error, info, warn};
 use pyo3::prelude::*;
 
 use super::{Master, Member};
-use crate::supervisor::channel::{BROKEN, CHANGED, READY, WORN};
-use crate::supervisor::crew::State;
+use crate::supervisor::messages::{BROKEN, CHANGED, READY, WORN};
+use crate::supervisor::pool::State;
 use crate::supervisor::process::{ended, fate, first_dead, kill, memory_kills};
 use crate::supervisor::signals;
 use crate::supervisor::successor::Successor;

@@ -13,9 +13,9 @@ use super::reload::Past;
 use super::{Master, change};
 use crate::config::Settings;
 use crate::observe::{self, LogTarget, Sink};
-use crate::supervisor::channel::{self, ACCESS_LOG, ERROR_LOG};
 use crate::supervisor::identity::Identity;
-use crate::supervisor::logs;
+use crate::supervisor::log_files;
+use crate::supervisor::messages::{self, ACCESS_LOG, ERROR_LOG};
 
 /// The open files of both logs.
 pub(super) struct Logs {
@@ -78,7 +78,7 @@ impl Master<'_> {
         ];
         for (byte, which, path) in files {
             let Some(path) = path else { continue };
-            let file = match logs::open(py, &path, self.identity.as_ref()) {
+            let file = match log_files::open(py, &path, self.identity.as_ref()) {
                 Ok(file) => file,
                 Err(failure) => {
                     stays(which, &path.display(), &failure);
@@ -86,7 +86,7 @@ impl Master<'_> {
                 }
             };
             for member in &self.members {
-                match member.channel.as_ref().map(|to| channel::pass(to, byte, &file)) {
+                match member.channel.as_ref().map(|to| messages::pass(to, byte, &file)) {
                     None | Some(Ok(())) => {}
                     // It has just ended.
                     Some(Err(failure)) if failure.kind() == io::ErrorKind::BrokenPipe => {}
@@ -116,7 +116,7 @@ fn open_error_log(
     user: Option<&Identity>,
 ) -> io::Result<Sink> {
     match &settings.error_log {
-        LogTarget::File(path) => logs::open(py, path, user).map(Sink::from),
+        LogTarget::File(path) => log_files::open(py, path, user).map(Sink::from),
         stream => Sink::open(stream),
     }
 }
@@ -126,7 +126,7 @@ fn open_access_log(
     settings: &Settings,
     user: Option<&Identity>,
 ) -> io::Result<Option<File>> {
-    settings.access_log_file().map(|path| logs::open(py, &path, user)).transpose()
+    settings.access_log_file().map(|path| log_files::open(py, &path, user)).transpose()
 }
 
 fn access_log_name(settings: &Settings) -> String {

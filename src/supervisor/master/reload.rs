@@ -9,11 +9,11 @@ use pyo3::prelude::*;
 
 use super::{Master, Member, change};
 use crate::config::Settings;
-use crate::supervisor::crew::State;
 use crate::supervisor::guard::Guarded;
 use crate::supervisor::hooks::Hooks;
 use crate::supervisor::identity::Identity;
 use crate::supervisor::pidfile::Pidfile;
+use crate::supervisor::pool::State;
 use crate::supervisor::sockets::Sockets;
 
 /// What a reload replaces, kept for the case that it fails.

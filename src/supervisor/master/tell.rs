@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::{GRACE, Master};
-use crate::supervisor::channel::{self, ALONE, RETIRE, SIBLINGS};
-use crate::supervisor::crew::State;
+use crate::supervisor::messages::{self, ALONE, RETIRE, SIBLINGS};
+use crate::supervisor::pool::State;
 use crate::supervisor::process::kill;
 
 impl Master<'_> {
@@ -15,7 +15,7 @@ impl Master<'_> {
         match member.card.state {
             State::Leaving => return,
             State::Ready
-                if member.channel.as_ref().is_some_and(|to| channel::say(to, RETIRE).is_ok()) => {}
+                if member.channel.as_ref().is_some_and(|to| messages::say(to, RETIRE).is_ok()) => {}
             // It does not listen yet, and has nothing to finish.
             _ => kill(member.pid, libc::SIGTERM),
         }
@@ -36,7 +36,7 @@ impl Master<'_> {
         let word = if several { SIBLINGS } else { ALONE };
         for to in self.members.iter().filter_map(|member| member.channel.as_ref()) {
             // Who does not hear it is about to be reaped.
-            let _ = channel::say(to, word);
+            let _ = messages::say(to, word);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A worker's pulse: a file without a name whose time of change it sets every second, as gunicorn does.
+//! A worker's heartbeat: a file without a name whose time of change it sets every second, as gunicorn does.
 //! The master looks at it rarely, and nobody wakes anybody.
 //!
 //! It is the main thread that beats, and only with the interpreter in hand. So it stops when any thread
@@ -10,17 +10,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// The file, and when time began.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(super) struct Heartbeat {
     file: File,
     /// The file's times count from here, by the clock that nobody sets. A fork keeps it.
     start: Instant,
 }
 
-impl Pulse {
-    pub(super) fn new() -> io::Result<Pulse> {
-        let pulse = Pulse { file: nameless()?, start: Instant::now() };
-        pulse.beat();
-        Ok(pulse)
+impl Heartbeat {
+    pub(super) fn new() -> io::Result<Heartbeat> {
+        let heartbeat = Heartbeat { file: nameless()?, start: Instant::now() };
+        heartbeat.beat();
+        Ok(heartbeat)
     }
 
     /// The worker lives.
@@ -44,7 +44,7 @@ impl Pulse {
 #[cfg(target_os = "linux")]
 fn nameless() -> io::Result<File> {
     let flags = rustix::fs::MemfdFlags::CLOEXEC;
-    Ok(rustix::fs::memfd_create(c"rustwsgi-pulse", flags).map(File::from)?)
+    Ok(rustix::fs::memfd_create(c"rustwsgi-heartbeat", flags).map(File::from)?)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -58,10 +58,10 @@ mod tests {
 
     #[test]
     fn a_beat_is_seen() {
-        let mut pulse = Pulse::new().unwrap();
-        pulse.start -= Duration::from_secs(100);
-        assert!(pulse.age() >= Duration::from_secs(99));
-        pulse.beat();
-        assert!(pulse.age() < Duration::from_secs(50));
+        let mut heartbeat = Heartbeat::new().unwrap();
+        heartbeat.start -= Duration::from_secs(100);
+        assert!(heartbeat.age() >= Duration::from_secs(99));
+        heartbeat.beat();
+        assert!(heartbeat.age() < Duration::from_secs(50));
     }
 }

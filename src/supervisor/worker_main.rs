@@ -11,14 +11,14 @@ use log::{error, info, warn};
 use pyo3::prelude::*;
 
 use super::background;
-use super::channel::{
-    self, ACCESS_LOG, ALONE, BROKEN, CHANGED, ERROR_LOG, READY, RETIRE, SIBLINGS, WORN,
-};
+use super::heartbeat::Heartbeat;
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
-use super::pulse::Pulse;
+use super::messages::{
+    self, ACCESS_LOG, ALONE, BROKEN, CHANGED, ERROR_LOG, READY, RETIRE, SIBLINGS, WORN,
+};
+use super::recycling::RecyclingLimits;
 use super::signals::{self, Signals};
-use super::wear::Wear;
 use super::{Entrypoints, LoadFailure};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
@@ -35,7 +35,7 @@ const LOOK_STOPPING: Duration = Duration::from_millis(20);
 const QUICK: Duration = Duration::from_millis(100);
 
 /// What a worker is born with.
-pub(super) struct Birth {
+pub(super) struct WorkerContext {
     /// To the master. It ends when the master does.
     pub(super) channel: UnixStream,
     pub(super) settings: Arc<Settings>,
@@ -43,7 +43,7 @@ pub(super) struct Birth {
     pub(super) access_log: Option<File>,
     /// The user and group that it is to run as.
     pub(super) identity: Option<Identity>,
-    pub(super) pulse: Pulse,
+    pub(super) heartbeat: Heartbeat,
     pub(super) hooks: Hooks,
     /// The application, if the master has imported it.
     pub(super) app: Option<Py<PyAny>>,
@@ -56,7 +56,7 @@ pub(super) struct Birth {
 /// Boots, serves, and returns the exit code.
 pub(super) fn run(
     py: Python<'_>,
-    mut birth: Birth,
+    mut context: WorkerContext,
     listeners: Vec<Listener>,
     entrypoints: Entrypoints,
 ) -> i32 {
@@ -68,23 +68,23 @@ pub(super) fn run(
         error!("{failure}");
         return 1;
     }
-    if let Err(failure) = birth.hooks.try_call(py, "post_fork", &[]) {
+    if let Err(failure) = context.hooks.try_call(py, "post_fork", &[]) {
         error!("the hook post_fork failed: {failure}");
         return 3;
     }
-    if let Some(identity) = &birth.identity
+    if let Some(identity) = &context.identity
         && let Err(failure) = identity.assume(py)
     {
         error!("cannot become the user that --user and --group name: {failure}");
         return 1;
     }
-    identity::set_name(py, "worker", &birth.settings);
-    let loaded = match load(py, &mut birth, entrypoints) {
+    identity::set_name(py, "worker", &context.settings);
+    let loaded = match load(py, &mut context, entrypoints) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let hooks = birth.hooks.share(py);
-    let served = serve(py, birth, loaded, listeners);
+    let hooks = context.hooks.share(py);
+    let served = serve(py, context, loaded, listeners);
     hooks.call(py, "worker_exit", &[]);
     match served {
         Ok(code) => code,
@@ -117,16 +117,20 @@ struct Loaded {
 }
 
 /// Imports the application, if the master has not. An error is the exit code.
-fn load(py: Python<'_>, birth: &mut Birth, entrypoints: Entrypoints) -> Result<Loaded, i32> {
-    let mut watched = birth.settings.processes.watch.clone();
-    let preloaded = birth.app.take();
-    if let (Some(_), Some(directory)) = (&preloaded, &birth.settings.chdir)
+fn load(
+    py: Python<'_>,
+    context: &mut WorkerContext,
+    entrypoints: Entrypoints,
+) -> Result<Loaded, i32> {
+    let mut watched = context.settings.processes.watch.clone();
+    let preloaded = context.app.take();
+    if let (Some(_), Some(directory)) = (&preloaded, &context.settings.chdir)
         && let Err(failure) = std::env::set_current_dir(directory)
     {
         error!("cannot change to the directory {directory:?} of --chdir: {failure}");
         return Err(2);
     }
-    let app = preloaded.map_or_else(|| (entrypoints.load)(py, &birth.settings), Ok);
+    let app = preloaded.map_or_else(|| (entrypoints.load)(py, &context.settings), Ok);
     let failed = app.is_err();
     let app = app.or_else(|failure| match &mut watched {
         Some(files) => broken(py, &failure, files).map_err(|_| failure.code),
@@ -141,38 +145,38 @@ fn load(py: Python<'_>, birth: &mut Birth, entrypoints: Entrypoints) -> Result<L
 
 fn serve(
     py: Python<'_>,
-    birth: Birth,
+    context: WorkerContext,
     loaded: Loaded,
     listeners: Vec<Listener>,
 ) -> Result<i32, StartError> {
-    let Birth {
+    let WorkerContext {
         channel,
         settings,
         mut access_log,
-        pulse,
+        heartbeat,
         hooks,
         mut multiprocess,
         in_background,
         ..
-    } = birth;
+    } = context;
     let Loaded { app, broken, watcher } = loaded;
     channel.set_nonblocking(true)?;
     let signals = Signals::catch(py, CAUGHT)?;
     let app = hooks.worker_init(py, app)?;
-    pulse.beat();
+    heartbeat.beat();
     let ready = || {
         // Not before: until now there may have been a reason to tell why it does not start.
         if in_background {
             background::let_go(py);
         }
         if broken {
-            channel::say(&channel, BROKEN)?;
+            messages::say(&channel, BROKEN)?;
         }
-        channel::say(&channel, READY)
+        messages::say(&channel, READY)
     };
     let app = Application::new(app, hooks.around(py)?);
     // What was said meanwhile: until it serves, only this.
-    while let Ok(Some(word)) = channel::hear(&channel) {
+    while let Ok(Some(word)) = messages::hear(&channel) {
         match (word.byte, word.file) {
             (ERROR_LOG, Some(file)) => observe::redirect(Sink::from(file)),
             (ACCESS_LOG, Some(file)) => access_log = Some(file),
@@ -189,9 +193,9 @@ fn serve(
         signals,
         server,
         channel: Some(channel),
-        wear: Wear::new(&settings.processes.recycling),
+        wear: RecyclingLimits::new(&settings.processes.recycling),
         worn: false,
-        pulse,
+        heartbeat,
         hooks,
         watcher,
         settings,
@@ -228,10 +232,10 @@ struct Worker {
     server: Server,
     /// To the master; `None` once that is gone.
     channel: Option<UnixStream>,
-    wear: Wear,
+    wear: RecyclingLimits,
     /// The master has been asked for a successor.
     worn: bool,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
     settings: Arc<Settings>,
     /// It goes, and this is when it stops waiting for requests; `None` inside is never.
     stopping: Option<Option<Instant>>,
@@ -279,7 +283,7 @@ impl Worker {
                 _ => {}
             }
         }
-        self.pulse.beat();
+        self.heartbeat.beat();
         self.look_at_wear(py)?;
         self.look_at_files(py)?;
         if self.server.join(py, Some(Duration::ZERO))? {
@@ -323,7 +327,7 @@ impl Worker {
                 self.hooks.call(py, "worker_abort", &[self.count()]);
             }
             info!("worker {} is replaced: {reason}", std::process::id());
-            self.worn = channel::say(channel, WORN).is_ok();
+            self.worn = messages::say(channel, WORN).is_ok();
         }
         Ok(())
     }
@@ -338,13 +342,13 @@ impl Worker {
             && self.stopping.is_none()
         {
             info!("{path} has changed");
-            let _ = channel::say(channel, CHANGED);
+            let _ = messages::say(channel, CHANGED);
         }
         Ok(())
     }
 
     fn listen_to_master(&mut self) {
-        while let Some(heard) = self.channel.as_ref().map(channel::hear) {
+        while let Some(heard) = self.channel.as_ref().map(messages::hear) {
             match heard {
                 Ok(Some(word)) => match (word.byte, word.file) {
                     (ERROR_LOG, Some(file)) => observe::redirect(Sink::from(file)),

@@ -9,18 +9,18 @@ use crate::config::Recycling;
 
 /// A worker's limits.
 #[derive(Debug)]
-pub(super) struct Wear {
+pub(super) struct RecyclingLimits {
     requests: Option<u64>,
     lifetime: Duration,
     rss: Option<u64>,
     since: Instant,
 }
 
-impl Wear {
+impl RecyclingLimits {
     /// The limits of a worker that begins to serve.
-    pub(super) fn new(settings: &Recycling) -> Wear {
+    pub(super) fn new(settings: &Recycling) -> RecyclingLimits {
         let limit = |value: u64| (value > 0).then_some(value);
-        Wear {
+        RecyclingLimits {
             requests: limit(settings.requests)
                 .map(|requests| requests.saturating_add(random(settings.jitter))),
             lifetime: settings.lifetime,
@@ -69,13 +69,13 @@ mod tests {
 
     #[test]
     fn no_limit_is_no_limit() {
-        assert_eq!(Wear::new(&settings()).reason(u64::MAX), None);
+        assert_eq!(RecyclingLimits::new(&settings()).reason(u64::MAX), None);
     }
 
     #[test]
     fn requests_with_jitter() {
         for _ in 0..100 {
-            let wear = Wear::new(&Recycling { requests: 10, jitter: 5, ..settings() });
+            let wear = RecyclingLimits::new(&Recycling { requests: 10, jitter: 5, ..settings() });
             assert_eq!(wear.reason(9), None);
             assert!(wear.reason(15).is_some_and(|why| why.contains("15 requests")));
         }
@@ -84,13 +84,16 @@ mod tests {
 
     #[test]
     fn time_and_memory() {
-        let old = Wear::new(&Recycling { lifetime: Duration::ZERO, ..settings() });
+        let old = RecyclingLimits::new(&Recycling { lifetime: Duration::ZERO, ..settings() });
         assert!(old.reason(0).is_some_and(|why| why.contains("served for")));
         #[cfg(target_os = "linux")]
         {
-            let large = Wear::new(&Recycling { rss: 1, ..settings() });
+            let large = RecyclingLimits::new(&Recycling { rss: 1, ..settings() });
             assert!(large.reason(0).is_some_and(|why| why.contains("MiB")));
-            assert_eq!(Wear::new(&Recycling { rss: u64::MAX, ..settings() }).reason(0), None);
+            assert_eq!(
+                RecyclingLimits::new(&Recycling { rss: u64::MAX, ..settings() }).reason(0),
+                None
+            );
         }
     }
 }
