@@ -28,6 +28,10 @@ pub mod observe;
 #[cfg(feature = "python")]
 pub mod supervisor;
 mod sync;
+#[cfg_attr(
+    not(feature = "python"),
+    allow(dead_code, reason = "its callers are processes of Python")
+)]
 mod sys;
 pub mod worker;
 #[cfg(feature = "python")]

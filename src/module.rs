@@ -1,7 +1,7 @@
 //! `rustwsgi._rustwsgi`: what Python sees of the crate.
 
 use std::ffi::OsString;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
@@ -11,6 +11,7 @@ use pyo3::types::{PyAny, PyDict, PyList, PyString, PyTuple};
 
 use crate::config::{self, Settings};
 use crate::observe::Sink;
+use crate::sync::ignore_poison;
 use crate::worker::{Server, StartError};
 use crate::{cli, observe};
 
@@ -149,7 +150,7 @@ impl BackgroundServer {
 
 impl BackgroundServer {
     fn lock(&self, py: Python<'_>) -> MutexGuard<'_, Stage> {
-        self.stage.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.stage.lock_py_attached(py))
     }
 }
 

@@ -16,9 +16,16 @@ pub(crate) use shuttle::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use std::sync::{LockResult, PoisonError};
 use std::time::Duration;
 
-/// Waits at `condvar` until it is told, or `time` is over.
+/// The guard of a lock, also if a thread has panicked while it held it: a panic costs one request, and
+/// what these locks protect is never left half-changed.
+pub(crate) fn ignore_poison<G>(result: LockResult<G>) -> G {
+    result.unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits at `condvar` until it is notified, or `time` is over.
 #[cfg(not(all(test, shuttle)))]
 pub(crate) fn pause<'a, T>(
     _mutex: &'a Mutex<T>,
@@ -26,7 +33,7 @@ pub(crate) fn pause<'a, T>(
     guard: MutexGuard<'a, T>,
     time: Duration,
 ) -> MutexGuard<'a, T> {
-    condvar.wait_timeout(guard, time).unwrap_or_else(std::sync::PoisonError::into_inner).0
+    ignore_poison(condvar.wait_timeout(guard, time)).0
 }
 
 /// In a model a short time may be over at any moment, before anything else happens or after all of it. (A
@@ -40,7 +47,7 @@ pub(crate) fn pause<'a, T>(
 ) -> MutexGuard<'a, T> {
     drop(guard);
     shuttle::thread::yield_now();
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    ignore_poison(mutex.lock())
 }
 
 /// Stands for blocking in the kernel, of which the checker knows nothing: who waits for a descriptor waits

@@ -58,11 +58,13 @@ const LAYERS: &[Layer] = &[
     },
     // What is locked, it does not know.
     Layer { name: "sync", may_use: &[], never: &["pyo3", "mio", "socket2", "std::net"] },
+    // Python tells of its own forks.
+    Layer { name: "sys/fork", may_use: &[], never: &["mio", "socket2", "std::net"] },
     Layer { name: "sys", may_use: &[], never: &["pyo3", "mio", "socket2", "std::net"] },
     Layer { name: "observe", may_use: &["http1", "sync", "sys"], never: PYTHON },
     Layer { name: "config", may_use: &["http1", "observe"], never: PYTHON },
     Layer { name: "net", may_use: &["http1", "config", "observe", "sync", "sys"], never: PYTHON },
-    Layer { name: "wsgi", may_use: &["http1", "config", "observe", "sys"], never: SOCKETS },
+    Layer { name: "wsgi", may_use: &["http1", "config", "observe", "sync", "sys"], never: SOCKETS },
     // The thread policy is more narrow than the layer it belongs to.
     Layer {
         name: "worker/scheduler",

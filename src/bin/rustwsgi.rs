@@ -5,6 +5,7 @@
 //! `PyConfig.executable` CPython's own start-up code finds `pyvenv.cfg`, and from that the standard library and
 //! site-packages, exactly as that interpreter would. (PYTHONHOME would name the wrong directory:
 //! a virtualenv has no standard library.)
+#![allow(unsafe_code, reason = "starting and ending an interpreter has no safe wrapper")]
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

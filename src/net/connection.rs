@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::body::{Body, LITTLE, Spool};
-use super::clock;
-use super::date::wall_clock;
 use super::listener::Local;
 use super::memory_budget::Reservation;
 use super::output_queue::{Flush, OutputQueue};
@@ -19,6 +17,8 @@ use super::write_half::{Enqueued, WriteHalf};
 use crate::config::{Settings, Timeouts};
 use crate::http1::{self, Event, ResponseHead};
 use crate::observe::{AccessLog, Record};
+use crate::sys::clock;
+use crate::sys::clock::wall_clock;
 
 /// The client's address; a unix socket's client has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,19 +20,3 @@ impl HttpDate {
         self.text.as_bytes()
     }
 }
-
-/// The time of day to within a few milliseconds, which is read without asking the processor's counter.
-#[cfg(target_os = "linux")]
-pub fn wall_clock() -> SystemTime {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: clock_gettime writes one timespec, which `now` is.
-    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &mut now) };
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    UNIX_EPOCH + std::time::Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
-}
-
-/// The time of day.
-#[cfg(not(target_os = "linux"))]
-pub fn wall_clock() -> SystemTime {
-    SystemTime::now()
-}

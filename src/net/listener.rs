@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::connection::Peer;
 use super::{forked, socket_file};
 use crate::config::Bind;
+use crate::sys::descriptors;
 
 /// The server's side of a connection, for SERVER_NAME and SERVER_PORT.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,14 +125,9 @@ fn remove_stale(path: &Path) -> Result<()> {
 fn inherit(fd: RawFd, backlog: i32) -> Result<Listener> {
     let shown = format!("fd://{fd}");
     // A duplicate, so that the descriptor the parent passed stays valid, whatever it is.
-    // SAFETY: `fcntl` with F_DUPFD_CLOEXEC reads no memory; any value of `fd` is allowed.
-    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
-    if copy < 0 {
-        return Err(io::Error::last_os_error())
-            .with_context(|| format!("{shown}: no such descriptor was passed to this process"));
-    }
-    // SAFETY: `copy` was opened on the line above and has no other owner.
-    let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(copy) });
+    let socket = descriptors::duplicate(fd)
+        .with_context(|| format!("{shown}: no such descriptor was passed to this process"))?;
+    let socket = Socket::from(socket);
     match socket.r#type() {
         Ok(Type::STREAM) => {}
         _ => bail!("{shown} is not a stream socket: pass a descriptor that can be listened on"),
@@ -141,10 +137,7 @@ fn inherit(fd: RawFd, backlog: i32) -> Result<Listener> {
     })?;
     let mut listener = Listener::from_socket(socket)?;
     // Commands that the application starts do not get it; a new master gets duplicates.
-    // SAFETY: F_SETFD touches no memory. The descriptor was passed to this process to be listened on.
-    if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
-        return Err(io::Error::last_os_error()).with_context(|| format!("cannot keep {shown}"));
-    }
+    descriptors::close_on_exec(fd).with_context(|| format!("cannot keep {shown}"))?;
     listener.passed = Some(fd);
     Ok(listener)
 }
@@ -287,7 +280,7 @@ impl Listener {
     pub(super) fn accept(&self) -> io::Result<(Socket, Peer)> {
         let listener = socket2::SockRef::from(&self.socket);
         let (socket, address) = accept_nonblocking(&listener)?;
-        let peer = Peer(address.as_socket());
+        let peer = Peer(address);
         #[cfg(not(target_os = "linux"))]
         if peer.0.is_some() {
             socket.set_tcp_nodelay(true)?;
@@ -332,31 +325,23 @@ fn drop_syns(_: &Socket) -> io::Result<()> {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
-    // SAFETY: accept4 writes an address of at most `length` bytes into `storage` and sets `length`.
-    let (fd, address) = unsafe {
-        SockAddr::try_init(|storage, length| {
-            let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-            match libc::accept4(listener.as_raw_fd(), storage.cast(), length, flags) {
-                -1 => Err(io::Error::last_os_error()),
-                fd => Ok(fd),
-            }
-        })?
-    };
-    // SAFETY: `fd` was just returned by accept4 and has no other owner.
-    Ok((Socket::from(unsafe { OwnedFd::from_raw_fd(fd) }), address))
+fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr>)> {
+    use rustix::net::SocketFlags;
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, address) = rustix::net::acceptfrom_with(listener, flags)?;
+    Ok((Socket::from(socket), address.and_then(|address| SocketAddr::try_from(address).ok())))
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr>)> {
     let (socket, address) = listener.accept()?;
     socket.set_nonblocking(true)?;
-    Ok((socket, address))
+    Ok((socket, address.as_socket()))
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        forked::leave_to_forks([&*self]);
+        forked::keep_in_children([&*self]);
         self.remove_file();
     }
 }

@@ -7,12 +7,11 @@
 //! - [`memory_budget`] is the account of what all of them hold,
 //! - [`output_queue`] holds what is to be sent, in its order, and sends it without blocking,
 //! - [`write_half`] is the writing half of a socket, shared by whoever has bytes for it,
-//! - [`timers`] remembers deadlines, [`clock`] is the time they are counted in,
+//! - [`timers`] remembers deadlines,
 //! - [`date`] is the time of day,
 //! - [`poller`] is the readiness loop that drives them all.
 
 mod body;
-mod clock;
 mod connection;
 mod date;
 mod forked;
@@ -24,12 +23,12 @@ mod socket_file;
 mod timers;
 mod write_half;
 
-pub use body::Body;
 #[cfg(fuzzing)]
-pub use clock::{advance, now};
+pub use crate::sys::clock::{advance, now};
+pub use body::Body;
 pub use connection::{Connection, Peer};
-pub use date::{HttpDate, wall_clock};
-pub use forked::{keep_from_forks, leave_to_forks, let_go_of_listeners};
+pub use date::HttpDate;
+pub use forked::{close_in_children, close_listeners_in_child, keep_in_children};
 pub use listener::{Listener, Local, bind};
 pub use output_queue::{Chunk, Flush, OutputQueue};
 pub use poller::{Poller, PollerHandle, SWEEP_INTERVAL, Verdict};

@@ -29,12 +29,11 @@ pub use overload::{SWEEP_INTERVAL, Verdict};
 use room::Idle;
 
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::clock;
 use super::connection::Connection;
 use super::date::HttpDate;
 use super::listener::{Listener, Local};
@@ -43,7 +42,8 @@ use super::timers::{Deadline, Key, Timers};
 use super::write_half::WriteHalf;
 use crate::config::Settings;
 use crate::observe::AccessLog;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, ignore_poison};
+use crate::sys::clock;
 
 const WAKE: Token = Token(usize::MAX);
 /// Listener `i` has the token `LISTENERS - i`.
@@ -263,8 +263,7 @@ impl Poller {
             self.come_home(connection, ready);
         }
         // Those that came home have sent theirs.
-        let held =
-            std::mem::take(&mut *self.handle.held.lock().unwrap_or_else(PoisonError::into_inner));
+        let held = std::mem::take(&mut *ignore_poison(self.handle.held.lock()));
         for write_half in held {
             write_half.flush_held();
         }

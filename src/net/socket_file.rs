@@ -11,6 +11,9 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 
+#[cfg(target_os = "linux")]
+use crate::sys::descriptors;
+
 /// Sets the permissions of the socket that this process has just bound to `path`, or else removes it. Returns
 /// its device and inode.
 ///
@@ -76,29 +79,14 @@ fn change_mode(file: &File, _: &Path, mode: Mode) -> io::Result<()> {
     }
 }
 
-/// By fchmodat2(2), which the C libraries of today do not have.
+/// Without /proc, which kernels before 6.6 need.
 #[cfg(target_os = "linux")]
 fn change_mode_without_proc(file: &File, mode: Mode) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    /// On every architecture but MIPS, where no call has this number.
-    const FCHMODAT2: libc::c_long = 452;
-    // SAFETY: the descriptor is open, and the kernel only reads the path, which is an empty C string.
-    let done = unsafe {
-        libc::syscall(
-            FCHMODAT2,
-            file.as_raw_fd(),
-            c"".as_ptr(),
-            mode.as_raw_mode(),
-            libc::AT_EMPTY_PATH,
-        )
-    };
-    match done {
-        0 => Ok(()),
-        _ => Err(io::Error::other(format!(
-            "cannot set the mode of its file; mount /proc, or use Linux 6.6 or later: {}",
-            io::Error::last_os_error()
-        ))),
-    }
+    descriptors::change_mode_of_path_descriptor(file, mode.as_raw_mode()).map_err(|failure| {
+        io::Error::other(format!(
+            "cannot set the mode of its file; mount /proc, or use Linux 6.6 or later: {failure}"
+        ))
+    })
 }
 
 #[cfg(target_os = "linux")]

@@ -7,15 +7,15 @@
 //! outruns [`HIGH_WATER`] waits, in [`WriteHalf::wait`], until the poller has brought it below again.
 
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-use super::clock;
 use super::memory_budget::MemoryBudget;
 use super::output_queue::{Flush, OutputQueue, Then};
-use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, ignore_poison};
+use crate::sys::clock;
 
 /// A producer waits while more than this many bytes of memory are unsent.
 const HIGH_WATER: usize = 256 * 1024;
@@ -239,8 +239,7 @@ impl WriteHalf {
             // A year stands for "no limit", which the clock's arithmetic could not bear.
             let left = left.min(Duration::from_secs(365 * 86_400));
             state.awaited = true;
-            state =
-                self.drained.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = ignore_poison(self.drained.wait_timeout(state, left)).0;
             state.awaited = false;
         }
         state.failed.as_ref().map_or(Ok(()), |error| Err(again(error)))
@@ -314,13 +313,13 @@ impl WriteHalf {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held; if something did, the queue is still a queue.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.state.lock())
     }
 }
 
 impl Drop for WriteHalf {
     fn drop(&mut self) {
-        let charged = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).charged;
+        let charged = ignore_poison(self.state.get_mut()).charged;
         self.memory_budget.change_memory(charged, 0);
     }
 }

@@ -7,11 +7,12 @@
 //! has stopped reading costs lines, which are counted, but no memory and no time.
 
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::format::{Format, Record, Stamps};
 use super::sink::{LogTarget, Sink};
+use crate::sync::ignore_poison;
 
 /// Lines are written at the latest when this many bytes of them wait.
 const FLUSH_AT: usize = 64 * 1024;
@@ -149,7 +150,7 @@ impl Drop for AccessLog {
 /// A thread that panicked while it held the lock leaves at worst half a line, which is no reason to
 /// stop logging.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    ignore_poison(mutex.lock())
 }
 
 #[cfg(test)]

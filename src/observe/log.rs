@@ -8,13 +8,14 @@
 use std::fmt::Write as _;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::clock::Stamp;
 use super::sink::Sink;
+use crate::sync::ignore_poison;
 
 /// How long a line may wait for a stream whose reader lags. Only the first line waits: once the
 /// reader has missed it, lines are dropped at once until it reads again.
@@ -77,7 +78,7 @@ pub fn write_raw(bytes: &[u8]) {
 impl ErrorLog {
     /// No state is left half-changed by a panic, so a poisoned lock is as good as another.
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.state.lock())
     }
 
     fn output(&self) -> Arc<Output> {

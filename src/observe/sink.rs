@@ -13,12 +13,16 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::sys::sigpipe;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::FileType;
+
+use crate::sys::{sigpipe, streams};
+
 /// The most a stream is given by one write(2), in bytes.
 const CHUNK: usize = libc::PIPE_BUF;
 
@@ -83,7 +87,7 @@ pub struct Sink {
 #[derive(Debug)]
 enum Output {
     /// Descriptor 1 or 2.
-    Inherited(RawFd),
+    Inherited(BorrowedFd<'static>),
     /// A file of our own.
     File(File),
     /// The stream was closed before we started, so its number may now belong to a client's socket; or the
@@ -111,7 +115,7 @@ impl Sink {
     /// What open(2) says of a file. A closed standard stream is no error; it swallows all bytes.
     pub fn open(target: &LogTarget) -> io::Result<Sink> {
         Ok(match target {
-            LogTarget::Stdout => Sink::new(Output::inherited(libc::STDOUT_FILENO)),
+            LogTarget::Stdout => Sink::new(Output::inherited(streams::stdout())),
             LogTarget::Stderr => Sink::stderr(),
             LogTarget::File(path) => Sink::from(open(path)?),
         })
@@ -119,7 +123,7 @@ impl Sink {
 
     /// Standard error, for what is logged before anything was configured.
     pub fn stderr() -> Sink {
-        Sink::new(Output::inherited(libc::STDERR_FILENO))
+        Sink::new(Output::inherited(streams::stderr()))
     }
 
     /// What swallows all bytes.
@@ -153,7 +157,7 @@ impl Sink {
             } else {
                 rest
             };
-            match sigpipe::suppressed(|| write_once(fd, piece)) {
+            match sigpipe::suppressed(|| Ok(rustix::io::write(fd, piece)?)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => done += count,
                 Err(error) => match error.kind() {
@@ -176,18 +180,14 @@ impl From<File> for Sink {
 }
 
 impl Output {
-    fn inherited(fd: RawFd) -> Output {
-        // SAFETY: F_GETFD takes no argument and touches no memory; a bad descriptor is an error.
-        match unsafe { libc::fcntl(fd, libc::F_GETFD) } {
-            -1 => Output::Nowhere,
-            _ => Output::Inherited(fd),
-        }
+    fn inherited(stream: Option<BorrowedFd<'static>>) -> Output {
+        stream.map_or(Output::Nowhere, Output::Inherited)
     }
 
-    fn fd(&self) -> Option<RawFd> {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Output::Inherited(fd) => Some(*fd),
-            Output::File(file) => Some(file.as_raw_fd()),
+            Output::File(file) => Some(file.as_fd()),
             Output::Nowhere => None,
         }
     }
@@ -207,27 +207,16 @@ fn first_lines(bytes: &[u8]) -> &[u8] {
 }
 
 /// Whether a descriptor is something other than a regular file.
-fn is_stream(fd: RawFd) -> bool {
-    // SAFETY: an all-zero `stat` is a valid value of that plain C struct.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: `stat` is a live, exclusively borrowed struct of the type fstat fills in.
-    let failed = unsafe { libc::fstat(fd, &mut stat) } == -1;
-    failed || (stat.st_mode & libc::S_IFMT) != libc::S_IFREG
+fn is_stream(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(fd)
+        .map_or(true, |stat| FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile)
 }
 
 /// Waits for room. An error or a hang-up counts as room: the write then tells what is the matter.
-fn writable(fd: RawFd, patience: Duration) -> bool {
-    let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
-    let millis = libc::c_int::try_from(patience.as_millis()).unwrap_or(libc::c_int::MAX);
-    // SAFETY: the pointer and the count describe exactly one live, exclusively borrowed pollfd.
-    unsafe { libc::poll(&mut poll, 1, millis) > 0 }
-}
-
-fn write_once(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    // SAFETY: the pointer and the length are those of one live slice, which write(2) only reads.
-    let count = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
-    // The only negative result is -1, with the reason in errno.
-    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+fn writable(fd: BorrowedFd<'_>, patience: Duration) -> bool {
+    let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+    let patience = Timespec::try_from(patience).ok();
+    rustix::event::poll(&mut asked, patience.as_ref()).is_ok_and(|ready| ready > 0)
 }
 
 #[cfg(test)]
@@ -311,7 +300,7 @@ mod tests {
     #[test]
     fn a_closed_stream_swallows_everything() {
         // A number no process has open, as standard error is after `2>&-`.
-        let output = Output::inherited(1_000_000);
+        let output = Output::inherited(None);
         assert!(matches!(output, Output::Nowhere));
         assert_eq!(Sink::new(output).write(b"lost\n", Duration::ZERO).unwrap(), 5);
     }

@@ -11,7 +11,8 @@ use rustix::pipe::PipeFlags;
 
 use super::identity;
 use crate::observe::LogTarget;
-use crate::sys::sigpipe;
+use crate::sys::process::exit_immediately;
+use crate::sys::{sigpipe, streams};
 
 /// The exit code of whoever did not want to wait.
 const INTERRUPTED: i32 = 130;
@@ -48,7 +49,7 @@ impl Launcher {
         if fork()? != 0 {
             end(0);
         }
-        discard(py, 0..1)?;
+        streams::discard_input()?;
         Ok(Launcher(File::from(writer)))
     }
 
@@ -73,25 +74,13 @@ impl Launcher {
 /// From now on output goes nowhere.
 pub(super) fn let_go(py: Python<'_>) {
     identity::flush(py);
-    let _ = discard(py, 1..3);
-}
-
-fn discard(py: Python<'_>, streams: std::ops::Range<i32>) -> PyResult<()> {
-    let os = py.import("os")?;
-    let null: i32 = os.call_method1("open", ("/dev/null", os.getattr("O_RDWR")?))?.extract()?;
-    for stream in streams.clone() {
-        os.call_method1("dup2", (null, stream))?;
-    }
-    if null > 2 {
-        os.call_method1("close", (null,))?;
-    }
-    Ok(())
+    let _ = streams::discard_output();
 }
 
 /// Ends a process whose work goes on in another one.
 fn end(code: i32) -> ! {
-    // SAFETY: _exit may be called at any time; it runs no exit handlers, which are the other process's.
-    unsafe { libc::_exit(code) }
+    // The exit handlers are the other process's.
+    exit_immediately(code)
 }
 
 /// The exit code: what the grandchild says, or 1 if it ends without a word.

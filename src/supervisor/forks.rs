@@ -4,19 +4,22 @@
 //! a signal to the child would not end the child, but be taken for one to the parent.
 
 use std::cell::Cell;
-use std::mem::MaybeUninit;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyCFunction, PyDict, PyModule};
+use pyo3::types::{PyCFunction, PyModule};
+
+use crate::sys::fork::{self, ForkHooks};
+use crate::sys::signals::Blocked;
 
 /// The descriptor that Python's C-level handler writes to, if it is ours.
 static WAKEUP: AtomicI32 = AtomicI32::new(-1);
 
 thread_local! {
-    /// What the thread that forks held back before.
-    static MASK: Cell<Option<libc::sigset_t>> = const { Cell::new(None) };
+    /// Blocks signals while this thread forks.
+    static BLOCKED: Cell<Option<Blocked>> = const { Cell::new(None) };
     /// What it forks is a worker: the master sees to the signals of that.
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
 }
@@ -58,25 +61,28 @@ pub(super) fn of_worker<T>(fork: impl FnOnce() -> T) -> T {
     forked
 }
 
-/// Joins Python's fork hooks. `caught` is whatever this process or its workers will ever catch.
-pub(super) fn mind(py: Python<'_>, caught: &'static [i32]) -> PyResult<()> {
-    static REGISTERED: PyOnceLock<()> = PyOnceLock::new();
-    let register = || {
-        let hooks = PyDict::new(py);
-        // A signal that comes before the child is ready for it would be the parent's.
-        let before = PyCFunction::new_closure(py, None, None, move |_, _| hold(caught))?;
-        let in_parent = PyCFunction::new_closure(py, None, None, |_, _| release())?;
-        let in_child = PyCFunction::new_closure(py, None, None, move |args, _| {
-            let reset = if IS_WORKER.get() { Ok(()) } else { reset(args.py(), caught) };
-            release();
-            reset
-        })?;
-        hooks.set_item("before", before)?;
-        hooks.set_item("after_in_parent", in_parent)?;
-        hooks.set_item("after_in_child", in_child)?;
-        py.import("os")?.call_method("register_at_fork", (), Some(&hooks)).map(drop)
-    };
-    REGISTERED.get_or_try_init(py, register).map(drop)
+static HOOKS: ForkHooks = ForkHooks {
+    // A signal that comes before the child is ready for it would be the parent's.
+    before: || BLOCKED.set(Blocked::these(caught())),
+    in_parent: || drop(BLOCKED.take()),
+    in_child: |py| {
+        let reset = if IS_WORKER.get() { Ok(()) } else { reset(py, caught()) };
+        drop(BLOCKED.take());
+        reset
+    },
+};
+
+/// The signals that this process or its workers will ever catch.
+static CAUGHT: OnceLock<&'static [i32]> = OnceLock::new();
+
+fn caught() -> &'static [i32] {
+    CAUGHT.get().copied().unwrap_or_default()
+}
+
+/// Joins Python's fork hooks. `signals` are those that this process or its workers will ever catch.
+pub(super) fn mind(py: Python<'_>, signals: &'static [i32]) -> PyResult<()> {
+    CAUGHT.get_or_init(|| signals);
+    fork::register(py, &HOOKS)
 }
 
 /// In the child: what is ours becomes Python's own; what the application has set stays.
@@ -97,29 +103,4 @@ fn reset(py: Python<'_>, caught: &[i32]) -> PyResult<()> {
 
 fn by_default<'py>(module: &Bound<'py, PyModule>, number: i32) -> PyResult<Bound<'py, PyAny>> {
     module.getattr(if number == libc::SIGINT { "default_int_handler" } else { "SIG_DFL" })
-}
-
-fn hold(caught: &[i32]) {
-    let mut held = MaybeUninit::uninit();
-    let mut before = MaybeUninit::uninit();
-    // SAFETY: sigemptyset initializes `held`, and pthread_sigmask `before`, unless it fails; both live until
-    // the end.
-    let before = unsafe {
-        libc::sigemptyset(held.as_mut_ptr());
-        for &number in caught {
-            libc::sigaddset(held.as_mut_ptr(), number);
-        }
-        let failed = libc::pthread_sigmask(libc::SIG_BLOCK, held.as_ptr(), before.as_mut_ptr());
-        (failed == 0).then(|| before.assume_init())
-    };
-    MASK.set(before);
-}
-
-fn release() {
-    if let Some(before) = MASK.take() {
-        // SAFETY: `before` is a mask that pthread_sigmask has written.
-        unsafe {
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut())
-        };
-    }
 }

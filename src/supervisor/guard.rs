@@ -8,7 +8,6 @@
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,8 +15,9 @@ use log::error;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::process::kill;
-use crate::worker::without_signals;
+use crate::sys::process::exit_immediately;
+use crate::sys::process::kill;
+use crate::sys::signals::{self, AbortHandler, without_signals};
 
 /// How long code goes on after a signal that is to end it.
 const GRACE: Duration = Duration::from_secs(3);
@@ -63,8 +63,7 @@ impl Guarded<'_> {
             let result = code();
             if std::process::id() != process {
                 // A child of a fork in it, which would go on as a second master. It has no other threads.
-                // SAFETY: _exit may be called at any time and by any thread.
-                unsafe { libc::_exit(STRAY) }
+                exit_immediately(STRAY);
             }
             drop(end);
             Ok((result, guard.join().unwrap_or_default()))
@@ -120,15 +119,14 @@ impl Guarded<'_> {
     fn end(&self, code: i32, how: &str) -> ! {
         error!("{} {how}", self.what);
         (self.farewell)(code);
-        CODE.store(code, Relaxed);
+        signals::set_abort_exit_code(code);
         // To the process: of its threads the one is chosen that has the signal not blocked, where
         // `faulthandler` has its stack.
         if let Ok(pid) = i32::try_from(std::process::id()) {
             kill(pid, libc::SIGABRT);
             thread::sleep(LAST_WORDS);
         }
-        // SAFETY: _exit may be called at any time and by any thread.
-        unsafe { libc::_exit(code) }
+        exit_immediately(code)
     }
 }
 
@@ -141,33 +139,27 @@ impl Drop for End<'_> {
     }
 }
 
-/// The exit code after an ABRT; the signal's own end if it is negative.
-static CODE: AtomicI32 = AtomicI32::new(-1);
-
 /// While this exists ABRT leaves the stacks of all threads on standard error, and a guard chooses the exit
 /// code. Afterwards `faulthandler` stays on, as in the workers.
 struct Stacks<'py> {
     py: Python<'py>,
-    before: Option<libc::sigaction>,
+    handler: Option<AbortHandler>,
 }
 
 impl Stacks<'_> {
     fn catch(py: Python<'_>) -> Stacks<'_> {
         faulthandler(py, "disable");
-        // SAFETY: an all-zero `sigaction` is a valid value of that plain C struct.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = aborted as *const () as libc::sighandler_t;
-        let before = set(&action);
+        let handler = AbortHandler::install();
         // It calls the handler that it finds once it has written the stacks.
         faulthandler(py, "enable");
-        Stacks { py, before }
+        Stacks { py, handler: Some(handler) }
     }
 }
 
 impl Drop for Stacks<'_> {
     fn drop(&mut self) {
         faulthandler(self.py, "disable");
-        self.before.as_ref().and_then(set);
+        self.handler = None;
         faulthandler(self.py, "enable");
     }
 }
@@ -175,27 +167,4 @@ impl Drop for Stacks<'_> {
 /// Without standard error there is nothing to write stacks to.
 fn faulthandler(py: Python<'_>, method: &str) {
     let _ = py.import("faulthandler").and_then(|module| module.call_method0(method));
-}
-
-/// Sets what ABRT does; returns what it did before.
-fn set(action: &libc::sigaction) -> Option<libc::sigaction> {
-    let mut before = std::mem::MaybeUninit::uninit();
-    // SAFETY: sigaction reads the one struct and initializes the other if it returns 0. The handler, if it is
-    // ours, does only what a signal handler may.
-    unsafe {
-        let failed = libc::sigaction(libc::SIGABRT, action, before.as_mut_ptr());
-        (failed == 0).then(|| before.assume_init())
-    }
-}
-
-extern "C" fn aborted(signal: libc::c_int) {
-    let code = CODE.load(Relaxed);
-    // SAFETY: all three may be called in a signal handler. The second signal comes when this one returns.
-    unsafe {
-        if code >= 0 {
-            libc::_exit(code);
-        }
-        libc::signal(signal, libc::SIG_DFL);
-        libc::raise(signal);
-    }
 }

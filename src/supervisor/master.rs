@@ -32,7 +32,6 @@ use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::pidfile::Pidfile;
 use super::pool::{self, Backoff, Card, State};
-use super::process::kill;
 use super::signals::Signals;
 use super::sockets::Sockets;
 use super::successor::{Predecessor, Successor};
@@ -40,6 +39,7 @@ use super::systemd::Notifier;
 use super::worker_main::WorkerContext;
 use crate::config::{Bind, Settings};
 use crate::net::Listener;
+use crate::sys::process::kill;
 
 const CAUGHT: &[i32] = &[
     libc::SIGTERM,

@@ -1,4 +1,4 @@
-//! Signals to child processes, and how they have ended.
+//! How child processes have ended, in words.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -6,41 +6,6 @@ use std::process::ExitStatus;
 use pyo3::prelude::*;
 
 use super::signals;
-
-/// Sends a signal to a child of ours.
-pub(super) fn kill(pid: i32, signal: i32) {
-    // SAFETY: kill(2) touches no memory. The process is a child that has not been waited for, so its
-    // number is still its own.
-    unsafe { libc::kill(pid, signal) };
-}
-
-/// How a child has ended, if it has.
-pub(super) fn ended(pid: i32) -> Option<ExitStatus> {
-    let mut status = 0;
-    // SAFETY: waitpid writes to the one integer it is given, which lives until it returns.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
-    match waited {
-        0 => None,
-        waited if waited == pid => Some(ExitStatus::from_raw(status)),
-        // Somebody else has waited for it: it is gone all the same.
-        _ if std::io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD) => {
-            Some(ExitStatus::from_raw(0))
-        }
-        _ => None,
-    }
-}
-
-/// A child that has ended, whoever it is. It is still to be waited for.
-pub(super) fn first_dead() -> Option<i32> {
-    // SAFETY: an all-zero `siginfo_t` is a valid value of that plain C struct.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    // SAFETY: waitid fills in the one struct it is given, which lives until it returns.
-    let failed = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) } != 0;
-    // SAFETY: for waitid the field of the process is always set, to zero if there is none.
-    let pid = unsafe { info.si_pid() };
-    (!failed && pid > 0).then_some(pid)
-}
 
 /// How many processes the kernel has killed for want of memory since it booted, in any control group.
 pub(super) fn memory_kills() -> Option<u64> {

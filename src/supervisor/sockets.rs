@@ -2,13 +2,14 @@
 //! addresses, and can be handed to another master, so that no connection is ever refused meanwhile.
 
 use std::ffi::OsString;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 
 use log::{debug, info, warn};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::config::{Bind, Settings};
 use crate::net::{self, Listener};
+use crate::sys::descriptors;
 
 /// The variable that tells a new master which descriptors listen on what: `3=127.0.0.1:80,4=unix:/s`,
 /// the addresses as they stand in the old master's options, with [`ESCAPED`] as `%2C`.
@@ -172,9 +173,8 @@ impl Sockets {
 }
 
 fn close(fd: RawFd) {
-    // SAFETY: the descriptor was passed to this process for its own use by the variable that names it, and
-    // nothing else in the process has learned of it.
-    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    // Only the variable that names it makes it known.
+    drop(descriptors::adopt(fd));
 }
 
 fn parse(text: &str) -> Vec<(RawFd, Bind)> {

@@ -1,7 +1,7 @@
 //! USR2: the same command again as a second master on the same sockets. The two serve side by side until
 //! the operator stops one of them.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -9,6 +9,7 @@ use rustix::io::FdFlags;
 use rustix::pipe::PipeFlags;
 
 use super::sockets::{HANDOVER, Sockets};
+use crate::sys::descriptors;
 
 /// The descriptor by which a new master learns that the old one is gone.
 const PREDECESSOR: &str = "RUSTWSGI_PREDECESSOR";
@@ -63,10 +64,8 @@ impl Predecessor {
     /// None, if this process was not started by another master.
     pub(super) fn of_this_process() -> Option<Predecessor> {
         let fd: i32 = std::env::var(PREDECESSOR).ok()?.parse().ok().filter(|&fd| fd >= 3)?;
-        // SAFETY: the descriptor was passed to this process for its own use by the variable that names it;
-        // nothing else in the process has learned of it. A number that is no descriptor is an error at
-        // the first use.
-        let lifeline = unsafe { OwnedFd::from_raw_fd(fd) };
+        // Only the variable that names it makes it known. A number that is no descriptor is an error.
+        let lifeline = descriptors::adopt(fd).ok()?;
         // Not for the workers' children.
         let kept = rustix::io::fcntl_setfd(&lifeline, FdFlags::CLOEXEC);
         let pid = std::os::unix::process::parent_id();

@@ -23,7 +23,7 @@ use super::{Entrypoints, LoadFailure};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
 use crate::observe::{self, LogTarget, Sink};
-use crate::worker::{Application, Parts, Server, StartError, keep_from_forks, leave_now};
+use crate::worker::{Application, Parts, Server, StartError, close_in_children, leave_now};
 
 /// TERM finishes what was begun, INT and QUIT do not wait for it, USR1 asks for the counters.
 const CAUGHT: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1];
@@ -64,7 +64,7 @@ pub(super) fn run(
     // The stacks of all threads on standard error, should a C extension crash or the master lose patience.
     let _ = py.import("faulthandler").and_then(|module| module.call_method0("enable"));
     // An application may fork while it is imported.
-    if let Err(failure) = keep_from_forks(py, &listeners) {
+    if let Err(failure) = close_in_children(py, &listeners) {
         error!("{failure}");
         return 1;
     }

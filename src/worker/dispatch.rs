@@ -4,8 +4,8 @@
 //! What running a request means is for the caller to say: `runner` does it with Python, the model checker
 //! (`make model`) without.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use log::error;
@@ -13,7 +13,7 @@ use log::error;
 use super::scheduler::{Pressure, Role, Scheduler, Wake};
 use crate::config::Settings;
 use crate::net::{Connection, Poller, PollerHandle, SWEEP_INTERVAL, Verdict};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, ignore_poison};
 
 /// What the threads of a process share of its network.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl Dispatcher {
         hurries: impl FnOnce(&Pressure) -> bool,
     ) -> Vec<Box<Connection>> {
         let mut ready = Vec::new();
-        let mut poller = self.poller.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut poller = ignore_poison(self.poller.lock());
         // Only now: while we waited for the lock, whoever had it may have found work.
         let pressure = self.scheduler.pressure();
         let waiting = pressure.waiting;

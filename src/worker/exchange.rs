@@ -10,7 +10,8 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 
 use crate::http1::{self, ResponseHead, TooShort};
-use crate::net::{Body, Chunk, Connection, HttpDate, WriteHalf, wall_clock};
+use crate::net::{Body, Chunk, Connection, HttpDate, WriteHalf};
+use crate::sys::clock::wall_clock;
 use crate::wsgi::{Client, Content, Exchange};
 
 thread_local! {

@@ -27,8 +27,6 @@ mod worker_thread;
 #[cfg(feature = "python")]
 pub use crate::wsgi::Application;
 #[cfg(feature = "python")]
-pub use forks::keep_from_forks;
-#[cfg(feature = "python")]
-pub(crate) use server::without_signals;
+pub use forks::close_in_children;
 #[cfg(feature = "python")]
 pub use server::{Parts, Server, StartError, leave_now};

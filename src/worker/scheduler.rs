@@ -25,10 +25,9 @@
 //! The scheduler knows neither sockets nor Python, only jobs, so it can be tested by threads that do neither.
 
 use std::collections::VecDeque;
-use std::sync::PoisonError;
 use std::time::Duration;
 
-use crate::sync::{Condvar, Mutex, MutexGuard, pause};
+use crate::sync::{Condvar, Mutex, MutexGuard, ignore_poison, pause};
 
 /// How often the sentinel looks while there is work.
 pub const TICK: Duration = Duration::from_millis(1);
@@ -159,7 +158,7 @@ impl<J> Scheduler<J> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<J>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.state.lock())
     }
 
     // For runners
@@ -199,7 +198,7 @@ impl<J> Scheduler<J> {
             if let Some(role) = state.orders[me].take() {
                 return role;
             }
-            state = self.parking[me].wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = ignore_poison(self.parking[me].wait(state));
         }
     }
 
@@ -335,7 +334,7 @@ impl<J> Scheduler<J> {
             if idle > DROWSY {
                 state.asleep = true;
                 while state.asleep && !state.stopped {
-                    state = self.sentinel.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state = ignore_poison(self.sentinel.wait(state));
                 }
                 idle = 0;
             }

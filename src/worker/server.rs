@@ -15,12 +15,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyCFunction, PyDict, PyTuple};
 
 use super::dispatch::Dispatcher;
-use super::forks::keep_from_forks;
+use super::forks::close_in_children;
 use super::watch::Watch;
 use super::worker_thread::{self, Shared};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::{self, Listener, Poller};
 use crate::observe::{AccessLog, Format, Sink, remedy};
+use crate::sys::signals::without_signals;
 use crate::wsgi::{Application, ServerAddress, Wsgi, green_threads};
 
 /// Why a server could not be started.
@@ -107,7 +108,7 @@ impl Server {
             return Err(PyRuntimeError::new_err(refusal).into());
         }
         let Parts { app, listeners, access_log, settings, multiprocess } = parts;
-        keep_from_forks(py, &listeners)?;
+        close_in_children(py, &listeners)?;
         let access_log = settings.access_log.as_ref().zip(access_log);
         let access_log = access_log.map(|(settings, sink)| format_access_log(settings, sink));
         let access_log = access_log.transpose()?;
@@ -302,23 +303,6 @@ impl Server {
         }
         Ok(true)
     }
-}
-
-/// Starts a thread that no signal is delivered to. Signals are for the threads that Python has made: in the
-/// embedded binary Rust gives its threads a small stack for signal handlers, which Python's handlers use
-/// and which two signals at a time overflow.
-pub(crate) fn without_signals<T>(start: impl FnOnce() -> T) -> T {
-    let mut all = std::mem::MaybeUninit::uninit();
-    let mut before = std::mem::MaybeUninit::uninit();
-    // SAFETY: sigfillset initializes `all`, and pthread_sigmask `before`; both live until the end.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-    }
-    let started = start();
-    // SAFETY: `before` was initialized above.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
-    started
 }
 
 /// How many threads the interpreter can run at a time: one, unless it has no GIL.

@@ -12,9 +12,8 @@
 //! for which a worker is replaced.
 
 use std::ffi::c_ulong;
-use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use log::{error, warn};
@@ -23,7 +22,8 @@ use pyo3::sync::MutexExt;
 
 use crate::net::{Connection, WriteHalf};
 use crate::observe;
-use crate::wsgi::RequestTimeout;
+use crate::sync::ignore_poison;
+use crate::wsgi::{raise_in_thread, withdraw_from_thread};
 
 /// How long a request may go on that has lost its client before it is interrupted, and one that was interrupted
 /// before its response is broken off.
@@ -97,7 +97,7 @@ impl Watch {
     /// A thread that has to wait lets the interpreter go meanwhile: the one that has the place may want to stop
     /// all threads of an interpreter without GIL.
     fn place(&self, py: Python<'_>, me: usize) -> MutexGuard<'_, Place> {
-        self.places[me].lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.places[me].lock_py_attached(py))
     }
 
     /// Since when a request runs that has run too long and does not wait for its client, and whether it was
@@ -150,12 +150,7 @@ impl Watch {
             let shown = place.request.escape_ascii().to_string();
             match place.interrupted {
                 None => {
-                    let exception = py.get_type::<RequestTimeout>();
-                    // SAFETY: attached; the exception's type is alive and the call takes a reference of
-                    // its own. A thread that has ended meanwhile is not found, which is no error.
-                    unsafe {
-                        pyo3::ffi::PyThreadState_SetAsyncExc(thread as _, exception.as_ptr())
-                    };
+                    raise_in_thread(py, thread);
                     place.interrupted = Some((Instant::now(), thread));
                     drop(place);
                     error!(
@@ -191,12 +186,10 @@ impl Watch {
 
 impl Place {
     /// Takes back an exception that its thread has not come to yet.
-    fn take_back_interruption(&mut self, _py: Python<'_>) {
+    fn take_back_interruption(&mut self, py: Python<'_>) {
         self.stuck = false;
         if let Some((_, thread)) = self.interrupted.take() {
-            // SAFETY: attached, as `_py` proves; NULL takes back an exception that is still pending, and does
-            // nothing if none is.
-            unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(thread as _, ptr::null_mut()) };
+            withdraw_from_thread(py, thread);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! `environ["rustwsgi.client_disconnected"]`: lets long work ask whether anybody still waits for it.
 
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Mutex, Weak};
 
 use pyo3::prelude::*;
 
 use super::exchange::Client;
+use crate::sync::ignore_poison;
 
 /// Call it to learn whether the client has gone. One object serves request after request, unless an
 /// application keeps it.
@@ -20,7 +21,7 @@ impl Disconnected {
 
     /// From now on the question is about `client`.
     pub(super) fn watch(&self, client: Weak<dyn Client>) {
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
+        *ignore_poison(self.client.lock()) = Some(client);
     }
 }
 
@@ -28,7 +29,7 @@ impl Disconnected {
 impl Disconnected {
     /// True once the client has closed its side of the connection or the connection is lost.
     fn __call__(&self) -> bool {
-        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let client = ignore_poison(self.client.lock()).clone();
         client.and_then(|client| client.upgrade()).is_none_or(|client| client.has_left())
     }
 }

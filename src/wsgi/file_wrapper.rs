@@ -2,9 +2,10 @@
 //! them. [PEP 3333, "Optional Platform-Specific File Handling"]
 
 use std::fs::{File, Metadata};
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
 
+use crate::sys::descriptors;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -79,10 +80,10 @@ impl FileWrapper {
             (fd >= 0).then_some(fd)
         };
         let fd = number()?;
-        // SAFETY: the file object is open (`fileno` of a closed one raises) and is kept alive by `self`.
-        // Without a GIL another thread may close it just now; then this fails, or duplicates what has got
-        // the number since, which is found out below and dropped unused.
-        let file = File::from(unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().ok()?);
+        // The file object is open (`fileno` of a closed one raises) and is kept alive by `self`. Without a
+        // GIL another thread may close it just now; then this fails, or duplicates what has got the number
+        // since, which is found out below and dropped unused.
+        let file = File::from(descriptors::duplicate(fd).ok()?);
         // A file object forgets its number before it closes it: one that still knows it was open.
         if number() != Some(fd) {
             return None;

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict};
+
+use crate::sys::fork::{self, ForkHooks};
+use crate::sys::process::exit_immediately;
 
 /// The process this is, kept up to date by Python's fork hook: to ask the system each time costs more
 /// than some of a request's other steps.
@@ -17,18 +19,21 @@ static PROCESS: AtomicU32 = AtomicU32::new(0);
 /// The process that serves.
 static SERVER: AtomicU32 = AtomicU32::new(0);
 
+static HOOKS: ForkHooks = ForkHooks {
+    before: fork::nothing,
+    in_parent: fork::nothing,
+    in_child: |_| {
+        PROCESS.store(std::process::id(), Ordering::Relaxed);
+        Ok(())
+    },
+};
+
 /// Takes this process for the one that serves.
 pub(super) fn settle(py: Python<'_>) -> PyResult<()> {
     let process = std::process::id();
     SERVER.store(process, Ordering::Relaxed);
-    if PROCESS.swap(process, Ordering::Relaxed) == 0 {
-        let note = PyCFunction::new_closure(py, Some(c"rustwsgi_forked"), None, |_, _| {
-            PROCESS.store(std::process::id(), Ordering::Relaxed);
-        })?;
-        let hooks = PyDict::new(py);
-        hooks.set_item("after_in_child", note)?;
-        py.import("os")?.call_method("register_at_fork", (), Some(&hooks))?;
-    }
+    PROCESS.store(process, Ordering::Relaxed);
+    fork::register(py, &HOOKS)?;
     Ok(())
 }
 
@@ -60,7 +65,6 @@ fn leave(py: Python<'_>, raised: Option<&PyErr>) {
     for stream in ["stdout", "stderr"] {
         let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
     }
-    // SAFETY: _exit may be called at any time; it ends the process without running the parent's exit
-    // handlers, which are not this process's to run.
-    unsafe { libc::_exit(code) }
+    // The exit handlers are the parent's.
+    exit_immediately(code)
 }

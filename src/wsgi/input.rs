@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
@@ -15,6 +15,7 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyAny, PyBytes, PyList, PyMemoryView, PySlice};
 
 use super::exchange::Content;
+use crate::sync::ignore_poison;
 
 /// Bytes of a spooled content that `readline` looks at in one go.
 const WINDOW: usize = 64 * 1024;
@@ -48,7 +49,7 @@ impl Input {
     }
 
     fn reader(&self, py: Python<'_>) -> MutexGuard<'_, Reader> {
-        self.reader.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.reader.lock_py_attached(py))
     }
 
     /// Reads exactly into `target` from `offset` of the content.
@@ -88,8 +89,7 @@ impl Input {
             return Ok(PyBytes::new(py, line));
         }
         // A line may be as long as the content: others run while it is looked for.
-        let line =
-            py.detach(|| self.reader.lock().unwrap_or_else(PoisonError::into_inner).line(limit))?;
+        let line = py.detach(|| ignore_poison(self.reader.lock()).line(limit))?;
         Ok(PyBytes::new(py, &line))
     }
 }

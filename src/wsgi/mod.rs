@@ -16,6 +16,7 @@
 
 mod app;
 mod application;
+#[allow(unsafe_code, reason = "CPython's own functions are faster, or have no safe wrapper")]
 mod block;
 mod client;
 mod environ;
@@ -30,8 +31,11 @@ mod names;
 mod reply;
 mod response;
 mod start_response;
+#[allow(unsafe_code, reason = "CPython's own functions are faster, or have no safe wrapper")]
 mod strings;
+#[allow(unsafe_code, reason = "CPython's own functions are faster, or have no safe wrapper")]
 mod thread_state;
+#[allow(unsafe_code, reason = "CPython's own functions are faster, or have no safe wrapper")]
 mod timeout;
 mod traceback;
 
@@ -47,5 +51,5 @@ pub use input::Input;
 pub use response::{Outcome, Wsgi};
 pub use start_response::{Responder, Writer};
 pub use thread_state::ThreadState;
-pub use timeout::RequestTimeout;
+pub use timeout::{RequestTimeout, raise_in_thread, withdraw_from_thread};
 pub use traceback::format as format_exception;

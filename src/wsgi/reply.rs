@@ -6,7 +6,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -16,6 +16,7 @@ use super::block;
 use super::exchange::Exchange;
 use super::file_wrapper::Extent;
 use crate::http1::{ResponseHead, TooShort};
+use crate::sync::ignore_poison;
 
 /// Blocks of at least this many bytes are sent from where Python keeps them.
 const SHARE: usize = 16 * 1024;
@@ -91,7 +92,7 @@ impl Reply {
     }
 
     fn state(&self, py: Python<'_>) -> MutexGuard<'_, State> {
-        self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.state.lock_py_attached(py))
     }
 
     /// The state with the exchange in it, unless that is over. Another thread of the application may be
@@ -104,12 +105,12 @@ impl Reply {
             }
             drop(state);
             py.detach(|| {
-                let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                let state = ignore_poison(self.state.lock());
                 let idle = self.returned.wait_while(state, |state| {
                     state.awaited = state.flushing;
                     state.flushing
                 });
-                drop(idle.unwrap_or_else(PoisonError::into_inner));
+                drop(ignore_poison(idle));
             });
         }
     }

@@ -5,7 +5,7 @@
 //! request: then it may have that one, and the thread gets a new one. A weak reference keeps as well, as it may
 //! become a strong one at any time; of these objects only the bound method can have any.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -16,6 +16,7 @@ use super::memory::Memory;
 use super::reply::Reply;
 use super::start_response::{Responder, Writer};
 use crate::http1::ResponseHead;
+use crate::sync::ignore_poison;
 
 /// What a thread serves requests with.
 pub struct ThreadState {
@@ -49,14 +50,14 @@ pub(super) struct Replies(Mutex<Vec<Weak<Reply>>>);
 
 impl Replies {
     fn add(&self, reply: &Arc<Reply>) {
-        let mut replies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut replies = ignore_poison(self.0.lock());
         replies.retain(|reply| reply.strong_count() > 0);
         replies.push(Arc::downgrade(reply));
     }
 
     /// The requests that the application is at, as the error log names them.
     pub(super) fn running(&self, py: Python<'_>) -> Vec<String> {
-        let replies = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let replies = ignore_poison(self.0.lock()).clone();
         replies.iter().filter_map(|reply| reply.upgrade()?.request(py)).collect()
     }
 }

@@ -3,11 +3,11 @@
 use log::{Level, error, log, warn};
 
 use super::super::connection::{Connection, Refusal};
-use super::super::date::wall_clock;
 use super::super::timers::Key;
 use super::{Phase, Poller};
 use crate::http1::{Head, ResponseHead};
 use crate::observe::Count;
+use crate::sys::clock::wall_clock;
 
 const UNAVAILABLE: &str = "Service Unavailable";
 /// When a client that was turned away may try again, in seconds.

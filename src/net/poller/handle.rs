@@ -1,6 +1,6 @@
 //! What other threads may ask of the loop while one of them turns it.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use log::warn;
 use mio::Waker;
@@ -10,7 +10,7 @@ use super::super::memory_budget::MemoryBudget;
 use super::super::write_half::WriteHalf;
 use crate::config::Budget;
 use crate::observe::Counters;
-use crate::sync::{AtomicBool, Mutex, Ordering};
+use crate::sync::{AtomicBool, Mutex, Ordering, ignore_poison};
 
 /// What other threads may ask of the poller.
 #[derive(Debug)]
@@ -47,13 +47,13 @@ impl PollerHandle {
     /// Brings a connection home whose request has been answered, or whose response was aborted. What is in
     /// its queue is sent by the poller's next turn, which [`PollerHandle::wake_for_returned`] brings about.
     pub fn return_connection(&self, connection: Box<Connection>) {
-        self.homecomers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        ignore_poison(self.homecomers.lock()).push(connection);
     }
 
     /// Has the next turn send what waits in a write half. Returns false if whoever polls is blocked and would not
     /// see to it.
     pub(in crate::net) fn hold(&self, write_half: &Arc<WriteHalf>) -> bool {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(write_half.clone());
+        ignore_poison(self.held.lock()).push(write_half.clone());
         !self.is_blocked()
     }
 
@@ -104,14 +104,14 @@ impl PollerHandle {
     }
 
     pub(super) fn take(&self) -> Vec<Box<Connection>> {
-        std::mem::take(&mut *self.homecomers.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *ignore_poison(self.homecomers.lock()))
     }
 
     pub(super) fn has_homecomers(&self) -> bool {
-        !self.homecomers.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !ignore_poison(self.homecomers.lock()).is_empty()
     }
 
     pub(super) fn has_held(&self) -> bool {
-        !self.held.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !ignore_poison(self.held.lock()).is_empty()
     }
 }

@@ -6,7 +6,7 @@ use log::{error, warn};
 
 use super::{GRACE, Master, Member};
 use crate::supervisor::pool::State;
-use crate::supervisor::process::kill;
+use crate::sys::process::kill;
 
 /// How long the interpreter of a worker may be out of reach, if --timeout does not say.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -10,9 +10,10 @@ use pyo3::prelude::*;
 use super::{Master, Member};
 use crate::supervisor::messages::{BROKEN, CHANGED, READY, WORN};
 use crate::supervisor::pool::State;
-use crate::supervisor::process::{ended, fate, first_dead, kill, memory_kills};
+use crate::supervisor::process::{fate, memory_kills};
 use crate::supervisor::signals;
 use crate::supervisor::successor::Successor;
+use crate::sys::process::{kill, peek_ended_child, try_wait};
 
 /// A number of workers, for a hook.
 pub(super) fn count(workers: usize) -> i64 {
@@ -124,7 +125,7 @@ impl Master<'_> {
     pub(super) fn reap(&mut self, py: Python<'_>) {
         let mut at = 0;
         while at < self.members.len() {
-            match ended(self.members[at].pid) {
+            match try_wait(self.members[at].pid) {
                 Some(status) => {
                     let member = self.members.remove(at);
                     self.hooks.call(py, "child_exit", &[member.pid.into()]);
@@ -147,14 +148,14 @@ impl Master<'_> {
 
     /// The first process of a container inherits what others leave behind, as `init` does elsewhere.
     fn bury_strangers(&self) {
-        while let Some(pid) = first_dead() {
+        while let Some(pid) = peek_ended_child() {
             let is_ours = self.members.iter().any(|member| member.pid == pid)
                 || self
                     .successor
                     .as_ref()
                     .is_some_and(|successor| i32::try_from(successor.id()) == Ok(pid));
             // It has died since, and is dealt with at the next turn.
-            if is_ours || ended(pid).is_none() {
+            if is_ours || try_wait(pid).is_none() {
                 return;
             }
         }

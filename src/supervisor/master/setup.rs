@@ -11,7 +11,7 @@ use super::change::{self, set_umask};
 use super::hear::count;
 use super::{CAUGHT, Master, Stop};
 use crate::config::Settings;
-use crate::net::leave_to_forks;
+use crate::net::keep_in_children;
 use crate::supervisor::Entrypoints;
 use crate::supervisor::background::Launcher;
 use crate::supervisor::guard::Guarded;
@@ -24,7 +24,7 @@ use crate::supervisor::signals::Signals;
 use crate::supervisor::sockets::Sockets;
 use crate::supervisor::successor::{Predecessor, VARIABLES};
 use crate::supervisor::systemd::{self, Notifier};
-use crate::worker::keep_from_forks;
+use crate::worker::close_in_children;
 
 impl<'a> Master<'a> {
     /// Binds and writes the pid file.
@@ -132,9 +132,9 @@ impl<'a> Master<'a> {
                 farewell: &farewell,
             };
             // What is forked now is the application's; later it is a worker.
-            keep_from_forks(py, sockets.listeners())?;
+            close_in_children(py, sockets.listeners())?;
             let loaded = signals.lend(py, &guarded, || (entrypoints.load)(py, settings))?;
-            leave_to_forks(sockets.listeners());
+            keep_in_children(sockets.listeners());
             // --chdir is for the application, which runs in the workers; a reload and a new master look for
             // the names on the command line where they were typed.
             std::env::set_current_dir(here)?;

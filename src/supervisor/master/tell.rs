@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{GRACE, Master};
 use crate::supervisor::messages::{self, ALONE, RETIRE, SIBLINGS};
 use crate::supervisor::pool::State;
-use crate::supervisor::process::kill;
+use crate::sys::process::kill;
 
 impl Master<'_> {
     /// Tells a worker to go once it has nothing left to do.

@@ -1,0 +1,52 @@
+//! The two clocks: the steady one that deadlines are counted in, and the time of day.
+//!
+//! Under the fuzzer, whose clients are slow in every way, the steady clock stands still until the fuzzer
+//! advances it.
+
+use std::time::SystemTime;
+
+/// The current time of the steady clock.
+#[cfg(not(fuzzing))]
+pub(crate) fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+#[cfg(fuzzing)]
+pub use manual::{advance, now};
+
+#[cfg(fuzzing)]
+mod manual {
+    use std::cell::Cell;
+    use std::time::{Duration, Instant};
+
+    thread_local! {
+        static NOW: Cell<Instant> = Cell::new(Instant::now());
+    }
+
+    /// The current time on this thread.
+    pub fn now() -> Instant {
+        NOW.get()
+    }
+
+    /// Moves the clock of this thread forward.
+    pub fn advance(time: Duration) {
+        NOW.set(NOW.get() + time);
+    }
+}
+
+/// The time of day to within a few milliseconds, read without asking the processor's counter.
+#[cfg(target_os = "linux")]
+pub(crate) fn wall_clock() -> SystemTime {
+    use rustix::time::{ClockId, clock_gettime};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    UNIX_EPOCH + Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// The time of day.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}

@@ -1,0 +1,141 @@
+//! Which signals a thread takes, and what SIGABRT does.
+
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+
+use super::process;
+
+/// While this exists the calling thread takes none of the blocked signals; what comes meanwhile is
+/// delivered when it is dropped. Belongs to the thread that made it.
+#[derive(Debug)]
+pub(crate) struct Blocked {
+    previous: SigSet,
+    _not_send: std::marker::PhantomData<*const ()>,
+}
+
+impl Blocked {
+    /// Blocks `signals` besides those that are blocked already. `None` if the system refuses.
+    pub(crate) fn these(signals: &[i32]) -> Option<Blocked> {
+        let signals = signals.iter().filter_map(|&number| Signal::try_from(number).ok());
+        Blocked::set(&signals.collect())
+    }
+
+    /// Blocks all signals.
+    pub(crate) fn all() -> Option<Blocked> {
+        Blocked::set(&SigSet::all())
+    }
+
+    fn set(signals: &SigSet) -> Option<Blocked> {
+        let previous = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok()?;
+        Some(Blocked { previous, _not_send: std::marker::PhantomData })
+    }
+
+    /// Whether `signal` was blocked before.
+    pub(super) fn was_blocked(&self, signal: Signal) -> bool {
+        self.previous.contains(signal)
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // It fails only for an invalid request, which this is not.
+        let _ = self.previous.thread_set_mask();
+    }
+}
+
+/// Starts a thread that no signal is delivered to, by `start`: a thread inherits the mask of its creator.
+///
+/// Signals are for the threads that Python has made. In the embedded binary Rust gives its threads a small
+/// stack for signal handlers, which Python's handlers use and which two signals at a time overflow.
+pub(crate) fn without_signals<T>(start: impl FnOnce() -> T) -> T {
+    let _blocked = Blocked::all();
+    start()
+}
+
+/// Takes a blocked signal of the calling thread out of the pending ones, if it is there. It may not be:
+/// some systems forget a blocked signal that is ignored.
+pub(super) fn discard_pending(signal: Signal) {
+    let mut pending = MaybeUninit::uninit();
+    // SAFETY: sigpending initializes `pending`, which is read only if it has succeeded.
+    let is_pending = unsafe {
+        libc::sigpending(pending.as_mut_ptr()) == 0
+            && libc::sigismember(pending.as_ptr(), signal as libc::c_int) == 1
+    };
+    if is_pending {
+        // Does not block: no other thread can take what is pending for this one.
+        let _ = SigSet::from(signal).wait();
+    }
+}
+
+/// The exit code after SIGABRT; the signal's default action if it is negative.
+static ABORT_EXIT_CODE: AtomicI32 = AtomicI32::new(-1);
+
+/// While this exists SIGABRT ends the process with the code of [`set_abort_exit_code`], or as by default if
+/// none was set.
+pub(crate) struct AbortHandler {
+    previous: Option<libc::sigaction>,
+}
+
+impl AbortHandler {
+    pub(crate) fn install() -> AbortHandler {
+        // SAFETY: an all-zero `sigaction` is a valid value of that plain C struct.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = on_abort as *const () as libc::sighandler_t;
+        AbortHandler { previous: set_abort_action(&action) }
+    }
+}
+
+impl Drop for AbortHandler {
+    fn drop(&mut self) {
+        self.previous.as_ref().and_then(set_abort_action);
+    }
+}
+
+/// What the process exits with when SIGABRT comes while there is an [`AbortHandler`].
+pub(crate) fn set_abort_exit_code(code: i32) {
+    ABORT_EXIT_CODE.store(code, Relaxed);
+}
+
+/// Sets the action of SIGABRT and returns the previous one.
+fn set_abort_action(action: &libc::sigaction) -> Option<libc::sigaction> {
+    let mut previous = MaybeUninit::uninit();
+    // SAFETY: sigaction reads the one struct and initializes the other if it returns 0. A handler of ours
+    // does only what a signal handler may.
+    unsafe {
+        let failed = libc::sigaction(libc::SIGABRT, action, previous.as_mut_ptr());
+        (failed == 0).then(|| previous.assume_init())
+    }
+}
+
+extern "C" fn on_abort(signal: libc::c_int) {
+    let code = ABORT_EXIT_CODE.load(Relaxed);
+    if code >= 0 {
+        process::exit_immediately(code);
+    }
+    // SAFETY: both may be called in a signal handler. The raised signal comes when this one returns.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocked_signals_are_those_of_before_once_the_guard_is_dropped() {
+        let is_blocked = || SigSet::thread_get_mask().unwrap().contains(Signal::SIGUSR1);
+        assert!(!is_blocked());
+        let outer = Blocked::these(&[libc::SIGUSR1]).unwrap();
+        {
+            let inner = Blocked::all().unwrap();
+            assert!(inner.was_blocked(Signal::SIGUSR1) && is_blocked());
+        }
+        assert!(is_blocked());
+        drop(outer);
+        assert!(!is_blocked());
+    }
+}

@@ -1,0 +1,39 @@
+//! The standard streams that the process was started with.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use super::descriptors;
+
+/// Standard output; `None` if the process was started without one.
+pub(crate) fn stdout() -> Option<BorrowedFd<'static>> {
+    descriptors::standard_stream(libc::STDOUT_FILENO)
+}
+
+/// Standard error; `None` if the process was started without one.
+pub(crate) fn stderr() -> Option<BorrowedFd<'static>> {
+    descriptors::standard_stream(libc::STDERR_FILENO)
+}
+
+/// Leaves the terminal's input: reading finds the end of the file.
+///
+/// # Errors
+/// As the system does.
+pub(crate) fn discard_input() -> io::Result<()> {
+    Ok(rustix::stdio::dup2_stdin(null()?)?)
+}
+
+/// From now on standard output and error go nowhere.
+///
+/// # Errors
+/// As the system does.
+pub(crate) fn discard_output() -> io::Result<()> {
+    let null = null()?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok(rustix::stdio::dup2_stderr(&null)?)
+}
+
+fn null() -> io::Result<File> {
+    File::options().read(true).write(true).open("/dev/null")
+}
