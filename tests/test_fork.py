@@ -83,7 +83,7 @@ def test_a_child_of_a_configuration_ends(fresh_server, tmp_path: Path) -> None:
     server.get("/")
     config.write_text("import os\nif os.fork():\n    os.wait()\n")
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reloaded: 1")
+    server.wait_for_event("reload.completed")
     assert server.get("/").status == 200
     assert "ERROR" not in server.stderr()
 

@@ -151,10 +151,10 @@ def test_a_link_of_the_workers_user(start: Start, public: Path, link: str, when:
     old = logs / "old" / "err.log"
     if when == "USR1":
         server.usr1()
-        wait_for(old, r"\[ERROR\] the error log stays where it is: cannot open .*Permission denied")
+        wait_for(old, r"\[log.not_reopened\].* error log .*Permission denied")
     else:
         server.process.send_signal(signal.SIGHUP)
-        wait_for(old, r"\[ERROR\] nothing changes: --error-logfile: .*Permission denied")
+        wait_for(old, r"\[reload.rejected\].* --error-logfile: .*Permission denied")
     server.replace_worker()
     server.said("hello")
     wait_for(old, "hello")
@@ -203,7 +203,7 @@ def test_a_link_of_the_administrator(start: Start, public: Path, where: str) -> 
         server.usr1()
         wait_for(written, "Bounds reached")
         server.replace_worker()
-    assert "stays where it is" not in lines(written)
+    assert "log.not_reopened" not in lines(written)
 
 
 @as_root
@@ -260,7 +260,7 @@ def test_a_worker_that_boots_meanwhile(start: Start, tmp_path: Path, fifo: Path)
             path.rename(f"{path}.1")
         server.usr1()
         wait_for(error, "Bounds reached")
-    wait_for(error, "Reloaded: 1")
+    wait_for(error, r"\[reload.completed\]")
     server.said("hello")
     wait_for(error, "^hello")
     wait_for(access, r"GET /say\?hello")
@@ -304,12 +304,12 @@ def test_logs_that_cannot_be_opened_any_more(start: Start, tmp_path: Path, when:
     if when == "USR1":
         server.usr1()
         for which, path in {"error": error, "access": access}.items():
-            wait_for(old, f"the {which} log stays where it is: cannot open {path}: ")
+            wait_for(old, rf"\[log.not_reopened\].* {path}: .*{which} log")
     else:
         logs.mkdir()
         error.mkdir()
         server.process.send_signal(signal.SIGHUP)
-        wait_for(old, f"nothing changes: --error-logfile: cannot open {error}; ")
+        wait_for(old, rf"\[reload.rejected\].* --error-logfile: cannot open {error}; ")
     server.replace_worker()
     server.said("hello")
     wait_for(old, "^hello")
@@ -336,14 +336,14 @@ def test_a_reload_to_a_log_that_cannot_be_opened(start: Start, tmp_path: Path, o
         server = start("-c", conf, stdout=stream, stderr=stream)
     conf.write_text(before.replace(f"{option} = '-'", f"{option} = '{loop}'\numask = '077'"))
     server.process.send_signal(signal.SIGHUP)
-    wait_for(here, f"nothing changes: --{option.replace('_', '-')}: cannot open {loop}; ")
+    wait_for(here, rf"\[reload.rejected\].* --{option.replace('_', '-')}: cannot open {loop}; ")
     server.replace_worker()
     server.said("hello")
     wait_for(here, "^hello")
     wait_for(here, r"GET /say\?hello")
     conf.write_text(before)
     server.process.send_signal(signal.SIGHUP)
-    wait_for(here, "Reloaded: 1")
+    wait_for(here, r"\[reload.completed\]")
 
 
 @pytest.mark.parametrize("moved", [False, True])
@@ -360,9 +360,9 @@ def test_logs_of_a_reload_that_fails(start: Start, tmp_path: Path, moved: bool) 
     if moved:
         old = logs.rename(tmp_path / "old")
     server.process.send_signal(signal.SIGHUP)
-    wait_for(here if moved else old / "err.log", "the access log stays" if moved else "Booting")
+    wait_for(here if moved else old / "err.log", "not_reopened.*access" if moved else "Booting")
     if not moved:
-        wait_for(here, "the reload has failed")
+        wait_for(here, r"\[reload.failed\]")
     server.replace_worker()
     server.said("hello")
     wait_for(old / "acc.log", r"GET /say\?hello")

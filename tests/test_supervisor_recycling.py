@@ -17,7 +17,7 @@ APP = "supervised:app"
 
 
 def _replaced(server) -> list[int]:
-    found = re.findall(r"worker (\d+) is replaced", server.stderr())
+    found = re.findall(r"\[worker.recycling\].* Worker (\d+) ", server.stderr())
     return [int(pid) for pid in found]
 
 
@@ -29,14 +29,14 @@ def test_max_requests_under_load(fresh_server) -> None:
     with Load(server.connect) as load:
         wait_until(lambda: len(_replaced(server)) >= 4, "workers are replaced")
     assert load.failures == []
-    assert re.search(r"is replaced: it has answered \d+ requests", server.stderr())
+    assert re.search(r"\[worker.recycling\].* \d+ requests", server.stderr())
     workers(server, 2, first)
 
 
 def test_max_worker_lifetime(fresh_server) -> None:
     server = fresh_server(APP, "--max-worker-lifetime", "0.5")
     first = workers(server, 1)
-    server.wait_for_log("is replaced: it has served for")
+    server.wait_for_event("worker.recycling", "--max-worker-lifetime")
     workers(server, 1, first)
     assert server.get("/").status == 200
 
@@ -48,7 +48,7 @@ def test_max_worker_rss(fresh_server) -> None:
     assert server.get("/leak?10").status == 200
     assert _replaced(server) == []
     assert server.get("/leak?250").status == 200
-    server.wait_for_log(rf"worker {first} is replaced: it uses \d+ MiB of memory")
+    server.wait_for_event("worker.recycling", rf"{first} .* \d+ MiB")
     workers(server, 1, {first})
 
 
@@ -86,7 +86,7 @@ def test_a_thread_that_cannot_be_interrupted_costs_the_worker(fresh_server, tmp_
     with server.connect() as client:
         client.send(build_request("GET", "/sleep?600"))
         server.wait_for_log("GET /sleep.600 cannot be interrupted", timeout=15)
-        server.wait_for_log(f"worker {pid} is replaced: one of its requests does not end")
+        server.wait_for_event("worker.recycling", f"{pid} .*request")
         workers(server, 1, {pid})
         with pytest.raises((NoResponse, ConnectionResetError)):
             client.response()
@@ -128,7 +128,7 @@ def test_a_client_that_does_not_read_does_not_cost_the_worker(fresh_server) -> N
         server.wait_for_log("the flood is ended by GeneratorExit")
         assert not client.response().complete
     assert serving_pid(server) == pid
-    assert "RequestTimeout" not in server.stderr() and "is replaced" not in server.stderr()
+    assert "RequestTimeout" not in server.stderr() and "worker.recycling" not in server.stderr()
 
 
 def test_cleaning_up_after_a_client_that_reads_too_slowly(fresh_server, fifo: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_request_that_goes_on_without_its_client_is_interrupted(fresh_server) 
         server.wait_for_log(r"GET /insist has run for .* interrupted in rustwsgi-\d", timeout=20)
         assert not client.response().complete
     assert serving_pid(server) == pid
-    assert "is replaced" not in server.stderr()
+    assert "worker.recycling" not in server.stderr()
 
 
 def test_a_worker_without_a_pulse_is_killed(fresh_server) -> None:
@@ -181,9 +181,9 @@ def test_a_worker_without_a_pulse_is_killed(fresh_server) -> None:
     with server.connect() as client:
         client.send(build_request("GET", "/seize"))
         pid = int(server.wait_for_log(r"seized (\d+)")[1])
-        server.wait_for_log(f"worker {pid} gives no sign of life", timeout=20)
+        server.wait_for_event("worker.no_heartbeat", str(pid), timeout=20)
         server.wait_for_log("Fatal Python error: Aborted")
-        server.wait_for_log(f"worker {pid} was killed by SIGABRT; it is replaced")
+        server.wait_for_event("worker.died", f"{pid} was killed by SIGABRT")
         with pytest.raises((NoResponse, ConnectionResetError)):
             client.response()
     workers(server, 2, {pid})
@@ -207,4 +207,4 @@ def test_workers_that_were_stopped_with_their_master_live_on(fresh_server) -> No
         wait_until(lambda: server.stderr().count("usr1") == number, "it is awake")  # noqa: B023
     os.kill(pid, signal.SIGCONT)
     assert serving_pid(server) == pid
-    assert "no sign of life" not in server.stderr()
+    assert "worker.no_heartbeat" not in server.stderr()

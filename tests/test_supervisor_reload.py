@@ -27,7 +27,7 @@ def test_a_change_a_mistake_and_its_mending(fresh_server, tmp_path: Path) -> Non
     server = fresh_server("edited:app", "--reload", "--workers", "2", cwd=tmp_path)
     serves(server, b"one")
     module.write_text(SOURCE.format("two!"))
-    server.wait_for_log(r"edited\.py has changed")
+    server.wait_for_event("reload.source_changed", r"edited\.py")
     serves(server, b"two!")
     module.write_text("oops = <b>\n")
     serves(server, b"SyntaxError", 500)
@@ -44,10 +44,10 @@ def test_a_reload_to_broken_code_is_told_as_that(fresh_server, tmp_path: Path) -
     server = fresh_server("edited:app", "--reload", cwd=tmp_path)
     serves(server, b"one")
     module.write_text("oops = <b>\n")
-    server.wait_for_log(r"\[WARNING\] Reloaded, but the application cannot be loaded")
+    server.wait_for_event("reload.error_page")
     assert "new workers serve" not in server.stderr()
     module.write_text(SOURCE.format("mended"))
-    server.wait_for_log(r"\[INFO\] Reloaded: 1 new workers serve")
+    server.wait_for_event("reload.completed")
     serves(server, b"mended")
 
 

@@ -1,56 +1,53 @@
-//! A worker's life, from the fork to its exit code.
+//! A worker from the fork until it serves: it assumes its user, imports the application, and starts
+//! the server.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use log::{error, info, warn};
+use log::{debug, error, info};
 use pyo3::prelude::*;
 
 use super::background;
+use super::entrypoints::{Entrypoints, LoadFailure};
 use super::heartbeat::Heartbeat;
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
-use super::messages::{
-    self, ACCESS_LOG, ALONE, BROKEN, CHANGED, ERROR_LOG, READY, RETIRE, SIBLINGS, WORN,
-};
+use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
-use super::signals::{self, Signals};
-use super::{Entrypoints, LoadFailure};
+use super::signals::Signals;
+use super::worker_loop::{CAUGHT, Stage, Worker, report_lost_log};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
 use crate::observe::{self, LogTarget, Sink};
-use crate::worker::{Application, Parts, Server, StartError, close_in_children, leave_now};
+use crate::worker::{Application, Parts, Server, StartError, close_in_children};
 
-/// TERM finishes what was begun, INT and QUIT do not wait for it, USR1 asks for the counters.
-const CAUGHT: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1];
-/// How often a worker looks whether its server is still there.
-const LOOK: Duration = Duration::from_secs(1);
-/// The same while it is stopping.
-const LOOK_STOPPING: Duration = Duration::from_millis(20);
-/// How long responses that are complete may take to leave when nothing is waited for.
-const QUICK: Duration = Duration::from_millis(100);
+/// The exit code of a worker that cannot set itself up.
+const SETUP_FAILED: i32 = 1;
+/// The exit code of a worker with a mistake in its options.
+const USAGE_ERROR: i32 = 2;
+/// The exit code of a worker that cannot boot, as in gunicorn.
+const BOOT_FAILED: i32 = 3;
 
-/// What a worker is born with.
+/// What a worker gets from the master.
 pub(super) struct WorkerContext {
-    /// To the master. It ends when the master does.
+    /// To the master. It is closed when the master exits.
     pub(super) channel: UnixStream,
     pub(super) settings: Arc<Settings>,
     /// The file of the access log.
     pub(super) access_log: Option<File>,
-    /// The user and group that it is to run as.
+    /// The user and group to run as, if not the master's.
     pub(super) identity: Option<Identity>,
     pub(super) heartbeat: Heartbeat,
     pub(super) hooks: Hooks,
     /// The application, if the master has imported it.
     pub(super) app: Option<Py<PyAny>>,
-    /// Others serve beside it.
+    /// Other workers serve beside it.
     pub(super) multiprocess: bool,
-    /// The terminal is let go of once it is ready.
-    pub(super) in_background: bool,
+    /// It stops writing to the terminal once it is ready (`--daemon`).
+    pub(super) detaches: bool,
 }
 
 /// Boots, serves, and returns the exit code.
@@ -60,25 +57,10 @@ pub(super) fn run(
     listeners: Vec<Listener>,
     entrypoints: Entrypoints,
 ) -> i32 {
-    info!("Booting worker with pid: {}", std::process::id());
-    // The stacks of all threads on standard error, should a C extension crash or the master lose patience.
-    let _ = py.import("faulthandler").and_then(|module| module.call_method0("enable"));
-    // An application may fork while it is imported.
-    if let Err(failure) = close_in_children(py, &listeners) {
-        error!("{failure}");
-        return 1;
+    info!(target: "worker.booting", "Booting worker with pid: {}", std::process::id());
+    if let Err(code) = set_up(py, &context, &listeners) {
+        return code;
     }
-    if let Err(failure) = context.hooks.try_call(py, "post_fork", &[]) {
-        error!("the hook post_fork failed: {failure}");
-        return 3;
-    }
-    if let Some(identity) = &context.identity
-        && let Err(failure) = identity.assume(py)
-    {
-        error!("cannot become the user that --user and --group name: {failure}");
-        return 1;
-    }
-    identity::set_name(py, "worker", &context.settings);
     let loaded = match load(py, &mut context, entrypoints) {
         Ok(loaded) => loaded,
         Err(code) => return code,
@@ -86,17 +68,86 @@ pub(super) fn run(
     let hooks = context.hooks.share(py);
     let served = serve(py, context, loaded, listeners);
     hooks.call(py, "worker_exit", &[]);
-    match served {
-        Ok(code) => code,
-        Err(failure) => {
-            error!("{failure}");
-            1
-        }
-    }
+    served.unwrap_or_else(|failure| {
+        error!(target: "worker.failed", "Worker {} failed, exiting: {failure}", std::process::id());
+        SETUP_FAILED
+    })
 }
 
-/// For development: what is served while the application does not load, and the files to be mended.
-fn broken(py: Python<'_>, failure: &LoadFailure, files: &mut Vec<PathBuf>) -> PyResult<Py<PyAny>> {
+/// Prepares the process for the application. An error is the exit code.
+fn set_up(py: Python<'_>, context: &WorkerContext, listeners: &[Listener]) -> Result<(), i32> {
+    // Writes the stacks of all threads to standard error after a crash, and when the master sends
+    // SIGABRT.
+    let _ = py.import("faulthandler").and_then(|module| module.call_method0("enable"));
+    // The application may fork while it is imported.
+    close_in_children(py, listeners).map_err(|failure| {
+        error!(target: "worker.failed", "Cannot register a fork hook, exiting: {failure}");
+        SETUP_FAILED
+    })?;
+    context.hooks.try_call(py, "post_fork", &[]).map_err(|failure| {
+        error!(target: "hook.failed", "The hook post_fork failed, exiting: {failure}");
+        BOOT_FAILED
+    })?;
+    if let Some(identity) = &context.identity {
+        identity.assume(py).map_err(|failure| {
+            error!(
+                target: "worker.failed",
+                "Cannot become the user of --user and --group, exiting: {failure}"
+            );
+            SETUP_FAILED
+        })?;
+    }
+    identity::set_process_title(py, "worker", &context.settings);
+    Ok(())
+}
+
+/// What a worker serves.
+struct Loaded {
+    app: Py<PyAny>,
+    /// The application failed to load, and this one shows why.
+    is_error_page: bool,
+    /// Notices changed source files (`--reload`).
+    watcher: Option<Py<PyAny>>,
+}
+
+/// Imports the application, if the master has not. An error is the exit code.
+fn load(
+    py: Python<'_>,
+    context: &mut WorkerContext,
+    entrypoints: Entrypoints,
+) -> Result<Loaded, i32> {
+    let settings = &context.settings;
+    let mut watched = settings.processes.watch.clone();
+    let preloaded = context.app.take();
+    if let (Some(_), Some(directory)) = (&preloaded, &settings.chdir) {
+        std::env::set_current_dir(directory).map_err(|failure| {
+            error!(
+                target: "worker.failed",
+                "Cannot change to the directory {directory:?} of --chdir, exiting: {failure}"
+            );
+            USAGE_ERROR
+        })?;
+    }
+    let app = preloaded.map_or_else(|| (entrypoints.load)(py, settings), Ok);
+    let is_error_page = app.is_err();
+    let app = app.or_else(|failure| match &mut watched {
+        Some(files) => error_page(py, &failure, files).map_err(|_| failure.code),
+        None => Err(failure.code),
+    })?;
+    let watcher = watched.map(|files| watch(py, files)).transpose().map_err(|failure| {
+        error!(target: "worker.failed", "Cannot watch files for --reload, exiting: {failure}");
+        SETUP_FAILED
+    })?;
+    Ok(Loaded { app, is_error_page, watcher })
+}
+
+/// An application that shows why the real one failed to load. Adds the files that the traceback
+/// names to those that are watched.
+fn error_page(
+    py: Python<'_>,
+    failure: &LoadFailure,
+    files: &mut Vec<PathBuf>,
+) -> PyResult<Py<PyAny>> {
     let module = py.import("rustwsgi._reload")?;
     let (app, mentioned): (Py<PyAny>, Vec<PathBuf>) =
         module.call_method1("broken", (&failure.text,))?.extract()?;
@@ -108,273 +159,80 @@ fn watch(py: Python<'_>, files: Vec<PathBuf>) -> PyResult<Py<PyAny>> {
     Ok(py.import("rustwsgi._reload")?.call_method1("Watcher", (files,))?.unbind())
 }
 
-/// What is served, and what tells that it should be loaded anew.
-struct Loaded {
-    app: Py<PyAny>,
-    /// It only says why the application does not load.
-    broken: bool,
-    watcher: Option<Py<PyAny>>,
-}
-
-/// Imports the application, if the master has not. An error is the exit code.
-fn load(
-    py: Python<'_>,
-    context: &mut WorkerContext,
-    entrypoints: Entrypoints,
-) -> Result<Loaded, i32> {
-    let mut watched = context.settings.processes.watch.clone();
-    let preloaded = context.app.take();
-    if let (Some(_), Some(directory)) = (&preloaded, &context.settings.chdir)
-        && let Err(failure) = std::env::set_current_dir(directory)
-    {
-        error!("cannot change to the directory {directory:?} of --chdir: {failure}");
-        return Err(2);
-    }
-    let app = preloaded.map_or_else(|| (entrypoints.load)(py, &context.settings), Ok);
-    let failed = app.is_err();
-    let app = app.or_else(|failure| match &mut watched {
-        Some(files) => broken(py, &failure, files).map_err(|_| failure.code),
-        None => Err(failure.code),
-    })?;
-    let watcher = watched.map(|files| watch(py, files)).transpose().map_err(|failure| {
-        error!("--reload: {failure}");
-        1
-    })?;
-    Ok(Loaded { app, broken: failed, watcher })
-}
-
+/// Starts the server, and serves until the worker ends. Returns the exit code.
 fn serve(
     py: Python<'_>,
     context: WorkerContext,
     loaded: Loaded,
     listeners: Vec<Listener>,
 ) -> Result<i32, StartError> {
-    let WorkerContext {
-        channel,
-        settings,
-        mut access_log,
-        heartbeat,
-        hooks,
-        mut multiprocess,
-        in_background,
-        ..
-    } = context;
-    let Loaded { app, broken, watcher } = loaded;
+    let WorkerContext { channel, settings, access_log, heartbeat, hooks, multiprocess, .. } =
+        context;
+    let Loaded { app, is_error_page, watcher } = loaded;
     channel.set_nonblocking(true)?;
     let signals = Signals::catch(py, CAUGHT)?;
     let app = hooks.worker_init(py, app)?;
     heartbeat.beat();
-    let ready = || {
-        // Not before: until now there may have been a reason to tell why it does not start.
-        if in_background {
-            background::let_go(py);
+    let report_ready = || {
+        // Not earlier: until now there may have been an error to report on the terminal.
+        if context.detaches {
+            background::discard_output(py);
         }
-        if broken {
-            messages::say(&channel, BROKEN)?;
-        }
-        messages::say(&channel, READY)
+        FromWorker::Ready { serves_error_page: is_error_page }.send(&channel)
     };
-    let app = Application::new(app, hooks.around(py)?);
-    // What was said meanwhile: until it serves, only this.
-    while let Ok(Some(word)) = messages::hear(&channel) {
-        match (word.byte, word.file) {
-            (ERROR_LOG, Some(file)) => observe::redirect(Sink::from(file)),
-            (ACCESS_LOG, Some(file)) => access_log = Some(file),
-            (ERROR_LOG | ACCESS_LOG, None) => log_was_lost(word.byte),
-            (SIBLINGS | ALONE, _) => multiprocess = word.byte == SIBLINGS,
-            _ => {}
-        }
-    }
-    let access_log = settings.access_log.as_ref().map(|log| access_sink(log, access_log));
-    let access_log = access_log.transpose()?;
-    let parts = Parts { app, listeners, access_log, settings: settings.clone(), multiprocess };
-    let server = Server::start_on(py, parts, ready)?;
-    let mut worker = Worker {
+    let app = Application::new(app, hooks.around_requests(py)?);
+    let boot = receive_while_booting(&channel, Boot { access_log, multiprocess });
+    let access_log = settings.access_log.as_ref().map(|log| access_sink(log, boot.access_log));
+    let parts = Parts {
+        app,
+        listeners,
+        access_log: access_log.transpose()?,
+        settings: settings.clone(),
+        multiprocess: boot.multiprocess,
+    };
+    let server = Server::start_on(py, parts, report_ready)?;
+    let worker = Worker {
         signals,
         server,
         channel: Some(channel),
-        wear: RecyclingLimits::new(&settings.processes.recycling),
-        worn: false,
         heartbeat,
         hooks,
         watcher,
-        settings,
-        stopping: None,
+        limits: RecyclingLimits::new(&settings.processes.recycling),
+        graceful_timeout: settings.timeouts.graceful,
+        stage: Stage::Serving,
     };
-    Ok(worker.work(py)?)
+    Ok(worker.run(py)?)
 }
 
-/// A file is one that the master has opened; without it neither a start nor a reload comes to this.
-fn access_sink(log: &AccessLogSettings, file: Option<File>) -> std::io::Result<Sink> {
+/// What the master may change while the worker boots.
+struct Boot {
+    access_log: Option<File>,
+    multiprocess: bool,
+}
+
+/// Takes the messages that have come while the application was imported.
+fn receive_while_booting(channel: &UnixStream, mut boot: Boot) -> Boot {
+    while let Ok(Received::Data(message)) = ToWorker::receive(channel) {
+        match message {
+            Ok(ToWorker::LogFile(Log::Error, file)) => observe::redirect(Sink::from(file)),
+            Ok(ToWorker::LogFile(Log::Access, file)) => boot.access_log = Some(file),
+            Ok(ToWorker::Multiprocess(multiprocess)) => boot.multiprocess = multiprocess,
+            // The master ends a booting worker with a signal.
+            Ok(ToWorker::Retire) => debug!("Unexpected message {message:?}: ignored"),
+            Err(Malformed::MissingFile(log)) => report_lost_log(log),
+            Err(malformed) => debug!("The master sent a {malformed}: ignored"),
+        }
+    }
+    boot
+}
+
+/// Where the access log goes. Without the master's file neither a start nor a reload comes this
+/// far.
+fn access_sink(log: &AccessLogSettings, file: Option<File>) -> io::Result<Sink> {
     match (&log.target, file) {
         (LogTarget::File(_), Some(file)) => Ok(Sink::from(file)),
         (LogTarget::File(_), None) => Ok(Sink::nowhere()),
         (stream, _) => Sink::open(stream),
-    }
-}
-
-/// The kernel drops a file for which this process has no descriptor left.
-fn log_was_lost(which: u8) {
-    let which = if which == ERROR_LOG { "error" } else { "access" };
-    error!(
-        "worker {} has no descriptor left for the new {which} log, and goes on with the old one: raise \
-         LimitNOFILE, and send USR1 again",
-        std::process::id()
-    );
-}
-
-/// A worker that serves.
-struct Worker {
-    hooks: Hooks,
-    /// Looks for changed files, if that is wanted.
-    watcher: Option<Py<PyAny>>,
-    signals: Signals,
-    server: Server,
-    /// To the master; `None` once that is gone.
-    channel: Option<UnixStream>,
-    wear: RecyclingLimits,
-    /// The master has been asked for a successor.
-    worn: bool,
-    heartbeat: Heartbeat,
-    settings: Arc<Settings>,
-    /// It goes, and this is when it stops waiting for requests; `None` inside is never.
-    stopping: Option<Option<Instant>>,
-}
-
-impl Worker {
-    fn work(&mut self, py: Python<'_>) -> PyResult<i32> {
-        loop {
-            let limit = if self.stopping.is_some() { LOOK_STOPPING } else { LOOK };
-            let channel: Vec<_> = self.channel.iter().map(AsFd::as_fd).collect();
-            self.signals.wait(py, &channel, Some(limit))?;
-            // What the application does with its own signals it may do in any of these steps, as they run
-            // Python code. What is cut short is done by the next turn.
-            match self.turn(py) {
-                Ok(None) => {}
-                Ok(Some(code)) => return Ok(code),
-                Err(failure) => signals::shrug(py, failure)?,
-            }
-        }
-    }
-
-    /// Does what there is to do; returns the exit code if that was the end.
-    fn turn(&mut self, py: Python<'_>) -> PyResult<Option<i32>> {
-        let signals = self.signals.take();
-        // New log files were sent before the signal whose answer goes there.
-        self.listen_to_master();
-        for signal in signals {
-            match signal {
-                libc::SIGUSR1 => self.server.report(),
-                // However often: it may come from the master, and from whoever ends all
-                // processes of a service or a terminal.
-                libc::SIGTERM => {
-                    self.server.stop();
-                    self.begin_to_stop();
-                }
-                libc::SIGINT | libc::SIGQUIT => {
-                    self.server.stop();
-                    self.hooks.call(py, "worker_int", &[self.count()]);
-                    let _ = self.server.join(py, Some(QUICK));
-                    self.hooks.call(py, "worker_exit", &[self.count()]);
-                    leave_now(py, 0);
-                    return Ok(Some(0));
-                }
-                // The application's own.
-                _ => {}
-            }
-        }
-        self.heartbeat.beat();
-        self.look_at_wear(py)?;
-        self.look_at_files(py)?;
-        if self.server.join(py, Some(Duration::ZERO))? {
-            self.hooks.call(py, "served", &[self.count()]);
-            if self.stopping.is_some() {
-                info!("Worker exiting (pid: {})", std::process::id());
-                let threads = py.import("rustwsgi._threads");
-                let _ = threads.and_then(|module| module.call_method0("tell_who_stays"));
-                return Ok(Some(0));
-            }
-            error!("the server has stopped by itself");
-            return Ok(Some(1));
-        }
-        if self.stopping.flatten().is_some_and(|end| Instant::now() >= end) {
-            self.server.tell_what_runs(py);
-            self.hooks.call(py, "worker_exit", &[self.count()]);
-            leave_now(py, 0);
-            return Ok(Some(0));
-        }
-        Ok(None)
-    }
-
-    /// Requests so far.
-    fn count(&self) -> i64 {
-        self.server.served().try_into().unwrap_or(i64::MAX)
-    }
-
-    /// Asks for a successor if this worker has served enough, or has a thread that nobody gets back.
-    fn look_at_wear(&mut self, py: Python<'_>) -> PyResult<()> {
-        let stuck = self.server.interrupt_overdue(py)?;
-        if self.worn || self.stopping.is_some() {
-            return Ok(());
-        }
-        let reason = match stuck {
-            true => Some("one of its requests does not end".to_owned()),
-            false => self.wear.reason(self.server.served()),
-        };
-        if let (Some(reason), Some(channel)) = (reason, self.channel.as_ref()) {
-            if stuck {
-                // gunicorn's workers hear of it by a signal; this one has found out by itself.
-                self.hooks.call(py, "worker_abort", &[self.count()]);
-            }
-            info!("worker {} is replaced: {reason}", std::process::id());
-            self.worn = messages::say(channel, WORN).is_ok();
-        }
-        Ok(())
-    }
-
-    /// Asks for a reload if a source file has changed.
-    fn look_at_files(&mut self, py: Python<'_>) -> PyResult<()> {
-        let (Some(watcher), Some(channel)) = (&self.watcher, self.channel.as_ref()) else {
-            return Ok(());
-        };
-        let changed: Option<String> = watcher.bind(py).call_method0("changed")?.extract()?;
-        if let Some(path) = changed
-            && self.stopping.is_none()
-        {
-            info!("{path} has changed");
-            let _ = messages::say(channel, CHANGED);
-        }
-        Ok(())
-    }
-
-    fn listen_to_master(&mut self) {
-        while let Some(heard) = self.channel.as_ref().map(messages::hear) {
-            match heard {
-                Ok(Some(word)) => match (word.byte, word.file) {
-                    (ERROR_LOG, Some(file)) => observe::redirect(Sink::from(file)),
-                    (ACCESS_LOG, Some(file)) => self.server.redirect_access_log(Sink::from(file)),
-                    (ERROR_LOG | ACCESS_LOG, None) => log_was_lost(word.byte),
-                    (SIBLINGS | ALONE, _) => self.server.set_multiprocess(word.byte == SIBLINGS),
-                    (RETIRE, _) => {
-                        self.server.retire();
-                        self.begin_to_stop();
-                    }
-                    _ => {}
-                },
-                Ok(None) => {
-                    // Nobody would start a successor, and whoever starts another server wants the address.
-                    warn!("the master is gone: worker {} ends", std::process::id());
-                    self.channel = None;
-                    self.server.stop();
-                    self.begin_to_stop();
-                }
-                Err(_) => return,
-            }
-        }
-    }
-
-    fn begin_to_stop(&mut self) {
-        let end = Instant::now().checked_add(self.settings.timeouts.graceful);
-        self.stopping.get_or_insert(end);
     }
 }
