@@ -10,7 +10,7 @@
 - The uploads: 512 MB, with a length and in chunks.
 
 Ends with 1 if a bound is broken. It takes about a minute and a free GB where temporary files lie.
-tests/test_abuse.py does the same at a size for tests, without a clock.
+tests/connection/test_abuse.py does the same at a size for tests, without a clock.
 """
 
 from __future__ import annotations

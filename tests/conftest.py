@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,25 +14,94 @@ from harness import ServerProcess, available_doors
 Factory = Callable[..., ServerProcess]
 
 
-@pytest.fixture(scope="session", params=available_doors() or [None])
+DOORS = available_doors()
+#: How a request reaches the server; see `harness.exchange`.
+DELIVERIES = ["whole", "bytes", "pipelined"]
+#: Every case runs through the first door. These run through the second one as well, by folder;
+#: `pytest.mark.second_door("every case")` on a file or a test overrides it. See tests/README.md.
+SECOND_DOOR = {
+    "server": "every case",
+    "config": "first case",
+    "connection": "first case",
+    "http": "first case",
+    "supervisor": "first case",
+    "wsgi": "first case",
+}
+
+
+@pytest.fixture(scope="session")
 def door(request: pytest.FixtureRequest) -> str:
-    """One of the ways to start the server."""
+    """The front door under test, one of the ways to start the server."""
     if request.param is None:
         pytest.fail("no server to test: install the wheel or build target/release/rustwsgi")
     return request.param
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", 'second_door(cases): "every case", "first case" or "no case" of the test'
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "door" in metafunc.fixturenames:
+        metafunc.parametrize("door", DOORS or [None], indirect=True, scope="session")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> object:
+    """Leave out the cases of a test that a further door or delivery need not repeat.
+
+    The Rust tables try every delivery of every case: src/http1/tests.rs.
+    """
+    found = yield
+    if not isinstance(found, list):
+        return found
+    kept: list[pytest.Item] = []
+    seen: set[str] = set()
+    for item in found:
+        further = further_variants(item)
+        if not further:
+            kept.append(item)
+        elif len(further) == 1:
+            (variant,) = further
+            cases = "first case" if variant in DELIVERIES else second_door_cases(item)
+            if cases == "every case" or (cases == "first case" and variant not in seen):
+                kept.append(item)
+            seen.add(variant)
+    return kept
+
+
+def further_variants(item: pytest.Item) -> set[str]:
+    """The door and the delivery of a case, unless they are the first ones."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None:
+        return set()
+    every_door = bool(os.environ.get("RUSTWSGI_DOORS", "").strip())
+    further = {callspec.params.get("door")} & set([] if every_door else DOORS[1:])
+    return further | {callspec.params.get(key) for key in ("how", "delivery")} & {*DELIVERIES[1:]}
+
+
+def second_door_cases(item: pytest.Item) -> str:
+    """How many cases of this test run through the second door."""
+    marker = item.get_closest_marker("second_door")
+    return marker.args[0] if marker else SECOND_DOOR.get(item.path.parent.name, "no case")
 
 
 @pytest.fixture(scope="session")
 def _shared(door: str) -> Iterator[dict[tuple[object, ...], ServerProcess]]:
     servers: dict[tuple[object, ...], ServerProcess] = {}
     yield servers
-    codes = {key: server.stop() for key, server in servers.items()}
+    for server in servers.values():  # all at once: some take a second to end
+        if server.is_alive():
+            server.send_signal(signal.SIGTERM)
+    codes = {key: server.wait() for key, server in servers.items()}
     assert not any(codes.values()), f"exit codes after SIGTERM: {codes}"
 
 
 @pytest.fixture
 def serve(door: str, _shared: dict[tuple[object, ...], ServerProcess]) -> Iterator[Factory]:
-    """`serve("echo:app", "--threads", "4")`: a server shared by all tests that ask for the same."""
+    """`serve("echo:app", "--threads", "4")`: a server shared by all tests with the same arguments."""
     used: set[tuple[object, ...]] = set()
 
     def get(app: str, *args: str, env: dict[str, str] | None = None) -> ServerProcess:
@@ -51,7 +121,7 @@ def serve(door: str, _shared: dict[tuple[object, ...], ServerProcess]) -> Iterat
 
 @pytest.fixture
 def fresh_server(door: str) -> Iterator[Factory]:
-    """As `serve`, but a process of the test's own; takes ServerProcess's keywords as well."""
+    """As `serve`, but a process for one test; also takes the keywords of ServerProcess."""
     started: list[ServerProcess] = []
 
     def start(app: str | None, *args: str, **keywords: object) -> ServerProcess:
@@ -66,21 +136,21 @@ def fresh_server(door: str) -> Iterator[Factory]:
 
 @pytest.fixture
 def fifo(tmp_path: Path) -> Path:
-    """A named pipe: whoever opens one end waits for the other, so a test says when it goes on."""
+    """A named pipe: opening one end waits for the other, so a test decides when a request continues."""
     path = tmp_path / "fifo"
     os.mkfifo(path)
     return path
 
 
-@pytest.fixture(params=["whole", "bytes"])
+@pytest.fixture(params=DELIVERIES[:2])
 def how(request: pytest.FixtureRequest) -> str:
-    """How a request is delivered: in one piece, or byte by byte."""
+    """How a request is delivered: whole, or byte by byte (the first case of a test only)."""
     return request.param
 
 
-@pytest.fixture(params=["whole", "bytes", "pipelined"])
+@pytest.fixture(params=DELIVERIES)
 def delivery(request: pytest.FixtureRequest) -> str:
-    """How a valid request is delivered; see `harness.exchange`."""
+    """How a valid request is delivered (all but whole: the first case of a test only)."""
     return request.param
 
 

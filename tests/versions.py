@@ -31,22 +31,22 @@ SUPPORTED = [(3, minor) for minor in range(10, 14)]
 
 #: What differs between versions is Python: its objects, its threads, its start and its end.
 SMOKE = [
-    "test_wsgi_close.py",
-    "test_wsgi_environ.py",
-    "test_wsgi_errors.py",
-    "test_wsgi_input.py",
-    "test_wsgi_iterable.py",
-    "test_wsgi_start_response.py",
-    "test_wsgi_threads.py",
-    "test_wsgi_write.py",
-    "test_races.py",
-    "test_flask.py",
-    "test_django.py",
+    "wsgi/test_close.py",
+    "wsgi/test_environ.py",
+    "wsgi/test_errors.py",
+    "wsgi/test_input.py",
+    "wsgi/test_iterable.py",
+    "wsgi/test_start_response.py",
+    "wsgi/test_threads.py",
+    "wsgi/test_write.py",
+    "wsgi/test_races.py",
+    "frameworks/test_flask.py",
+    "frameworks/test_django.py",
 ]
 NEEDED = ("pytest", "flask", "django", "pyramid")
 
 #: What the whole suite has beside the server's behaviour: browsers, pages, benchmarks.
-NOT_PYTHON = {"test_browser.py", "test_benches.py", "test_docs.py"}
+NOT_PYTHON = {"browser/test_browser.py", "docs/test_benches.py", "docs/test_docs.py"}
 
 Version = tuple[int, int]
 
@@ -160,7 +160,9 @@ def check(name: str, python: Path, with_binary: bool) -> str:
     wheel = build_wheel(python, **options)
     tests = SMOKE
     if name.endswith("t"):
-        tests = sorted(path.name for path in (ROOT / "tests").glob("test_*.py"))
+        tests = sorted(
+            str(path.relative_to(ROOT / "tests")) for path in (ROOT / "tests").glob("*/test_*.py")
+        )
         tests = [test for test in tests if test not in NOT_PYTHON]
     with tempfile.TemporaryDirectory(prefix="rustwsgi-versions-") as home:
         own = make_environment(python, wheel, Path(home))

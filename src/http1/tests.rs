@@ -202,6 +202,16 @@ fn assert_refused(input: impl AsRef<[u8]>, error: Error) {
     assert_eq!(read(input).outcome, Outcome::Refused(error), "{}", text(input));
 }
 
+/// `input` is refused with one of these statuses.
+#[track_caller]
+fn assert_status(input: impl AsRef<[u8]>, statuses: &[u16]) {
+    let input = input.as_ref();
+    match read(input).outcome {
+        Outcome::Refused(error) if statuses.contains(&error.status().0) => {}
+        outcome => panic!("{outcome:?}: {}", text(input)),
+    }
+}
+
 /// A GET with these field lines, each with its CRLF, behind Host.
 fn get(fields: &str) -> String {
     format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")

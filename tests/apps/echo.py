@@ -1,4 +1,4 @@
-"""Tells the client, in JSON, what the application was given.
+"""Returns, in JSON, what the application received.
 
 `recorded` wraps any application so that a test can ask at /seen which calls there were: that is
 how "the application was never called" is shown.
@@ -46,7 +46,7 @@ def reply(start_response, body, content_type="text/plain", status="200 OK", fiel
 def app(environ, start_response):
     """Echo: the environ's strings, and the body with its length and digest.
 
-    A body that fails to read is told as "error". A query of `read=no` leaves the body alone, and
+    A body that cannot be read is reported as "error". A query of `read=no` leaves the body alone, and
     `pad=N` makes the answer at least N bytes long.
     """
     options = parse_qs(environ.get("QUERY_STRING", ""))

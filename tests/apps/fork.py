@@ -7,7 +7,7 @@
 /spawn-break    the same, in a response that breaks off after its first block
 /reap?pid=N     ends such a child
 
-The parent tells the child's exit code. It waits for it, so a child that does not end is an answer
+The parent returns the child's exit code. It waits for it, so a child that does not end is an answer
 that does not come.
 """
 

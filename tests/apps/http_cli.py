@@ -10,7 +10,7 @@ from echo import recorded, reply
 
 @recorded
 def app(environ, start_response):
-    """/hold?PATH waits for the FIFO at PATH to be written; others tell the process's state."""
+    """/hold?PATH waits for the FIFO at PATH to be written; other paths return the state of the process."""
     if environ["PATH_INFO"] == "/hold":
         print("request started", file=environ["wsgi.errors"], flush=True)
         with open(environ["QUERY_STRING"]) as fifo:  # opens when the test opens it to write

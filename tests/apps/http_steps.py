@@ -35,7 +35,7 @@ class Run:
 
     def step(self):
         if not self.permits.acquire(timeout=TIMEOUT):
-            raise TimeoutError("nobody said go")
+            raise TimeoutError("the step was not released")
 
 
 _runs = defaultdict(Run)
@@ -69,7 +69,7 @@ class Blocks:
 
 
 class Endless:
-    """A large or endless body that nobody may read; notes close()."""
+    """A large or endless body that may stay unread; notes close()."""
 
     def __init__(self, run, count):
         self.run = run

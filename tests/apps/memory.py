@@ -1,11 +1,11 @@
 """Bodies larger than anyone should hold in memory, in and out.
 
-/count            reads the request's body in blocks, and tells how much it was
+/count            reads the request's body in blocks, and returns its length
 /generate?size=N  yields N bytes; `length=1` says so first
 /sparse?size=N    a file of N zeros that takes no room on the disk, through wsgi.file_wrapper
 /temporary?size=N the same, but a tempfile.TemporaryFile
 /block?size=N     a list of one block of N bytes, all of them in memory, as zeros need not be
-/one-block?size=N a block of N zeros from an iterator, which tells no length
+/one-block?size=N a block of N zeros from an iterator without a length
 /flood?id=X       yields without end
 /flooded?id=X     how many bytes that was, once X was closed
 """

@@ -5,7 +5,7 @@
 /unread       answers without a look at the body
 /nothing      204
 /unchanged    304
-/blocks?N     N blocks of 1 KiB from a generator, which tells no length
+/blocks?N     N blocks of 1 KiB from a generator without a length
 /large?N      N bytes in one block
 /file?N       the same through wsgi.file_wrapper
 /write?N      N blocks of 1 KiB through write()

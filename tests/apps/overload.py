@@ -1,4 +1,4 @@
-"""Requests that occupy a thread until somebody says so.
+"""Requests that occupy a thread until they are released.
 
 /hold?PATH    waits until the named pipe at PATH is written to
 /seize?N      keeps the interpreter to itself for N seconds, as a C extension may

@@ -21,7 +21,7 @@ _local = threading.local()
 
 
 def identity(environ):
-    """What a client can tell its own request by."""
+    """The marks by which a client recognizes its own request."""
     told = [environ.get(f"HTTP_X_CLIENT_{name}", "-") for name in "ABC"]
     told += [environ["QUERY_STRING"], environ["PATH_INFO"], environ["REQUEST_METHOD"]]
     return "|".join([*told, environ["REMOTE_PORT"], environ["HTTP_USER_AGENT"]]).encode()
@@ -62,7 +62,7 @@ def shared_input(environ, start_response):
 
 def keeps(environ, start_response):
     """Keeps what it was given. Meanwhile another thread calls what the request before has kept, which
-    is over: that must reach nobody."""
+    is over: that must reach no other request."""
     kept = getattr(_local, "kept", None)
 
     def work():

@@ -1,7 +1,7 @@
 """Programs that use `rustwsgi.serve` and `rustwsgi.Server`; the environment's PROGRAM chooses one.
 
 Each prints what it has seen as JSON, in one line. What happens when a program ends is what some of
-them are about, so each runs in a process of its own: see test_server_api.py.
+them are about, so each runs in a process of its own: see server/test_api.py.
 """
 
 import json
@@ -84,7 +84,7 @@ def serve_in_vain():
     return raised(lambda: rustwsgi.serve(never_ends, **options))
 
 
-# ------------------------------------------------------------------------ programs that are told twice
+# ------------------------------------------------------------------------ programs that get a signal twice
 
 
 def told_twice(again, app=gated):

@@ -1,4 +1,4 @@
-"""An application whose worker can be told apart, held, and brought down."""
+"""An application whose worker can be identified, blocked and crashed."""
 
 import contextlib
 import ctypes
@@ -15,7 +15,7 @@ PID = os.getpid()
 
 
 def flood(errors, fifo):
-    """Blocks without end; says what ends it. With a named pipe it cleans up until somebody writes to that."""
+    """Blocks without end; says what ends it. With a named pipe, its cleanup waits for a writer."""
     try:
         while True:
             yield b"x" * 65536
@@ -41,7 +41,7 @@ class Deaf(map):
 def app(environ, start_response):
     path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
     body = str(os.getpid())
-    if path == "/hold":  # until somebody writes to the named pipe
+    if path == "/hold":  # until the named pipe has a writer
         print("request started", file=environ["wsgi.errors"], flush=True)
         with open(query) as fifo:
             body = fifo.read()

@@ -1,4 +1,4 @@
-"""Tells the client what its environ was like; then does to it what a hostile application would."""
+"""Returns the environ to the client, then changes it as a hostile application would."""
 
 import os
 import threading
@@ -67,7 +67,7 @@ def mutate(environ, start_response):
 
 
 def keep(environ, start_response):
-    """Keep every environ alive, and tell what the kept ones hold now (`?keep` empties first)."""
+    """Keep every environ alive, and return what the kept ones hold now (`?keep` empties first)."""
     with _lock:
         if query(environ, "first") is not None:
             KEPT.clear()

@@ -98,7 +98,7 @@ def fine(environ, start_response):
 
 
 def errors(environ, start_response):
-    """Writes to wsgi.errors as the path says, and tells what came back."""
+    """Writes to wsgi.errors as the path says, and returns the result."""
     stream, key = environ["wsgi.errors"], query(environ, "key")
     how = environ["PATH_INFO"].split("/")[2]
     result = None

@@ -1,4 +1,4 @@
-"""Does to wsgi.input what a script in the query says, and tells what came back.
+"""Calls wsgi.input as a script in the query says, and returns the results.
 
 `perform` is the same function that the test runs on an io.BytesIO, which is the oracle.
 """
@@ -34,7 +34,7 @@ def step(stream, name, args):
 
 
 def perform(stream, script):
-    """The results of the steps, an exception being told by its type."""
+    """The results of the steps, an exception as the name of its type."""
     results = []
     for name, *args in script:
         try:

@@ -1,4 +1,4 @@
-"""Calls start_response well and badly, and tells what came of it.
+"""Calls start_response correctly and incorrectly, and returns the result.
 
 A bad call must raise inside the application and leave nothing behind: the application then calls
 start_response properly, and its report is the only thing on the wire.

@@ -1,4 +1,4 @@
-"""Tells which threads run the application, and how many at once."""
+"""Returns which threads run the application, and how many at once."""
 
 import asyncio
 import sys

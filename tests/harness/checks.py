@@ -1,4 +1,4 @@
-"""What most tests do and assert: deliver a request one way or another, and see it answered or refused."""
+"""What most tests do: deliver a request and check that it is answered or refused."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def assert_error_response(response: Response, status: int | set[int]) -> None:
     assert response.get("Date"), response
 
 
+def assert_turned_away(response: Response) -> None:
+    assert_error_response(response, 503)
+    assert response.get("Retry-After") == "5"
+
+
 def assert_refused(
     server: ServerProcess,
     raw: bytes,
@@ -43,7 +48,7 @@ def assert_refused(
     """`raw`, with a good request pipelined after it, gets one refusal, then a clean end of file.
 
     The application (which must be `recorded`, see apps/echo.py) is not called for any of it.
-    Calls are told apart by the client's port. The question "who called?" is asked on a new
+    Calls differ in the client's port. The list of calls is requested on a new
     connection after the end of file, so a server with `--threads 1` answers it after everything
     that it might have started before.
     """
@@ -91,10 +96,10 @@ def exchange(
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout: float = TIMEOUT) -> None:
-    """For the rare state that sends no event: look again until it holds."""
+    """For a state without an event: poll until it holds."""
     deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline, f"still not so: {what}"
+        assert time.monotonic() < deadline, f"not reached in time: {what}"
         time.sleep(0.01)
 
 

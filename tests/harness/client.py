@@ -62,7 +62,7 @@ class Response:
     #: False if the connection ended inside a chunked body or short of the Content-Length.
     complete: bool = True
     trailers: list[tuple[str, str]] = field(default_factory=list)
-    #: How the body's end was told: "none", "length", "chunked" or "close".
+    #: How the body was framed: "none", "length", "chunked" or "close".
     framing: str = "none"
 
     def get(self, name: str, default: str | None = None) -> str | None:
@@ -140,7 +140,7 @@ class Client:
         self.sock.close()
 
     def is_broken(self) -> bool:
-        """Whether the connection was reset, even if its end came first and is what a read would tell."""
+        """Whether the connection was reset, even if a FIN came first, which is all that a read reports."""
         asked = select.poll()
         asked.register(self.sock, 0)
         return any(events & select.POLLERR for _, events in asked.poll(0))

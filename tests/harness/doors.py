@@ -57,7 +57,9 @@ def child_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """The test run's environment without server settings, plus `env`."""
     child = {k: v for k, v in os.environ.items() if not _SCRUBBED.match(k)}
     child["PYTHONDONTWRITEBYTECODE"] = "1"
-    child["RUSTWSGI_LOG_EVENTS"] = "1"  # log lines name their events: see ServerProcess.wait_for_event
+    child["RUSTWSGI_LOG_EVENTS"] = (
+        "1"  # log lines name their events: see ServerProcess.wait_for_event
+    )
     child.update(env or {})
     return child
 

@@ -1,4 +1,4 @@
-"""A real server process: started, listened to, asked, stopped."""
+"""A real server process: start it, read its logs, send it requests, stop it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class _Capture:
 
 
 class StartFailed(Exception):
-    """The server ended, or stayed silent, before it said where it listens."""
+    """The server ended, or logged nothing, before it logged its address."""
 
 
 class ServerProcess:
@@ -103,7 +103,7 @@ class ServerProcess:
         self._started = False
 
     def start(self) -> ServerProcess:
-        """Start, and return when the server says that it listens."""
+        """Start, and return when the server logs its address."""
         self.process = subprocess.Popen(
             self.command,
             cwd=self.cwd,
@@ -206,7 +206,7 @@ class ServerProcess:
         if self in ServerProcess.running:
             ServerProcess.running.remove(self)
         if not (self._stderr.join(5) and self._stdout.join(5)):
-            # Someone still holds the pipes, so the group still exists under this id.
+            # A process still holds the pipes, so the group still exists under this id.
             os.killpg(self.pid, signal.SIGKILL)
             raise AssertionError(f"a process outlived the server; stderr:\n{self.stderr()}")
         for pipe in (self.process.stdout, self.process.stderr):
@@ -215,7 +215,7 @@ class ServerProcess:
         return code
 
     def connect(self, timeout: float = TIMEOUT, *, receive_buffer: int | None = None) -> Client:
-        """A new connection; `receive_buffer` makes a client that takes little at a time."""
+        """A new connection; with a small `receive_buffer` the client takes little at a time."""
         if self.unix is not None:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             address: Any = self.unix
@@ -254,7 +254,9 @@ class ServerProcess:
     def holds(self, client: Client) -> bool:
         """Whether the server still owns its end of `client`'s connection (Linux)."""
         columns = self._end_of(client)
-        return columns is not None and columns[9] != "0"  # the inode is 0 once nobody has it open
+        return (
+            columns is not None and columns[9] != "0"
+        )  # the inode is 0 once no process has it open
 
     def has_read(self, client: Client) -> bool:
         """Whether the server has accepted `client` and read what it sent (Linux)."""
@@ -281,7 +283,7 @@ class ServerProcess:
                 yield int(path.parent.name), columns
 
     def processes(self) -> list[int]:
-        """The numbers of the server's processes, those that nobody has waited for included (Linux)."""
+        """The ids of the server's processes, including those not yet reaped (Linux)."""
         return sorted(pid for pid, _ in self._group())
 
     def write_calls(self) -> int:
@@ -296,7 +298,7 @@ class ServerProcess:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def counters(self) -> dict[str, int]:
-        """How often each bound was reached, as the only worker says when it is asked."""
+        """How often each limit was reached, as the only worker reports at USR1."""
         start = len(self.stderr())
         self.send_signal(signal.SIGUSR1)
         said = self.wait_for_log(r"Bounds reached since the start: (.*)\n", start=start)[1]
@@ -304,7 +306,7 @@ class ServerProcess:
         return {name: int(count) for name, _, count in items if count}
 
     def calls_since_last_asked(self) -> list[dict[str, Any]]:
-        """What a `recorded` application (see apps/echo.py) was called for since the last time."""
+        """The calls of a `recorded` application (see apps/echo.py) since the last time."""
         answer = json.loads(self.get(f"/seen?from={self._seen}").body)
         self._seen = answer["total"]
         return answer["calls"]

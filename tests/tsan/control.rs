@@ -1,8 +1,8 @@
-//! Small programs of which the thread sanitizer must report all but one: whoever trusts its silence has to
+//! Small programs of which the thread sanitizer must report all but one: to trust its silence one has to
 //! know that it can speak. `run` tries them before it tries the server.
 //!
-//! `ordered` goes each of the ways of which `hooks.c` tells the sanitizer, and must not be reported. The others
-//! come close to one of them each without being ordered by it, so a hook that tells of too much
+//! `ordered` uses each of the ways that `hooks.c` reports to the sanitizer, and must not be reported. The others
+//! come close to one of them each without being ordered by it, so a hook that reports too much
 //! would hide them. What has to come later waits for a relaxed flag, which is an order in time and none in
 //! the memory model.
 
@@ -37,7 +37,7 @@ struct Stage {
     value: Value,
     lock: Mutex<bool>,
     other_lock: Mutex<()>,
-    told: Condvar,
+    notified: Condvar,
     flag: AtomicBool,
 }
 
@@ -87,7 +87,7 @@ fn a_condition(wait_once: for<'a> fn(&Condvar, Guard<'a>) -> Guard<'a>) {
         stage.value.touch();
         stage.go_on();
         while !*ready {
-            ready = wait_once(&stage.told, ready);
+            ready = wait_once(&stage.notified, ready);
         }
         stage.value.touch();
     };
@@ -96,7 +96,7 @@ fn a_condition(wait_once: for<'a> fn(&Condvar, Guard<'a>) -> Guard<'a>) {
         let mut ready = stage.lock.lock().unwrap();
         stage.value.touch();
         *ready = true;
-        stage.told.notify_one();
+        stage.notified.notify_one();
         thread::sleep(A_WHILE);
     });
 }
@@ -129,8 +129,8 @@ fn shares(at_the_end: impl Fn(&Value)) {
 fn ordered() {
     for _ in 0..20 {
         a_lock_that_is_waited_for();
-        a_condition(|told, ready| told.wait(ready).unwrap());
-        a_condition(|told, ready| told.wait_timeout(ready, Duration::from_secs(60)).unwrap().0);
+        a_condition(|notified, ready| notified.wait(ready).unwrap());
+        a_condition(|notified, ready| notified.wait_timeout(ready, Duration::from_secs(60)).unwrap().0);
         // Only the destructor touches it after the other thread did.
         shares(|_| {});
     }
@@ -170,21 +170,21 @@ fn after_the_lock() {
     });
 }
 
-/// To be told orders nothing: the lock does, and who tells has not taken it.
-fn told_without_the_lock() {
+/// A notification orders nothing: the lock does, and the notifying thread has not taken it.
+fn notified_without_the_lock() {
     let wait = |stage: &Stage| {
-        let mut told = stage.lock.lock().unwrap();
+        let mut notified = stage.lock.lock().unwrap();
         stage.go_on();
         for _ in 0..20 {
-            told = stage.told.wait_timeout(told, A_WHILE).unwrap().0;
+            notified = stage.notified.wait_timeout(notified, A_WHILE).unwrap().0;
         }
-        drop(told);
+        drop(notified);
         stage.value.touch();
     };
     two(wait, |stage| {
         stage.wait();
         stage.value.touch();
-        stage.told.notify_one();
+        stage.notified.notify_one();
     });
 }
 
@@ -199,7 +199,7 @@ fn main() {
         ("no_lock", no_lock),
         ("another_lock", another_lock),
         ("after_the_lock", after_the_lock),
-        ("told_without_the_lock", told_without_the_lock),
+        ("notified_without_the_lock", notified_without_the_lock),
         ("not_the_last", not_the_last),
     ];
     match std::env::args().nth(1) {

@@ -1,4 +1,4 @@
-/* Tells the thread sanitizer what the standard library synchronizes.
+/* Reports to the thread sanitizer what the standard library synchronizes.
  *
  * The sanitizer knows an order between two threads only from code that was built with it, and the standard
  * library comes prebuilt. Its locks are inlined into the server, and so are seen, but for the way that they
@@ -6,7 +6,7 @@
  * reports every access under that lock. The linker (--wrap, see `flags`) puts these functions in front of
  * the few in question.
  *
- * Nothing real can hide behind them: each tells of an order where the memory model has it, at the address by
+ * Nothing real can hide behind them: each reports an order where the memory model has it, at the address by
  * which the sanitizer knows the rest of the same lock. A thread that does not take the lock gets none.
  */
 
@@ -23,7 +23,7 @@ void __tsan_release(void *address);
 #define REAL(function) NAME(__real_, function)
 #define WRAP(function) NAME(__wrap_, function)
 
-/* Mutex::lock, when somebody has it. `mutex` is the word that unlock releases. */
+/* Mutex::lock, when another thread holds it. `mutex` is the word that unlock releases. */
 void REAL(MUTEX_LOCK_CONTENDED)(void *mutex);
 void WRAP(MUTEX_LOCK_CONTENDED)(void *mutex)
 {

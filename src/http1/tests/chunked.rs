@@ -185,3 +185,136 @@ fn each_byte_behind_a_size() {
         assert_eq!(read(&input).outcome, expected, "{byte:#x}");
     }
 }
+
+/// Notations that one parser or another takes for a size; also of the last chunk.
+#[test]
+fn chunk_size_in_another_notation_is_refused() {
+    let values: &[&[u8]] = &[
+        b"",
+        b" ",
+        b"\t",
+        b"\r",
+        b";",
+        b";x",
+        b" ;x",
+        b"g",
+        b"5g",
+        b"G5",
+        b"x5",
+        b"hello",
+        b"\xb5",
+        b"+5",
+        b"-5",
+        b"-0",
+        b"0x5",
+        b"0X5",
+        b"\\x5",
+        b"5h",
+        b"5_0",
+        b"_5",
+        b"5_",
+        b"5.",
+        b"5.0",
+        b"5,",
+        b" 5",
+        b"\t5",
+        b"5 ",
+        b"5\t",
+        b"5  ",
+        b"5 5",
+        b"5 x",
+        b"5\x0b",
+        b"\x0b5",
+        b"5\0",
+        b"\x005",
+        b"5\xa0",
+        b"\x855",
+        b"5\r",
+        b"5\n",
+        b"\"5\"",
+        b"5:",
+        b"5=",
+        b"5&x",
+        b"\xef\xbc\x95",
+        b"5\x7f",
+        b"00000000000000005",
+        b"+0",
+        b"-0",
+        b"0x0",
+        b"0 ",
+        b" 0",
+        b"00000000000000000",
+        b"0\0",
+    ];
+    for value in values {
+        for before in ["", "2\r\nhi\r\n"] {
+            let chunk = [post(before).as_bytes(), value, b"\r\nhello\r\n0\r\n\r\n"].concat();
+            assert_status(chunk, &[400]);
+        }
+    }
+}
+
+/// The grammar is the same on the last chunk.
+#[test]
+fn chunk_extension_with_broken_grammar_is_refused() {
+    let values: &[&[u8]] = &[
+        b";",
+        b";;",
+        b";;x",
+        b";x;",
+        b";x;;y",
+        b";=",
+        b";=y",
+        b";x=",
+        b";x=;y",
+        b"; ",
+        b";x=y=z",
+        b";x y",
+        b";x=y z",
+        b",x",
+        b" x",
+        b";x,y",
+        b";x:y",
+        b";x=y\0",
+        b";\0",
+        b";x=\x01",
+        b";\xe9",
+        b";x=\xe9",
+        b";x=\x80",
+        b";x\x0b=y",
+        b";(x)",
+        b";x=(y)",
+        b";/",
+        b";x=a/b",
+        b";x=y\x7f",
+        b";x=\"",
+        b";x=\"y",
+        b";x=\"y\\\"",
+        b";x=\"y\"z",
+        b";x=\"y\" z",
+        b";x=\"a\"b\"",
+        b";\"x\"=y",
+        b";\"x\"",
+        b";x=\"\0\"",
+        b";x=\"\x01\"",
+        b";x=\"\n\"",
+        b";x=\"\r\"",
+        b";x=\"\\\x01\"",
+        b";x=\"\\\n\"",
+        b";x=\"\x7f\"",
+        b";x=y\n",
+        b";x\n",
+        b";x=y\r",
+        b";\n",
+        b";x=\n\ny",
+        b";x\r;y",
+        b";x=y\t",
+        b";x ",
+    ];
+    for value in values {
+        for size in ["5", "0"] {
+            let chunk = [post(size).as_bytes(), value, b"\r\nhello\r\n0\r\n\r\n"].concat();
+            assert_status(chunk, &[400]);
+        }
+    }
+}

@@ -187,3 +187,63 @@ fn offers_to_upgrade_change_nothing() {
     assert!(head.keep_alive);
     assert_eq!(head.framing, Framing::Empty);
 }
+
+/// What is neither a name nor an address, with or without a port.
+#[test]
+fn host_with_broken_grammar_is_refused() {
+    let values: &[&[u8]] = &[
+        b"a, b",
+        b"a/",
+        b"/",
+        b"a\\b",
+        b"u:p@a",
+        b"a:b",
+        b"a:80x",
+        b"a:80:90",
+        b"a:+1",
+        b"a: 80",
+        b"a :80",
+        b"a::80",
+        b"::1]",
+        b"[::1]:x",
+        b"[::g]",
+        b"[a]",
+        b"[::1]]",
+        b"a[b]",
+        b"a\tb",
+        b"a`",
+        b"{a}",
+        b"a|b",
+        b"a^b",
+        b"a%",
+        b"a%zz",
+        b"\xe9",
+        b"\xc3\xa9.fr",
+        b"a\x80",
+        b"a\xa0",
+    ];
+    for value in values {
+        let input = [b"GET / HTTP/1.1\r\nHost: ", *value, b"\r\n\r\n"].concat();
+        assert_status(input, &[400]);
+    }
+}
+
+/// At either end of a name or a value, where some parsers trim; inside them see
+/// `each_byte_has_its_place`.
+#[test]
+fn byte_at_the_end_of_a_name_or_value_has_its_place() {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let value = |b: u8| b == b'\t' || b == b' ' || (0x21..=0x7e).contains(&b) || b >= 0x80;
+    for byte in (0..=u8::MAX).filter(|byte| *byte != b':') {
+        for (name, good) in [([byte, b'X'], token(byte)), ([b'X', byte], token(byte))] {
+            let input = [b"GET / HTTP/1.1\r\nHost: a\r\n", &name[..], b": y\r\n\r\n"].concat();
+            let complete = matches!(read(&input).outcome, Outcome::Complete(_));
+            assert_eq!(complete, good, "{}", text(&input));
+        }
+        for content in [[byte, b'y'], [b'y', byte]] {
+            let input = [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", &content[..], b"\r\n\r\n"].concat();
+            let complete = matches!(read(&input).outcome, Outcome::Complete(_));
+            assert_eq!(complete, value(byte), "{}", text(&input));
+        }
+    }
+}

@@ -164,3 +164,117 @@ fn http_1_0_has_no_chunks() {
     let (head, content) = accepted("POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi");
     assert_eq!((head.version, &content[..]), (Version::Http10, &b"hi"[..]));
 }
+
+/// Notations that one parser or another takes for a number.
+#[test]
+fn content_length_in_another_notation_is_refused() {
+    let values: &[&[u8]] = &[
+        b"-0",
+        b"+0",
+        b"5\t5",
+        b"0 5",
+        b"0X5",
+        b"0b1",
+        b"0o5",
+        b"5h",
+        b"1_0",
+        b"_5",
+        b"5_",
+        b"1,000",
+        b"5,6",
+        b"5, 5",
+        b",",
+        b"5;",
+        b".5",
+        b"5.",
+        b"5e0",
+        b"1e1",
+        b"'5'",
+        b"(5)",
+        b"a",
+        b"0xg",
+        b"NaN",
+        b"inf",
+        b"true",
+        b"None",
+        b"%35",
+        b"5%",
+        b"5=",
+        b"=5",
+        b"5\x005",
+        b"\x0b5",
+        b"5\x0b",
+        b"\x0c5",
+        b"5\x0c",
+        b"5\0",
+        b"\x005",
+        b"5\x1f",
+        b"5\x7f",
+        b"\xa05",
+        b"5\xa0",
+        b"\x855",
+        b"5\x85",
+        b"\xb2",
+        b"\xb5",
+        b"\xd9\xa5",
+        b"\xef\xbc\x95",
+    ];
+    for value in values {
+        let fields = [b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ", *value].concat();
+        assert_status([&fields[..], b"\r\n\r\nhello"].concat(), &[400]);
+    }
+}
+
+/// Spellings that one parser or another takes for `chunked`.
+#[test]
+fn transfer_coding_in_another_spelling_is_refused() {
+    let values: &[&[u8]] = &[
+        b"deflate",
+        b"compress",
+        b"x-gzip",
+        b"br",
+        b"trailers",
+        b"cow",
+        b"*",
+        b"chunked,chunked",
+        b", chunked",
+        b"chunked, ,",
+        b"chunked chunked",
+        b"chunked;",
+        b"chunked;q=1",
+        b"chunked ; a=b",
+        b"chunked:",
+        b"(chunked)",
+        b"<chunked>",
+        b"chunked()",
+        b"chunked\\",
+        b"chunkedx",
+        b"chunk",
+        b"hunked",
+        b"ch unked",
+        b"chun\tked",
+        b"-chunked",
+        b",",
+        b",,",
+        b"chunked\r\n chunked",
+        b"\r\n chunked",
+        b"\x0bchunked",
+        b"chunked\x0b",
+        b"\x0cchunked",
+        b"chunked\x0c",
+        b"chunked\0",
+        b"\0chunked",
+        b"\xa0chunked",
+        b"chunked\xa0",
+        b"\x85chunked",
+        b"chunked\x85",
+        b"chun\xefed",
+        b"\xffchunked",
+        b"chunKed\xe2\x84\xaa",
+        b"chun\xe2\x84\xaaed",
+    ];
+    for value in values {
+        let fields = [b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: ", *value].concat();
+        assert_status([&fields[..], b"\r\n\r\n0\r\n\r\n"].concat(), &[400, 501]);
+    }
+}

@@ -213,3 +213,119 @@ fn each_byte_has_its_place() {
         }
     }
 }
+
+/// Only `HTTP/`, a digit, a dot and a digit make a version.
+#[test]
+fn version_in_another_spelling_is_refused() {
+    let values: &[&[u8]] = &[
+        b"http/1.1",
+        b"Http/1.1",
+        b"HTTP/1",
+        b"HTTP/1.",
+        b"HTTP/.1",
+        b"HTTP/1.1.1",
+        b"HTTP/01.1",
+        b"HTTP/1.01",
+        b"HTTP/11.1",
+        b"HTTP/1.10",
+        b"HTTP/1,1",
+        b"HTTP/1-1",
+        b"HTTP/1.a",
+        b"HTTP/a.1",
+        b"HTTP/+1.1",
+        b"HTTP/1.-1",
+        b"HTTP1.1",
+        b"HTTPS/1.1",
+        b"XHTTP/1.1",
+        b"HTP/1.1",
+        b"ICY/1.1",
+        b"HTTP\\1.1",
+        b"HTTP/1.1x",
+        b"HTTP/1.1\0",
+        b"HTTP/1.1\x0b",
+        b"HTTP/1.\xb9",
+    ];
+    for value in values {
+        let input = [b"GET / ", *value, b"\r\nHost: a\r\n\r\n"].concat();
+        assert_status(input, &[400]);
+    }
+}
+
+/// A method, a target and a version, with one space between them.
+#[test]
+fn request_line_without_its_three_parts_is_refused() {
+    let values: &[&[u8]] = &[
+        b" GET / HTTP/1.1",
+        b"GET  / HTTP/1.1",
+        b"GET /  HTTP/1.1",
+        b"GET / HTTP/1.1 ",
+        b"GET / HTTP/1.1\t",
+        b"GET\t/ HTTP/1.1",
+        b"GET /\tHTTP/1.1",
+        b"GET\x0b/ HTTP/1.1",
+        b"GET /\x0cHTTP/1.1",
+        b"GET\xa0/ HTTP/1.1",
+        b"GET / a HTTP/1.1",
+        b"GET / HTTP/1.1 HTTP/1.1",
+        b"GET HTTP/1.1",
+        b"GET  HTTP/1.1",
+        b"GET / ",
+        b"GET",
+        b"/ HTTP/1.1",
+        b" / HTTP/1.1",
+        b"HTTP/1.1 200 OK",
+        b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
+    ];
+    for value in values {
+        assert_status([value, &b"\r\nHost: a\r\n\r\n"[..]].concat(), &[400]);
+    }
+}
+
+#[test]
+fn target_with_a_control_or_an_8_bit_byte_is_refused() {
+    for (before, after) in
+        [("/a", "b"), ("/a?b", "d"), ("http://a/", ""), ("", ""), ("/", ""), ("http://a", "/")]
+    {
+        for byte in (0..=u8::MAX).filter(|byte| !(0x21..=0x7e).contains(byte)) {
+            let target = [before.as_bytes(), &[byte], after.as_bytes()].concat();
+            let input = [b"GET ", &target[..], b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+            assert_status(input, &[400]);
+        }
+    }
+}
+
+/// In none of the four forms of a target. [RFC 9112 section 3.2]
+#[test]
+fn target_in_no_known_form_is_refused() {
+    let targets: &[(&[u8], &[u8])] = &[
+        (b"GET", b"/p#f"),
+        (b"GET", b"/p?q#f"),
+        (b"GET", b"#"),
+        (b"GET", b"http://a/p#f"),
+        (b"GET", b"p"),
+        (b"GET", b"?q"),
+        (b"GET", b"./p"),
+        (b"GET", b"\\p"),
+        (b"GET", b"*"),
+        (b"POST", b"*"),
+        (b"OPTIONS", b"*/p"),
+        (b"OPTIONS", b"**"),
+        (b"GET", b"a:80"),
+        (b"GET", b"http:"),
+        (b"GET", b"http:/p"),
+        (b"GET", b"http://"),
+        (b"GET", b"http:///p"),
+        (b"GET", b"http://:80/p"),
+        (b"GET", b"http://a:b/p"),
+        (b"GET", b"http://a:8:9/p"),
+        (b"GET", b"http://[::1/p"),
+        (b"GET", b"http://u@a/p"),
+        (b"GET", b"http://u:p@a/p"),
+        (b"GET", b"/%00"),
+        (b"GET", b"/a%00b?q"),
+    ];
+    for (method, target) in targets {
+        let input = [method, &b" "[..], target, b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+        assert_status(input, &[400]);
+    }
+}

@@ -49,7 +49,7 @@ def echo(request, rest):
 
 
 def body(request):
-    """What request.body is, and what Django was told of its length."""
+    """What request.body is, and the length that Django sees."""
     content = request.body
     return JsonResponse(
         {
@@ -122,7 +122,7 @@ def stream(request):
 
 
 class Watched:
-    """A file that tells of its close; what it is to a server stays what it was."""
+    """A file that notes its close and otherwise looks like a file to the server."""
 
     def __init__(self, file, key):
         self._file, self._key = file, key

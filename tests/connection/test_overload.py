@@ -1,0 +1,339 @@
+"""More requests than threads: which wait, which are rejected with 503, which are dropped.
+
+The only thread is held by a request that ends when the test says so, so what happens to the others
+meanwhile does not depend on time.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import (
+    Client,
+    Response,
+    ServerProcess,
+    assert_turned_away,
+    build_request,
+    wait_until,
+)
+from harness.supervision import freeze, workers
+
+pytestmark = pytest.mark.second_door("no case")
+
+APP = "overload:app"
+
+
+class Gate:
+    """A request that holds a thread, and what lets it go."""
+
+    def __init__(self, server: ServerProcess, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = path
+        self.client = server.connect()
+        start = len(server.stderr())
+        self.client.send(build_request("GET", f"/hold?{path}"))
+        server.wait_for_log("^held", start=start)
+
+    def open(self) -> Response:
+        with self.path.open("w"):
+            pass
+        return self.client.response()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[list[Gate]]:
+    """Gates that a failed test leaves shut are opened, or the server could not stop."""
+    gates: list[Gate] = []
+    yield gates
+    for gate in gates:
+        try:
+            os.close(os.open(gate.path, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            pass  # no request waits
+        gate.client.close()
+
+
+def hold(server: ServerProcess, gates: list[Gate], tmp_path: Path) -> Gate:
+    gate = Gate(server, tmp_path / f"gate{len(gates)}")
+    gates.append(gate)
+    return gate
+
+
+def ask(server: ServerProcess, target: str) -> Client:
+    """A client whose request has arrived at the server."""
+    client = server.connect()
+    client.send(build_request("GET", target))
+    wait_until(lambda: server.has_read(client), "the request was read")
+    return client
+
+
+def ran(server: ServerProcess) -> list[str]:
+    """The targets the application was called for since the last time."""
+    return [call["path"] for call in server.calls_since_last_asked()]
+
+
+# ------------------------------------------------------------------------------- the queue's bounds
+
+
+def test_request_over_queue_timeout_is_rejected(fresh_server, gate, tmp_path: Path) -> None:
+    server = fresh_server(APP, "--threads", "1", "--queue-timeout", "0.5")
+    held = hold(server, gate, tmp_path)
+    with ask(server, "/late") as client:
+        assert_turned_away(client.response())
+        assert client.at_eof()
+    assert held.open().body == b"served"
+    assert server.get("/next").status == 200
+    assert ran(server) == ["/hold", "/next"]
+    assert server.counters() == {"queue_timeout": 1}
+    server.wait_for_log("1 request.s. got no thread within --queue-timeout")
+
+
+def test_without_a_queue_timeout_requests_wait(fresh_server, gate, tmp_path: Path) -> None:
+    server = fresh_server(APP, "--threads", "1", "--queue-timeout", "0")
+    held = hold(server, gate, tmp_path)
+    with ask(server, "/patient") as client:
+        assert not select.select([client.sock], [], [], 0.5)[0]
+        assert held.open().status == 200
+        assert client.response().body == b"served"
+
+
+def test_queue_timeout_does_not_need_the_interpreter(fresh_server) -> None:
+    """A C function that keeps the interpreter keeps the application's threads, not the server."""
+    server = fresh_server(APP, "--threads", "2", "--queue-timeout", "0.2")
+    with server.connect() as seizing:
+        seizing.send(build_request("GET", "/seize?4"))
+        server.wait_for_log("^seized")
+        with ask(server, "/late") as client:
+            assert_turned_away(client.response())
+        assert not select.select([seizing.sock], [], [], 0)[0], "it still has the interpreter"
+        assert seizing.response().status == 200
+
+
+def test_upload_over_queue_timeout_is_rejected(fresh_server, gate, tmp_path: Path) -> None:
+    """The time runs from the end of the body, and its file goes with it."""
+    server = fresh_server(
+        *[APP, "--threads", "1", "--queue-timeout", "0.5", "--body-buffer-size", "1k"]
+    )
+    held = hold(server, gate, tmp_path)
+    with server.connect() as client:
+        client.send(build_request("POST", "/late", body=b"x" * 100_000))
+        assert_turned_away(client.response())
+    assert held.open().status == 200
+
+
+def test_request_over_limit_queue_is_rejected(fresh_server, gate, tmp_path: Path) -> None:
+    server = fresh_server(APP, "--threads", "1", "--limit-queue", "2")
+    held = hold(server, gate, tmp_path)
+    waiting = [ask(server, "/first"), ask(server, "/second")]
+    with ask(server, "/third") as client:
+        assert_turned_away(client.response())
+    assert held.open().status == 200
+    for client in waiting:
+        assert client.response().body == b"served"
+        client.close()
+    assert ran(server) == ["/hold", "/first", "/second"]
+    assert server.counters() == {"queue_full": 1}
+    server.wait_for_log("1 request.s. found --limit-queue others waiting")
+
+
+def test_request_with_a_free_thread_does_not_count_as_queued(fresh_server) -> None:
+    server = fresh_server(APP, "--threads", "8", "--limit-queue", "1")
+    (pid,) = workers(server, 1)
+    clients = [server.connect() for _ in range(8)]
+    try:
+        for client in clients:
+            assert client.request(build_request()).status == 200
+        # So that all of them are found in one turn.
+        freeze(pid)
+        for client in clients:
+            client.send(build_request())
+        os.kill(pid, signal.SIGCONT)
+        assert [client.response().status for client in clients] == [200] * 8
+        assert server.counters() == {}
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        for client in clients:
+            client.close()
+
+
+# --------------------------------------------------------------------------------- clients that leave
+
+
+def test_queued_request_of_a_reset_client_does_not_run(fresh_server, gate, tmp_path: Path) -> None:
+    server = fresh_server(APP, "--threads", "1")
+    held = hold(server, gate, tmp_path)
+    client = ask(server, "/gone")
+    client.reset()
+    wait_until(lambda: server.counters() == {"client_gone": 1}, "the request is dropped")
+    assert held.open().status == 200
+    assert ran(server) == ["/hold"]
+
+
+def test_queued_request_of_a_closed_client_does_not_run(fresh_server, gate, tmp_path: Path) -> None:
+    """As a client that has lost patience does: it waited for more than a second."""
+    server = fresh_server(APP, "--threads", "1")
+    held = hold(server, gate, tmp_path)
+    client = ask(server, "/gone")
+    time.sleep(1.2)
+    client.close()
+    wait_until(lambda: server.counters() == {"client_gone": 1}, "the request is dropped")
+    assert held.open().status == 200
+    assert ran(server) == ["/hold"]
+
+
+def test_queued_request_of_a_half_closed_client_runs(fresh_server, gate, tmp_path: Path) -> None:
+    """However long it waits then: the client has said that it sends no more, not that it is gone."""
+    server = fresh_server(APP, "--threads", "1")
+    held = hold(server, gate, tmp_path)
+    with ask(server, "/half") as client:
+        client.shutdown_write()
+        assert not select.select([client.sock], [], [], 1.5)[0]
+        assert held.open().status == 200
+        assert client.response().body == b"served"
+    assert server.counters() == {}
+
+
+def test_late_half_close_affects_one_request_only(fresh_server, gate, tmp_path: Path) -> None:
+    """The last of several requests on a connection, with the end behind it, long after the first."""
+    server = fresh_server(APP, "--threads", "1")
+    with server.connect() as client:
+        assert client.request(build_request("GET", "/one")).status == 200
+        held = hold(server, gate, tmp_path)
+        time.sleep(1.2)
+        client.send(build_request("GET", "/two"))
+        client.shutdown_write()
+        assert not select.select([client.sock], [], [], 0.5)[0]
+        assert held.open().status == 200
+        assert client.response().body == b"served"
+
+
+def test_queued_requests_run_in_order(fresh_server, gate, tmp_path: Path) -> None:
+    server = fresh_server(APP, "--threads", "1")
+    held = hold(server, gate, tmp_path)
+    clients = [ask(server, f"/{number}") for number in range(5)]
+    assert held.open().status == 200
+    for client in clients:
+        assert client.response().status == 200
+        client.close()
+    assert ran(server) == ["/hold", "/0", "/1", "/2", "/3", "/4"]
+
+
+def test_newest_request_runs_first_once_clients_leave(fresh_server, gate, tmp_path: Path) -> None:
+    """Those who have waited longest are about to leave, too: their turn would come too late."""
+    server = fresh_server(APP, "--threads", "1")
+    held = hold(server, gate, tmp_path)
+    gone = ask(server, "/gone")
+    clients = [ask(server, f"/{number}") for number in range(3)]
+    gone.reset()
+    wait_until(lambda: server.counters() == {"client_gone": 1}, "one has given up")
+    assert held.open().status == 200
+    for client in clients:
+        assert client.response().status == 200
+        client.close()
+    assert ran(server) == ["/hold", "/2", "/1", "/0"]
+    # That was the end of the queue.
+    held = hold(server, gate, tmp_path)
+    clients = [ask(server, f"/{number}") for number in range(3)]
+    assert held.open().status == 200
+    for client in clients:
+        assert client.response().status == 200
+        client.close()
+    assert ran(server)[-3:] == ["/0", "/1", "/2"]
+
+
+# ------------------------------------------------------------------------------ too many connections
+
+
+def test_oldest_idle_connection_is_evicted(fresh_server) -> None:
+    server = fresh_server(APP, "--worker-connections", "3", "--keep-alive", "600")
+    clients = [server.connect() for _ in range(3)]
+    for client in [clients[1], clients[0], clients[2], clients[0]]:
+        assert client.request(build_request()).status == 200
+    with server.connect() as newcomer:
+        assert newcomer.request(build_request()).status == 200
+        assert clients[1].at_eof(), "it was idle for longest"
+        for client in (clients[0], clients[2], newcomer):
+            assert client.request(build_request()).status == 200
+    for client in clients:
+        client.close()
+    assert server.counters()["idle_closed"] == 1
+    server.wait_for_log("--worker-connections is reached: 1 idle")
+
+
+def test_many_new_connections_evict_idle_ones(fresh_server) -> None:
+    """More than one search finds, and connections in use are not taken."""
+    server = fresh_server(APP, "--worker-connections", "100", "--keep-alive", "600")
+    clients = [server.connect() for _ in range(100)]
+    for client in clients:
+        assert client.request(build_request()).status == 200
+    clients[0].send(b"GET / HTTP/1.1\r\n")
+    wait_until(lambda: server.has_read(clients[0]), "the head has begun")
+    for _ in range(99):
+        client = server.connect()
+        clients.append(client)
+        assert client.request(build_request()).status == 200
+    assert server.counters()["idle_closed"] == 99
+    clients[0].send(b"Host: a\r\n\r\n")
+    assert clients[0].response().status == 200
+    for client in clients:
+        client.close()
+
+
+def test_silent_connections_are_evicted(fresh_server) -> None:
+    """Those that never made a request, once they are old enough to be taken for idle."""
+    server = fresh_server(APP, "--worker-connections", "3", "--header-timeout", "600")
+    silent = [server.connect() for _ in range(3)]
+    wait_until(lambda: all(map(server.holds, silent)), "they were accepted")
+    with server.connect() as newcomer:
+        assert newcomer.request(build_request()).status == 200
+    assert silent[0].at_eof(), "it was idle for longest"
+    for client in silent:
+        client.close()
+    assert server.counters()["idle_closed"] == 1
+
+
+def test_new_connection_waits_while_all_are_busy(fresh_server, gate, tmp_path: Path) -> None:
+    server = fresh_server(APP, "--threads", "1", "--worker-connections", "2")
+    held = hold(server, gate, tmp_path)
+    waiting = ask(server, "/waiting")
+    with server.connect() as newcomer:
+        newcomer.send(build_request())
+        server.wait_for_log("accepting is paused: all of the 2 connections")
+        assert not server.has_read(newcomer)
+        assert held.open().status == 200
+        assert waiting.response().status == 200
+        assert newcomer.response().status == 200
+    waiting.close()
+    assert server.counters()["connection_limit"] >= 1
+
+
+# --------------------------------------------------------------------------------------- counters
+
+
+def test_counters_are_logged_at_the_end(fresh_server, gate, tmp_path: Path) -> None:
+    """Said once more when the worker ends, if there is anything to say."""
+    server = fresh_server(APP, "--threads", "1", "--limit-queue", "1")
+    held = hold(server, gate, tmp_path)
+    clients = [ask(server, "/waits"), ask(server, "/refused")]
+    assert_turned_away(clients[1].response())
+    assert held.open().status == 200
+    assert clients[0].response().status == 200
+    assert server.get("/", fields=[("Bad Name", "x")]).status == 400
+    for client in [*clients, held.client]:
+        client.close()
+    assert server.stop() == 0
+    assert "Bounds reached since the start: malformed=1 queue_full=1\n" in server.stderr()
+
+
+def test_server_that_reached_no_limit_logs_no_counters(fresh_server) -> None:
+    server = fresh_server(APP)
+    assert server.get().status == 200
+    assert server.stop() == 0
+    assert "Bounds reached" not in server.stderr()

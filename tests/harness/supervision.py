@@ -1,0 +1,166 @@
+"""For tests of the master: its workers, and clients that never stop asking."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from harness import TIMEOUT, Client, NoResponse, ServerProcess, build_request, wait_until
+
+GET = build_request("GET", "/")
+
+
+def children(pid: int) -> set[int]:
+    """The living child processes of `pid` (Linux)."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            columns = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(columns[1]) == pid and columns[0] != "Z":
+            found.add(int(path.parent.name))
+    return found
+
+
+def listens(path: Path) -> bool:
+    """Whether a process listens on a unix socket. The file exists a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def freeze(pid: int) -> None:
+    """Stop a process, and wait until it has: its threads may go on for a while after the signal. SIGCONT lets
+    it go on."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def has_stopped() -> bool:
+        stats = Path(f"/proc/{pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+    wait_until(has_stopped, f"all threads of {pid} have stopped")
+
+
+def workers(server: ServerProcess, count: int, without: set[int] = frozenset()) -> set[int]:
+    """The workers, once there are `count` and none of `without` is among them."""
+    wait_until(
+        lambda: len(children(server.pid)) == count and not children(server.pid) & without,
+        f"{count} workers, none of {without}: {children(server.pid)}\n{server.stderr()}",
+    )
+    return children(server.pid)
+
+
+def serving_pid(server: ServerProcess) -> int:
+    """The process that answers a new connection."""
+    return int(server.get("/").body)
+
+
+class Load:
+    """Clients in threads, each sending its next request when it has its response.
+
+    Some keep their connections, some make a new one for each request. Everything that is not a
+    complete 200 is a failure, and so is a connection that ends without a response; a kept
+    connection that the server closes with `Connection: close` is not.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Client],
+        *,
+        kept: int = 6,
+        fresh: int = 2,
+        request: bytes = GET,
+    ) -> None:
+        self._connect = connect
+        self._request = request
+        self._kinds = [True] * kept + [False] * fresh
+        self._end = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self.answered = 0
+        self.failures: list[str] = []
+        self.bodies: set[bytes] = set()
+
+    def __enter__(self) -> Load:
+        for keep in self._kinds:
+            thread = threading.Thread(target=self._run, args=(keep,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        wait_until(lambda: self.answered >= len(self._kinds), "every client was answered once")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join(TIMEOUT)
+
+    def _run(self, keep: bool) -> None:
+        client: Client | None = None
+        while not self._end.is_set():
+            served = 0
+            try:
+                client = self._connect()
+                while not self._end.is_set():
+                    response = client.request(self._request, method="GET")
+                    served += 1
+                    with self._lock:
+                        self.answered += 1
+                        self.bodies.add(response.body)
+                        if response.status != 200 or not response.complete:
+                            self.failures.append(repr(response))
+                    if not keep or "close" in response.connection:
+                        break
+            except (OSError, NoResponse, AssertionError) as failure:
+                with self._lock:
+                    self.failures.append(f"{failure!r} after {served} responses")
+            finally:
+                if client is not None:
+                    client.close()
+
+    def more(self, count: int = 50) -> None:
+        """Wait until `count` more requests were answered."""
+        goal = self.answered + count
+        wait_until(lambda: self.answered >= goal, f"{count} more responses: {self.failures[:3]}")
+
+
+def refuses(server: ServerProcess) -> bool:
+    try:
+        server.connect().close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        return True
+    return False
+
+
+def connect_to(host: str, port: int) -> Client:
+    sock = socket.create_connection((host, port), timeout=TIMEOUT)
+    return Client(sock)
+
+
+def end(pid: int, sig: int) -> None:
+    """Signal a process of ours that may have gone already."""
+    try:
+        os.kill(pid, sig)
+    except ProcessLookupError:
+        pass
+
+
+def reloads(server: ServerProcess) -> int:
+    return len(re.findall(r"\[reload.completed\]", server.stderr()))

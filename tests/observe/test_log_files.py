@@ -1,0 +1,403 @@
+"""Log files: which user opens them, reopening at USR1, and failures that must not end the server."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import (
+    APPS,
+    TIMEOUT,
+    Client,
+    Response,
+    build_request,
+    child_environment,
+    door_command,
+    run_cli,
+    wait_until,
+)
+from harness.supervision import children
+
+APP = "supervised:app"
+# These import the application beforehand, as root: its interpreter may be in a home directory.
+AS_NOBODY = ["--preload", "--user", "65534", "--group", "65534"]
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+def lines(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def wait_for(path: Path, pattern: str) -> None:
+    wait_until(lambda: re.search(pattern, lines(path), re.M), f"{pattern} in {path}: {lines(path)}")
+
+
+class Logged:
+    """A server whose error log is a file, on a unix socket."""
+
+    def __init__(self, process: subprocess.Popen[str], path: Path) -> None:
+        self.process, self.path = process, path
+        wait_until(self.answers, "it serves", timeout=20)
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None, "it has ended"
+        try:
+            return self.get("/").status == 200
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+
+    def get(self, target: str) -> Response:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(TIMEOUT)
+            sock.connect(str(self.path))
+            return Client(sock).request(build_request("GET", target), method="GET")
+
+    def said(self, text: str) -> None:
+        """Have the application write `text` to the error log."""
+        assert self.get(f"/say?{text}").status == 200
+
+    def replace_worker(self) -> None:
+        wait_until(lambda: len(children(self.process.pid)) == 1, "one worker")
+        (before,) = children(self.process.pid)
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: children(self.process.pid) - {before}, "another worker")
+        assert int(self.get("/").body) != before
+
+    def usr1(self) -> None:
+        self.process.send_signal(signal.SIGUSR1)
+
+
+Start = Callable[..., Logged]
+
+
+@pytest.fixture
+def start(door: str, tmp_path: Path) -> Iterator[Start]:
+    """`start(*options)`; all of them have to end in good order."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*options: object, **keywords: object) -> Logged:
+        path = tmp_path / f"socket{len(started)}"
+        arguments = ["--bind", f"unix:{path}", *map(str, options), APP]
+        process = subprocess.Popen(
+            [*door_command(door), *arguments],
+            cwd=APPS,
+            env=child_environment(),
+            text=True,
+            **keywords,  # type: ignore[call-overload]
+        )
+        started.append(process)
+        return Logged(process, path)
+
+    yield begin
+    codes = []
+    for process in started:
+        process.terminate()
+        try:
+            codes.append(process.wait(15))
+        finally:
+            process.kill()
+    assert not any(codes), codes
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> Path:
+    """A directory that is root's, and that everybody can enter."""
+    for directory in [tmp_path, *tmp_path.parents[:2]]:
+        directory.chmod(0o755)
+    return tmp_path
+
+
+def nobodys(path: Path) -> Path:
+    path.mkdir()
+    os.chown(path, 65534, 65534)
+    return path
+
+
+def by_nobody(*command: object) -> None:
+    """What a worker can do that has been taken over."""
+    subprocess.run(list(map(str, command)), user=65534, group=65534, extra_groups=[], check=True)
+
+
+# ------------------------------------------------------------------------- who can change a path
+
+
+@as_root
+@pytest.mark.parametrize("when", ["USR1", "HUP"])
+@pytest.mark.parametrize("link", ["file", "directory", "existing"])
+def test_log_file_replaced_by_a_link_of_the_workers_user_is_refused(
+    start: Start, public: Path, link: str, when: str
+) -> None:
+    """The master opened its log through a link of the workers' user: root made a file where only root can,
+    and the next worker could write to it."""
+    logs = nobodys(public / "logs")
+    by_nobody("mkdir", logs / "mine")
+    secret = public / "secret"
+    secret.mkdir(0o700)
+    server = start(*AS_NOBODY, "--error-logfile", logs / "mine" / "err.log")
+    by_nobody("mv", logs / "mine", logs / "old")
+    if link == "directory":
+        by_nobody("ln", "-s", secret, logs / "mine")
+    else:
+        by_nobody("mkdir", logs / "mine")
+        by_nobody("ln", "-s", secret / "err.log", logs / "mine" / "err.log")
+    if link == "existing":
+        (secret / "err.log").touch(0o600)
+    old = logs / "old" / "err.log"
+    if when == "USR1":
+        server.usr1()
+        wait_for(old, r"\[log.not_reopened\].* error log .*Permission denied")
+    else:
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(old, r"\[reload.rejected\].* --error-logfile: .*Permission denied")
+    server.replace_worker()
+    server.said("hello")
+    wait_for(old, "hello")
+    assert lines(secret / "err.log") == "" and (link == "existing") == any(secret.iterdir())
+
+
+@as_root
+@pytest.mark.parametrize("option", ["--error-logfile", "--access-logfile"])
+def test_log_file_that_is_a_link_of_the_workers_user_is_refused_at_the_start(
+    door: str, public: Path, option: str
+) -> None:
+    logs = nobodys(public / "logs")
+    secret = public / "secret"
+    secret.mkdir(0o700)
+    by_nobody("ln", "-s", secret / "log", logs / "log")
+    done = run_cli(
+        door, "--bind", "127.0.0.1:0", *AS_NOBODY, option, str(logs / "log"), "--check-config", APP
+    )
+    if option == "--access-logfile":  # a check does not open that
+        done = run_cli(door, "--bind", "127.0.0.1:0", *AS_NOBODY, option, str(logs / "log"), APP)
+    assert done.returncode == 1, done
+    assert f"{option}: cannot open {logs}/log" in done.stderr, done
+    assert "for the user of the workers, who can change what is there" in done.stderr, done
+    assert not any(secret.iterdir())
+
+
+@as_root
+@pytest.mark.parametrize("where", ["root's", "the user's", "stdout"])
+def test_log_file_that_is_a_link_of_root_is_opened(start: Start, public: Path, where: str) -> None:
+    """From a directory that is root's, to another disk or to the container's output."""
+    (public / "var").mkdir()
+    (public / "data").mkdir()
+    if where == "the user's":
+        os.chown(public / "data", 65534, 65534)
+    target = public / "data" / "log"
+    link = public / "var" / "app.log"
+    link.symlink_to("/dev/stdout" if where == "stdout" else target)
+    options = ["--error-logfile", link, "--access-logfile", link]
+    with open(public / "stdout" if where == "stdout" else os.devnull, "w") as stdout:
+        server = start(*AS_NOBODY, *options, stdout=stdout)
+    written = public / "stdout" if where == "stdout" else target
+    for _ in range(2):
+        server.said("hello")
+        wait_for(written, "^hello")
+        wait_for(written, r"GET /say\?hello")
+        if where != "stdout":
+            written.rename(public / "data" / "old")
+        server.usr1()
+        wait_for(written, "Bounds reached")
+        server.replace_worker()
+    assert "log.not_reopened" not in lines(written)
+
+
+@as_root
+def test_logs_in_a_directory_of_the_workers_user_are_rotated(start: Start, public: Path) -> None:
+    """It has the files as well, as only its rights were used."""
+    logs = nobodys(public / "logs")
+    error, access = logs / "err.log", logs / "acc.log"
+    server = start(*AS_NOBODY, "--error-logfile", error, "--access-logfile", access)
+    for text in ("one", "two"):
+        server.said(text)
+        wait_for(error, f"^{text}")
+        wait_for(access, rf"GET /say\?{text}")
+        for path in (error, access):
+            assert path.stat().st_uid == path.stat().st_gid == 65534
+            path.rename(f"{path}.{text}")
+        server.usr1()
+        wait_for(error, "Bounds reached")
+
+
+# ----------------------------------------------------------------------------------------- USR1
+
+
+@as_root
+def test_log_rotation_in_a_directory_of_root_is_followed(start: Start, public: Path) -> None:
+    """The workers could not make the new files: they went on with the old ones, and the next ones did not
+    start."""
+    logs = public / "logs"
+    logs.mkdir()
+    error, access = logs / "err.log", logs / "acc.log"
+    server = start(*AS_NOBODY, "--error-logfile", error, "--access-logfile", access)
+    for path in (error, access):
+        path.rename(f"{path}.1")
+    server.usr1()
+    wait_for(error, "Bounds reached")
+    for text in ("one", "two"):
+        server.said(text)
+        wait_for(error, f"^{text}")
+        wait_for(access, rf"GET /say\?{text}")
+        server.replace_worker()
+    assert "/say" not in lines(logs / "acc.log.1")
+
+
+def test_worker_that_boots_during_a_rotation_writes_to_the_new_log(
+    start: Start, tmp_path: Path, fifo: Path
+) -> None:
+    """It went on with the old files for life."""
+    error, access = tmp_path / "err.log", tmp_path / "acc.log"
+    conf = tmp_path / "conf.py"
+    conf.write_text("")
+    options = ["-c", conf, "--error-logfile", error, "--access-logfile", access]
+    server = start(*options)
+    conf.write_text(f"def post_worker_init(worker):\n    open({str(fifo)!r}).read()\n")
+    server.process.send_signal(signal.SIGHUP)
+    with fifo.open("w"):  # a reader lets the new worker boot
+        for path in (error, access):
+            path.rename(f"{path}.1")
+        server.usr1()
+        wait_for(error, "Bounds reached")
+    wait_for(error, r"\[reload.completed\]")
+    server.said("hello")
+    wait_for(error, "^hello")
+    wait_for(access, r"GET /say\?hello")
+
+
+def test_worker_without_descriptors_reports_a_failed_reopen(start: Start, tmp_path: Path) -> None:
+    """The kernel drops a file that it cannot take, without a word; the worker has to say so."""
+    resource = pytest.importorskip("resource")
+    error = tmp_path / "err.log"
+    server = start("--error-logfile", error)
+    wait_until(lambda: len(children(server.process.pid)) == 1, "one worker")
+    (worker,) = children(server.process.pid)
+    assert server.get("/").status == 200
+    error.rename(f"{error}.1")
+    limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+    # Below the lowest free number.
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, limits[1]))
+    server.usr1()
+    wait_for(
+        tmp_path / "err.log.1", f"worker {worker} has no descriptor left for the new error log"
+    )
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+    server.usr1()
+    wait_for(error, "Bounds reached")
+    server.said("hello")
+    wait_for(error, "^hello")
+
+
+@pytest.mark.parametrize("when", ["USR1", "HUP"])
+def test_log_that_cannot_be_reopened_is_kept(start: Start, tmp_path: Path, when: str) -> None:
+    """The service goes on, with the files that it has."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    error, access = logs / "err.log", logs / "acc.log"
+    conf = tmp_path / "conf.py"
+    conf.write_text("")
+    options = ["-c", conf, "--error-logfile", error, "--access-logfile", access]
+    server = start(*options)
+    logs.rename(tmp_path / "old")
+    old = tmp_path / "old" / "err.log"
+    if when == "USR1":
+        server.usr1()
+        for which, path in {"error": error, "access": access}.items():
+            wait_for(old, rf"\[log.not_reopened\].* {path}: .*{which} log")
+    else:
+        logs.mkdir()
+        error.mkdir()
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(old, rf"\[reload.rejected\].* --error-logfile: cannot open {error}; ")
+    server.replace_worker()
+    server.said("hello")
+    wait_for(old, "^hello")
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir()
+    server.usr1()
+    wait_for(error, "Bounds reached")
+    server.said("again")
+    wait_for(error, "^again")
+    wait_for(access, r"GET /say\?again")
+
+
+# ------------------------------------------------------------------------------------------ reload
+
+
+@pytest.mark.parametrize("option", ["access_logfile", "error_logfile"])
+def test_reload_to_a_log_that_cannot_be_opened_is_rolled_back(
+    start: Start, tmp_path: Path, option: str
+) -> None:
+    """It was said to stay where it was, and then nothing was logged any more, neither here nor there."""
+    here, conf, loop = (tmp_path / name for name in ("here", "conf.toml", "loop"))
+    loop.symlink_to(loop)
+    before = "access_logfile = '-'\nerror_logfile = '-'\n"
+    conf.write_text(before)
+    with here.open("w") as stream:
+        server = start("-c", conf, stdout=stream, stderr=stream)
+    conf.write_text(before.replace(f"{option} = '-'", f"{option} = '{loop}'\numask = '077'"))
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(here, rf"\[reload.rejected\].* --{option.replace('_', '-')}: cannot open {loop}; ")
+    server.replace_worker()
+    server.said("hello")
+    wait_for(here, "^hello")
+    wait_for(here, r"GET /say\?hello")
+    conf.write_text(before)
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(here, r"\[reload.completed\]")
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_failed_reload_keeps_the_logs(start: Start, tmp_path: Path, moved: bool) -> None:
+    """The old ones are written again, also by new workers, and if they could not be opened any more."""
+    logs, here, conf = (tmp_path / name for name in ("logs", "here", "conf.py"))
+    logs.mkdir()
+    before = f"accesslog = '{logs}/acc.log'\nerrorlog = '{logs}/err.log'\n"
+    conf.write_text(before)
+    with here.open("w") as stream:
+        server = start("-c", conf, stdout=stream, stderr=stream)
+    conf.write_text("accesslog = '-'\ndef post_fork(server, worker): raise SystemError\n")
+    old = logs
+    if moved:
+        old = logs.rename(tmp_path / "old")
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(here if moved else old / "err.log", "not_reopened.*access" if moved else "Booting")
+    if not moved:
+        wait_for(here, r"\[reload.failed\]")
+    server.replace_worker()
+    server.said("hello")
+    wait_for(old / "acc.log", r"GET /say\?hello")
+    wait_for(here if moved else old / "err.log", "^hello")
+
+
+# ------------------------------------------------------------------------------------- named pipes
+
+
+def test_log_pipe_without_a_reader_does_not_block(start: Start, fifo: Path) -> None:
+    """USR1 waited for a reader, and nothing but KILL ended the server."""
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    server = start("--error-logfile", fifo)
+    os.close(reader)
+    server.usr1()
+    server.usr1()
+    server.replace_worker()
+    server.process.terminate()
+    assert server.process.wait(15) == 0
+
+
+@pytest.mark.parametrize("option", ["--error-logfile", "--access-logfile"])
+def test_log_pipe_that_is_read_later_gets_lines(start: Start, fifo: Path, option: str) -> None:
+    """It keeps the first lines; the server does not wait."""
+    server = start(option, fifo)
+    server.said("hello")
+    with fifo.open("rb", buffering=0) as reader:
+        seen = b""
+        while b"hello" not in seen:
+            seen += reader.read(65536)

@@ -1,0 +1,152 @@
+"""`rustwsgi.serve` and `rustwsgi.Server` in a program: starts, stops, ends and mistakes.
+
+The wheel's door runs the program with Python. The binary has no such use, but an application may
+start a server as it is imported, which is how it runs the same programs.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from harness import APPS, child_environment, door_command
+
+
+def run(door: str, program: str) -> tuple[int, Any, str]:
+    """The program's exit code, what it printed, and its standard error."""
+    command = [sys.executable, "server_programs.py"]
+    if door == "binary":
+        command = [*door_command(door), "--check-config", "server_programs:app"]
+    done = subprocess.run(
+        command,
+        cwd=APPS,
+        env=child_environment({"PROGRAM": program}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.stdout, done
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def finished(door: str, program: str) -> Any:
+    code, printed, stderr = run(door, program)
+    assert code == 0, stderr
+    return printed
+
+
+# ------------------------------------------------------------------------ the program's end
+
+
+@pytest.mark.parametrize(
+    ("program", "printed"),
+    [
+        ("never_stopped", None),
+        ("stop_in_vain", False),
+        (
+            "serve_in_vain",
+            ["RuntimeError", "the server was stopped while requests were still running"],
+        ),
+    ],
+)
+def test_program_that_ends_while_a_request_runs_does_not_abort(
+    door: str, program: str, printed: Any
+) -> None:
+    """The interpreter went away beneath the request's thread, and the process aborted."""
+    code, seen, stderr = run(door, program)
+    assert code == 1, (code, stderr)
+    assert seen == printed
+    assert "the program ends while requests are still running" in stderr
+    assert "panicked" not in stderr and "Fatal" not in stderr, stderr
+
+
+# --------------------------------------------------------------- programs that get a signal twice
+
+
+def test_repeated_term_stays_graceful(door: str) -> None:
+    """The request in flight was cut off; `timeout` sends TERM twice."""
+    assert finished(door, "told_term_again") is None
+
+
+def test_int_after_term_ends_at_once(door: str) -> None:
+    """`serve()` was over, and at its end the program waited for the request all the same, ten minutes."""
+    code, (kind, message), stderr = run(door, "told_int")
+    assert kind == "RuntimeError" and "still running" in message
+    assert code == 1, (code, stderr)
+    assert "Shut down at once" in stderr and "ends while requests are still running" in stderr
+
+
+# ----------------------------------------------------------------- children and their signals
+
+
+@pytest.mark.parametrize("program", ["children_of_serve", "children_of_a_thread"])
+def test_signal_to_a_child_does_not_reach_the_server(door: str, program: str) -> None:
+    """A child of `serve()` had the server's handlers: TERM did nothing to it, and woke the server.
+    Now it hears signals as a child that was forked without a server does."""
+    children, without = finished(door, program)
+    assert children == [without] * 5
+    if door == "wheel":
+        assert without == ["['default_int_handler', 'SIG_DFL'] -1 set()", -15]
+
+
+# --------------------------------------------------------------------------- start and stop
+
+
+def test_start_that_fails_half_way_is_undone(door: str) -> None:
+    """Two threads kept serving an address, and no call could stop them."""
+    failure, threads, body = finished(door, "start_fails_half_way")
+    assert failure == ["RuntimeError", "can't start new thread"]
+    assert threads == [] and body == "here"
+
+
+def test_concurrent_starts_start_one_server(door: str) -> None:
+    """Each of eight threads bound an address of its own, and seven servers were lost."""
+    outcomes, body, stopped, threads = finished(door, "start_at_once")
+    assert outcomes == ["None"] + ["RuntimeError"] * 7
+    assert body == "here" and stopped is True and threads == []
+
+
+def test_stop_inside_a_request_raises(door: str) -> None:
+    """A thread cannot wait for itself; the server was then neither up nor to be stopped."""
+    kind, body, first, second, threads = finished(door, "stop_inside")
+    assert kind == "RuntimeError" and body == "here"
+    assert first is True and second is True and threads == []
+
+
+def test_failed_stop_can_be_repeated(door: str) -> None:
+    """After a first False every further stop() said that all was over, which it was not."""
+    early, late, threads = finished(door, "stop_again")
+    assert early == [False, False] and late is True and threads == []
+
+
+# -------------------------------------------------------------------------- a forked process
+
+
+def test_forked_process_does_not_stop_the_server(door: str) -> None:
+    """The child waited for a thread that it had not, which was a panic in the place of its SystemExit."""
+    code, printed, stderr = run(door, "fork_inside")
+    assert (code, printed) == (0, [7, "here", True]), stderr
+    assert "panicked" not in stderr
+
+
+# --------------------------------------------------------------------------------- mistakes
+
+
+def test_invalid_arguments_raise_the_right_exception(door: str) -> None:
+    """What only the command line does was ignored; an address before the start was an odd error."""
+    found = finished(door, "mistakes")
+    assert found.pop("not callable")[0] == "TypeError"
+    for log in ("access", "error"):
+        kind, message = found.pop(f"{log} log")
+        assert kind in {"OSError", "FileNotFoundError"} and f"/nowhere/{log}.log" in message
+    for name in ("url", "urls", "host", "port"):
+        assert found.pop(name)[0] == "RuntimeError", name
+    for name, (kind, message) in found.items():
+        assert kind == "ValueError" and name in message, (name, kind, message)
+    assert len(found) == 8

@@ -1,0 +1,186 @@
+"""The end of the process: what is finished, and what is not waited for."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from harness import build_request, wait_until
+from harness.supervision import refuses
+
+PLAIN = "http_cli:app"
+
+
+def test_request_in_flight_is_finished(fresh_server, fifo: Path) -> None:
+    server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "60")
+    with server.connect() as client, server.connect() as idle:
+        assert idle.request(build_request()).status == 200
+        client.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        server.send_signal(signal.SIGTERM)
+        assert idle.at_eof(), "idle connections are closed"
+        wait_until(lambda: refuses(server), "the listening socket is closed")
+        assert server.is_alive()
+        fifo.write_text("finished")
+        response = client.response()
+        assert (response.status, response.body) == (200, b"finished")
+        assert client.at_eof()
+    assert server.wait() == 0
+
+
+def test_repeated_term_stays_graceful(fresh_server, fifo: Path) -> None:
+    """`timeout` signals its command and then the command's group; the request in flight was lost."""
+    server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "600")
+    with server.connect() as client:
+        client.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        for count in range(1, 4):
+            server.send_signal(signal.SIGTERM)
+            server.wait_for_log(r"(.|\n)*".join(["Handling signal: term"] * count))
+        fifo.write_text("finished")
+        assert client.response().body == b"finished"
+    assert server.wait() == 0
+    assert "at once" not in server.stderr().replace("INT or QUIT stops at once", "")
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGQUIT], ids=["INT", "QUIT"])
+def test_second_signal_ends_at_once(fresh_server, fifo: Path, sig: int) -> None:
+    """The request is never released, and the graceful bound is far away."""
+    server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "600")
+    with server.connect() as client, server.connect() as idle:
+        assert idle.request(build_request()).status == 200
+        client.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        server.send_signal(signal.SIGTERM)
+        assert idle.at_eof()
+        server.send_signal(sig)
+        assert server.wait() == 0
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGQUIT], ids=["INT", "QUIT"])
+def test_quick_signal_ends_at_once(fresh_server, fifo: Path, sig: int) -> None:
+    """As gunicorn: requests that run are not waited for."""
+    server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "600")
+    with server.connect() as client:
+        client.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        server.send_signal(sig)
+        assert server.wait() == 0
+
+
+def test_graceful_timeout_ends_running_requests(fresh_server, fifo: Path) -> None:
+    """A request that does not end in time does not keep the process."""
+    server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "1")
+    with server.connect() as client:
+        client.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+    assert f"graceful timeout; still running: GET /hold?{fifo}\n" in server.stderr()
+
+
+def test_graceful_timeout_names_unread_responses(fresh_server, fifo: Path) -> None:
+    """A response that waited for its client was not named; with no other, "requests were running"."""
+    server = fresh_server("supervised:app", "--threads", "2", "--graceful-timeout", "1")
+    with server.connect() as holding, server.connect(receive_buffer=4096) as unread:
+        holding.send(build_request("GET", f"/hold?{fifo}"))
+        unread.send(build_request("GET", "/flood"))
+        server.wait_for_log("request started")
+        assert unread.head().status == 200
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+    said = re.search("graceful timeout; still running: (.*)\n", server.stderr())
+    assert said, server.stderr()
+    names = [f"GET /hold?{fifo}", "GET /flood (waits for its client)"]
+    assert sorted(said[1].split(", ")) == sorted(names)
+
+
+def test_graceful_timeout_ends_an_unread_response(fresh_server) -> None:
+    """The application is done with it, and no request is running."""
+    server = fresh_server(PLAIN, "--graceful-timeout", "1")
+    with server.connect(receive_buffer=4096) as client:
+        client.send(build_request("GET", "/sized?20000000"))
+        assert client.head().status == 200
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+    said = "graceful timeout; no request was running, but clients were still sending or reading\n"
+    assert said in server.stderr()
+
+
+THREAD = """
+import threading
+def pump():
+    open({fifo!r}).read()
+threading.Thread(target=pump, name="pump", daemon={daemon}).start()
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return []
+"""
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_thread_that_delays_the_exit_is_logged(
+    fresh_server, tmp_path: Path, fifo: Path, daemon: bool
+) -> None:
+    """Python waits for it at exit; the log said only that the worker is killed."""
+    (tmp_path / "stays.py").write_text(THREAD.format(fifo=str(fifo), daemon=daemon))
+    server = fresh_server("stays:app", cwd=tmp_path)
+    assert server.get("/").status == 200
+    server.send_signal(signal.SIGTERM)
+    if not daemon:
+        server.wait_for_log(r"worker \d+ cannot end before these threads .* do: 'pump';")
+        fifo.write_text("go on")
+    assert server.wait() == 0
+    assert ("'pump'" in server.stderr()) is not daemon, server.stderr()
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+def test_shutdown_closes_idle_and_partial_connections(fresh_server, sig: int) -> None:
+    server = fresh_server(PLAIN, "--keep-alive", "600", "--header-timeout", "600")
+    with server.connect() as idle, server.connect() as silent:
+        assert idle.request(build_request()).status == 200
+        assert server.get("/").status == 200
+        server.send_signal(sig)
+        assert idle.at_eof() and silent.at_eof()
+        assert server.wait() == 0
+
+
+def test_response_being_sent_is_finished(fresh_server) -> None:
+    """All of it was handed over; a slow reader still gets the rest."""
+    size = 20_000_000
+    server = fresh_server(PLAIN, "--graceful-timeout", "60")
+    with server.connect(receive_buffer=4096) as client:
+        client.send(build_request("GET", f"/sized?{size}"))
+        assert client.head().status == 200
+        server.send_signal(signal.SIGTERM)
+        assert len(client.read(size)) == size
+        assert client.at_eof()
+    assert server.wait() == 0
+
+
+def test_request_behind_a_kept_alive_response_is_served(fresh_server) -> None:
+    """The head went out before the order to stop, so the client may send another request. That was thrown
+    away; once it even made the close a reset, which ate the rest of the response."""
+    size = 20_000_000
+    server = fresh_server(PLAIN, "--graceful-timeout", "60")
+    with server.connect(receive_buffer=4096) as client, server.connect() as idle:
+        assert idle.request(build_request()).status == 200
+        client.send(build_request("GET", f"/sized?{size}"))
+        assert client.head().status == 200
+        client.send(build_request("POST", "/", body=b"x" * 100_000))
+        server.send_signal(signal.SIGTERM)
+        assert idle.at_eof(), "draining"
+        assert len(client.read(size)) == size
+        response = client.response()
+        assert response.status == 200 and "close" in response.connection
+        assert client.at_eof()
+    assert server.wait() == 0
+
+
+def test_signal_right_after_the_start_ends_the_server(fresh_server) -> None:
+    """Right after the listening line, before anything was asked of it."""
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        assert fresh_server(PLAIN).stop(sig) == 0

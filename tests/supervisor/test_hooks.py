@@ -1,0 +1,351 @@
+"""gunicorn's functions around requests and aborted workers, and which of them are called after a
+reload that fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from harness import NoResponse, ServerProcess, build_request, run_cli, wait_until
+from harness.supervision import serving_pid, workers
+
+APP = "surrounded:app"
+SOURCE = """
+import os
+
+
+class Blocks:
+    def __init__(self, log):
+        self.log = log
+
+    def __iter__(self):
+        yield b"one "
+        yield b"two"
+
+    def close(self):
+        print("app closed", file=self.log, flush=True)
+
+
+def app(environ, start_response):
+    path, log = environ["PATH_INFO"], environ["wsgi.errors"]
+    print("app called", file=log, flush=True)
+    if path == "/fails":
+        raise ValueError("the application fails")
+    start_response("201 Made", [("X-One", "1")])
+    if path == "/blocks":
+        return Blocks(log)
+    if path == "/large":
+        return [bytes(1 << 16)] * 320
+    if path == "/file":
+        return environ["wsgi.file_wrapper"](open(__file__, "rb"))
+    return [b"one ", b"two"]
+"""
+PRE = """
+def pre_request(worker, req):
+    req.mark = "marked"
+    fields = dict(req.headers)
+    worker.log.info("pre %s %s %s %s", worker.pid, req.method, req.uri, (req.path, req.query))
+    worker.log.info("pre %s %s", req.version, (fields["X-FIELD"], fields["HOST"]))
+    if req.path == "/pre-fails":
+        raise RuntimeError("no request today")
+"""
+POST = """
+def post_request(worker, req, environ, resp):
+    worker.log.info("post %s %s %s", worker.pid, req.mark, environ["PATH_INFO"])
+    worker.log.info("post %s %s %s", resp.status, resp.status_code, (resp.headers, resp.sent))
+    if req.path == "/post-fails":
+        raise RuntimeError("no end today")
+    if req.path == "/post-waits":
+        open(req.query).read()
+"""
+
+
+@pytest.fixture
+def start(fresh_server, tmp_path: Path):
+    """`start(text)`: a server with this gunicorn configuration, and the application above."""
+    (tmp_path / "surrounded.py").write_text(SOURCE)
+    path = tmp_path / "gunicorn.conf.py"
+
+    def start(text: str, *options: str, app: str = APP) -> ServerProcess:
+        path.write_text(text)
+        where = ["-c", str(path), "--pythonpath", str(tmp_path), "--threads", "1"]
+        return fresh_server(app, *where, *options)
+
+    return start
+
+
+def get(server: ServerProcess, target: str):
+    return server.get(target, fields=[("X-Field", "a value")])
+
+
+def log_in_order(server: ServerProcess, *said: str) -> None:
+    server.wait_for_log(r"(.|\n)*".join(said))
+
+
+FORK = """
+import os
+
+def fork(worker, req, how):
+    if req.path != f"/{how}":
+        return
+    if pid := os.fork():
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        worker.log.info("%s: child ended with %s", how, code)
+    elif req.query:
+        raise SystemExit(int(req.query))
+
+def pre_request(worker, req):
+    fork(worker, req, "pre")
+
+def post_request(worker, req):
+    fork(worker, req, "post")
+"""
+
+
+@pytest.mark.parametrize("how", ["pre", "post"])
+@pytest.mark.parametrize("code", [0, 7])
+def test_child_forked_by_a_hook_does_not_serve(start, how: str, code: int) -> None:
+    """It came back as a second server on the same sockets. Its parent waits for it here."""
+    server = start(FORK)
+    assert get(server, f"/{how}?{code or ''}").status == 201
+    server.wait_for_log(f"{how}: child ended with {code}")
+    assert get(server, "/list").status == 201
+
+
+def test_response_is_sent_while_post_request_waits(start, tmp_path: Path) -> None:
+    """All of it, also where the client takes more than one turn sends."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    server = start(
+        "def post_request(worker, req):\n    if req.query:\n        open(req.query).read()\n"
+    )
+    try:
+        with server.connect() as client:
+            for _ in range(3):
+                # The kernel's buffers grow with what passes through them.
+                assert client.request(build_request("GET", "/large")).complete
+            client.send(build_request("GET", f"/large?{gate}"))
+            response = client.response()
+            assert response.complete and len(response.body) == 320 << 16
+    finally:
+        wait_until(lambda: has_been_opened(gate), "the function waits")
+    assert get(server, "/list").status == 201
+
+
+def has_been_opened(gate: Path) -> bool:
+    """Whether a process waited for the pipe; it continues now."""
+    try:
+        os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("target", ["/list", "/blocks", "/file"])
+def test_pre_and_post_request_are_called_around_a_request(start, target: str) -> None:
+    """The request is the same object before and after; after is when the iterable was closed."""
+    server = start(PRE + POST)
+    pid = serving_pid_of(server)
+    response = get(server, f"{target}?a=1")
+    assert response.status == 201 and response.get("X-One") == "1"
+    said = [
+        rf"pre {pid} GET {target}\?a=1 \('{target}', 'a=1'\)",
+        r"pre \(1, 1\) \('a value', 'localhost'\)",
+        "app called",
+        *(["app closed"] if target == "/blocks" else []),
+        f"post {pid} marked {target}",
+        rf"post 201 Made 201 \(\[\('X-One', '1'\).*\], {len(response.body)}\)",
+    ]
+    log_in_order(server, *said)
+
+
+def serving_pid_of(server: ServerProcess) -> int:
+    (pid,) = workers(server, 1)
+    return pid
+
+
+@pytest.mark.parametrize("hooks", [PRE, POST.replace("req.mark", "'no mark'")])
+def test_hooks_leave_the_response_as_it_is(start, hooks: str) -> None:
+    """The length of a list is known, with hooks or without."""
+    response = get(start(hooks), "/list")
+    assert response.get("Content-Length") == "7" and response.body == b"one two"
+
+
+def test_hooks_of_a_failing_application_are_called(start) -> None:
+    server = start(PRE + POST)
+    assert get(server, "/fails").status == 500
+    log_in_order(server, "pre ", "ValueError: the application fails", "post 500 Internal .* 500 ")
+
+
+def test_failing_pre_request_is_a_500(start) -> None:
+    """As gunicorn: the application is not called, the client gets 500, post_request is called."""
+    server = start(PRE + POST)
+    assert get(server, "/pre-fails").status == 500
+    log_in_order(server, "RuntimeError: no request today", "post 500 ")
+    assert "app called" not in server.stderr()
+    assert get(server, "/list").status == 201
+
+
+def test_failing_post_request_is_logged(start) -> None:
+    """As gunicorn: it is logged, the client has its response."""
+    server = start(PRE + POST)
+    with server.connect() as client:
+        for _ in range(2):
+            raw = build_request("GET", "/post-fails", fields=[("X-Field", "1")])
+            assert client.request(raw).body == b"one two"
+    log_in_order(server, "the hook post_request failed", "RuntimeError: no end today")
+
+
+def test_the_response_does_not_wait_for_post_request(start, fifo: Path) -> None:
+    server = start(PRE + POST)
+    assert get(server, f"/post-waits?{fifo}").body == b"one two"
+    fifo.write_text("")
+    assert get(server, "/list").body == b"one two"
+
+
+@pytest.mark.parametrize("wanted", ["worker, req", "worker, req, environ", "*args"])
+def test_post_request_with_fewer_arguments_is_called(start, wanted: str) -> None:
+    server = start(f"def post_request({wanted}):\n    print('post', len(locals()), flush=True)\n")
+    assert get(server, "/list").status == 201
+    server.wait_for_stdout(f"post {wanted.count(',') + 1}")
+
+
+def test_post_request_that_is_not_callable_is_an_error(door: str, tmp_path: Path) -> None:
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text("def post_request(worker):\n    pass\n")
+    done = run_cli(door, "-c", str(path), "supervised:app")
+    assert done.returncode == 2 and "post_request takes 1 argument" in done.stderr, done
+
+
+def test_worker_abort_is_called(start) -> None:
+    """Called in a worker that is given up for a request that does not end."""
+    hooks = "def worker_abort(worker):\n    worker.log.info('abort %s', worker.pid)\n"
+    options = ["--timeout", "1", "--graceful-timeout", "1"]
+    server = start(hooks, *options, app="supervised:app")
+    pid = serving_pid_of(server)
+    with server.connect() as client:
+        client.send(build_request("GET", "/sleep?600"))
+        server.wait_for_log(f"abort {pid}", timeout=20)
+        workers(server, 1, {pid})
+        with pytest.raises((NoResponse, ConnectionResetError)):
+            client.response()
+    assert server.stderr().count("abort ") == 1
+
+
+def test_hooks_of_a_failed_reload_are_not_applied(start, tmp_path: Path) -> None:
+    """The configuration that serves is the old one, and so are the functions that are called."""
+
+    def text(name: str, fails: bool) -> str:
+        return (
+            f"def child_exit(server, worker):\n    server.log.info('exit {name} %s', worker.pid)\n"
+            f"def post_fork(server, worker):\n    assert not {fails}\n"
+        )
+
+    server = start(text("old", False), app="supervised:app")
+    pid = serving_pid(server)
+    (tmp_path / "gunicorn.conf.py").write_text(text("new", True))
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_event("reload.failed")
+    assert "exit new" in server.stderr()
+    os.kill(pid, signal.SIGKILL)
+    server.wait_for_log(f"exit old {pid}")
+    wait_until(lambda: serving_pid(server) != pid, "its successor boots with the old ones")
+
+
+# ------------------------------------------------------------------------- what hooks may read
+
+
+def test_hooks_read_settings_by_gunicorn_names(start) -> None:
+    """gunicorn's names, with what the server runs with, whatever it is from."""
+    text = """
+raw_env = ["FROM_FILE=yes"]
+worker_tmp_dir = "/dev/shm"
+bind = ["127.0.0.1:0", "[::1]:0"]
+def when_ready(server):
+    cfg, log = server.cfg, server.log
+    log.info("cfg %s", (cfg.threads, cfg.timeout, cfg.graceful_timeout, cfg.worker_class))
+    log.info("cfg %s", (cfg.workers, cfg.worker_tmp_dir, cfg.keyfile, cfg.sendfile, cfg.reload))
+    log.info("cfg %s", (cfg.env, cfg.is_ssl, cfg.bind[0], cfg.address, cfg.loglevel))
+    log.info("server %s", (server.address, server.num_workers, server.pid == __import__("os").getpid()))
+    log.info("server %s", [worker.age for worker in server.WORKERS.values()])
+"""
+    server = start(text, "--workers", "2", "--graceful-timeout", "2.5")
+    log_in_order(
+        server,
+        r"cfg \(1, 0, 2.5, 'sync'\)",
+        r"cfg \(2, '/dev/shm', None, None, False\)",
+        r"cfg \(\{'FROM_FILE': 'yes'\}, False, '127.0.0.1:0', \[\('127.0.0.1', 0\)",
+        r"server \(\[\('127.0.0.1', 0\)",
+        r"server \[1, 2\]",
+    )
+
+
+def test_every_setting_of_gunicorn_is_in_cfg() -> None:
+    from test_gunicorn import HOOKS, KNOWN_SETTINGS, NO_HOOKS
+
+    from rustwsgi._settings import DEFAULTS
+
+    assert set(DEFAULTS) == set(KNOWN_SETTINGS) - HOOKS - NO_HOOKS - {"ssl_context"}
+
+
+def test_cfg_defaults_are_those_of_gunicorn() -> None:
+    config = pytest.importorskip("gunicorn.config")
+    from rustwsgi._settings import DEFAULTS
+
+    machine = {"chdir", "user", "group", "control_socket", "ssl_version", "cert_reqs"}
+    for setting in config.KNOWN_SETTINGS:
+        if setting.name in set(DEFAULTS) - machine:
+            assert DEFAULTS[setting.name] == setting.default, setting.name
+
+
+def test_unknown_cfg_attribute_is_an_error(start) -> None:
+    server = start("def when_ready(server):\n    server.LISTENERS\n")
+    server.wait_for_log(
+        "when_ready failed: .*no 'LISTENERS' in this server; what there is: WORKERS, "
+    )
+
+
+def test_worker_attributes_for_hooks_are_set(start) -> None:
+    text = """
+def pre_request(worker, req):
+    worker.log.info("nr %s %s %s", worker.nr, worker.age, worker.cfg.threads)
+def worker_exit(server, worker):
+    worker.log.info("exit nr %s", (worker.nr, worker.ppid == server.pid, worker.timeout))
+"""
+    server = start(text)
+    for number in (1, 2):
+        assert get(server, "/list").status == 201
+        server.wait_for_log(f"nr {number} 1 1")
+    assert server.stop() == 0
+    server.wait_for_log(r"exit nr \(2, True, 0\)")
+
+
+def test_post_worker_init_may_wrap_the_application(start) -> None:
+    text = """
+def post_worker_init(worker):
+    app = worker.wsgi
+    def wrapped(environ, start_response):
+        return [b"wrapped ", *app(environ, start_response)]
+    worker.wsgi = wrapped
+"""
+    assert get(start(text), "/list").body == b"wrapped one two"
+
+
+def test_hooks_see_the_variables_of_the_application(start, tmp_path: Path) -> None:
+    """And the master's own are as they were: raw_env must not become options at a reload."""
+    events = ["on_starting(server)", "when_ready(server)", "pre_fork(server, worker)"]
+    events += ["post_fork(server, worker)", "on_reload(server)"]
+    text = "import os\nraw_env = ['RUSTWSGI_WORKERS=2', 'SEEN=yes']\n"
+    for event in events:
+        name = event.split("(")[0]
+        text += f"def {event}:\n    server.log.info('{name} %s', os.environ.get('SEEN'))\n"
+    server = start(text, app="supervised:app")
+    pids = workers(server, 1)
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_event("reload.completed")
+    workers(server, 1, pids)
+    for event in events:
+        assert f"{event.split('(')[0]} yes" in server.stderr(), event

@@ -1,0 +1,174 @@
+"""systemd: inherited sockets, notifications and the watchdog."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import (
+    APPS,
+    TIMEOUT,
+    Client,
+    build_request,
+    child_environment,
+    door_command,
+    wait_until,
+)
+from harness.supervision import end, is_alive
+
+APP = "supervised:app"
+#: The process that is started has to be the server itself, with the listening socket, if any, as 3.
+LAUNCHER = """
+import os, sys
+listener = int(sys.argv[1])
+if listener:
+    os.dup2(listener, 3)
+    os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.environ["WATCHDOG_PID"] = str(os.getpid())
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+class Systemd:
+    """A service manager that starts services and hears what they say."""
+
+    def __init__(self, directory: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.path = directory / "notify"
+        self.socket.bind(str(self.path))
+        self.socket.settimeout(TIMEOUT)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        #: The line, and the process that has sent it.
+        self.received: list[tuple[str, int]] = []
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        self, door: str, *args: str, listener: socket.socket | None = None
+    ) -> subprocess.Popen[bytes]:
+        fds = [listener.fileno()] if listener else []
+        launcher = [sys.executable, "-c", LAUNCHER, *(str(fd) for fd in fds or [0])]
+        env = {"NOTIFY_SOCKET": str(self.path), "WATCHDOG_USEC": "200000"}
+        process = subprocess.Popen(
+            [*launcher, *door_command(door), *args],
+            cwd=APPS,
+            env=child_environment(env),
+            pass_fds=fds,
+        )
+        self.started.append(process)
+        return process
+
+    def wait_for(self, line: str, sender: int | None = None, besides: int | None = None) -> int:
+        """Wait until `sender` (or anybody, `besides` whom) says so from now on; who did."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            assert time.monotonic() < deadline, f"no notification {line}: {self.received}"
+            data, control, *_ = self.socket.recvmsg(4096, socket.CMSG_SPACE(12))
+            pid = struct.unpack("3i", control[0][2])[0]
+            lines = data.decode().splitlines()
+            self.received += [(line, pid) for line in lines]
+            if line in lines and sender in {None, pid} and besides != pid:
+                return pid
+
+    def heard(self, line: str) -> set[int]:
+        """Who has said so until now."""
+        return {pid for received, pid in self.received if received == line}
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[Systemd]:
+    systemd = Systemd(tmp_path)
+    yield systemd
+    for process in systemd.started:
+        process.kill()
+        process.wait()
+    systemd.socket.close()
+
+
+def test_systemd_service_starts_and_stops(door: str, systemd: Systemd) -> None:
+    """Type=notify with a watchdog and socket activation; reload and stop are notified, too."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        process = systemd.start(door, APP, listener=listener)
+        systemd.wait_for("READY=1")
+        with Client(socket.create_connection(listener.getsockname(), TIMEOUT)) as client:
+            assert client.request(build_request("GET", "/environ?LISTEN_FDS")).body == b""
+        systemd.wait_for("WATCHDOG=1")
+        systemd.wait_for("WATCHDOG=1")
+        process.send_signal(signal.SIGHUP)
+        systemd.wait_for("RELOADING=1")
+        systemd.wait_for("READY=1")
+        with Client(socket.create_connection(listener.getsockname(), TIMEOUT)) as client:
+            assert client.request(build_request()).status == 200
+        process.send_signal(signal.SIGTERM)
+        systemd.wait_for("STOPPING=1")
+        assert process.wait(15) == 0
+        # It is systemd's socket: it goes on listening for the next start.
+        socket.create_connection(listener.getsockname(), TIMEOUT).close()
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    ["no_such_option = 1", "user = 'no-such-name'", "chdir = '/nowhere'", "bind = '192.0.2.1:0'"],
+)
+def test_systemd_reload_without_a_change_is_acknowledged(
+    door: str, systemd: Systemd, tmp_path: Path, mistake: str
+) -> None:
+    """`systemctl reload` waits for a notification (Type=notify-reload), which was not sent."""
+    config = tmp_path / "options.toml"
+    config.write_text("bind = '127.0.0.1:0'\n")
+    process = systemd.start(door, "--config", str(config), APP)
+    systemd.wait_for("READY=1")
+    config.write_text(f"{mistake}\n")
+    process.send_signal(signal.SIGHUP)
+    systemd.wait_for("RELOADING=1")
+    systemd.wait_for("READY=1")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+
+
+def test_upgrade_under_systemd_keeps_the_service(door: str, systemd: Systemd) -> None:
+    """The new master never fed the watchdog, which named the old one; and that one said that the service
+    was about to stop."""
+    process = systemd.start(door, "--bind", "127.0.0.1:0", APP)
+    old = process.pid
+    systemd.wait_for("READY=1", old)
+    process.send_signal(signal.SIGUSR2)
+    new = systemd.wait_for("READY=1", besides=old)
+    try:
+        systemd.wait_for("WATCHDOG=1", new)
+        process.send_signal(signal.SIGTERM)
+        # Before it ends, as systemd takes the word of the main process only.
+        systemd.wait_for(f"MAINPID={new}", old)
+        assert process.wait(15) == 0
+        systemd.wait_for(f"MAINPID={new}", new)
+        systemd.wait_for("WATCHDOG=1", new)
+        assert not systemd.heard("STOPPING=1")
+        os.kill(new, signal.SIGTERM)
+        systemd.wait_for("STOPPING=1", new)
+        wait_until(lambda: not is_alive(new), "it ends")
+    finally:
+        end(new, signal.SIGKILL)
+
+
+def test_rolled_back_upgrade_under_systemd_keeps_the_service(door: str, systemd: Systemd) -> None:
+    """The service goes on when the new master ends."""
+    process = systemd.start(door, "--bind", "127.0.0.1:0", APP)
+    old = process.pid
+    systemd.wait_for("READY=1", old)
+    process.send_signal(signal.SIGUSR2)
+    new = systemd.wait_for("READY=1", besides=old)
+    os.kill(new, signal.SIGTERM)
+    wait_until(lambda: not is_alive(new), "it ends")
+    process.send_signal(signal.SIGTERM)
+    systemd.wait_for("STOPPING=1", old)
+    assert systemd.heard("STOPPING=1") == {old}
+    assert not systemd.heard(f"MAINPID={new}")
+    assert process.wait(15) == 0

@@ -1,0 +1,340 @@
+"""Applications that call os.fork() in a request: one server stays one server, and no client waits
+for a child that has nothing to do with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import TIMEOUT, Client, ServerProcess, build_request, wait_until
+from harness.supervision import children, is_alive, workers
+from harness.wsgi import THREADS, ask, events, get_json, json_of, new_key
+
+
+@pytest.fixture
+def server(fresh_server) -> ServerProcess:
+    return fresh_server("fork:app", *THREADS)
+
+
+def assert_alone(server: ServerProcess, clients: list[Client]) -> None:
+    """Every connection, old or new, is answered, and by the one process there is."""
+    for number in range(60):
+        client = clients[number % len(clients)]
+        assert json_of(ask(client, "/")) == get_json(server, "/") == "here"
+    # The master and its worker.
+    wait_until(lambda: len(server.processes()) == 2, "no other process is left")
+
+
+# --------------------------------------------------------------------- a child that comes back
+
+
+@pytest.mark.parametrize(
+    ("target", "code"),
+    [
+        *[("call/return", 0), ("call/exit", 7), ("call/fail", 1), ("iterate/block", 0)],
+        *[("iterate/end", 0), ("iterate/nothing", 0), ("iterate/exit", 7), ("iterate/fail", 1)],
+    ],
+)
+def test_forked_child_that_returns_ends(server: ServerProcess, target: str, code: int) -> None:
+    """It went on as a second server, on the same sockets, and took every other client."""
+    with server.connect() as one, server.connect() as two:
+        assert json_of(ask(one, f"/{target}")) == code
+        assert_alone(server, [one, two])
+
+
+@pytest.mark.parametrize(("how", "code"), [("return", 0), ("exit", 7), ("fail", 1)])
+def test_child_forked_in_close_ends(server: ServerProcess, how: str, code: int) -> None:
+    """The same, from the last thing that an application does."""
+    key = new_key()
+    with server.connect() as one, server.connect() as two:
+        assert json_of(ask(one, f"/close/{how}?key={key}")) == "closing"
+        assert events(server, key, want=f"ended-{code}") == [f"ended-{code}"]
+        assert_alone(server, [one, two])
+
+
+@pytest.mark.parametrize("options", [[], ["--preload"]])
+def test_child_forked_in_an_import_ends(fresh_server, tmp_path: Path, options: list[str]) -> None:
+    """It went on as a second worker, or as a second master, until it found itself without sockets."""
+    (tmp_path / "forking.py").write_text(
+        "import os\npid = os.fork()\nif pid:\n    os.waitpid(pid, 0)\n"
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [('Content-Length', '2')])\n"
+        "    return [b'ok']\n"
+    )
+    server = fresh_server("forking:app", *options, "--pythonpath", str(tmp_path))
+    assert server.get("/").body == b"ok"
+    (pid,) = workers(server, 1)
+    assert not children(pid)
+    assert "ERROR" not in server.stderr()
+
+
+def test_child_forked_in_a_configuration_ends(fresh_server, tmp_path: Path) -> None:
+    """It hung as a second master, which waited for a thread that it did not have."""
+    config = tmp_path / "conf.py"
+    config.write_text("")
+    server = fresh_server("supervised:app", "-c", str(config))
+    server.get("/")
+    config.write_text("import os\nif os.fork():\n    os.wait()\n")
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_event("reload.completed")
+    assert server.get("/").status == 200
+    assert "ERROR" not in server.stderr()
+
+
+# -------------------------------------------------------------------------- a child that stays
+
+
+@pytest.fixture
+def spawning(serve) -> Iterator[ServerProcess]:
+    yield serve("fork:app", *THREADS, "--keep-alive", "1", "--write-timeout", "1")
+
+
+@pytest.mark.parametrize(
+    ("target", "fields"),
+    [
+        pytest.param("/spawn", [("Connection", "close")], id="the-client-asks"),
+        pytest.param("/spawn?end=close", [], id="the-application-asks"),
+        pytest.param("/spawn", [], id="idle"),
+    ],
+)
+def test_connection_is_closed_though_a_child_holds_it(
+    spawning: ServerProcess, target: str, fields: list[tuple[str, str]]
+) -> None:
+    """The child has the connection's descriptor too: the client saw no end until the child's."""
+    with spawning.connect() as client:
+        pid = json_of(client.request(build_request("GET", target, fields=fields)))
+        assert client.at_eof()
+    assert get_json(spawning, f"/reap?pid={pid}") == -9
+
+
+def test_connection_is_reset_though_a_child_holds_it(spawning: ServerProcess) -> None:
+    """A response without a length must not end like a whole one, nor not at all."""
+    with spawning.connect() as client:
+        client.send(build_request("GET", "/spawn-break", version="HTTP/1.0"))
+        assert client.head().status == 200
+        pid = int(client.read_line())
+        with pytest.raises(ConnectionResetError):
+            client.rest()
+    assert get_json(spawning, f"/reap?pid={pid}") == -9
+
+
+# --------------------------------------------------------------------- a child that is signalled
+
+
+PROCESSES = """
+import multiprocessing, os, signal, time
+
+fork = multiprocessing.get_context("fork")
+
+
+def sleep():
+    time.sleep(600)
+
+
+def terminate():
+    process = fork.Process(target=sleep)
+    process.start()
+    process.terminate()
+    process.join()
+    return process.exitcode
+
+
+def pool():
+    with fork.Pool(2) as pool:
+        return sum(pool.map(abs, [-1, -2, -3]))
+
+
+def default():
+    '''What a child does with the signals that the server catches.'''
+    said, say = os.pipe()
+    pid = os.fork()
+    if not pid:
+        ours = "HUP INT QUIT TERM USR1 USR2 TTIN TTOU WINCH CHLD".split()
+        numbers = [getattr(signal, f"SIG{name}") for name in ours]
+        handlers = {getattr(signal.getsignal(n), "name", signal.getsignal(n)) for n in numbers}
+        good = handlers == {"SIG_DFL", signal.default_int_handler}
+        good = good and not signal.pthread_sigmask(signal.SIG_BLOCK, []) & set(numbers)
+        good = good and signal.set_wakeup_fd(-1) == -1
+        os.write(say, b"good" if good else repr(handlers).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(say)
+    with open(said, "rb") as file:
+        return file.read().decode()
+
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{os.getpid()} {globals()[environ['PATH_INFO'][1:]]()}".encode()]
+"""
+
+
+@pytest.fixture
+def processes(fresh_server, tmp_path: Path) -> ServerProcess:
+    (tmp_path / "processes.py").write_text(PROCESSES)
+    return fresh_server("processes:app", *THREADS, "--pythonpath", str(tmp_path))
+
+
+@pytest.mark.parametrize(("call", "answer"), [("terminate", -15), ("pool", 6), ("default", "good")])
+def test_a_signal_to_a_child_is_the_childs(processes: ServerProcess, call: str, answer) -> None:
+    """It did nothing to the child, and ended the worker: the child had the worker's handlers, and the socket
+    through which the worker learns of signals."""
+    answers = {processes.get(f"/{call}").text for _ in range(5)}
+    (worker,) = {said.split()[0] for said in answers}
+    assert answers == {f"{worker} {answer}"}
+    assert "Worker exiting" not in processes.stderr()
+
+
+def test_child_inherits_signal_handlers_of_the_application(fresh_server, tmp_path: Path) -> None:
+    """Only what is the server's own is undone in a child."""
+    (tmp_path / "own.py").write_text(
+        "import os, signal, time\n"
+        "def own(*_): os._exit(7)\n"
+        "signal.signal(signal.SIGALRM, own)\n"
+        "def app(environ, start_response):\n"
+        "    ready, say = os.pipe()\n"
+        "    if not (pid := os.fork()):\n"
+        "        os.write(say, b'.')\n"
+        "        while True:\n"
+        "            time.sleep(0.01)\n"
+        "    os.read(ready, 1)\n"
+        "    os.kill(pid, signal.SIGALRM)\n"
+        "    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'%d' % code]\n"
+    )
+    assert fresh_server("own:app", "--pythonpath", str(tmp_path)).get("/").body == b"7"
+
+
+@pytest.mark.parametrize("options", [[], ["--preload"]])
+def test_child_forked_in_an_import_gets_signals(
+    fresh_server, tmp_path: Path, options: list[str]
+) -> None:
+    """With --preload the whole server ended."""
+    (tmp_path / "imports.py").write_text(
+        "import os, signal\n"
+        "pid = os.fork()\n"
+        "while not pid:\n"
+        "    signal.pause()\n"
+        "os.kill(pid, signal.SIGTERM)\n"
+        "code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])\n"
+        "from supervised import app as answer\n"
+        "def app(environ, start_response):\n"
+        "    if environ['PATH_INFO'] != '/code':\n"
+        "        return answer(environ, start_response)\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'%d' % code]\n"
+    )
+    server = fresh_server("imports:app", *options, "--pythonpath", str(tmp_path))
+    assert server.get("/code").body == b"-15"
+    pid = server.get("/").body
+    # What the master has heard comes before this.
+    server.send_signal(signal.SIGUSR1)
+    server.wait_for_log("Handling signal: usr1")
+    assert server.get("/").body == pid
+    assert "Handling signal: term" not in server.stderr()
+
+
+# ------------------------------------------------------------------ a child that outlives us
+
+
+@pytest.mark.parametrize("when", ["request", "import", "preload"])
+def test_child_does_not_keep_the_address(door: str, tmp_path: Path, when: str) -> None:
+    """The kernel went on completing handshakes for a server that was gone, and another one could not have
+    its address."""
+    said = tmp_path / "pid"
+    call = "leave_behind()" if when != "request" else "pass"
+    (tmp_path / "leaving.py").write_text(
+        "import os, signal\n"
+        "def leave_behind():\n"
+        "    ready, begun = os.pipe()\n"
+        "    if pid := os.fork():\n"
+        "        os.read(ready, 1)\n"
+        f"        open({str(said)!r}, 'w').write(str(pid))\n"
+        "        return\n"
+        "    os.setsid()\n"
+        "    null = os.open('/dev/null', os.O_RDWR)\n"
+        "    for stream in range(3):\n"
+        "        os.dup2(null, stream)\n"
+        "    os.write(begun, b'.')\n"
+        "    while True:\n"
+        "        signal.pause()\n"
+        f"{call}\n"
+        "def app(environ, start_response):\n"
+        "    if environ['PATH_INFO'] == '/fork':\n"
+        "        leave_behind()\n"
+        "    start_response('200 OK', [('Content-Length', '2')])\n"
+        "    return [b'ok']\n"
+    )
+    options = ["--pythonpath", str(tmp_path), *(["--preload"] if when == "preload" else [])]
+    child = 0
+    try:
+        with ServerProcess(door, "leaving:app", *options) as server:
+            if when == "request":
+                assert server.get("/fork").body == b"ok"
+            assert server.get("/").body == b"ok"
+            child = int(said.read_text())
+            assert server.stop() == 0
+            assert is_alive(child)
+            with pytest.raises(ConnectionRefusedError):
+                server.connect()
+            # Unlike the first, this one must have the very same port.
+            again = f"127.0.0.1:{server.port}"
+            (tmp_path / "leaving.py").write_text("from echo import app\n")
+            with ServerProcess(door, "leaving:app", *options, bind=again) as successor:
+                assert successor.get("/").status == 200
+    finally:
+        if child:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_child_does_not_keep_an_inherited_socket(door: str) -> None:
+    """It had the descriptor that the server was given, if not the server's own."""
+    child = 0
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        address = listener.getsockname()
+        server = ServerProcess(door, "fork:app", bind=f"fd://{fd}", pass_fds=(fd,)).start()
+    try:
+        child = get_json(server, "/spawn?aside=1")
+        assert server.stop() == 0
+        assert is_alive(child)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, TIMEOUT)
+    finally:
+        server.stop()
+        if child:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_child_of_an_embedding_program_does_not_keep_the_address() -> None:
+    """The same for `rustwsgi.Server`, and the program goes on serving after the fork."""
+    rustwsgi = pytest.importorskip("rustwsgi")
+
+    def app(environ, start_response):  # type: ignore[no-untyped-def]
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    with rustwsgi.Server(app, bind="127.0.0.1:0") as server:
+        address = (server.host, server.port)
+        ready, begun = os.pipe()
+        pid = os.fork()
+        if not pid:
+            os.write(begun, b".")
+            while True:
+                signal.pause()
+        try:
+            os.read(ready, 1)
+            with Client(socket.create_connection(address, TIMEOUT)) as client:
+                assert client.request(build_request()).body == b"ok"
+            server.stop()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address, TIMEOUT)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
