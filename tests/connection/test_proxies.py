@@ -69,7 +69,7 @@ def test_reload_and_upgrade_behind_a_proxy_lose_nothing(
             wait_until(lambda: len(children(new)) == 2, "the new master has its workers")
             crowd.more(200)
             server.send_signal(signal.SIGTERM)
-            server.wait_for_log("this one is the master now", 60)
+            server.wait_for_event("upgrade.completed", timeout=60)
             crowd.more(300)
         assert crowd.failures == [], proxy.log.read_text()
         assert set(crowd.answers) == {200, 204, 304} and crowd.answers.total() > 1800
