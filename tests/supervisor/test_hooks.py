@@ -284,7 +284,7 @@ def when_ready(server):
 
 
 def test_every_setting_of_gunicorn_is_in_cfg() -> None:
-    from test_gunicorn import HOOKS, KNOWN_SETTINGS, NO_HOOKS
+    from config.test_gunicorn import HOOKS, KNOWN_SETTINGS, NO_HOOKS
 
     from rustwsgi._settings import DEFAULTS
 

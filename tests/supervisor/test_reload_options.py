@@ -100,9 +100,12 @@ def test_reload_applies_the_process_name(fresh_server, conf) -> None:
 def test_reload_applies_the_user(fresh_server, conf) -> None:
     """The application is imported beforehand, as root: its interpreter may be in a home directory."""
     server = fresh_server(APP, "--preload", "-c", conf("user = '12345'"))
-    assert uid(serving_pid(server)) == "12345"
+    old = serving_pid(server)
+    assert uid(old) == "12345"
     conf("user = 23456")
     hup(server)
+    # The old worker may still accept a connection until it handles its signal.
+    workers(server, 1, {old})
     assert uid(serving_pid(server)) == "23456" and uid(server.pid) == "0"
     conf("user = 'no-such-user'")
     server.send_signal(signal.SIGHUP)

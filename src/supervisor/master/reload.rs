@@ -16,6 +16,7 @@ use crate::supervisor::hooks::Hooks;
 use crate::supervisor::identity::{self, Identity};
 use crate::supervisor::pidfile::{self, Pidfile};
 use crate::supervisor::restart_options;
+use crate::supervisor::sockets::Sockets;
 
 impl Master<'_> {
     /// Builds a deployment from the configuration as it is now, and applies it.
@@ -41,7 +42,7 @@ impl Master<'_> {
     /// An error is a message for the log; nothing has changed then.
     fn build_deployment(&mut self, py: Python<'_>) -> Result<Deployment, String> {
         let configuration = self.read_configuration(py)?;
-        let mut open = crate::supervisor::sockets::Sockets::default();
+        let mut open = Sockets::default();
         open.keep(&self.deployment.sockets);
         if let Some(previous) = self.stage.previous() {
             previous.keep_sockets_in(&mut open);
