@@ -1,4 +1,4 @@
-//! The processes of the pool: what the policy of [`pool`](super::pool) is applied to.
+//! The processes of the pool: what the policy of [`pool`] is applied to.
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
