@@ -15,7 +15,7 @@ use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::log_files::{self, LogFiles};
 use super::sockets::Sockets;
-use crate::config::{Bind, Settings};
+use crate::config::{Bind, Loaded, Settings};
 
 /// What is fixed when the server starts, and no reload changes.
 pub(super) struct Origin<'a> {
@@ -33,6 +33,8 @@ pub(super) struct Origin<'a> {
 /// A configuration, and what was opened for it.
 pub(super) struct Deployment {
     pub(super) settings: Arc<Settings>,
+    /// The warnings about the settings, which have been logged.
+    pub(super) warnings: Vec<String>,
     pub(super) hooks: Hooks,
     /// The user and group that the workers run as, if not the master's.
     pub(super) identity: Option<Identity>,
@@ -49,9 +51,10 @@ impl Deployment {
     pub(super) fn build(
         py: Python<'_>,
         origin: &Origin<'_>,
-        (settings, hooks): (Settings, Hooks),
+        (loaded, hooks): (Loaded, Hooks),
         open: &Sockets,
     ) -> Result<Deployment, String> {
+        let Loaded { settings, warnings, .. } = loaded;
         let identity = Identity::resolve(py, &settings.processes)
             .map_err(|failure| failure.value(py).to_string())?;
         check_paths(&settings).map_err(|(_, reason)| reason)?;
@@ -63,7 +66,7 @@ impl Deployment {
             Sockets::open(binds, &settings, open).map_err(|error| format!("{error:#}"))?;
         let target = settings.processes.workers;
         let settings = Arc::new(settings);
-        Ok(Deployment { settings, hooks, identity, sockets, log_files, target })
+        Ok(Deployment { settings, warnings, hooks, identity, sockets, log_files, target })
     }
 }
 

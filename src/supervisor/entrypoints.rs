@@ -6,10 +6,10 @@ use std::ffi::OsString;
 use pyo3::prelude::*;
 
 use super::hooks::Hooks;
-use crate::config::Settings;
+use crate::config::{Loaded, Settings};
 
 /// Reads the command line, and the files and variables that belong to it.
-pub type Parse = fn(Python<'_>, &[OsString]) -> Result<(Settings, Hooks), String>;
+pub type Parse = fn(Python<'_>, &[OsString]) -> Result<(Loaded, Hooks), String>;
 
 /// The functions of the layers that the supervisor does not know.
 #[derive(Debug, Clone, Copy)]

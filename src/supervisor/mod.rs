@@ -10,7 +10,7 @@
 //!
 //! - [`master`] is the loop, and the stages of the master's life,
 //! - [`worker_main`] is a worker's boot after the fork, [`worker_loop`] its loop while it serves,
-//! - [`deployment`] is what a reload replaces as a whole, [`restart_options`] what a reload cannot,
+//! - [`deployment`] is what a reload replaces as a whole,
 //! - [`workers`] are the processes of the pool, [`worker_process`] one of them as the master sees
 //!   it,
 //! - [`pool`] is the policy: which workers start, and which retire,
@@ -44,7 +44,6 @@ mod pidfile;
 mod pool;
 
 mod recycling;
-mod restart_options;
 mod signals;
 mod sockets;
 mod successor;
@@ -55,12 +54,11 @@ mod worker_process;
 mod workers;
 
 use std::ffi::OsString;
-use std::sync::Arc;
 
 use log::error;
 use pyo3::prelude::*;
 
-use crate::config::Settings;
+use crate::config::Loaded;
 
 pub use entrypoints::{Entrypoints, LoadFailure, Parse};
 pub use hooks::Hooks;
@@ -73,11 +71,11 @@ use self::master::{Master, MasterExit};
 pub fn run(
     py: Python<'_>,
     argv: &[OsString],
-    settings: Arc<Settings>,
+    loaded: Loaded,
     hooks: Hooks,
     entrypoints: Entrypoints,
 ) -> PyResult<i32> {
-    let mut master = match Master::start(py, argv, settings, hooks, entrypoints) {
+    let mut master = match Master::start(py, argv, loaded, hooks, entrypoints) {
         Ok(master) => master,
         Err(MasterExit::Code(code)) => return Ok(code),
         Err(MasterExit::Python(failure)) => return Err(failure),

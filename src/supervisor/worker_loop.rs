@@ -205,8 +205,8 @@ impl Worker {
         }
         info!(target: "worker.exiting", "Worker exiting (pid: {})", std::process::id());
         // Python waits for threads of the application that are not daemons.
-        let threads = py.import("rustwsgi._threads");
-        let _ = threads.and_then(|module| module.call_method0("tell_who_stays"));
+        let threads = py.import("rustwsgi._lingering_threads");
+        let _ = threads.and_then(|module| module.call_method0("report_soon"));
         0
     }
 

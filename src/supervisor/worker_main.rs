@@ -150,7 +150,7 @@ fn error_page(
 ) -> PyResult<Py<PyAny>> {
     let module = py.import("rustwsgi._reload")?;
     let (app, mentioned): (Py<PyAny>, Vec<PathBuf>) =
-        module.call_method1("broken", (&failure.text,))?.extract()?;
+        module.call_method1("error_application", (&failure.text,))?.extract()?;
     files.extend(mentioned);
     Ok(app)
 }

@@ -196,7 +196,7 @@ def test_failing_post_request_is_logged(start) -> None:
         for _ in range(2):
             raw = build_request("GET", "/post-fails", fields=[("X-Field", "1")])
             assert client.request(raw).body == b"one two"
-    log_in_order(server, "the hook post_request failed", "RuntimeError: no end today")
+    log_in_order(server, r"\[hook\.failed\].* post_request", "RuntimeError: no end today")
 
 
 def test_the_response_does_not_wait_for_post_request(start, fifo: Path) -> None:
@@ -284,7 +284,8 @@ def when_ready(server):
 
 
 def test_every_setting_of_gunicorn_is_in_cfg() -> None:
-    from config.test_gunicorn import HOOKS, KNOWN_SETTINGS, NO_HOOKS
+    from harness.gunicorn_settings import HOOKS, KNOWN_SETTINGS, NO_HOOKS
+
     from rustwsgi._settings import DEFAULTS
 
     assert set(DEFAULTS) == set(KNOWN_SETTINGS) - HOOKS - NO_HOOKS - {"ssl_context"}
@@ -303,7 +304,7 @@ def test_cfg_defaults_are_those_of_gunicorn() -> None:
 def test_unknown_cfg_attribute_is_an_error(start) -> None:
     server = start("def when_ready(server):\n    server.LISTENERS\n")
     server.wait_for_log(
-        "when_ready failed: .*no 'LISTENERS' in this server; what there is: WORKERS, "
+        "when_ready failed: .*no attribute 'LISTENERS' in rustwsgi; it has: WORKERS, "
     )
 
 

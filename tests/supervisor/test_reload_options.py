@@ -116,12 +116,12 @@ def test_reload_applies_the_user(fresh_server, conf) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("", "daemon = true", "daemon has changed .*a restart"),
-        ("", "preload = true", "preload has changed .*USR2"),
+        ("", "daemon = true", "daemon has changed .* needs a restart$"),
+        ("", "preload = true", "preload has changed .* needs USR2 or a restart$"),
         (
             "preload = true",
             "preload = true\napp = 'echo:app'",
-            r"app \(with preload\) has changed .*USR2",
+            "app has changed .* needs USR2 or a restart with --preload$",
         ),
     ],
 )

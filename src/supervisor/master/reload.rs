@@ -8,14 +8,13 @@ use pyo3::prelude::*;
 
 use super::stage::Completed;
 use super::state::Master;
-use crate::config::Settings;
+use crate::config::{self, Loaded};
 use crate::observe;
 use crate::supervisor::deployment::{Deployment, PreviousDeployment};
 use crate::supervisor::guard::Guarded;
 use crate::supervisor::hooks::Hooks;
 use crate::supervisor::identity::{self, Identity};
 use crate::supervisor::pidfile::{self, Pidfile};
-use crate::supervisor::restart_options;
 use crate::supervisor::sockets::Sockets;
 
 impl Master<'_> {
@@ -51,7 +50,7 @@ impl Master<'_> {
     }
 
     /// The configuration may be a program, which may have to be ended by a signal.
-    fn read_configuration(&mut self, py: Python<'_>) -> Result<(Settings, Hooks), String> {
+    fn read_configuration(&mut self, py: Python<'_>) -> Result<(Loaded, Hooks), String> {
         let Master { signals, origin, deployment, pidfile, successor, .. } = self;
         let before_exit = |_| {
             // The workers notice that the master has exited, and exit.
@@ -133,13 +132,14 @@ impl Master<'_> {
     /// reload.
     fn report_changes(&self, replaced: &Deployment) {
         let settings = &self.deployment.settings;
-        for note in settings.notes.iter().filter(|note| !replaced.settings.notes.contains(note)) {
-            warn!(target: "config.note", "{note}");
+        let warnings = self.deployment.warnings.iter();
+        for warning in warnings.filter(|warning| !replaced.warnings.contains(warning)) {
+            warn!(target: "config.warning", "{warning}");
         }
-        for (option, remedy) in restart_options::changed(&self.origin.settings, settings) {
+        for (option, remedy) in config::changes_needing_restart(&self.origin.settings, settings) {
             warn!(
                 target: "reload.needs_restart",
-                "{option} has changed since the start, which takes effect with {remedy}"
+                "{option} has changed since the start; this {remedy}"
             );
         }
         if self.app.is_some() {

@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 
 use super::stage::{Stage, Start};
 use super::state::{CAUGHT, Master, MasterExit, hook_number};
-use crate::config::{Bind, Settings};
+use crate::config::{Bind, Loaded, Settings};
 use crate::net::keep_in_children;
 use crate::supervisor::background::Launcher;
 use crate::supervisor::deployment::{Deployment, Origin, check_paths};
@@ -32,10 +32,12 @@ impl<'a> Master<'a> {
     pub(in crate::supervisor) fn start(
         py: Python<'_>,
         argv: &'a [OsString],
-        settings: Arc<Settings>,
+        loaded: Loaded,
         hooks: Hooks,
         entrypoints: Entrypoints,
     ) -> Result<Master<'a>, MasterExit> {
+        let Loaded { settings, warnings, .. } = loaded;
+        let settings = Arc::new(settings);
         // While the terminal is there to report mistakes on.
         check_paths(&settings).map_err(|(code, reason)| refuse(code, &reason))?;
         let identity = Identity::resolve(py, &settings.processes)
@@ -51,11 +53,7 @@ impl<'a> Master<'a> {
         call_start_hooks(py, &hooks, &settings)?;
         let (sockets, activated) = open_sockets(&settings)?;
         clear_environment(py, predecessor.as_ref())?;
-        if let Some(identity) = &identity {
-            identity
-                .give_sockets(sockets.listeners())
-                .map_err(|failure| refuse(1, &format!("{failure:#}")))?;
-        }
+        give_sockets(identity.as_ref(), &sockets)?;
         identity::set_process_title(py, "master", &settings);
         let access = LogFiles::open_access(py, &settings, identity.as_ref())
             .map_err(|reason| refuse(1, &reason))?;
@@ -63,7 +61,8 @@ impl<'a> Master<'a> {
         let log_files = LogFiles { error: None, access };
         let target = settings.processes.workers;
         let origin = Origin { argv, entrypoints, settings: settings.clone(), umask, activated };
-        let deployment = Deployment { settings, hooks, identity, sockets, log_files, target };
+        let deployment =
+            Deployment { settings, warnings, hooks, identity, sockets, log_files, target };
         Ok(Master {
             origin,
             deployment,
@@ -148,6 +147,11 @@ fn open_sockets(settings: &Settings) -> Result<(Sockets, Option<Vec<Bind>>), Mas
     let sockets = Sockets::open(binds, settings, &inherited)
         .map_err(|failure| refuse(1, &format!("{failure:#}")))?;
     Ok((sockets, activated))
+}
+
+fn give_sockets(owner: Option<&Identity>, sockets: &Sockets) -> Result<(), MasterExit> {
+    let given = owner.map_or(Ok(()), |owner| owner.give_sockets(sockets.listeners()));
+    given.map_err(|failure| refuse(1, &format!("{failure:#}")))
 }
 
 /// Removes the variables that are for this process alone, not for the application.
