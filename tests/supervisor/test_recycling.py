@@ -69,9 +69,7 @@ def test_spinning_request_is_interrupted(fresh_server) -> None:
         assert int(client.request(build_request()).body) == pid
     # The harness reads the log on another thread, which may lag behind the response.
     server.wait_for_log(r"GET /spin\?a=1 has run for \d\.\d s.* interrupted in rustwsgi-\d")
-    server.wait_for_log(
-        r'Stack \(most recent call last\):(.|\n)*supervised\.py", line \d+, in app'
-    )
+    server.wait_for_log(r'Stack \(most recent call last\):(.|\n)*supervised\.py", line \d+, in app')
     server.wait_for_log("RequestTimeout")
 
 
