@@ -14,7 +14,7 @@ use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
 use super::signals::{self, Signals};
 use crate::observe::{self, Sink};
-use crate::worker::{Server, leave_now};
+use crate::worker::{Server, exit_now};
 
 /// TERM finishes running requests, INT and QUIT do not, USR1 logs the counters.
 pub(super) const CAUGHT: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1];
@@ -117,7 +117,7 @@ impl Worker {
             return Ok(Some(self.on_server_end(py)));
         }
         if self.stage.is_overdue(Instant::now()) {
-            self.server.tell_what_runs(py);
+            self.server.warn_of_running_requests(py);
             return Ok(Some(self.exit_immediately(py)));
         }
         Ok(None)
@@ -139,7 +139,7 @@ impl Worker {
     /// Acts on an event; returns the exit code if that was the end.
     fn handle(&mut self, py: Python<'_>, event: Event) -> Option<i32> {
         match event {
-            Event::Signal(libc::SIGUSR1) => self.server.report(),
+            Event::Signal(libc::SIGUSR1) => self.server.log_counters(),
             // May come several times: from the master, and from a process manager that signals all
             // processes of a service or a terminal.
             Event::Signal(libc::SIGTERM) => self.stop(),
@@ -192,7 +192,7 @@ impl Worker {
     /// for them.
     fn exit_immediately(&self, py: Python<'_>) -> i32 {
         self.hooks.call(py, "worker_exit", &[self.request_count()]);
-        leave_now(py, 0);
+        exit_now(py, 0);
         0
     }
 
@@ -212,17 +212,17 @@ impl Worker {
 
     /// Requests so far, for the hooks.
     fn request_count(&self) -> i64 {
-        self.server.served().try_into().unwrap_or(i64::MAX)
+        self.server.requests_served().try_into().unwrap_or(i64::MAX)
     }
 
     /// Asks for a replacement when this worker has reached a limit, or has a request that cannot be
     /// interrupted.
     fn check_recycling(&mut self, py: Python<'_>) -> PyResult<()> {
-        let is_stuck = self.server.interrupt_overdue(py)?;
+        let is_stuck = self.server.end_overdue_requests(py)?;
         let (Stage::Serving, Some(channel)) = (self.stage, &self.channel) else { return Ok(()) };
         let reason = match is_stuck {
             true => Some("a request cannot be interrupted".to_owned()),
-            false => self.limits.reached(self.server.served()),
+            false => self.limits.reached(self.server.requests_served()),
         };
         let Some(reason) = reason else { return Ok(()) };
         if is_stuck {

@@ -22,7 +22,7 @@ use super::worker_loop::{CAUGHT, Stage, Worker, report_lost_log};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
 use crate::observe::{self, LogTarget, Sink};
-use crate::worker::{Application, Parts, Server, StartError, close_in_children};
+use crate::worker::{Application, Server, ServerParts, StartError, close_in_children};
 
 /// The exit code of a worker that cannot set itself up.
 const SETUP_FAILED: i32 = 1;
@@ -183,14 +183,14 @@ fn serve(
     let app = Application::new(app, hooks.around_requests(py)?);
     let boot = receive_while_booting(&channel, Boot { access_log, multiprocess });
     let access_log = settings.access_log.as_ref().map(|log| access_sink(log, boot.access_log));
-    let parts = Parts {
+    let parts = ServerParts {
         app,
         listeners,
         access_log: access_log.transpose()?,
         settings: settings.clone(),
         multiprocess: boot.multiprocess,
     };
-    let server = Server::start_on(py, parts, report_ready)?;
+    let server = Server::start_with(py, parts, report_ready)?;
     let worker = Worker {
         signals,
         server,
