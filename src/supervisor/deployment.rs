@@ -117,3 +117,42 @@ pub(super) fn check_paths(settings: &Settings) -> Result<(), (i32, String)> {
     }
     log_files::check_access_log(settings).map_err(|reason| (1, reason))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A deployment that listens on one unix socket.
+    fn listening_at(path: &std::path::Path, open: &Sockets) -> Deployment {
+        let settings = Arc::new(crate::config::parse_api(&[]).unwrap());
+        let binds: Vec<Bind> = vec![format!("unix:{}", path.display()).parse().unwrap()];
+        Deployment {
+            sockets: Sockets::open(&binds, &settings, open).unwrap(),
+            settings,
+            warnings: Vec::new(),
+            hooks: Hooks::default(),
+            identity: None,
+            log_files: LogFiles::default(),
+            target: 1,
+        }
+    }
+
+    #[test]
+    fn sockets_of_a_superseded_deployment_stay_open_until_the_reload_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|name| dir.path().join(name));
+        let first = listening_at(&a, &Sockets::default());
+        let second = listening_at(&b, &first.sockets);
+        let mut previous = PreviousDeployment::new(first);
+        let mut open = Sockets::default();
+        previous.keep_sockets_in(&mut open);
+        let third = listening_at(&c, &open);
+        previous.supersede(&second);
+        drop((open, second));
+        assert!(a.exists() && b.exists() && c.exists());
+        drop(previous);
+        assert!(!a.exists() && !b.exists() && c.exists());
+        drop(third);
+        assert!(!c.exists());
+    }
+}
