@@ -183,7 +183,9 @@ def processes(fresh_server, tmp_path: Path) -> ServerProcess:
 
 
 @pytest.mark.parametrize(("call", "answer"), [("terminate", -15), ("pool", 6), ("default", "good")])
-def test_signal_to_a_child_does_not_reach_the_worker(processes: ServerProcess, call: str, answer) -> None:
+def test_signal_to_a_child_does_not_reach_the_worker(
+    processes: ServerProcess, call: str, answer
+) -> None:
     """Regression: the child had the worker's handlers and the socket through which the worker
     learns of signals, so the signal ended the worker."""
     answers = {processes.get(f"/{call}").text for _ in range(5)}
