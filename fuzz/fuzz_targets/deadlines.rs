@@ -1,9 +1,8 @@
-//! What time does to a connection: clients that are slow in any way, an application that is, too, and
-//! pauses of any length in between.
+//! Timeouts of a connection: slow clients, a slow application, and pauses of any length.
 //!
-//! A model that knows no more than what the timeouts are documented to mean says after each turn what must
-//! have ended by then, and that nothing else has. Time passes only when the plan says so. The socket is a
-//! unix socket: what is written to one is there at once, so each turn's effect is certain.
+//! After each turn of the poller, a model decides what must have ended, and that nothing else has.
+//! The model knows only what the timeouts are documented to mean. Time passes only when the plan
+//! says so. Unix sockets deliver at once, so the effect of each turn is certain.
 #![no_main]
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
@@ -25,23 +24,23 @@ use rustwsgi_fuzz::{LIMITS, answer, check_refusal, request, settings, way, witho
 
 const HEADER: Duration = Duration::from_secs(10);
 const BODY: Duration = Duration::from_secs(6);
-/// Bytes of content a second.
+/// Bytes of the body per second.
 const RATE: u64 = 10;
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 const WRITE: Duration = Duration::from_secs(8);
 const QUEUE: Duration = Duration::from_secs(5);
-/// How long the end of a connection may take that has nothing more to say.
+/// How long a connection may linger after its last response.
 const LINGER: Duration = Duration::from_secs(2);
-/// A client that shuts its side so long after its request has given up.
+/// A client that closes its side this long after its request has given up.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// More than a unix socket takes by default.
+/// More than a unix socket buffers by default.
 static LARGE: [u8; 250_000] = [b'x'; 250_000];
 
-/// Whoever has read so much has made room for more.
+/// A client that has read this many bytes has made the socket writable.
 const TELLS: usize = 128 * 1024;
 
-/// What time may do.
+/// The counters that timeouts change.
 const COUNTS: [Count; 6] = [
     Count::HeaderTimeout,
     Count::BodyTimeout,
@@ -77,62 +76,62 @@ fn start() -> Loop {
     Loop { poller, handle, address }
 }
 
-/// Where the connection is.
+/// The state of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// No turn has come since the client connected.
+    /// The client has connected; the poller has not run since.
     New,
-    /// It waits for a request, or for the rest of one.
+    /// Waits for a request, or for the rest of one.
     Reading,
-    /// Its request waits for the application since then, or runs.
+    /// Lent at that time: its request is queued or runs.
     Lent(Instant),
-    /// The application is done, and no turn has come since.
+    /// The application has finished; the poller has not run since.
     Answered,
-    /// Part of the response waits for the client.
+    /// Part of the response is unsent.
     Sending,
-    /// Everything was said by then.
+    /// The last response was sent at that time.
     Ending(Instant),
     Gone,
 }
 
-/// What should be.
+/// The expected state.
 struct Model<'a> {
     data: &'a [u8],
     http: http1::Connection,
     phase: Phase,
     /// How much of `data` is parsed.
     at: usize,
-    /// The content of the request so far.
+    /// The body of the request so far.
     content: Vec<u8>,
-    /// When the connection began to wait, or what it waits for last came.
+    /// When the connection began to wait, or last received what it waits for.
     mark: Instant,
     content_since: Instant,
     served: usize,
-    /// The loop knows that the client sends no more.
+    /// The poller has seen that the client closed its side.
     shut: bool,
-    /// The client did so too long after its request.
+    /// The client closed its side too long after its request: it has given up.
     left: bool,
-    /// The turn before this one.
+    /// The time of the previous turn.
     before: Instant,
-    /// The bytes that wait have done so since then at the latest, and since then at the earliest.
+    /// Latest and earliest time at which the unsent bytes began to wait.
     blocked: (Instant, Instant),
-    /// The client or the application has done something about them since the last turn.
+    /// Since the last turn the client has read, or the application has written.
     stirred: bool,
-    /// Bytes that the client has read since the last turn.
+    /// Bytes read by the client since the last turn.
     taken: usize,
     /// The responses.
     made: Vec<u8>,
     refusal: Option<u16>,
-    /// Part of them may be lost.
+    /// The end of the responses may be lost.
     cut: bool,
 }
 
 impl Model<'_> {
-    /// A turn has come: the client has sent so much until then, and perhaps the end. Returns what must have been
-    /// counted; `waits` is whether bytes wait for the client.
+    /// Updates the model for a turn of the poller, after the client has sent `sent` bytes and, if
+    /// `shut`, closed its side. `waits`: output is unsent. Returns the counter that must change.
     fn turn(&mut self, sent: usize, shut: bool, waits: bool, write_timeout: bool) -> Option<Count> {
         let now = now();
-        // A new connection's end is looked for from the next turn on, if it comes behind something.
+        // On a new connection the poller notices an end behind other bytes from the next turn on.
         let notices = self.phase != Phase::New;
         if std::mem::take(&mut self.stirred) {
             self.blocked.1 = now;
@@ -151,15 +150,18 @@ impl Model<'_> {
                 None
             }
             Phase::Answered | Phase::Sending if write_timeout => {
-                assert!(now >= self.blocked.0 + WRITE, "it has had no time to read");
-                assert!(self.taken < TELLS, "it has read just now");
+                assert!(now >= self.blocked.0 + WRITE, "the client has had no time to read");
+                assert!(self.taken < TELLS, "the client has just read");
                 self.cut = true;
                 self.phase = Phase::Gone;
                 Some(Count::WriteTimeout)
             }
             Phase::Answered | Phase::Sending if waits => {
-                // What it has read until then may show only when its time is over.
-                assert!(now < self.blocked.1 + 2 * WRITE, "it does not read, and is waited for");
+                // Progress of the client may show only when its time is over.
+                assert!(
+                    now < self.blocked.1 + 2 * WRITE,
+                    "the client does not read, but its connection lives"
+                );
                 self.phase = Phase::Sending;
                 None
             }
@@ -178,7 +180,7 @@ impl Model<'_> {
         counted
     }
 
-    /// The response is sent.
+    /// Moves on after the response has been sent.
     fn settle(&mut self, sent: usize, shut: bool) -> Option<Count> {
         let next = match self.refusal {
             Some(_) => Next::Close,
@@ -262,7 +264,7 @@ impl Model<'_> {
         }
     }
 
-    /// The server answers by itself, and that is the last that it says.
+    /// The server sends an error response and then closes.
     fn refuse(&mut self, status: u16) {
         self.refusal = Some(status);
         self.phase = Phase::Ending(now());
@@ -270,7 +272,7 @@ impl Model<'_> {
     }
 }
 
-/// A request that runs, and what is still to be said of its response.
+/// A running request, and the rest of its response.
 struct Running {
     connection: Box<Connection>,
     rest: Vec<u8>,
@@ -310,7 +312,7 @@ impl Run<'_> {
             "{was:?} became {:?}",
             self.model.phase
         );
-        // The last words may have to wait, too.
+        // The last response may have to wait as well.
         if matches!(self.model.phase, Phase::Ending(_)) && waits {
             self.model.phase = Phase::Sending;
         }
@@ -353,7 +355,7 @@ impl Run<'_> {
         self.server.poller.reject_queued(connection);
     }
 
-    /// Runs a request, or the rest of one; `half` leaves half of the response for later.
+    /// Runs a request, or the rest of one. `half` keeps half of the response for a later step.
     fn answer(&mut self, half: bool) {
         if self.running.is_none() {
             let Some(mut connection) = self.ready.pop() else { return };
@@ -384,7 +386,7 @@ impl Run<'_> {
         if self.has_shut || data.is_empty() {
             return;
         }
-        // It fails once the server has closed.
+        // Fails only after the server has closed.
         match self.client.write(&data[..count.min(data.len())]) {
             Ok(count) => self.sent += count,
             Err(_) => self.shut(),
@@ -406,7 +408,7 @@ impl Run<'_> {
                 self.model.taken += count;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            // Nothing is lost by it: the end of a unix socket comes behind what was written.
+            // Nothing is lost: on a unix socket the end comes after all bytes.
             Err(_) => self.has_ended = true,
         }
     }
@@ -427,7 +429,7 @@ impl Run<'_> {
     }
 }
 
-// A line of steps, a line of ways to answer, and what is sent: so that the seeds can be read.
+// Input: a line of steps, a line of response kinds, and the client's bytes. Seeds stay readable.
 fuzz_target!(|input: &[u8]| {
     let mut parts = input.splitn(3, |&byte| byte == b'\n');
     let mut part = || parts.next().unwrap_or_default();
@@ -471,7 +473,7 @@ fuzz_target!(|input: &[u8]| {
         for &step in plan {
             run.step(step);
         }
-        // Then it says all that it has to say, or nothing any more. Both come to an end.
+        // Then the client sends the rest, or nothing more. Both must end.
         let falls_silent = plan.len() % 2 == 1;
         let mut turns = 0;
         while run.model.phase != Phase::Gone {
@@ -487,7 +489,7 @@ fuzz_target!(|input: &[u8]| {
             run.turn();
             run.answer(false);
             turns += 1;
-            assert!(turns < 2000, "it does not end: {:?}", run.model.phase);
+            assert!(turns < 2000, "the connection does not end: {:?}", run.model.phase);
         }
         while !run.has_ended {
             let before = run.received.len();

@@ -1,4 +1,4 @@
-//! Any bytes as a head: no panic, and every accessor of what was accepted can be read.
+//! Any bytes as a request head: no panic, and all accessors of an accepted head work.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
 use rustwsgi::http1::{Connection, Event, Limits};

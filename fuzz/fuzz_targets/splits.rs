@@ -1,9 +1,9 @@
-//! The same bytes, whole or cut at arbitrary places, make the same requests and are refused alike.
+//! Splitting the input anywhere changes neither the requests nor the error.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
 use rustwsgi::http1::{Connection, Event, Limits, Next, ResponseHead};
 
-/// What a connection makes of bytes that arrive in pieces; requests are answered so that others follow.
+/// Parses input that arrives in pieces. Requests are answered, so that others can follow.
 fn read(data: &[u8], cuts: &[u8]) -> (Vec<Vec<u8>>, bool) {
     let mut connection = Connection::new(Limits::default());
     let (mut seen, mut at, mut end) = (vec![], 0, 0);

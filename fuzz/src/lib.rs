@@ -1,5 +1,5 @@
-//! What the targets over whole connections share: small limits, an application that answers well and
-//! badly, and a way to look at what came of it.
+//! Shared by the targets over whole connections: small limits, an application with valid and
+//! broken responses, and checks of the output.
 
 use std::io::{Read, Seek};
 
@@ -7,9 +7,9 @@ use rustwsgi::config::Settings;
 use rustwsgi::http1::{self, Limits, ResponseHead};
 use rustwsgi::net::{Body, Connection};
 
-/// Larger content goes to a file.
+/// `--body-buffer-size`: a larger body goes to a file.
 pub const BUFFER: usize = 64;
-/// Small enough that a fuzzer reaches them.
+/// Small enough for a fuzzer to reach.
 pub const LIMITS: Limits = Limits {
     request_line: 256,
     fields: 10,
@@ -24,7 +24,7 @@ pub const LIMITS: Limits = Limits {
 const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// The defaults, but for what a fuzzer could not reach.
+/// The default settings with limits that a fuzzer can reach.
 pub fn settings() -> Settings {
     let mut settings = rustwsgi::config::parse_api(&[]).expect("the defaults are good");
     settings.limits = LIMITS;
@@ -32,13 +32,12 @@ pub fn settings() -> Settings {
     settings
 }
 
-/// Which of eight ways the request of this number is answered in.
+/// Selects one of eight kinds of response for request number `request`.
 pub fn way(ways: &[u8], request: usize) -> u8 {
     ways.get(request % ways.len().max(1)).map_or(0, |byte| byte & 7)
 }
 
-/// Answers a request in one of eight ways, three of which break off. `large` is what one of them has to
-/// say.
+/// Writes one of eight kinds of response, three of which are aborted. `large` is the body of one.
 pub fn answer(http: &mut http1::Connection, way: u8, large: &[u8], out: &mut Vec<u8>) {
     let mut head = ResponseHead::default();
     let status: &[u8] = if way == 5 { b"204 No Content" } else { b"200 OK" };
@@ -66,7 +65,7 @@ pub fn answer(http: &mut http1::Connection, way: u8, large: &[u8], out: &mut Vec
     }
 }
 
-/// The head and the content of a request as the application would get it.
+/// The head and the body of a request as the application gets them.
 pub fn request(connection: &mut Connection) -> (Vec<u8>, Vec<u8>) {
     let mut content = vec![];
     match std::mem::take(&mut connection.body) {
@@ -84,8 +83,7 @@ pub fn request(connection: &mut Connection) -> (Vec<u8>, Vec<u8>) {
     (connection.http.head().bytes().to_vec(), content)
 }
 
-/// What was received but for the answers to `Expect`: whether a client is told to continue depends on the
-/// pieces.
+/// `received` without its 100 (Continue) responses, which depend on how the input was split.
 pub fn without_interim(received: &[u8]) -> Vec<u8> {
     let mut rest = vec![];
     let mut at = 0;
@@ -100,14 +98,17 @@ pub fn without_interim(received: &[u8]) -> Vec<u8> {
     rest
 }
 
-/// What follows the responses must be this refusal and nothing else, or nothing.
+/// Checks that the responses are followed by this error response only, or by nothing.
 pub fn check_refusal(rest: &[u8], status: Option<u16>) {
     let Some(status) = status else {
-        assert!(rest.is_empty(), "more than was sent");
+        assert!(rest.is_empty(), "output after the last response");
         return;
     };
-    assert!(rest.starts_with(format!("HTTP/1.1 {status} ").as_bytes()), "no refusal by {status}");
-    // The page may speak of HTTP/1.1, but no line of it begins so.
+    assert!(
+        rest.starts_with(format!("HTTP/1.1 {status} ").as_bytes()),
+        "no error response with {status}"
+    );
+    // The page may mention HTTP/1.1, but not at the start of a line.
     let another = rest.windows(10).any(|window| window == b"\nHTTP/1.1 ");
-    assert!(!another, "one refusal, and the end");
+    assert!(!another, "another response after the error response");
 }

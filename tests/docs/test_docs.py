@@ -109,8 +109,8 @@ def test_every_option_of_the_help_is_described(door: str) -> None:
 
 
 def test_every_counter_has_a_bound_and_a_test() -> None:
-    """The table of dangers in docs/operations.md has every counter, and tests that exist."""
-    table = rows(read("docs/operations.md"), "| Danger |")
+    """The table of dangers in docs/limits.md has every counter, and tests that exist."""
+    table = rows(read("docs/limits.md"), "| Danger |")
     counted = re.findall(r'\(Count::\w+, "(\w+)"\)', read("src/observe/counters.rs"))
     assert sorted(counter.strip("`") for *_, counter, _ in table) == sorted(counted)
     for danger, *_, tests in table:

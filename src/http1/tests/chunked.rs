@@ -226,7 +226,7 @@ fn chunk_size_in_another_notation_is_refused() {
         b"5\x0b",
         b"\x0b5",
         b"5\0",
-        b"\05",
+        b"\x005",
         b"5\xa0",
         b"\x855",
         b"5\r",
