@@ -13,8 +13,6 @@ import pytest
 
 from harness import APPS, TIMEOUT, child_environment, door_command, run_cli
 
-pytestmark = pytest.mark.second_door("every case")
-
 PLAIN = "http_cli:app"
 
 

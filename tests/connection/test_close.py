@@ -115,6 +115,7 @@ def test_half_close_while_the_response_streams_is_answered(steps: ServerProcess)
         assert client.next_chunk() == b""
 
 
+@pytest.mark.second_door("no case")
 def test_half_open_sockets_use_no_processor_time(serve) -> None:
     """waitress CVE-2024-49769: readable forever, and never read."""
     server = serve("http_steps:app", "--threads", "4", "--keep-alive", "2")
@@ -221,6 +222,7 @@ def test_body_left_unread_is_never_a_request(echo: ServerProcess, coding: str, s
     assert paths <= {"/leave", "/next"}
 
 
+@pytest.mark.second_door("no case")
 def test_refused_client_that_stays_is_closed(echo: ServerProcess) -> None:
     """Lingering is bounded: a client that never closes does not keep the socket."""
     with echo.connect() as client:
@@ -273,6 +275,7 @@ def test_reset_while_the_application_works_is_harmless(steps: ServerProcess) -> 
     assert steps.get(f"/wait?id={run}&for=finished").body == b"true"
 
 
+@pytest.mark.second_door("no case")
 def test_closed_connections_are_released(echo: ServerProcess) -> None:
     """Neither a FIN nor a reset leaves a socket behind."""
     clients = [echo.connect() for _ in range(20)]

@@ -12,6 +12,8 @@ import pytest
 from harness import NoResponse, ServerProcess, build_request, run_cli, wait_until
 from harness.supervision import serving_pid, workers
 
+pytestmark = pytest.mark.second_door("no case")
+
 APP = "surrounded:app"
 SOURCE = """
 import os
@@ -285,7 +287,7 @@ def when_ready(server):
 
 
 def test_every_setting_of_gunicorn_is_in_cfg() -> None:
-    from test_gunicorn import HOOKS, KNOWN_SETTINGS, NO_HOOKS
+    from harness.gunicorn_settings import HOOKS, KNOWN_SETTINGS, NO_HOOKS
 
     from rustwsgi._settings import DEFAULTS
 

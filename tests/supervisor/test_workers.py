@@ -186,6 +186,7 @@ def test_kill_9_under_load_loses_only_its_requests(fresh_server) -> None:
     assert load.failures == []
 
 
+@pytest.mark.second_door("no case")
 def test_workers_that_die_at_once_are_restarted_with_back_off(fresh_server) -> None:
     """A request that crashes the worker repeatedly delays restarts but does not end the server."""
     server = fresh_server(APP)
@@ -225,6 +226,7 @@ def test_worker_that_cannot_start_threads_ends_the_server(door: str, tmp_path: P
 HANGS = "import time\ndef wait_for_a_license():\n    time.sleep(600)\nwait_for_a_license()\n"
 
 
+@pytest.mark.second_door("no case")
 def test_import_that_hangs_ends_the_server(door: str, tmp_path: Path) -> None:
     """The log shows the stack of the import."""
     (tmp_path / "hangs.py").write_text(HANGS)
@@ -236,16 +238,17 @@ def test_import_that_hangs_ends_the_server(door: str, tmp_path: Path) -> None:
     assert re.search(r"hangs\.py.* in wait_for_a_license", done.stderr), done.stderr
 
 
+@pytest.mark.second_door("no case")
 def test_import_that_hangs_on_reload_keeps_the_old_workers(fresh_server, tmp_path: Path) -> None:
     """The old worker continues to serve."""
     module = tmp_path / "later.py"
     module.write_text("from supervised import app\n")
-    options = ["--boot-timeout", "5", "--pythonpath", str(tmp_path)]
+    options = ["--boot-timeout", "3", "--pythonpath", str(tmp_path)]
     server = fresh_server("later:app", *options)
     pid = serving_pid(server)
     module.write_text(HANGS)
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("is not ready after the 5 s of --boot-timeout", timeout=30)
+    server.wait_for_log("is not ready after the 3 s of --boot-timeout", timeout=30)
     server.wait_for_log("the reload has failed; the old workers go on serving")
     assert workers(server, 1) == {pid} == {serving_pid(server)}
     module.write_text("from supervised import app\n")
