@@ -288,7 +288,6 @@ def when_ready(server):
 
 def test_every_setting_of_gunicorn_is_in_cfg() -> None:
     from harness.gunicorn_settings import HOOKS, KNOWN_SETTINGS, NO_HOOKS
-
     from rustwsgi._settings import DEFAULTS
 
     assert set(DEFAULTS) == set(KNOWN_SETTINGS) - HOOKS - NO_HOOKS - {"ssl_context"}
