@@ -128,7 +128,7 @@ bench-instructions: $(VENV)/.installed
 
 ## Generate docs/configuration.md, completions and the man page from the options.
 docs:
-	UPDATE_DOCS=1 cargo test --locked --no-default-features --quiet --lib -- the_configuration_page what_the_wheel_carries
+	UPDATE_DOCS=1 cargo test --locked --no-default-features --quiet --lib -- configuration_page_equals packaged_text_equals
 
 ## Format Rust and Python.
 format: $(VENV)/.linting

@@ -1,13 +1,13 @@
-"""A Flask application that shows how WSGI works, by watching itself being served.
+"""A Flask application that shows how WSGI works, by recording how it is served.
 
     rustwsgi flask_app            # from this directory; then open http://127.0.0.1:8000
     python flask_app.py           # the same, without the command line
 
-Between the server and Flask sits `Recorder`, a small WSGI middleware that notes what passes in both
-directions: the environ, start_response's arguments, the blocks, the call of close(). The start
-page is streamed, so it can show what start_response was given *for that same page*.
+Between the server and Flask is `Recorder`, a small WSGI middleware. It records what passes in both
+directions: the environ, the arguments of start_response, the blocks, the call of close(). The start
+page is streamed, so it can show the arguments of start_response *for that same page*.
 
-Read it in this order: Recorder (WSGI, no Flask in it), then the routes.
+Read Recorder first, which is plain WSGI without Flask, then the routes.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ EVENTS = 20
 EVENTS_PER_SECOND = 5
 
 
-# --------------------------------------------------------------------- the middleware: pure WSGI
+# -------------------------------------------------------------------- the middleware: plain WSGI
 
 
 class Record:
-    """What was seen of one request. Bounded in size; keeps no body, no query, no request field.
+    """The record of one request. Its size is bounded; it has no body, no query, no request field.
 
-    Only the thread that runs the request writes to it. Others may read it meanwhile and then see
-    an unfinished exchange, which is what `state` tells.
+    Only the thread that runs the request writes to it. Other threads may read it before the
+    exchange is finished: see `state`.
     """
 
-    MAX_SIZES = 48  # block and read sizes kept one by one; beyond that they are only counted
+    MAX_SIZES = 48  # how many sizes of blocks and reads are listed; further ones are only counted
     MAX_FIELDS = 40
     MAX_TEXT = 400
 
@@ -62,7 +62,7 @@ class Record:
         self.thread = threading.get_native_id()
         self.started = time.monotonic()
         self.seconds: float | None = None
-        self.state = "running"  # then: finished, handed over (a file), failed
+        self.state = "running"  # then "finished", "failed", or "handed over" for a file
         self.status = ""
         self.headers: list[tuple[str, str]] = []
         self.block_count = 0
@@ -102,12 +102,12 @@ class Record:
             self.error = type(error).__name__
 
     def as_dict(self) -> dict[str, Any]:
-        """For /last.json. `started` is a reading of a clock without meaning elsewhere."""
+        """For /last.json. Without `started`, which is a time on the clock of this process."""
         return {key: value for key, value in vars(self).items() if key != "started"}
 
 
 class Recorder:
-    """Middleware: an application to the server, a server to the application it wraps.
+    """Middleware: an application to the server, and a server to the application that it wraps.
 
     PEP 3333, "Middleware: Components that Play Both Sides".
     """
@@ -115,7 +115,7 @@ class Recorder:
     def __init__(self, app: WSGIApplication, keep: int = 64, skip: tuple[str, ...] = ()) -> None:
         self._app = app
         self._skip = skip
-        self._records: deque[Record] = deque(maxlen=keep)  # the oldest falls out: bounded
+        self._records: deque[Record] = deque(maxlen=keep)  # bounded: drops the oldest
         self._lock = threading.Lock()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -126,11 +126,11 @@ class Recorder:
         with self._lock:
             self._records.append(record)
 
-        # The environ belongs to the application, which here means that we may change it: what the
-        # server gave is kept aside for the start page, then two objects are replaced by observers.
+        # The application may change the environ, and to the server this middleware is the
+        # application. Keep a copy for the start page, then replace two objects by recording ones.
         environ["demo.as_received"] = dict(environ)
         environ["demo.record"] = record
-        environ["wsgi.input"] = WatchedInput(environ["wsgi.input"], record)
+        environ["wsgi.input"] = RecordingInput(environ["wsgi.input"], record)
         wrapped_files: list[Iterable[bytes]] = []
         if wrapper := environ.get("wsgi.file_wrapper"):
 
@@ -153,26 +153,26 @@ class Recorder:
             record.end("failed", error)
             raise
         finally:
-            if wrapper:  # some servers look it up here again, to recognise what they are given
+            if wrapper:  # some servers look here to recognise their own file wrapper
                 environ["wsgi.file_wrapper"] = wrapper
-        # A server takes its fast way for files only if it gets its own file_wrapper back. A
-        # middleware that wrapped this one as well would switch that off, so it goes by untouched.
+        # A server uses sendfile only if it gets its own file wrapper back. Return it unchanged: to
+        # wrap it would switch that off.
         if wrapped_files and blocks is wrapped_files[0]:
             record.end("handed over")
             return blocks
-        return WatchedBlocks(blocks, record)
+        return RecordingIterator(blocks, record)
 
     def find(self, record_id: str) -> Record | None:
         return next((record for record in self.recent() if record.id == record_id), None)
 
     def recent(self) -> list[Record]:
-        """Newest first."""
+        """The records, newest first."""
         with self._lock:
             return list(reversed(self._records))
 
 
-class WatchedBlocks:
-    """The application's iterable, with its blocks counted and its close() noticed."""
+class RecordingIterator:
+    """Iterates what the application returned, and records its blocks and the call of close()."""
 
     def __init__(self, blocks: Iterable[bytes], record: Record) -> None:
         self._blocks = blocks
@@ -194,7 +194,7 @@ class WatchedBlocks:
         return block
 
     def close(self) -> None:
-        """Called by the server exactly once, also if the client left half way."""
+        """The server calls this exactly once, also if the client disconnects half way."""
         try:
             if hasattr(self._blocks, "close"):
                 self._blocks.close()
@@ -203,8 +203,8 @@ class WatchedBlocks:
             self._record.end("finished")
 
 
-class WatchedInput:
-    """wsgi.input, with the calls that read from it noted. PEP 3333, "Input and Error Streams"."""
+class RecordingInput:
+    """wsgi.input; records the calls that read from it. PEP 3333, "Input and Error Streams"."""
 
     def __init__(self, stream: Any, record: Record) -> None:
         self._stream = stream
@@ -212,10 +212,10 @@ class WatchedInput:
 
     def read(self, size: int | None = -1) -> bytes:
         call = "read()" if size is None or size < 0 else f"read({size})"
-        return self._noted(call, self._stream.read(size))
+        return self._recorded(call, self._stream.read(size))
 
     def readline(self, size: int | None = -1) -> bytes:
-        return self._noted("readline()", self._stream.readline(size))
+        return self._recorded("readline()", self._stream.readline(size))
 
     def readlines(self, hint: int = -1) -> list[bytes]:
         lines: list[bytes] = self._stream.readlines(hint)
@@ -225,7 +225,7 @@ class WatchedInput:
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.readline, b"")
 
-    def _noted(self, call: str, data: bytes) -> bytes:
+    def _recorded(self, call: str, data: bytes) -> bytes:
         self._record.read(call, len(data))
         return data
 
@@ -238,7 +238,7 @@ def clip(text: str, limit: int) -> str:
 
 
 class HashingSink:
-    """Where an uploaded file goes: through SHA-256 and away. Neither memory nor disk fills up."""
+    """Hashes an uploaded file and drops its data, so that neither memory nor disk fills up."""
 
     def __init__(self) -> None:
         self.sha256 = hashlib.sha256()
@@ -250,7 +250,7 @@ class HashingSink:
         return len(data)
 
     def seek(self, _offset: int, _whence: int = 0) -> int:
-        return 0  # the form parser rewinds a finished file; there is nothing to rewind
+        return 0  # the form parser rewinds the file after the upload
 
     def read(self, _size: int = -1) -> bytes:
         return b""
@@ -269,10 +269,10 @@ class DemoRequest(Request):
 app = Flask(__name__)
 app.request_class = DemoRequest
 app.config["MAX_CONTENT_LENGTH"] = MAX_UPLOAD
-# Flask would turn an exception into its own 500 page. Here it shall reach the server: see /raise.
+# Let exceptions reach the server instead of Flask's own 500 page: see /raise.
 app.config["PROPAGATE_EXCEPTIONS"] = True
 app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-# `app` stays the Flask object; the middleware goes inside, where Flask's own callable was.
+# `app` remains the Flask object, which calls `app.wsgi_app`: the middleware goes there.
 recorder = Recorder(app.wsgi_app, skip=("/static/", "/last.json", "/favicon.ico"))
 app.wsgi_app = recorder  # type: ignore[method-assign]
 
@@ -284,13 +284,13 @@ def thousands(number: int) -> str:
 
 @app.template_filter("breakable")
 def breakable(text: str) -> Markup:
-    """Let a long list (of media types, say) break after its commas and not within a word."""
+    """Allow a line break after the commas and semicolons of a long list."""
     return Markup("<wbr>").join(re.split("(?<=[,;])", text))
 
 
 @app.after_request
 def guard(response: Response) -> Response:
-    """Nothing here loads from elsewhere, runs inline code, or may be framed or cached."""
+    """Forbid other origins, inline code, framing, and caching."""
     response.headers["Content-Security-Policy"] = (
         "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
     )
@@ -305,12 +305,12 @@ def server_name() -> dict[str, str]:
     return {"server": str(request.environ.get("SERVER_SOFTWARE", "the server")).split()[0]}
 
 
-# The template marks the end of a block with {{ end_of_block }}; NUL never occurs in a page.
+# The template ends each block with {{ end_of_block }}. No page contains a NUL.
 END_OF_BLOCK = "\0"
 
 
 def in_blocks(pieces: Iterable[str]) -> Iterator[str]:
-    """Jinja yields hundreds of snippets; send them in the blocks that the template marks."""
+    """Join the hundreds of pieces that Jinja yields into the blocks that the template marks."""
     block: list[str] = []
     for piece in pieces:
         if piece == END_OF_BLOCK:
@@ -323,7 +323,7 @@ def in_blocks(pieces: Iterable[str]) -> Iterator[str]:
 
 @app.get("/")
 def home() -> Response:
-    """The life of this request. A generator: start_response is called before its first line."""
+    """The life of this request, as a stream: start_response is called before the first line."""
     environ = request.environ["demo.as_received"]
     record = request.environ["demo.record"]
     page = stream_template(
@@ -332,7 +332,7 @@ def home() -> Response:
         groups=explain(environ),
         chunked=environ["SERVER_PROTOCOL"] != "HTTP/1.0",
         key_count=len(environ),
-        record=record,  # read while the page is rendered, so it shows the state at that very line
+        record=record,  # read while the page is rendered: it shows the state at that very line
         recent=[other for other in recorder.recent() if other is not record][:8],
         end_of_block=END_OF_BLOCK,
     )
@@ -341,9 +341,9 @@ def home() -> Response:
 
 @app.get("/last.json")
 def last() -> Response:
-    """The exchange with the given ?id=, or else the last one that is over; null if there is none.
+    """The exchange with the id in ?id=, else the last that has ended; null if there is none.
 
-    Records are per process: with several workers the question may reach one that cannot know.
+    Each process has records of its own requests only: another worker may have served the request.
     """
     if record_id := request.args.get("id"):
         record = recorder.find(record_id)
@@ -357,7 +357,7 @@ def form() -> str:
     if request.method == "GET":
         return render_template("form.html", sent=None)
     request.max_content_length = MAX_FORM
-    body = request.get_data()  # before request.form, which would use the stream up
+    body = request.get_data()  # before request.form, which would consume the stream
     sent = {
         "type": request.content_type,
         "length": request.environ.get("CONTENT_LENGTH"),
@@ -401,13 +401,13 @@ def download_bytes() -> bytes:
 
 @app.get("/download")
 def download() -> Response:
-    """A file by the server's own means. PEP 3333, "Optional Platform-Specific File Handling"."""
+    """A file sent by the server. PEP 3333, "Optional Platform-Specific File Handling"."""
     file = tempfile.TemporaryFile()  # noqa: SIM115  the file wrapper's close() closes it
     file.write(download_bytes())
     file.seek(0)  # sending starts at the file's position
     file_wrapper = request.environ.get("wsgi.file_wrapper", FileWrapper)
     response = Response(file_wrapper(file, 64 * 1024), mimetype="text/plain")
-    response.direct_passthrough = True  # give the wrapper to the server as it is
+    response.direct_passthrough = True  # return the wrapper to the server unchanged
     response.content_length = len(download_bytes())
     response.headers.set("Content-Disposition", "attachment", filename="rustwsgi-demo.txt")
     return response
@@ -420,8 +420,8 @@ def stream() -> str:
 
 @app.get("/events")
 def events() -> Response:
-    """Server-sent events: one block each, a few per second, then an end. Holds one thread."""
-    # A browser that lost the connection says what it had. 204 tells it not to come back.
+    """Server-sent events, one block each, a few per second. Occupies one thread until the end."""
+    # A browser that reconnects sends the id of the last event. A 204 stops it from reconnecting.
     last_id = request.headers.get("Last-Event-ID", "")
     begin = int(last_id) if last_id.isascii() and last_id.isdigit() and len(last_id) < 9 else 0
     if begin >= EVENTS:
@@ -439,12 +439,12 @@ def events() -> Response:
 
 @app.get("/raise")
 def fail() -> Response:
-    raise RuntimeError("raised on purpose by /raise, to show what the server makes of it")
+    raise RuntimeError("raised on purpose by /raise, to show how the server handles it")
 
 
 @app.route("/echo", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
 def echo() -> Response:
-    """The body as it came, block by block; without one, the head."""
+    """The request body, block by block; for a request without a body, its head."""
     body = request.stream
     first = body.read(64 * 1024)
     if not first:
@@ -488,7 +488,7 @@ GUIDE: list[dict[str, Any]] = json.loads(
 
 
 def request_head(environ: WSGIEnvironment) -> str:
-    """The head of the request as it may have looked; the spelling of names is a guess."""
+    """The head of the request, reconstructed: an environ does not keep the case of field names."""
     target = environ.get("RAW_URI") or environ.get("REQUEST_URI")
     if not target:
         target = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
@@ -503,16 +503,16 @@ def request_head(environ: WSGIEnvironment) -> str:
 
 
 def field_name(key: str) -> str | None:
-    """HTTP_ACCEPT_LANGUAGE -> Accept-Language; None if the key does not come from a field."""
+    """HTTP_ACCEPT_LANGUAGE -> Accept-Language. None if the key is not that of a header field."""
     if key not in ("CONTENT_TYPE", "CONTENT_LENGTH") and not key.startswith("HTTP_"):
         return None
     return key.removeprefix("HTTP_").replace("_", "-").title()
 
 
 def explain(environ: WSGIEnvironment) -> list[dict[str, Any]]:
-    """The environ in groups, in the order of the guide.
+    """The environ in the groups and the order of environ_guide.json.
 
-    Each row is (key, value, rank, meaning, rows that the meaning is for; 0 if a row above has it).
+    Each row is (key, value, rank, meaning, rowspan of the meaning; 0 if it is that of a row above).
     """
     groups = []
     unknown = dict(environ)
@@ -525,12 +525,12 @@ def explain(environ: WSGIEnvironment) -> list[dict[str, Any]]:
     by_id = {group["id"]: group["rows"] for group in groups}
     by_browser = [key for key in sorted(unknown) if key.startswith("HTTP_SEC_")]
     for at, key in enumerate(by_browser):
-        meaning = "Set by the browser itself; no script in a page can forge them."
+        meaning = "Set by the browser; a script in a page cannot forge them."
         span = 0 if at else len(by_browser)
         by_id["headers"].append((key, shown(unknown.pop(key)), "may", meaning, span))
     for key, value in sorted(unknown.items()):
         if name := field_name(key):
-            meaning = f"The field {name}, which says nothing to this application."
+            meaning = f"The header field {name}. This application does not use it."
             by_id["headers"].append((key, shown(value), "may", meaning, 1))
         elif key.startswith("wsgi."):
             by_id["wsgi"].append((key, shown(value), "extra", "An extension of this server.", 1))
@@ -540,7 +540,7 @@ def explain(environ: WSGIEnvironment) -> list[dict[str, Any]]:
 
 
 def shown(value: object) -> str:
-    """repr(), so that '8000' is seen to be a str; without the address in an object's default."""
+    """repr(), which distinguishes '8000' from 8000; without the memory address of an object."""
     text = repr(value)
     if not isinstance(value, str) and " at 0x" in text:
         text = text.partition(" at 0x")[0] + ">"

@@ -25,7 +25,7 @@ use crate::wsgi::{self, Loaded};
 /// Parses `argv` (the program's name first), serves, and returns the exit code.
 pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
     match parse(py, &argv) {
-        Ok((settings, hooks)) => run(py, &argv, settings, hooks),
+        Ok((loaded, hooks)) => run(py, &argv, loaded, hooks),
         Err(exit) => refuse(&exit),
     }
 }
@@ -43,24 +43,24 @@ pub fn refuse(exit: &config::Exit) -> i32 {
 }
 
 /// Reads the command line, and what it names.
-fn parse(py: Python<'_>, argv: &[OsString]) -> Result<(Settings, Hooks), config::Exit> {
+fn parse(py: Python<'_>, argv: &[OsString]) -> Result<(config::Loaded, Hooks), config::Exit> {
     let hooks = RefCell::new(Hooks::default());
     let execute = |path: &Path| {
         let (options, found) = execute(py, path)?;
         hooks.replace(found);
         Ok(options)
     };
-    let settings = config::parse(argv.iter().cloned(), &execute)?;
+    let loaded = config::parse(argv.iter().cloned(), &execute)?;
     let hooks = hooks.into_inner();
     if let Some(found) = &hooks.0 {
-        let told = found.bind(py).call_method1("configure", (config::as_gunicorn(&settings),));
-        told.map_err(|failure| config::Exit {
+        let values = config::gunicorn_values(&loaded.settings);
+        found.bind(py).call_method1("configure", (values,)).map_err(|failure| config::Exit {
             code: 2,
             stdout: false,
             message: format!("error: {}", wsgi::format_exception(py, &failure).trim_end()),
         })?;
     }
-    Ok((settings, hooks))
+    Ok((loaded, hooks))
 }
 
 /// Runs a gunicorn configuration.
@@ -79,8 +79,9 @@ fn execute(py: Python<'_>, path: &Path) -> Result<(config::Options, Hooks), Stri
     }
 }
 
-fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i32 {
-    if let Err(failure) = supervisor::open_error_log(py, &settings)
+fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) -> i32 {
+    let settings = &loaded.settings;
+    if let Err(failure) = supervisor::open_error_log(py, settings)
         .and_then(|sink| observe::init(sink, settings.log_level))
     {
         eprintln!(
@@ -90,15 +91,15 @@ fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i
         );
         return 1;
     }
-    for warning in config::stray_variables().iter().chain(&settings.notes) {
-        warn!("{warning}");
+    for warning in config::unknown_variables().iter().chain(&loaded.warnings) {
+        warn!(target: "config.warning", "{warning}");
     }
     if settings.print_config {
-        print!("{}", config::describe(&settings));
+        print!("{}", config::print_config(settings));
         return 0;
     }
     if settings.check_config {
-        return check(py, &settings, &hooks);
+        return check(py, settings, &hooks);
     }
     info!(
         "Starting rustwsgi {} (workers: {}, threads: {})",
@@ -106,11 +107,11 @@ fn run(py: Python<'_>, argv: &[OsString], settings: Settings, hooks: Hooks) -> i
         settings.processes.workers,
         settings.threads
     );
-    if !settings.files.is_empty() {
-        info!("Configuration read from: {}", settings.files.join(", "));
+    if !loaded.files.is_empty() {
+        info!(target: "config.files", "Configuration read from: {}", loaded.files.join(", "));
     }
     let door = Entrypoints { parse: |py, argv| parse(py, argv).map_err(|exit| exit.message), load };
-    match supervisor::run(py, argv, Arc::new(settings), hooks, door) {
+    match supervisor::run(py, argv, loaded, hooks, door) {
         Ok(code) => code,
         Err(failure) => {
             error!("{}", wsgi::format_exception(py, &failure).trim_end());
@@ -126,10 +127,10 @@ fn check(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> i32 {
         Ok(loaded) => loaded,
         Err(failure) => return failure.code,
     };
-    match loaded.doubt {
-        Some(doubt) if hooks.may_replace_app(py) => warn!("{doubt}"),
-        Some(doubt) => {
-            error!("{doubt}");
+    match loaded.warning {
+        Some(warning) if hooks.may_replace_app(py) => warn!("{warning}"),
+        Some(warning) => {
+            error!("{warning}");
             return 3;
         }
         None => {}
@@ -141,8 +142,8 @@ fn check(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> i32 {
 /// Loads the application, in the process that is to serve it.
 fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
     let loaded = import(py, settings)?;
-    if let Some(doubt) = loaded.doubt {
-        warn!("{doubt}");
+    if let Some(warning) = loaded.warning {
+        warn!("{warning}");
     }
     if settings.processes.gc_freeze
         && let Err(failure) = freeze(py, settings.processes.preload)

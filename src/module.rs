@@ -37,17 +37,17 @@ fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
     cli::main(py, argv)
 }
 
-/// Writes a line to the error log.
+/// Writes a line to the error log. `event` is the stable id of what it reports, `area.event`.
 #[pyfunction]
-#[pyo3(name = "log")]
-fn log_line(level: &str, message: &str) {
+#[pyo3(name = "log", signature = (level, message, event=None))]
+fn log_line(level: &str, message: &str, event: Option<&str>) {
     let level = match level {
         "debug" => log::Level::Debug,
         "info" => log::Level::Info,
         "warning" => log::Level::Warn,
         _ => log::Level::Error,
     };
-    log::log!(level, "{message}");
+    log::log!(target: event.unwrap_or(module_path!()), level, "{message}");
 }
 
 /// Serves `app` until SIGINT or SIGTERM.
@@ -180,19 +180,6 @@ fn check_app(py: Python<'_>, app: &Py<PyAny>) -> PyResult<()> {
     }
 }
 
-/// What the command line does before it has an application.
-const LAUNCH: [&str; 9] = [
-    "app",
-    "factory",
-    "app_dir",
-    "chdir",
-    "pythonpath",
-    "env",
-    "venv",
-    "check_config",
-    "print_config",
-];
-
 /// Keyword arguments are the command line's options with underscores; values may be strings, numbers,
 /// paths, booleans, or lists and tuples of them for options that repeat.
 fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
@@ -208,7 +195,7 @@ fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
             vec![as_text(&value)?]
         };
         let key: String = key.extract()?;
-        if LAUNCH.contains(&key.as_str()) {
+        if config::is_command_line_only(&key) {
             return Err(PyValueError::new_err(format!(
                 "the option '{key}' is for the command line, which loads the application; a program \
                  has done that by itself"

@@ -1,13 +1,13 @@
-// Completes the start page with what could not be known while it was being written: the blocks
-// that came after, whether close() was called, and what the server added on its own.
+// Completes the start page with facts from after it was rendered: the later blocks, whether close()
+// was called, and the fields that the server has added.
 
 const exchange = document.getElementById("exchange");
 const url = `/last.json?id=${exchange.dataset.record}`;
 const number = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, "\u2009");
 const set = (id, text) => { document.getElementById(id).textContent = text; };
 
-// The server calls close() after the last block is on its way, so we may be earlier than it. And
-// with several workers another process may answer, which has not seen this page's request.
+// The server calls close() after it has sent the last block, so this request may come too early. And
+// with several workers another process may serve it, which has no record of this page's request.
 async function finished(tries = 10) {
   for (let i = 0; i < tries; i++) {
     const response = await fetch(url, { cache: "no-store" });
@@ -47,16 +47,16 @@ function chunks(record) {
   };
   target.replaceChildren();
   for (const size of record.block_sizes) {
-    if (chunked) target.append(piece("span", `${size.toString(16)}\\r\\n`, "said-by-server"), "\n");
+    if (chunked) target.append(piece("span", `${size.toString(16)}\\r\\n`, "set-by-server"), "\n");
     target.append(piece("i", `… ${number(size)} bytes of page …`));
-    if (chunked) target.append(piece("span", "\\r\\n", "said-by-server"));
+    if (chunked) target.append(piece("span", "\\r\\n", "set-by-server"));
     target.append("\n");
   }
-  if (chunked) target.append(piece("span", "0\\r\\n\\r\\n", "said-by-server"));
+  if (chunked) target.append(piece("span", "0\\r\\n\\r\\n", "set-by-server"));
 }
 
-// The fields of any response of this server that the application did not give: the page's script
-// cannot see its own page's head, but it sees that of its follow-up request.
+// The fields that the server adds to a response. A script cannot read the head of its own page, but
+// it can read that of a further request.
 function serverFields(record, response) {
   const said = new Set(record.headers.map(([name]) => name.toLowerCase()));
   const framing = ["content-length", "transfer-encoding", "connection", "keep-alive"];
@@ -65,7 +65,7 @@ function serverFields(record, response) {
     if (said.has(name) || framing.includes(name)) continue;
     lines.push(`${name.replace(/(^|-)[a-z]/g, (c) => c.toUpperCase())}: ${value}`);
   }
-  // Scripts get them in the order of the alphabet; on the wire Server comes before Date.
+  // Scripts get them in alphabetical order; the server sends Server before Date.
   lines.sort((a, b) => b.startsWith("Server:") - a.startsWith("Server:"));
   if (!lines.length) return;
   const end = () => Object.assign(document.createElement("i"), { textContent: "\\r\\n" });
@@ -78,7 +78,7 @@ function timing() {
   const [page] = performance.getEntriesByType("navigation");
   if (!page || !page.responseEnd) return;
   const ms = (x) => `${x.toFixed(1)} ms`;
-  set("timing", `Your browser saw the first byte ${ms(page.responseStart - page.requestStart)} after it asked, `
+  set("timing", `Your browser received the first byte ${ms(page.responseStart - page.requestStart)} after it sent the request, `
     + `and the last one ${ms(page.responseEnd - page.responseStart)} later. Then the connection waits for the `
     + "next request, and the thread is free. (Date and Server are those of this script’s own request.)");
 }

@@ -1,4 +1,4 @@
-// Listens to /events and draws each event where it arrived in time.
+// Listens to /events and draws each event at its time of arrival.
 
 const live = document.getElementById("live");
 const strip = document.getElementById("strip");
@@ -27,7 +27,7 @@ function run() {
   let received = 0;
   const source = new EventSource(live.dataset.url);
   const over = (state) => {
-    source.close(); // or the browser would ask again
+    source.close(); // or the browser would reconnect
     live.dataset.state = state;
     set("state", state);
     again.hidden = false;
@@ -46,7 +46,7 @@ function run() {
     log.scrollTop = log.scrollHeight;
   });
   source.addEventListener("end", () => over("complete"));
-  source.addEventListener("error", () => over("broken off"));
+  source.addEventListener("error", () => over("disconnected"));
 }
 
 again.addEventListener("click", run);

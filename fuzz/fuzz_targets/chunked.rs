@@ -19,5 +19,5 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     assert!(at <= data.len() && content <= data.len().min(512));
-    assert_eq!(connection.received(), content as u64);
+    assert_eq!(connection.received_bytes(), content as u64);
 });

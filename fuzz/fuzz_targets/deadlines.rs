@@ -242,7 +242,7 @@ impl Model<'_> {
         let idle = self.http.is_idle();
         let due = match (content, idle && self.served > 0) {
             (true, _) => {
-                let earned = Duration::from_secs_f64(self.http.received() as f64 / RATE as f64);
+                let earned = Duration::from_secs_f64(self.http.received_bytes() as f64 / RATE as f64);
                 (self.mark + BODY).min(self.content_since + BODY + earned)
             }
             (_, true) => self.mark + KEEP_ALIVE,

@@ -6,20 +6,20 @@ use rustwsgi::http1::{Connection, Event, Limits, Next, ResponseHead};
 /// Parses input that arrives in pieces. Requests are answered, so that others can follow.
 fn read(data: &[u8], cuts: &[u8]) -> (Vec<Vec<u8>>, bool) {
     let mut connection = Connection::new(Limits::default());
-    let (mut seen, mut at, mut end) = (vec![], 0, 0);
+    let (mut parts, mut at, mut end) = (vec![], 0, 0);
     let mut cuts = cuts.iter();
     loop {
         match connection.receive(&data[at..end]) {
-            Err(_) => return (seen, true),
+            Err(_) => return (parts, true),
             Ok((used, event)) => {
                 let piece = &data[at..at + used];
                 at += used;
                 match event {
-                    Event::Head => seen.extend([piece.to_vec(), vec![]]),
+                    Event::Head => parts.extend([piece.to_vec(), vec![]]),
                     Event::Content(range) => {
-                        seen.last_mut().expect("a head came first").extend(&piece[range])
+                        parts.last_mut().expect("a head came first").extend(&piece[range])
                     }
-                    Event::NeedMore if end == data.len() => return (seen, false),
+                    Event::NeedMore if end == data.len() => return (parts, false),
                     Event::NeedMore => {
                         let step = cuts.next().map_or(data.len(), |&cut| 1 + usize::from(cut));
                         end = data.len().min(end + step);
@@ -30,7 +30,7 @@ fn read(data: &[u8], cuts: &[u8]) -> (Vec<Vec<u8>>, bool) {
                         connection.begin(&response, None, b"", &mut vec![]);
                         connection.finish(&mut vec![]).expect("nothing was promised");
                         if connection.start_next() != Next::Request {
-                            return (seen, false);
+                            return (parts, false);
                         }
                     }
                 }

@@ -48,7 +48,7 @@ pub fn answer(http: &mut http1::Connection, way: u8, large: &[u8], out: &mut Vec
         _ => None,
     };
     if let Some((name, value)) = field {
-        head.field(name, value).expect("a good field");
+        head.add_field(name, value).expect("a good field");
     }
     http.begin(&head, (way == 0).then_some(5), DATE, out);
     let blocks: &[&[u8]] = if way == 6 { &[large, b"", b"end"] } else { &[b"", b"hello"] };

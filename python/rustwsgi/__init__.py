@@ -1,8 +1,8 @@
 """rustwsgi: a WSGI server written in Rust.
 
-From the command line:  rustwsgi module:app
-From a program:         rustwsgi.serve(app, bind="127.0.0.1:8000")
-In the background:      with rustwsgi.Server(app, bind="127.0.0.1:0") as server: ...
+On the command line:  rustwsgi module:app
+In a program:         rustwsgi.serve(app, bind="127.0.0.1:8000")
+In the background:    with rustwsgi.Server(app, bind="127.0.0.1:0") as server: ...
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ RequestTimeout = _rustwsgi.RequestTimeout
 def serve(app: Any, **options: Any) -> None:
     """Serve ``app`` until SIGINT or SIGTERM, then finish the requests in flight and return.
 
-    ``options`` are the command line's, with underscores: ``bind="127.0.0.1:8000"``, ``threads=8``,
-    ``access_logfile="-"``; a list for one that repeats. Raises ValueError for a mistake in them,
-    TypeError if ``app`` is not callable, OSError if an address cannot be bound. What handled the
-    two signals before handles them again afterwards. In a thread other than the main one, which
-    gets no signals, it serves until the program ends: use :class:`Server` there.
+    ``options`` are those of the command line with underscores: ``bind="127.0.0.1:8000"``,
+    ``threads=8``, ``access_logfile="-"``. An option that may be repeated takes a list.
+
+    Raises ValueError for an invalid option, TypeError if ``app`` is not callable, and OSError if
+    an address cannot be bound. The previous handlers of the two signals are restored before it
+    returns. In a thread other than the main thread, which receives no signals, it serves until
+    the program exits: use :class:`Server` there.
     """
     _rustwsgi.serve(app, **options)
 
 
 class Server:
-    """A server on background threads, for tests and for programs that do something else besides.
+    """A server on background threads, for tests and for programs that also do other work.
 
     >>> with Server(app, bind="127.0.0.1:0", threads=2) as server:
     ...     urllib.request.urlopen(server.url)
@@ -46,14 +48,14 @@ class Server:
         self._started: list[tuple[str | None, int | None, str]] | None = None
 
     def start(self) -> Server:
-        """Bind and begin to serve; returns self."""
+        """Bind the addresses and start to serve. Returns self."""
         self._started = self._server.start()
         return self
 
     def stop(self) -> bool:
-        """Stop accepting and wait for the requests in flight, up to the graceful timeout.
+        """Stop accepting and wait for the requests in flight, up to ``graceful_timeout`` seconds.
 
-        Returns whether all of them have finished. Stopping twice does nothing.
+        Returns True if all of them have finished. A second call does nothing.
         """
         return self._server.stop()
 
@@ -71,12 +73,12 @@ class Server:
     @property
     def _addresses(self) -> list[tuple[str | None, int | None, str]]:
         if self._started is None:
-            raise RuntimeError("the server has no address before it is started")
+            raise RuntimeError("the server has no address yet: call start() first")
         return self._started
 
     @property
     def urls(self) -> list[str]:
-        """What is listened on: ``http://127.0.0.1:8000``, ``unix:/path``."""
+        """The addresses that the server listens on: ``http://127.0.0.1:8000``, ``unix:/path``."""
         return [url for _, _, url in self._addresses]
 
     @property
@@ -86,10 +88,13 @@ class Server:
 
     @property
     def host(self) -> str | None:
-        """The first address; None for a unix socket."""
+        """The host of the first address. None for a unix socket."""
         return self._addresses[0][0]
 
     @property
     def port(self) -> int | None:
-        """The first port, as the system chose it if it was 0; None for a unix socket."""
+        """The port of the first address, as the system has chosen it for port 0.
+
+        None for a unix socket.
+        """
         return self._addresses[0][1]

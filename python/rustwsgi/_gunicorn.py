@@ -1,8 +1,8 @@
-"""A gunicorn configuration: a Python file whose names are settings, and functions called at events.
+"""A gunicorn configuration: a Python file whose names are settings, and whose functions are hooks.
 
-The file is executed as gunicorn does it. What becomes of each setting is decided in
-`src/config/gunicorn.rs`. Hooks get objects with the
-attributes that configurations use: `server.log`, `worker.pid` and the like.
+The file is executed as by gunicorn. `src/config/compat/gunicorn.rs` decides what becomes of each
+setting. Hooks get objects with the attributes that configurations use, such as `server.log` and
+`worker.pid`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from types import ModuleType
 from typing import Any
 
 from rustwsgi import _rustwsgi
-from rustwsgi._around import Around, arguments_of
+from rustwsgi._request_hooks import RequestHooks, count_arguments
 from rustwsgi._settings import Config, Shown, config
 
-# Each with the number of arguments it is given.
+# The hooks, with their numbers of arguments.
 HOOKS = {
     "on_starting": 1,
     "on_reload": 1,
@@ -38,15 +38,15 @@ HOOKS = {
     "post_request": 4,
 }
 
-# Those that are given the worker alone.
+# Hooks whose only argument is the worker.
 OF_WORKER = ("post_worker_init", "worker_int", "worker_abort")
 
-# The name of the module that a configuration is, as with gunicorn.
+# The module name of a configuration file, as with gunicorn.
 MODULE = "__config__"
 
 
 def as_values(name: str, value: Any) -> list[str]:
-    """A setting as the option's values."""
+    """The values of a setting as text."""
     if name == "umask" and isinstance(value, int):
         return [f"{value:03o}"]
     if isinstance(value, dict):
@@ -79,7 +79,7 @@ def module_of(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             exec(compile(file.read(), path, "exec"), vars(module))
     except BaseException:
-        # A reload that fails changes nothing.
+        # A reload that fails must not change anything.
         if before is not None:
             sys.modules[MODULE] = before
         raise
@@ -89,22 +89,22 @@ def module_of(path: str) -> dict[str, Any]:
 def execute(
     path: str | os.PathLike[str], settings: Iterable[str]
 ) -> tuple[list[tuple[str, list[str]]], Hooks]:
-    """Run the configuration; returns those of gunicorn's `settings` that it sets, and its hooks.
+    """Execute the configuration; return those of gunicorn's `settings` that it sets, and its hooks.
 
-    Its other names, hooks among them, come along without values: one of them may be a slip.
+    Its other names, hooks among them, are returned without values: one may be a misspelt setting.
     """
     names = module_of(os.fspath(path))
     found = {name: names[name] for name in settings if names.get(name) is not None}
     hooks = {name: found.pop(name) for name in HOOKS if callable(found.get(name))}
     if "post_request" in hooks:
-        arguments_of(hooks["post_request"])
+        count_arguments(hooks["post_request"])
     values = [(name, as_values(name, value)) for name, value in found.items()]
     values += [(name, []) for name in names if name not in found and is_own(name, names)]
     return values, Hooks(hooks, {**found, "config": os.fspath(path)})
 
 
 def is_own(name: str, names: dict[str, Any]) -> bool:
-    """Whether the file has this name for itself, rather than from an import."""
+    """Whether the file itself defines this name, rather than an import."""
     value = names[name]
     if name.startswith("_") or value is None or isinstance(value, (ModuleType, type)):
         return False
@@ -112,7 +112,7 @@ def is_own(name: str, names: dict[str, Any]) -> bool:
 
 
 class Log:
-    """What `server.log` is for: lines in the error log."""
+    """`server.log`, which writes to the error log."""
 
     def _log(self, level: str, message: object, args: tuple[Any, ...]) -> None:
         text = str(message)
@@ -142,15 +142,15 @@ class Log:
 
 
 class Server(Shown):
-    """What hooks know of the master; gunicorn calls it the arbiter."""
+    """The master, as hooks see it; gunicorn calls it the arbiter."""
 
 
 class Worker(Shown):
-    """What hooks know of a worker."""
+    """A worker, as hooks see it."""
 
 
 class Hooks:
-    """The file's functions, and the objects they are given."""
+    """The hooks of a file, and the objects that they are called with."""
 
     def __init__(self, functions: dict[str, Callable[..., Any]], settings: dict[str, Any]) -> None:
         self._functions = functions
@@ -161,7 +161,7 @@ class Hooks:
         self._cfg = Config()
 
     def configure(self, resolved: Iterable[tuple[str, list[str]]]) -> None:
-        """Take the settings that all sources together result in."""
+        """Set the settings that result from all sources."""
         cfg = self._cfg = config({**self._settings, **self._functions}, resolved)
         server = self.server
         server.cfg, server.address, server.num_workers = cfg, cfg.address, cfg.workers
@@ -185,7 +185,7 @@ class Hooks:
         )
 
     def call(self, name: str, *more: int) -> None:
-        """Call a hook, if the file has it. `more` is what the master knows about the event."""
+        """Call a hook, if the file has it. `more` are the details of the event."""
         server, worker = self.server, self.worker
         if name == "on_starting":
             server.pid = os.getpid()
@@ -202,7 +202,7 @@ class Hooks:
         elif name == "nworkers_changed":
             server.num_workers = more[0]
         elif more:
-            # At a worker's end: the requests it has answered.
+            # When a worker exits: the number of requests it has handled.
             worker.nr = more[0]
         function = self._functions.get(name)
         if function is None:
@@ -220,7 +220,7 @@ class Hooks:
         return name in self._functions
 
     def worker_init(self, app: Any) -> Any:
-        """Call post_worker_init, which may put another application in place of `worker.wsgi`."""
+        """Call post_worker_init, which may replace the application in `worker.wsgi`."""
         self.worker.wsgi = app
         self.worker.booted = True
         self.call("post_worker_init")
@@ -228,8 +228,8 @@ class Hooks:
 
     @contextlib.contextmanager
     def _environment(self, name: str) -> Iterator[None]:
-        """`raw_env`, for hooks that are called where the application is not: a worker has it for
-        good, but the master needs its own environment again when it reads its files anew."""
+        """Set `raw_env` for a hook that runs in the master, and restore the environment after it: a
+        reload must not see it. Workers keep it."""
         if name in OF_WORKER or name == "worker_exit":
             yield
             return
@@ -240,7 +240,7 @@ class Hooks:
             yield
         finally:
             for key, value in before.items():
-                # What the hook itself has set stays.
+                # Keep a value that the hook has set.
                 if os.environ.get(key) != ours[key]:
                     continue
                 if value is None:
@@ -248,13 +248,13 @@ class Hooks:
                 else:
                     os.environ[key] = value
 
-    def around(self) -> Around | None:
-        """What is called around each request of this process, if anything is."""
+    def around(self) -> RequestHooks | None:
+        """The pre_request and post_request hooks, if there are any."""
         pre, post = self._functions.get("pre_request"), self._functions.get("post_request")
-        return Around(self.worker, pre, post) if pre or post else None
+        return RequestHooks(self.worker, pre, post) if pre or post else None
 
     def adopt(self, other: Hooks | None) -> None:
-        """Go on with the workers that another configuration's hooks have seen."""
+        """Take over the workers that the hooks of the previous configuration know."""
         if other is not None:
             self.server.WORKERS = other.server.WORKERS
             self.server.num_workers = other.server.num_workers

@@ -1,7 +1,7 @@
-"""For development: notices that a source file has changed, and shows why the code does not load.
+"""``--reload``: watches source files, and serves a page if the application fails to load.
 
-Files are looked at once a second. That costs a stat each, needs no thread, and works on every file
-system, also where a virtual machine or a container shares it.
+The files are polled once a second. That costs one ``stat`` for each file, needs no thread, and
+works on every file system, including those that a container or a virtual machine shares.
 """
 
 from __future__ import annotations
@@ -15,46 +15,48 @@ from typing import Any
 
 
 class Watcher:
-    """The files of all imported modules, and others that were named."""
+    """Watches the files of all imported modules, and additional files."""
 
-    def __init__(self, others: Iterable[str | os.PathLike[str]]) -> None:
-        self._others = [os.path.abspath(path) for path in others]
-        self._seen: dict[str, int] = {}
+    def __init__(self, extra_files: Iterable[str | os.PathLike[str]]) -> None:
+        self._extra_files = [os.path.abspath(path) for path in extra_files]
+        #: The last modification time of each file, in nanoseconds; 0 while it does not exist.
+        self._mtimes: dict[str, int] = {}
         self.changed()
 
     def _files(self) -> Iterator[str]:
         for module in list(sys.modules.values()):
             try:
                 path = getattr(module, "__file__", None)
-            except Exception:  # its own __getattr__ may raise anything
+            except Exception:  # a module's own __getattr__ may raise anything
                 continue
             if isinstance(path, str) and path.endswith(".py"):
                 yield path
-        yield from self._others
+        yield from self._extra_files
 
     def changed(self) -> str | None:
-        """A file that is not as it was when it was last looked at."""
-        found = None
+        """Return a file that has changed since the last call, or None."""
+        changed = None
         for path in self._files():
             try:
-                stamp = os.stat(path).st_mtime_ns
+                mtime = os.stat(path).st_mtime_ns
             except OSError:
-                stamp = 0  # an editor may be replacing it
-            if self._seen.setdefault(path, stamp) != stamp:
-                self._seen[path] = stamp
-                found = path
-        return found
+                mtime = 0  # an editor may be replacing it
+            if self._mtimes.setdefault(path, mtime) != mtime:
+                self._mtimes[path] = mtime
+                changed = path
+        return changed
 
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>rustwsgi --reload</title>
 <style>body{{font:1rem sans-serif;margin:2rem}} pre{{background:#eee;padding:1rem}}</style>
-<h1>The application does not load</h1><p>It is loaded again when a file changes.</p><pre>{}</pre>"""
+<h1>The application failed to load</h1><p>It is loaded again when a file changes.</p>
+<pre>{}</pre>"""
 
 
-def broken(text: str) -> tuple[Callable[..., list[bytes]], list[str]]:
-    """An application that shows `text`, and the files that it mentions."""
-    page = PAGE.format(html.escape(text)).encode()
-    files = [path for path in re.findall(r'File "([^"]+)"', text) if os.path.isfile(path)]
+def error_application(traceback: str) -> tuple[Callable[..., list[bytes]], list[str]]:
+    """Make an application that shows a traceback, and list the files that the traceback names."""
+    page = PAGE.format(html.escape(traceback)).encode()
+    files = [path for path in re.findall(r'File "([^"]+)"', traceback) if os.path.isfile(path)]
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         fields = [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store")]

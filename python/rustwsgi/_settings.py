@@ -1,8 +1,8 @@
-"""`server.cfg`: the settings that the server runs with, under gunicorn's names.
+"""`server.cfg`: the settings of the server under gunicorn's names.
 
-What is an option here has its value (`src/config/as_gunicorn.rs`); what is not has the value of the
-configuration file, or else gunicorn's default, so that functions written for gunicorn find what
-they read.
+A setting that is an option here has the option's value (`src/config/compat/gunicorn_cfg.rs`). Any
+other has the value of the configuration file, or else gunicorn's default, so that hooks written for
+gunicorn find the settings they read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-#: gunicorn 27.0's, but for the functions. The type of a default is that of all values.
+#: The defaults of gunicorn 27.0, without its hooks. The type of a default is that of all values.
 DEFAULTS: dict[str, Any] = {
     "config": "./gunicorn.conf.py",
     "wsgi_app": None,
@@ -122,14 +122,14 @@ DEFAULTS: dict[str, Any] = {
 
 
 class Shown(SimpleNamespace):
-    """Attributes that a hook may read; whoever asks for another one is told which there are."""
+    """Attributes for hooks. The error for an unknown one lists those there are."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         known = ", ".join(sorted(key for key in vars(self) if not key.startswith("_")))
         raise AttributeError(
-            f"{type(self).__name__} has no {name!r} in this server; what there is: {known}"
+            f"{type(self).__name__} has no attribute {name!r} in rustwsgi; it has: {known}"
         )
 
 
@@ -157,10 +157,10 @@ class Config(Shown):
 
 
 def config(given: Mapping[str, Any], resolved: Iterable[tuple[str, list[str]]]) -> Config:
-    """The settings of a file, those of the server that count more, and gunicorn's defaults."""
+    """The server's settings, then those of the configuration file, then gunicorn's defaults."""
     settings = {**DEFAULTS, "chdir": os.getcwd(), **given}
     for name, values in resolved:
-        settings[name] = typed(DEFAULTS[name], values)
+        settings[name] = int(values[0], 8) if name == "umask" else typed(DEFAULTS[name], values)
     settings["user"] = number_of("pwd", "getpwnam", settings["user"], os.geteuid())
     settings["group"] = number_of("grp", "getgrnam", settings["group"], os.getegid())
     settings["proc_name"] = settings["proc_name"] or settings["wsgi_app"]
@@ -168,11 +168,10 @@ def config(given: Mapping[str, Any], resolved: Iterable[tuple[str, list[str]]]) 
 
 
 def typed(default: Any, values: list[str]) -> Any:
+    """An option's values with the type of gunicorn's default."""
     if isinstance(default, list):
         return values
-    if not values:
-        return default if default is None else type(default)()
-    (value,) = values
+    value = ",".join(values)
     if isinstance(default, bool):
         return value == "true"
     if isinstance(default, int):
@@ -182,7 +181,7 @@ def typed(default: Any, values: list[str]) -> Any:
 
 
 def number_of(module: str, function: str, name: Any, own: int) -> int:
-    """A user's or group's number, as gunicorn has it. An unknown name ends the start later."""
+    """The numeric ID of a user or group, as in gunicorn. An unknown name ends the start later."""
     if name is None or str(name) == "":
         return own
     try:
@@ -196,7 +195,7 @@ def number_of(module: str, function: str, name: Any, own: int) -> int:
 
 
 def address(bind: str) -> tuple[str, int] | str | int:
-    """As gunicorn parses it: host and port, a unix socket's path, or a descriptor."""
+    """An address as gunicorn parses it: host and port, path of a Unix socket, or descriptor."""
     if bind.startswith("unix:"):
         return bind.removeprefix("unix:")
     if bind.startswith("fd://"):

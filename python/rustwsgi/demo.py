@@ -1,8 +1,9 @@
-"""A first application to serve, right after installing: `rustwsgi rustwsgi.demo:app`.
+"""The application to serve first after installing: ``rustwsgi rustwsgi.demo:app``.
 
-Plain WSGI (PEP 3333) in one file, with nothing but the standard library, so it works wherever
-rustwsgi does. It shows the environ of the request, what was said to start_response, a stream, and
-a form. It keeps no state, so any number of threads may run it.
+It is plain WSGI (PEP 3333) in one file and needs nothing but the standard library. Each view is a
+WSGI application of its own and shows one part of the interface: :func:`text` a complete response,
+:func:`home` the environ and the arguments of ``start_response``, :func:`stream` a generator,
+:func:`post` the request body. The module keeps no state, so any number of threads may run it.
 """
 
 from __future__ import annotations
@@ -23,49 +24,61 @@ if TYPE_CHECKING:
 
 Headers = list[tuple[str, str]]
 
-TICKS = 10
-SECONDS_PER_TICK = 0.2
-MAX_FORM = 64 * 1024
+STREAM_BLOCKS = 10
+SECONDS_BETWEEN_BLOCKS = 0.2
+MAX_FORM_BYTES = 64 * 1024
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """The application: finds the view for the path."""
+    """The WSGI application. It selects a view by the path and calls it in the same way."""
     path = environ.get("PATH_INFO") or "/"
-    view = {"/": home, "/text": text, "/stream": stream, "/post": post}.get(path, not_found)
+    views = {"/": home, "/text": text, "/stream": stream, "/post": post}
+    view = views.get(path, not_found)
     return view(environ, start_response)
 
 
+# Other servers look for this name.
 application = app
 
 
+def text(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """A complete WSGI application: call start_response, then return an iterable of bytes."""
+    body = b"Hello from a WSGI application.\n"
+    start_response("200 OK", [*text_headers(), ("Content-Length", str(len(body)))])
+    return [body]
+
+
 def home(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """A page that shows the environ, and the arguments with which it calls start_response."""
     status = "200 OK"
-    # The page shows its own status and fields, so it cannot show its own length as well: it is
-    # sent without one. It is one block, so the server can tell its length by itself.
+    # The page shows these headers, so they cannot contain its length. The server adds a
+    # Content-Length, because the list that is returned has one block only.
     headers = html_headers()
     start_response(status, headers)
-    said = [("status", status), *headers]
+    captured = [("status", status), *headers]
     environ_rows = [(key, shown(value)) for key, value in sorted(environ.items())]
     return [
         page(
             "It works.",
             f"""
 <p class="lead"><strong>{server(environ)}</strong> received your request, turned it into a dict and
-called a Python function with it. That is WSGI, and this is how it went.</p>
+called a Python function with it. That interface is WSGI. This is what passed through it.</p>
 <pre class="call">blocks = <b>app</b>(<b>environ</b>, <b>start_response</b>)</pre>
-<h2>start_response was given</h2>
-<p>A status and a list of fields. The server adds a Date and whatever the connection needs.</p>
-{table("captured", said)}
-<h2>blocks was</h2>
-<p>An iterable of <code>bytes</code>; here a list with one block. A generator makes a stream.</p>
+<h2>Arguments of start_response</h2>
+<p>The status and a list of header fields. The server adds Date and the fields that the connection
+needs.</p>
+{table("captured", captured)}
+<h2>Return value</h2>
+<p>An iterable of <code>bytes</code>. Here it is a list of one block; a generator makes a
+stream.</p>
 <p class="more"><a href="/stream">A stream</a> <a href="/text">Plain text</a>
 <a href="/missing">A 404</a></p>
 <form method="post" action="/post">
-<label for="message">And the way in: a form arrives as <code>environ["wsgi.input"]</code></label>
+<label for="message">The request body: a form arrives as <code>environ["wsgi.input"]</code></label>
 <p><input id="message" name="message" value="Hello, WSGI"> <button>POST it</button></p>
 </form>
-<h2>environ was</h2>
-<p>Upper case comes from CGI, <code>HTTP_*</code> are the fields your browser sent, and
+<h2>environ</h2>
+<p>Keys in upper case come from CGI, <code>HTTP_*</code> are the header fields of your browser, and
 <code>wsgi.*</code> is defined by <a href="https://peps.python.org/pep-3333/">PEP 3333</a>.</p>
 {table("environ", environ_rows)}
 """,
@@ -73,48 +86,43 @@ called a Python function with it. That is WSGI, and this is how it went.</p>
     ]
 
 
-def text(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """The whole of WSGI in four lines."""
-    body = b"Hello from a WSGI application.\n"
-    start_response("200 OK", [*text_headers(), ("Content-Length", str(len(body)))])
-    return [body]
-
-
 def stream(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
-    """A generator: each line is sent before the next is made. Best seen with `curl -N`."""
+    """A generator. The server sends each block before it asks for the next; try `curl -N`."""
     start_response("200 OK", text_headers())
-    for n in range(1, TICKS + 1):
-        yield f"block {n} of {TICKS}\n".encode()
-        if n < TICKS:
-            time.sleep(SECONDS_PER_TICK)
+    for n in range(1, STREAM_BLOCKS + 1):
+        yield f"block {n} of {STREAM_BLOCKS}\n".encode()
+        if n < STREAM_BLOCKS:
+            time.sleep(SECONDS_BETWEEN_BLOCKS)
 
 
 def post(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Read the request body, and show it raw and as a decoded form."""
     if environ["REQUEST_METHOD"] != "POST":
         start_response("303 See Other", [*text_headers(), ("Location", "/")])
         return []
-    # One more than allowed, to notice a longer one. A server that does not promise that the input
-    # ends by itself must not be asked for more than CONTENT_LENGTH.
-    size = MAX_FORM + 1
+    # Read one byte more than allowed, to detect a longer body. Unless the server promises that
+    # wsgi.input ends with the body, an application must not read more than CONTENT_LENGTH bytes.
+    size = MAX_FORM_BYTES + 1
     if not environ.get("wsgi.input_terminated"):
         size = min(size, int(environ.get("CONTENT_LENGTH") or 0))
     body = environ["wsgi.input"].read(size)
-    if len(body) > MAX_FORM:
+    if len(body) > MAX_FORM_BYTES:
         start_response("413 Content Too Large", html_headers())
-        return [page("Too much.", f"<p class='lead'>A form of {MAX_FORM} bytes will do.</p>")]
+        limit = f"<p class='lead'>This form accepts up to {MAX_FORM_BYTES} bytes.</p>"
+        return [page("Too large.", limit)]
     start_response("200 OK", html_headers())
-    shown = escape(body.decode("utf-8", "backslashreplace"))
+    raw = escape(body.decode("utf-8", "backslashreplace"))
     try:
         fields = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=100)
-    except ValueError:  # not ASCII, or too many fields: not what a browser makes of a form
+    except ValueError:  # not ASCII, or too many fields: no browser encodes a form like that
         fields = []
-    decoded = f"<h2>Decoded</h2>{table('fields', fields)}" if fields else "<p>It is no form.</p>"
+    decoded = f"<h2>Decoded</h2>{table('fields', fields)}" if fields else "<p>It is not a form.</p>"
     return [
         page(
             "It arrived.",
             f"""
 <p class="lead">{len(body)} bytes, read from <code>environ["wsgi.input"]</code>:</p>
-<pre class="call">{shown}</pre>
+<pre class="call">{raw}</pre>
 {decoded}
 <p class="more"><a href="/">Back</a></p>
 """,
@@ -123,15 +131,17 @@ def post(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
 
 
 def not_found(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """The view for all other paths."""
     start_response("404 Not Found", html_headers())
-    # PATH_INFO holds bytes in the guise of latin-1 (PEP 3333, "Unicode Issues").
+    # A str in the environ has one character for each byte. To decode a path, encode it as latin-1
+    # first (PEP 3333, "Unicode Issues").
     path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
     return [
         page(
-            "Not here.",
+            "Not found.",
             f"""
-<p class="lead">There is no <code>{escape(path)}</code>. To the server this is a response like any
-other: the application said 404.</p>
+<p class="lead">There is no <code>{escape(path)}</code>. The application chose the status 404. To
+the server this is a response like any other.</p>
 <p class="more"><a href="/">Back</a></p>
 """,
         )
@@ -151,11 +161,12 @@ def text_headers() -> Headers:
 
 
 def server(environ: WSGIEnvironment) -> str:
+    """The name of the server, for HTML."""
     return escape(environ.get("SERVER_SOFTWARE") or "The server")
 
 
 def shown(value: object) -> str:
-    """repr(), which tells '8000' from 8000; without the address in an object's default."""
+    """repr(), which distinguishes '8000' from 8000; without the memory address of an object."""
     text = repr(value)
     if not isinstance(value, str) and " at 0x" in text:
         return text.partition(" at 0x")[0] + ">"
@@ -163,6 +174,7 @@ def shown(value: object) -> str:
 
 
 def table(name: str, rows: Iterable[tuple[str, str]]) -> str:
+    """An HTML table of keys and values, which are escaped."""
     lines = "".join(
         f"<tr><th scope='row'><code>{escape(key)}</code></th>"
         f"<td><code>{escape(value)}</code></td></tr>"
@@ -172,6 +184,7 @@ def table(name: str, rows: Iterable[tuple[str, str]]) -> str:
 
 
 def page(title: str, content: str) -> bytes:
+    """A whole HTML page. `content` is HTML."""
     return f"""<!doctype html>
 <html lang="en">
 <head>

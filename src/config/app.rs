@@ -1,26 +1,27 @@
-//! The name of the application: `module:attr`, `module:factory()`, `module:factory('literal')` or `module`.
+//! The name of the application: `module:attr`, `module:factory()`, `module:factory('literal')` or
+//! `module`.
 //!
-//! Only the notation is judged here; whether the module can be imported, and what a factory's arguments
-//! are, is for the layer that knows Python. A mistake that can be told from the text alone is told before
-//! Python is even started; the files there are help to tell what was meant.
+//! Only the notation is validated here, so that a malformed name is reported before Python starts.
+//! Importing the module, and parsing the arguments of a factory, needs Python. Files are only
+//! looked up to suggest a better name.
 
 use std::fmt;
 use std::path::Path;
 
-/// Where the application is found, and how.
+/// The name of an application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppSpec {
     /// The dotted name of the module to import.
     pub module: String,
-    /// The attribute, possibly dotted; without it, `app` and then `application` are looked for.
+    /// The attribute, possibly dotted; `None` is `app`, or else `application`.
     pub attr: Option<String>,
-    /// The attribute is a factory, which returns the application when it is called with these arguments, as
-    /// they are written in Python; without any if this is empty.
+    /// The arguments of a factory, in Python's notation, possibly empty; `None` if the attribute is
+    /// the application itself.
     pub arguments: Option<String>,
 }
 
 impl AppSpec {
-    /// Reads the notation; `factory` says that the attribute is one even without parentheses.
+    /// Parses the notation; with `factory`, the attribute is one even without parentheses.
     ///
     /// # Errors
     /// A sentence that says what is wrong and how to write it.
@@ -32,7 +33,9 @@ impl AppSpec {
         check_module(module, attr)?;
         let Some(attr) = attr else {
             return match factory {
-                true => Err(format!("--factory needs the factory's name: write {module}:NAME")),
+                true => {
+                    Err(format!("--factory needs the name of the factory: write {module}:NAME"))
+                }
                 false => Ok(AppSpec { module: module.to_owned(), attr: None, arguments: None }),
             };
         };
@@ -52,16 +55,16 @@ impl AppSpec {
 
 fn check_module(module: &str, attr: Option<&str>) -> Result<(), String> {
     if module.is_empty() {
-        return Err("the module's name is missing: write MODULE:NAME".to_owned());
+        return Err("the module name is missing: write MODULE:NAME".to_owned());
     }
     if module.contains(['/', '\\']) || module.ends_with(".py") {
         return Err(not_a_path(module, attr));
     }
     if module.contains('(') {
-        return Err(format!("'{module}' has no attribute to call: write MODULE:FACTORY()"));
+        return Err(format!("'{module}' names no attribute to call: write MODULE:FACTORY()"));
     }
-    // A module's file may have a name that is no identifier (`my-app.py`); importing that by name
-    // works, so only what cannot be a name at all is refused.
+    // Python can import a file whose name is no identifier (`my-app.py`), so only names that are
+    // impossible are refused.
     let part_is_name = |part: &str| !part.is_empty() && !part.contains(char::is_whitespace);
     if !module.split('.').all(part_is_name) {
         return Err(format!(
@@ -71,12 +74,12 @@ fn check_module(module: &str, attr: Option<&str>) -> Result<(), String> {
     Ok(())
 }
 
-/// What to write in place of a path.
+/// The error for a path, with the name to use instead.
 fn not_a_path(path: &str, attr: Option<&str>) -> String {
     let stem = path.strip_suffix(".py").unwrap_or(path);
     let (mut dir, name) = stem.rsplit_once(['/', '\\']).unwrap_or(("", stem));
     let mut module = name.to_owned();
-    // A module of a package is imported by the name of both, from where the package is.
+    // A module in a package is imported by its dotted name, from the directory of the package.
     while !dir.is_empty() && Path::new(dir).join("__init__.py").is_file() {
         let (parent, package) = dir.rsplit_once(['/', '\\']).unwrap_or(("", dir));
         module = format!("{package}.{module}");
@@ -88,7 +91,7 @@ fn not_a_path(path: &str, attr: Option<&str>) -> String {
     };
     if name == "manage" {
         return format!(
-            "'{path}' is Django's command; the application is in the project's package: write \
+            "'{path}' is Django's command, not the application: write \
              PROJECT.wsgi:application{chdir}"
         );
     }
@@ -97,13 +100,11 @@ fn not_a_path(path: &str, attr: Option<&str>) -> String {
     if given.is_none() && stem == path && is_dotted && !Path::new(path).exists() {
         let module = dir.replace(['/', '\\'], ".");
         return format!(
-            "there is no file '{path}', and the application is named by its module: write {module}:{name}"
+            "'{path}' is not a module name, and there is no such file: write {module}:{name}"
         );
     }
     let attr = given.unwrap_or(if name == "wsgi" { "application" } else { "app" });
-    format!(
-        "'{path}' is a path; the application is named by its module: write {module}:{attr}{chdir}"
-    )
+    format!("'{path}' is a path, not a module name: write {module}:{attr}{chdir}")
 }
 
 fn check_attr(module: &str, attr: &str) -> Result<(), String> {
@@ -114,13 +115,13 @@ fn check_attr(module: &str, attr: &str) -> Result<(), String> {
     }
     if !attr.split('.').all(is_identifier) {
         return Err(format!(
-            "'{attr}' is not the name of an attribute: write {module}:NAME or {module}:FACTORY()"
+            "'{attr}' is not an attribute name: write {module}:NAME or {module}:FACTORY()"
         ));
     }
     Ok(())
 }
 
-/// Close to Python's identifiers, without Unicode's tables; Python has the last word.
+/// Approximates Python's identifiers, without the Unicode tables. Python decides.
 fn is_identifier(part: &str) -> bool {
     let mut chars = part.chars();
     let first = |c: char| c == '_' || c.is_alphabetic();
@@ -128,7 +129,7 @@ fn is_identifier(part: &str) -> bool {
 }
 
 impl fmt::Display for AppSpec {
-    /// The notation that [`AppSpec::parse`] reads back.
+    /// The notation that [`AppSpec::parse`] accepts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.module)?;
         if let Some(attr) = &self.attr {
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_every_notation() {
+    fn every_notation_is_parsed() {
         for (text, factory, expected) in [
             ("wsgi", false, spec("wsgi", None, None)),
             ("a.b.wsgi", false, spec("a.b.wsgi", None, None)),
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn says_how_to_write_it() {
+    fn malformed_name_is_refused_with_a_suggestion() {
         for (text, factory, hint) in [
             ("", false, "write MODULE:NAME"),
             (":app", false, "write MODULE:NAME"),
@@ -179,7 +180,7 @@ mod tests {
             ("./app.py:main", false, "write app:main"),
             ("src/web/app.py:app", false, "write app:app with --chdir src/web"),
             ("src/http1", false, "write http1:app with --chdir src"),
-            ("src/web", false, "there is no file 'src/web'"),
+            ("src/web", false, "'src/web' is not a module name, and there is no such file"),
             ("a/b/wsgi.py", false, "write wsgi:application with --chdir a/b"),
             ("pkg.wsgi/application", false, "write pkg.wsgi:application"),
             ("manage.py", false, "write PROJECT.wsgi:application"),
@@ -190,12 +191,12 @@ mod tests {
             ("a b:c", false, "dotted name of a module"),
             ("a:", false, "write a:app"),
             ("a:()", false, "write a:app"),
-            ("a:make('x'", false, "is not the name of an attribute"),
-            ("a:make('x').app", false, "is not the name of an attribute"),
-            ("a:b:c", false, "is not the name of an attribute"),
-            ("a:1b", false, "is not the name of an attribute"),
-            ("a:b..c", false, "is not the name of an attribute"),
-            ("a:b-c", false, "is not the name of an attribute"),
+            ("a:make('x'", false, "is not an attribute name"),
+            ("a:make('x').app", false, "is not an attribute name"),
+            ("a:b:c", false, "is not an attribute name"),
+            ("a:1b", false, "is not an attribute name"),
+            ("a:b..c", false, "is not an attribute name"),
+            ("a:b-c", false, "is not an attribute name"),
             ("a", true, "write a:NAME"),
         ] {
             let error = AppSpec::parse(text, factory).unwrap_err();

@@ -1,4 +1,4 @@
-//! Addresses to listen at, in the notation of gunicorn's `--bind`.
+//! Addresses to listen on, in the notation of gunicorn's `--bind`.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -6,52 +6,51 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The port of an address that names none, as gunicorn's.
+/// The default port, as in gunicorn.
 pub(super) const DEFAULT_PORT: u16 = 8000;
-/// The host of a default address: nobody but this machine, until the operator says otherwise.
+/// The default host: only this machine can connect.
 pub(super) const DEFAULT_HOST: &str = "127.0.0.1";
-/// What `:PORT` means, as gunicorn's.
+/// The host of `:PORT`, as in gunicorn.
 const ALL_INTERFACES: &str = "0.0.0.0";
 
-/// One address to listen at.
+/// One address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bind {
-    /// A host name or an IP address (IPv6 without brackets), and a port; port 0 lets the kernel
-    /// choose.
+    /// A host name or an IP address (IPv6 without brackets), and a port; for port 0 the kernel
+    /// chooses one.
     Tcp(String, u16),
     /// The path of a Unix socket.
     Unix(PathBuf),
-    /// A listening socket that the process inherits, by its descriptor.
+    /// The file descriptor of an inherited listening socket.
     Fd(RawFd),
 }
 
 impl FromStr for Bind {
     type Err = String;
 
-    /// Reads `HOST:PORT`, `:PORT`, `PORT`, `HOST`, `[IPV6]:PORT`, `[IPV6]`, `unix:PATH` or `fd://N`.
+    /// Parses `HOST:PORT`, `:PORT`, `PORT`, `HOST`, `[IPV6]:PORT`, `[IPV6]`, `unix:PATH` or
+    /// `fd://N`.
     ///
     /// # Errors
     /// A sentence that says what is wrong and how to write it.
     fn from_str(text: &str) -> Result<Bind, String> {
-        // gunicorn's regular expression takes both spellings.
+        // gunicorn accepts both spellings.
         if let Some(path) = text.strip_prefix("unix:") {
             return unix(path.strip_prefix("//").unwrap_or(path));
         }
         if let Some(number) = text.strip_prefix("fd://") {
             return match number.parse() {
                 Ok(fd) if fd >= 0 => Ok(Bind::Fd(fd)),
-                _ => Err("'fd://' is followed by the number of an open descriptor".to_owned()),
+                _ => Err("'fd://' needs the number of an open file descriptor".to_owned()),
             };
         }
         if let Some(address) = text.strip_prefix("http://") {
             let address = address.trim_end_matches('/');
-            return Err(format!("an address has no 'http://' in front: write {address}"));
+            return Err(format!("an address has no scheme: write {address}"));
         }
         if text.starts_with("https://") {
             return Err(
-                "this server speaks no TLS: bind HOST:PORT, and put a proxy that does in front \
-                        of it"
-                    .to_owned(),
+                "TLS is not supported: write HOST:PORT, and terminate TLS in a proxy".to_owned()
             );
         }
         tcp(text.strip_prefix("tcp://").unwrap_or(text))
@@ -60,7 +59,7 @@ impl FromStr for Bind {
 
 fn unix(path: &str) -> Result<Bind, String> {
     match path {
-        "" => Err("'unix:' is followed by the path of a socket".to_owned()),
+        "" => Err("'unix:' needs the path of a socket".to_owned()),
         path if path.contains('\0') => Err("a path cannot contain a NUL character".to_owned()),
         path => Ok(Bind::Unix(PathBuf::from(path))),
     }
@@ -70,7 +69,7 @@ fn tcp(text: &str) -> Result<Bind, String> {
     if let Some(bracketed) = text.strip_prefix('[') {
         let (host, port) =
             bracketed.split_once(']').ok_or("the bracket of an IPv6 address is not closed")?;
-        // A zone such as fe80::1%eth0 is for the resolver to judge.
+        // The resolver validates a zone, such as fe80::1%eth0.
         let address = host.split_once('%').map_or(host, |(address, _)| address);
         if address.parse::<Ipv6Addr>().is_err() {
             return Err(format!("'{host}' is not an IPv6 address"));
@@ -85,20 +84,20 @@ fn tcp(text: &str) -> Result<Bind, String> {
         None if is_number(text) => Ok(Bind::Tcp(DEFAULT_HOST.to_owned(), port_number(text)?)),
         None => Ok(Bind::Tcp(host_name(text)?, DEFAULT_PORT)),
         Some((_, port)) if port.contains(':') => {
-            Err("an IPv6 address is written in brackets, as [::1]:8000".to_owned())
+            Err("an IPv6 address needs brackets, as in [::1]:8000".to_owned())
         }
         Some(("", port)) => Ok(Bind::Tcp(ALL_INTERFACES.to_owned(), port_number(port)?)),
         Some((host, port)) => Ok(Bind::Tcp(host_name(host)?, port_number(port)?)),
     }
 }
 
-/// Catches slips such as a path or a list; whether the name exists is the resolver's.
+/// Refuses what cannot be a host, such as a path or a list. The resolver decides whether it exists.
 fn host_name(host: &str) -> Result<String, String> {
     if host.is_empty() {
-        return Err("the address is empty; write HOST:PORT or unix:PATH".to_owned());
+        return Err("the address is empty: write HOST:PORT or unix:PATH".to_owned());
     }
     if host.contains('/') {
-        return Err(format!("'{host}' is not a host; a Unix socket is unix:PATH"));
+        return Err(format!("'{host}' is not a host: write unix:PATH for a Unix socket"));
     }
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
     if !host.chars().all(plain) {
@@ -111,7 +110,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A port from 0 to 65535; `u16`'s own parser would take `+80` as well.
+/// A port from 0 to 65535. The parser of `u16` would accept `+80`, too.
 pub(super) fn port_number(digits: &str) -> Result<u16, String> {
     match digits.parse() {
         Ok(port) if is_number(digits) => Ok(port),
@@ -120,7 +119,7 @@ pub(super) fn port_number(digits: &str) -> Result<u16, String> {
 }
 
 impl fmt::Display for Bind {
-    /// The notation that [`FromStr`] reads back.
+    /// The notation that [`FromStr`] accepts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Bind::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
@@ -136,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_every_notation() {
+    fn every_notation_is_parsed() {
         let tcp = |host: &str, port| Bind::Tcp(host.to_owned(), port);
         for (text, expected) in [
             ("127.0.0.1:8000", tcp("127.0.0.1", 8000)),
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn invalid_address_is_refused_with_the_reason() {
         for (text, hint) in [
             ("", "empty"),
             ("host:", "'' is not a port"),
@@ -181,24 +180,24 @@ mod tests {
             ("host:+80", "'+80' is not a port"),
             ("host:-1", "'-1' is not a port"),
             ("host: 80", "' 80' is not a port"),
-            ("::1", "in brackets"),
-            ("::1:8000", "in brackets"),
+            ("::1", "needs brackets"),
+            ("::1:8000", "needs brackets"),
             ("http://host:80", "write host:80"),
             ("http://host/", "write host"),
-            ("https://host:443", "no TLS"),
+            ("https://host:443", "TLS is not supported"),
             ("/run/a.sock", "unix:PATH"),
             ("a b:80", "'a b' is not a host"),
             ("[::1", "not closed"),
             ("[localhost]:80", "'localhost' is not an IPv6 address"),
             ("[::1]80", "':' is missing"),
             ("[::1]:", "'' is not a port"),
-            ("unix:", "path of a socket"),
-            ("unix://", "path of a socket"),
+            ("unix:", "needs the path of a socket"),
+            ("unix://", "needs the path of a socket"),
             ("unix:a\0b", "NUL"),
-            ("fd://", "number of an open descriptor"),
-            ("fd://x", "number of an open descriptor"),
-            ("fd://-1", "number of an open descriptor"),
-            ("fd://99999999999", "number of an open descriptor"),
+            ("fd://", "number of an open file descriptor"),
+            ("fd://x", "number of an open file descriptor"),
+            ("fd://-1", "number of an open file descriptor"),
+            ("fd://99999999999", "number of an open file descriptor"),
         ] {
             let error = text.parse::<Bind>().unwrap_err();
             assert!(error.contains(hint), "{text}: {error}");

@@ -1,12 +1,16 @@
-//! Tests of the whole way from arguments to settings: here those of the command line, and what all of them
-//! need.
+//! Tests of the whole path from arguments to settings: here those of the command line, and helpers
+//! for all of them.
 
 mod definition;
 mod environment;
 mod files;
 mod keywords;
+mod reload;
 
-use super::flags::DEFAULT_THREADS;
+use std::ffi::OsString;
+
+use super::load::parse_with;
+use super::resolve::DEFAULT_THREADS;
 use super::*;
 use crate::http1::{Limits, Underscores};
 use crate::observe::LogTarget;
@@ -14,7 +18,7 @@ use log::LevelFilter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Parses with nothing in the environment but `variables`, and no files.
+/// Parses with only `variables` in the environment, and no files.
 fn parse_in(variables: &[(&str, &str)], arguments: &[&str]) -> Result<Settings, Exit> {
     parse_at(Path::new("/nonexistent"), variables, arguments)
 }
@@ -24,6 +28,14 @@ fn parse_at(
     variables: &[(&str, &str)],
     arguments: &[&str],
 ) -> Result<Settings, Exit> {
+    load_at(directory, variables, arguments).map(|loaded| loaded.settings)
+}
+
+fn load_at(
+    directory: &Path,
+    variables: &[(&str, &str)],
+    arguments: &[&str],
+) -> Result<Loaded, Exit> {
     let argv = std::iter::once(&"rustwsgi").chain(arguments);
     let variable = |name: &str| {
         let found = variables.iter().find(|(variable, _)| *variable == name);
@@ -56,65 +68,30 @@ fn tcp(host: &str, port: u16) -> Bind {
     Bind::Tcp(host.to_owned(), port)
 }
 
+/// What the column of defaults, and with it docs/configuration.md, does not show.
 #[test]
-fn defaults() {
+fn settings_without_options_are_the_defaults() {
     let settings = ok(&[]);
-    let seconds = Duration::from_secs;
-    let expected = Settings {
-        app: Some(AppSpec { module: "hello".into(), attr: Some("app".into()), arguments: None }),
-        binds: vec![tcp("127.0.0.1", 8000)],
-        processes: Processes {
-            workers: 1,
-            preload: false,
-            gc_freeze: true,
-            reload: ReloadStrategy::All,
-            pidfile: None,
-            watch: None,
-            recycling: Recycling { requests: 0, jitter: 0, lifetime: Duration::MAX, rss: 0 },
-            user: None,
-            group: None,
-            umask: None,
-            name: None,
-            daemon: false,
-        },
-        threads: DEFAULT_THREADS,
-        trusted: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
-        script_name: String::new(),
-        backlog: 2048,
-        worker_connections: 100_000,
-        timeouts: Timeouts {
-            request: Duration::MAX,
-            boot: seconds(300),
-            header: seconds(15),
-            body: seconds(30),
-            keep_alive: seconds(5),
-            write: seconds(30),
-            queue: seconds(60),
-            graceful: seconds(30),
-            body_min_rate: 500,
-        },
-        limits: Limits::default(),
-        queue: 10_000,
-        budget: Budget { memory: 1 << 30, spool: 8 << 30 },
-        body_buffer: 256 * 1024,
-        access_log: None,
-        error_log: LogTarget::Stderr,
-        log_level: LevelFilter::Info,
-        chdir: None,
-        pythonpath: vec![],
-        env: vec![],
-        venv: None,
-        check_config: false,
-        print_config: false,
-        files: vec![],
-        notes: vec![],
-    };
-    assert_eq!(settings, expected);
-    assert_eq!(api(&[]).unwrap(), Settings { app: None, ..expected });
+    let app = AppSpec { module: "hello".into(), attr: Some("app".into()), arguments: None };
+    assert_eq!(settings.app, Some(app));
+    assert_eq!(settings.binds, [tcp("127.0.0.1", 8000)]);
+    assert_eq!(settings.threads, DEFAULT_THREADS);
+    assert_eq!(settings.trusted, ["127.0.0.1", "::1"].map(|proxy| proxy.parse().unwrap()));
+    assert_eq!(settings.limits, Limits::default());
+    assert_eq!(settings.timeouts.request, Duration::MAX);
+    assert_eq!(settings.timeouts.keep_alive, Duration::from_secs(5));
+    assert_eq!(settings.budget, Budget { memory: 1 << 30, spool: 8 << 30 });
+    assert_eq!(settings.access_log, None);
+    assert_eq!(settings.error_log, LogTarget::Stderr);
+    let processes = &settings.processes;
+    assert!(processes.gc_freeze && processes.watch.is_none() && processes.umask.is_none());
+    let recycling = Recycling { requests: 0, jitter: 0, lifetime: Duration::MAX, rss: 0 };
+    assert_eq!(processes.recycling, recycling);
+    assert_eq!(api(&[]).unwrap(), Settings { app: None, ..settings });
 }
 
 #[test]
-fn help_and_version_go_to_stdout() {
+fn help_and_version_are_printed_to_stdout() {
     for (flag, text) in [
         ("--help", "Usage: rustwsgi [OPTIONS] [APP]"),
         ("-h", "--limit-request-line"),
@@ -128,7 +105,7 @@ fn help_and_version_go_to_stdout() {
 }
 
 #[test]
-fn binds_add_up_and_other_servers_options_combine() {
+fn binds_of_several_options_accumulate() {
     let both = vec![tcp("0.0.0.0", 80), Bind::Unix("/s".into())];
     assert_eq!(ok(&["-b", ":80", "--bind", "unix:/s"]).binds, both);
     assert_eq!(ok(&["-b:80,unix:/s"]).binds, both);
@@ -138,13 +115,13 @@ fn binds_add_up_and_other_servers_options_combine() {
     assert_eq!(ok(&["--uds", "/s"]).binds, [Bind::Unix("/s".into())]);
     assert_eq!(ok(&["--fd", "3"]).binds, [Bind::Fd(3)]);
     assert!(bad(&["a:b", "-b", ":80", "--port", "81"]).contains("cannot be used with"));
-    assert!(bad(&["a:b", "-b", "::1"]).contains("in brackets"));
+    assert!(bad(&["a:b", "-b", "::1"]).contains("needs brackets"));
     assert!(bad(&["a:b", "--host", "a b"]).contains("'a b' is not a host"));
     assert!(bad(&["a:b", "--port", "65536"]).contains("0 to 65535"));
 }
 
 #[test]
-fn threads_and_worker_class() {
+fn worker_class_sync_selects_one_thread() {
     assert_eq!(ok(&["--threads", "8"]).threads, 8);
     assert_eq!(ok(&["--blocking-threads=8"]).threads, 8);
     assert_eq!(ok(&["-k", "sync"]).threads, 1);
@@ -158,7 +135,7 @@ fn threads_and_worker_class() {
 }
 
 #[test]
-fn timeouts_of_zero() {
+fn timeout_of_zero_is_disabled() {
     let timeouts = ok(&[
         "--boot-timeout=0",
         "--header-timeout=0",
@@ -170,24 +147,14 @@ fn timeouts_of_zero() {
         "--body-min-rate=0",
     ])
     .timeouts;
-    assert_eq!(
-        timeouts,
-        Timeouts {
-            request: Duration::MAX,
-            boot: Duration::MAX,
-            header: Duration::MAX,
-            body: Duration::MAX,
-            keep_alive: Duration::ZERO,
-            write: Duration::MAX,
-            queue: Duration::MAX,
-            graceful: Duration::ZERO,
-            body_min_rate: 0,
-        }
-    );
+    let Timeouts { boot, header, body, write, queue, .. } = timeouts;
+    assert_eq!([boot, header, body, write, queue], [Duration::MAX; 5]);
+    assert_eq!([timeouts.keep_alive, timeouts.graceful], [Duration::ZERO; 2]);
+    assert_eq!(timeouts.body_min_rate, 0);
 }
 
 #[test]
-fn timeouts_by_every_name() {
+fn timeout_by_an_alias_is_set() {
     let half = Duration::from_millis(500);
     let timeouts = ok(&["--header-timeout", "0.5", "--body-timeout", "0.5"]).timeouts;
     assert_eq!((timeouts.header, timeouts.body), (half, half));
@@ -203,7 +170,7 @@ fn timeouts_by_every_name() {
 }
 
 #[test]
-fn limits() {
+fn limits_are_set() {
     let limits = ok(&[
         "--limit-request-line=1k",
         "--limit-request-fields=7",
@@ -231,7 +198,7 @@ fn limits() {
 }
 
 #[test]
-fn limits_of_zero_stay_bounded_by_the_head() {
+fn limit_of_zero_is_bounded_by_the_head() {
     let limits = ok(&[
         "--limit-request-line=0",
         "--limit-request-fields=0",
@@ -245,7 +212,7 @@ fn limits_of_zero_stay_bounded_by_the_head() {
 }
 
 #[test]
-fn logs() {
+fn log_options_are_set() {
     let target = |arguments: &[&str]| ok(arguments).access_log.map(|log| log.target);
     let file = |name: &str| LogTarget::File(PathBuf::from(name));
     assert_eq!(target(&["--access-logfile", "-"]), Some(LogTarget::Stdout));
@@ -256,8 +223,9 @@ fn logs() {
     assert_eq!(format(&["--access-log"]).unwrap(), "combined");
     let json = format(&["--access-log", "--access-logformat", "json"]);
     assert_eq!(json.unwrap(), "json");
-    let unknown = ok(&["--access-log", "--access-logformat", "%(h)s %(x)s %({a}x)d"]);
-    assert!(unknown.notes[0].contains("there is no %(x)s, %({a}x)d,"), "{:?}", unknown.notes);
+    let unknown = ["--access-log", "--access-logformat", "%(h)s %(x)s %({a}x)d", "hello:app"];
+    let warnings = load_at(Path::new("/nonexistent"), &[], &unknown).unwrap().warnings;
+    assert!(warnings[0].contains("unknown atom %(x)s, %({a}x)d,"), "{warnings:?}");
     assert_eq!(ok(&["--error-logfile", "f"]).error_log, file("f"));
     assert_eq!(ok(&["--log-file", "f"]).error_log, file("f"));
     assert_eq!(ok(&["--log-level", "WARNING"]).log_level, LevelFilter::Warn);
@@ -265,7 +233,7 @@ fn logs() {
 }
 
 #[test]
-fn application_options() {
+fn application_options_are_set() {
     let settings = ok(&[
         "--factory",
         "--chdir=/srv",
@@ -288,7 +256,7 @@ fn application_options() {
 }
 
 #[test]
-fn the_command_line_needs_an_application() {
+fn command_line_without_application_is_refused() {
     assert!(bad(&[]).contains("MODULE:NAME"));
     assert!(bad(&["--check-config"]).contains("MODULE:NAME"));
     assert!(bad(&["app.py"]).contains("write app:app"));
@@ -296,20 +264,20 @@ fn the_command_line_needs_an_application() {
 }
 
 #[test]
-fn slips_get_a_suggestion() {
+fn misspelt_option_gets_a_suggestion() {
     assert!(bad(&["a", "--thread", "4"]).contains("'--threads'"));
     assert!(bad(&["a", "b"]).contains("unexpected argument 'b'"));
 }
 
 #[test]
-fn what_is_like_no_option_gets_none() {
+fn option_of_another_server_gets_its_counterpart() {
     for (option, tip) in [
         ("--thraeds=4", "tip: a similar option exists: '--threads'"),
         ("--access_logfiel=x", "tip: a similar option exists: '--access-logfile'"),
-        ("--certfile=x", "no TLS"),
-        ("--interface", "WSGI applications only"),
+        ("--certfile=x", "TLS is not supported"),
+        ("--interface", "only WSGI applications"),
         ("--http=:80", "unexpected argument '--http' found: write --bind ADDRESS"),
-        ("--wsgi_file", "unexpected argument '--wsgi-file' found: the application is named"),
+        ("--wsgi_file", "unexpected argument '--wsgi-file' found: name the application"),
         ("--frobnicate", "unexpected argument '--frobnicate' found\n\nFor more"),
     ] {
         let message = bad(&["a", option]);
@@ -321,13 +289,13 @@ fn what_is_like_no_option_gets_none() {
 }
 
 #[test]
-fn underscores_in_option_names_only() {
+fn underscore_in_option_name_is_replaced() {
     let settings = ok(&["--access_logfile=a_b", "--limit_request_line", "100"]);
     let target = settings.access_log.map(|log| log.target);
     assert_eq!(target, Some(LogTarget::File("a_b".into())));
     assert_eq!(settings.limits.request_line, 100);
     let app = parse_in(&[], &["my_app:the_app"]).unwrap().app.unwrap();
     assert_eq!(app.to_string(), "my_app:the_app");
-    let spelled = with_hyphens(["p", "--a_b", "--", "--a_b"].map(OsString::from).to_vec());
+    let spelled = cli::with_hyphens(["p", "--a_b", "--", "--a_b"].map(OsString::from).to_vec());
     assert_eq!(spelled, ["p", "--a-b", "--", "--a_b"]);
 }

@@ -1,4 +1,4 @@
-//! Proxies whose word on a request the server takes: `--forwarded-allow-ips`.
+//! Trusted proxies: `--forwarded-allow-ips`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,22 +6,22 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-/// Proxies that are believed.
+/// Proxies whose forwarded header fields are trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
-    /// Nobody.
-    Nobody,
-    /// Everybody, where only a proxy can reach the server.
+    /// No proxy.
+    None,
+    /// Every client; for a server that only a proxy can reach.
     All,
-    /// Those in a network, which may be a single address.
+    /// The proxies in a network, which may be a single address.
     Network(IpNet),
 }
 
 impl Trust {
-    /// True if it covers this address. An IPv4 address may come in its IPv6 form.
+    /// Whether it includes this address, which may be an IPv4 address mapped to IPv6.
     pub fn covers(&self, ip: IpAddr) -> bool {
         match self {
-            Trust::Nobody => false,
+            Trust::None => false,
             Trust::All => true,
             Trust::Network(network) => network.contains(&ip.to_canonical()),
         }
@@ -31,14 +31,14 @@ impl Trust {
 impl FromStr for Trust {
     type Err = String;
 
-    /// Reads nothing, `*`, an address, or a network such as `10.0.0.0/8`.
+    /// Parses nothing, `*`, an address, or a network such as `10.0.0.0/8`.
     ///
     /// # Errors
     /// A sentence that says what is expected.
     fn from_str(text: &str) -> Result<Trust, String> {
         let text = text.trim();
         let network = match text {
-            "" => return Ok(Trust::Nobody),
+            "" => return Ok(Trust::None),
             "*" => return Ok(Trust::All),
             _ => match text.parse::<IpAddr>() {
                 Ok(address) => Ok(IpNet::from(address.to_canonical())),
@@ -52,10 +52,10 @@ impl FromStr for Trust {
 }
 
 impl fmt::Display for Trust {
-    /// The notation that [`FromStr`] reads back.
+    /// The notation that [`FromStr`] accepts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trust::Nobody => Ok(()),
+            Trust::None => Ok(()),
             Trust::All => f.write_str("*"),
             Trust::Network(network) if network.prefix_len() == network.max_prefix_len() => {
                 network.addr().fmt(f)
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn covers_what_it_says() {
+    fn network_covers_its_addresses() {
         for (text, inside, outside) in [
             ("127.0.0.1", "127.0.0.1", "127.0.0.2"),
             ("127.0.0.1", "::ffff:127.0.0.1", "::1"),

@@ -1,28 +1,28 @@
-//! The chunked transfer coding, read by its grammar to the letter. [RFC 9112 section 7.1]
+//! Decodes the chunked transfer coding, strictly by its grammar. [RFC 9112 section 7.1]
 //!
-//! A state for each place in the grammar; every byte either fits its place or ends the connection. What
-//! lenient decoders accept here (a lone LF, an empty size, `0x`, blanks after the size, anything
-//! in an extension) is what smuggling is made of.
+//! There is a state for each position in the grammar; a byte that the grammar does not allow there
+//! ends the connection. What lenient decoders accept (a lone LF, an empty size, `0x`, blanks after
+//! the size, anything in an extension) is the material of request smuggling.
 
 use super::grammar::{is_field_value, is_token_byte};
 use super::head::split_fields;
 use super::{Error, Limits};
 
-/// Where in the grammar the next byte belongs.
+/// The position in the grammar of the next byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// The first digit of a size.
+enum State {
+    /// The first digit of a chunk size.
     SizeStart,
-    /// Further digits; the number of digits so far.
+    /// A further digit of the size, or its end. Holds the number of digits so far.
     Size(u8),
     Extension(Ext),
-    /// The LF of the size line.
+    /// The LF that ends the size line.
     SizeLf,
-    /// Inside a chunk's data, so many bytes before its end.
+    /// Chunk data. Holds the number of bytes that are left, at least 1.
     Data(u64),
-    /// The CR behind the data.
+    /// The CR after the data.
     DataCr,
-    /// The LF behind the data.
+    /// The LF after the data.
     DataLf,
     Trailers,
     End,
@@ -36,34 +36,34 @@ enum Ext {
     /// Blanks or the first byte of a name.
     BeforeName,
     Name,
-    /// Blanks behind a name: `=` or `;` must follow.
+    /// Blanks after a name: `=` or `;` must follow.
     AfterName,
     /// Blanks or the first byte of a value.
     BeforeValue,
     TokenValue,
     QuotedValue,
-    /// Behind a backslash in a quoted value.
+    /// After a backslash in a quoted value.
     QuotedPair,
-    /// Behind the closing quote.
+    /// After the closing quote.
     AfterQuoted,
 }
 
-/// Decodes one message's chunks.
+/// Decodes the chunks of one message.
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    place: Place,
-    /// The size of the chunk whose line is being read.
+    state: State,
+    /// The size of the chunk whose size line is being read.
     size: u64,
-    /// Bytes of extensions in this chunk's line.
-    extension: usize,
-    /// The trailer section so far.
+    /// How many bytes the extensions in this size line have so far.
+    extension_bytes: usize,
+    /// The bytes of the trailer section so far.
     trailers: Vec<u8>,
 }
 
-/// What [`Decoder::decode`] found, and how much input it used.
+/// The result of one step of [`Decoder::decode`]; `used` counts bytes of its input.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decoded {
-    /// All input is used.
+    /// All input is used, and the message goes on.
     NeedMore,
     /// `input[start..used]` is content.
     Data { start: usize, used: usize },
@@ -73,69 +73,70 @@ pub(crate) enum Decoded {
 
 impl Decoder {
     pub(crate) fn new() -> Decoder {
-        Decoder { place: Place::SizeStart, size: 0, extension: 0, trailers: Vec::new() }
+        Decoder { state: State::SizeStart, size: 0, extension_bytes: 0, trailers: Vec::new() }
     }
 
-    /// Takes the next step. An announced chunk is known before its bytes arrive:
-    /// [`Decoder::announced`] lets the caller refuse one that is too large at once.
+    /// Decodes up to the next piece of content, or the end of the message. The size of a chunk is
+    /// known before its data arrives: by [`Decoder::chunk_bytes_left`] the caller can refuse a
+    /// chunk that is too large at once.
     pub(crate) fn decode(&mut self, input: &[u8], limits: &Limits) -> Result<Decoded, Error> {
         let mut at = 0;
         while at < input.len() {
-            if let Place::Data(left) = self.place {
+            if let State::Data(left) = self.state {
                 let take = usize::try_from(left).unwrap_or(usize::MAX).min(input.len() - at);
                 let left = left - take as u64;
-                self.place = if left == 0 { Place::DataCr } else { Place::Data(left) };
+                self.state = if left == 0 { State::DataCr } else { State::Data(left) };
                 return Ok(Decoded::Data { start: at, used: at + take });
             }
             let byte = input[at];
             at += 1;
-            self.place = self.step(byte, limits)?;
-            if self.place == Place::End {
+            self.state = self.step(byte, limits)?;
+            if self.state == State::End {
                 return Ok(Decoded::End { used: at });
             }
         }
         Ok(Decoded::NeedMore)
     }
 
-    /// How many bytes of the current chunk are still to come.
-    pub(crate) fn announced(&self) -> u64 {
-        if let Place::Data(left) = self.place { left } else { 0 }
+    /// How many bytes of the current chunk have not been decoded yet.
+    pub(crate) fn chunk_bytes_left(&self) -> u64 {
+        if let State::Data(left) = self.state { left } else { 0 }
     }
 
-    fn step(&mut self, byte: u8, limits: &Limits) -> Result<Place, Error> {
-        match (self.place, byte) {
-            (Place::SizeStart, _) if byte.is_ascii_hexdigit() => {
+    fn step(&mut self, byte: u8, limits: &Limits) -> Result<State, Error> {
+        match (self.state, byte) {
+            (State::SizeStart, _) if byte.is_ascii_hexdigit() => {
                 self.size = hex(byte);
-                self.extension = 0;
-                Ok(Place::Size(1))
+                self.extension_bytes = 0;
+                Ok(State::Size(1))
             }
-            // 16 digits are all a u64 holds, leading zeros included.
-            (Place::Size(digits @ 1..=15), _) if byte.is_ascii_hexdigit() => {
+            // 16 digits fill a u64, so no size overflows. Leading zeros count.
+            (State::Size(digits @ 1..=15), _) if byte.is_ascii_hexdigit() => {
                 self.size = self.size << 4 | hex(byte);
-                Ok(Place::Size(digits + 1))
+                Ok(State::Size(digits + 1))
             }
-            (Place::Size(_), b'\r') => Ok(Place::SizeLf),
-            (Place::Size(_), b' ' | b'\t' | b';') => {
+            (State::Size(_), b'\r') => Ok(State::SizeLf),
+            (State::Size(_), b' ' | b'\t' | b';') => {
                 self.extension_step(Ext::BeforeSemicolon, byte, limits)
             }
-            (Place::Extension(ext), _) => self.extension_step(ext, byte, limits),
-            (Place::SizeLf, b'\n') if self.size == 0 => Ok(Place::Trailers),
-            (Place::SizeLf, b'\n') => Ok(Place::Data(self.size)),
-            (Place::DataCr, b'\r') => Ok(Place::DataLf),
-            (Place::DataLf, b'\n') => Ok(Place::SizeStart),
-            (Place::Trailers, _) => self.trailer_step(byte, limits),
+            (State::Extension(ext), _) => self.extension_step(ext, byte, limits),
+            (State::SizeLf, b'\n') if self.size == 0 => Ok(State::Trailers),
+            (State::SizeLf, b'\n') => Ok(State::Data(self.size)),
+            (State::DataCr, b'\r') => Ok(State::DataLf),
+            (State::DataLf, b'\n') => Ok(State::SizeStart),
+            (State::Trailers, _) => self.trailer_step(byte, limits),
             _ => Err(Error::Chunk),
         }
     }
 
-    fn extension_step(&mut self, ext: Ext, byte: u8, limits: &Limits) -> Result<Place, Error> {
+    fn extension_step(&mut self, ext: Ext, byte: u8, limits: &Limits) -> Result<State, Error> {
         use Ext::*;
         let ends_line = byte == b'\r' && matches!(ext, Name | TokenValue | AfterQuoted);
         if ends_line {
-            return Ok(Place::SizeLf);
+            return Ok(State::SizeLf);
         }
-        self.extension += 1;
-        if self.extension > limits.chunk_extension {
+        self.extension_bytes += 1;
+        if self.extension_bytes > limits.chunk_extension {
             return Err(Error::ChunkExtension);
         }
         let blank = byte == b' ' || byte == b'\t';
@@ -157,12 +158,12 @@ impl Decoder {
             QuotedValue | QuotedPair if is_field_value(&[byte]) => QuotedValue,
             _ => return Err(Error::Chunk),
         };
-        Ok(Place::Extension(next))
+        Ok(State::Extension(next))
     }
 
-    /// Trailer fields are held to the rules of header fields and then dropped: merged into the
-    /// environ they could replace what routing and authentication have already read.
-    fn trailer_step(&mut self, byte: u8, limits: &Limits) -> Result<Place, Error> {
+    /// Trailer fields must be valid header fields, and are then dropped: merged into the environ,
+    /// they could replace fields that routing and authentication have already used.
+    fn trailer_step(&mut self, byte: u8, limits: &Limits) -> Result<State, Error> {
         if byte == b'\n' && self.trailers.last() != Some(&b'\r') {
             return Err(Error::Trailer);
         }
@@ -171,7 +172,7 @@ impl Decoder {
             return Err(Error::FieldsTooLarge);
         }
         if self.trailers != b"\r\n" && !self.trailers.ends_with(b"\r\n\r\n") {
-            return Ok(Place::Trailers);
+            return Ok(State::Trailers);
         }
         let lines = memchr::memchr_iter(b'\n', &self.trailers).count() - 1;
         if lines > limits.fields {
@@ -179,7 +180,7 @@ impl Decoder {
         }
         split_fields(&self.trailers, lines, |_, _| Ok(())).map_err(|_| Error::Trailer)?;
         self.trailers = Vec::new();
-        Ok(Place::End)
+        Ok(State::End)
     }
 }
 

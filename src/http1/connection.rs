@@ -1,9 +1,9 @@
 //! The state machine of one server connection: every transition is in this file.
 //!
-//! Two halves run side by side. [`Reading`] turns bytes into the events of a request, [`Writing`]
-//! turns a response into bytes; [`Connection::start_next`] looks at the pair once both are done and decides
-//! whether another request may follow. There is no I/O and no clock here: bytes come in by
-//! [`Connection::receive`], bytes go out through buffers the caller sends.
+//! There are two halves, as in hyper and h11. [`Reading`] turns bytes into the events of a request,
+//! [`Writing`] turns a response into bytes, and [`Connection::start_next`] decides by the pair of
+//! them whether another request may follow. There is no I/O and no clock: bytes come in by
+//! [`Connection::receive`], and go out through buffers that the caller sends.
 //!
 //! ```text
 //! reading   Head --> Content --> Complete --(start_next)--> Head
@@ -16,182 +16,185 @@ use std::ops::Range;
 
 use super::chunked::{Decoded, Decoder};
 use super::frame::{Frame, LAST_CHUNK};
-use super::framing::{self, Facts, Framing, ResponseFraming};
+use super::framing::{self, Framing, ResponseFacts, ResponseFraming};
 use super::scan::Scan;
 use super::{Error, Head, Limits, ResponseHead, Version};
 
-/// The request half.
+/// The state of the request.
 #[derive(Debug)]
 enum Reading {
-    /// Waiting for the end of a head.
+    /// Reading a head.
     Head(Scan),
-    /// So many bytes of content to come.
+    /// Reading content delimited by Content-Length. Holds the number of bytes that are left.
     Length(u64),
-    /// Content in chunks.
+    /// Reading chunked content.
     Chunked(Decoder),
-    /// The whole request was read; what follows belongs to the next.
+    /// The request was read to its end. Bytes that follow belong to the next one.
     Complete,
-    /// The request broke the protocol: nothing more is read from this connection.
+    /// The request was refused: nothing more is read from this connection.
     Failed,
 }
 
-/// The response half.
+/// The state of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Writing {
-    /// No head was written yet.
+    /// The head was not written yet.
     Idle,
-    /// The head is written; so much content is still owed (`Length`), or some.
+    /// The head was written. Holds the framing of the content that is left.
     Content(ResponseFraming),
     /// The response is complete.
     Done,
-    /// The response broke off; the client must be able to tell. Holds the framing that was promised.
+    /// The response was aborted, which the client must be able to detect. Holds the framing, if the
+    /// head was written.
     Aborted(Option<ResponseFraming>),
 }
 
-/// What [`Connection::receive`] found.
+/// What [`Connection::receive`] found in its input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// All input is used; more is needed.
+    /// Nothing more: call again with more input.
     NeedMore,
-    /// A head is complete: see [`Connection::head`].
+    /// A head, complete: see [`Connection::head`].
     Head,
-    /// Content, at this range of the input.
+    /// A piece of content, at this range of the input. Never empty.
     Content(Range<usize>),
-    /// The request is complete.
+    /// The end of the request.
     End,
 }
 
-/// What becomes of the connection after an exchange.
+/// What to do with the connection after an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Another request may come.
+    /// Keep it open for another request.
     Request,
-    /// Close once the response is sent.
+    /// Close it once the response is sent.
     Close,
-    /// Close so that the client sees an error: the end of a close-delimited response would
-    /// otherwise look complete.
+    /// Reset it. The response was aborted, and its end is the close of the connection: after a
+    /// regular close it would look complete.
     Reset,
 }
 
-/// The response ended with fewer bytes than its Content-Length declared.
+/// The content of a response is shorter than its Content-Length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the response is {missing} bytes shorter than its Content-Length")]
-pub struct TooShort {
-    /// Bytes declared but not sent.
-    pub missing: u64,
+#[error("the response is {missing_bytes} bytes shorter than its Content-Length")]
+pub struct BodyTooShort {
+    /// Bytes that were declared but not sent.
+    pub missing_bytes: u64,
 }
 
-/// One connection's protocol state.
+/// The protocol state of one server connection.
 #[derive(Debug)]
 pub struct Connection {
     limits: Limits,
+    /// The head of this request, or of the last one until the next is complete.
     head: Head,
     reading: Reading,
     writing: Writing,
-    /// Content bytes received for this request.
-    received: u64,
-    /// Content bytes sent for this response, for the access log.
-    sent: u64,
-    /// Set when this exchange must be the last.
-    last: bool,
+    /// Content bytes received for this request, decoded.
+    received_bytes: u64,
+    /// Content bytes written for this response, framing not counted.
+    sent_bytes: u64,
+    /// The connection closes after this exchange.
+    is_last: bool,
 }
 
 impl Connection {
-    /// A connection on which nothing has happened.
+    /// The state of a new connection.
     pub fn new(limits: Limits) -> Connection {
         Connection {
             limits,
             head: Head::default(),
             reading: Reading::Head(Scan::default()),
             writing: Writing::Idle,
-            received: 0,
-            sent: 0,
-            last: false,
+            received_bytes: 0,
+            sent_bytes: 0,
+            is_last: false,
         }
     }
 
-    /// The request's head; meaningful from [`Event::Head`] on.
+    /// The head of the request. Valid from [`Event::Head`] on.
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// Content bytes received for this request so far.
-    pub fn received(&self) -> u64 {
-        self.received
+    /// How many bytes of content of this request were received so far, decoded.
+    pub fn received_bytes(&self) -> u64 {
+        self.received_bytes
     }
 
-    /// Content bytes written for this response so far, framing not counted.
-    pub fn sent(&self) -> u64 {
-        self.sent
+    /// How many bytes of content of this response were written so far, framing not counted.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
     }
 
-    /// True between requests: no byte of a further one was seen.
+    /// True between requests: no byte of the next one was received.
     pub fn is_idle(&self) -> bool {
-        matches!(&self.reading, Reading::Head(scan) if scan.is_fresh())
+        matches!(&self.reading, Reading::Head(scan) if scan.is_empty())
     }
 
-    /// True if the client has said that this request is its last on the connection.
-    pub fn client_closes(&self) -> bool {
+    /// True if the client has announced that this request is its last. [RFC 9112 section 9.3]
+    pub fn client_wants_close(&self) -> bool {
         !matches!(self.reading, Reading::Failed) && !self.head.keep_alive()
     }
 
-    /// True while a request's content is being read.
+    /// True while the content of a request is being read.
     pub fn wants_content(&self) -> bool {
         matches!(self.reading, Reading::Length(_) | Reading::Chunked(_))
     }
 
-    /// True if the request was given up: its client may not have sent all of it yet.
+    /// True if the request was refused. The client may still be sending the rest of it.
     pub fn is_refused(&self) -> bool {
         matches!(self.reading, Reading::Failed)
     }
 
-    /// Makes this exchange the last one, as when the server shuts down.
+    /// Closes the connection after this exchange, as when the server shuts down.
     pub fn close_after_response(&mut self) {
-        self.last = true;
+        self.is_last = true;
     }
 
-    /// Looks at the unconsumed bytes and returns how many of them it used, with the next event. During
-    /// a head nothing is used until the head is complete, so the caller offers the same bytes again with
-    /// more behind them. Call until it answers [`Event::NeedMore`] or [`Event::End`].
+    /// Parses `input`, the bytes that are not used yet. Returns how many of them were used, and the
+    /// next event. A head uses nothing until it is complete: pass the same bytes again, with more
+    /// appended. Call until it returns [`Event::NeedMore`] or [`Event::End`]. After an error
+    /// nothing more is read, and the connection closes after the response.
     pub fn receive(&mut self, input: &[u8]) -> Result<(usize, Event), Error> {
-        let result = self.receive_inner(input);
+        let result = self.next_event(input);
         if result.is_err() {
             self.reading = Reading::Failed;
-            self.last = true;
+            self.is_last = true;
         }
         result
     }
 
-    /// Gives the request up, for a reason found here or by the caller, such as a deadline: nothing more
-    /// is read, and the connection closes behind the response.
+    /// Refuses the request for a reason of the caller, such as a deadline: nothing more is read,
+    /// and the connection closes after the response.
     pub fn refuse(&mut self) {
         if let Reading::Head(_) = self.reading {
             self.head.clear();
         }
         self.reading = Reading::Failed;
-        self.last = true;
+        self.is_last = true;
     }
 
-    fn receive_inner(&mut self, input: &[u8]) -> Result<(usize, Event), Error> {
+    fn next_event(&mut self, input: &[u8]) -> Result<(usize, Event), Error> {
         match &mut self.reading {
             Reading::Head(scan) => {
-                if scan.is_new()
-                    && let Some(length) = self.head.repeated_by(input)
+                if scan.has_seen_nothing()
+                    && let Some(length) = self.head.length_if_repeated(input)
                 {
-                    self.await_content()?;
+                    self.start_content()?;
                     return Ok((length, Event::Head));
                 }
                 let found = match scan.advance(input, &self.limits) {
                     Ok(Some(found)) => found,
                     Ok(None) => return Ok((0, Event::NeedMore)),
                     Err(error) => {
-                        // What the head holds is the request before this one.
+                        // The head still holds the previous request.
                         self.head.clear();
                         return Err(error);
                     }
                 };
                 self.head.parse(input, found, &self.limits)?;
-                self.await_content()?;
+                self.start_content()?;
                 Ok((found.end, Event::Head))
             }
             Reading::Length(0) => {
@@ -202,21 +205,23 @@ impl Connection {
             Reading::Length(left) => {
                 let take = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
                 *left -= take as u64;
-                self.received += take as u64;
+                self.received_bytes += take as u64;
                 Ok((take, Event::Content(0..take)))
             }
             Reading::Chunked(decoder) => {
                 let decoded = decoder.decode(input, &self.limits)?;
-                let announced = decoder.announced();
+                let chunk_bytes_left = decoder.chunk_bytes_left();
                 match decoded {
                     Decoded::NeedMore => {
-                        self.check_body(self.received.saturating_add(announced))?;
+                        self.check_body_limit(
+                            self.received_bytes.saturating_add(chunk_bytes_left),
+                        )?;
                         Ok((input.len(), Event::NeedMore))
                     }
                     Decoded::Data { start, used } => {
-                        let received = self.received + (used - start) as u64;
-                        self.check_body(received.saturating_add(announced))?;
-                        self.received = received;
+                        let received = self.received_bytes + (used - start) as u64;
+                        self.check_body_limit(received.saturating_add(chunk_bytes_left))?;
+                        self.received_bytes = received;
                         Ok((used, Event::Content(start..used)))
                     }
                     Decoded::End { used } => {
@@ -229,12 +234,12 @@ impl Connection {
         }
     }
 
-    /// The head is read: what follows is content, as it says.
-    fn await_content(&mut self) -> Result<(), Error> {
+    /// Starts to read the content that the head declares.
+    fn start_content(&mut self) -> Result<(), Error> {
         self.reading = match self.head.framing() {
             Framing::Empty => Reading::Length(0),
             Framing::Length(length) => {
-                self.check_body(length)?;
+                self.check_body_limit(length)?;
                 Reading::Length(length)
             }
             Framing::Chunked => Reading::Chunked(Decoder::new()),
@@ -242,12 +247,13 @@ impl Connection {
         Ok(())
     }
 
-    fn check_body(&self, length: u64) -> Result<(), Error> {
+    fn check_body_limit(&self, length: u64) -> Result<(), Error> {
         if length > self.limits.body { Err(Error::BodyTooLarge) } else { Ok(()) }
     }
 
-    /// Writes the head of the response to `out`, which fixes how its content is framed. `length` is
-    /// what the server could tell if the application declared nothing; `date` is an HTTP-date.
+    /// Writes the head of the response to `out`, and decides how the content is framed. `length` is
+    /// the length of the content in bytes if the server knows it; a Content-Length of the
+    /// application takes precedence. `date` is an HTTP-date. Call it once for each request.
     pub fn begin(
         &mut self,
         response: &ResponseHead,
@@ -256,18 +262,19 @@ impl Connection {
         out: &mut Vec<u8>,
     ) {
         debug_assert_eq!(self.writing, Writing::Idle);
-        let (framing, announced) = framing::response(Facts {
+        let (framing, announced) = framing::response_framing(ResponseFacts {
             head_request: self.head.method() == b"HEAD",
             version: self.head.version(),
             status: response.status(),
-            declared: response.content_length(),
-            counted: length,
+            declared_length: response.content_length(),
+            known_length: length,
         });
-        self.last |=
-            response.close() || !self.head.keep_alive() || framing == ResponseFraming::UntilClose;
-        let told = response.write(date, announced, out);
+        self.is_last |= response.wants_close()
+            || !self.head.keep_alive()
+            || framing == ResponseFraming::UntilClose;
+        let has_length = response.write(date, announced, out);
         match announced {
-            ResponseFraming::Length(_) if told => {}
+            ResponseFraming::Length(_) if has_length => {}
             ResponseFraming::Length(length) => {
                 out.extend_from_slice(b"Content-Length: ");
                 out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
@@ -276,7 +283,7 @@ impl Connection {
             ResponseFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
             ResponseFraming::None | ResponseFraming::UntilClose => {}
         }
-        if self.last {
+        if self.is_last {
             out.extend_from_slice(b"Connection: close\r\n");
         } else if self.head.version() == Version::Http10 {
             out.extend_from_slice(b"Connection: keep-alive\r\n");
@@ -285,17 +292,17 @@ impl Connection {
         self.writing = Writing::Content(framing);
     }
 
-    /// True once the head of the response was written.
+    /// True once the head of the response was written, or the response was aborted.
     pub fn has_begun(&self) -> bool {
         self.writing != Writing::Idle
     }
 
-    /// True if no content will be sent whatever the application yields.
+    /// True if the response has no content, whatever the application yields (HEAD, 204, 304).
     pub fn sends_no_content(&self) -> bool {
         self.writing == Writing::Content(ResponseFraming::None)
     }
 
-    /// Frames a block of `length` bytes. An empty block is nothing: as a chunk it would end the body.
+    /// Frames a block of `length` bytes. An empty block gets no chunk: it would be the last one.
     pub fn frame(&mut self, length: usize) -> Frame {
         let frame = match &mut self.writing {
             Writing::Content(ResponseFraming::Length(left)) => {
@@ -309,16 +316,17 @@ impl Connection {
             }
             _ => Frame::plain(0),
         };
-        self.sent += frame.take as u64;
+        self.sent_bytes += frame.take as u64;
         frame
     }
 
-    /// Ends the response: writes the last chunk, or finds that content is missing and aborts.
-    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), TooShort> {
+    /// Ends the response, with the last chunk if it is chunked. If content is missing, aborts it
+    /// and returns the error.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), BodyTooShort> {
         match self.writing {
-            Writing::Content(ResponseFraming::Length(missing)) if missing > 0 => {
+            Writing::Content(ResponseFraming::Length(missing_bytes)) if missing_bytes > 0 => {
                 self.abort();
-                return Err(TooShort { missing });
+                return Err(BodyTooShort { missing_bytes });
             }
             Writing::Content(ResponseFraming::Chunked) => out.extend_from_slice(LAST_CHUNK),
             _ => {}
@@ -329,10 +337,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Breaks the response off: nothing more is sent, and the connection closes without the
-    /// mark that ends the content, so that the client can tell.
+    /// Aborts the response: nothing more is written, and the connection closes before the content
+    /// is complete by its framing, so that the client detects it. [RFC 9112 section 8]
     pub fn abort(&mut self) {
-        self.last = true;
+        self.is_last = true;
         self.writing = match self.writing {
             Writing::Content(framing) => Writing::Aborted(Some(framing)),
             Writing::Idle => Writing::Aborted(None),
@@ -340,21 +348,22 @@ impl Connection {
         };
     }
 
-    /// True once the response is complete and no further request may follow.
-    pub fn is_over(&self) -> bool {
-        self.writing == Writing::Done && (self.last || !matches!(self.reading, Reading::Complete))
+    /// True once the response is complete and no request may follow it.
+    pub fn is_finished(&self) -> bool {
+        self.writing == Writing::Done
+            && (self.is_last || !matches!(self.reading, Reading::Complete))
     }
 
-    /// Decides what follows, once the response is complete or broken off. A further request needs both
-    /// halves at rest: the request read to its end, the response written to its end, and neither side
-    /// asking to close. [RFC 9112 section 9.3]
+    /// Decides what to do with the connection once the response is complete or aborted, and resets
+    /// the state for the next request if there may be one: if the request was read to its end, the
+    /// response was written to its end, and neither side closes. [RFC 9112 section 9.3]
     pub fn start_next(&mut self) -> Next {
         match (&self.reading, self.writing) {
-            (Reading::Complete, Writing::Done) if !self.last => {
+            (Reading::Complete, Writing::Done) if !self.is_last => {
                 self.reading = Reading::Head(Scan::default());
                 self.writing = Writing::Idle;
-                self.received = 0;
-                self.sent = 0;
+                self.received_bytes = 0;
+                self.sent_bytes = 0;
                 self.head.shrink();
                 Next::Request
             }
@@ -364,7 +373,7 @@ impl Connection {
     }
 }
 
-/// What tests look at besides events and bytes.
+/// State that only tests read.
 #[cfg(test)]
 impl Connection {
     /// True while a head is being read.
@@ -372,7 +381,7 @@ impl Connection {
         matches!(self.reading, Reading::Head(_))
     }
 
-    /// How many bytes of content may still be sent, if that is known.
+    /// How many bytes of content may still be sent, if the framing limits them.
     pub fn content_left(&self) -> Option<u64> {
         match self.writing {
             Writing::Content(ResponseFraming::Length(left)) => Some(left),

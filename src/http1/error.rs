@@ -1,13 +1,13 @@
-//! Everything a peer can do wrong before its request reaches an application, as one closed list.
-//! Each entry knows the status that answers it and a sentence that says why, so that whoever reads the
-//! response or the log learns which rule was broken.
+//! The protocol errors of clients, as one closed list. Each knows the status of the response to it,
+//! and a message that names the rule which the client has violated. The response and the log print
+//! that message.
 
-/// A request that breaks the protocol. The connection answers with [`Error::status`] and closes: after
-/// a framing error nobody can tell where the next request starts.
+/// A request that violates the protocol. The response has the status [`Error::status`], and then
+/// the connection closes: after a framing error the start of the next request is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A LF without its CR in the head. [RFC 9112 section 2.2]
+    /// An LF without a CR in the head. [RFC 9112 section 2.2]
     #[error("a line ends in LF without CR")]
     BareLf,
     /// The request line is not `method SP target SP version`. [RFC 9112 section 3]
@@ -16,7 +16,7 @@ pub enum Error {
     /// The method is not a token. [RFC 9110 section 9.1]
     #[error("malformed method")]
     Method,
-    /// The first bytes are those of a TLS handshake, which means a client with an `https` address.
+    /// The first byte starts a TLS handshake: the client was given an `https` URL.
     #[error("a TLS handshake, but this address is served without TLS")]
     Tls,
     /// The request target has none of the four forms, or forbidden bytes. [RFC 9112 section 3.2]
@@ -40,26 +40,27 @@ pub enum Error {
     /// An `https` target on a connection without TLS. [RFC 9110 section 7.4]
     #[error("an https target on a connection that is not secured")]
     Misdirected,
-    /// A field that may appear once appears more often. [RFC 9110 section 5.3]
+    /// Content-Type appears more than once. [RFC 9110 section 5.3]
     #[error("repeated Content-Type")]
     RepeatedContentType,
-    /// Content-Length is not one number of ASCII digits. [RFC 9112 section 6.3]
+    /// Content-Length is repeated, or is not a decimal number. [RFC 9112 section 6.3]
     #[error("malformed or repeated Content-Length")]
     ContentLength,
-    /// Content-Length beside Transfer-Encoding: the mark of request smuggling. [RFC 9112 section 6.1]
+    /// Content-Length together with Transfer-Encoding, which is the classic request smuggling
+    /// attack. [RFC 9112 section 6.1]
     #[error("both Content-Length and Transfer-Encoding")]
     ConflictingFraming,
-    /// Transfer-Encoding is malformed, or does not end in `chunked`, or comes with HTTP/1.0.
+    /// Transfer-Encoding is malformed, does not end in `chunked`, or is sent by HTTP/1.0.
     /// [RFC 9112 section 6.1]
     #[error("malformed Transfer-Encoding")]
     TransferEncoding,
-    /// A well-formed transfer coding this server does not decode. [RFC 9112 section 6.1]
+    /// A well-formed transfer coding that this server does not decode. [RFC 9112 section 6.1]
     #[error("the only transfer coding served is chunked")]
     UnknownTransferCoding,
-    /// The chunked coding is broken. [RFC 9112 section 7.1]
+    /// The chunked coding is malformed. [RFC 9112 section 7.1]
     #[error("malformed chunk")]
     Chunk,
-    /// A chunk's extensions exceed their limit. [RFC 9112 section 7.1.1]
+    /// The extensions of a chunk exceed their limit. [RFC 9112 section 7.1.1]
     #[error("chunk extensions too long")]
     ChunkExtension,
     /// A malformed trailer field. [RFC 9112 section 7.1.2]
@@ -68,7 +69,7 @@ pub enum Error {
     /// The request line exceeds its limit. [RFC 9110 section 15.5.15]
     #[error("request line too long")]
     RequestLineTooLong,
-    /// Too many fields, one too long, or all together too large. [RFC 6585 section 5]
+    /// There are too many fields, one is too long, or the head is too large. [RFC 6585 section 5]
     #[error("header fields too large")]
     FieldsTooLarge,
     /// The content exceeds its limit. [RFC 9110 section 15.5.14]
@@ -77,13 +78,13 @@ pub enum Error {
     /// An expectation other than 100-continue. [RFC 9110 section 10.1.1]
     #[error("unknown expectation")]
     Expectation,
-    /// CONNECT: this is an origin server, not a proxy. [RFC 9110 section 9.3.6]
+    /// The method is CONNECT, and this is an origin server, not a proxy. [RFC 9110 section 9.3.6]
     #[error("CONNECT is not implemented")]
     Connect,
 }
 
 impl Error {
-    /// The status that answers this error, and its reason phrase.
+    /// The status code of the response to this error, and its reason phrase.
     pub fn status(self) -> (u16, &'static str) {
         match self {
             Error::RequestLineTooLong => (414, "URI Too Long"),

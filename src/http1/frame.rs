@@ -1,27 +1,27 @@
-//! What goes on the wire around a block of a response's content: nothing, or what makes a chunk of it.
+//! The bytes on the wire around a block of content: the size line and the CRLF of a chunk, or none.
 //! [RFC 9112 section 7.1]
 
-/// Ends the content, without trailers.
+/// The last chunk, and an empty trailer section.
 pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// How a block of content is to be sent: `prefix`, then the first `take` bytes of it, then `suffix`.
+/// The framing of one block: send `prefix`, the first `take` bytes of the block, then `suffix`.
 #[derive(Debug)]
 pub struct Frame {
     prefix: [u8; 18],
     prefix_len: u8,
-    /// How many bytes of the block may be sent; the rest would exceed Content-Length.
+    /// How many bytes of the block to send. The rest exceeds the Content-Length.
     pub take: usize,
-    /// CRLF behind a chunk.
+    /// The CRLF after a chunk, or nothing.
     pub suffix: &'static [u8],
 }
 
 impl Frame {
-    /// So many bytes as they are.
+    /// `take` bytes without framing.
     pub(super) fn plain(take: usize) -> Frame {
         Frame { prefix: [0; 18], prefix_len: 0, take, suffix: b"" }
     }
 
-    /// A chunk of so many bytes: at least one, as an empty chunk is the last.
+    /// A chunk of `take` bytes, at least 1: an empty chunk would be the last.
     pub(super) fn chunk(take: usize) -> Frame {
         let mut prefix = [0; 18];
         let prefix_len = size_line(take, &mut prefix);
@@ -34,7 +34,7 @@ impl Frame {
     }
 }
 
-/// `1f4\r\n`; returns its length.
+/// Writes the size line of a chunk, such as `1f4\r\n`. Returns its length in bytes.
 fn size_line(length: usize, line: &mut [u8; 18]) -> u8 {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let count = (usize::BITS - length.leading_zeros()).div_ceil(4).max(1) as usize;

@@ -1,24 +1,26 @@
-//! How long is this message? One pure function for each direction, the RFC's steps in the RFC's order.
+//! Decides how long a message is: one pure function for requests and one for responses, with the
+//! steps of the RFC in its order. [RFC 9112 section 6.3]
 //!
-//! Request smuggling is two servers giving different answers to that question, so everything that has
-//! two readings is refused.
+//! Request smuggling needs two servers that disagree on that length, so a request whose framing can
+//! be read in two ways is refused.
 
 use super::grammar::{decimal, is_token};
 use super::{Error, Version};
 
-/// How a request's content is delimited. [RFC 9112 section 6.3]
+/// How the content of a request is delimited. [RFC 9112 section 6.3]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Framing {
-    /// There is none.
+    /// There is no content.
     #[default]
     Empty,
-    /// So many bytes.
+    /// The content has this many bytes.
     Length(u64),
-    /// Chunks, until the last one.
+    /// The content is chunked.
     Chunked,
 }
 
-/// What the fields of a request say about its length, gathered before it is judged.
+/// The framing fields of a request, collected before [`RequestFraming::decide`] judges them
+/// together.
 #[derive(Debug, Default)]
 pub(crate) struct RequestFraming {
     length: Option<u64>,
@@ -26,8 +28,8 @@ pub(crate) struct RequestFraming {
 }
 
 impl RequestFraming {
-    /// A second Content-Length is refused even if it says the same: servers that fold and servers that
-    /// take the first or the last are how waitress's CVE-2022-24761 came about.
+    /// Adds a Content-Length. A second one is refused even with the same value: some servers merge
+    /// them and others take the first or the last (waitress's CVE-2022-24761).
     pub(crate) fn content_length(&mut self, value: &[u8]) -> Result<(), Error> {
         if self.length.is_some() {
             return Err(Error::ContentLength);
@@ -36,7 +38,8 @@ impl RequestFraming {
         Ok(())
     }
 
-    /// Only `chunked`, once. [RFC 9112 section 6.1; gunicorn's CVE-2024-1135]
+    /// Adds a Transfer-Encoding: only `chunked`, and only once.
+    /// [RFC 9112 section 6.1; gunicorn's CVE-2024-1135]
     pub(crate) fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Error> {
         if value.eq_ignore_ascii_case(b"chunked") && !self.chunked {
             self.chunked = true;
@@ -54,6 +57,7 @@ impl RequestFraming {
         }
     }
 
+    /// The framing of a request with these fields.
     pub(crate) fn decide(self, version: Version) -> Result<Framing, Error> {
         match (self.chunked, self.length) {
             (true, _) if version == Version::Http10 => Err(Error::TransferEncoding),
@@ -66,50 +70,52 @@ impl RequestFraming {
     }
 }
 
-/// How a response's content is delimited.
+/// How the content of a response is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseFraming {
-    /// No content whatever the application yields: HEAD, 204, 205, 304. [RFC 9110 section 6.4.1]
+    /// No content, whatever the application yields: HEAD, 204, 205, 304. [RFC 9110 section 6.4.1]
     None,
-    /// So many bytes.
+    /// The content has this many bytes.
     Length(u64),
-    /// Chunks.
+    /// The content is chunked.
     Chunked,
-    /// Everything until the connection closes.
+    /// The content ends when the connection closes.
     UntilClose,
 }
 
-/// What is known of a response when its head is written.
+/// What determines the framing of a response.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Facts {
+pub(crate) struct ResponseFacts {
     /// The request was a HEAD.
     pub(crate) head_request: bool,
     /// The version of the request.
     pub(crate) version: Version,
     /// The status code.
     pub(crate) status: u16,
-    /// The length the application declared.
-    pub(crate) declared: Option<u64>,
-    /// The length the server could tell from what the application returned.
-    pub(crate) counted: Option<u64>,
+    /// The Content-Length of the application.
+    pub(crate) declared_length: Option<u64>,
+    /// The length of what the application returned, if the server knows it.
+    pub(crate) known_length: Option<u64>,
 }
 
-/// The framing of the bytes on the wire, and the length field that says so: for HEAD the fields are
-/// those a GET would have, though nothing follows. [RFC 9112 section 6.3, RFC 9110 section 9.3.2]
-pub(crate) fn response(facts: Facts) -> (ResponseFraming, ResponseFraming) {
+/// The framing of the content on the wire, and the framing that the fields announce. They differ
+/// for HEAD, whose fields are those of a GET although no content follows. [RFC 9112 section 6.3,
+/// RFC 9110 section 9.3.2]
+pub(crate) fn response_framing(facts: ResponseFacts) -> (ResponseFraming, ResponseFraming) {
     let announced = match facts {
         // "A server MUST NOT send Content-Length or Transfer-Encoding in a 1xx or 204 response."
-        Facts { status: 100..=199 | 204, .. } => ResponseFraming::None,
+        ResponseFacts { status: 100..=199 | 204, .. } => ResponseFraming::None,
         // "a server MUST NOT generate content in a 205 response" [RFC 9110 section 15.3.6]
-        Facts { status: 205, .. } => ResponseFraming::Length(0),
-        Facts { declared: Some(length), .. } => ResponseFraming::Length(length),
-        // A 304 says what a 200 would have said, which the server cannot know; neither can it for a
-        // HEAD that the application has answered with nothing. [RFC 9110 section 8.6]
-        Facts { status: 304, .. } => ResponseFraming::None,
-        Facts { head_request: true, counted: Some(0), .. } => ResponseFraming::None,
-        Facts { counted: Some(length), .. } => ResponseFraming::Length(length),
-        Facts { version: Version::Http11, .. } => ResponseFraming::Chunked,
-        Facts { version: Version::Http10, .. } => ResponseFraming::UntilClose,
+        ResponseFacts { status: 205, .. } => ResponseFraming::Length(0),
+        ResponseFacts { declared_length: Some(length), .. } => ResponseFraming::Length(length),
+        // A 304 has the Content-Length of the 200 in its place, which the server does not know. It
+        // does not know that of a GET, either, if the application answers a HEAD without content.
+        // [RFC 9110 section 8.6]
+        ResponseFacts { status: 304, .. } => ResponseFraming::None,
+        ResponseFacts { head_request: true, known_length: Some(0), .. } => ResponseFraming::None,
+        ResponseFacts { known_length: Some(length), .. } => ResponseFraming::Length(length),
+        ResponseFacts { version: Version::Http11, .. } => ResponseFraming::Chunked,
+        ResponseFacts { version: Version::Http10, .. } => ResponseFraming::UntilClose,
     };
     let no_content = facts.head_request || matches!(facts.status, 100..=199 | 204 | 205 | 304);
     let sent = if no_content { ResponseFraming::None } else { announced };

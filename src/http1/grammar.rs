@@ -1,7 +1,7 @@
-//! The character classes of RFC 9110 section 5.6 and RFC 3986, as tables and small predicates that
-//! the other files share.
+//! The character classes and small productions of RFC 9110 section 5.6 and RFC 3986, which the
+//! other files share.
 
-/// `tchar` of RFC 9110 section 5.6.2, as a table: one load a byte.
+/// `tchar` of RFC 9110 section 5.6.2, as a table: one load for each byte.
 static TOKEN: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -40,14 +40,14 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&b| is_token_byte(b))
 }
 
-/// True for what may stand inside a field value: HTAB, SP, visible ASCII and obs-text.
+/// True if a field value may contain these bytes: HTAB, SP, visible ASCII and obs-text.
 /// [RFC 9110 section 5.5]
 pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
     bytes.iter().all(|&b| b == b'\t' || (b >= 0x20 && b != 0x7f))
 }
 
-/// Strips optional white space: SP and HTAB, never \x0b, \x0c, \x85 or \xa0, which other trimming
-/// functions take for blanks (the root of several smuggling bugs). [RFC 9110 section 5.6.3]
+/// Strips optional whitespace, which is SP and HTAB. Other trimming functions also strip \x0b,
+/// \x0c, \x85 or \xa0, which has caused several request smuggling bugs. [RFC 9110 section 5.6.3]
 pub(crate) fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
@@ -58,12 +58,13 @@ pub(crate) fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// The elements of a comma list, trimmed; empty ones are skipped. [RFC 9110 section 5.6.1.2]
+/// The elements of a comma-separated list, trimmed, without empty ones. [RFC 9110 section 5.6.1.2]
 pub(crate) fn list_elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(trim_ows).filter(|e| !e.is_empty())
 }
 
-/// Digits only, no sign, no blank, no overflow. [RFC 9110 section 8.6]
+/// Parses a decimal number: digits only, no sign, no blank. `None` also if it overflows.
+/// [RFC 9110 section 8.6]
 pub(crate) fn decimal(bytes: &[u8]) -> Option<u64> {
     if bytes.is_empty() {
         return None;
@@ -76,8 +77,9 @@ pub(crate) fn decimal(bytes: &[u8]) -> Option<u64> {
     })
 }
 
-/// True for `uri-host [ ":" port ]`, the value of Host and the authority of an absolute target: no
-/// user information, nothing empty before the port. [RFC 9110 section 7.2, RFC 3986 section 3.2.2]
+/// True for `uri-host [ ":" port ]`, the value of Host and the authority of an absolute target.
+/// User information and an empty host are not allowed. [RFC 9110 section 7.2, RFC 3986 section
+/// 3.2.2]
 pub(crate) fn is_host(bytes: &[u8]) -> bool {
     let (host, port) = match bytes {
         [b'[', rest @ ..] => match memchr::memchr(b']', rest) {
@@ -101,7 +103,7 @@ pub(crate) fn is_host(bytes: &[u8]) -> bool {
     host.is_none_or(is_reg_name) && is_port(port)
 }
 
-/// An empty port is the scheme's default. [RFC 3986 section 3.2.3]
+/// An empty port stands for the default of the scheme. [RFC 3986 section 3.2.3]
 fn is_port(port: &[u8]) -> bool {
     port.is_empty() || (port.len() <= 5 && decimal(port).is_some_and(|p| p <= 65535))
 }
@@ -131,7 +133,7 @@ fn is_reg_name(name: &[u8]) -> bool {
     true
 }
 
-/// What stands between the brackets: an IPv6 address, or a future version's literal.
+/// True for what may stand between brackets: an IPv6 address, or an IPvFuture literal.
 fn is_ip_literal(inner: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(inner) else { return false };
     if text.parse::<std::net::Ipv6Addr>().is_ok() {
@@ -150,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts() {
+    fn is_host_takes_a_host_and_an_optional_port() {
         for good in ["a", "a:80", "a:", "1.2.3.4:8000", "[::1]", "[::1]:80", "x%41y", "a_b.example"]
         {
             assert!(is_host(good.as_bytes()), "{good}");
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn decimals() {
+    fn decimal_without_overflow_is_parsed() {
         assert_eq!(decimal(b"0018446744073709551615"), Some(u64::MAX));
         for bad in ["", "+1", "-1", " 1", "1 ", "1_0", "0x1", "18446744073709551616"] {
             assert_eq!(decimal(bad.as_bytes()), None, "{bad}");
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn only_sp_and_htab_are_blank() {
+    fn trim_ows_strips_only_sp_and_htab() {
         assert_eq!(trim_ows(b" \ta\t "), b"a");
         assert_eq!(trim_ows(b"\x0ba\x0c"), b"\x0ba\x0c");
         assert_eq!(trim_ows(b"\x85a\xa0"), b"\x85a\xa0");

@@ -1,15 +1,15 @@
-//! A request's head: parsed once, checked whole, and from then on trusted.
+//! The head of a request, parsed and validated as a whole.
 //!
-//! httparse splits the field lines; every rule it leaves open is closed here, because the layers above
-//! take what a [`Head`] says as true: a name is a token, Host names one host, the framing is the only
-//! one the bytes allow. The head keeps its own copy of the bytes, with spans into it, so that the
-//! buffer it arrived in is free again at once.
+//! httparse splits the field lines. This file checks the rules that httparse leaves open, because
+//! the layers above rely on what a [`Head`] says: a field name is a token, Host names one host, and
+//! the framing is the only one that the bytes allow. A head owns a copy of its bytes, with spans
+//! into it, so that the read buffer is free for the next read.
 
 use std::fmt;
 
 use super::framing::{self, Framing};
 use super::grammar::{is_host, is_token, list_elements};
-use super::scan::Complete;
+use super::scan::HeadBounds;
 use super::target::{self, Target};
 use super::{Error, Limits, Underscores};
 
@@ -21,7 +21,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// Heads are bounded far below 4 GiB by `Limits::head`.
+    /// The offsets fit, as `Limits::head` is far below 4 GiB.
     pub(crate) fn new(start: usize, end: usize) -> Span {
         Span { start: start as u32, end: end as u32 }
     }
@@ -31,7 +31,7 @@ impl Span {
     }
 }
 
-/// The protocol version a request is served with. [RFC 9110 section 2.5]
+/// The protocol version that a request is served with. [RFC 9110 section 2.5]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Version {
     /// HTTP/1.0
@@ -57,18 +57,19 @@ struct Field {
     value: Span,
 }
 
-/// An idle connection keeps a head's buffers up to these sizes: bytes, and fields of 16 bytes each.
-const KEPT_BYTES: usize = 2048;
-const KEPT_FIELDS: usize = 32;
+/// The largest buffers of a head that an idle connection keeps: bytes of the head, and a number of
+/// fields of 16 bytes each.
+const MAX_IDLE_BYTES: usize = 2048;
+const MAX_IDLE_FIELDS: usize = 32;
 
-/// One request's line and fields. Reused from request to request, so that a kept-alive connection
-/// allocates nothing here.
+/// The request line and the fields of one request. A connection uses one object for all of its
+/// requests, so that a kept-alive connection allocates nothing here.
 #[derive(Debug, Default)]
 pub struct Head {
     /// Request line and fields as received.
     bytes: Vec<u8>,
     method: Span,
-    /// The target as received.
+    /// The request target as received.
     raw_target: Span,
     target: Target,
     version: Version,
@@ -77,11 +78,11 @@ pub struct Head {
     /// The client's side of the keep-alive decision. [RFC 9112 section 9.3]
     keep_alive: bool,
     expect_continue: bool,
-    /// A hash of `bytes`; `None` unless they were parsed to the end without a fault.
+    /// A hash of `bytes`. `None` unless they were parsed to the end without an error.
     fingerprint: Option<u64>,
 }
 
-/// Method and target, escaped: how the error log names a request. Empty if there is none.
+/// Method and target, escaped: how the error log names a request. Empty if no request was parsed.
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.method().is_empty() {
@@ -92,17 +93,17 @@ impl fmt::Display for Head {
 }
 
 impl Head {
-    /// The request method, case-sensitive.
+    /// The request method. It is case-sensitive.
     pub fn method(&self) -> &[u8] {
         self.method.of(&self.bytes)
     }
 
-    /// The target as the client sent it.
+    /// The request target as the client sent it.
     pub fn raw_target(&self) -> &[u8] {
         self.raw_target.of(&self.bytes)
     }
 
-    /// The path, percent-encoded; `/` for an absolute target without one, empty for `OPTIONS *`.
+    /// The path, percent-encoded. `/` for an absolute target without a path, empty for `OPTIONS *`.
     pub fn path(&self) -> &[u8] {
         match self.target.path.of(&self.bytes) {
             b"" if self.target.authority.is_some() && self.method() != b"OPTIONS" => b"/",
@@ -110,66 +111,67 @@ impl Head {
         }
     }
 
-    /// The query without its `?`; empty if there is none.
+    /// The query without the `?`. Empty if there is none.
     pub fn query(&self) -> &[u8] {
         self.target.query.of(&self.bytes)
     }
 
-    /// The authority of an absolute target, which is to be used in place of Host.
+    /// The authority of an absolute target, which replaces the Host field.
     /// [RFC 9112 section 3.2.2]
     pub fn authority(&self) -> Option<&[u8]> {
         self.target.authority.map(|span| span.of(&self.bytes))
     }
 
-    /// The version the request is served with.
+    /// The version that the request is served with.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// Names and values in the order received. Names are tokens; values are trimmed.
+    /// Names and values of the fields, in the order received. Names are tokens; values are trimmed.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|f| (f.name.of(&self.bytes), f.value.of(&self.bytes)))
     }
 
-    /// The first value of the field called `name`, in any case.
+    /// The value of the first field with this name, compared without case.
     pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
         self.fields().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// How the content that follows is delimited.
+    /// How the content of the request is delimited.
     pub fn framing(&self) -> Framing {
         self.framing
     }
 
-    /// True if the client leaves the connection open for another request.
+    /// True if the client keeps the connection open for another request. [RFC 9112 section 9.3]
     pub fn keep_alive(&self) -> bool {
         self.keep_alive
     }
 
-    /// True if the client waits for a 100 before it sends its content. [RFC 9110 section 10.1.1]
+    /// True if the client waits for a 100 (Continue) before it sends content. [RFC 9110 section
+    /// 10.1.1]
     pub fn expect_continue(&self) -> bool {
         self.expect_continue
     }
 
-    /// Request line and fields as received: equal bytes mean an equal request.
+    /// Request line and fields as received. Equal bytes are equal requests.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// A hash of [`Head::bytes`], for tables of what was made from them. A client can choose heads that
-    /// collide, so a table compares the bytes as well.
+    /// A hash of [`Head::bytes`], for caches. A client can choose heads that collide, so a cache
+    /// must compare the bytes as well.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint.unwrap_or(0)
     }
 
-    /// How long the head at the start of `input` is, if it is this very head once more. A kept-alive
-    /// client mostly repeats itself to the byte, and what was parsed need not be parsed again.
-    pub(crate) fn repeated_by(&self, input: &[u8]) -> Option<usize> {
+    /// The length in bytes of the head at the start of `input`, if it equals this one. A kept-alive
+    /// client mostly repeats its head byte for byte, which then need not be parsed again.
+    pub(crate) fn length_if_repeated(&self, input: &[u8]) -> Option<usize> {
         let same = self.fingerprint.is_some() && input.starts_with(&self.bytes);
         same.then_some(self.bytes.len())
     }
 
-    /// Forgets the request but keeps the buffers.
+    /// Clears the request but keeps the buffers.
     pub(crate) fn clear(&mut self) {
         let (mut bytes, mut fields) =
             (std::mem::take(&mut self.bytes), std::mem::take(&mut self.fields));
@@ -178,31 +180,31 @@ impl Head {
         *self = Head { bytes, fields, ..Head::default() };
     }
 
-    /// Gives memory back that an unusually large head left behind, which forgets the request.
+    /// Frees the buffers if an unusually large head has grown them, which clears the request.
     pub(crate) fn shrink(&mut self) {
-        if self.bytes.capacity() > KEPT_BYTES || self.fields.capacity() > KEPT_FIELDS {
+        if self.bytes.capacity() > MAX_IDLE_BYTES || self.fields.capacity() > MAX_IDLE_FIELDS {
             *self = Head::default();
         }
     }
 
-    /// Reads the head that `found` describes out of `input`.
+    /// Parses the head within `bounds` of `input`.
     pub(crate) fn parse(
         &mut self,
         input: &[u8],
-        found: Complete,
+        bounds: HeadBounds,
         limits: &Limits,
     ) -> Result<(), Error> {
-        let line_end = found.line_end - found.start;
+        let line_end = bounds.request_line_end - bounds.start;
         self.clear();
-        self.bytes.extend_from_slice(&input[found.start..found.end]);
-        self.read_request_line(line_end)?;
-        self.read_fields(line_end + 2, found.fields, limits)?;
-        self.conclude()?;
+        self.bytes.extend_from_slice(&input[bounds.start..bounds.end]);
+        self.parse_request_line(line_end)?;
+        self.parse_fields(line_end + 2, bounds.field_count, limits)?;
+        self.apply_field_rules()?;
         self.fingerprint = Some(hash(&self.bytes));
         Ok(())
     }
 
-    fn read_request_line(&mut self, end: usize) -> Result<(), Error> {
+    fn parse_request_line(&mut self, end: usize) -> Result<(), Error> {
         let line = &self.bytes[..end];
         let first = memchr::memchr(b' ', line).ok_or(Error::RequestLine)?;
         let second =
@@ -231,7 +233,7 @@ impl Head {
         Ok(())
     }
 
-    fn read_fields(&mut self, start: usize, count: usize, limits: &Limits) -> Result<(), Error> {
+    fn parse_fields(&mut self, start: usize, count: usize, limits: &Limits) -> Result<(), Error> {
         let Head { bytes, fields, .. } = self;
         let base = bytes.as_ptr() as usize;
         let span = |part: &[u8]| {
@@ -245,15 +247,15 @@ impl Head {
                     Underscores::Refuse => Err(Error::Underscore),
                 };
             }
-            // An empty value may lie anywhere, also outside of `bytes`.
+            // The slice of an empty value may point outside of `bytes`.
             let value = if value.is_empty() { Span::default() } else { span(value) };
             fields.push(Field { name: span(name), value });
             Ok(())
         })
     }
 
-    /// The rules that need more than one field at a time.
-    fn conclude(&mut self) -> Result<(), Error> {
+    /// Checks the fields that have a meaning here, and the rules that concern several fields.
+    fn apply_field_rules(&mut self) -> Result<(), Error> {
         let mut hosts = 0;
         let mut content_types = 0;
         let mut close = false;
@@ -263,7 +265,7 @@ impl Head {
         for (name, value) in
             self.fields.iter().map(|f| (f.name.of(&self.bytes), f.value.of(&self.bytes)))
         {
-            // The length tells nearly all fields apart from the eight or so that matter here.
+            // The length excludes nearly all fields before a name is compared.
             match name.len() {
                 4 if name.eq_ignore_ascii_case(b"host") => {
                     hosts += 1;
@@ -309,7 +311,8 @@ impl Head {
     }
 }
 
-/// A word at a time: multiply and fold. It has to be quick and to spread, not to resist an attacker.
+/// Hashes a word at a time by multiplying and folding. It has to be fast and well distributed; it
+/// does not resist an attacker, as the bytes are compared as well.
 fn hash(bytes: &[u8]) -> u64 {
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |hash: u64, word: u64| {
@@ -324,21 +327,21 @@ fn hash(bytes: &[u8]) -> u64 {
     mix(hash, u64::from_le_bytes(last))
 }
 
-/// Splits `count` field lines and the empty line that ends them, calling `each` with every trimmed
-/// name and value. The caller has made sure that lines end in CRLF, which httparse does not.
+/// Splits `count` field lines and the empty line that ends them, and calls `each` with every name
+/// and trimmed value. The caller has checked that all lines end in CRLF, which httparse does not.
 pub(crate) fn split_fields<'a>(
     lines: &'a [u8],
     count: usize,
     mut each: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    const USUAL: usize = 32;
-    let mut usual = [httparse::EMPTY_HEADER; USUAL];
-    let mut many;
-    let slots = if count <= USUAL {
-        &mut usual[..]
+    const ON_STACK: usize = 32;
+    let mut stack = [httparse::EMPTY_HEADER; ON_STACK];
+    let mut heap;
+    let slots = if count <= ON_STACK {
+        &mut stack[..]
     } else {
-        many = vec![httparse::EMPTY_HEADER; count];
-        &mut many[..]
+        heap = vec![httparse::EMPTY_HEADER; count];
+        &mut heap[..]
     };
     match httparse::parse_headers(lines, slots) {
         Ok(httparse::Status::Complete((used, fields))) if used == lines.len() => {

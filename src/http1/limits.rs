@@ -1,29 +1,31 @@
-//! The bounds the parser keeps, so that no request can make the server hold more than it was told
-//! it may. Each is an option of the command line; the defaults are close to gunicorn's.
+//! The limits of the parser, which bound the memory that one request can make the server use. Each
+//! is a command line option; the defaults are close to gunicorn's.
 
-/// Upper bounds on what one request may send. All sizes are in bytes.
+/// Upper limits for one request. All sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The request line without its CRLF; longer is 414. [RFC 9112 section 3]
+    /// The size of the request line without its CRLF, else 414. [RFC 9112 section 3]
     pub request_line: usize,
-    /// The number of header fields; more is 431. [RFC 6585 section 5]
+    /// The number of header fields, else 431; the same for trailer fields. [RFC 6585 section 5]
     pub fields: usize,
-    /// One header field line without its CRLF; longer is 431.
+    /// The size of one field line without its CRLF, else 431.
     pub field_size: usize,
-    /// Request line and all fields together; larger is 431.
+    /// The size of the request line and all fields together, else 431.
     pub head: usize,
-    /// The request's content, decoded; larger is 413. `u64::MAX` is no limit.
+    /// The size of the content, decoded, else 413. `u64::MAX` means no limit.
     pub body: u64,
-    /// The extensions of one chunk; longer is 400. [RFC 9112 section 7.1.1]
+    /// The size of the extensions of one chunk, else 400. [RFC 9112 section 7.1.1]
     pub chunk_extension: usize,
-    /// The trailer section in all; larger is 431. [RFC 9112 section 7.1.2]
+    /// The size of the whole trailer section, else 431. [RFC 9112 section 7.1.2]
     pub trailers: usize,
-    /// What happens to field names with an underscore, which WSGI cannot tell from a hyphen.
+    /// What to do with field names that have an underscore, which an environ does not distinguish
+    /// from a hyphen.
     pub underscores: Underscores,
 }
 
-/// `X_Forwarded_For` and `X-Forwarded-For` both become `HTTP_X_FORWARDED_FOR`: a client could pose as
-/// a proxy's field with the first, so it never reaches the application.
+/// How fields with an underscore in their name are handled. `X_Forwarded_For` and `X-Forwarded-For`
+/// both become `HTTP_X_FORWARDED_FOR`, so a client could forge the field of a proxy by the first.
+/// It is therefore never passed to the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Underscores {
     /// The field is left out of the environ (the default; nginx does the same).

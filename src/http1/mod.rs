@@ -1,14 +1,14 @@
 //! HTTP/1.1 without I/O: bytes in, events out. [RFC 9110, RFC 9112]
 //!
-//! [`Connection`] is the door. It is given bytes and answers with events (a head, content, the
-//! end), or with an [`Error`] that knows its status; it is given a response and answers with the bytes
-//! to send. It owns no socket, no clock and no Python, so every rule of the RFC is a plain unit test
-//! and a fuzz target. The files follow a request through:
+//! [`Connection`] is the entry point, and is sans-I/O as h11 is. It parses bytes into events (a
+//! head, content, the end) or an [`Error`] that knows its status, and turns a response into the
+//! bytes to send. It has no socket, no clock and no Python, so that each rule of the RFC is a plain
+//! unit test and a fuzz target. The files, in the order in which a request meets them:
 //!
-//! - `scan` finds where the head ends, within the limits,
-//! - `head` splits and checks it, with `target` and `grammar`,
+//! - `scan` finds the end of the head, within the limits,
+//! - `head` parses and validates it, with `target` and `grammar`,
 //! - `framing` decides how long the content is, `chunked` decodes it,
-//! - `response` checks what the application answers, `frame` makes chunks of its content,
+//! - `response` validates the head of the response, `frame` makes chunks of its content,
 //! - `connection` holds the states and their transitions.
 
 mod chunked;
@@ -25,7 +25,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, Event, Next, TooShort};
+pub use connection::{BodyTooShort, Connection, Event, Next};
 pub use error::Error;
 pub use frame::Frame;
 pub use framing::{Framing, ResponseFraming};

@@ -1,54 +1,57 @@
-//! A response's status line and fields, checked as they are added, so that nothing that reaches the wire
-//! can split a response or contradict the framing the server chose.
+//! The status line and the fields of a response, validated as they are added, so that they can
+//! neither split the response nor contradict the framing that the server has chosen.
 
 use super::framing::ResponseFraming;
 use super::grammar::{decimal, is_field_value, is_token};
 
-/// Why a status or field was refused. The application is told by an exception.
+/// Why a status or a field was refused. The application gets the message as an exception.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResponseError {
-    /// Not three digits, a space and a reason. [PEP 3333, "The start_response() Callable"]
+    /// The status is not three digits, a space and a reason phrase. [PEP 3333, "The
+    /// start_response() Callable"]
     #[error("status must be three digits, a space and a reason phrase, without control characters")]
     Status,
-    /// 1xx cannot end an exchange: the client would wait for ever. [RFC 9110 section 15.2]
+    /// A 1xx status is interim: the client would go on waiting for the response.
+    /// [RFC 9110 section 15.2]
     #[error("a 1xx status is not a final response")]
     Informational,
-    /// A field name that is not a token. [RFC 9110 section 5.1]
+    /// The field name is not a token. [RFC 9110 section 5.1]
     #[error("a header name must be a token (letters, digits, hyphens)")]
     Name,
-    /// A control character in a value. [RFC 9110 section 5.5]
+    /// The field value has a control character. [RFC 9110 section 5.5]
     #[error("a header value must not contain control characters")]
     Value,
-    /// A field that belongs to the connection. [PEP 3333, "Other HTTP Features"]
-    #[error("hop-by-hop header fields are the server's business")]
+    /// The field concerns the connection. [PEP 3333, "Other HTTP Features"]
+    #[error("only the server may set hop-by-hop header fields")]
     HopByHop,
-    /// A Content-Length that is no number. [RFC 9110 section 8.6]
+    /// The Content-Length is not a number. [RFC 9110 section 8.6]
     #[error("Content-Length must be a decimal number")]
     ContentLength,
-    /// Two Content-Length fields that differ.
+    /// There are two Content-Length fields with different values.
     #[error("Content-Length is given twice with different values")]
     ConflictingLength,
 }
 
-/// A response's head while it is being put together. Reused from request to request.
+/// The head of a response. One object can be used for many responses.
 #[derive(Debug, Default)]
 pub struct ResponseHead {
     status: u16,
-    /// `200 OK`
+    /// Status code and reason phrase, such as `200 OK`.
     line: Vec<u8>,
     /// Field lines, each with its CRLF.
     fields: Vec<u8>,
     content_length: Option<u64>,
-    /// The line of `fields` that says so.
+    /// The range of its line in `fields`. Empty if there is none.
     length_line: std::ops::Range<usize>,
     has_date: bool,
     has_server: bool,
+    /// The application has set `Connection: close`.
     close: bool,
 }
 
-/// Field names by what the server does with them; everything else passes through.
-enum Kind {
+/// How the server handles a field of the application.
+enum FieldKind {
     ContentLength,
     Date,
     Server,
@@ -58,7 +61,7 @@ enum Kind {
 }
 
 impl ResponseHead {
-    /// Starts over with a status of `200 OK`'s form.
+    /// Clears the head and sets the status, such as `200 OK`. After an error the head is empty.
     pub fn start(&mut self, status: &[u8]) -> Result<(), ResponseError> {
         self.line.clear();
         self.fields.clear();
@@ -81,16 +84,16 @@ impl ResponseHead {
         Ok(())
     }
 
-    /// Adds a field behind the others.
-    pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
+    /// Adds a field after the others. After an error nothing is added.
+    pub fn add_field(&mut self, name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
         if !is_token(name) {
             return Err(ResponseError::Name);
         }
         if !is_field_value(value) {
             return Err(ResponseError::Value);
         }
-        match kind(name) {
-            Kind::ContentLength => {
+        match field_kind(name) {
+            FieldKind::ContentLength => {
                 let length = decimal(value).ok_or(ResponseError::ContentLength)?;
                 match self.content_length {
                     Some(known) if known != length => return Err(ResponseError::ConflictingLength),
@@ -102,17 +105,17 @@ impl ResponseHead {
                 self.length_line = start..self.fields.len();
                 return Ok(());
             }
-            Kind::Connection => {
+            FieldKind::Connection => {
                 if !value.eq_ignore_ascii_case(b"close") {
                     return Err(ResponseError::HopByHop);
                 }
                 self.close = true;
                 return Ok(());
             }
-            Kind::HopByHop => return Err(ResponseError::HopByHop),
-            Kind::Date => self.has_date = true,
-            Kind::Server => self.has_server = true,
-            Kind::Other => {}
+            FieldKind::HopByHop => return Err(ResponseError::HopByHop),
+            FieldKind::Date => self.has_date = true,
+            FieldKind::Server => self.has_server = true,
+            FieldKind::Other => {}
         }
         self.append(name, value);
         Ok(())
@@ -126,18 +129,18 @@ impl ResponseHead {
         self.fields.extend_from_slice(b"\r\n");
     }
 
-    /// The status code; 0 before [`ResponseHead::start`] succeeded.
+    /// The status code. 0 before [`ResponseHead::start`] has succeeded.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The length the application declared.
+    /// The Content-Length of the application, in bytes.
     pub fn content_length(&self) -> Option<u64> {
         self.content_length
     }
 
-    /// The first value of the field called `name`, in any case, for the access log.
-    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+    /// The value of the first field with this name, compared without case. For the access log.
+    pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
         self.fields.split(|&b| b == b'\n').find_map(|line| {
             let line = line.strip_suffix(b"\r")?;
             let (found, value) = line.split_at_checked(name.len())?;
@@ -145,12 +148,13 @@ impl ResponseHead {
         })
     }
 
-    /// `200 OK`; empty before [`ResponseHead::start`] succeeded.
+    /// Status code and reason phrase, such as `200 OK`. Empty before [`ResponseHead::start`] has
+    /// succeeded.
     pub fn line(&self) -> &[u8] {
         &self.line
     }
 
-    /// The fields that were added, as name and value.
+    /// Names and values of the fields, in the order in which they were added.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.split(|&b| b == b'\n').filter_map(|line| {
             let line = line.strip_suffix(b"\r")?;
@@ -159,12 +163,14 @@ impl ResponseHead {
         })
     }
 
-    pub(super) fn close(&self) -> bool {
+    /// True if the application has set `Connection: close`.
+    pub(super) fn wants_close(&self) -> bool {
         self.close
     }
 
-    /// Status line, the Date and Server the application did not give, and its fields in their order;
-    /// Content-Length only if it is what the framing `announced` says. Returns whether that is told.
+    /// Writes the status line, Server and Date unless the application has set them, and its fields.
+    /// Leaves its Content-Length out unless it agrees with the framing `announced`. Returns whether
+    /// a Content-Length was written.
     pub(super) fn write(&self, date: &[u8], announced: ResponseFraming, out: &mut Vec<u8>) -> bool {
         out.reserve(self.line.len() + self.fields.len() + 160);
         out.extend_from_slice(b"HTTP/1.1 ");
@@ -178,36 +184,37 @@ impl ResponseHead {
             out.extend_from_slice(date);
             out.extend_from_slice(b"\r\n");
         }
-        let tells_length = match (self.content_length, announced) {
+        let has_length = match (self.content_length, announced) {
             (Some(declared), ResponseFraming::Length(length)) => declared == length,
             _ => false,
         };
-        if tells_length || self.length_line.is_empty() {
+        if has_length || self.length_line.is_empty() {
             out.extend_from_slice(&self.fields);
         } else {
             out.extend_from_slice(&self.fields[..self.length_line.start]);
             out.extend_from_slice(&self.fields[self.length_line.end..]);
         }
-        tells_length
+        has_length
     }
 }
 
-fn kind(name: &[u8]) -> Kind {
+/// Classifies a field by its name.
+fn field_kind(name: &[u8]) -> FieldKind {
     let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
     match name.len() {
-        14 if is("content-length") => Kind::ContentLength,
-        4 if is("date") => Kind::Date,
-        6 if is("server") => Kind::Server,
-        10 if is("connection") => Kind::Connection,
-        2 if is("te") => Kind::HopByHop,
-        7 if is("trailer") || is("upgrade") => Kind::HopByHop,
-        8 if is("trailers") => Kind::HopByHop,
-        10 if is("keep-alive") => Kind::HopByHop,
-        16 if is("proxy-connection") => Kind::HopByHop,
-        17 if is("transfer-encoding") => Kind::HopByHop,
-        18 if is("proxy-authenticate") => Kind::HopByHop,
-        19 if is("proxy-authorization") => Kind::HopByHop,
-        25 if is("proxy-authentication-info") => Kind::HopByHop,
-        _ => Kind::Other,
+        14 if is("content-length") => FieldKind::ContentLength,
+        4 if is("date") => FieldKind::Date,
+        6 if is("server") => FieldKind::Server,
+        10 if is("connection") => FieldKind::Connection,
+        2 if is("te") => FieldKind::HopByHop,
+        7 if is("trailer") || is("upgrade") => FieldKind::HopByHop,
+        8 if is("trailers") => FieldKind::HopByHop,
+        10 if is("keep-alive") => FieldKind::HopByHop,
+        16 if is("proxy-connection") => FieldKind::HopByHop,
+        17 if is("transfer-encoding") => FieldKind::HopByHop,
+        18 if is("proxy-authenticate") => FieldKind::HopByHop,
+        19 if is("proxy-authorization") => FieldKind::HopByHop,
+        25 if is("proxy-authentication-info") => FieldKind::HopByHop,
+        _ => FieldKind::Other,
     }
 }

@@ -1,110 +1,112 @@
-//! Finds where a head ends, however slowly it arrives, and enforces the limits while it does.
+//! Finds the end of a head as it arrives, and enforces the limits.
 //!
-//! The scan remembers how far it came, so that a head delivered byte by byte costs the same work as
-//! one delivered whole; and it refuses as soon as a rule is broken, so that a client cannot make the
-//! server hold more than the limits say. Lines end in CRLF and nothing else: a lone LF, which many
-//! parsers (httparse among them) accept, is how requests are smuggled past the ones that do not.
+//! The scan continues where it stopped, so that a head which arrives byte by byte costs the same as
+//! one that arrives whole. It refuses a head at the first byte that violates a rule, so that a
+//! client cannot make the server buffer more than the limits allow. Lines end in CRLF: many
+//! parsers, such as httparse, also accept a lone LF, which smuggles requests past the parsers that
+//! do not.
 
 use super::grammar::is_token_byte;
 use super::{Error, Limits};
 
-/// Progress through the lines of one head. Offsets count from the first unconsumed byte.
+/// The state of scanning one head. Offsets count from the first byte of the input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Scan {
-    /// How many bytes were looked at.
-    seen: usize,
-    /// Where the current line starts.
-    line: usize,
-    /// Lines completed so far, the request line included.
-    lines: usize,
-    /// Where the request line ended, before its CRLF; set once `lines` is not 0.
-    first_end: usize,
-    /// Bytes of the one empty line that may precede a request: 0 or 2. [RFC 9112 section 2.2]
-    skipped: usize,
+    /// How many bytes were scanned.
+    scanned: usize,
+    /// The offset at which the current line starts.
+    line_start: usize,
+    /// How many lines are complete, including the request line.
+    line_count: usize,
+    /// The offset at which the request line ends, before its CRLF. Set once `line_count` is not 0.
+    request_line_end: usize,
+    /// The length of the one empty line that may precede a request: 0 or 2. [RFC 9112 section 2.2]
+    leading_crlf: usize,
 }
 
-/// A head whose end was found.
+/// Where a head and its request line are in the input, as offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Complete {
-    /// Where the request line starts.
+pub(crate) struct HeadBounds {
+    /// The start of the request line.
     pub(crate) start: usize,
-    /// Where the request line ends, before its CRLF.
-    pub(crate) line_end: usize,
+    /// The end of the request line, before its CRLF.
+    pub(crate) request_line_end: usize,
     /// The first byte after the head.
     pub(crate) end: usize,
-    /// How many field lines there are.
-    pub(crate) fields: usize,
+    /// The number of field lines.
+    pub(crate) field_count: usize,
 }
 
 impl Scan {
-    /// Looks at what of `input` is new. `None` asks for more bytes.
+    /// Scans the bytes of `input` that were appended since the last call. `None` if the head is not
+    /// complete yet.
     pub(crate) fn advance(
         &mut self,
         input: &[u8],
         limits: &Limits,
-    ) -> Result<Option<Complete>, Error> {
-        while let Some(found) = memchr::memchr(b'\n', &input[self.seen..]) {
-            let lf = self.seen + found;
-            // What is refused without its line end is refused in the same words with it: the answer
-            // must not depend on how the bytes were cut.
-            let line = &input[self.line..lf];
-            self.seen = lf + 1;
-            self.check_partial(line, limits)?;
-            self.check_total(self.seen, limits)?;
+    ) -> Result<Option<HeadBounds>, Error> {
+        while let Some(found) = memchr::memchr(b'\n', &input[self.scanned..]) {
+            let lf = self.scanned + found;
+            // A complete line passes the checks of a partial one first: the error must not depend
+            // on how the network has cut the bytes.
+            let line = &input[self.line_start..lf];
+            self.scanned = lf + 1;
+            self.check_line_so_far(line, limits)?;
+            self.check_head_size(self.scanned, limits)?;
             let Some(line) = line.strip_suffix(b"\r") else {
                 return Err(Error::BareLf);
             };
             let length = line.len();
-            if self.lines == 0 && length == 0 {
-                if self.skipped > 0 {
+            if self.line_count == 0 && length == 0 {
+                if self.leading_crlf > 0 {
                     return Err(Error::RequestLine);
                 }
-                self.skipped = 2;
-                self.line = self.seen;
+                self.leading_crlf = 2;
+                self.line_start = self.scanned;
                 continue;
             }
             if length == 0 {
-                return Ok(Some(Complete {
-                    start: self.skipped,
-                    line_end: self.first_end,
-                    end: self.seen,
-                    fields: self.lines - 1,
+                return Ok(Some(HeadBounds {
+                    start: self.leading_crlf,
+                    request_line_end: self.request_line_end,
+                    end: self.scanned,
+                    field_count: self.line_count - 1,
                 }));
             }
-            if self.lines == 0 {
-                self.first_end = lf - 1;
+            if self.line_count == 0 {
+                self.request_line_end = lf - 1;
             }
-            self.line = self.seen;
-            self.lines += 1;
-            if self.lines - 1 > limits.fields {
+            self.line_start = self.scanned;
+            self.line_count += 1;
+            if self.line_count - 1 > limits.fields {
                 return Err(Error::FieldsTooLarge);
             }
         }
-        self.seen = input.len();
-        self.check_partial(&input[self.line..], limits)?;
-        self.check_total(input.len(), limits)?;
+        self.scanned = input.len();
+        self.check_line_so_far(&input[self.line_start..], limits)?;
+        self.check_head_size(input.len(), limits)?;
         Ok(None)
     }
 
-    /// True if not a byte was looked at yet.
-    pub(crate) fn is_new(&self) -> bool {
-        self.seen == 0
+    /// True if no byte was scanned.
+    pub(crate) fn has_seen_nothing(&self) -> bool {
+        self.scanned == 0
     }
 
-    /// True if nothing of a request has come yet.
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.seen <= self.skipped
+    /// True if no byte of a request has arrived; an empty line before it does not count.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.scanned <= self.leading_crlf
     }
 
-    /// Checks what there is of the current line.
-    fn check_partial(&self, line: &[u8], limits: &Limits) -> Result<(), Error> {
-        // A CR may still become the line's end, and does not count.
+    /// Checks the part of the current line that has arrived.
+    fn check_line_so_far(&self, line: &[u8], limits: &Limits) -> Result<(), Error> {
+        // A CR at the end may be the first byte of the CRLF, and does not count.
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let length = line.len();
-        if self.lines == 0 {
+        if self.line_count == 0 {
             check_method_so_far(line)?;
         }
-        match self.lines {
+        match self.line_count {
             0 if length > limits.request_line => Err(Error::RequestLineTooLong),
             0 => Ok(()),
             _ if length > limits.field_size => Err(Error::FieldsTooLarge),
@@ -112,15 +114,15 @@ impl Scan {
         }
     }
 
-    fn check_total(&self, total: usize, limits: &Limits) -> Result<(), Error> {
-        if total - self.skipped > limits.head { Err(Error::FieldsTooLarge) } else { Ok(()) }
+    fn check_head_size(&self, total: usize, limits: &Limits) -> Result<(), Error> {
+        if total - self.leading_crlf > limits.head { Err(Error::FieldsTooLarge) } else { Ok(()) }
     }
 }
 
-/// Refuses at the first byte what can never become a method, such as a TLS handshake on a plain port,
-/// instead of waiting for a line end that will not come.
+/// Refuses a line at the first byte that no method can have, such as that of a TLS handshake on a
+/// plain port, which would never send the end of a line.
 fn check_method_so_far(line: &[u8]) -> Result<(), Error> {
-    // A record of the type "handshake". [RFC 8446 section 5.1]
+    // 22 is the content type of a TLS handshake record. [RFC 8446 section 5.1]
     if line.first() == Some(&22) {
         return Err(Error::Tls);
     }

@@ -1,25 +1,25 @@
-//! The request target: which of the four forms it has, and where its parts are. [RFC 9112 section 3.2]
+//! Parses the request target, which has one of four forms. [RFC 9112 section 3.2]
 
 use super::Error;
 use super::grammar::is_host;
 use super::head::Span;
 
-/// A target's parts, as spans into the head it was read from.
+/// The parts of a target, as spans into the bytes of the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Target {
     /// The path, still percent-encoded. Empty for `*`, and for an absolute target that has none.
     pub(crate) path: Span,
-    /// What follows the first `?`, without it; empty if there is none.
+    /// What follows the first `?`. Empty if there is none.
     pub(crate) query: Span,
-    /// The authority of an absolute target, which replaces Host.
+    /// The authority of an absolute target, which replaces the Host field.
     pub(crate) authority: Option<Span>,
 }
 
-/// Reads the target at `span` of `bytes`.
+/// Parses the target at `span` of `bytes`.
 pub(crate) fn parse(bytes: &[u8], span: Span, method: &[u8]) -> Result<Target, Error> {
     let target = span.of(bytes);
-    // Visible ASCII only. A fragment is never sent by a conforming client, and servers disagree on
-    // where a path with `#` ends, so it is refused rather than guessed.
+    // Visible ASCII only. A conforming client sends no fragment, and servers disagree on where a
+    // path with a `#` ends, so it is refused.
     if target.is_empty() || target.iter().any(|&b| !(0x21..=0x7e).contains(&b) || b == b'#') {
         return Err(Error::Target);
     }
@@ -28,9 +28,9 @@ pub(crate) fn parse(bytes: &[u8], span: Span, method: &[u8]) -> Result<Target, E
     }
     let start = span.start as usize;
     let found = match target {
-        [b'/', ..] => split_query(target, start),
+        [b'/', ..] => split_at_query(target, start),
         b"*" if method == b"OPTIONS" => Target::default(),
-        _ => absolute(target, start)?,
+        _ => parse_absolute(target, start)?,
     };
     if has_encoded_nul(found.path.of(bytes)) {
         return Err(Error::Target);
@@ -38,7 +38,7 @@ pub(crate) fn parse(bytes: &[u8], span: Span, method: &[u8]) -> Result<Target, E
     Ok(found)
 }
 
-fn split_query(target: &[u8], start: usize) -> Target {
+fn split_at_query(target: &[u8], start: usize) -> Target {
     match memchr::memchr(b'?', target) {
         Some(mark) => Target {
             path: Span::new(start, start + mark),
@@ -49,9 +49,9 @@ fn split_query(target: &[u8], start: usize) -> Target {
     }
 }
 
-/// `http://authority/path?query`. User information is refused: it has no meaning here and hides
-/// the real host from a human reader. [RFC 9110 section 4.2.4]
-fn absolute(target: &[u8], start: usize) -> Result<Target, Error> {
+/// Parses `http://authority/path?query`. User information is refused: it has no meaning here, and
+/// it hides the real host from a human reader. [RFC 9110 section 4.2.4]
+fn parse_absolute(target: &[u8], start: usize) -> Result<Target, Error> {
     let Some(colon) = memchr::memmem::find(target, b"://") else {
         return Err(Error::Target);
     };
@@ -71,13 +71,13 @@ fn absolute(target: &[u8], start: usize) -> Result<Target, Error> {
         return Err(Error::Misdirected);
     }
     let authority = Some(Span::new(start + host, start + end));
-    let rest = split_query(&target[end..], start + end);
-    // `OPTIONS http://host` asks what `OPTIONS *` asks: its path is empty either way. Elsewhere an
-    // empty path is `/`, which `Head::path` supplies. [RFC 9112 section 3.2.4]
+    let rest = split_at_query(&target[end..], start + end);
+    // `OPTIONS http://host` means the same as `OPTIONS *`: the path is empty in both. With another
+    // method an empty path means `/`, which `Head::path` returns. [RFC 9112 section 3.2.4]
     Ok(Target { authority, ..rest })
 }
 
-/// `%00` would end the string in every C library behind the application.
+/// True if the path has `%00`, at which the C libraries that an application calls would end it.
 fn has_encoded_nul(path: &[u8]) -> bool {
     memchr::memmem::find(path, b"%00").is_some()
 }

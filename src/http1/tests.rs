@@ -1,9 +1,9 @@
-//! Unit tests of the whole core, through its door.
+//! Unit tests of the whole core through its public types.
 //!
-//! Every request is read three ways: whole, byte by byte, and with a further request right behind
-//! it. All three must tell the same story, so that neither the network's packets nor what a client
-//! sends ahead can change what a request means. What is checked here for each case (nothing of the
-//! next request is used, nothing is read after an error) is not repeated in the tables.
+//! Each request is read in three ways: whole, byte by byte, and followed by another request. All
+//! three must give the same result, so that neither the packets of the network nor pipelining can
+//! change what a request means. These helpers check for each case that no byte of the next request
+//! is used and that nothing is read after an error; the tables do not repeat that.
 
 mod chunked;
 mod connections;
@@ -17,14 +17,14 @@ mod splits;
 
 use super::*;
 
-/// The request that follows in the third way.
-const NEXT: &[u8] = b"DELETE /next HTTP/1.1\r\nHost: next\r\n\r\n";
-/// An HTTP-date, as the caller of the core supplies it.
+/// The request that follows when a request is read in the third way.
+const NEXT_REQUEST: &[u8] = b"DELETE /next HTTP/1.1\r\nHost: next\r\n\r\n";
+/// An HTTP-date, which the caller of the core supplies.
 const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 
-/// What a head said, copied out of it.
+/// A copy of all that a head says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Told {
+struct HeadCopy {
     method: String,
     raw_target: String,
     path: String,
@@ -37,9 +37,9 @@ struct Told {
     expect_continue: bool,
 }
 
-impl Told {
-    fn of(head: &Head) -> Told {
-        Told {
+impl HeadCopy {
+    fn of(head: &Head) -> HeadCopy {
+        HeadCopy {
             method: text(head.method()),
             raw_target: text(head.raw_target()),
             path: text(head.path()),
@@ -63,17 +63,17 @@ impl Told {
 /// How the reading of one request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// It is complete, and used so many bytes.
+    /// It is complete, and used this many bytes.
     Complete(usize),
     /// More bytes are needed.
     Unfinished,
     Refused(Error),
 }
 
-/// All events of one request.
+/// The events of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Story {
-    head: Option<Told>,
+struct Parsed {
+    head: Option<HeadCopy>,
     content: Vec<u8>,
     outcome: Outcome,
 }
@@ -82,47 +82,52 @@ fn text(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }
 
-/// Reads one request from `input`, of which `step` more bytes arrive whenever more are needed.
-fn read_in_steps(connection: &mut Connection, input: &[u8], step: usize) -> Story {
-    read_at(connection, input, |arrived| arrived + step)
+/// Reads one request from `input`. Whenever more bytes are needed, `step` of them arrive.
+fn read_in_steps(connection: &mut Connection, input: &[u8], step: usize) -> Parsed {
+    read_with_arrivals(connection, input, |arrived| arrived + step)
 }
 
-/// Reads one request; `next` says how many bytes have arrived after more were needed.
-fn read_at(connection: &mut Connection, input: &[u8], next: impl Fn(usize) -> usize) -> Story {
-    let mut story = Story { head: None, content: Vec::new(), outcome: Outcome::Unfinished };
+/// Reads one request. Whenever more bytes are needed, `next` maps the number that has arrived to
+/// the new one.
+fn read_with_arrivals(
+    connection: &mut Connection,
+    input: &[u8],
+    next: impl Fn(usize) -> usize,
+) -> Parsed {
+    let mut parsed = Parsed { head: None, content: Vec::new(), outcome: Outcome::Unfinished };
     let (mut at, mut arrived) = (0, next(0).min(input.len()));
     loop {
         let (used, event) = match connection.receive(&input[at..arrived]) {
             Ok(step) => step,
             Err(error) => {
-                story.outcome = Outcome::Refused(error);
-                return story;
+                parsed.outcome = Outcome::Refused(error);
+                return parsed;
             }
         };
         assert!(at + used <= arrived, "used more than there is");
         match event {
             Event::Head => {
-                assert!(story.head.is_none(), "two heads");
-                story.head = Some(Told::of(connection.head()));
+                assert!(parsed.head.is_none(), "two heads");
+                parsed.head = Some(HeadCopy::of(connection.head()));
             }
             Event::Content(range) => {
                 assert!(!range.is_empty() && range.end <= used, "{range:?} of {used}");
-                story.content.extend_from_slice(&input[at..][range]);
-                assert_eq!(connection.received(), story.content.len() as u64);
+                parsed.content.extend_from_slice(&input[at..][range]);
+                assert_eq!(connection.received_bytes(), parsed.content.len() as u64);
             }
             Event::End => {
-                story.outcome = Outcome::Complete(at + used);
-                return story;
+                parsed.outcome = Outcome::Complete(at + used);
+                return parsed;
             }
-            Event::NeedMore if arrived == input.len() => return story,
+            Event::NeedMore if arrived == input.len() => return parsed,
             Event::NeedMore => arrived = next(arrived).min(input.len()),
         }
         at += used;
     }
 }
 
-/// Answers with a status that has no content; returns what is sent and what follows.
-fn answer(connection: &mut Connection, status: &str) -> (String, Next) {
+/// Sends a response without content. Returns its bytes, and what to do with the connection.
+fn respond(connection: &mut Connection, status: &str) -> (String, Next) {
     let mut response = ResponseHead::default();
     response.start(status.as_bytes()).unwrap();
     let mut out = Vec::new();
@@ -132,39 +137,44 @@ fn answer(connection: &mut Connection, status: &str) -> (String, Next) {
 }
 
 /// Reads `input` in the three ways.
-fn read_with(limits: Limits, input: &[u8]) -> Story {
+fn read_with(limits: Limits, input: &[u8]) -> Parsed {
     let mut connection = Connection::new(limits);
     let whole = read_in_steps(&mut connection, input, input.len().max(1));
-    check_what_follows(&mut connection, &whole, &[]);
+    check_next_request(&mut connection, &whole, &[]);
 
     let mut connection = Connection::new(limits);
     let bytewise = read_in_steps(&mut connection, input, 1);
     assert_eq!(whole, bytewise, "whole and byte by byte: {}", text(input));
-    check_what_follows(&mut connection, &whole, &[]);
+    check_next_request(&mut connection, &whole, &[]);
 
     if whole.outcome != Outcome::Unfinished {
-        let behind = [input, NEXT].concat();
+        let following = [input, NEXT_REQUEST].concat();
         let mut connection = Connection::new(limits);
-        let followed = read_in_steps(&mut connection, &behind, behind.len());
-        assert_eq!(whole, followed, "alone and with a request behind: {}", text(input));
-        check_what_follows(&mut connection, &whole, NEXT);
+        let followed = read_in_steps(&mut connection, &following, following.len());
+        assert_eq!(whole, followed, "alone and followed by a request: {}", text(input));
+        check_next_request(&mut connection, &whole, NEXT_REQUEST);
     }
     whole
 }
 
-/// A complete request leaves the next one alone; a refused one is the connection's last.
-fn check_what_follows(connection: &mut Connection, story: &Story, behind: &[u8]) {
-    match story.outcome {
+/// Checks that a complete request uses no byte of the next one, and that a refused request is the
+/// last of its connection.
+fn check_next_request(connection: &mut Connection, parsed: &Parsed, following: &[u8]) {
+    match parsed.outcome {
         Outcome::Unfinished => {}
         Outcome::Complete(_) => {
-            assert_eq!(connection.receive(behind), Ok((0, Event::NeedMore)), "eaten too early");
-            let (_, next) = answer(connection, "204 No Content");
-            if story.head.as_ref().is_some_and(|head| head.keep_alive) {
+            assert_eq!(
+                connection.receive(following),
+                Ok((0, Event::NeedMore)),
+                "used before the response"
+            );
+            let (_, next) = respond(connection, "204 No Content");
+            if parsed.head.as_ref().is_some_and(|head| head.keep_alive) {
                 assert_eq!(next, Next::Request);
                 assert!(connection.is_idle());
-                if !behind.is_empty() {
-                    let second = read_in_steps(connection, behind, behind.len());
-                    assert_eq!(second.outcome, Outcome::Complete(behind.len()));
+                if !following.is_empty() {
+                    let second = read_in_steps(connection, following, following.len());
+                    assert_eq!(second.outcome, Outcome::Complete(following.len()));
                     assert_eq!(second.head.unwrap().path, "/next");
                 }
             } else {
@@ -173,27 +183,35 @@ fn check_what_follows(connection: &mut Connection, story: &Story, behind: &[u8])
         }
         Outcome::Refused(error) => {
             assert!(!connection.wants_head() && !connection.wants_content());
-            assert_eq!(connection.receive(NEXT), Ok((0, Event::NeedMore)), "read after an error");
+            assert_eq!(
+                connection.receive(NEXT_REQUEST),
+                Ok((0, Event::NeedMore)),
+                "read after an error"
+            );
             let (code, reason) = error.status();
-            let (sent, next) = answer(connection, &format!("{code} {reason}"));
+            let (sent, next) = respond(connection, &format!("{code} {reason}"));
             assert!(sent.contains("Connection: close"), "{sent}");
             assert_eq!(next, Next::Close);
-            assert_eq!(connection.receive(NEXT), Ok((0, Event::NeedMore)), "read after an error");
+            assert_eq!(
+                connection.receive(NEXT_REQUEST),
+                Ok((0, Event::NeedMore)),
+                "read after an error"
+            );
         }
     }
 }
 
-fn read(input: impl AsRef<[u8]>) -> Story {
+fn read(input: impl AsRef<[u8]>) -> Parsed {
     read_with(Limits::default(), input.as_ref())
 }
 
 /// The head and the content of a request that is complete with the last byte of `input`.
 #[track_caller]
-fn accepted(input: impl AsRef<[u8]>) -> (Told, Vec<u8>) {
+fn accepted(input: impl AsRef<[u8]>) -> (HeadCopy, Vec<u8>) {
     let input = input.as_ref();
-    let story = read(input);
-    assert_eq!(story.outcome, Outcome::Complete(input.len()), "{}", text(input));
-    (story.head.unwrap(), story.content)
+    let parsed = read(input);
+    assert_eq!(parsed.outcome, Outcome::Complete(input.len()), "{}", text(input));
+    (parsed.head.unwrap(), parsed.content)
 }
 
 #[track_caller]
@@ -202,7 +220,7 @@ fn assert_refused(input: impl AsRef<[u8]>, error: Error) {
     assert_eq!(read(input).outcome, Outcome::Refused(error), "{}", text(input));
 }
 
-/// `input` is refused with one of these statuses.
+/// Asserts that `input` is refused with one of these statuses.
 #[track_caller]
 fn assert_status(input: impl AsRef<[u8]>, statuses: &[u16]) {
     let input = input.as_ref();
@@ -212,7 +230,7 @@ fn assert_status(input: impl AsRef<[u8]>, statuses: &[u16]) {
     }
 }
 
-/// A GET with these field lines, each with its CRLF, behind Host.
+/// A GET with these field lines, each with its CRLF, after Host.
 fn get(fields: &str) -> String {
     format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
 }
@@ -220,8 +238,8 @@ fn get(fields: &str) -> String {
 /// A connection that has read `request`, which is complete.
 fn connection_after(request: &str) -> Connection {
     let mut connection = Connection::new(Limits::default());
-    let story = read_in_steps(&mut connection, request.as_bytes(), request.len());
-    assert_eq!(story.outcome, Outcome::Complete(request.len()), "{request}");
+    let parsed = read_in_steps(&mut connection, request.as_bytes(), request.len());
+    assert_eq!(parsed.outcome, Outcome::Complete(request.len()), "{request}");
     connection
 }
 
@@ -230,14 +248,14 @@ fn response(status: &str, fields: &[(&str, &str)]) -> ResponseHead {
     let mut head = ResponseHead::default();
     head.start(status.as_bytes()).unwrap();
     for (name, value) in fields {
-        head.field(name.as_bytes(), value.as_bytes()).unwrap();
+        head.add_field(name.as_bytes(), value.as_bytes()).unwrap();
     }
     head
 }
 
 #[test]
-fn every_error_knows_its_status() {
-    // No wildcard: a new error does not compile until its status is decided here too.
+fn every_error_has_a_status_and_a_message() {
+    // No wildcard: a new error does not compile until its status is listed here.
     let expected = |error| match error {
         Error::BareLf
         | Error::RequestLine
@@ -263,7 +281,7 @@ fn every_error_knows_its_status() {
         Error::UnknownTransferCoding | Error::Connect => 501,
         Error::Version => 505,
     };
-    // One request for each.
+    // One request for each error.
     let chunked = |body: &str| {
         format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
     };
@@ -302,11 +320,11 @@ fn every_error_knows_its_status() {
         ("GET / HTTP/2.0\r\n\r\n".into(), Error::Version),
     ] {
         let input: String = input;
-        let story = read_with(limits, input.as_bytes());
-        assert_eq!(story.outcome, Outcome::Refused(error), "{input}");
+        let parsed = read_with(limits, input.as_bytes());
+        assert_eq!(parsed.outcome, Outcome::Refused(error), "{input}");
         let (code, reason) = error.status();
         assert_eq!(code, expected(error), "{error:?}");
-        // The pair is a status line that the response half takes.
+        // Code and reason phrase are a valid status for a response.
         assert_eq!(ResponseHead::default().start(format!("{code} {reason}").as_bytes()), Ok(()));
         assert!(!error.to_string().is_empty());
     }

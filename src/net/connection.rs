@@ -290,7 +290,7 @@ impl Connection {
     /// For the poller: sends what is queued, a turn's worth at most. What follows is up to
     /// [`Connection::start_next`], at once if all is sent.
     pub(super) fn send(&mut self) -> io::Result<Flush> {
-        if self.http.is_over() {
+        if self.http.is_finished() {
             self.write_half.send_last(&mut self.queue)
         } else {
             self.write_half.send(&mut self.queue)
@@ -323,11 +323,11 @@ impl Connection {
             target,
             version: head.version().as_str(),
             status: response.status(),
-            sent: self.http.sent(),
+            sent: self.http.sent_bytes(),
             started: self.started,
             elapsed: clock::now().saturating_duration_since(self.since),
             request_field: &|name| head.field(name.as_bytes()),
-            response_field: &|name| response.get(name.as_bytes()),
+            response_field: &|name| response.field(name.as_bytes()),
             environ,
         });
     }
@@ -339,7 +339,8 @@ impl Connection {
             let rate = match timeouts.body_min_rate {
                 0 => None,
                 rate => {
-                    let earned = Duration::from_secs_f64(self.http.received() as f64 / rate as f64);
+                    let earned =
+                        Duration::from_secs_f64(self.http.received_bytes() as f64 / rate as f64);
                     timeouts
                         .body
                         .checked_add(earned)

@@ -99,7 +99,7 @@ pub(super) fn run(
 fn broken(py: Python<'_>, failure: &LoadFailure, files: &mut Vec<PathBuf>) -> PyResult<Py<PyAny>> {
     let module = py.import("rustwsgi._reload")?;
     let (app, mentioned): (Py<PyAny>, Vec<PathBuf>) =
-        module.call_method1("broken", (&failure.text,))?.extract()?;
+        module.call_method1("error_application", (&failure.text,))?.extract()?;
     files.extend(mentioned);
     Ok(app)
 }
@@ -286,8 +286,8 @@ impl Worker {
             self.hooks.call(py, "served", &[self.count()]);
             if self.stopping.is_some() {
                 info!("Worker exiting (pid: {})", std::process::id());
-                let threads = py.import("rustwsgi._threads");
-                let _ = threads.and_then(|module| module.call_method0("tell_who_stays"));
+                let threads = py.import("rustwsgi._lingering_threads");
+                let _ = threads.and_then(|module| module.call_method0("report_soon"));
                 return Ok(Some(0));
             }
             error!("the server has stopped by itself");

@@ -106,6 +106,8 @@ struct Member {
 pub(super) struct Master<'a> {
     argv: &'a [OsString],
     settings: Arc<Settings>,
+    /// The warnings about the settings, which have been logged.
+    warnings: Vec<String>,
     /// Those of the start, as some of them hold until the end.
     began: Arc<Settings>,
     /// The file mode mask that this process was started with.

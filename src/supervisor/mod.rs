@@ -44,18 +44,17 @@ mod systemd;
 mod wear;
 
 use std::ffi::OsString;
-use std::sync::Arc;
 
 use log::error;
 use pyo3::prelude::*;
 
-use crate::config::Settings;
+use crate::config::{Loaded, Settings};
 
 pub use hooks::Hooks;
 pub use logs::open_error_log;
 
 /// Reads the command line and all it leads to.
-pub type Parse = fn(Python<'_>, &[OsString]) -> Result<(Settings, Hooks), String>;
+pub type Parse = fn(Python<'_>, &[OsString]) -> Result<(Loaded, Hooks), String>;
 
 /// What the supervisor needs of the layers it does not know.
 #[derive(Debug, Clone, Copy)]
@@ -80,11 +79,11 @@ pub struct LoadFailure {
 pub fn run(
     py: Python<'_>,
     argv: &[OsString],
-    settings: Arc<Settings>,
+    loaded: Loaded,
     hooks: Hooks,
     entrypoints: Entrypoints,
 ) -> PyResult<i32> {
-    let mut master = match master::Master::new(py, argv, settings, hooks, entrypoints) {
+    let mut master = match master::Master::new(py, argv, loaded, hooks, entrypoints) {
         Ok(master) => master,
         Err(master::Stop::Done(code)) => return Ok(code),
         Err(master::Stop::Python(failure)) => return Err(failure),

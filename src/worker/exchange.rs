@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
-use crate::http1::{self, ResponseHead, TooShort};
+use crate::http1::{self, BodyTooShort, ResponseHead};
 use crate::net::{Body, Chunk, Connection, HttpDate, WriteHalf};
 use crate::sys::clock::wall_clock;
 use crate::wsgi::{Client, Content, Exchange};
@@ -51,21 +51,21 @@ impl Exchange for Connection {
         });
     }
 
-    fn copy(&mut self, bytes: &[u8]) {
+    fn queue_copy(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.queue.gather(|out| out.extend_from_slice(bytes));
         }
     }
 
-    fn share(&mut self, bytes: Bytes) {
+    fn queue_shared(&mut self, bytes: Bytes) {
         self.queue.push(Chunk::Shared(bytes));
     }
 
-    fn send_file(&mut self, file: File, offset: u64, length: u64) {
+    fn queue_file(&mut self, file: File, offset: u64, length: u64) {
         self.queue.push(Chunk::File { file, offset, left: length });
     }
 
-    fn finish(&mut self) -> Result<(), TooShort> {
+    fn finish(&mut self) -> Result<(), BodyTooShort> {
         self.queue.gather(|out| self.http.finish(out))
     }
 
@@ -81,7 +81,7 @@ impl Exchange for Connection {
         self.write_half.is_full()
     }
 
-    fn wait(&mut self) -> io::Result<()> {
+    fn wait_until_writable(&mut self) -> io::Result<()> {
         self.write_half.wait(self.write_timeout)
     }
 
@@ -97,7 +97,7 @@ impl Exchange for Connection {
 }
 
 impl Client for WriteHalf {
-    fn has_left(&self) -> bool {
+    fn is_disconnected(&self) -> bool {
         self.peer_has_left()
     }
 }

@@ -22,7 +22,7 @@ use crate::config::{AccessLogSettings, Settings};
 use crate::net::{self, Listener, Poller};
 use crate::observe::{AccessLog, Format, Sink, remedy};
 use crate::sys::signals::without_signals;
-use crate::wsgi::{Application, ServerAddress, Wsgi, green_threads};
+use crate::wsgi::{Application, ServerAddress, Wsgi, green_threads_error};
 
 /// Why a server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +104,7 @@ impl Server {
         ready: impl FnOnce() -> io::Result<()>,
     ) -> Result<Server, StartError> {
         // A program, or a hook of a configuration, may have replaced them since the application was loaded.
-        if let Some(refusal) = green_threads(py) {
+        if let Some(refusal) = green_threads_error(py) {
             return Err(PyRuntimeError::new_err(refusal).into());
         }
         let Parts { app, listeners, access_log, settings, multiprocess } = parts;

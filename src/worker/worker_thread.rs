@@ -13,7 +13,7 @@ use super::watch::Watch;
 use crate::config::Settings;
 use crate::net::Connection;
 use crate::observe::AccessLog;
-use crate::wsgi::{ThreadState, Wsgi, owes_memory};
+use crate::wsgi::{ThreadState, Wsgi, take_deferred_drops};
 
 /// How long one thread may keep the interpreter for request after request before it looks at the sockets
 /// again. One long request, or several short ones.
@@ -37,7 +37,7 @@ pub(super) fn run(py: Python<'_>, shared: &Shared, me: usize) -> PyResult<()> {
     loop {
         // Everything but the application happens detached. Coming back from here is the wait for the
         // interpreter.
-        match py.detach(|| shared.dispatcher.role(me, owes_memory)) {
+        match py.detach(|| shared.dispatcher.role(me, take_deferred_drops)) {
             Role::Run => run_batch(py, shared, &mut thread_state, me),
             // Attached for a moment, which is all that was wanted.
             Role::Poll => {}

@@ -1,5 +1,5 @@
-//! What is served: the application, and functions that a gunicorn configuration has called around each
-//! request.
+//! What the server serves: the WSGI application, and the hooks of a gunicorn configuration that
+//! run before and after each request.
 
 use log::error;
 use pyo3::intern;
@@ -10,17 +10,18 @@ use super::{fork, traceback};
 use crate::http1::ResponseHead;
 use crate::observe;
 
-/// The application, and what is called around it.
+/// A WSGI application and its request hooks.
 #[derive(Debug)]
 pub struct Application {
+    /// Any callable that takes an environ and `start_response`.
     pub(super) callable: Py<PyAny>,
-    pub(super) around: Option<Around>,
+    pub(super) hooks: Option<RequestHooks>,
 }
 
 impl Application {
-    /// `around` is an object of `rustwsgi._around`.
-    pub fn new(callable: Py<PyAny>, around: Option<Py<PyAny>>) -> Application {
-        Application { callable, around: around.map(Around) }
+    /// `hooks` is a `RequestHooks` object of the Python module `rustwsgi._request_hooks`.
+    pub fn new(callable: Py<PyAny>, hooks: Option<Py<PyAny>>) -> Application {
+        Application { callable, hooks: hooks.map(RequestHooks) }
     }
 }
 
@@ -30,49 +31,63 @@ impl From<Py<PyAny>> for Application {
     }
 }
 
-/// What is called around a request.
+/// gunicorn's `pre_request` and `post_request`.
 #[derive(Debug)]
-pub(super) struct Around(Py<PyAny>);
+pub(super) struct RequestHooks(Py<PyAny>);
 
-/// A request that something is called around.
-pub(super) struct Surrounded<'py> {
+/// A request for which the hooks are called.
+pub(super) struct HookedRequest<'py> {
+    /// The request as gunicorn's hooks know it.
     request: Bound<'py, PyAny>,
     environ: Bound<'py, PyDict>,
 }
 
-impl Around {
-    /// The request as gunicorn's functions know it.
-    pub(super) fn request<'py>(&self, environ: &Bound<'py, PyDict>) -> PyResult<Surrounded<'py>> {
-        let around = self.0.bind(environ.py());
-        let request = around.call_method1(intern!(environ.py(), "request"), (environ,))?;
-        Ok(Surrounded { request, environ: environ.clone() })
+impl RequestHooks {
+    /// Makes the request object that the hooks are given.
+    pub(super) fn make_request<'py>(
+        &self,
+        environ: &Bound<'py, PyDict>,
+    ) -> PyResult<HookedRequest<'py>> {
+        let hooks = self.0.bind(environ.py());
+        let request = hooks.call_method1(intern!(environ.py(), "make_request"), (environ,))?;
+        Ok(HookedRequest { request, environ: environ.clone() })
     }
 
-    /// Before the application is called. What it raises takes the application's place.
-    pub(super) fn before(&self, about: &Surrounded<'_>) -> PyResult<()> {
-        let py = about.request.py();
-        let called = self.0.bind(py).call_method1(intern!(py, "before"), (&about.request,));
-        fork::check(py, called.as_ref().err());
+    /// Calls `pre_request`. If it raises, the application is not called and the request fails with
+    /// that exception.
+    pub(super) fn call_pre_request(&self, hooked: &HookedRequest<'_>) -> PyResult<()> {
+        let py = hooked.request.py();
+        let called = self.0.bind(py).call_method1(intern!(py, "pre_request"), (&hooked.request,));
+        fork::exit_if_forked(py, called.as_ref().err());
         called.map(drop)
     }
 
-    /// After all of it, `close()` included. `sent` is the length of the content. What it raises is logged.
-    pub(super) fn after(&self, about: &Surrounded<'_>, head: &ResponseHead, sent: u64) {
-        let py = about.request.py();
+    /// Calls `post_request`, after `close()`. An exception is logged. `sent_bytes` counts the
+    /// content without its framing.
+    pub(super) fn call_post_request(
+        &self,
+        hooked: &HookedRequest<'_>,
+        head: &ResponseHead,
+        sent_bytes: u64,
+    ) {
+        let py = hooked.request.py();
         let call = || -> PyResult<()> {
             let fields = head
                 .fields()
                 .map(|(name, value)| (PyBytes::new(py, name), PyBytes::new(py, value)));
             let fields = PyList::new(py, fields.collect::<Vec<_>>())?;
-            let line = PyBytes::new(py, head.line());
-            let arguments = (&about.request, &about.environ, line, fields, sent);
-            self.0.bind(py).call_method1(intern!(py, "after"), arguments).map(drop)
+            let status = PyBytes::new(py, head.line());
+            let arguments = (&hooked.request, &hooked.environ, status, fields, sent_bytes);
+            self.0.bind(py).call_method1(intern!(py, "post_request"), arguments).map(drop)
         };
         let called = call();
-        fork::check(py, called.as_ref().err());
-        if let Err(failure) = called {
-            error!("the hook post_request failed");
-            observe::write_raw(traceback::format(py, &failure).as_bytes());
+        fork::exit_if_forked(py, called.as_ref().err());
+        if let Err(error) = called {
+            error!(
+                target: "hook.failed",
+                "post_request raised an exception; the response was already sent"
+            );
+            observe::write_raw(traceback::format(py, &error).as_bytes());
         }
     }
 }

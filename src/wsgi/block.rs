@@ -1,67 +1,73 @@
-//! Blocks: what applications yield, and `write` is given. [PEP 3333, "Buffering and Streaming"]
+//! Blocks: the `bytes` objects that an application yields, or passes to `write`.
+//! [PEP 3333, "Buffering and Streaming"]
 //!
-//! A large one is sent from where Python keeps it. So it is Python's memory that waits for a slow client, and
-//! a thread without the interpreter may be the one that is done with it.
+//! A large block is sent from Python's own memory, without a copy. While the client is slow, the
+//! `bytes` object itself waits in the output queue, and the thread that has sent the last of it
+//! may not be attached to the interpreter.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-/// The bytes of a block that an application yielded, which must be `bytes` (a subclass will do).
+use super::ffi;
+
+/// Checks that a block which the application yielded is `bytes`, or of a subclass.
 pub(super) fn yielded<'a, 'py>(item: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
-    as_block(item, "a WSGI application must return an iterable of bytes; this one yielded")
+    cast_block(item, "a WSGI application must return an iterable of bytes; this one yielded")
 }
 
-/// The same of one that it gave to `write`.
+/// Checks that a block which the application passed to `write` is `bytes`, or of a subclass.
 pub(super) fn written<'a, 'py>(item: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
-    as_block(item, "write() takes bytes, not")
+    cast_block(item, "write() takes bytes, not")
 }
 
-fn as_block<'a, 'py>(
+fn cast_block<'a, 'py>(
     item: &'a Bound<'py, PyAny>,
-    complaint: &str,
+    message: &str,
 ) -> PyResult<&'a Bound<'py, PyBytes>> {
     item.cast::<PyBytes>().map_err(|_| {
         let found = item.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
         let advice = if found == "str" { ": encode it" } else { "" };
-        pyo3::exceptions::PyTypeError::new_err(format!("{complaint} {found}{advice}"))
+        PyTypeError::new_err(format!("{message} {found}{advice}"))
     })
 }
 
-/// The bytes of a block where they are, which keeps the block alive as long as they are needed.
+/// The bytes of a block without a copy. They hold a reference to the block until they are dropped.
 pub(super) fn share(block: &Bound<'_, PyBytes>) -> Bytes {
-    Bytes::from_owner(Lent(PyBackedBytes::from(block.clone())))
+    Bytes::from_owner(SharedBlock(PyBackedBytes::from(block.clone())))
 }
 
-/// A block of Python's that is being sent. The thread that drops it may not be attached to the interpreter;
-/// then PyO3 gives it back the next time that a thread attaches.
-struct Lent(PyBackedBytes);
+/// A reference to a Python block that is being sent. If a thread drops it that is not attached to
+/// the interpreter, PyO3 defers the decrement of the reference count until a thread attaches.
+struct SharedBlock(PyBackedBytes);
 
-/// Bytes that wait to be given back.
-static OWED: AtomicUsize = AtomicUsize::new(0);
-/// So many of them are worth attaching to the interpreter for.
-const MUCH: usize = 1 << 20;
+/// Bytes of blocks whose release PyO3 has deferred, since the last time that this was reset.
+static DEFERRED_DROP_BYTES: AtomicUsize = AtomicUsize::new(0);
+/// From this many deferred bytes on it is worth attaching to the interpreter to release them.
+const ATTACH_THRESHOLD: usize = 1 << 20;
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for SharedBlock {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl Drop for Lent {
+impl Drop for SharedBlock {
     fn drop(&mut self) {
-        // SAFETY: this asks about the calling thread only.
-        if unsafe { pyo3::ffi::PyGILState_Check() } == 0 {
-            OWED.fetch_add(self.0.len(), Ordering::Relaxed);
+        if !ffi::is_attached() {
+            DEFERRED_DROP_BYTES.fetch_add(self.0.len(), Ordering::Relaxed);
         }
     }
 }
 
-/// True if much memory waits for a thread to attach, which a server that has fallen idle should do soon;
-/// says so once.
-pub fn owes_memory() -> bool {
-    OWED.load(Ordering::Relaxed) >= MUCH && OWED.swap(0, Ordering::Relaxed) >= MUCH
+/// Returns true if at least 1 MiB of Python memory is released only when a thread next attaches to
+/// the interpreter, and resets the count, so that one thread attaches for it. An idle server calls
+/// this, as no request makes a thread attach there.
+pub fn take_deferred_drops() -> bool {
+    DEFERRED_DROP_BYTES.load(Ordering::Relaxed) >= ATTACH_THRESHOLD
+        && DEFERRED_DROP_BYTES.swap(0, Ordering::Relaxed) >= ATTACH_THRESHOLD
 }

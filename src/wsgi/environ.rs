@@ -1,10 +1,10 @@
-//! The environ: everything the application learns about a request, as one exact `dict`.
+//! The environ: a `dict` that describes the request to the application.
 //! [PEP 3333, "environ Variables"; RFC 3875 section 4.1]
 //!
-//! What is the same for every request of a listener is in a template; the rest is added from the
-//! request's head. What was made of a head before is remembered by [`super::memory`], so that a
-//! client that repeats itself costs one copy of a dict. Nothing of `os.environ` gets in: a variable
-//! called HTTP_PROXY there must not look like a field the client sent.
+//! A template for each listener holds what all of its requests have in common; the rest comes from
+//! the head of the request. [`super::environ_cache`] keeps environs by their heads, so that a
+//! client that repeats its head costs one copy of a dict. Variables of `os.environ` are not copied
+//! in: a variable HTTP_PROXY there must not look like a field that the client sent.
 
 use core::net::IpAddr;
 use std::sync::Arc;
@@ -16,38 +16,39 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::client::Disconnected;
+use super::client_disconnected::ClientDisconnected;
+use super::environ_cache::{CachedValue, EnvironCache};
 use super::errors::Errors;
 use super::exchange::{Content, Exchange};
+use super::ffi::latin1;
 use super::file_wrapper::FileWrapper;
 use super::input::Input;
-use super::memory::{Memory, Place};
 use super::names::Names;
-use super::strings::latin1;
 use crate::config::{Settings, Trust};
 use crate::http1::{Framing, Head, Version};
 
-/// The server's side of one listener.
+/// The address of one listener, as the environ names it.
 #[derive(Debug, Clone)]
 pub struct ServerAddress {
     /// SERVER_NAME
     pub name: String,
-    /// SERVER_PORT, decimal
+    /// SERVER_PORT, in decimal
     pub port: String,
 }
 
-/// What environs are made from.
+/// Builds environs.
 #[derive(Debug)]
 pub(super) struct EnvironBuilder {
     names: Names,
-    /// Two for each listener: one says that there are other processes, one that there are none.
+    /// Two for each listener: with `wsgi.multiprocess` False, and with it True.
     templates: Vec<Py<PyDict>>,
+    /// Interned REQUEST_METHODs.
     methods: Vec<(&'static str, Py<PyString>)>,
-    /// Whose word on the scheme is taken.
+    /// The proxies whose fields may set `wsgi.url_scheme`: `--forwarded-allow-ips`.
     trusted: Vec<Trust>,
-    /// Whether other processes serve the application.
+    /// True while other processes serve the application.
     multiprocess: Arc<AtomicBool>,
-    /// SCRIPT_NAME: what every path begins with, and PATH_INFO does not have.
+    /// SCRIPT_NAME, which is stripped from the path to make PATH_INFO.
     prefix: String,
 }
 
@@ -59,7 +60,7 @@ impl EnvironBuilder {
         multiprocess: Arc<AtomicBool>,
     ) -> PyResult<EnvironBuilder> {
         let errors = Py::new(py, Errors)?;
-        // One stream for all requests without content: there is nothing in it to be shared.
+        // All requests without content use one stream: an empty stream has no state to share.
         let empty_input = Py::new(py, Input::new(Content::Empty))?;
         let mut templates = Vec::new();
         let multithread = settings.threads > 1;
@@ -84,9 +85,9 @@ impl EnvironBuilder {
             template.set_item(intern!(py, "wsgi.input_terminated"), true)?;
             template.set_item(intern!(py, "wsgi.file_wrapper"), py.get_type::<FileWrapper>())?;
             template.set_item(intern!(py, "wsgi.input"), &empty_input)?;
-            // Places for what every request has: 22 entries give the dict room for twenty more, so
-            // that no copy of it has to grow.
-            for key in PLACES {
+            // Keys for what every request has. A dict of 22 entries has room for twenty more, so
+            // that no copy of the template has to grow.
+            for key in PER_REQUEST_KEYS {
                 template.set_item(PyString::intern(py, key), "")?;
             }
             templates.push(template.unbind());
@@ -103,32 +104,33 @@ impl EnvironBuilder {
         })
     }
 
-    /// The environ of the request that `exchange` holds. Takes its content.
+    /// Builds the environ of the request in `exchange`, and moves the content of the request into
+    /// its `wsgi.input`.
     pub(super) fn build<'py>(
         &self,
         py: Python<'py>,
-        memory: &mut Memory,
+        cache: &mut EnvironCache,
         exchange: &mut dyn Exchange,
-        disconnected: &Py<Disconnected>,
+        disconnected: &Py<ClientDisconnected>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let template = self.template(exchange.listener());
         let peer = exchange.peer();
         let content = exchange.take_content();
-        let received = exchange.http().received();
+        let received = exchange.http().received_bytes();
         let head = exchange.http().head();
         let claims_https = claims_https(head);
-        let environ = match memory.recall(py, template, head) {
+        let environ = match cache.get(py, template, head) {
             Some(environ) => environ.copy()?,
             None => {
                 let environ = self.templates[template].bind(py).copy()?;
-                self.add_request_line(py, &environ, memory, head)?;
-                self.add_fields(py, &environ, memory, head)?;
-                memory.remember(template, head, &environ)?;
+                self.add_request_line(py, &environ, cache, head)?;
+                self.add_fields(py, &environ, cache, head)?;
+                cache.insert_if_repeated(template, head, &environ)?;
                 environ
             }
         };
         if let Some(peer) = peer {
-            environ.set_item(intern!(py, "REMOTE_ADDR"), memory.address(py, peer.ip()))?;
+            environ.set_item(intern!(py, "REMOTE_ADDR"), cache.address(py, peer.ip()))?;
             let mut port = itoa::Buffer::new();
             let port = port.format(peer.port()).as_bytes();
             environ.set_item(intern!(py, "REMOTE_PORT"), latin1(py, port))?;
@@ -141,18 +143,20 @@ impl EnvironBuilder {
         }
         environ.set_item(intern!(py, "rustwsgi.client_disconnected"), disconnected)?;
         if exchange.http().head().framing() == Framing::Chunked {
-            // The content is whole and decoded, so the request is described as if it had come with a
-            // length. [RFC 9112 section 7.1.3]
+            // The content is complete and decoded, so the environ describes a request that came
+            // with a length. [RFC 9112 section 7.1.3]
             environ.set_item(intern!(py, "CONTENT_LENGTH"), received.to_string())?;
         }
         Ok(environ)
     }
 
-    /// The number of the template for a request to this listener. "This value should evaluate true if an
-    /// equivalent application object may be simultaneously invoked by another process": a worker may get
-    /// multiprocess at any time and lose them again, so it is asked each time. It does not say yes for fear of that:
-    /// tools that live in one process's memory (debug toolbars, metrics) refuse to work then.
-    /// [PEP 3333, "environ Variables"]
+    /// The index of the template for a request to this listener.
+    ///
+    /// `wsgi.multiprocess` "should evaluate true if an equivalent application object may be
+    /// simultaneously invoked by another process". The number of workers changes while the server
+    /// runs, so each request reads the flag. It is not always true to be safe: tools that keep
+    /// their data in one process's memory (debug toolbars, metrics) refuse to work then. [PEP 3333,
+    /// "environ Variables"]
     fn template(&self, listener: usize) -> usize {
         2 * listener + usize::from(self.multiprocess.load(Ordering::Relaxed))
     }
@@ -165,7 +169,7 @@ impl EnvironBuilder {
         &self,
         py: Python<'py>,
         environ: &Bound<'py, PyDict>,
-        memory: &mut Memory,
+        cache: &mut EnvironCache,
         head: &Head,
     ) -> PyResult<()> {
         let method = head.method();
@@ -173,7 +177,7 @@ impl EnvironBuilder {
             Some((_, shared)) => environ.set_item(intern!(py, "REQUEST_METHOD"), shared)?,
             None => environ.set_item(intern!(py, "REQUEST_METHOD"), latin1(py, method))?,
         }
-        let target = memory.value(py, Place::Target, head.raw_target());
+        let target = cache.value(py, CachedValue::Target, head.raw_target());
         environ.set_item(intern!(py, "RAW_URI"), &target)?;
         environ.set_item(intern!(py, "REQUEST_URI"), &target)?;
         let path = match head.path() {
@@ -184,14 +188,14 @@ impl EnvironBuilder {
                 target
             }
             path => {
-                // Decoded once: %2F becomes a slash here, and an application that cares has RAW_URI.
+                // %2F becomes a slash. An application that needs the difference uses RAW_URI.
                 let path: std::borrow::Cow<'_, [u8]> = percent_decode(path).into();
-                memory.value(py, Place::Path, below(&self.prefix, &path)?)
+                cache.value(py, CachedValue::Path, strip_script_name(&self.prefix, &path)?)
             }
         };
         environ.set_item(intern!(py, "PATH_INFO"), path)?;
         if !head.query().is_empty() {
-            let query = memory.value(py, Place::Query, head.query());
+            let query = cache.value(py, CachedValue::Query, head.query());
             environ.set_item(intern!(py, "QUERY_STRING"), query)?;
         }
         let version = match head.version() {
@@ -205,32 +209,32 @@ impl EnvironBuilder {
         &self,
         py: Python<'_>,
         environ: &Bound<'_, PyDict>,
-        memory: &mut Memory,
+        cache: &mut EnvironCache,
         head: &Head,
     ) -> PyResult<()> {
         let chunked = head.framing() == Framing::Chunked;
         let host = intern!(py, "HTTP_HOST");
-        // One bit for each common name that was there before.
+        // A set of the common names that have occurred, one bit each.
         let mut seen = 0u64;
         for (name, value) in head.fields() {
             if is_hidden(name, chunked, head.authority().is_some()) {
                 continue;
             }
-            let spelled;
+            let made_key;
             let (key, value, repeated) = match self.names.find(py, name) {
-                Some((number, key)) => {
-                    let repeated = seen & (1 << number) != 0;
-                    seen |= 1 << number;
-                    (key, memory.value(py, Place::Field(number), value), repeated)
+                Some((index, key)) => {
+                    let repeated = seen & (1 << index) != 0;
+                    seen |= 1 << index;
+                    (key, cache.value(py, CachedValue::Field(index), value), repeated)
                 }
                 None => {
-                    spelled = Names::spell(py, name);
-                    let repeated = environ.contains(&spelled)?;
-                    (&spelled, latin1(py, value), repeated)
+                    made_key = Names::make_key(py, name);
+                    let repeated = environ.contains(&made_key)?;
+                    (&made_key, latin1(py, value), repeated)
                 }
             };
             if repeated && let Some(first) = environ.get_item(key)? {
-                // One value of several: Cookie's own syntax joins with semicolons.
+                // Repeated fields are joined by commas; Cookie's own syntax has semicolons.
                 // [RFC 9110 section 5.3, RFC 6265 section 5.4]
                 let separator = if name.eq_ignore_ascii_case(b"cookie") { "; " } else { "," };
                 environ.set_item(key, first.add(separator)?.add(value)?)?;
@@ -247,22 +251,22 @@ impl EnvironBuilder {
     }
 }
 
-/// The path without SCRIPT_NAME. What is not below that is a proxy's mistake, for which gunicorn answers 500
-/// as well.
-fn below<'a>(prefix: &str, path: &'a [u8]) -> PyResult<&'a [u8]> {
+/// PATH_INFO: the path without SCRIPT_NAME. A path that does not start with it means that a proxy
+/// is misconfigured; gunicorn answers 500, too.
+fn strip_script_name<'a>(prefix: &str, path: &'a [u8]) -> PyResult<&'a [u8]> {
     match path.strip_prefix(prefix.as_bytes()) {
         Some(rest) if prefix.is_empty() || rest.is_empty() || rest[0] == b'/' => Ok(rest),
         // `OPTIONS *`
         _ if path.is_empty() => Ok(path),
         _ => Err(PyValueError::new_err(format!(
-            "the path {:?} is not below {prefix:?}, which SCRIPT_NAME names",
+            "the path {:?} is not below SCRIPT_NAME, which is {prefix:?}",
             String::from_utf8_lossy(path)
         ))),
     }
 }
 
-/// Keys of the template whose values are filled in for each request.
-const PLACES: [&str; 9] = [
+/// Keys of the template whose values are set for each request.
+const PER_REQUEST_KEYS: [&str; 9] = [
     "REMOTE_ADDR",
     "REQUEST_METHOD",
     "RAW_URI",
@@ -274,8 +278,8 @@ const PLACES: [&str; 9] = [
     "rustwsgi.client_disconnected",
 ];
 
-/// True if a proxy says that its client came by https, in one of the fields that gunicorn knows. What is
-/// contradicted by another of them is no claim.
+/// True if a field of a proxy says that the client used https, and none contradicts it. These are
+/// the fields of gunicorn's `secure_scheme_headers`.
 fn claims_https(head: &Head) -> bool {
     let mut claims = None;
     for (name, value) in head.fields() {
@@ -290,9 +294,10 @@ fn claims_https(head: &Head) -> bool {
     claims.unwrap_or(false)
 }
 
-/// Fields that do not reach the application: `Proxy` would become HTTP_PROXY, which HTTP libraries in
-/// the application's process take for their configuration (CVE-2016-5385); Transfer-Encoding and
-/// Trailer describe a coding that is undone; Host is replaced by an absolute target's.
+/// True for fields that are not passed to the application. `Proxy` would become HTTP_PROXY, which
+/// HTTP libraries read as their configuration (CVE-2016-5385). Transfer-Encoding and Trailer
+/// describe a coding that the server has decoded. The authority of an absolute target replaces
+/// Host.
 fn is_hidden(name: &[u8], chunked: bool, absolute: bool) -> bool {
     match name.len() {
         4 => absolute && name.eq_ignore_ascii_case(b"host"),

@@ -5,19 +5,19 @@ use pyo3::types::{PyAny, PyString};
 
 use crate::observe;
 
-/// What an application prints its troubles to. What it writes goes to the error log as it is, at
-/// once, so `flush` has nothing to do.
+/// The stream in `environ["wsgi.errors"]`. It writes to the error log at once, without a prefix
+/// and without buffering.
 #[derive(Debug)]
 #[pyclass(frozen, module = "rustwsgi._rustwsgi")]
 pub struct Errors;
 
 #[pymethods]
 impl Errors {
-    /// Writes a `str`; returns how many characters it has.
+    /// Writes a `str`. Returns how many characters it has.
     fn write(&self, text: &Bound<'_, PyString>) -> PyResult<usize> {
         match text.to_str() {
             Ok(utf8) => observe::write_raw(utf8.as_bytes()),
-            // Lone surrogates: show them rather than fail while an error is being reported.
+            // Lone surrogates are escaped: to raise here would hide the error that is reported.
             Err(_) => {
                 let bytes = text.call_method1("encode", ("utf-8", "backslashreplace"))?;
                 observe::write_raw(bytes.extract::<&[u8]>()?);
@@ -34,6 +34,6 @@ impl Errors {
         Ok(())
     }
 
-    /// Does nothing: nothing is held back.
+    /// Does nothing, as nothing is buffered.
     fn flush(&self) {}
 }

@@ -1,5 +1,5 @@
-//! What the WSGI layer needs of a connection. The worker implements it for a socket; a test may
-//! implement it for a buffer.
+//! The WSGI layer's view of a connection: one request and its response. The worker implements
+//! these traits for a socket; a test may implement them for a buffer.
 
 use core::net::SocketAddr;
 use std::any::Any;
@@ -9,72 +9,76 @@ use std::sync::Weak;
 
 use bytes::Bytes;
 
-use crate::http1::{Connection, ResponseHead, TooShort};
+use crate::http1::{BodyTooShort, Connection, ResponseHead};
 
-/// A request's content, complete.
+/// The content of a request, received completely and decoded.
 #[derive(Debug)]
 pub enum Content {
-    /// None was sent.
+    /// The request has none.
     Empty,
-    /// All of it.
+    /// The content, in memory.
     Memory(Vec<u8>),
-    /// A file that holds nothing else, and its length in bytes.
+    /// The content, spooled to a temporary file that holds nothing else, and its length in bytes.
     File(File, u64),
 }
 
-/// One request to be answered. None of these calls blocks except [`Exchange::wait`].
+/// One request and the response to it. No method blocks except
+/// [`Exchange::wait_until_writable`].
 pub trait Exchange: Any + Send {
-    /// The protocol state: the request's head, the response's framing.
+    /// The protocol state: the head of the request, the framing of the response.
     fn http(&mut self) -> &mut Connection;
 
-    /// The client's address; `None` on a unix socket.
+    /// The address of the client. `None` on a unix socket.
     fn peer(&self) -> Option<SocketAddr>;
 
-    /// Which of the server's listeners accepted the connection, counted from 0.
+    /// The index of the listener that accepted the connection, in the order of `--bind`.
     fn listener(&self) -> usize;
 
-    /// The request's content; the second call answers [`Content::Empty`].
+    /// Moves the content of the request out. A second call returns [`Content::Empty`].
     fn take_content(&mut self) -> Content;
 
-    /// Queues the head of the response. `length` is its content's length in bytes, if known.
+    /// Queues the head of the response. `length` is the length of the content in bytes, if it is
+    /// known.
     fn begin(&mut self, head: &ResponseHead, length: Option<u64>);
 
-    /// Queues bytes that are copied.
-    fn copy(&mut self, bytes: &[u8]);
+    /// Queues a copy of `bytes`.
+    fn queue_copy(&mut self, bytes: &[u8]);
 
-    /// Queues bytes that are not copied.
-    fn share(&mut self, bytes: Bytes);
+    /// Queues `bytes` without copying them.
+    fn queue_shared(&mut self, bytes: Bytes);
 
-    /// Queues `length` bytes of a file from `offset`.
-    fn send_file(&mut self, file: File, offset: u64, length: u64);
+    /// Queues `length` bytes of a file, starting at `offset`.
+    fn queue_file(&mut self, file: File, offset: u64, length: u64);
 
-    /// Queues what ends the response. Fails if it is too short, which aborts it.
-    fn finish(&mut self) -> Result<(), TooShort>;
+    /// Queues the end of the response, such as the last chunk. If content is missing, the response
+    /// is aborted instead and the error says how much.
+    fn finish(&mut self) -> Result<(), BodyTooShort>;
 
-    /// Hands the queue to the socket, and what the socket does not take to whoever watches it. Fails
-    /// once the client is gone.
+    /// Writes the queue to the socket and leaves the rest to the poller. Fails once the client has
+    /// disconnected.
     fn flush(&mut self) -> io::Result<()>;
 
-    /// Leaves the queue to be handed to the socket when this thread is done with the application, or within
-    /// a few milliseconds if that takes longer. Fails once the client is gone.
+    /// Schedules a flush for when this thread leaves the application, or for a few milliseconds
+    /// later if the application takes longer. Fails once the client has disconnected.
     fn flush_soon(&mut self) -> io::Result<()>;
 
-    /// True if so much is unsent that the application should wait.
+    /// True if unsent output exceeds the high-water mark, so that the application should wait.
     fn is_full(&self) -> bool;
 
-    /// Waits until [`Exchange::is_full`] is false. Fails if the client is gone or stopped reading. Call
-    /// it detached from the interpreter.
-    fn wait(&mut self) -> io::Result<()>;
+    /// Blocks until [`Exchange::is_full`] is false. Fails if the client has disconnected, or has
+    /// read nothing for the write timeout. Call it detached from the interpreter.
+    fn wait_until_writable(&mut self) -> io::Result<()>;
 
-    /// The client, for questions while and after the exchange; dead once the connection is closed.
+    /// The client, which can be asked during the exchange and after it. The reference is dead once
+    /// the connection is closed.
     fn client(&self) -> Weak<dyn Client>;
 
-    /// For the way back to the concrete type.
+    /// Converts to `Any`, from which the implementor gets its own type back.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
-/// The client that waits for the response.
+/// The client of an exchange.
 pub trait Client: Send + Sync {
-    /// True once the client has closed its side of the connection or the connection is lost.
-    fn has_left(&self) -> bool;
+    /// True once the client has closed its side of the connection, or the connection is lost.
+    fn is_disconnected(&self) -> bool;
 }

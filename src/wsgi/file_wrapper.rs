@@ -1,24 +1,26 @@
-//! `wsgi.file_wrapper`: an iterable over a file's blocks, which the server may send without reading
-//! them. [PEP 3333, "Optional Platform-Specific File Handling"]
+//! `wsgi.file_wrapper`: an iterable over the blocks of a file. If the server recognises a plain
+//! file in it, the kernel copies the file to the socket instead.
+//! [PEP 3333, "Optional Platform-Specific File Handling"]
 
 use std::fs::{File, Metadata};
 use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
 
-use crate::sys::descriptors;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyAny, PyType};
 
-/// The wrapper an application gets from `environ["wsgi.file_wrapper"](file, block_size)`.
+use crate::sys::descriptors;
+
+/// What `environ["wsgi.file_wrapper"](file, block_size)` returns.
 #[derive(Debug)]
 #[pyclass(frozen, module = "rustwsgi._rustwsgi")]
 pub struct FileWrapper {
-    /// The wrapped object; all that is asked of it is `read(size)`.
+    /// The wrapped object. It needs `read(size)`; `close()` is called if it has one.
     #[pyo3(get)]
     filelike: Py<PyAny>,
-    /// How many bytes one block has.
+    /// The size of a block in bytes.
     #[pyo3(get)]
     block_size: usize,
 }
@@ -40,7 +42,7 @@ impl FileWrapper {
         Ok(if block.is_truthy()? { Some(block) } else { None })
     }
 
-    /// Closes the wrapped object, if it can be closed.
+    /// Closes the wrapped object, if it has a method `close`.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         match self.filelike.bind(py).getattr_opt(intern!(py, "close"))? {
             Some(close) => close.call0().map(drop),
@@ -49,7 +51,7 @@ impl FileWrapper {
     }
 }
 
-/// What of a file is to be sent, without going through Python.
+/// The part of a file that the kernel copies to the socket. `offset` and `length` are in bytes.
 #[derive(Debug)]
 pub(super) struct Extent {
     pub(super) file: File,
@@ -58,12 +60,12 @@ pub(super) struct Extent {
 }
 
 impl FileWrapper {
-    /// The rest of the file from its logical position, if it is a plain file on disk. `None` for
-    /// everything else, which is then iterated.
+    /// The rest of the file from its current position, if it is a plain file on disk. `None` for
+    /// any other object, which the caller iterates.
     ///
-    /// Only Python's own file objects qualify: others may have a `fileno()` whose bytes are not theirs
-    /// (a GzipFile's are compressed). The position is what `tell()` says, not the descriptor's offset,
-    /// which read-ahead has moved on.
+    /// Only Python's own file objects qualify. Others may have a `fileno()` whose bytes differ from
+    /// what `read()` returns (a GzipFile's are compressed). The position is that of `tell()`:
+    /// the offset of the descriptor is ahead of it, because Python reads ahead.
     pub(super) fn extent(&self, py: Python<'_>) -> Option<Extent> {
         let filelike = self.filelike.bind(py);
         if !is_plain_file(py, filelike).unwrap_or(false) {
@@ -72,24 +74,25 @@ impl FileWrapper {
         if !filelike.call_method0(intern!(py, "readable")).ok()?.is_truthy().ok()? {
             return None;
         }
-        // What was written to a temporary file may not be in it yet.
+        // Data written to a temporary file may still be in Python's buffer.
         filelike.call_method0(intern!(py, "flush")).ok()?;
         let offset: u64 = filelike.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
-        let number = || -> Option<RawFd> {
+        let fileno = || -> Option<RawFd> {
             let fd = filelike.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
             (fd >= 0).then_some(fd)
         };
-        let fd = number()?;
-        // The file object is open (`fileno` of a closed one raises) and is kept alive by `self`. Without a
-        // GIL another thread may close it just now; then this fails, or duplicates what has got the number
-        // since, which is found out below and dropped unused.
+        let fd = fileno()?;
+        // The file object is open (`fileno` of a closed one raises) and `self` keeps it alive.
+        // Without a GIL another thread may close it at this moment. Then `dup` fails, or duplicates
+        // the file that was given the number since, which the check below finds and drops unused.
         let file = File::from(descriptors::duplicate(fd).ok()?);
-        // A file object forgets its number before it closes it: one that still knows it was open.
-        if number() != Some(fd) {
+        // A file object clears its number before it closes the descriptor: if it still has the
+        // number, the descriptor was open.
+        if fileno() != Some(fd) {
             return None;
         }
         let meta = file.metadata().ok()?;
-        if !meta.is_file() || meta.len() == 0 || is_made_up(&file, &meta) {
+        if !meta.is_file() || meta.len() == 0 || is_virtual(&file, &meta) {
             return None;
         }
         let length = meta.len().saturating_sub(offset);
@@ -97,13 +100,14 @@ impl FileWrapper {
     }
 }
 
-/// True for what the kernel makes up as it is read (/proc, /sys): it says anything of its size, and its
-/// file system has no blocks to keep it in.
-fn is_made_up(file: &File, meta: &Metadata) -> bool {
+/// True for files that the kernel generates on read, as in /proc and /sys: their size says nothing
+/// about their content. Their file systems have no blocks.
+fn is_virtual(file: &File, meta: &Metadata) -> bool {
     meta.blocks() == 0 && rustix::fs::fstatvfs(file).is_ok_and(|system| system.f_blocks == 0)
 }
 
-/// True for a FileIO, and for what `open(path, "rb")` and `tempfile.TemporaryFile()` put over one.
+/// True for a FileIO, and for a BufferedReader or BufferedRandom over one, which are what
+/// `open(path, "rb")` and `tempfile.TemporaryFile()` return.
 fn is_plain_file(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<bool> {
     static TYPES: PyOnceLock<[Py<PyType>; 3]> = PyOnceLock::new();
     let [file_io, reader, random] = TYPES.get_or_try_init(py, || -> PyResult<_> {

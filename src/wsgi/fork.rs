@@ -1,9 +1,9 @@
-//! Keeps a process that the application forks from inside a request from going on as a second server.
+//! Ends a process that the application forks inside a request and that returns to the server.
 //!
-//! `os.fork()` in an application copies the server: the child shares connections and the poller with its
-//! parent. As long as it runs what it was forked for, or replaces itself, that is the application's
-//! business. When it comes back to the server instead, by returning or raising, it ends here: a second
-//! server would take the first one's clients.
+//! `os.fork()` in an application copies the server: the child shares the connections and the poller
+//! of its parent. While it does the work it was forked for, or replaces itself by `exec`, the
+//! server does not interfere. If it comes back from the application instead, by returning or
+//! raising, it exits here: going on, it would be a second server on the same connections.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,40 +13,42 @@ use pyo3::prelude::*;
 use crate::sys::fork::{self, ForkHooks};
 use crate::sys::process::exit_immediately;
 
-/// The process this is, kept up to date by Python's fork hook: to ask the system each time costs more
-/// than some of a request's other steps.
-static PROCESS: AtomicU32 = AtomicU32::new(0);
-/// The process that serves.
-static SERVER: AtomicU32 = AtomicU32::new(0);
+/// The pid of this process, updated by a fork hook of Python: `getpid` is a system call, and too
+/// slow to be made several times for each request.
+static CURRENT_PID: AtomicU32 = AtomicU32::new(0);
+/// The pid of the process that serves requests.
+static SERVER_PID: AtomicU32 = AtomicU32::new(0);
 
 static HOOKS: ForkHooks = ForkHooks {
     before: fork::nothing,
     in_parent: fork::nothing,
     in_child: |_| {
-        PROCESS.store(std::process::id(), Ordering::Relaxed);
+        CURRENT_PID.store(std::process::id(), Ordering::Relaxed);
         Ok(())
     },
 };
 
-/// Takes this process for the one that serves.
-pub(super) fn settle(py: Python<'_>) -> PyResult<()> {
+/// Marks this process as the one that serves, and registers the fork hook.
+pub(super) fn watch(py: Python<'_>) -> PyResult<()> {
     let process = std::process::id();
-    SERVER.store(process, Ordering::Relaxed);
-    PROCESS.store(process, Ordering::Relaxed);
+    SERVER_PID.store(process, Ordering::Relaxed);
+    CURRENT_PID.store(process, Ordering::Relaxed);
     fork::register(py, &HOOKS)?;
     Ok(())
 }
 
-/// Does not return in a process that was forked since. `raised` is what it came back with.
-pub(super) fn check(py: Python<'_>, raised: Option<&PyErr>) {
-    if PROCESS.load(Ordering::Relaxed) != SERVER.load(Ordering::Relaxed) {
-        leave(py, raised);
+/// Exits if this process was forked from the one that serves. Call it wherever the application
+/// returns to the server. `raised` is the exception that it returned with, if any.
+pub(super) fn exit_if_forked(py: Python<'_>, raised: Option<&PyErr>) {
+    if CURRENT_PID.load(Ordering::Relaxed) != SERVER_PID.load(Ordering::Relaxed) {
+        exit_child(py, raised);
     }
 }
 
-/// Ends a forked process as `multiprocessing` ends its own: streams are flushed, nothing else of the
-/// parent's is touched.
-fn leave(py: Python<'_>, raised: Option<&PyErr>) {
+/// Exits as a child of `multiprocessing` does: the standard streams are flushed, and the parent's
+/// exit handlers do not run. The exit code is that of a SystemExit, else 1 after an exception.
+#[cold]
+fn exit_child(py: Python<'_>, raised: Option<&PyErr>) {
     let code = match raised {
         None => 0,
         Some(error) if error.is_instance_of::<PySystemExit>(py) => {
@@ -65,6 +67,5 @@ fn leave(py: Python<'_>, raised: Option<&PyErr>) {
     for stream in ["stdout", "stderr"] {
         let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
     }
-    // The exit handlers are the parent's.
     exit_immediately(code)
 }

@@ -1,7 +1,8 @@
-//! `wsgi.input`: the request's content as a file-like object. [PEP 3333, "Input and Error Streams"]
+//! `wsgi.input`: the content of the request as a file-like object.
+//! [PEP 3333, "Input and Error Streams"]
 //!
-//! The content is whole before the application runs, so no read ever waits for the client, and its
-//! end is known: past it every read answers `b""`, for ever.
+//! The content is complete before the application runs, so no read waits for the client, and its
+//! end is known: every read past it returns `b""`.
 
 use std::fs::File;
 use std::io;
@@ -17,34 +18,34 @@ use pyo3::types::{PyAny, PyBytes, PyList, PyMemoryView, PySlice};
 use super::exchange::Content;
 use crate::sync::ignore_poison;
 
-/// Bytes of a spooled content that `readline` looks at in one go.
-const WINDOW: usize = 64 * 1024;
-/// Reads of a file larger than this let other Python threads run meanwhile.
-const DETACH: usize = 64 * 1024;
+/// How many bytes of spooled content are read ahead for `readline`.
+const WINDOW_BYTES: usize = 64 * 1024;
+/// Reads of a file that are larger than this many bytes are made detached from the interpreter.
+const DETACH_THRESHOLD: usize = 64 * 1024;
 
 /// The stream in `environ["wsgi.input"]`.
 #[derive(Debug)]
 #[pyclass(frozen, module = "rustwsgi._rustwsgi")]
 pub struct Input {
-    /// Enqueued for moments only, and never while Python code may run.
+    /// Locked briefly, and never while Python code may run.
     reader: Mutex<Reader>,
 }
 
 #[derive(Debug)]
 struct Reader {
     content: Content,
-    /// Bytes handed out so far.
+    /// Bytes that were read so far.
     position: u64,
-    /// A stretch of the file, for line by line reading.
+    /// A part of the file that was read ahead, for `readline`.
     window: Vec<u8>,
-    /// Where in the file the window starts.
-    window_at: u64,
+    /// The offset in the file at which the window starts.
+    window_start: u64,
 }
 
 impl Input {
     /// A stream over `content`.
     pub fn new(content: Content) -> Input {
-        let reader = Reader { content, position: 0, window: Vec::new(), window_at: 0 };
+        let reader = Reader { content, position: 0, window: Vec::new(), window_start: 0 };
         Input { reader: Mutex::new(reader) }
     }
 
@@ -52,7 +53,7 @@ impl Input {
         ignore_poison(self.reader.lock_py_attached(py))
     }
 
-    /// Reads exactly into `target` from `offset` of the content.
+    /// Fills `target` with the content from `offset` on.
     fn fill(&self, py: Python<'_>, offset: u64, target: &mut [u8]) -> io::Result<()> {
         let file = match &self.reader(py).content {
             Content::Empty => return Ok(()),
@@ -61,7 +62,7 @@ impl Input {
                 target.copy_from_slice(&bytes[start..start + target.len()]);
                 return Ok(());
             }
-            Content::File(file, _) if target.len() <= DETACH => {
+            Content::File(file, _) if target.len() <= DETACH_THRESHOLD => {
                 return file.read_exact_at(target, offset);
             }
             Content::File(file, _) => file.try_clone()?,
@@ -69,8 +70,8 @@ impl Input {
         py.detach(|| file.read_exact_at(target, offset))
     }
 
-    /// Claims up to `size` bytes (`None` for all): where they start and how many they are. From then on
-    /// they belong to the caller, so two threads never get the same byte.
+    /// Advances the position by up to `size` bytes (`None`: to the end). Returns the offset and the
+    /// count of the bytes that the caller now owns: two threads never read the same byte.
     fn claim(&self, py: Python<'_>, size: Option<usize>) -> (u64, usize) {
         let mut reader = self.reader(py);
         let left = reader.left();
@@ -85,16 +86,17 @@ impl Input {
         py: Python<'py>,
         limit: Option<usize>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        if let Some(line) = self.reader(py).line_at_hand(limit) {
+        if let Some(line) = self.reader(py).buffered_line(limit) {
             return Ok(PyBytes::new(py, line));
         }
-        // A line may be as long as the content: others run while it is looked for.
+        // A line may be as long as the content: search for its end detached.
         let line = py.detach(|| ignore_poison(self.reader.lock()).line(limit))?;
         Ok(PyBytes::new(py, &line))
     }
 }
 
 impl Reader {
+    /// How many bytes are unread.
     fn left(&self) -> u64 {
         let length = match &self.content {
             Content::Empty => 0,
@@ -104,21 +106,21 @@ impl Reader {
         length - self.position
     }
 
-    /// The next line, if all of it is in memory; `None` says nothing about whether there is one.
-    fn line_at_hand(&mut self, limit: Option<usize>) -> Option<&[u8]> {
+    /// Reads the next line if all of it is in memory. `None` if it has to be searched in the file.
+    fn buffered_line(&mut self, limit: Option<usize>) -> Option<&[u8]> {
         let (bytes, start) = match &self.content {
             Content::Empty => (&[][..], 0),
             Content::Memory(bytes) => (&bytes[..], self.position as usize),
-            // Before the window, which is where a read() leads, the difference wraps and is out of range.
+            // If the position is before the window, the difference wraps and is out of range.
             Content::File(..) => {
-                (&self.window[..], self.position.wrapping_sub(self.window_at) as usize)
+                (&self.window[..], self.position.wrapping_sub(self.window_start) as usize)
             }
         };
         let ahead = bytes.get(start..)?;
-        let most = limit.unwrap_or(usize::MAX);
-        let length = match memchr::memchr(b'\n', &ahead[..ahead.len().min(most)]) {
+        let limit = limit.unwrap_or(usize::MAX);
+        let length = match memchr::memchr(b'\n', &ahead[..ahead.len().min(limit)]) {
             Some(lf) => lf + 1,
-            None if ahead.len() >= most => most,
+            None if ahead.len() >= limit => limit,
             None if matches!(self.content, Content::File(..)) => return None,
             None => ahead.len(),
         };
@@ -126,12 +128,12 @@ impl Reader {
         Some(&ahead[..length])
     }
 
-    /// Up to and including the next LF, `limit` bytes at most.
+    /// Reads up to and including the next LF, `limit` bytes at most.
     fn line(&mut self, limit: Option<usize>) -> io::Result<Vec<u8>> {
         let limit = limit.unwrap_or(usize::MAX);
         let mut line = Vec::new();
         while line.len() < limit {
-            let ahead = self.ahead()?;
+            let ahead = self.peek()?;
             if ahead.is_empty() {
                 break;
             }
@@ -149,20 +151,20 @@ impl Reader {
         Ok(line)
     }
 
-    /// Bytes at the position: some, unless the content has ended.
-    fn ahead(&mut self) -> io::Result<&[u8]> {
+    /// Bytes at the position, without advancing it. Empty only at the end of the content.
+    fn peek(&mut self) -> io::Result<&[u8]> {
         let left = self.left();
         match &self.content {
             Content::Empty => Ok(&[]),
             Content::Memory(bytes) => Ok(&bytes[self.position as usize..]),
             Content::File(file, _) => {
-                let end = self.window_at + self.window.len() as u64;
-                if !(self.window_at..end).contains(&self.position) {
-                    let size = left.min(WINDOW as u64) as usize;
+                let end = self.window_start + self.window.len() as u64;
+                if !(self.window_start..end).contains(&self.position) {
+                    let size = left.min(WINDOW_BYTES as u64) as usize;
                     read_window(file, &mut self.window, self.position, size)?;
-                    self.window_at = self.position;
+                    self.window_start = self.position;
                 }
-                Ok(&self.window[(self.position - self.window_at) as usize..])
+                Ok(&self.window[(self.position - self.window_start) as usize..])
             }
         }
     }
@@ -173,27 +175,27 @@ fn read_window(file: &File, window: &mut Vec<u8>, offset: u64, size: usize) -> i
     file.read_exact_at(window, offset)
 }
 
-/// `None` and negative numbers mean "no limit", as in Python's io module.
-fn limit(size: Option<isize>) -> Option<usize> {
+/// `None` and negative sizes mean "no limit", as in Python's io module.
+fn to_limit(size: Option<isize>) -> Option<usize> {
     size.and_then(|size| usize::try_from(size).ok())
 }
 
 #[pymethods]
 impl Input {
-    /// Reads `size` bytes, or all that is left.
+    /// Reads up to `size` bytes, or all that are left.
     #[pyo3(signature = (size=None, /))]
     fn read<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
-        let (start, count) = self.claim(py, limit(size));
+        let (start, count) = self.claim(py, to_limit(size));
         PyBytes::new_with(py, count, |target| Ok(self.fill(py, start, target)?))
     }
 
-    /// The same as `read`: every read is complete.
+    /// The same as `read`, which never returns less than it could.
     #[pyo3(signature = (size=None, /))]
     fn read1<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
         self.read(py, size)
     }
 
-    /// Reads into a writable buffer of bytes; returns how many.
+    /// Reads into a writable buffer. Returns the number of bytes.
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let view = PyMemoryView::from(buffer)?.call_method1(intern!(py, "cast"), ("B",))?;
         if view.getattr(intern!(py, "readonly"))?.is_truthy()? {
@@ -208,13 +210,14 @@ impl Input {
     /// Reads up to and including the next line feed, `size` bytes at most.
     #[pyo3(signature = (size=None, /))]
     fn readline<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
-        self.next_line(py, limit(size))
+        self.next_line(py, to_limit(size))
     }
 
-    /// The lines that are left; with a positive `hint`, only so many that their total size reaches it.
+    /// Reads the lines that are left. With a positive `hint`, stops after the line with which their
+    /// total size reaches `hint` bytes.
     #[pyo3(signature = (hint=None, /))]
     fn readlines<'py>(&self, py: Python<'py>, hint: Option<isize>) -> PyResult<Bound<'py, PyList>> {
-        let hint = limit(hint).filter(|&hint| hint > 0).unwrap_or(usize::MAX);
+        let hint = to_limit(hint).filter(|&hint| hint > 0).unwrap_or(usize::MAX);
         let lines = PyList::empty(py);
         let mut total = 0;
         while total < hint {
@@ -238,7 +241,7 @@ impl Input {
         Ok(if line.as_bytes().is_empty() { None } else { Some(line) })
     }
 
-    /// True: `io.BufferedReader` and `io.TextIOWrapper` ask before they wrap.
+    /// True. `io.BufferedReader` and `io.TextIOWrapper` require it of what they wrap.
     fn readable(&self) -> bool {
         true
     }
@@ -248,12 +251,13 @@ impl Input {
         false
     }
 
-    /// False: what was read is gone.
+    /// False: the stream cannot be read twice.
     fn seekable(&self) -> bool {
         false
     }
 
-    /// Does nothing: the stream belongs to the server. Wrappers call it when they are collected.
+    /// Does nothing, as the stream belongs to the server. Wrappers call this when they are
+    /// collected.
     fn close(&self) {}
 
     /// Does nothing.

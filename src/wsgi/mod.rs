@@ -1,54 +1,53 @@
-//! The application's side of the server, as PEP 3333 has it. This is the only layer that touches
-//! Python, and it never sees a socket: what it needs of a connection is the [`Exchange`] trait.
+//! The application's side of the server: PEP 3333. This is the only layer that uses Python, and it
+//! sees no socket: what it needs of a connection is the trait [`Exchange`].
 //!
-//! One request is one call of [`Wsgi::serve`]:
+//! One request is one call of [`Wsgi::serve`] ([`request`]):
 //!
-//! 1. [`environ`] turns the request's head into a dict,
+//! 1. [`environ`] makes a dict from the head of the request,
 //! 2. the application is called with it and with `start_response` ([`start_response`]),
-//! 3. [`response`] iterates what the application returned, block by block, and calls `close()`.
+//! 3. [`iterable`] sends what the application returned, block by block; then `close()` is called.
 //!
-//! [`reply`] is the response in between, [`block`] what it is made of. [`app`] finds the application,
-//! [`application`] is that and what is called around it; [`input`], [`errors`],
-//! [`file_wrapper`] and [`client`] are the objects in the environ, [`names`] its keys and [`strings`] its
-//! values; [`thread_state`] and [`memory`] are what a thread keeps from request to request. [`timeout`] ends a
-//! request that has run too long, [`fork`] a process that the application has forked and that comes back
-//! here; [`green`] refuses what cannot run on threads; [`traceback`] shows what an application raised.
+//! [`response`] is the response in progress, which these steps share, and [`block`] the `bytes`
+//! that it is made of. [`loader`] imports the application, and [`application`] holds it with its
+//! request hooks. [`input`], [`errors`], [`file_wrapper`] and [`client_disconnected`] are objects
+//! in the environ, [`names`] makes its keys. [`thread_state`] and [`environ_cache`] are what a
+//! thread keeps from request to request. [`timeout`] interrupts a request, [`fork`] ends a forked
+//! process that returns to the server, [`green_threads`] refuses applications that replace threads,
+//! and [`traceback`] formats exceptions. [`ffi`] calls CPython where PyO3 has no safe function.
 
-mod app;
 mod application;
-#[allow(unsafe_code, reason = "CPython's own functions are faster, or have no safe wrapper")]
 mod block;
-mod client;
+mod client_disconnected;
 mod environ;
+mod environ_cache;
 mod errors;
 mod exchange;
+#[allow(unsafe_code, reason = "PyO3 has no safe function for these calls of CPython")]
+mod ffi;
 mod file_wrapper;
 mod fork;
-mod green;
+mod green_threads;
 mod input;
-mod memory;
+mod iterable;
+mod loader;
 mod names;
-mod reply;
+mod request;
 mod response;
 mod start_response;
-#[allow(unsafe_code, reason = "CPython's own functions are faster, or have no safe wrapper")]
-mod strings;
-#[allow(unsafe_code, reason = "CPython's own functions are faster, or have no safe wrapper")]
 mod thread_state;
-#[allow(unsafe_code, reason = "CPython's own functions are faster, or have no safe wrapper")]
 mod timeout;
 mod traceback;
 
-pub use app::{LoadError, Loaded, load};
 pub use application::Application;
-pub use block::owes_memory;
+pub use block::take_deferred_drops;
 pub use environ::ServerAddress;
 pub use errors::Errors;
 pub use exchange::{Client, Content, Exchange};
 pub use file_wrapper::FileWrapper;
-pub use green::green_threads;
+pub use green_threads::green_threads_error;
 pub use input::Input;
-pub use response::{Outcome, Wsgi};
+pub use loader::{LoadError, Loaded, load};
+pub use request::{Outcome, Wsgi};
 pub use start_response::{Responder, Writer};
 pub use thread_state::ThreadState;
 pub use timeout::{RequestTimeout, raise_in_thread, withdraw_from_thread};

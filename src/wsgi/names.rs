@@ -1,14 +1,14 @@
-//! Field names to environ keys: `Accept-Encoding` to `HTTP_ACCEPT_ENCODING`.
+//! Maps field names to environ keys: `Accept-Encoding` to `HTTP_ACCEPT_ENCODING`.
 //!
-//! Nearly every field a client sends is one of a few dozen. Their keys are made once and interned, so
-//! that building an environ hashes and allocates nothing for them.
+//! Nearly every field that a client sends is one of a few dozen. Their keys are made once and
+//! interned, so that an environ is built without hashing or allocating them.
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::strings::latin1;
+use super::ffi::latin1;
 
-/// The names worth remembering: those browsers, proxies and API clients send.
+/// The names that browsers, proxies and API clients send.
 const COMMON: &[&str] = &[
     "Accept",
     "Accept-Charset",
@@ -69,55 +69,59 @@ const COMMON: &[&str] = &[
     "Content-Length",
 ];
 
+// A `u64` holds a set of them.
 const _: () = assert!(COMMON.len() <= 64);
 
-/// The table of known names, by length.
+/// The table of common names.
 #[derive(Debug)]
 pub(super) struct Names {
-    by_length: Vec<Vec<Known>>,
+    /// Indexed by the length of the name.
+    by_length: Vec<Vec<CommonName>>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct CommonName {
     name: &'static str,
-    number: usize,
+    /// Its position in [`COMMON`].
+    index: usize,
     key: Py<PyString>,
 }
 
 impl Names {
-    /// How many common names there are; a set of them fits into 64 bits.
+    /// How many common names there are, at most 64.
     pub(super) const COUNT: usize = COMMON.len();
 
     pub(super) fn new(py: Python<'_>) -> Names {
         let longest = COMMON.iter().map(|name| name.len()).max().unwrap_or(0);
         let mut by_length = Vec::new();
         by_length.resize_with(longest + 1, Vec::new);
-        for (number, &name) in COMMON.iter().enumerate() {
-            let key = PyString::intern(py, &spelled(name.as_bytes())).unbind();
-            by_length[name.len()].push(Known { name, number, key });
+        for (index, &name) in COMMON.iter().enumerate() {
+            let key = PyString::intern(py, &environ_key(name.as_bytes())).unbind();
+            by_length[name.len()].push(CommonName { name, index, key });
         }
         Names { by_length }
     }
 
-    /// A common name's number, below [`Names::COUNT`], and its environ key.
+    /// The index of a common name, below [`Names::COUNT`], and its environ key.
     pub(super) fn find<'py>(
         &self,
         py: Python<'py>,
         name: &[u8],
     ) -> Option<(usize, &Bound<'py, PyString>)> {
         let same = self.by_length.get(name.len())?;
-        let known = same.iter().find(|known| known.name.as_bytes().eq_ignore_ascii_case(name))?;
-        Some((known.number, known.key.bind(py)))
+        let common =
+            same.iter().find(|common| common.name.as_bytes().eq_ignore_ascii_case(name))?;
+        Some((common.index, common.key.bind(py)))
     }
 
-    /// The environ key of any field name, which is a token without underscores.
-    pub(super) fn spell<'py>(py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {
-        latin1(py, spelled(name).as_bytes())
+    /// Makes the environ key of any field name, which is a token without underscores.
+    pub(super) fn make_key<'py>(py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {
+        latin1(py, environ_key(name).as_bytes())
     }
 }
 
-/// CONTENT_TYPE and CONTENT_LENGTH stand without the prefix, as in CGI. [PEP 3333, "environ Variables"]
-fn spelled(name: &[u8]) -> String {
+/// CONTENT_TYPE and CONTENT_LENGTH have no prefix, as in CGI. [PEP 3333, "environ Variables"]
+fn environ_key(name: &[u8]) -> String {
     let upper =
         name.iter().map(|&b| if b == b'-' { '_' } else { char::from(b.to_ascii_uppercase()) });
     let prefix = match name.len() {

@@ -1,388 +1,355 @@
-//! One request: call the application, send what it returns, close it. [PEP 3333, "Specification Details"]
+//! The response in progress, which `start_response`, `write` and the server's own loop share.
+//!
+//! It holds the exchange while the application runs. Once the exchange is taken out, a late call of
+//! the application fails instead of writing to the connection. The lock is held briefly and never
+//! while Python code may run: what could call back into the application (a `repr`, a destructor) is
+//! done after it is released.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::{Condvar, Mutex, MutexGuard};
 
-use log::{debug, error, warn};
-use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PySystemError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyAny, PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple};
+use pyo3::sync::MutexExt;
+use pyo3::types::PyBytes;
 
-use super::application::{Application, Surrounded};
-use super::block::yielded;
-use super::environ::{EnvironBuilder, ServerAddress};
+use super::block;
 use super::exchange::Exchange;
-use super::file_wrapper::FileWrapper;
-use super::fork;
-use super::reply::{Queued, Reply, SendError};
-use super::thread_state::{Replies, ThreadState};
-use super::timeout::RequestTimeout;
-use super::traceback;
-use crate::config::Settings;
-use crate::http1::{ResponseHead, TooShort};
-use crate::observe;
+use super::file_wrapper::Extent;
+use crate::http1::{BodyTooShort, ResponseHead};
+use crate::sync::ignore_poison;
 
-/// The application and what every request to it shares.
-pub struct Wsgi {
-    app: Application,
-    environs: EnvironBuilder,
-    /// Environ keys whose values the access log wants.
-    log_keys: Vec<String>,
-    /// What every thread_state is at.
-    replies: Replies,
+/// Blocks of at least this many bytes are sent from Python's memory, without a copy.
+const SHARE_THRESHOLD: usize = 16 * 1024;
+/// Blocks of at least this many bytes are sent detached from the interpreter. Copying a smaller one
+/// to the kernel takes less time than a switch to another Python thread.
+const DETACH_THRESHOLD: usize = 64 * 1024;
+
+/// The response to the request that a worker thread serves. One object serves many requests.
+pub(super) struct Response {
+    state: Mutex<State>,
+    /// Notified when a flush puts the exchange back.
+    exchange_returned: Condvar,
 }
 
-/// An answered exchange.
-pub struct Outcome {
-    /// The exchange; its response is complete, or aborted.
-    pub exchange: Box<dyn Exchange>,
-    /// The environ values that the access log wants.
-    pub logged: Vec<(String, String)>,
+#[derive(Default)]
+struct State {
+    /// The exchange, unless a thread is flushing it.
+    exchange: Option<Box<dyn Exchange>>,
+    /// A thread has taken the exchange and will put it back.
+    flushing: bool,
+    /// A thread waits for that. Without one there is no `notify`, which costs a system call.
+    has_waiter: bool,
+    /// The request of the exchange, as the error log names it, while a thread flushes detached.
+    request_being_sent: Option<String>,
+    /// Status and headers of the last successful call of start_response.
+    head: ResponseHead,
+    /// The buffer that the next call is parsed into, so that a call that fails changes nothing.
+    draft: ResponseHead,
+    /// start_response was called successfully.
+    started: bool,
+    /// The application sent more content than its Content-Length allows.
+    exceeded_length: bool,
+    /// A large block or a file is queued: detach from the interpreter to send it.
+    detach_to_send: bool,
 }
 
-/// Why an application's response did not come to its end.
-enum Failure {
-    /// The application raised, or broke the rules.
-    App(PyErr),
-    /// The client is gone.
-    Gone(io::Error),
+/// How much of a block was queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queued {
+    /// All of it.
+    All,
+    /// Nothing, as the response has no content (HEAD, 204, 205, 304). Later blocks have no effect.
+    NoContent,
+    /// Only what the Content-Length still allowed.
+    Excess,
 }
 
-impl Failure {
-    fn raised(&self) -> Option<&PyErr> {
-        match self {
-            Failure::App(error) => Some(error),
-            Failure::Gone(_) => None,
-        }
+/// Why a block was not sent.
+#[derive(Debug)]
+pub(super) enum SendError {
+    /// The application has not called start_response.
+    NotStarted,
+    /// The client has disconnected, or stopped reading.
+    Disconnected(io::Error),
+    /// The response has ended.
+    Ended,
+}
+
+/// Why a call of start_response failed, whatever its arguments.
+#[derive(Debug)]
+pub(super) enum StartError {
+    /// The response has ended.
+    Ended,
+    /// A second call without `exc_info`.
+    Repeated,
+    /// A call with `exc_info`, but the head was already sent.
+    HeadSent,
+}
+
+impl Response {
+    pub(super) fn new() -> Response {
+        Response { state: Mutex::default(), exchange_returned: Condvar::new() }
     }
-}
 
-impl From<PyErr> for Failure {
-    fn from(error: PyErr) -> Failure {
-        Failure::App(error)
+    fn state(&self, py: Python<'_>) -> MutexGuard<'_, State> {
+        ignore_poison(self.state.lock_py_attached(py))
     }
-}
 
-impl From<SendError> for Failure {
-    fn from(error: SendError) -> Failure {
-        match error {
-            SendError::Gone(error) => Failure::Gone(error),
-            SendError::NotStarted => Failure::App(PyAssertionError::new_err(
-                "the application did not call start_response() before its first block",
-            )),
-            SendError::Late => {
-                Failure::App(PyRuntimeError::new_err("the response is over already"))
+    /// Locks the state while no thread flushes. If another thread of the application does, waits
+    /// for it to put the exchange back. The exchange is missing only after the response has ended.
+    fn wait_for_exchange(&self, py: Python<'_>) -> MutexGuard<'_, State> {
+        loop {
+            let state = self.state(py);
+            if !state.flushing {
+                return state;
             }
-        }
-    }
-}
-
-impl Wsgi {
-    /// Prepares to serve `app`. `servers` are the listeners in the order of their numbers; `multiprocess` says
-    /// whether other processes serve the same, at any time.
-    pub fn new(
-        py: Python<'_>,
-        app: Application,
-        servers: &[ServerAddress],
-        settings: &Settings,
-        multiprocess: Arc<AtomicBool>,
-        log_keys: Vec<String>,
-    ) -> PyResult<Wsgi> {
-        let environs = EnvironBuilder::new(py, servers, settings, multiprocess)?;
-        fork::settle(py)?;
-        Ok(Wsgi { app, environs, log_keys, replies: Replies::default() })
-    }
-
-    /// What a thread needs to serve requests.
-    pub fn thread_state(&self, py: Python<'_>) -> PyResult<ThreadState> {
-        ThreadState::new(py, &self.replies)
-    }
-
-    /// The requests that the application is at, as the error log names them.
-    pub fn running(&self, py: Python<'_>) -> Vec<String> {
-        self.replies.running(py)
-    }
-
-    /// Answers one request. Whatever the application does, the exchange comes back with its response
-    /// complete or aborted. [`ThreadState::head`] then has the head of the response.
-    pub fn serve(
-        &self,
-        py: Python<'_>,
-        thread_state: &mut ThreadState,
-        mut exchange: Box<dyn Exchange>,
-    ) -> Outcome {
-        let environ = guarded(|| {
-            thread_state.disconnected.get().watch(exchange.client());
-            Ok(self.environs.build(
-                py,
-                &mut thread_state.memory,
-                &mut *exchange,
-                &thread_state.disconnected,
-            )?)
-        });
-        thread_state.callables.reply.arm(py, exchange);
-        let mut logged = Vec::new();
-        let mut surrounded = None;
-        let served = environ.and_then(|environ| {
-            let served = guarded(|| {
-                self.begin(&environ, &mut surrounded)?;
-                self.call(py, thread_state, &environ)
+            drop(state);
+            py.detach(|| {
+                let state = ignore_poison(self.state.lock());
+                let state = self.exchange_returned.wait_while(state, |state| {
+                    state.has_waiter = state.flushing;
+                    state.flushing
+                });
+                drop(ignore_poison(state));
             });
-            logged = self.values_to_log(&environ);
-            served
-        });
-        let complete = served.is_ok();
-        let mut exchange = conclude(py, thread_state, served);
-        if let (Some(around), Some(about)) = (&self.app.around, surrounded) {
-            if complete {
-                // The client need not wait for what comes now. If it has left, nobody does.
-                let _ = exchange.flush_soon();
-            }
-            around.after(&about, &thread_state.head, exchange.http().sent());
         }
-        if let Err(failure) = thread_state.renew(py, &self.replies) {
-            error!("out of memory: start_response cannot be renewed: {failure}");
-        }
-        Outcome { exchange, logged }
     }
 
-    /// Calls what is to be called before the application.
-    fn begin<'py>(
+    /// Starts a response to the request of `exchange`.
+    pub(super) fn put_exchange(&self, py: Python<'_>, exchange: Box<dyn Exchange>) {
+        let mut state = self.state(py);
+        state.started = false;
+        state.exceeded_length = false;
+        state.detach_to_send = false;
+        state.exchange = Some(exchange);
+    }
+
+    /// Takes the exchange out, so that late calls of the application fail, and swaps the head of
+    /// the response into `head`. `None` if there is no exchange.
+    pub(super) fn take_exchange(
         &self,
-        environ: &Bound<'py, PyDict>,
-        surrounded: &mut Option<Surrounded<'py>>,
-    ) -> Result<(), Failure> {
-        if let Some(around) = &self.app.around {
-            let about = surrounded.insert(around.request(environ)?);
-            around.before(about)?;
+        py: Python<'_>,
+        head: &mut ResponseHead,
+    ) -> Option<Box<dyn Exchange>> {
+        let mut state = self.wait_for_exchange(py);
+        std::mem::swap(&mut state.head, head);
+        state.exchange.take()
+    }
+
+    /// Calls `look` with the exchange, unless the response has ended.
+    pub(super) fn with_exchange<T>(
+        &self,
+        py: Python<'_>,
+        look: impl FnOnce(&mut dyn Exchange) -> T,
+    ) -> Option<T> {
+        self.wait_for_exchange(py).exchange.as_mut().map(|exchange| look(&mut **exchange))
+    }
+
+    /// The request as the error log names it. `None` if there is none.
+    pub(super) fn describe_request(&self, py: Python<'_>) -> Option<String> {
+        let mut state = self.state(py);
+        match &mut state.exchange {
+            Some(exchange) => Some(exchange.http().head().to_string()),
+            // A flush takes microseconds: what a report finds here is the wait for a slow client.
+            None => {
+                let request = state.request_being_sent.as_ref();
+                request.map(|request| format!("{request} (waiting for its client to read)"))
+            }
         }
+    }
+
+    /// True once start_response was called successfully.
+    pub(super) fn is_started(&self, py: Python<'_>) -> bool {
+        self.state(py).started
+    }
+
+    /// The Content-Length that the application declared.
+    pub(super) fn declared_length(&self, py: Python<'_>) -> Option<u64> {
+        self.state(py).head.content_length()
+    }
+
+    /// Returns whether the application sent more content than it declared, and resets the flag.
+    pub(super) fn take_exceeded_length(&self, py: Python<'_>) -> bool {
+        std::mem::take(&mut self.state(py).exceeded_length)
+    }
+
+    /// Sets status and headers. `parse` writes them into a head; if it fails, nothing changes.
+    /// `exc_info` says whether the call has one.
+    pub(super) fn start<E>(
+        &self,
+        py: Python<'_>,
+        exc_info: bool,
+        parse: impl FnOnce(&mut ResponseHead) -> Result<(), E>,
+    ) -> Result<Result<(), E>, StartError> {
+        let mut state = self.wait_for_exchange(py);
+        let State { exchange, head, draft, started, .. } = &mut *state;
+        let exchange = exchange.as_mut().ok_or(StartError::Ended)?;
+        match exc_info {
+            true if exchange.http().has_begun() => return Err(StartError::HeadSent),
+            false if *started => return Err(StartError::Repeated),
+            _ => {}
+        }
+        let result = parse(draft);
+        if result.is_ok() {
+            std::mem::swap(head, draft);
+            *started = true;
+        }
+        Ok(result)
+    }
+
+    /// Queues a block, after the head if it is the first, and schedules a flush.
+    ///
+    /// Back-pressure: blocks first while unsent output exceeds the high-water mark. It does so
+    /// before queueing, so that the thread does not wait after the last block. `length` is the
+    /// length of the whole content in bytes, if the caller knows it.
+    pub(super) fn send(
+        &self,
+        block: &Bound<'_, PyBytes>,
+        length: Option<u64>,
+    ) -> Result<Queued, SendError> {
+        let py = block.py();
+        let mut state = self.wait_for_exchange(py);
+        if state.exchange.as_ref().is_some_and(|exchange| exchange.is_full()) {
+            drop(state);
+            self.run_unlocked(py, true, |exchange| exchange.wait_until_writable())?;
+            state = self.wait_for_exchange(py);
+        }
+        let queued = state.queue(block, length)?;
+        drop(state);
+        self.flush_soon(py)?;
+        Ok(queued)
+    }
+
+    /// Queues all blocks of a response whose length is their sum, and ends it.
+    pub(super) fn queue_all(
+        &self,
+        py: Python<'_>,
+        blocks: &[&Bound<'_, PyBytes>],
+    ) -> Result<Result<(), BodyTooShort>, SendError> {
+        let total = blocks.iter().map(|block| block.as_bytes().len() as u64).sum();
+        let mut state = self.wait_for_exchange(py);
+        for block in blocks {
+            if !block.as_bytes().is_empty() && state.queue(block, Some(total))? != Queued::All {
+                break;
+            }
+        }
+        Ok(state.begin(Some(0))?.finish())
+    }
+
+    /// Queues a part of a file.
+    pub(super) fn queue_file(&self, py: Python<'_>, extent: Extent) -> Result<(), SendError> {
+        let mut state = self.wait_for_exchange(py);
+        state.detach_to_send = true;
+        let exchange = state.begin(Some(extent.length))?;
+        let length = usize::try_from(extent.length).unwrap_or(usize::MAX);
+        let frame = exchange.http().frame(length);
+        exchange.queue_copy(frame.prefix());
+        if frame.take > 0 {
+            exchange.queue_file(extent.file, extent.offset, frame.take as u64);
+        }
+        exchange.queue_copy(frame.suffix);
         Ok(())
     }
 
-    fn call(
+    /// Writes what is queued to the socket, and leaves the rest to the poller.
+    pub(super) fn flush(&self, py: Python<'_>) -> Result<(), SendError> {
+        let detach_to_send = std::mem::take(&mut self.wait_for_exchange(py).detach_to_send);
+        self.run_unlocked(py, detach_to_send, |exchange| exchange.flush())
+    }
+
+    /// Schedules a flush for when this thread leaves the application, or for a few milliseconds
+    /// later, whichever comes first. A large block or a file is flushed at once. A server must
+    /// "guarantee that it will continue transmission even while the application is producing its
+    /// next block". [PEP 3333, "Buffering and Streaming"]
+    pub(super) fn flush_soon(&self, py: Python<'_>) -> Result<(), SendError> {
+        let mut state = self.wait_for_exchange(py);
+        if state.detach_to_send {
+            drop(state);
+            return self.flush(py);
+        }
+        let exchange = state.exchange.as_mut().ok_or(SendError::Ended)?;
+        exchange.flush_soon().map_err(SendError::Disconnected)
+    }
+
+    /// Takes the exchange out and calls `call` with it while the state is unlocked; if `detached`,
+    /// detached from the interpreter.
+    fn run_unlocked(
         &self,
         py: Python<'_>,
-        thread_state: &ThreadState,
-        environ: &Bound<'_, PyDict>,
-    ) -> Result<(), Failure> {
-        let reply = &*thread_state.callables.reply;
-        let start_response = thread_state.callables.start_response.bind(py);
-        let returned = self.app.callable.bind(py).call1((environ, start_response));
-        fork::check(py, returned.as_ref().err());
-        let returned = returned?;
-        // Lists and tuples, which most applications return, exist as a whole and have no `close()`.
-        if let Ok(list) = returned.cast_exact::<PyList>() {
-            return match list.len() {
-                1 => send_known(py, reply, &[list.get_item(0)?]),
-                _ => send_known(py, reply, &list.iter().collect::<Vec<_>>()),
-            };
+        detached: bool,
+        call: impl FnOnce(&mut dyn Exchange) -> io::Result<()> + Send,
+    ) -> Result<(), SendError> {
+        let mut state = self.wait_for_exchange(py);
+        let mut exchange = state.exchange.take().ok_or(SendError::Ended)?;
+        state.flushing = true;
+        state.request_being_sent = detached.then(|| exchange.http().head().to_string());
+        drop(state);
+        // The exchange must be put back even after a panic: it owns the connection.
+        let call = AssertUnwindSafe(|| call(&mut *exchange));
+        let called = if detached { py.detach(|| catch_unwind(call)) } else { catch_unwind(call) };
+        let mut state = self.state(py);
+        state.exchange = Some(exchange);
+        state.flushing = false;
+        state.request_being_sent = None;
+        let has_waiter = std::mem::take(&mut state.has_waiter);
+        drop(state);
+        if has_waiter {
+            self.exchange_returned.notify_all();
         }
-        if let Ok(tuple) = returned.cast_exact::<PyTuple>() {
-            return send_known(py, reply, tuple.as_slice());
+        let called = called.unwrap_or_else(|_| Err(io::Error::other("panic while sending")));
+        called.map_err(SendError::Disconnected)
+    }
+
+    /// Ends the response. Its content is empty if no block was sent.
+    pub(super) fn finish(&self, py: Python<'_>) -> Result<Result<(), BodyTooShort>, SendError> {
+        Ok(self.wait_for_exchange(py).begin(Some(0))?.finish())
+    }
+}
+
+impl State {
+    /// Queues the head unless it is queued already.
+    fn begin(&mut self, length: Option<u64>) -> Result<&mut dyn Exchange, SendError> {
+        let State { exchange, head, started, .. } = self;
+        let exchange = exchange.as_mut().ok_or(SendError::Ended)?;
+        if !*started {
+            return Err(SendError::NotStarted);
         }
-        let sent = send_all(py, reply, &returned);
-        // Once more: the last step of an iteration, which yields nothing, may have forked as well.
-        fork::check(py, sent.as_ref().err().and_then(Failure::raised));
-        let sent = sent.and_then(|()| finish(py, reply));
-        // Now or never: `close()` may take its time, and the client need not wait for it.
-        match returned.getattr_opt(intern!(py, "close")) {
-            Ok(None) => sent,
-            Ok(Some(close)) => {
-                let sent = sent.and_then(|()| Ok(reply.flush_soon(py)?));
-                let closed = close.call0();
-                fork::check(py, closed.as_ref().err());
-                if let Err(error) = closed {
-                    report(py, reply, "close() of the response failed", &error);
-                }
-                sent
+        if !exchange.http().has_begun() {
+            exchange.begin(head, length);
+        }
+        Ok(&mut **exchange)
+    }
+
+    /// Queues a block, after the head if it is the first. `length` is the length of the whole
+    /// content in bytes, if it is known.
+    fn queue(
+        &mut self,
+        block: &Bound<'_, PyBytes>,
+        length: Option<u64>,
+    ) -> Result<Queued, SendError> {
+        let bytes = block.as_bytes();
+        let exchange = self.begin(length)?;
+        let frame = exchange.http().frame(bytes.len());
+        let take = frame.take;
+        exchange.queue_copy(frame.prefix());
+        // A subclass may have a destructor of the application, which must not run on another
+        // thread.
+        if take < SHARE_THRESHOLD || !block.is_exact_instance_of::<PyBytes>() {
+            exchange.queue_copy(&bytes[..take]);
+        } else {
+            exchange.queue_shared(block::share(block).slice(..take));
+        }
+        exchange.queue_copy(frame.suffix);
+        let no_content = exchange.http().sends_no_content();
+        self.detach_to_send |= take >= DETACH_THRESHOLD;
+        match take < bytes.len() {
+            _ if no_content => Ok(Queued::NoContent),
+            true => {
+                self.exceeded_length = true;
+                Ok(Queued::Excess)
             }
-            Err(error) => {
-                report(py, reply, "looking up close() failed", &error);
-                sent
-            }
+            false => Ok(Queued::All),
         }
     }
-
-    fn values_to_log(&self, environ: &Bound<'_, PyDict>) -> Vec<(String, String)> {
-        let value = |key: &String| {
-            let value = environ.get_item(key).ok().flatten()?;
-            Some((key.clone(), value.str().ok()?.to_string_lossy().into_owned()))
-        };
-        self.log_keys.iter().filter_map(value).collect()
-    }
-}
-
-/// Sends the blocks of a list or tuple: the length of all is known, and they go out as one piece.
-fn send_known(py: Python<'_>, reply: &Reply, items: &[Bound<'_, PyAny>]) -> Result<(), Failure> {
-    let ended = match items {
-        [item] => reply.queue_all(py, &[yielded(item)?]),
-        _ => {
-            let blocks = items.iter().map(yielded).collect::<PyResult<Vec<_>>>()?;
-            reply.queue_all(py, &blocks)
-        }
-    };
-    note_end(py, reply, ended)
-}
-
-/// Sends every block of what the application returned.
-fn send_all(py: Python<'_>, reply: &Reply, returned: &Bound<'_, PyAny>) -> Result<(), Failure> {
-    if returned.is_instance_of::<PyBytes>() || returned.is_instance_of::<PyString>() {
-        // Iterating would yield a number or a character for each byte.
-        let what = returned.get_type().name()?;
-        return Err(Failure::App(PyTypeError::new_err(format!(
-            "a WSGI application must return an iterable of bytes, not {what}: return [body]"
-        ))));
-    }
-    if let Ok(wrapper) = returned.cast_exact::<FileWrapper>()
-        && reply.is_started(py)
-        && let Some(mut extent) = wrapper.get().extent(py)
-    {
-        if let Some(declared) = reply.declared(py) {
-            extent.length = extent.length.min(declared);
-        }
-        return Ok(reply.queue_file(py, extent)?);
-    }
-    // "If len(iterable) is 1, the server can know the length": [PEP 3333, "Handling the
-    // Content-Length Header"]
-    let single = returned.hasattr(intern!(py, "__len__"))? && matches!(returned.len(), Ok(1));
-    let blocks = returned.try_iter().map_err(|error| match is_iterable(returned) {
-        true => error,
-        false => not_iterable(returned),
-    })?;
-    send_blocks(py, reply, blocks, single)
-}
-
-fn is_iterable(returned: &Bound<'_, PyAny>) -> bool {
-    let kind = returned.get_type();
-    ["__iter__", "__getitem__"].iter().any(|name| kind.hasattr(*name).unwrap_or(true))
-}
-
-/// Python's own words name neither the application nor what it should have returned.
-fn not_iterable(returned: &Bound<'_, PyAny>) -> PyErr {
-    const RULE: &str = "a WSGI application must return an iterable of bytes";
-    PyTypeError::new_err(match returned.get_type().name() {
-        _ if returned.is_none() => format!(
-            "{RULE}, but this one returned None: is there a path through it without `return [body]`?"
-        ),
-        Ok(what) if returned.is_callable() => format!(
-            "{RULE}, not {what}: if it is a factory that returned this, name it with (), as in \
-             module:create_app()"
-        ),
-        Ok(what) => format!("{RULE}, not {what}: return [body]"),
-        Err(_) => RULE.to_owned(),
-    })
-}
-
-/// Sends each block before the next is asked for. Blocks that are empty send nothing, not even the head:
-/// the application may not have decided yet.
-fn send_blocks(
-    py: Python<'_>,
-    reply: &Reply,
-    blocks: Bound<'_, PyIterator>,
-    single: bool,
-) -> Result<(), Failure> {
-    for item in blocks {
-        fork::check(py, item.as_ref().err());
-        let item = item?;
-        let block = yielded(&item)?;
-        let size = block.as_bytes().len();
-        if size == 0 {
-            continue;
-        }
-        if reply.send(block, single.then_some(size as u64))? != Queued::All {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Completes the response.
-fn finish(py: Python<'_>, reply: &Reply) -> Result<(), Failure> {
-    note_end(py, reply, reply.finish(py))
-}
-
-/// Says in the error log if the content was not what the application had declared.
-fn note_end(
-    py: Python<'_>,
-    reply: &Reply,
-    ended: Result<Result<(), TooShort>, SendError>,
-) -> Result<(), Failure> {
-    let ended = ended?;
-    if reply.take_excess(py) {
-        let request = request(py, reply);
-        warn!(
-            "the application gave more bytes than its Content-Length; the rest was not sent: {request}"
-        );
-    }
-    if let Err(short) = ended {
-        // The exchange is aborted by this, so nothing is left to do but to say it.
-        error!("{short}, so the connection is closed: {}", request(py, reply));
-    }
-    Ok(())
-}
-
-/// Runs one step of a request; a panic in it, which is a bug of the server, costs this request only.
-fn guarded<T>(step: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| {
-        Err(Failure::App(PySystemError::new_err("the server has a bug: see the panic above")))
-    })
-}
-
-/// Brings the response to its end, whatever happened, and takes the exchange back.
-fn conclude(
-    py: Python<'_>,
-    thread_state: &mut ThreadState,
-    served: Result<(), Failure>,
-) -> Box<dyn Exchange> {
-    if let Err(Failure::App(error)) = &served {
-        report(py, &thread_state.callables.reply, "the application failed", error);
-    }
-    // From here on a late call of start_response or write finds nothing.
-    let exchange = thread_state.callables.reply.disarm(py, &mut thread_state.head);
-    let mut exchange = exchange.expect("armed before the application was called");
-    match served {
-        Ok(()) => {}
-        Err(Failure::Gone(error)) => {
-            debug!("the client left before the response was complete: {error}");
-            exchange.http().abort();
-        }
-        Err(Failure::App(_)) if exchange.http().has_begun() => exchange.http().abort(),
-        Err(Failure::App(error)) if error.is_instance_of::<RequestTimeout>(py) => {
-            thread_state.head = send_error_page(&mut *exchange, "504 Gateway Timeout");
-        }
-        Err(Failure::App(_)) => {
-            thread_state.head = send_error_page(&mut *exchange, "500 Internal Server Error");
-        }
-    }
-    exchange
-}
-
-/// Says in the error log what failed, at which request, with the traceback.
-fn report(py: Python<'_>, reply: &Reply, what: &str, failure: &PyErr) {
-    error!("{what}: {}", request(py, reply));
-    observe::write_raw(traceback::format(py, failure).as_bytes());
-}
-
-/// Which request it is, for the error log.
-fn request(py: Python<'_>, reply: &Reply) -> String {
-    reply.with(py, |exchange| exchange.http().head().to_string()).unwrap_or_default()
-}
-
-/// A page that says no more than it must: details are in the error log, for whoever may read it.
-fn send_error_page(exchange: &mut dyn Exchange, status: &str) -> ResponseHead {
-    let page = format!("{status}\n");
-    let page = page.as_bytes();
-    let mut head = ResponseHead::default();
-    let built = head
-        .start(status.as_bytes())
-        .and_then(|()| head.field(b"Content-Type", b"text/plain; charset=utf-8"));
-    debug_assert!(built.is_ok());
-    exchange.begin(&head, Some(page.len() as u64));
-    let frame = exchange.http().frame(page.len());
-    exchange.copy(&page[..frame.take]);
-    let _ = exchange.finish();
-    head
 }

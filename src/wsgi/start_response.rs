@@ -1,9 +1,9 @@
-//! `start_response` and the `write` callable it returns, exposed from Rust.
+//! The callables `start_response` and `write`.
 //! [PEP 3333, "The start_response() Callable", "The write() Callable"]
 //!
-//! start_response only remembers what it is told: the head goes out with the first block that is not
-//! empty, so that an application may still change its mind with `exc_info` until then. Everything is
-//! checked here, while the application can still be told by an exception.
+//! `start_response` sends nothing: the head goes out with the first block that is not empty, and
+//! until then the application may replace it by a call with `exc_info`. Status and headers are
+//! validated here, so that the application gets an exception at the call that caused it.
 
 use std::sync::Arc;
 
@@ -14,41 +14,44 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyList, PyString, PyTuple};
 
 use super::block::written;
-use super::reply::{Queued, Reply, SendError, StartError};
-use super::strings::latin1_bytes;
+use super::ffi::latin1_bytes;
+use super::response::{Queued, Response, SendError, StartError};
 use crate::http1::{ResponseError, ResponseHead};
 
-/// What an application is given as `start_response`, by way of a bound method.
+/// The object whose bound method is passed to the application as `start_response`.
 #[pyclass(frozen, module = "rustwsgi._rustwsgi")]
 pub struct Responder {
-    reply: Arc<Reply>,
-    /// What start_response returns, the same object each time.
+    response: Arc<Response>,
+    /// What `start_response` returns.
     write: Py<Writer>,
 }
 
-/// What `start_response` returns: call it with bytes to send them at once.
+/// What `start_response` returns: a callable that sends the `bytes` it is given.
 #[pyclass(frozen, module = "rustwsgi._rustwsgi")]
 pub struct Writer {
-    reply: Arc<Reply>,
+    response: Arc<Response>,
 }
 
 impl Responder {
-    pub(super) fn new(reply: Arc<Reply>, write: Py<Writer>) -> Responder {
-        Responder { reply, write }
+    pub(super) fn new(response: Arc<Response>, write: Py<Writer>) -> Responder {
+        Responder { response, write }
     }
 }
 
 impl Writer {
-    pub(super) fn new(reply: Arc<Reply>) -> Writer {
-        Writer { reply }
+    pub(super) fn new(response: Arc<Response>) -> Writer {
+        Writer { response }
     }
 }
 
 #[pymethods]
 impl Responder {
-    /// Starts the response: `status` is `"200 OK"`, `headers` a list of `(name, value)` tuples of `str`.
-    /// Returns `write(bytes)`. Raises ValueError or TypeError for what HTTP cannot carry, AssertionError
-    /// for a second call without `exc_info`; with `exc_info` re-raises it if the head is already sent.
+    /// Sets the status and the headers of the response, and returns the callable `write`.
+    ///
+    /// `status` is a `str` such as `"200 OK"`, `headers` a list of `(name, value)` tuples of `str`.
+    /// Raises TypeError for other types and ValueError for what HTTP cannot carry, AssertionError
+    /// for a second call without `exc_info`, RuntimeError after the response has ended. With
+    /// `exc_info` it raises that exception again if the head was already sent.
     #[pyo3(signature = (status, headers, exc_info=None, /))]
     fn start_response<'py>(
         &self,
@@ -61,19 +64,19 @@ impl Responder {
             Some(info) if info.is_truthy()? => Some(info),
             _ => None,
         };
-        let read = |head: &mut ResponseHead| read_head(head, status, headers);
-        match self.reply.start(py, exc_info.is_some(), read) {
+        let parse = |head: &mut ResponseHead| parse_head(head, status, headers);
+        match self.response.start(py, exc_info.is_some(), parse) {
             Ok(Ok(())) => Ok(self.write.clone_ref(py)),
-            Ok(Err(fault)) => Err(fault.into_exception()),
-            Err(StartError::Late) => Err(PyRuntimeError::new_err(
+            Ok(Err(invalid)) => Err(invalid.into_exception()),
+            Err(StartError::Ended) => Err(PyRuntimeError::new_err(
                 "start_response() was called after the response had ended",
             )),
-            Err(StartError::Twice) => Err(PyAssertionError::new_err(
+            Err(StartError::Repeated) => Err(PyAssertionError::new_err(
                 "start_response() was called a second time without exc_info",
             )),
-            Err(StartError::Sent) => Err(match exc_info {
+            Err(StartError::HeadSent) => Err(match exc_info {
                 Some(info) => reraised(info)?,
-                None => PyRuntimeError::new_err("the head is already sent"),
+                None => PyRuntimeError::new_err("the head was already sent"),
             }),
         }
     }
@@ -81,71 +84,74 @@ impl Responder {
 
 #[pymethods]
 impl Writer {
-    /// Sends `data` before it returns. Raises OSError once the client is gone, ValueError for more bytes
-    /// than the Content-Length allows.
+    /// Sends `data`, as far as the socket takes it, and leaves the rest to the server. Raises
+    /// OSError once the client has disconnected, ValueError for more bytes than the Content-Length
+    /// allows, TypeError for anything but bytes.
     #[pyo3(signature = (data, /))]
     fn __call__(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let block = written(data)?;
         if block.as_bytes().is_empty() {
             return Ok(());
         }
-        match self.reply.send(block, None) {
-            Ok(Queued::All | Queued::Nothing) => Ok(()),
+        match self.response.send(block, None) {
+            Ok(Queued::All | Queued::NoContent) => Ok(()),
             Ok(Queued::Excess) => Err(PyValueError::new_err(
                 "write() was given more bytes than the Content-Length allows, or after the end",
             )),
-            Err(SendError::Gone(error)) => Err(error.into()),
-            Err(SendError::Late) => {
+            Err(SendError::Disconnected(error)) => Err(error.into()),
+            Err(SendError::Ended) => {
                 Err(PyRuntimeError::new_err("write() was called after the response had ended"))
             }
             Err(SendError::NotStarted) => {
-                Err(PyAssertionError::new_err("write() before start_response()"))
+                Err(PyAssertionError::new_err("write() was called before start_response()"))
             }
         }
     }
 }
 
-/// The exception of an `exc_info` tuple, with its traceback.
+/// The exception of an `exc_info` tuple, with its traceback, to be raised again.
 fn reraised(info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
     let info = info.cast::<PyTuple>().map_err(|_| {
         PyTypeError::new_err("exc_info must be a tuple as sys.exc_info() returns it")
     })?;
     let [_, value, traceback] = info.as_slice() else {
-        return Err(PyTypeError::new_err("exc_info must be a tuple of three"));
+        return Err(PyTypeError::new_err("exc_info must be a tuple of three items"));
     };
     if !value.is_instance_of::<PyBaseException>() {
-        return Err(PyTypeError::new_err("exc_info holds no exception to raise again"));
+        return Err(PyTypeError::new_err("exc_info holds no exception"));
     }
     Ok(PyErr::from_value(value.call_method1("with_traceback", (traceback,))?))
 }
 
-/// What is wrong with a status or a header. The exception is made from it later, because showing
-/// an object may run the application's code.
-enum Fault<'py> {
-    /// HTTP cannot carry it, or the server may not.
+/// What is wrong with a status or a header. The exception is made from it once the response is
+/// unlocked, because the `repr` of an object may run code of the application.
+enum InvalidHead<'py> {
+    /// HTTP does not allow it, or PEP 3333 does not allow an application to set it.
     Refused(ResponseError, Bound<'py, PyAny>),
-    /// A character is outside of latin-1.
-    Wide(Bound<'py, PyAny>),
-    /// Something is no `str`.
+    /// A code point is above 255.
+    NotLatin1(Bound<'py, PyAny>),
+    /// The named item is not a `str`.
     NotStr(&'static str, Bound<'py, PyAny>),
+    /// The headers are not a list.
     NotList,
+    /// A header is not a tuple of two.
     NotPair,
 }
 
-/// Reads and checks what start_response was given.
-fn read_head<'py>(
+/// Parses and validates the arguments of `start_response` into `head`.
+fn parse_head<'py>(
     head: &mut ResponseHead,
     status: &Bound<'py, PyAny>,
     headers: &Bound<'py, PyAny>,
-) -> Result<(), Fault<'py>> {
+) -> Result<(), InvalidHead<'py>> {
     let line = native(status, "the status")?;
-    head.start(line).map_err(|why| Fault::Refused(why, status.clone()))?;
-    let headers = headers.cast_exact::<PyList>().map_err(|_| Fault::NotList)?;
+    head.start(line).map_err(|why| InvalidHead::Refused(why, status.clone()))?;
+    let headers = headers.cast_exact::<PyList>().map_err(|_| InvalidHead::NotList)?;
     for item in headers.iter() {
-        let pair = item.cast::<PyTuple>().map_err(|_| Fault::NotPair)?;
-        let [name, value] = pair.as_slice() else { return Err(Fault::NotPair) };
+        let pair = item.cast::<PyTuple>().map_err(|_| InvalidHead::NotPair)?;
+        let [name, value] = pair.as_slice() else { return Err(InvalidHead::NotPair) };
         let (name, value) = (native(name, "a header name")?, native(value, "a header value")?);
-        head.field(name, value).map_err(|why| Fault::Refused(why, item.clone()))?;
+        head.add_field(name, value).map_err(|why| InvalidHead::Refused(why, item.clone()))?;
     }
     Ok(())
 }
@@ -154,33 +160,33 @@ fn read_head<'py>(
 fn native<'a, 'py>(
     object: &'a Bound<'py, PyAny>,
     what: &'static str,
-) -> Result<&'a [u8], Fault<'py>> {
-    let text = object.cast::<PyString>().map_err(|_| Fault::NotStr(what, object.clone()))?;
-    latin1_bytes(text).ok_or_else(|| Fault::Wide(object.clone()))
+) -> Result<&'a [u8], InvalidHead<'py>> {
+    let text = object.cast::<PyString>().map_err(|_| InvalidHead::NotStr(what, object.clone()))?;
+    latin1_bytes(text).ok_or_else(|| InvalidHead::NotLatin1(object.clone()))
 }
 
-impl Fault<'_> {
+impl InvalidHead<'_> {
     fn into_exception(self) -> PyErr {
         let shown = |object: &Bound<'_, PyAny>| {
             object.repr().map_or_else(|_| "?".to_owned(), |repr| repr.to_string_lossy().into())
         };
         match self {
-            Fault::Refused(why, object) => {
+            InvalidHead::Refused(why, object) => {
                 PyValueError::new_err(format!("{why}: {}", shown(&object)))
             }
-            Fault::Wide(object) => PyValueError::new_err(format!(
+            InvalidHead::NotLatin1(object) => PyValueError::new_err(format!(
                 "{} has characters outside of latin-1, which HTTP cannot carry",
                 shown(&object)
             )),
-            Fault::NotStr(what, object) => {
+            InvalidHead::NotStr(what, object) => {
                 let name = object.get_type().name();
                 let found = name.map_or_else(|_| "?".to_owned(), |name| name.to_string());
                 PyTypeError::new_err(format!("{what} must be a str, not {found}"))
             }
-            Fault::NotList => {
+            InvalidHead::NotList => {
                 PyTypeError::new_err("the headers must be a list of (name, value) tuples")
             }
-            Fault::NotPair => PyTypeError::new_err(
+            InvalidHead::NotPair => PyTypeError::new_err(
                 "each header must be a tuple of two strings, its name and its value",
             ),
         }

@@ -1,9 +1,10 @@
-//! What one thread keeps from request to request: the objects it hands to the application, and its
-//! memory.
+//! The objects that a worker thread keeps from request to request: the callables that it passes to
+//! the application, and its environ cache.
 //!
-//! The objects are made once and serve every request, unless an application keeps one beyond its own
-//! request: then it may have that one, and the thread gets a new one. A weak reference keeps as well, as it may
-//! become a strong one at any time; of these objects only the bound method can have any.
+//! The callables are made once and used for every request, unless an application keeps a reference
+//! to one beyond its own request: then the application keeps that object, and the thread makes a
+//! new one. A weak reference counts as well, as it can become a strong one at any time; among these
+//! objects only the bound method supports weak references.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -11,64 +12,66 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyAny;
 
-use super::client::Disconnected;
-use super::memory::Memory;
-use super::reply::Reply;
+use super::client_disconnected::ClientDisconnected;
+use super::environ_cache::EnvironCache;
+use super::ffi;
+use super::response::Response;
 use super::start_response::{Responder, Writer};
 use crate::http1::ResponseHead;
 use crate::sync::ignore_poison;
 
-/// What a thread serves requests with.
+/// The state of one worker thread.
 pub struct ThreadState {
     pub(super) callables: Callables,
-    /// `rustwsgi.client_disconnected`
-    pub(super) disconnected: Kept<Disconnected>,
-    pub(super) memory: Memory,
+    /// `rustwsgi.client_disconnected`.
+    pub(super) disconnected: Reusable<ClientDisconnected>,
+    pub(super) environ_cache: EnvironCache,
     /// The head of the last response.
     pub(super) head: ResponseHead,
 }
 
-/// `start_response` and `write`, and the response they make.
+/// `start_response` and `write`, and the response that they act on.
 pub(super) struct Callables {
-    pub(super) reply: Arc<Reply>,
-    responder: Kept<Responder>,
-    /// The responder's bound method.
-    pub(super) start_response: Kept<PyAny>,
-    write: Kept<Writer>,
+    pub(super) response: Arc<Response>,
+    responder: Reusable<Responder>,
+    /// The bound method `responder.start_response`.
+    pub(super) start_response: Reusable<PyAny>,
+    write: Reusable<Writer>,
 }
 
-/// An object, and how many references there are to it while no application has one.
-pub(super) struct Kept<T> {
+/// An object that is used again for the next request unless the application has kept a reference.
+pub(super) struct Reusable<T> {
     object: Py<T>,
-    own: pyo3::ffi::Py_ssize_t,
+    /// How many references there are while the application holds none.
+    own_references: pyo3::ffi::Py_ssize_t,
 }
 
-/// The responses of all seats, so that another thread can tell what is being served. Nothing is noted for
-/// each request: it is asked once, when a server gives up waiting.
+/// The responses of all threads, for a report of the requests that are running. Requests do not
+/// write to it: the report reads the responses, once, when a graceful shutdown has timed out.
 #[derive(Default)]
-pub(super) struct Replies(Mutex<Vec<Weak<Reply>>>);
+pub(super) struct Responses(Mutex<Vec<Weak<Response>>>);
 
-impl Replies {
-    fn add(&self, reply: &Arc<Reply>) {
-        let mut replies = ignore_poison(self.0.lock());
-        replies.retain(|reply| reply.strong_count() > 0);
-        replies.push(Arc::downgrade(reply));
+impl Responses {
+    fn add(&self, response: &Arc<Response>) {
+        let mut responses = ignore_poison(self.0.lock());
+        responses.retain(|response| response.strong_count() > 0);
+        responses.push(Arc::downgrade(response));
     }
 
-    /// The requests that the application is at, as the error log names them.
+    /// The requests that the application is processing, as the error log names them.
     pub(super) fn running(&self, py: Python<'_>) -> Vec<String> {
-        let replies = ignore_poison(self.0.lock()).clone();
-        replies.iter().filter_map(|reply| reply.upgrade()?.request(py)).collect()
+        let responses = ignore_poison(self.0.lock()).clone();
+        responses.iter().filter_map(|response| response.upgrade()?.describe_request(py)).collect()
     }
 }
 
 impl ThreadState {
-    /// What a thread needs to serve requests.
-    pub(super) fn new(py: Python<'_>, replies: &Replies) -> PyResult<ThreadState> {
+    /// Makes the objects, and registers the thread's response in `responses`.
+    pub(super) fn new(py: Python<'_>, responses: &Responses) -> PyResult<ThreadState> {
         Ok(ThreadState {
-            callables: Callables::new(py, replies)?,
-            disconnected: Kept::new(py, Py::new(py, Disconnected::new())?),
-            memory: Memory::new(),
+            callables: Callables::new(py, responses)?,
+            disconnected: Reusable::new(py, Py::new(py, ClientDisconnected::new())?),
+            environ_cache: EnvironCache::new(),
             head: ResponseHead::default(),
         })
     }
@@ -78,50 +81,54 @@ impl ThreadState {
         &self.head
     }
 
-    /// Leaves to an application what it has kept: a call that comes late must not reach the next request.
-    /// Fails if there is no memory for new objects.
-    pub(super) fn renew(&mut self, py: Python<'_>, replies: &Replies) -> PyResult<()> {
-        self.callables.renew(py, replies)?;
-        if self.disconnected.is_kept(py) {
-            self.disconnected = Kept::new(py, Py::new(py, Disconnected::new())?);
+    /// Replaces the objects that the application has kept a reference to, so that a late call of
+    /// one cannot reach the next request. Fails if memory is short.
+    pub(super) fn replace_retained(
+        &mut self,
+        py: Python<'_>,
+        responses: &Responses,
+    ) -> PyResult<()> {
+        self.callables.replace_retained(py, responses)?;
+        if self.disconnected.is_retained(py) {
+            self.disconnected = Reusable::new(py, Py::new(py, ClientDisconnected::new())?);
         }
         Ok(())
     }
 }
 
 impl Callables {
-    fn new(py: Python<'_>, replies: &Replies) -> PyResult<Callables> {
-        let reply = Arc::new(Reply::new());
-        replies.add(&reply);
-        let write = Py::new(py, Writer::new(reply.clone()))?;
-        let responder = Bound::new(py, Responder::new(reply.clone(), write.clone_ref(py)))?;
+    fn new(py: Python<'_>, responses: &Responses) -> PyResult<Callables> {
+        let response = Arc::new(Response::new());
+        responses.add(&response);
+        let write = Py::new(py, Writer::new(response.clone()))?;
+        let responder = Bound::new(py, Responder::new(response.clone(), write.clone_ref(py)))?;
         let start_response = bound_method(&responder)?;
         Ok(Callables {
-            reply,
-            responder: Kept::new(py, responder.unbind()),
-            start_response: Kept::new(py, start_response),
-            write: Kept::new(py, write),
+            response,
+            responder: Reusable::new(py, responder.unbind()),
+            start_response: Reusable::new(py, start_response),
+            write: Reusable::new(py, write),
         })
     }
 
-    fn renew(&mut self, py: Python<'_>, replies: &Replies) -> PyResult<()> {
-        // Without a GIL another thread may turn a weak reference into a strong one and back while we look for
-        // both. A method that is dropped takes its weak references along, and what has become strong
-        // before that shows at the responder.
+    fn replace_retained(&mut self, py: Python<'_>, responses: &Responses) -> PyResult<()> {
+        // Without a GIL another thread may turn a weak reference into a strong one and back between
+        // the two checks. Dropping the method first clears its weak references; one that became
+        // strong before that keeps the responder, which the check finds.
         if cfg!(Py_GIL_DISABLED) {
-            self.start_response = Kept::new(py, bound_method(self.responder.bind(py))?);
+            self.start_response = Reusable::new(py, bound_method(self.responder.bind(py))?);
         }
-        if self.are_kept(py) {
-            *self = Callables::new(py, replies)?;
+        if self.are_retained(py) {
+            *self = Callables::new(py, responses)?;
         }
         Ok(())
     }
 
-    fn are_kept(&self, py: Python<'_>) -> bool {
-        self.start_response.is_kept(py)
-            || has_weak_references(self.start_response.bind(py))
-            || self.responder.is_kept(py)
-            || self.write.is_kept(py)
+    fn are_retained(&self, py: Python<'_>) -> bool {
+        self.start_response.is_retained(py)
+            || ffi::has_weak_references(self.start_response.bind(py))
+            || self.responder.is_retained(py)
+            || self.write.is_retained(py)
     }
 }
 
@@ -129,36 +136,19 @@ fn bound_method(responder: &Bound<'_, Responder>) -> PyResult<Py<PyAny>> {
     Ok(responder.getattr(intern!(responder.py(), "start_response"))?.unbind())
 }
 
-/// As `weakref.getweakrefcount` would say, which costs a call.
-fn has_weak_references(method: &Bound<'_, PyAny>) -> bool {
-    use pyo3::ffi::{PyCFunction_Check, PyCFunctionObject};
-    // SAFETY: the object is alive, we are attached, and an object of this type, which is checked, is laid
-    // out like this.
-    unsafe {
-        let method = method.as_ptr();
-        PyCFunction_Check(method) == 0
-            || !(*method.cast::<PyCFunctionObject>()).m_weakreflist.is_null()
+impl<T> Reusable<T> {
+    fn new(py: Python<'_>, object: Py<T>) -> Reusable<T> {
+        let own_references = ffi::reference_count(py, &object);
+        Reusable { object, own_references }
+    }
+
+    /// True if the application holds a reference to the object.
+    fn is_retained(&self, py: Python<'_>) -> bool {
+        ffi::reference_count(py, &self.object) != self.own_references
     }
 }
 
-impl<T> Kept<T> {
-    fn new(py: Python<'_>, object: Py<T>) -> Kept<T> {
-        let mut kept = Kept { object, own: 0 };
-        kept.own = kept.references(py);
-        kept
-    }
-
-    fn references(&self, _py: Python<'_>) -> pyo3::ffi::Py_ssize_t {
-        // SAFETY: the object is alive, owned by `self`, and `_py` proves that we are attached.
-        unsafe { pyo3::ffi::Py_REFCNT(self.object.as_ptr()) }
-    }
-
-    fn is_kept(&self, py: Python<'_>) -> bool {
-        self.references(py) != self.own
-    }
-}
-
-impl<T> std::ops::Deref for Kept<T> {
+impl<T> std::ops::Deref for Reusable<T> {
     type Target = Py<T>;
 
     fn deref(&self) -> &Py<T> {

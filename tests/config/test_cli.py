@@ -67,8 +67,8 @@ def test_misspelt_option_is_corrected(door: str) -> None:
         ("--module", "MODULE:NAME"),
         ("--wsgi-file", "MODULE:NAME"),
         ("--callable", "MODULE:NAME"),
-        ("--master", "always so"),
-        ("--enable-threads", "always so"),
+        ("--master", "always behaves so"),
+        ("--enable-threads", "always behaves so"),
         ("--harakiri", "write --timeout"),
         ("--uid", "write --user"),
         ("--gid", "write --group"),
@@ -299,7 +299,7 @@ def test_factory_is_called_with_its_arguments(fresh_server, app: str, body: byte
 )
 def test_factory_arguments_that_are_no_literals_are_refused(door: str, arguments: str) -> None:
     done = run_cli(door, "--check-config", f"http_factory:echo({arguments})")
-    assert done.returncode == 3 and "they are literals, as in" in done.stderr, done
+    assert done.returncode == 3 and "they must be literals, as in" in done.stderr, done
     assert "Traceback" not in done.stderr, done
 
 

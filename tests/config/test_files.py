@@ -43,7 +43,7 @@ def test_command_line_wins_over_environment_over_file(door: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("thraeds = 2", "'thraeds'; the nearest known one is 'threads'"),
+        ("thraeds = 2", "'thraeds'; did you mean 'threads'?"),
         ("threads = 'x'", "'threads'"),
         ("threads", "line 1"),
     ],
@@ -204,7 +204,7 @@ def test_misspelt_setting_is_corrected(door: str, tmp_path: Path) -> None:
     path.write_text(SLIPS)
     done = run_cli(door, "-c", str(path), "--check-config", APP)
     assert done.returncode == 0, done
-    found = re.findall(r"there is no setting '(\w+)'; did you mean '(\w+)'\?", done.stderr)
+    found = re.findall(r"unknown setting '(\w+)'; did you mean '(\w+)'\?", done.stderr)
     assert dict(found) == {
         "timeouts": "timeout",
         "log_level": "loglevel",

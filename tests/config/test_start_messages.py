@@ -67,13 +67,16 @@ SLIPS = {
     "package-attribute": (["pkg/sub/wsgi.py:main"], "write pkg.sub.wsgi:main"),
     "package-elsewhere": (["{dir}/pkg/wsgi.py"], "write pkg.wsgi:application with --chdir {dir}"),
     "no-package": (["plain/shop.py"], "write shop:app with --chdir plain"),
-    "slash": (["wsgi/application"], "no file 'wsgi/application', and .* write wsgi:application"),
-    "app-option": (["--app", "hello:app"], "'--app' found: the application is named without"),
+    "slash": (
+        ["wsgi/application"],
+        "'wsgi/application' is not a module name, .* write wsgi:application",
+    ),
+    "app-option": (["--app", "hello:app"], "'--app' found: name the application without"),
     "twice": (["-b", "127.0.0.1:1", "-b", "127.0.0.1:1", APP], "127.0.0.1:1 is given twice"),
     "twice-unix": (["-b", "unix:s", "-b", "unix:./x", "-b", "unix:s", APP], "unix:s is given"),
     "negative": (["--keep-alive", "-1", APP], "'-1' for '--keep-alive <S>': not between 0 and"),
     "negative-number": (["--threads", "-1", APP], "'-1' for '--threads <N>': not a whole number"),
-    "table": (["-c", "table.toml", APP], r"options stand at the top .* without \[rustwsgi\]"),
+    "table": (["-c", "table.toml", APP], r"options are top-level keys .* remove \[rustwsgi\]"),
 }
 
 
@@ -96,9 +99,9 @@ def test_misspelt_value_is_corrected(door: str, tmp_path: Path, name: str) -> No
     [
         (["--access-logfile", "-", "--access-logformat", "jsn"], 'every line will be "jsn"'),
         (["--access-logfile", "-", "--access-logformat", "json"], None),
-        (["--access-logfile", "-", "--access-logformat", "%(x)s"], "there is no %(x)s"),
+        (["--access-logfile", "-", "--access-logformat", "%(x)s"], "unknown atom %(x)s"),
         (["--access-logformat", "jsn"], None),
-        (["--preload", "--reload"], "--reload does nothing for new code under --preload"),
+        (["--preload", "--reload"], "--reload does not load new code with --preload"),
         (["--preload"], None),
         (["--reload"], None),
     ],

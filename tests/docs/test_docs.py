@@ -19,7 +19,7 @@ PAGES = sorted(
 SOURCE = re.compile(r"`((?:src|python|tests|fuzz|flask_application)/[\w./-]+)(?:::(\w+))?`")
 #: `http/test_limits.py::TestOptions::test_fields`
 TEST = re.compile(r"`(\w+/test_\w+\.py)::(?:(\w+)::)?(\w+)`")
-#: `src/http1/tests/framing.rs::content_length_delimits`
+#: `src/http1/tests/framing.rs::content_length_delimits_the_body`
 RUST_TEST = re.compile(r"`(src/[\w/]+\.rs)::(\w+)`")
 ESCAPED_BAR = r"(?<!\\)\|"
 

@@ -249,9 +249,9 @@ ALWAYS: dict[str, tuple[list[str], Any]] = {
 REFUSED: dict[str, tuple[list[str], Any, str]] = {
     "paste": (["--paste", "f.ini"], "f.ini", "MODULE:NAME"),
     "raw_paste_global_conf": (["--paste-global", "a=b"], ["a=b"], "MODULE:NAME"),
-    "ssl_context": ([], "def ssl_context(config, factory): ...", "no TLS"),
-    "keyfile": (["--keyfile", "f"], "f", "no TLS"),
-    "certfile": (["--certfile", "f"], "f", "no TLS"),
+    "ssl_context": ([], "def ssl_context(config, factory): ...", "TLS is not supported"),
+    "keyfile": (["--keyfile", "f"], "f", "TLS is not supported"),
+    "certfile": (["--certfile", "f"], "f", "TLS is not supported"),
     "proxy_protocol": (["--proxy-protocol"], True, "X-Forwarded-Proto"),
     "protocol": (["--protocol", "uwsgi"], "uwsgi", "proxy_pass"),
     "dirty_apps": (["--dirty-app", "a:B"], ["a:B"], "task queue"),

@@ -17,7 +17,7 @@ PATCH = {
     "eventlet": "import eventlet\neventlet.monkey_patch({})\n",
 }
 WRITTEN = {"gevent": "gevent.monkey.patch_all()", "eventlet": "eventlet.monkey_patch()"}
-REFUSED = "has put green threads in the place of Python's own"
+REFUSED = "has replaced Python's threads by green threads"
 
 
 @pytest.fixture(params=PATCH)

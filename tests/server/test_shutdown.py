@@ -95,7 +95,7 @@ def test_graceful_timeout_names_unread_responses(fresh_server, fifo: Path) -> No
         server.wait()
     said = re.search("graceful timeout; still running: (.*)\n", server.stderr())
     assert said, server.stderr()
-    names = [f"GET /hold?{fifo}", "GET /flood (waits for its client)"]
+    names = [f"GET /hold?{fifo}", "GET /flood (waiting for its client to read)"]
     assert sorted(said[1].split(", ")) == sorted(names)
 
 
@@ -132,7 +132,7 @@ def test_thread_that_delays_the_exit_is_logged(
     assert server.get("/").status == 200
     server.send_signal(signal.SIGTERM)
     if not daemon:
-        server.wait_for_log(r"worker \d+ cannot end before these threads .* do: 'pump';")
+        server.wait_for_event("worker.lingering_threads", r"\d+ .*'pump'")
         fifo.write_text("go on")
     assert server.wait() == 0
     assert ("'pump'" in server.stderr()) is not daemon, server.stderr()

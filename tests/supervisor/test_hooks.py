@@ -199,7 +199,7 @@ def test_failing_post_request_is_logged(start) -> None:
         for _ in range(2):
             raw = build_request("GET", "/post-fails", fields=[("X-Field", "1")])
             assert client.request(raw).body == b"one two"
-    log_in_order(server, "the hook post_request failed", "RuntimeError: no end today")
+    log_in_order(server, r"\[hook\.failed\].* post_request", "RuntimeError: no end today")
 
 
 def test_the_response_does_not_wait_for_post_request(start, fifo: Path) -> None:
@@ -306,7 +306,7 @@ def test_cfg_defaults_are_those_of_gunicorn() -> None:
 def test_unknown_cfg_attribute_is_an_error(start) -> None:
     server = start("def when_ready(server):\n    server.LISTENERS\n")
     server.wait_for_log(
-        "when_ready failed: .*no 'LISTENERS' in this server; what there is: WORKERS, "
+        "when_ready failed: .*no attribute 'LISTENERS' in rustwsgi; it has: WORKERS, "
     )
 
 

@@ -121,22 +121,23 @@ def test_wrong_return_value_is_named_in_the_log(serve, path):
     server = serve("wsgi_iterable:app", *THREADS)
     start = len(server.stderr())
     assert_error_500(server.get(path))
-    server.wait_for_log(f"(?s)the application failed: GET {path}\n.*{SAID[path]}", start=start)
+    traceback = rf"GET {path}:(?:.|\n)*?{SAID[path]}"
+    server.wait_for_event("request.failed", traceback, start=start)
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "event", "detail"),
     [
-        ("/length/list/over-one", "more bytes than its Content-Length; the rest was not sent"),
-        ("/length/generator/over-later", "more bytes than its Content-Length; .* not sent"),
-        ("/length/generator/short-one", "6 bytes shorter than its Content-Length, so .* closed"),
+        ("/length/list/over-one", "response.excess", "Content-Length"),
+        ("/length/generator/over-later", "response.excess", "Content-Length"),
+        ("/length/generator/short-one", "response.short", "6 bytes"),
     ],
 )
-def test_wrong_length_is_logged_with_its_request(serve, path, said):
+def test_wrong_length_is_logged_with_its_request(serve, path, event, detail):
     server = serve("wsgi_iterable:app", *THREADS)
     key, start = new_key(), len(server.stderr())
     server.get(f"{path}?{key}")
-    server.wait_for_log(f"{said}: GET {path}\\?{key}$", start=start)
+    server.wait_for_event(event, rf"GET {path}\?{key} .*{detail}", start=start)
 
 
 # ----------------------------------------------------------------------------------- wsgi.errors

@@ -1,9 +1,9 @@
-//! What variables of the environment set, and in which order they come.
+//! Environment variables: what they set, and their precedence.
 
 use super::*;
 
 #[test]
-fn port_from_the_environment_is_the_default_only() {
+fn port_variable_sets_only_the_default_address() {
     let binds = |port, arguments: &[&str]| {
         let settings = parse_in(&[("PORT", port)], arguments);
         settings.map(|settings| settings.binds)
@@ -18,7 +18,7 @@ fn port_from_the_environment_is_the_default_only() {
 }
 
 #[test]
-fn web_concurrency_is_the_default_number_of_workers() {
+fn web_concurrency_sets_the_default_number_of_workers() {
     let workers = |value, arguments: &[&str]| {
         let settings = parse_in(&[("WEB_CONCURRENCY", value)], arguments);
         settings.map(|settings| settings.processes.workers)
@@ -26,11 +26,13 @@ fn web_concurrency_is_the_default_number_of_workers() {
     assert_eq!(workers("3", &["a"]), Ok(3));
     assert_eq!(workers("", &["a"]), Ok(1));
     assert_eq!(workers("3", &["a", "-w", "2"]), Ok(2));
-    assert!(workers("0", &["a"]).unwrap_err().message.contains("WEB_CONCURRENCY: '0'"));
+    assert!(
+        workers("0", &["a"]).unwrap_err().message.contains("WEB_CONCURRENCY: invalid value '0'")
+    );
 }
 
 #[test]
-fn variables_that_are_no_options_are_told() {
+fn unknown_variable_is_warned_about() {
     let names = [
         "RUSTWSGI_TREADS",
         "RUSTWSGI_THREADS",
@@ -41,17 +43,18 @@ fn variables_that_are_no_options_are_told() {
         "GUNICORN_CMD_ARGS",
         "PATH",
     ];
-    let warnings = layers::stray_variables(&Flags::command(), names.map(String::from).into_iter());
+    let warnings = sources::environment::unknown_among(names.map(String::from).into_iter());
     let expected = [
-        "the environment variable RUSTWSGI_FROBNICATE is no option",
-        "the environment variable RUSTWSGI_KEEPALIVE is no option; did you mean RUSTWSGI_KEEP_ALIVE?",
-        "the environment variable RUSTWSGI_TREADS is no option; did you mean RUSTWSGI_THREADS?",
+        "unknown option in environment variable RUSTWSGI_FROBNICATE",
+        "unknown option in environment variable RUSTWSGI_KEEPALIVE; \
+         did you mean RUSTWSGI_KEEP_ALIVE?",
+        "unknown option in environment variable RUSTWSGI_TREADS; did you mean RUSTWSGI_THREADS?",
     ];
     assert_eq!(warnings, expected);
 }
 
 #[test]
-fn the_environment_sets_what_the_command_line_does_not() {
+fn command_line_overrides_the_environment() {
     let variables = [
         ("RUSTWSGI_APP", "env:app"),
         ("RUSTWSGI_THREADS", "7"),
@@ -79,25 +82,26 @@ fn the_environment_sets_what_the_command_line_does_not() {
 }
 
 #[test]
-fn gunicorns_variable_comes_after_ours_and_before_files() {
+fn gunicorn_cmd_args_override_files_but_not_our_variables() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("rustwsgi.toml"), "backlog = 1\nthreads = 1\n").unwrap();
     let theirs = "-b :1 -b ':2' --threads=2 -w 2 --preload --spew --name 'a b' their:app";
     let variables = [("GUNICORN_CMD_ARGS", theirs), ("RUSTWSGI_WORKERS", "3")];
-    let settings = parse_at(dir.path(), &variables, &["-n", "mine"]).unwrap();
+    let loaded = load_at(dir.path(), &variables, &["-n", "mine"]).unwrap();
+    let Loaded { settings, warnings, .. } = loaded;
     assert_eq!(settings.binds, [tcp("0.0.0.0", 1), tcp("0.0.0.0", 2)]);
     assert_eq!((settings.backlog, settings.threads, settings.processes.workers), (1, 2, 3));
     assert!(settings.processes.preload);
     assert_eq!(settings.processes.name.as_deref(), Some("mine"));
     assert_eq!(settings.app.unwrap().to_string(), "their:app");
-    assert!(settings.notes[0].starts_with("--spew has no effect"), "{:?}", settings.notes);
+    assert!(warnings[0].starts_with("--spew has no effect"), "{warnings:?}");
     let settings = parse_in(&variables[..1], &["a:b", "-b", ":9"]).unwrap();
     assert_eq!((settings.binds, settings.processes.workers), (vec![tcp("0.0.0.0", 9)], 2));
     for (text, said) in [
         ("--name 'a", "a quotation mark is not closed"),
         ("--thraeds 2", "unexpected argument '--thraeds'"),
         ("--threads x", "invalid value 'x'"),
-        ("--certfile c", "--certfile cannot be honoured"),
+        ("--certfile c", "--certfile is not supported"),
         ("-c /nonexistent/x.toml", "/nonexistent/x.toml"),
         ("--version", "not a value"),
     ] {
@@ -107,7 +111,7 @@ fn gunicorns_variable_comes_after_ours_and_before_files() {
 }
 
 #[test]
-fn gunicorns_defaults_come_after_files() {
+fn forwarded_allow_ips_variable_is_overridden_by_files() {
     let dir = tempfile::tempdir().unwrap();
     let trusted = |variables: &[(&str, &str)], args: &[&str]| {
         let trusted = parse_at(dir.path(), variables, args).unwrap().trusted;
@@ -125,7 +129,7 @@ fn gunicorns_defaults_come_after_files() {
 }
 
 #[test]
-fn the_path_below_which_the_application_is() {
+fn script_name_without_a_slash_is_refused() {
     let script = |variable: &str, args: &[&str]| {
         parse_in(&[("SCRIPT_NAME", variable)], args).map(|settings| settings.script_name)
     };
@@ -140,7 +144,7 @@ fn the_path_below_which_the_application_is() {
 }
 
 #[test]
-fn a_bad_variable_is_named() {
+fn invalid_variable_is_named() {
     for (name, value, reason) in [
         ("RUSTWSGI_THREADS", "many", "not a whole number from 0 to 4096"),
         ("RUSTWSGI_FACTORY", "maybe", "'maybe' is neither"),
@@ -148,7 +152,7 @@ fn a_bad_variable_is_named() {
     ] {
         let exit = parse_in(&[(name, value)], &[]).unwrap_err();
         assert_eq!((exit.code, exit.stdout), (2, false));
-        let start = format!("error: the environment variable {name}: ");
+        let start = format!("error: environment variable {name}: ");
         assert!(exit.message.starts_with(&start), "{exit}");
         assert!(exit.message.contains(reason), "{exit}");
         assert!(!exit.message.contains("--help"), "{exit}");

@@ -1,9 +1,9 @@
-//! Configuration files: which are read, in which order, and how mistakes in them are told.
+//! Configuration files: which are read, their precedence, and errors in them.
 
 use super::*;
 
 #[test]
-fn files_in_their_order() {
+fn files_are_read_in_their_precedence() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
     let named = dir.path().join("mine.toml");
@@ -31,7 +31,7 @@ fn files_in_their_order() {
 }
 
 #[test]
-fn mistakes_in_files_are_told_with_their_place() {
+fn mistake_in_a_file_is_reported_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let try_file = |text: &str| {
         std::fs::write(dir.path().join("rustwsgi.toml"), text).unwrap();
@@ -39,7 +39,7 @@ fn mistakes_in_files_are_told_with_their_place() {
     };
     for (text, parts) in [
         ("thraeds = 2", ["rustwsgi.toml: unknown option 'thraeds'", "'threads'"]),
-        ("venv = 'x'", ["rustwsgi.toml: 'venv' comes too late", "RUSTWSGI_VENV"]),
+        ("venv = 'x'", ["rustwsgi.toml: 'venv' cannot be set in a file", "RUSTWSGI_VENV"]),
         ("config = 'x'", ["rustwsgi.toml: unknown option 'config'", ""]),
         ("threads = 'many'", ["rustwsgi.toml: 'threads'", "invalid value"]),
         ("threads = [1, 2]", ["rustwsgi.toml: 'threads' takes one value", ""]),
@@ -56,7 +56,7 @@ fn mistakes_in_files_are_told_with_their_place() {
 }
 
 #[test]
-fn a_python_file_is_executed() {
+fn file_without_toml_extension_is_executed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("conf.py");
     std::fs::write(&path, "").unwrap();
@@ -65,29 +65,36 @@ fn a_python_file_is_executed() {
     let other = dir.path().join("gunicorn_conf");
     std::fs::write(&other, "a b").unwrap();
     for named in [other.to_str().unwrap(), "python:a.conf", "python:conf.toml"] {
-        let settings = parse_in(&[], &["-c", named, "a:b"]).unwrap();
-        assert_eq!(settings.files, [named]);
+        let nowhere = Path::new("/nonexistent");
+        let loaded = load_at(nowhere, &[], &["-c", named, "a:b"]).unwrap();
+        assert_eq!(loaded.files, [named]);
     }
 }
 
 #[test]
-fn gunicorns_file_is_found_unless_there_is_one_of_ours() {
+fn gunicorn_conf_py_is_read_without_another_file() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
     write("gunicorn.conf.py", "");
     let files = |arguments: &[&str]| {
-        let settings = parse_at(dir.path(), &[], arguments).unwrap();
-        (settings.files.join(", "), settings.notes.join(", "))
+        let loaded = load_at(dir.path(), &[], arguments).unwrap();
+        (loaded.files.join(", "), loaded.warnings.join(", "))
     };
     assert_eq!(files(&["a:b"]), ("gunicorn.conf.py".into(), String::new()));
     write("pyproject.toml", "[tool.other]\nrustwsgi = 1\n");
     assert_eq!(files(&["a:b"]).0, "gunicorn.conf.py");
     write("rustwsgi.toml", "threads = 2\n");
-    let (read, notes) = files(&["a:b"]);
+    let (read, warnings) = files(&["a:b"]);
     assert_eq!(read, "rustwsgi.toml");
-    assert!(notes.contains("gunicorn.conf.py is not read, as there is rustwsgi.toml"), "{notes}");
+    assert!(
+        warnings.contains("gunicorn.conf.py is not read, as there is rustwsgi.toml"),
+        "{warnings}"
+    );
     let other = dir.path().join("other.toml");
     write("other.toml", "");
-    let (read, notes) = files(&["-c", other.to_str().unwrap(), "a:b"]);
-    assert!(read.ends_with("other.toml, rustwsgi.toml") && notes.is_empty(), "{read} {notes}");
+    let (read, warnings) = files(&["-c", other.to_str().unwrap(), "a:b"]);
+    assert!(
+        read.ends_with("other.toml, rustwsgi.toml") && warnings.is_empty(),
+        "{read} {warnings}"
+    );
 }

@@ -1,9 +1,9 @@
-//! The keyword arguments of the Python API, and the description of settings that can be given back to it.
+//! Keyword arguments of the Python API, and printed settings given back to it.
 
 use super::*;
 
 #[test]
-fn keywords_of_the_python_api() {
+fn keywords_are_set() {
     let settings = api(&[
         ("bind", &[":1", "unix:/s"]),
         ("threads", &["2"]),
@@ -24,18 +24,18 @@ fn keywords_of_the_python_api() {
 }
 
 #[test]
-fn bad_keywords_are_told_in_their_own_words() {
+fn invalid_keyword_is_reported_by_its_name() {
     for (name, values, expected) in [
-        ("thraeds", &["2"][..], "unknown option 'thraeds'; the nearest known one is 'threads'"),
+        ("thraeds", &["2"][..], "unknown option 'thraeds'; did you mean 'threads'?"),
         ("help", &["true"], "unknown option 'help'"),
-        ("certfile", &["x"], "unknown option 'certfile': this server speaks no TLS"),
+        ("certfile", &["x"], "unknown option 'certfile': TLS is not supported"),
         ("processes", &["4"], "unknown option 'processes': write --workers N"),
-        ("debug", &["true"], "unknown option 'debug': debugging is the application's"),
+        ("debug", &["true"], "unknown option 'debug': configure debugging in the application"),
         ("version", &["true"], "unknown option 'version'"),
-        ("threads", &["1", "2"], "the option 'threads' takes one value"),
-        ("threads", &["x"], "the option 'threads': invalid value 'x'"),
-        ("factory", &["x"], "the option 'factory': 'x' is neither"),
-        ("app", &["--version"], "the option 'app': not a value"),
+        ("threads", &["1", "2"], "option 'threads' takes one value"),
+        ("threads", &["x"], "option 'threads': invalid value 'x'"),
+        ("factory", &["x"], "option 'factory': 'x' is neither"),
+        ("app", &["--version"], "option 'app': not a value"),
         ("app", &["a b"], "'a b' is not the dotted name"),
     ] {
         let exit = api(&[(name, values)]).unwrap_err();
@@ -47,7 +47,7 @@ fn bad_keywords_are_told_in_their_own_words() {
 }
 
 #[test]
-fn what_is_described_can_be_given_back() {
+fn printed_settings_are_parsed_to_the_same_settings() {
     let given = ok(&[
         "-b:1,unix:/s",
         "--access-logfile=-",
@@ -63,20 +63,27 @@ fn what_is_described_can_be_given_back() {
         "--header-map=refuse",
         "--log-level=warning",
     ]);
-    let text = describe(&given);
+    let text = print_config(&given);
     assert!(text.contains("app = \"hello:app\"\n"), "{text}");
     assert!(text.contains("bind = [\"0.0.0.0:1\", \"unix:/s\"]\n"), "{text}");
-    assert!(text.contains("keep_alive = 0.5\n"), "{text}");
-    let options: Vec<(String, Vec<String>)> = text
-        .lines()
-        .map(|line| {
-            let (key, value) = line.split_once(" = ").unwrap();
-            let items = value.trim_matches(['[', ']']).split(", ");
-            let items = items.map(|item| item.trim_matches('"').to_owned());
-            (key.to_owned(), items.filter(|item| !item.is_empty()).collect())
-        })
-        .collect();
+    assert!(text.contains("keep_alive = 0.5\nheader_timeout = 15\n"), "{text}");
     assert!(text.contains("env = [\"K=***\"]\n") && !text.contains("secret"), "{text}");
-    let expected = Settings { env: vec![("K".to_owned(), "***".to_owned())], ..given };
-    assert_eq!(parse_api(&options).unwrap(), expected);
+
+    let dir = tempfile::tempdir().unwrap();
+    let text: String = text
+        .lines()
+        .filter(|line| !line.starts_with("venv"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    std::fs::write(dir.path().join("rustwsgi.toml"), text).unwrap();
+    let env = vec![("K".to_owned(), "***".to_owned())];
+    let expected = Settings { env, ..given };
+    assert_eq!(parse_at(dir.path(), &[], &["--venv=.v"]).unwrap(), expected);
+}
+
+#[test]
+fn value_with_special_characters_is_printed_as_toml() {
+    let name = "\"\\\n\u{e9}'";
+    let text = print_config(&ok(&["--name", name]));
+    let table: toml::Table = text.parse().unwrap();
+    assert_eq!(table["name"].as_str(), Some(name));
 }

@@ -6,7 +6,7 @@ fn post(body: &str) -> String {
     format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
 }
 
-const GOOD: &[(&str, &str)] = &[
+const VALID: &[(&str, &str)] = &[
     ("0\r\n\r\n", ""),
     ("5\r\nhello\r\n0\r\n\r\n", "hello"),
     ("1\r\nh\r\n4\r\nello\r\n0\r\n\r\n", "hello"),
@@ -33,25 +33,25 @@ const GOOD: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn good_chunks_are_decoded() {
-    for (body, content) in GOOD {
+fn valid_chunks_are_decoded() {
+    for (body, content) in VALID {
         assert_eq!(accepted(post(body)).1, content.as_bytes(), "{body:?}");
     }
 }
 
 #[test]
-fn no_part_of_a_good_body_is_the_whole() {
-    for (body, content) in GOOD {
+fn chunked_body_cut_at_any_byte_is_unfinished() {
+    for (body, content) in VALID {
         for at in (0..body.len()).filter(|&at| body.is_char_boundary(at)) {
-            let story = read(post(&body[..at]));
-            assert_eq!(story.outcome, Outcome::Unfinished, "{:?}", &body[..at]);
-            assert!(content.as_bytes().starts_with(&story.content));
+            let parsed = read(post(&body[..at]));
+            assert_eq!(parsed.outcome, Outcome::Unfinished, "{:?}", &body[..at]);
+            assert!(content.as_bytes().starts_with(&parsed.content));
         }
     }
 }
 
 #[test]
-fn trailers_never_become_fields() {
+fn trailer_fields_are_dropped() {
     let input = post("0\r\nHost: other\r\nX: y\r\nCookie: z\r\n\r\n");
     let connection = connection_after(&input);
     let names: Vec<_> = connection.head().fields().map(|(name, _)| text(name)).collect();
@@ -60,7 +60,7 @@ fn trailers_never_become_fields() {
 }
 
 #[test]
-fn broken_chunks_are_refused() {
+fn malformed_chunks_are_refused() {
     for body in [
         // Sizes
         "\r\n",
@@ -94,7 +94,7 @@ fn broken_chunks_are_refused() {
         "2\r\nhi\r\r\n",
         "2\r\nhi\n\r",
         "2\r\nhi\r\n\r\n",
-        // Behind a good one
+        // After a valid chunk
         "2\r\nhi\r\n\n0\r\n\r\n",
         "2\r\nhi\r\n x",
         // Extensions
@@ -140,7 +140,7 @@ fn broken_chunks_are_refused() {
 }
 
 #[test]
-fn broken_trailers_are_refused() {
+fn malformed_trailers_are_refused() {
     for trailers in [
         "\n",
         "X: y\n\r\n",
@@ -165,15 +165,15 @@ fn broken_trailers_are_refused() {
 }
 
 #[test]
-fn what_came_before_a_broken_chunk_is_not_a_request() {
-    // A broken body that reached the application as a complete one would be its worst case.
-    let story = read(post("2\r\nhi\r\nx"));
-    assert_eq!(story.outcome, Outcome::Refused(Error::Chunk));
-    assert_eq!(story.content, b"hi");
+fn body_with_malformed_chunk_after_content_is_refused() {
+    // If the application got the truncated body as a complete one, it would act on it.
+    let parsed = read(post("2\r\nhi\r\nx"));
+    assert_eq!(parsed.outcome, Outcome::Refused(Error::Chunk));
+    assert_eq!(parsed.content, b"hi");
 }
 
 #[test]
-fn each_byte_behind_a_size() {
+fn chunk_size_followed_by_any_other_byte_is_refused() {
     for byte in 0..=u8::MAX {
         let mut input = post("1").into_bytes();
         input.push(byte);
@@ -186,7 +186,7 @@ fn each_byte_behind_a_size() {
     }
 }
 
-/// Notations that one parser or another takes for a size; also of the last chunk.
+/// Notations that some parsers accept as a size, also as that of the last chunk.
 #[test]
 fn chunk_size_in_another_notation_is_refused() {
     let values: &[&[u8]] = &[
@@ -254,7 +254,7 @@ fn chunk_size_in_another_notation_is_refused() {
     }
 }
 
-/// The grammar is the same on the last chunk.
+/// Also on the last chunk, which has the same grammar.
 #[test]
 fn chunk_extension_with_broken_grammar_is_refused() {
     let values: &[&[u8]] = &[

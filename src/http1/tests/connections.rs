@@ -1,11 +1,11 @@
-//! One exchange after another: who keeps the connection open, and when it must not stay so.
+//! Successive exchanges: keep-alive, pipelining, and when the connection must close.
 //! [RFC 9112 section 9]
 
 use super::*;
 
 #[test]
-fn who_keeps_the_connection_open() {
-    // version, the request's Connection fields, kept open
+fn connection_field_and_version_decide_keep_alive() {
+    // version, the values of the Connection fields of the request, keep-alive
     for (version, options, kept) in [
         ("1.1", &[][..], true),
         ("1.1", &["keep-alive"], true),
@@ -40,7 +40,7 @@ fn who_keeps_the_connection_open() {
         let request = format!("GET / HTTP/{version}\r\nHost: a\r\n{fields}\r\n");
         assert_eq!(accepted(&request).0.keep_alive, kept, "{request}");
 
-        // The response says what will happen, and it happens. Its own `close` always counts.
+        // The response announces what the server then does. Its own `close` takes precedence.
         for close in [false, true] {
             let mut connection = connection_after(&request);
             let fields: &[_] = if close { &[("Connection", "close")] } else { &[] };
@@ -75,56 +75,56 @@ fn pipelined_requests_are_read_one_by_one() {
         let mut connection = Connection::new(Limits::default());
         let mut at = 0;
         for (i, content) in [&b"hi"[..], b"ho", b""].into_iter().enumerate() {
-            let story = read_in_steps(&mut connection, &bytes[at..], step);
-            assert_eq!(story.outcome, Outcome::Complete(input[i].len()));
-            assert_eq!(story.head.unwrap().path, format!("/{}", i + 1));
-            assert_eq!(story.content, content);
+            let parsed = read_in_steps(&mut connection, &bytes[at..], step);
+            assert_eq!(parsed.outcome, Outcome::Complete(input[i].len()));
+            assert_eq!(parsed.head.unwrap().path, format!("/{}", i + 1));
+            assert_eq!(parsed.content, content);
             at += input[i].len();
             // Not before the response is done.
             assert_eq!(connection.receive(&bytes[at..]), Ok((0, Event::NeedMore)));
-            let (_, next) = answer(&mut connection, "200 OK");
+            let (_, next) = respond(&mut connection, "200 OK");
             assert_eq!(next, if i == 2 { Next::Close } else { Next::Request });
-            assert_eq!(connection.received(), if i == 2 { content.len() as u64 } else { 0 });
+            assert_eq!(connection.received_bytes(), if i == 2 { content.len() as u64 } else { 0 });
         }
         assert_eq!(connection.receive(&bytes[at..]), Ok((0, Event::NeedMore)));
     }
 }
 
 #[test]
-fn a_part_of_the_next_request_waits_for_the_rest() {
+fn pipelined_request_in_part_waits_for_the_rest() {
     let first = get("");
-    for part in 0..NEXT.len() {
-        let bytes = [first.as_bytes(), &NEXT[..part]].concat();
+    for part in 0..NEXT_REQUEST.len() {
+        let bytes = [first.as_bytes(), &NEXT_REQUEST[..part]].concat();
         let mut connection = Connection::new(Limits::default());
-        let story = read_in_steps(&mut connection, &bytes, bytes.len());
-        assert_eq!(story.outcome, Outcome::Complete(first.len()));
-        assert_eq!(answer(&mut connection, "200 OK").1, Next::Request);
-        assert_eq!(connection.receive(&NEXT[..part]), Ok((0, Event::NeedMore)));
+        let parsed = read_in_steps(&mut connection, &bytes, bytes.len());
+        assert_eq!(parsed.outcome, Outcome::Complete(first.len()));
+        assert_eq!(respond(&mut connection, "200 OK").1, Next::Request);
+        assert_eq!(connection.receive(&NEXT_REQUEST[..part]), Ok((0, Event::NeedMore)));
         assert_eq!(connection.is_idle(), part == 0);
-        let story = read_in_steps(&mut connection, NEXT, NEXT.len());
-        assert_eq!(story.outcome, Outcome::Complete(NEXT.len()));
-        assert_eq!(story.head.unwrap().path, "/next");
+        let parsed = read_in_steps(&mut connection, NEXT_REQUEST, NEXT_REQUEST.len());
+        assert_eq!(parsed.outcome, Outcome::Complete(NEXT_REQUEST.len()));
+        assert_eq!(parsed.head.unwrap().path, "/next");
     }
 }
 
 #[test]
-fn a_request_that_was_not_read_to_its_end_is_the_last() {
+fn response_before_the_end_of_the_request_closes() {
     for request in [
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nh",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n",
     ] {
         let mut connection = Connection::new(Limits::default());
-        let story = read_in_steps(&mut connection, request.as_bytes(), request.len());
-        assert_eq!(story.outcome, Outcome::Unfinished);
+        let parsed = read_in_steps(&mut connection, request.as_bytes(), request.len());
+        assert_eq!(parsed.outcome, Outcome::Unfinished);
         assert!(connection.wants_content() && !connection.wants_head());
-        assert_eq!(answer(&mut connection, "200 OK").1, Next::Close);
+        assert_eq!(respond(&mut connection, "200 OK").1, Next::Close);
     }
 }
 
 #[test]
-fn an_unfinished_response_is_the_last() {
+fn unfinished_response_closes() {
     let mut connection = connection_after(&get(""));
-    assert_eq!(connection.start_next(), Next::Close, "nothing was answered");
+    assert_eq!(connection.start_next(), Next::Close, "no response");
 
     let mut connection = connection_after(&get(""));
     connection.begin(&response("200 OK", &[]), None, DATE, &mut Vec::new());
@@ -132,21 +132,21 @@ fn an_unfinished_response_is_the_last() {
 }
 
 #[test]
-fn the_server_may_make_an_exchange_the_last() {
+fn close_after_response_at_any_time_closes() {
     let mut connection = connection_after(&get(""));
     connection.close_after_response();
-    let (sent, next) = answer(&mut connection, "200 OK");
+    let (sent, next) = respond(&mut connection, "200 OK");
     assert!(sent.contains("Connection: close"), "{sent}");
     assert_eq!(next, Next::Close);
 
-    // Before the request has come, too.
+    // Before the request has arrived.
     let mut connection = Connection::new(Limits::default());
     connection.close_after_response();
     let request = get("");
     read_in_steps(&mut connection, request.as_bytes(), 1);
-    assert_eq!(answer(&mut connection, "200 OK").1, Next::Close);
+    assert_eq!(respond(&mut connection, "200 OK").1, Next::Close);
 
-    // After the head has gone without a word of it, the client learns it from the close itself.
+    // After a head without `Connection: close` was written, the client learns it from the close.
     let mut connection = connection_after(&get(""));
     let mut out = Vec::new();
     connection.begin(&response("200 OK", &[]), Some(0), DATE, &mut out);
@@ -155,9 +155,9 @@ fn the_server_may_make_an_exchange_the_last() {
     assert_eq!(connection.start_next(), Next::Close);
 }
 
-/// A head that repeats the last one is not parsed again, which must not be seen from outside.
+/// A head that repeats the last one is not parsed again, which must not be observable.
 #[test]
-fn repeated_heads_are_as_good_as_new_ones() {
+fn repeated_head_is_read_like_a_new_one() {
     let a = "GET /a HTTP/1.1\r\nHost: h\r\nX: 1\r\n\r\n";
     let longer = "GET /a HTTP/1.1\r\nHost: h\r\nX: 1\r\nY: 2\r\n\r\n";
     let body = "POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n";
@@ -193,7 +193,7 @@ fn repeated_heads_are_as_good_as_new_ones() {
                 Event::Content(range) => seen.last_mut().unwrap().1.push_str(&piece[range]),
                 Event::End => {
                     if seen.len() < expected.len() {
-                        assert_eq!(answer(&mut connection, "200 OK").1, Next::Request);
+                        assert_eq!(respond(&mut connection, "200 OK").1, Next::Request);
                     }
                 }
             }
@@ -214,7 +214,7 @@ fn repeated_heads_are_as_good_as_new_ones() {
 }
 
 #[test]
-fn a_connection_knows_what_it_waits_for() {
+fn state_predicates_follow_the_request() {
     let request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx";
     let mut connection = Connection::new(Limits::default());
     let state = |c: &Connection| (c.is_idle(), c.wants_head(), c.wants_content());
@@ -228,18 +228,18 @@ fn a_connection_knows_what_it_waits_for() {
     assert_eq!(connection.receive(b"x"), Ok((1, Event::Content(0..1))));
     assert_eq!(connection.receive(b""), Ok((0, Event::End)));
     assert_eq!(state(&connection), (false, false, false));
-    assert_eq!(connection.received(), 1);
-    answer(&mut connection, "200 OK");
+    assert_eq!(connection.received_bytes(), 1);
+    respond(&mut connection, "200 OK");
     assert_eq!(state(&connection), (true, true, false));
-    assert_eq!(connection.received(), 0);
+    assert_eq!(connection.received_bytes(), 0);
 }
 
 #[test]
-fn a_refused_request_leaves_nothing_of_the_one_before() {
-    // The error page and the log must not show the request before it, nor answer it as a HEAD.
+fn refused_head_clears_the_previous_one() {
+    // Otherwise the log would name the previous request, and a HEAD would suppress the error page.
     for bad in ["\x16\x03", "GET / HTTP/1.1\n", "G@T / HTTP/1.1\r\n\r\n"] {
         let mut connection = connection_after("HEAD /old HTTP/1.1\r\nHost: a\r\n\r\n");
-        answer(&mut connection, "200 OK");
+        respond(&mut connection, "200 OK");
         connection.receive(bad.as_bytes()).unwrap_err();
         assert_eq!(connection.head().method(), b"", "{bad:?}");
         assert_eq!(connection.head().raw_target(), b"", "{bad:?}");
@@ -248,20 +248,20 @@ fn a_refused_request_leaves_nothing_of_the_one_before() {
 }
 
 #[test]
-fn the_caller_may_give_a_request_up() {
-    // In a head: the request is not known.
+fn refuse_by_the_caller_ends_reading() {
+    // In a head: the request is unknown.
     let mut connection = connection_after("HEAD /old HTTP/1.1\r\nHost: a\r\n\r\n");
-    answer(&mut connection, "200 OK");
+    respond(&mut connection, "200 OK");
     connection.receive(b"GET /new HT").unwrap();
     connection.refuse();
     assert_eq!(connection.head().method(), b"");
     assert!(!connection.wants_head() && !connection.is_idle());
-    let (sent, next) = answer(&mut connection, "408 Request Timeout");
+    let (sent, next) = respond(&mut connection, "408 Request Timeout");
     assert!(sent.contains("Connection: close"), "{sent}");
     assert_eq!(next, Next::Close);
-    assert_eq!(connection.receive(NEXT), Ok((0, Event::NeedMore)));
+    assert_eq!(connection.receive(NEXT_REQUEST), Ok((0, Event::NeedMore)));
 
-    // In a body: it is, and the log can name it.
+    // In a body: the log can name the request.
     let mut connection = Connection::new(Limits::default());
     let request = b"POST /new HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nh";
     assert_eq!(read_in_steps(&mut connection, request, request.len()).outcome, Outcome::Unfinished);
@@ -269,5 +269,5 @@ fn the_caller_may_give_a_request_up() {
     assert_eq!(connection.head().raw_target(), b"/new");
     assert!(!connection.wants_content());
     assert_eq!(connection.receive(b"i"), Ok((0, Event::NeedMore)));
-    assert_eq!(answer(&mut connection, "408 Request Timeout").1, Next::Close);
+    assert_eq!(respond(&mut connection, "408 Request Timeout").1, Next::Close);
 }

@@ -1,4 +1,4 @@
-//! Field lines and the rules that fields have to keep.
+//! Field lines, and the rules for the fields that the core uses.
 //! [RFC 9110 section 5, RFC 9112 sections 3.2 and 5]
 
 use super::*;
@@ -16,7 +16,7 @@ fn fields_keep_order_case_and_repetition() {
 }
 
 #[test]
-fn only_sp_and_htab_are_trimmed() {
+fn field_values_are_trimmed_of_sp_and_htab_only() {
     for (line, value) in [
         ("X:y", "y"),
         ("X: y", "y"),
@@ -59,17 +59,17 @@ fn malformed_field_lines_are_refused() {
         "X: y\rz",
     ] {
         assert_refused(get(&format!("{line}\r\n")), Error::Field);
-        // As the first field, too: a blank there would be a continuation of the request line.
+        // As the first field, where a leading blank would continue the request line.
         assert_refused(format!("GET / HTTP/1.1\r\n{line}\r\nHost: a\r\n\r\n"), Error::Field);
     }
-    // Line folding, in both of its forms.
+    // Line folding, by a space and by a tab.
     assert_refused(get("X: y\r\n z\r\n"), Error::Field);
     assert_refused(get("X: y\r\n\tz\r\n"), Error::Field);
     assert_refused(get("X: y\r\n \r\n"), Error::Field);
 }
 
 #[test]
-fn host() {
+fn host_is_validated() {
     for value in [
         "a",
         "A.example",
@@ -117,7 +117,7 @@ fn host() {
 }
 
 #[test]
-fn host_is_there_once() {
+fn host_missing_or_repeated_is_refused() {
     assert_refused("GET / HTTP/1.1\r\n\r\n", Error::Host);
     assert_refused("GET http://a/ HTTP/1.1\r\n\r\n", Error::Host);
     for version in ["1.0", "1.1"] {
@@ -126,12 +126,12 @@ fn host_is_there_once() {
             assert_refused(input, Error::Host);
         }
     }
-    // HTTP/1.0 did not know it.
+    // HTTP/1.0 does not require it.
     accepted("GET / HTTP/1.0\r\n\r\n");
 }
 
 #[test]
-fn names_with_an_underscore_are_dropped_or_refused() {
+fn field_names_with_underscore_are_dropped_or_refused() {
     let input = get("X_Y: 1\r\nX-Y: 2\r\nContent_Length: 5\r\nTransfer_Encoding: chunked\r\n");
     let (head, content) = accepted(&input);
     assert_eq!(head.fields.len(), 2, "{:?}", head.fields);
@@ -141,13 +141,13 @@ fn names_with_an_underscore_are_dropped_or_refused() {
     let limits = Limits { underscores: Underscores::Refuse, ..Limits::default() };
     let refused = Outcome::Refused(Error::Underscore);
     assert_eq!(read_with(limits, input.as_bytes()).outcome, refused);
-    // In a value it is nobody's business.
+    // An underscore in a value is allowed.
     let input = get("X-Y: a_b\r\n");
     assert_eq!(read_with(limits, input.as_bytes()).outcome, Outcome::Complete(input.len()));
 }
 
 #[test]
-fn content_type_is_there_once() {
+fn content_type_repeated_is_refused() {
     accepted(get("Content-Type: text/plain\r\n"));
     for second in ["text/plain", "text/html", ""] {
         assert_refused(
@@ -158,7 +158,7 @@ fn content_type_is_there_once() {
 }
 
 #[test]
-fn expectations() {
+fn expectation_other_than_100_continue_is_refused() {
     for (fields, expects) in [
         ("", false),
         ("Expect: 100-continue\r\n", true),
@@ -172,7 +172,7 @@ fn expectations() {
         assert_refused(get(&format!("Expect: {value}\r\n")), Error::Expectation);
     }
     assert_refused(get("Expect: 100-continue\r\nExpect: more\r\n"), Error::Expectation);
-    // HTTP/1.0 knows no expectations: whatever is asked for is ignored. [RFC 9110 section 10.1.1]
+    // A server must ignore expectations in an HTTP/1.0 request. [RFC 9110 section 10.1.1]
     for value in ["100-continue", "more"] {
         let (head, _) = accepted(format!("GET / HTTP/1.0\r\nExpect: {value}\r\n\r\n"));
         assert!(!head.expect_continue);
@@ -180,7 +180,7 @@ fn expectations() {
 }
 
 #[test]
-fn offers_to_upgrade_change_nothing() {
+fn upgrade_is_ignored() {
     let (head, _) = accepted(get(
         "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c, websocket\r\nHTTP2-Settings: AAA\r\n",
     ));
@@ -188,7 +188,7 @@ fn offers_to_upgrade_change_nothing() {
     assert_eq!(head.framing, Framing::Empty);
 }
 
-/// What is neither a name nor an address, with or without a port.
+/// Values that are neither a name nor an address, with or without a port.
 #[test]
 fn host_with_broken_grammar_is_refused() {
     let values: &[&[u8]] = &[
@@ -229,9 +229,9 @@ fn host_with_broken_grammar_is_refused() {
 }
 
 /// At either end of a name or a value, where some parsers trim; inside them see
-/// `each_byte_has_its_place`.
+/// `each_byte_value_is_accepted_only_where_allowed`.
 #[test]
-fn byte_at_the_end_of_a_name_or_value_has_its_place() {
+fn byte_at_the_end_of_a_name_or_value_is_accepted_only_where_allowed() {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     let value = |b: u8| b == b'\t' || b == b' ' || (0x21..=0x7e).contains(&b) || b >= 0x80;
     for byte in (0..=u8::MAX).filter(|byte| *byte != b':') {

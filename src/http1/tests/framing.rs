@@ -1,4 +1,4 @@
-//! How long a request's content is: Content-Length and Transfer-Encoding. [RFC 9112 section 6]
+//! The framing of requests: Content-Length and Transfer-Encoding. [RFC 9112 section 6]
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn post(fields: &str, body: &str) -> String {
 }
 
 #[test]
-fn content_length_delimits() {
+fn content_length_delimits_the_body() {
     for (value, body, framing) in [
         ("0", "", Framing::Empty),
         ("00", "", Framing::Empty),
@@ -25,7 +25,7 @@ fn content_length_delimits() {
 }
 
 #[test]
-fn without_a_length_there_is_no_content() {
+fn request_without_framing_fields_has_no_content() {
     for method in ["GET", "POST", "PUT", "X"] {
         let (head, content) = accepted(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert_eq!((head.framing, content), (Framing::Empty, vec![]));
@@ -33,7 +33,7 @@ fn without_a_length_there_is_no_content() {
 }
 
 #[test]
-fn any_method_may_have_content() {
+fn content_is_read_for_any_method() {
     for method in ["GET", "HEAD", "DELETE", "OPTIONS", "X"] {
         let input = format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
         assert_eq!(accepted(input).1, b"hi");
@@ -41,18 +41,18 @@ fn any_method_may_have_content() {
 }
 
 #[test]
-fn a_body_that_looks_like_a_request_stays_a_body() {
+fn body_that_looks_like_a_request_stays_a_body() {
     let hidden = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
     let (_, content) = accepted(post(&format!("Content-Length: {}\r\n", hidden.len()), hidden));
     assert_eq!(content, hidden.as_bytes());
 }
 
 #[test]
-fn a_truncated_body_is_not_an_end() {
+fn truncated_body_is_unfinished() {
     for sent in 0..5 {
-        let story = read(post("Content-Length: 5\r\n", &"hello"[..sent]));
-        assert_eq!(story.outcome, Outcome::Unfinished);
-        assert_eq!(story.content, &b"hello"[..sent]);
+        let parsed = read(post("Content-Length: 5\r\n", &"hello"[..sent]));
+        assert_eq!(parsed.outcome, Outcome::Unfinished);
+        assert_eq!(parsed.content, &b"hello"[..sent]);
     }
 }
 
@@ -95,7 +95,7 @@ fn malformed_content_lengths_are_refused() {
 }
 
 #[test]
-fn chunked_is_the_only_coding() {
+fn transfer_encoding_other_than_chunked_is_refused() {
     for value in ["chunked", "Chunked", "CHUNKED", " chunked\t"] {
         let (head, content) =
             accepted(post(&format!("Transfer-Encoding:{value}\r\n"), "2\r\nhi\r\n0\r\n\r\n"));
@@ -139,7 +139,7 @@ fn chunked_is_the_only_coding() {
 }
 
 #[test]
-fn length_and_chunks_together_are_refused() {
+fn content_length_with_transfer_encoding_is_refused() {
     for fields in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
@@ -150,7 +150,7 @@ fn length_and_chunks_together_are_refused() {
 }
 
 #[test]
-fn http_1_0_has_no_chunks() {
+fn http_1_0_with_transfer_encoding_is_refused() {
     for fields in [
         "Transfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
@@ -165,7 +165,7 @@ fn http_1_0_has_no_chunks() {
     assert_eq!((head.version, &content[..]), (Version::Http10, &b"hi"[..]));
 }
 
-/// Notations that one parser or another takes for a number.
+/// Notations that some parsers accept as a number.
 #[test]
 fn content_length_in_another_notation_is_refused() {
     let values: &[&[u8]] = &[
@@ -225,7 +225,7 @@ fn content_length_in_another_notation_is_refused() {
     }
 }
 
-/// Spellings that one parser or another takes for `chunked`.
+/// Spellings that some parsers accept as `chunked`.
 #[test]
 fn transfer_coding_in_another_spelling_is_refused() {
     let values: &[&[u8]] = &[

@@ -1,9 +1,9 @@
-//! Each limit at its boundary: what fills it exactly is served, one more is refused with the status
-//! that belongs to the limit.
+//! Each limit at its boundary: a request of exactly that size is served, one byte or field more is
+//! refused with the status of the limit.
 
 use super::*;
 
-/// Reads `input` under `limits`, and says the status it is refused with.
+/// Reads `input` under `limits`. Returns the status that it is refused with.
 #[track_caller]
 fn status(limits: Limits, input: &str) -> Option<u16> {
     match read_with(limits, input.as_bytes()).outcome {
@@ -16,7 +16,8 @@ fn status(limits: Limits, input: &str) -> Option<u16> {
     }
 }
 
-/// `make(n)` is a request that has `n` of what is limited; the least limit lets [`NEXT`] pass.
+/// Checks the limit that `set` sets. `make(n)` makes a request that has `n` of what is limited;
+/// [`NEXT_REQUEST`] must not exceed the limit `least`.
 #[track_caller]
 fn check(set: fn(&mut Limits, usize), make: impl Fn(usize) -> String, least: usize, code: u16) {
     for limit in [least, least + 1, least + 37] {
@@ -41,8 +42,8 @@ fn fill(n: usize) -> String {
 }
 
 #[test]
-fn request_line() {
-    // Its CRLF does not count, nor does an empty line before it.
+fn request_line_over_limit_is_414() {
+    // Neither its CRLF nor an empty line before it counts.
     for before in ["", "\r\n"] {
         let make = |n| format!("{before}GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", fill(n - 14));
         check(|limits, n| limits.request_line = n, make, 21, 414);
@@ -50,10 +51,10 @@ fn request_line() {
 }
 
 #[test]
-fn one_field() {
+fn field_size_over_limit_is_431() {
     let make = |n| get(&format!("X: {}\r\n", fill(n - 3)));
     check(|limits, n| limits.field_size = n, make, 10, 431);
-    // A name can be as long as a line; a field that is dropped is counted like the others.
+    // A long name counts like a long value, and a dropped field like the others.
     let make = |n| get(&format!("{}:\r\n", fill(n - 1)));
     check(|limits, n| limits.field_size = n, make, 10, 431);
     let make = |n| get(&format!("X_Y: {}\r\n", fill(n - 5)));
@@ -61,7 +62,7 @@ fn one_field() {
 }
 
 #[test]
-fn number_of_fields() {
+fn field_count_over_limit_is_431() {
     let make = |n| get(&"X: y\r\n".repeat(n - 1));
     check(|limits, n| limits.fields = n, make, 1, 431);
     let make = |n| get(&"X_Y: y\r\n".repeat(n - 1));
@@ -69,69 +70,69 @@ fn number_of_fields() {
 }
 
 #[test]
-fn whole_head() {
+fn head_size_over_limit_is_431() {
     let rest = get("X: \r\n").len();
     for before in ["", "\r\n"] {
         let make = |n| format!("{before}{}", get(&format!("X: {}\r\n", fill(n - rest))));
-        check(|limits, n| limits.head = n, make, NEXT.len(), 431);
+        check(|limits, n| limits.head = n, make, NEXT_REQUEST.len(), 431);
     }
 }
 
 #[test]
-fn body_by_length() {
+fn content_length_over_limit_is_413() {
     let make = |n| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {n}\r\n\r\n{}", fill(n));
     check(|limits, n| limits.body = n as u64, make, 0, 413);
 
-    // Known before a byte of it has come, though not before the head is.
+    // Refused before a byte of the body has arrived, with the head.
     let limits = Limits { body: 10, ..Limits::default() };
-    let story = read_with(limits, get("Content-Length: 11\r\n").as_bytes());
-    assert_eq!(story.outcome, Outcome::Refused(Error::BodyTooLarge));
-    assert_eq!(story.head, None);
+    let parsed = read_with(limits, get("Content-Length: 11\r\n").as_bytes());
+    assert_eq!(parsed.outcome, Outcome::Refused(Error::BodyTooLarge));
+    assert_eq!(parsed.head, None);
 }
 
 #[test]
-fn body_in_chunks() {
+fn chunked_body_over_limit_is_413() {
     let one = |n| chunked(&format!("{n:x}\r\n{}\r\n0\r\n\r\n", fill(n)));
     check(|limits, n| limits.body = n as u64, one, 1, 413);
     let many = |n| chunked(&format!("{}0\r\n\r\n", "1\r\na\r\n".repeat(n)));
     check(|limits, n| limits.body = n as u64, many, 0, 413);
 
-    // A chunk that will not fit is refused when it is announced.
+    // A chunk that exceeds the limit is refused by its size line.
     let limits = Limits { body: 10, ..Limits::default() };
     for body in ["b\r\n", "8\r\naaaaaaaa\r\n3\r\n", "ffffffffffffffff\r\n"] {
-        let story = read_with(limits, chunked(body).as_bytes());
-        assert_eq!(story.outcome, Outcome::Refused(Error::BodyTooLarge), "{body:?}");
+        let parsed = read_with(limits, chunked(body).as_bytes());
+        assert_eq!(parsed.outcome, Outcome::Refused(Error::BodyTooLarge), "{body:?}");
     }
 }
 
 #[test]
-fn a_body_without_limit() {
+fn body_of_any_size_without_limit_is_read() {
     let limits = Limits { body: u64::MAX, ..Limits::default() };
     let length = get("Content-Length: 18446744073709551615\r\n");
     for input in
         [&length, &chunked("ffffffffffffffff\r\na"), &chunked("1\r\na\r\nffffffffffffffff\r\n")]
     {
-        let story = read_with(limits, input.as_bytes());
-        assert_eq!(story.outcome, Outcome::Unfinished, "{input:?}");
-        assert!(story.head.is_some());
+        let parsed = read_with(limits, input.as_bytes());
+        assert_eq!(parsed.outcome, Outcome::Unfinished, "{input:?}");
+        assert!(parsed.head.is_some());
     }
 }
 
 #[test]
-fn chunk_extension() {
+fn chunk_extension_over_limit_is_400() {
     let set: fn(&mut Limits, usize) = |limits, n| limits.chunk_extension = n;
     check(set, |n| chunked(&format!("1;{}\r\na\r\n0\r\n\r\n", fill(n - 1))), 2, 400);
     check(set, |n| chunked(&format!("1;a=\"{}\"\r\na\r\n0\r\n\r\n", fill(n - 5))), 5, 400);
     check(set, |n| chunked(&format!("1{};a\r\na\r\n0\r\n\r\n", " ".repeat(n - 2))), 2, 400);
     check(set, |n| chunked(&format!("0;{}\r\n\r\n", fill(n - 1))), 2, 400);
-    // Each chunk has its own.
+    // The limit is for each chunk.
     let twice = chunked("1;abc\r\na\r\n1;abc\r\na\r\n0;abc\r\n\r\n");
     assert_eq!(status(Limits { chunk_extension: 4, ..Limits::default() }, &twice), None);
 }
 
 #[test]
-fn trailers() {
-    // The empty line that ends them does not count.
+fn trailer_size_over_limit_is_431() {
+    // The empty line at the end does not count.
     let make = |n| chunked(&format!("0\r\nX:{}\r\n\r\n", fill(n - 4)));
     check(|limits, n| limits.trailers = n, make, 4, 431);
     let none = chunked("0\r\n\r\n");
@@ -139,15 +140,15 @@ fn trailers() {
 }
 
 #[test]
-fn number_of_trailers() {
-    // As many as there may be fields; the head of `chunked` has two.
+fn trailer_count_over_limit_is_431() {
+    // The limit is that of header fields, of which the head of `chunked` has two.
     let make = |n| chunked(&format!("0\r\n{}\r\n", "X: y\r\n".repeat(n)));
     check(|limits, n| limits.fields = n, make, 2, 431);
 }
 
 #[test]
-fn unfinished_lines_are_refused_too() {
-    // Without the end of a line to wait for, the server would hold as much as the client likes.
+fn unfinished_line_over_limit_is_refused() {
+    // If limits were checked at line ends only, a client could make the server buffer any amount.
     let limits = Limits { request_line: 20, field_size: 30, head: 100, ..Limits::default() };
     for (input, outcome) in [
         (format!("GET /{}", fill(15)), Outcome::Unfinished),
@@ -169,7 +170,7 @@ fn unfinished_lines_are_refused_too() {
 }
 
 #[test]
-fn the_defaults() {
+fn default_limits_are_enforced() {
     let limits = Limits::default();
     assert_eq!(
         limits,

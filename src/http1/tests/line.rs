@@ -1,4 +1,4 @@
-//! Request line, line ends, target. [RFC 9112 sections 2 and 3]
+//! The request line, line ends, and the target. [RFC 9112 sections 2 and 3]
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn with_line(line: &str) -> String {
 }
 
 #[test]
-fn targets_are_taken_apart() {
+fn target_is_split_into_its_parts() {
     // request line, path, query, authority
     for (line, path, query, authority) in [
         ("GET / HTTP/1.1", "/", "", None),
@@ -41,7 +41,7 @@ fn targets_are_taken_apart() {
 }
 
 #[test]
-fn methods_are_tokens_and_keep_their_case() {
+fn method_that_is_a_token_keeps_its_case() {
     for method in ["GET", "get", "Get", "M-SEARCH", "!#$%&'*+-.^_`|~", "X", "PRI"] {
         let (head, _) = accepted(with_line(&format!("{method} / HTTP/1.1")));
         assert_eq!(head.method, text(method.as_bytes()));
@@ -49,7 +49,7 @@ fn methods_are_tokens_and_keep_their_case() {
 }
 
 #[test]
-fn later_minor_versions_are_served_as_1_1() {
+fn minor_version_above_1_is_served_as_1_1() {
     for (version, served) in [
         ("HTTP/1.0", Version::Http10),
         ("HTTP/1.1", Version::Http11),
@@ -128,13 +128,13 @@ fn malformed_request_lines_are_refused() {
     ] {
         assert_refused(with_line(line), error);
     }
-    // The preface of HTTP/2, and a TLS handshake on a plain port, which never sends a line end.
+    // The preface of HTTP/2, and a TLS handshake on a plain port, which has no line end.
     assert_refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Version);
     assert_refused(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Error::Tls);
 }
 
 #[test]
-fn one_empty_line_may_precede_a_request() {
+fn one_empty_line_before_a_request_is_skipped() {
     let (head, _) = accepted(format!("\r\n{}", get("")));
     assert_eq!(head.method, "GET");
     assert_refused(format!("\r\n\r\n{}", get("")), Error::RequestLine);
@@ -145,7 +145,7 @@ fn one_empty_line_may_precede_a_request() {
 }
 
 #[test]
-fn an_empty_line_alone_leaves_the_connection_idle() {
+fn empty_line_alone_leaves_the_connection_idle() {
     let mut connection = Connection::new(Limits::default());
     for (bytes, idle) in [(&b""[..], true), (b"\r\n", true), (b"\r\nG", false)] {
         assert_eq!(connection.receive(bytes), Ok((0, Event::NeedMore)));
@@ -154,11 +154,11 @@ fn an_empty_line_alone_leaves_the_connection_idle() {
 }
 
 #[test]
-fn lines_end_in_crlf_only() {
+fn line_ends_other_than_crlf_are_refused() {
     let good = "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
     accepted(good);
     for (at, _) in good.match_indices("\r\n") {
-        // Without its CR; without its LF; with a second CR; with the pair turned round.
+        // Without its CR; without its LF; with a second CR; in reverse order.
         for (end, error) in
             [("\n", Some(Error::BareLf)), ("\r", None), ("\r\r\n", None), ("\n\r", None)]
         {
@@ -168,7 +168,7 @@ fn lines_end_in_crlf_only() {
                     assert!(error.is_none_or(|e| e == found), "{found:?}: {input:?}");
                     assert_eq!(found.status().0, 400, "{input:?}");
                 }
-                // A head whose end has not come yet: what will come is not its end either.
+                // The end of the head has not arrived. A proper end must not complete it, either.
                 Outcome::Unfinished => {
                     let outcome = read(format!("{input}\r\n\r\n")).outcome;
                     assert!(matches!(outcome, Outcome::Refused(_)), "{input:?}");
@@ -188,7 +188,7 @@ fn lines_end_in_crlf_only() {
 }
 
 #[test]
-fn each_byte_has_its_place() {
+fn each_byte_value_is_accepted_only_where_allowed() {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     let target = |b: u8| (0x21..=0x7e).contains(&b) && b != b'#';
     let value = |b: u8| b == b'\t' || b == b' ' || (0x21..=0x7e).contains(&b) || b >= 0x80;
@@ -197,7 +197,7 @@ fn each_byte_has_its_place() {
         ("G", "T / HTTP/1.1\r\nHost: a\r\n\r\n", &token),
         ("GET /a", "b HTTP/1.1\r\nHost: a\r\n\r\n", &target),
         ("GET /a?b", "c HTTP/1.1\r\nHost: a\r\n\r\n", &target),
-        // A colon there ends the name, and is the first of the value.
+        // A colon ends the name and starts the value.
         ("GET / HTTP/1.1\r\nHost: a\r\nX", "Y: z\r\n\r\n", &|b| token(b) || b == b':'),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: y", "z\r\n\r\n", &value),
     ];
@@ -214,7 +214,7 @@ fn each_byte_has_its_place() {
     }
 }
 
-/// Only `HTTP/`, a digit, a dot and a digit make a version.
+/// A version is `HTTP/`, a digit, a dot and a digit.
 #[test]
 fn version_in_another_spelling_is_refused() {
     let values: &[&[u8]] = &[
@@ -251,7 +251,7 @@ fn version_in_another_spelling_is_refused() {
     }
 }
 
-/// A method, a target and a version, with one space between them.
+/// A request line is a method, a target and a version, with one space between them.
 #[test]
 fn request_line_without_its_three_parts_is_refused() {
     let values: &[&[u8]] = &[
@@ -294,7 +294,7 @@ fn target_with_a_control_or_an_8_bit_byte_is_refused() {
     }
 }
 
-/// In none of the four forms of a target. [RFC 9112 section 3.2]
+/// Targets in none of the four forms. [RFC 9112 section 3.2]
 #[test]
 fn target_in_no_known_form_is_refused() {
     let targets: &[(&[u8], &[u8])] = &[

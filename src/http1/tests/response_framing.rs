@@ -1,9 +1,9 @@
-//! How long a response is on the wire, how its blocks are framed, and how it ends or breaks off.
+//! The framing of responses, of their blocks, and how they end or are aborted.
 //! [RFC 9112 sections 6.3, 7.1 and 8; RFC 9110 section 6.4.1]
 
 use super::*;
 
-/// How the head announced the content: the framing fields it has.
+/// The framing fields of a head.
 fn announced(head: &[u8]) -> Vec<String> {
     let head = std::str::from_utf8(head).unwrap();
     let fields = head
@@ -12,7 +12,7 @@ fn announced(head: &[u8]) -> Vec<String> {
     fields.map(str::to_owned).collect()
 }
 
-/// A connection whose response has begun, and the head that was sent.
+/// A connection whose response has begun, and the bytes of its head.
 fn begun(
     method: &str,
     version: &str,
@@ -31,7 +31,7 @@ fn begun(
     (connection, out)
 }
 
-/// Frames `block` as the caller of the core does.
+/// Appends a framed block to `out`, as the caller of the core does.
 fn send(connection: &mut Connection, block: &[u8], out: &mut Vec<u8>) {
     let frame = connection.frame(block.len());
     assert!(frame.take <= block.len());
@@ -41,7 +41,7 @@ fn send(connection: &mut Connection, block: &[u8], out: &mut Vec<u8>) {
 }
 
 #[test]
-fn every_response_has_one_framing() {
+fn response_framing_follows_method_version_and_status() {
     let length = |n: u64| vec![format!("Content-Length: {n}")];
     for method in ["GET", "POST", "HEAD", "DELETE", "head"] {
         for version in ["1.0", "1.1"] {
@@ -53,13 +53,13 @@ fn every_response_has_one_framing() {
                 {
                     let case = format!("{method} {version} {status} {declared:?} {known:?}");
                     let (mut connection, head) = begun(method, version, status, declared, known);
-                    let told = declared.is_some() || known.is_some();
+                    let has_length = declared.is_some() || known.is_some();
 
-                    // What the head says.
-                    let expected = match (&status[..3], told, version) {
+                    // The head.
+                    let expected = match (&status[..3], has_length, version) {
                         ("204", ..) => vec![],
                         ("205", ..) => length(0),
-                        // What the server counted is not what a 200 would have said.
+                        // The known length is not that of the 200 in its place.
                         ("304", ..) if declared.is_none() => vec![],
                         (_, true, _) => length(5),
                         (_, false, "1.1") => vec!["Transfer-Encoding: chunked".to_owned()],
@@ -67,27 +67,28 @@ fn every_response_has_one_framing() {
                     };
                     assert_eq!(announced(&head), expected, "{case}");
 
-                    // What follows it, of an application that yields 3, 0 and 4 bytes.
-                    let nothing = method == "HEAD" || matches!(&status[..3], "204" | "205" | "304");
-                    let until_close = !nothing && !told && version == "1.0";
-                    assert_eq!(connection.sends_no_content(), nothing, "{case}");
-                    let left = if nothing { Some(0) } else { told.then_some(5) };
+                    // The content, of an application that yields 3, 0 and 4 bytes.
+                    let no_content =
+                        method == "HEAD" || matches!(&status[..3], "204" | "205" | "304");
+                    let until_close = !no_content && !has_length && version == "1.0";
+                    assert_eq!(connection.sends_no_content(), no_content, "{case}");
+                    let left = if no_content { Some(0) } else { has_length.then_some(5) };
                     assert_eq!(connection.content_left(), left, "{case}");
                     let mut body = Vec::new();
                     for block in [&b"abc"[..], b"", b"defg"] {
                         send(&mut connection, block, &mut body);
                     }
                     assert_eq!(connection.finish(&mut body), Ok(()), "{case}");
-                    let (expected, sent): (&[u8], _) = match (nothing, told, version) {
+                    let (expected, sent): (&[u8], _) = match (no_content, has_length, version) {
                         (true, ..) => (b"", 0),
                         (_, true, _) => (b"abcde", 5),
                         (.., "1.1") => (b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n", 7),
                         _ => (b"abcdefg", 7),
                     };
                     assert_eq!(text(&body), text(expected), "{case}");
-                    assert_eq!(connection.sent(), sent, "{case}");
+                    assert_eq!(connection.sent_bytes(), sent, "{case}");
 
-                    // Only the close can end what has no length.
+                    // Content without framing ends with the connection.
                     let says_close = text(&head).contains("Connection: close");
                     assert_eq!(says_close, until_close, "{case}");
                     let next = if until_close { Next::Close } else { Next::Request };
@@ -98,9 +99,10 @@ fn every_response_has_one_framing() {
     }
 }
 
-/// An application that answers HEAD with nothing may mean any length. [RFC 9110 section 8.6]
+/// If an application answers a HEAD without content, the length of the GET is unknown.
+/// [RFC 9110 section 8.6]
 #[test]
-fn head_without_content_tells_no_length() {
+fn head_answered_without_content_has_no_content_length() {
     for version in ["1.0", "1.1"] {
         let (mut connection, head) = begun("HEAD", version, "200 OK", None, Some(0));
         assert_eq!(announced(&head), Vec::<String>::new());
@@ -114,7 +116,7 @@ fn head_without_content_tells_no_length() {
 }
 
 #[test]
-fn chunk_sizes() {
+fn chunk_size_line_is_hexadecimal() {
     for (length, prefix) in [
         (1, "1\r\n"),
         (9, "9\r\n"),
@@ -135,8 +137,8 @@ fn chunk_sizes() {
 }
 
 #[test]
-fn an_empty_block_is_nothing() {
-    // As a chunk it would end the content.
+fn empty_block_gets_no_frame() {
+    // An empty chunk would be the last one.
     for (version, length) in [("1.1", None), ("1.1", Some(5)), ("1.0", None)] {
         let (mut connection, _) = begun("GET", version, "200 OK", None, length);
         let frame = connection.frame(0);
@@ -145,7 +147,7 @@ fn an_empty_block_is_nothing() {
 }
 
 #[test]
-fn more_than_the_declared_length_is_never_sent() {
+fn content_over_content_length_is_truncated() {
     for length in [0, 1, 4, 5, 6, 1000] {
         for block in [1, 2, 5, 7, usize::MAX] {
             let (mut connection, _) =
@@ -158,7 +160,7 @@ fn more_than_the_declared_length_is_never_sent() {
                 assert_eq!(frame.take as u64, left.min(block as u64));
                 sent += frame.take as u64;
             }
-            assert_eq!((sent, connection.sent()), (length, length));
+            assert_eq!((sent, connection.sent_bytes()), (length, length));
             assert_eq!(connection.finish(&mut Vec::new()), Ok(()));
             assert_eq!(connection.start_next(), Next::Request);
         }
@@ -166,20 +168,20 @@ fn more_than_the_declared_length_is_never_sent() {
 }
 
 #[test]
-fn less_than_the_declared_length_breaks_the_connection_off() {
-    // Kept open, the next response would be read as the rest of this one.
+fn content_under_content_length_aborts() {
+    // On a connection kept open, the client would take the next response for the missing bytes.
     for sent in 0..5 {
         let (mut connection, _) = begun("GET", "1.1", "200 OK", Some("5"), None);
         connection.frame(sent);
         let mut out = Vec::new();
-        let missing = 5 - sent as u64;
-        assert_eq!(connection.finish(&mut out), Err(TooShort { missing }));
-        assert!(TooShort { missing }.to_string().contains(&missing.to_string()));
+        let missing_bytes = 5 - sent as u64;
+        assert_eq!(connection.finish(&mut out), Err(BodyTooShort { missing_bytes }));
+        assert!(BodyTooShort { missing_bytes }.to_string().contains(&missing_bytes.to_string()));
         assert_eq!(out, b"");
         assert_eq!(connection.frame(3).take, 0, "nothing follows");
         assert_eq!(connection.start_next(), Next::Close);
     }
-    // Where no content is sent, none is missing.
+    // No content is missing where none is sent.
     for (method, status) in [("HEAD", "200 OK"), ("GET", "304 x"), ("GET", "204 x")] {
         let (mut connection, _) = begun(method, "1.1", status, Some("5"), None);
         assert_eq!(connection.finish(&mut Vec::new()), Ok(()));
@@ -188,13 +190,13 @@ fn less_than_the_declared_length_breaks_the_connection_off() {
 }
 
 #[test]
-fn an_aborted_response_looks_aborted() {
+fn aborted_response_is_detectable() {
     // version, length; what follows
     for (version, length, next) in [
         ("1.1", Some(5), Next::Close),
-        // No last chunk is sent, so a plain close is noticed.
+        // The last chunk is missing, so the client detects a regular close.
         ("1.1", None, Next::Close),
-        // Here a plain close would look like the end.
+        // A regular close would look like the end of the content.
         ("1.0", None, Next::Reset),
     ] {
         let (mut connection, _) = begun("GET", version, "200 OK", None, length);
@@ -205,29 +207,29 @@ fn an_aborted_response_looks_aborted() {
         connection.abort();
         send(&mut connection, b"de", &mut out);
         assert_eq!(connection.finish(&mut out), Ok(()));
-        assert_eq!(out.len(), before, "something follows an abort");
+        assert_eq!(out.len(), before, "written after an abort");
         assert_eq!(connection.content_left(), None);
         assert_eq!(connection.start_next(), next, "{version} {length:?}");
-        assert_eq!(connection.sent(), 3);
+        assert_eq!(connection.sent_bytes(), 3);
     }
-    // Before the head has gone.
+    // Before the head was written.
     let mut connection = connection_after(&get(""));
     connection.abort();
     assert!(connection.has_begun());
     assert_eq!(connection.start_next(), Next::Close);
-    // After the end: too late to break it, but it is the last.
+    // After the end: the response is complete, and the connection closes.
     let (mut connection, _) = begun("GET", "1.1", "200 OK", None, Some(0));
     connection.finish(&mut Vec::new()).unwrap();
     connection.abort();
     assert_eq!(connection.start_next(), Next::Close);
-    // No content is owed, so a close is no lie.
+    // A response without content is complete, so a regular close is right.
     let (mut connection, _) = begun("HEAD", "1.0", "200 OK", None, None);
     connection.abort();
     assert_eq!(connection.start_next(), Next::Close);
 }
 
 #[test]
-fn nothing_is_framed_outside_of_a_response() {
+fn block_outside_of_a_response_is_dropped() {
     let mut connection = connection_after(&get(""));
     assert_eq!(connection.frame(3).take, 0, "before the head");
     let mut out = Vec::new();
@@ -236,6 +238,6 @@ fn nothing_is_framed_outside_of_a_response() {
     connection.finish(&mut out).unwrap();
     connection.finish(&mut out).unwrap();
     assert_eq!(text(&out), text(b"0\r\n\r\n"), "one last chunk");
-    assert_eq!(connection.frame(3).take, 0, "behind the end");
-    assert_eq!(connection.sent(), 0);
+    assert_eq!(connection.frame(3).take, 0, "after the end");
+    assert_eq!(connection.sent_bytes(), 0);
 }

@@ -1,8 +1,8 @@
-//! What an application may put into a response's head. [PEP 3333; RFC 9110 sections 5, 6 and 15]
+//! The status and the fields that an application may set. [PEP 3333; RFC 9110 sections 5, 6 and 15]
 
 use super::*;
 
-/// The head that is sent for a GET.
+/// The head as it is written in response to a GET.
 fn sent(head: &ResponseHead) -> String {
     let mut connection = connection_after(&get(""));
     let mut out = Vec::new();
@@ -11,7 +11,7 @@ fn sent(head: &ResponseHead) -> String {
 }
 
 #[test]
-fn a_head_on_the_wire() {
+fn head_is_written_with_server_and_date() {
     let head = response(
         "404 Not Here",
         &[("X-b", "1"), ("Set-Cookie", "a=b"), ("set-cookie", "c=d"), ("X-Empty", "")],
@@ -36,7 +36,7 @@ fn date_and_server_of_the_application_are_kept() {
 }
 
 #[test]
-fn statuses() {
+fn status_that_is_malformed_is_refused() {
     for (status, code) in [
         ("200 OK", 200),
         ("200 ", 200),
@@ -80,7 +80,7 @@ fn statuses() {
 }
 
 #[test]
-fn an_interim_status_is_no_answer() {
+fn interim_status_is_refused() {
     for status in ["100 Continue", "101 Switching Protocols", "103 Early Hints", "199 x"] {
         let mut head = ResponseHead::default();
         assert_eq!(head.start(status.as_bytes()), Err(ResponseError::Informational), "{status}");
@@ -89,27 +89,27 @@ fn an_interim_status_is_no_answer() {
 }
 
 #[test]
-fn names_and_values_are_checked() {
+fn names_and_values_with_forbidden_bytes_are_refused() {
     let mut head = response("200 OK", &[]);
     for name in ["", "a b", "a:", ":a", "a\r\nb", "a\0", "\u{e9}", "a(b)", "a\t", " a"] {
-        assert_eq!(head.field(name.as_bytes(), b"v"), Err(ResponseError::Name), "{name:?}");
+        assert_eq!(head.add_field(name.as_bytes(), b"v"), Err(ResponseError::Name), "{name:?}");
     }
     for value in ["a\rb", "a\nb", "a\r\nSet-Cookie: x", "a\0", "\x7f", "\x0b", "\x1b[31m"] {
-        assert_eq!(head.field(b"X", value.as_bytes()), Err(ResponseError::Value), "{value:?}");
+        assert_eq!(head.add_field(b"X", value.as_bytes()), Err(ResponseError::Value), "{value:?}");
         for name in ["Content-Length", "Connection", "Date", "Transfer-Encoding"] {
-            let refused = head.field(name.as_bytes(), value.as_bytes());
+            let refused = head.add_field(name.as_bytes(), value.as_bytes());
             assert_eq!(refused, Err(ResponseError::Value), "{name}: {value:?}");
         }
     }
-    // What is refused leaves no trace.
+    // A refused field adds nothing.
     assert_eq!(sent(&head), sent(&response("200 OK", &[])));
     for value in ["", " a\tb ", "\u{e9}", "a: b"] {
-        assert_eq!(head.field(b"X", value.as_bytes()), Ok(()), "{value:?}");
+        assert_eq!(head.add_field(b"X", value.as_bytes()), Ok(()), "{value:?}");
     }
 }
 
 #[test]
-fn hop_by_hop_fields_are_the_servers_business() {
+fn hop_by_hop_fields_except_close_are_refused() {
     for name in [
         "Keep-Alive",
         "keep-alive",
@@ -124,12 +124,12 @@ fn hop_by_hop_fields_are_the_servers_business() {
         "Upgrade",
     ] {
         let mut head = response("200 OK", &[]);
-        let refused = head.field(name.as_bytes(), b"chunked");
+        let refused = head.add_field(name.as_bytes(), b"chunked");
         assert_eq!(refused, Err(ResponseError::HopByHop), "{name}");
     }
     for value in ["keep-alive", "upgrade", "close, x", "close, close", "", " close"] {
         let mut head = response("200 OK", &[]);
-        let refused = head.field(b"Connection", value.as_bytes());
+        let refused = head.add_field(b"Connection", value.as_bytes());
         assert_eq!(refused, Err(ResponseError::HopByHop), "{value:?}");
     }
     for value in ["close", "Close"] {
@@ -140,7 +140,7 @@ fn hop_by_hop_fields_are_the_servers_business() {
 }
 
 #[test]
-fn content_length_is_one_number() {
+fn content_length_malformed_or_conflicting_is_refused() {
     for (value, length) in [("0", 0), ("5", 5), ("005", 5), ("18446744073709551615", u64::MAX)] {
         let head = response("200 OK", &[("content-LENGTH", value)]);
         assert_eq!(head.content_length(), Some(length));
@@ -149,20 +149,21 @@ fn content_length_is_one_number() {
     }
     for value in ["", "-1", "+1", " 1", "1 ", "1,1", "0x1", "1_0", "x", "18446744073709551616"] {
         let mut head = response("200 OK", &[]);
-        let refused = head.field(b"Content-Length", value.as_bytes());
+        let refused = head.add_field(b"Content-Length", value.as_bytes());
         assert_eq!(refused, Err(ResponseError::ContentLength), "{value:?}");
         assert_eq!(head.content_length(), None);
     }
-    // Twice the same is one; two that differ are an error.
+    // Repeated with the same value it is sent once; different values are an error.
     let mut head = response("200 OK", &[("Content-Length", "5"), ("content-length", "05")]);
     assert_eq!(sent(&head).to_lowercase().matches("content-length").count(), 1);
-    assert_eq!(head.field(b"Content-Length", b"6"), Err(ResponseError::ConflictingLength));
+    assert_eq!(head.add_field(b"Content-Length", b"6"), Err(ResponseError::ConflictingLength));
     assert_eq!(head.content_length(), Some(5));
 }
 
 #[test]
-fn starting_over_forgets_everything() {
-    // An error handler that replaces the response must not inherit its length. [PEP 3333, exc_info]
+fn start_clears_the_previous_head() {
+    // An error handler that replaces the response must not inherit its Content-Length.
+    // [PEP 3333, "Error Handling"]
     let mut head = response(
         "200 OK",
         &[
@@ -176,23 +177,23 @@ fn starting_over_forgets_everything() {
     head.start(b"500 Oops").unwrap();
     assert_eq!(head.content_length(), None);
     assert_eq!(sent(&head), sent(&response("500 Oops", &[])));
-    // Also when the new status is refused.
+    // Also if the new status is refused.
     head.start(b"nonsense").unwrap_err();
-    assert_eq!((head.status(), head.get(b"z")), (0, None));
+    assert_eq!((head.status(), head.field(b"z")), (0, None));
 }
 
 #[test]
-fn fields_can_be_looked_up() {
+fn field_is_found_by_name_without_case() {
     let head = response("200 OK", &[("Content-Type", "a/b"), ("X", "1"), ("x", "2"), ("XY", "")]);
-    assert_eq!(head.get(b"content-type"), Some(&b"a/b"[..]));
-    assert_eq!(head.get(b"X"), Some(&b"1"[..]));
-    assert_eq!(head.get(b"xy"), Some(&b""[..]));
-    assert_eq!(head.get(b"Content"), None);
-    assert_eq!(head.get(b""), None);
+    assert_eq!(head.field(b"content-type"), Some(&b"a/b"[..]));
+    assert_eq!(head.field(b"X"), Some(&b"1"[..]));
+    assert_eq!(head.field(b"xy"), Some(&b""[..]));
+    assert_eq!(head.field(b"Content"), None);
+    assert_eq!(head.field(b""), None);
 }
 
 #[test]
-fn errors_explain_themselves() {
+fn response_errors_have_messages() {
     use ResponseError::*;
     for error in [Status, Informational, Name, Value, HopByHop, ContentLength, ConflictingLength] {
         assert!(!error.to_string().is_empty());

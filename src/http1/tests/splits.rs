@@ -1,9 +1,9 @@
-//! Properties, tried exhaustively rather than at random: where the network cuts a request changes
-//! nothing, whatever single byte of it is wrong; and what is framed can be read back.
+//! Properties, checked exhaustively: a request is read alike wherever the network cuts it, even if
+//! any one byte of it is wrong; and the decoder reads back what the encoder has written.
 
 use super::*;
 
-/// Requests that between them go through every state of the reading half.
+/// Requests that together reach every state of reading.
 const REQUESTS: [&str; 4] = [
     "\r\nGET /p?q HTTP/1.1\r\nHost: a:1\r\nX:  y z\t\r\n\r\n",
     "OPTIONS * HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
@@ -13,7 +13,7 @@ const REQUESTS: [&str; 4] = [
 ];
 
 #[test]
-fn a_cut_changes_nothing() {
+fn request_cut_at_any_two_places_is_read_alike() {
     for request in REQUESTS {
         let bytes = request.as_bytes();
         let whole = read(bytes);
@@ -26,16 +26,16 @@ fn a_cut_changes_nothing() {
                     _ if arrived < second => second,
                     _ => bytes.len(),
                 };
-                let story = read_at(&mut connection, bytes, next);
-                assert_eq!(story, whole, "{request:?} cut at {first} and {second}");
+                let parsed = read_with_arrivals(&mut connection, bytes, next);
+                assert_eq!(parsed, whole, "{request:?} cut at {first} and {second}");
             }
         }
     }
 }
 
 #[test]
-fn one_wrong_byte_is_read_alike_in_every_way() {
-    // Each byte of each request is replaced by each other. `read_with` compares the three ways.
+fn request_with_one_byte_replaced_is_read_alike() {
+    // Each byte of each request is replaced by each value. `read_with` compares the three ways.
     for request in REQUESTS {
         for at in 0..request.len() {
             for byte in 0..=u8::MAX {
@@ -48,7 +48,7 @@ fn one_wrong_byte_is_read_alike_in_every_way() {
 }
 
 #[test]
-fn one_lost_or_doubled_byte_is_read_alike_in_every_way() {
+fn request_with_one_byte_lost_or_doubled_is_read_alike() {
     for request in REQUESTS {
         for at in 0..request.len() {
             let (before, after) = request.as_bytes().split_at(at);
@@ -59,8 +59,8 @@ fn one_lost_or_doubled_byte_is_read_alike_in_every_way() {
 }
 
 #[test]
-fn what_is_chunked_can_be_read_back() {
-    // The server's encoder against its own decoder: blocks of many sizes, as one request's content.
+fn encoded_chunks_are_decoded_to_the_same_content() {
+    // The encoder of responses against the decoder of requests, with blocks of many sizes.
     let blocks: Vec<Vec<u8>> =
         (0..300usize).map(|n| (0..n * n % 521).map(|i| (i * 7 + n) as u8).collect()).collect();
     let mut connection = connection_after(&get(""));
@@ -74,6 +74,6 @@ fn what_is_chunked_can_be_read_back() {
     }
     connection.finish(&mut wire).unwrap();
     let (_, content) = accepted(&wire);
-    assert_eq!(connection.sent(), content.len() as u64);
+    assert_eq!(connection.sent_bytes(), content.len() as u64);
     assert!(content == blocks.concat());
 }

@@ -100,9 +100,9 @@ fn error_response(status: u16, reason: &str) -> ResponseHead {
     let mut head = ResponseHead::default();
     let built = head
         .start(format!("{status} {reason}").as_bytes())
-        .and_then(|()| head.field(b"Content-Type", b"text/plain; charset=utf-8"))
+        .and_then(|()| head.add_field(b"Content-Type", b"text/plain; charset=utf-8"))
         .and_then(|()| match status {
-            503 => head.field(b"Retry-After", RETRY_AFTER),
+            503 => head.add_field(b"Retry-After", RETRY_AFTER),
             _ => Ok(()),
         });
     debug_assert!(built.is_ok());

@@ -96,7 +96,7 @@ impl Poller {
                 // A client that asked for the end has nothing more to say. If it breaks that rule between this
                 // look and the close it may be reset; to linger would cost all others an event and a turn.
                 // [RFC 9112 section 9.6]
-                let done = connection.http.client_closes() && !connection.has_input();
+                let done = connection.http.client_wants_close() && !connection.has_input();
                 if done && !self.has_unread(key) { self.close(key) } else { self.linger(key) }
             }
             Next::Reset => self.reset(key),

@@ -12,7 +12,7 @@ use rustix::fs::Mode;
 
 use super::Master;
 use super::logs::{self, Logs};
-use crate::config::{Processes, Settings};
+use crate::config::{self, Settings};
 use crate::observe;
 use crate::supervisor::identity;
 use crate::supervisor::pidfile::{self, Pidfile};
@@ -53,8 +53,11 @@ impl Master<'_> {
 
     /// Warns of what another start only can change.
     pub(super) fn tell_what_stays(&self, settings: &Settings) {
-        for (option, remedy) in out_of_reach(&self.began, settings) {
-            warn!("{option} has changed since the start; {remedy}");
+        for (option, remedy) in config::changes_needing_restart(&self.began, settings) {
+            warn!(
+                target: "reload.needs_restart",
+                "{option} has changed since the start; this {remedy}"
+            );
         }
         if self.app.is_some() {
             warn!(
@@ -106,102 +109,4 @@ pub(super) fn check(settings: &Settings) -> Result<(), (i32, String)> {
         return Err((1, logs::cannot_open_access_log(settings, &failure)));
     }
     Ok(())
-}
-
-const RESTART: &str = "that needs a restart";
-const UPGRADE: &str = "that needs USR2 or a restart";
-
-/// Options that differ and that a reload does not apply, each with what does. Names every setting, so that
-/// a new one has to be thought of here.
-fn out_of_reach(old: &Settings, new: &Settings) -> Vec<(&'static str, &'static str)> {
-    let Settings {
-        app,
-        pythonpath,
-        env,
-        processes,
-        // The master's own, which it applies.
-        binds: _,
-        backlog: _,
-        error_log: _,
-        log_level: _,
-        // The workers', and the new ones have them.
-        trusted: _,
-        threads: _,
-        worker_connections: _,
-        timeouts: _,
-        limits: _,
-        queue: _,
-        budget: _,
-        body_buffer: _,
-        access_log: _,
-        script_name: _,
-        chdir: _,
-        // No matter of a server that runs; no file has the first.
-        venv: _,
-        check_config: _,
-        print_config: _,
-        files: _,
-        notes: _,
-    } = new;
-    let Processes {
-        preload,
-        gc_freeze,
-        daemon,
-        // Applied: by the master, or by the new workers.
-        workers: _,
-        reload: _,
-        pidfile: _,
-        watch: _,
-        recycling: _,
-        user: _,
-        group: _,
-        umask: _,
-        name: _,
-    } = processes;
-    let was = &old.processes;
-    let mut found = Vec::new();
-    let mut note = |differs: bool, option, remedy| {
-        if differs {
-            found.push((option, remedy));
-        }
-    };
-    note(*daemon != was.daemon, "daemon", RESTART);
-    note(*preload != was.preload, "preload", UPGRADE);
-    // What the application was imported with, once for all workers.
-    if was.preload {
-        note(*app != old.app, "app (with preload)", UPGRADE);
-        note(*pythonpath != old.pythonpath, "pythonpath (with preload)", UPGRADE);
-        note(*env != old.env, "env (with preload)", UPGRADE);
-        note(*gc_freeze != was.gc_freeze, "no_gc_freeze (with preload)", UPGRADE);
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::parse_api;
-
-    #[test]
-    fn what_a_reload_cannot_change() {
-        let settings = |options: &[(&str, &str)]| {
-            let options: Vec<_> = options
-                .iter()
-                .map(|(name, value)| (name.to_string(), vec![value.to_string()]))
-                .collect();
-            parse_api(&options).unwrap()
-        };
-        let names = |old: &[(&str, &str)], new: &[(&str, &str)]| {
-            let found = out_of_reach(&settings(old), &settings(new));
-            found.iter().map(|(option, _)| *option).collect::<Vec<_>>().join(", ")
-        };
-        assert_eq!(names(&[], &[("daemon", "true")]), "daemon");
-        assert_eq!(names(&[], &[("user", "u"), ("app", "a:b"), ("umask", "077")]), "");
-        assert_eq!(names(&[], &[("preload", "true"), ("app", "a:b")]), "preload");
-        let preload = ("preload", "true");
-        assert_eq!(
-            names(&[preload], &[preload, ("app", "a:b"), ("env", "A=1")]),
-            "app (with preload), env (with preload)"
-        );
-    }
 }

@@ -8,7 +8,7 @@ use log::{error, info, warn};
 use pyo3::prelude::*;
 
 use super::{Master, Member, change};
-use crate::config::Settings;
+use crate::config::{Loaded, Settings};
 use crate::supervisor::crew::State;
 use crate::supervisor::guard::Guarded;
 use crate::supervisor::hooks::Hooks;
@@ -19,6 +19,8 @@ use crate::supervisor::sockets::Sockets;
 /// What a reload replaces, kept for the case that it fails.
 pub(super) struct Past {
     pub(super) settings: Arc<Settings>,
+    /// The warnings about them.
+    pub(super) warnings: Vec<String>,
     pub(super) hooks: Hooks,
     pub(super) target: usize,
     /// Sockets that the new configuration does not have.
@@ -42,7 +44,7 @@ impl Master<'_> {
 
     /// Returns whether a reload is under way from now on. If not, nothing has changed.
     fn begin_reload(&mut self, py: Python<'_>) -> bool {
-        let (settings, hooks) = match self.read_anew(py) {
+        let (Loaded { settings, warnings, .. }, hooks) = match self.read_anew(py) {
             Ok(parsed) => parsed,
             Err(error) => {
                 error!("the configuration cannot be read, so nothing changes: {error}");
@@ -91,8 +93,8 @@ impl Master<'_> {
         }
         let access_log = self.access_log.take();
         self.become_like(py, &settings, logs);
-        for note in settings.notes.iter().filter(|note| !self.settings.notes.contains(note)) {
-            warn!("{note}");
+        for warning in warnings.iter().filter(|warning| !self.warnings.contains(warning)) {
+            warn!(target: "config.warning", "{warning}");
         }
         self.tell_what_stays(&settings);
         if let Some(identity) = &identity
@@ -105,6 +107,7 @@ impl Master<'_> {
         info!("Reloading: new workers are started, then the old ones go");
         let target = settings.processes.workers;
         let previous = std::mem::replace(&mut self.settings, Arc::new(settings));
+        let previous_warnings = std::mem::replace(&mut self.warnings, warnings);
         let previous_target = std::mem::replace(&mut self.target, target);
         let identity = std::mem::replace(&mut self.identity, identity);
         if target != previous_target {
@@ -112,6 +115,7 @@ impl Master<'_> {
         }
         let mut past = self.past.take().unwrap_or(Past {
             settings: previous,
+            warnings: previous_warnings,
             hooks,
             target: previous_target,
             dropped: Sockets::default(),
@@ -126,7 +130,7 @@ impl Master<'_> {
     }
 
     /// The configuration may be a program, which a signal may have to end.
-    fn read_anew(&mut self, py: Python<'_>) -> Result<(Settings, Hooks), String> {
+    fn read_anew(&mut self, py: Python<'_>) -> Result<(Loaded, Hooks), String> {
         let Master { signals, entrypoints, argv, sockets, pidfile, successor, .. } = self;
         let farewell = |_| {
             // The workers hear of it, and end.
@@ -190,6 +194,7 @@ impl Master<'_> {
                 }
             }
             self.settings = past.settings;
+            self.warnings = past.warnings;
             let owner = self.identity.clone().unwrap_or_else(Identity::own);
             if given && let Err(failure) = owner.give_sockets(self.sockets.listeners()) {
                 error!("{failure:#}");

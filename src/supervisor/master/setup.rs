@@ -10,7 +10,7 @@ use rustix::fs::Mode;
 use super::change::{self, set_umask};
 use super::hear::count;
 use super::{CAUGHT, Master, Stop};
-use crate::config::Settings;
+use crate::config::Loaded;
 use crate::net::keep_in_children;
 use crate::supervisor::Entrypoints;
 use crate::supervisor::background::Launcher;
@@ -31,10 +31,11 @@ impl<'a> Master<'a> {
     pub(in crate::supervisor) fn new(
         py: Python<'_>,
         argv: &'a [OsString],
-        settings: Arc<Settings>,
+        loaded: Loaded,
         hooks: Hooks,
         entrypoints: Entrypoints,
     ) -> Result<Master<'a>, Stop> {
+        let settings = Arc::new(loaded.settings);
         // While there is still a terminal to say it in.
         change::check(&settings).map_err(|(code, reason)| {
             error!("{reason}");
@@ -85,6 +86,7 @@ impl<'a> Master<'a> {
             argv,
             began: settings.clone(),
             settings,
+            warnings: loaded.warnings,
             umask,
             entrypoints,
             hooks,

@@ -1,4 +1,4 @@
-"""gunicorn's `pre_request` and `post_request`, and the objects they are given."""
+"""gunicorn's ``pre_request`` and ``post_request`` hooks, and the objects that they are given."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 
 
 class Request:
-    """A request, with the attributes that gunicorn's has."""
+    """A request, with the attributes of ``gunicorn.http.message.Request`` that hooks use."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
         self.method: str = environ["REQUEST_METHOD"]
         self.uri: str = environ["RAW_URI"]
-        # Two slashes in front are part of the path, not of a host.
+        # A target such as //a/b is a path. urlsplit() would take `a` for a host.
         is_path = self.uri.startswith("/")
         parts = urlsplit(f"http://host{self.uri}" if is_path else self.uri)
         self.path, self.query, self.fragment = parts.path, parts.query, parts.fragment
@@ -33,18 +33,21 @@ class Request:
 
 
 class Response:
-    """What became of it. Also if that is the server's own page, after an exception."""
+    """The response to a request, with the attributes of gunicorn's ``Response`` that hooks use.
 
-    def __init__(self, line: bytes, fields: list[tuple[bytes, bytes]], sent: int) -> None:
-        self.status = line.decode("latin-1")
-        self.status_code = int(line[:3])
+    After an exception it is the server's own error page. ``sent`` counts bytes of content.
+    """
+
+    def __init__(self, status: bytes, fields: list[tuple[bytes, bytes]], sent: int) -> None:
+        self.status = status.decode("latin-1")
+        self.status_code = int(status[:3])
         self.headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in fields]
         self.headers_sent = True
         self.sent = sent
 
 
-class Around:
-    """The functions of one configuration."""
+class RequestHooks:
+    """The two hooks of one configuration. ``src/wsgi/application.rs`` calls the methods."""
 
     def __init__(
         self,
@@ -55,36 +58,43 @@ class Around:
         self._worker = worker
         self._pre = pre
         self._post = post
-        self._wanted = arguments_of(post) if post else 0
+        self._post_arguments = count_arguments(post) if post else 0
 
-    request = Request
+    make_request = Request
 
-    def before(self, request: Request) -> None:
+    def pre_request(self, request: Request) -> None:
+        """Count the request, and call ``pre_request`` before the application."""
         self._worker.nr += 1
         if self._pre:
             self._pre(self._worker, request)
 
-    def after(
+    def post_request(
         self,
         request: Request,
         environ: dict[str, Any],
-        line: bytes,
+        status: bytes,
         fields: list[tuple[bytes, bytes]],
         sent: int,
     ) -> None:
+        """Call ``post_request`` after the response was sent and closed."""
         if self._post:
-            # The line is empty if the client left before there was one.
-            response = Response(line, fields, sent) if line else None
-            self._post(*(self._worker, request, environ, response)[: self._wanted])
+            # The status is empty if the client disconnected before the application set one.
+            response = Response(status, fields, sent) if status else None
+            arguments = (self._worker, request, environ, response)
+            self._post(*arguments[: self._post_arguments])
 
 
-def arguments_of(post: Callable[..., Any]) -> int:
-    """How many of its four arguments `post_request` wants: gunicorn has added to them over time."""
+def count_arguments(post: Callable[..., Any]) -> int:
+    """How many arguments ``post_request`` takes.
+
+    gunicorn passes (worker, request, environ, response); older configurations take the first two
+    or three. Raises TypeError for any other number.
+    """
     count = 0
     for parameter in inspect.signature(post).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
             return 4
         count += parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     if count not in (2, 3, 4):
-        raise TypeError(f"post_request takes {count} arguments; it is called with 4, 3 or 2")
+        raise TypeError(f"post_request takes {count} arguments: it must take 2, 3 or 4")
     return count

@@ -1,8 +1,8 @@
-//! How the values of options are written: seconds, sizes, counts, levels.
+//! Parsers of option values: seconds, sizes, counts, levels.
 //!
-//! Each function is a parser that clap calls, so that a bad value is reported with its option's name
-//! before anything starts. The upper bounds are far beyond use; they keep sums of them from
-//! overflowing later.
+//! clap calls them, so that an invalid value is reported with the name of its option before
+//! anything starts. The upper bounds are far beyond use; they keep sums of values from overflowing
+//! later.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use log::LevelFilter;
 use crate::http1::Underscores;
 use crate::observe::Format;
 
-/// A year in seconds; a longer timeout is a mistake.
+/// One year in seconds; a longer timeout is a mistake.
 const MAX_SECONDS: f64 = 365.0 * 86_400.0;
 
-/// A number of seconds, with decimals; 0 is left for each option to interpret.
+/// A number of seconds, with decimals. What 0 means depends on the option.
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let value: f64 =
         text.parse().map_err(|_| "not a number of seconds, such as 30 or 0.5".to_owned())?;
     if !(0.0..=MAX_SECONDS).contains(&value) {
-        return Err("not between 0 and a year of seconds".to_owned());
+        return Err("not between 0 and 31536000 seconds (one year)".to_owned());
     }
     if value > 0.0 && value < 0.001 {
-        return Err("less than a millisecond; 0 has a meaning of its own".to_owned());
+        return Err("less than 0.001 seconds; 0 has a special meaning".to_owned());
     }
     Duration::try_from_secs_f64(value).map_err(|error| error.to_string())
 }
 
 /// A whole number from `LOW` to `HIGH`.
-pub(super) fn number<T: TryFrom<u64>, const LOW: u64, const HIGH: u64>(
+pub(super) fn whole_number<T: TryFrom<u64>, const LOW: u64, const HIGH: u64>(
     text: &str,
 ) -> Result<T, String> {
     let wrong = || match HIGH {
@@ -44,7 +44,7 @@ pub(super) fn number<T: TryFrom<u64>, const LOW: u64, const HIGH: u64>(
         .ok_or_else(wrong)
 }
 
-/// A number of bytes, with `k`, `m` or `g` for its 1024-fold powers.
+/// A number of bytes, with an optional suffix: `k`, `m` or `g` (powers of 1024).
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let (digits, shift) = match text.as_bytes() {
         [.., b'k' | b'K'] => (&text[..text.len() - 1], 10),
@@ -62,20 +62,22 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "too many bytes".to_owned())
 }
 
-/// A size of something that is kept in memory: at most 1 GiB.
-pub(super) fn memory(text: &str) -> Result<usize, String> {
+/// The size of a buffer in memory: at most 1 GiB.
+pub(super) fn buffer_size(text: &str) -> Result<usize, String> {
     bounded_size(text, 1 << 30, "1g")
 }
 
-/// A size within a request's head, whose parts are always in memory: at most 16 MiB.
+/// The size of a part of a request head, which is always in memory: at most 16 MiB.
 pub(super) fn head_size(text: &str) -> Result<usize, String> {
     bounded_size(text, 16 << 20, "16m")
 }
 
-/// The size of a whole head: as [`head_size`], and large enough for any request at all.
+/// The size of a whole request head: as [`head_size`], but at least 1 KiB.
 pub(super) fn whole_head_size(text: &str) -> Result<usize, String> {
     match head_size(text)? {
-        bytes if bytes < 1024 => Err("less than 1k, which no browser's request fits in".to_owned()),
+        bytes if bytes < 1024 => {
+            Err("less than 1k, which is too small for the requests of any browser".to_owned())
+        }
         bytes => Ok(bytes),
     }
 }
@@ -87,10 +89,10 @@ fn bounded_size(text: &str, most: u64, shown: &str) -> Result<usize, String> {
     }
 }
 
-/// `debug`, `info`, `warning`, `error` or `critical`, in either case as gunicorn takes them.
+/// A log level as in gunicorn, in upper or lower case.
 ///
-/// The `log` crate has no level above error, so `critical` lets errors through as well: better a line
-/// too many than a failure in silence.
+/// The `log` crate has no level above error, so `critical` logs errors as well: an extra line is
+/// better than a silent failure.
 pub(super) fn level(text: &str) -> Result<LevelFilter, String> {
     match text.to_ascii_lowercase().as_str() {
         "debug" | "trace" => Ok(LevelFilter::Debug),
@@ -101,7 +103,7 @@ pub(super) fn level(text: &str) -> Result<LevelFilter, String> {
     }
 }
 
-/// A format of the access log, as it stands; it is compiled only to see that it can be.
+/// A format of the access log. It is compiled only to validate it.
 pub(super) fn access_format(text: &str) -> Result<String, String> {
     match Format::parse(text) {
         Ok(_) => Ok(text.to_owned()),
@@ -112,7 +114,7 @@ pub(super) fn access_format(text: &str) -> Result<String, String> {
 /// `KEY=VALUE`; the value may be empty and may contain `=`.
 pub(super) fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        _ if text.contains('\0') => Err("a NUL character cannot be passed".to_owned()),
+        _ if text.contains('\0') => Err("contains a NUL character".to_owned()),
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("not of the form KEY=VALUE".to_owned()),
     }
@@ -127,52 +129,52 @@ pub(super) fn umask(text: &str) -> Result<u32, String> {
     }
 }
 
-/// What happens to a field with an underscore in its name; gunicorn's values without `dangerous`.
+/// The policy for field names with an underscore: gunicorn's values except `dangerous`.
 pub(super) fn header_map(text: &str) -> Result<Underscores, String> {
     match text {
         "drop" => Ok(Underscores::Drop),
         "refuse" => Ok(Underscores::Refuse),
         "dangerous" => {
-            Err("it lets X_Forwarded_For pose as X-Forwarded-For; use drop or refuse, and \
-                            name the field with hyphens"
+            Err("not supported, as it lets X_Forwarded_For pose as X-Forwarded-For; use drop or \
+                 refuse, and name the field with hyphens"
                 .to_owned())
         }
         _ => Err("not one of drop, refuse".to_owned()),
     }
 }
 
-/// How the application's code is run: gunicorn's two worker classes that use threads only.
+/// gunicorn's worker classes that run the application on threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WorkerClass {
-    /// One thread, unless `--threads` says otherwise (where gunicorn turns to `gthread`, too).
+    /// One thread, unless `--threads` is given (which makes gunicorn use `gthread`, too).
     Sync,
     /// A pool of threads.
     Gthread,
 }
 
-/// Reads gunicorn's `--worker-class`, and tells why the others are not taken.
+/// gunicorn's `--worker-class`. The error says why another class is not supported.
 pub(super) fn worker_class(text: &str) -> Result<WorkerClass, String> {
     let lower = text.to_ascii_lowercase();
     // `gunicorn.workers.gthread.ThreadWorker`, `egg:gunicorn#gthread`
     match lower.rsplit(['.', '#']).next().unwrap_or(&lower) {
         "sync" | "syncworker" => Ok(WorkerClass::Sync),
         "gthread" | "threadworker" => Ok(WorkerClass::Gthread),
-        _ => Err(not_a_class(&lower)),
+        _ => Err(unsupported_class(&lower)),
     }
 }
 
-fn not_a_class(class: &str) -> String {
+fn unsupported_class(class: &str) -> String {
     match class {
         name if name.contains("gevent") || name.contains("eventlet") => {
-            "green threads replace Python's own, and this server runs the application on real \
-             threads; use gthread with more --threads"
+            "not supported, as green threads replace Python's threads; use gthread with more \
+             --threads"
         }
         name if name.contains("tornado") => {
-            "Tornado applications bring an event loop of their own, which a WSGI server cannot \
-             run; use gthread for a WSGI application"
+            "not supported, as a Tornado application needs its own event loop; use gthread for a \
+             WSGI application"
         }
         name if name.contains("uvicorn") || name.contains("asgi") => {
-            "this is a WSGI server and does not run ASGI applications; use gthread for a WSGI \
+            "not supported, as rustwsgi does not run ASGI applications; use gthread for a WSGI \
              application"
         }
         _ => "not one of sync, gthread",
@@ -185,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_take_decimals() {
+    fn seconds_with_decimals_are_parsed() {
         assert_eq!(seconds("30"), Ok(Duration::from_secs(30)));
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
         assert_eq!(seconds("0"), Ok(Duration::ZERO));
@@ -196,19 +198,19 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_whole_and_bounded() {
-        assert_eq!(number::<u16, 1, 4096>("4096"), Ok(4096));
-        assert_eq!(number::<u64, 0, { u64::MAX }>("0"), Ok(0));
+    fn number_outside_its_range_is_refused() {
+        assert_eq!(whole_number::<u16, 1, 4096>("4096"), Ok(4096));
+        assert_eq!(whole_number::<u64, 0, { u64::MAX }>("0"), Ok(0));
         for bad in ["many", "", "0", "4097", "1.5", "-1", "+1", "99999999999999999999"] {
-            let error = number::<u16, 1, 4096>(bad).unwrap_err();
+            let error = whole_number::<u16, 1, 4096>(bad).unwrap_err();
             assert_eq!(error, "not a whole number from 1 to 4096", "{bad}");
         }
-        assert_eq!(number::<u64, 0, { u64::MAX }>("x").unwrap_err(), "not a whole number");
-        assert!(number::<u16, 0, 100_000>("70000").is_err(), "more than the type holds");
+        assert_eq!(whole_number::<u64, 0, { u64::MAX }>("x").unwrap_err(), "not a whole number");
+        assert!(whole_number::<u16, 0, 100_000>("70000").is_err(), "more than the type holds");
     }
 
     #[test]
-    fn sizes_take_suffixes() {
+    fn size_with_suffix_is_multiplied() {
         for (text, bytes) in
             [("0", 0), ("8192", 8192), ("64k", 65_536), ("2M", 2 << 20), ("1g", 1 << 30)]
         {
@@ -224,12 +226,12 @@ mod tests {
         assert_eq!(head_size("17m"), Err("more than 16m".to_owned()));
         assert_eq!(whole_head_size("1k"), Ok(1024));
         assert!(whole_head_size("1023").is_err() && whole_head_size("17m").is_err());
-        assert_eq!(memory("1g"), Ok(1 << 30));
-        assert_eq!(memory("2g"), Err("more than 1g".to_owned()));
+        assert_eq!(buffer_size("1g"), Ok(1 << 30));
+        assert_eq!(buffer_size("2g"), Err("more than 1g".to_owned()));
     }
 
     #[test]
-    fn levels_in_either_case() {
+    fn level_in_either_case_is_parsed() {
         assert_eq!(level("DEBUG"), Ok(LevelFilter::Debug));
         assert_eq!(level("info"), Ok(LevelFilter::Info));
         assert_eq!(level("warning"), Ok(LevelFilter::Warn));
@@ -238,13 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn access_formats_are_tried_out() {
+    fn access_format_that_does_not_compile_is_refused() {
         assert_eq!(access_format("%(h)s"), Ok("%(h)s".to_owned()));
         assert!(access_format("%h").unwrap_err().contains("does not begin an atom"));
     }
 
     #[test]
-    fn variables_have_a_name() {
+    fn variable_without_a_name_is_refused() {
         let pair = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
         assert_eq!(variable("A=b=c"), pair("A", "b=c"));
         assert_eq!(variable("A="), pair("A", ""));
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn worker_classes_are_refused_with_the_reason() {
+    fn worker_class_without_threads_is_refused_with_the_reason() {
         for class in ["sync", "gunicorn.workers.sync.SyncWorker", "egg:gunicorn#sync"] {
             assert_eq!(worker_class(class), Ok(WorkerClass::Sync), "{class}");
         }

@@ -1,33 +1,33 @@
-//! Finds the application: imports a module, takes an attribute, calls a factory.
+//! Loads the application: imports the module, looks up the attribute, calls the factory.
 
 use std::fmt;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyDict, PyString, PyTuple, PyType, PyTypeMethods};
 
-use super::green::green_threads;
+use super::green_threads::green_threads_error;
 use super::{fork, traceback};
 use crate::config::AppSpec;
 
-/// An application that was loaded.
+/// The application, loaded.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What is to be served.
+    /// The application: a callable.
     pub app: Py<PyAny>,
-    /// Why every request to it will fail, if that can be told already.
-    pub doubt: Option<String>,
+    /// Why every request to it will fail, if its signature shows that.
+    pub warning: Option<String>,
 }
 
-/// Why there is no application to serve.
+/// Why the application was not loaded.
 #[derive(Debug)]
 pub struct LoadError {
-    /// What went wrong and what to do.
+    /// What is wrong, and what to write instead.
     pub message: String,
-    /// The user's own traceback, if their code raised.
+    /// The traceback, if the application's code raised an exception.
     pub traceback: Option<String>,
-    /// It was SIGINT that stopped it.
+    /// True if SIGINT interrupted the import.
     pub interrupted: bool,
-    /// A module was not found.
+    /// True if a module was not found.
     pub missing: bool,
 }
 
@@ -39,11 +39,13 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// Imports what `spec` names. `module` alone looks for `app`, then `application`.
+/// Loads the application that `spec` names. A module without an attribute is searched for `app`,
+/// then for `application`.
 pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
-    fork::settle(py).map_err(|error| raised(py, "cannot mind forks".to_owned(), &error))?;
+    fork::watch(py)
+        .map_err(|error| load_error_from(py, "cannot register a fork hook".to_owned(), &error))?;
     let module = py.import(PyString::new(py, &spec.module));
-    fork::check(py, module.as_ref().err());
+    fork::exit_if_forked(py, module.as_ref().err());
     let module = module.map_err(|error| import_failed(py, spec, &error))?;
     let found = match &spec.attr {
         Some(path) => lookup(&module, path)
@@ -53,12 +55,14 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
             names.iter().find_map(|name| module.getattr(*name).ok()).ok_or_else(|| {
                 let advice = submodule(py, &spec.module, "wsgi").unwrap_or_else(|| {
                     format!(
-                        "say which object is the WSGI application, as in {}:my_app",
+                        "name the object that is the WSGI application, as in {}:my_app",
                         spec.module
                     )
                 });
                 let name = &spec.module;
-                plain(format!("the module {name:?} has neither `app` nor `application`: {advice}"))
+                load_error(format!(
+                    "the module {name:?} has neither `app` nor `application`: {advice}"
+                ))
             })?
         }
     };
@@ -73,47 +77,52 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
             _ => None,
         };
         let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
-        return Err(plain(format!(
+        return Err(load_error(format!(
             "{spec} is not a WSGI application: an object of type {found} cannot be called{advice}"
         )));
     }
-    if let Some(refusal) = green_threads(py) {
-        return Err(plain(refusal));
+    if let Some(refusal) = green_threads_error(py) {
+        return Err(load_error(refusal));
     }
-    let doubt = doubt(spec, &app);
-    Ok(Loaded { app: app.unbind(), doubt })
+    let warning = check_signature(spec, &app);
+    Ok(Loaded { app: app.unbind(), warning })
 }
 
-/// Calls a factory. Its arguments are literals: a command line is no place for code.
+/// Calls the factory. Its arguments must be literals, so that a command line cannot contain code.
 fn call<'py>(
     spec: &AppSpec,
     factory: &Bound<'py, PyAny>,
     arguments: &str,
 ) -> Result<Bound<'py, PyAny>, LoadError> {
     let py = factory.py();
-    let settle = |made: PyResult<Bound<'py, PyAny>>| {
-        fork::check(py, made.as_ref().err());
+    let check = |made: PyResult<Bound<'py, PyAny>>| {
+        fork::exit_if_forked(py, made.as_ref().err());
         made.map_err(|error| {
-            raised(py, format!("the application factory {spec} raised an exception"), &error)
+            load_error_from(
+                py,
+                format!("the application factory {spec} raised an exception"),
+                &error,
+            )
         })
     };
     if arguments.is_empty() {
-        return settle(factory.call0());
+        return check(factory.call0());
     }
-    let read = || -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
-        py.import("rustwsgi._arguments")?.call_method1("read", (arguments,))?.extract()
+    let parse = || -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        py.import("rustwsgi._factory_arguments")?.call_method1("parse", (arguments,))?.extract()
     };
-    let (positional, named) = read().map_err(|error| {
-        plain(format!(
-            "the arguments of {spec} cannot be read; they are literals, as in \
+    let (positional, named) = parse().map_err(|error| {
+        load_error(format!(
+            "the arguments of {spec} cannot be parsed; they must be literals, as in \
              {}:create_app('production', debug=False): {error}",
             spec.module
         ))
     })?;
-    settle(factory.call(positional, Some(&named)))
+    check(factory.call(positional, Some(&named)))
 }
 
-/// What to write if `name` is a module in the package `parent`, as a Django project's `wsgi` is.
+/// Suggests the submodule `name` of the package `parent` if there is one, such as the module `wsgi`
+/// of a Django project.
 fn submodule(py: Python<'_>, parent: &str, name: &str) -> Option<String> {
     let full = format!("{parent}.{name}");
     let known =
@@ -123,16 +132,19 @@ fn submodule(py: Python<'_>, parent: &str, name: &str) -> Option<String> {
     is_module.then(|| format!("there is a module {full:?}; did you mean {full}{attr}?"))
 }
 
-/// A word about a function that no server could call as a WSGI application. It is only a word, as a hook may
-/// yet put something else in its place.
-fn doubt(spec: &AppSpec, app: &Bound<'_, PyAny>) -> Option<String> {
-    const VARARGS: u32 = 0x04; // CPython's CO_VARARGS and so on, as in the module `inspect`
+/// The warning about a callable that does not take the two arguments of a WSGI application. It is
+/// not an error, because a hook of a gunicorn configuration may replace the application.
+fn check_signature(spec: &AppSpec, app: &Bound<'_, PyAny>) -> Option<String> {
+    // CO_VARARGS, CO_COROUTINE and CO_ASYNC_GENERATOR of the module `inspect`.
+    const VARARGS: u32 = 0x04;
     const ASYNC: u32 = 0x80 | 0x200;
     let is_function = app.get_type().name().is_ok_and(|name| name == "function");
     let called = if is_function { app.clone() } else { app.get_type().getattr("__call__").ok()? };
-    // A function of a class is given `self`, unless it is static; a bound method has brought its own.
+    // `co_argcount` counts `self`, which the caller passes neither to a bound method nor to a
+    // `__call__` that is not a `staticmethod`.
     let is_bound = called.hasattr("__self__").ok()?;
-    let own = usize::from(is_bound || !is_function && !is_static(&app.get_type(), "__call__")?);
+    let implicit =
+        usize::from(is_bound || !is_function && !is_static(&app.get_type(), "__call__")?);
     let code = called.getattr("__code__").ok()?;
     let flags: u32 = code.getattr("co_flags").ok()?.extract().ok()?;
     if flags & ASYNC != 0 {
@@ -140,24 +152,25 @@ fn doubt(spec: &AppSpec, app: &Bound<'_, PyAny>) -> Option<String> {
             "{spec} is an async function; this server runs WSGI applications, not ASGI ones"
         ));
     }
-    let most: usize = code.getattr("co_argcount").ok()?.extract().ok()?;
-    let most = most.saturating_sub(own);
+    let max: usize = code.getattr("co_argcount").ok()?.extract().ok()?;
+    let max = max.saturating_sub(implicit);
     let count = |name: &str| called.getattr(name).and_then(|values| values.len()).unwrap_or(0);
-    let least = most.saturating_sub(count("__defaults__"));
-    let named: usize = code.getattr("co_kwonlyargcount").ok()?.extract().ok()?;
-    let named = named.saturating_sub(count("__kwdefaults__"));
-    if least <= 2 && named == 0 && (most >= 2 || flags & VARARGS != 0) {
+    let min = max.saturating_sub(count("__defaults__"));
+    let keyword_only: usize = code.getattr("co_kwonlyargcount").ok()?.extract().ok()?;
+    let required_keywords = keyword_only.saturating_sub(count("__kwdefaults__"));
+    if min <= 2 && required_keywords == 0 && (max >= 2 || flags & VARARGS != 0) {
         return None;
     }
     let advice = match is_function {
         false => String::new(),
-        _ if least == 0 && named == 0 => format!(": if it is a factory, write {spec}()"),
+        _ if min == 0 && required_keywords == 0 => format!(": if it is a factory, write {spec}()"),
         _ => format!(": if it is a factory, write {spec}(ARGUMENTS)"),
     };
     Some(format!("{spec} cannot be called with two arguments, as a WSGI application is{advice}"))
 }
 
-/// Whether what a class, or the first of its bases that has it, calls `name` is a `staticmethod`.
+/// Whether the attribute `name` of a class, looked up along its MRO, is a `staticmethod`. `None` if
+/// there is no such attribute.
 fn is_static(class: &Bound<'_, PyType>, name: &str) -> Option<bool> {
     let kind = class.py().import("builtins").and_then(|all| all.getattr("staticmethod")).ok()?;
     let found = class.mro().iter().find_map(|class| {
@@ -170,11 +183,11 @@ fn lookup<'py>(module: &Bound<'py, PyAny>, path: &str) -> PyResult<Bound<'py, Py
     path.split('.').try_fold(module.clone(), |object, name| object.getattr(name))
 }
 
-fn plain(message: String) -> LoadError {
+fn load_error(message: String) -> LoadError {
     LoadError { message, traceback: None, interrupted: false, missing: false }
 }
 
-fn raised(py: Python<'_>, message: String, error: &PyErr) -> LoadError {
+fn load_error_from(py: Python<'_>, message: String, error: &PyErr) -> LoadError {
     LoadError {
         message,
         traceback: Some(traceback::format(py, error)),
@@ -203,13 +216,13 @@ fn import_failed(py: Python<'_>, spec: &AppSpec, error: &PyErr) -> LoadError {
         ),
         None => format!("the module {module:?} raised an exception while it was imported"),
     };
-    raised(py, format!("cannot import the application: {hint}"), error)
+    load_error_from(py, format!("cannot import the application: {hint}"), error)
 }
 
-/// What to write if the last part of the name is not a module's but an attribute's: `hello.app`.
+/// Suggests `hello:app` for `hello.app` if the last part of the name is an attribute.
 fn dotted_attribute(py: Python<'_>, module: &str) -> Option<String> {
     let (parent, name) = module.rsplit_once('.')?;
-    // The failed import has brought it in.
+    // The failed import of `hello.app` has imported `hello`.
     let loaded = py.import("sys").and_then(|sys| sys.getattr("modules")?.get_item(parent)).ok()?;
     loaded.hasattr(name).ok()?.then(|| format!("did you mean {parent}:{name}?"))
 }
@@ -224,15 +237,15 @@ fn attribute_failed(
     if !error.is_instance_of::<pyo3::exceptions::PyAttributeError>(py) {
         let message =
             format!("looking up {path:?} in the module {:?} raised an exception", spec.module);
-        return raised(py, message, error);
+        return load_error_from(py, message, error);
     }
     let hint = ["app", "application"]
         .iter()
         .find(|name| module.hasattr(**name).unwrap_or(false))
         .map(|name| format!("did you mean {}:{name}?", spec.module))
         .or_else(|| submodule(py, &spec.module, path))
-        // A Django project's, whose package has the project's name.
+        // A Django project: the package has the name of the project.
         .or_else(|| submodule(py, &spec.module, "wsgi"))
         .map_or_else(String::new, |hint| format!("; {hint}"));
-    plain(format!("the module {:?} has no attribute {path:?}{hint}", spec.module))
+    load_error(format!("the module {:?} has no attribute {path:?}{hint}", spec.module))
 }

@@ -1,0 +1,5 @@
+//! The options of other servers, and what to use instead of them.
+
+pub(super) mod gunicorn;
+pub(super) mod gunicorn_cfg;
+pub(super) mod uwsgi;

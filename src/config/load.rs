@@ -1,0 +1,104 @@
+//! Reads all sources of options, in the order of their precedence.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::cli;
+use super::compat::gunicorn;
+use super::exit::Exit;
+use super::generate;
+use super::precedence::Precedence;
+use super::resolve::{Variables, resolve};
+use super::settings::Settings;
+use super::sources::gunicorn_py::Execute;
+use super::sources::{environment, files, gunicorn_cmd_args, keywords};
+use super::warnings;
+
+/// The settings, and what to log about them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// The configuration files that were read, the one with the highest precedence first.
+    pub files: Vec<String>,
+    /// Warnings about options without effect, or with another one than probably intended.
+    pub warnings: Vec<String>,
+}
+
+/// Settings from a command line, whose first item is the program's name, the environment, and the
+/// configuration files in the current directory. A file that is a Python program is given to
+/// `execute`.
+///
+/// # Errors
+/// An [`Exit`] with code 0 if help or the version was asked for, and with code 2 if an option is
+/// unknown, a value is invalid, or the application is missing.
+pub fn parse<I: IntoIterator<Item = OsString>>(
+    argv: I,
+    execute: Execute<'_>,
+) -> Result<Loaded, Exit> {
+    let variables = |name: &str| std::env::var_os(name);
+    parse_with(argv.into_iter().collect(), &variables, Path::new("."), execute)
+}
+
+/// The same in another environment and directory.
+pub(super) fn parse_with(
+    argv: Vec<OsString>,
+    variables: Variables<'_>,
+    directory: &Path,
+    execute: Execute<'_>,
+) -> Result<Loaded, Exit> {
+    let argv = cli::with_hyphens(argv);
+    let typed = cli::parse(&argv)?;
+    if let Some(&what) = typed.get_one(generate::OPTION) {
+        return Err(Exit::output(generate::generate(what, cli::command())));
+    }
+    let mut warnings = gunicorn::check_flags(&typed).map_err(Exit::usage)?;
+    let mut sources = Precedence::new(Some(&typed));
+    sources.add(environment::entries(variables)).map_err(Exit::usage)?;
+
+    let variable = || variables("RUSTWSGI_CONFIG").filter(|path| !path.is_empty());
+    let mut named = typed.get_one("config").cloned().or_else(|| variable().map(PathBuf::from));
+    if let Some(args) = gunicorn_cmd_args::read(variables).map_err(Exit::usage)? {
+        named = named.or(args.config);
+        sources.add(args.entries).map_err(Exit::usage)?;
+        warnings.extend(args.warnings);
+    }
+    let found = files::read(directory, named.as_deref(), execute).map_err(Exit::usage)?;
+    let mut files = Vec::new();
+    for file in found.files {
+        sources.add(file.entries).map_err(Exit::usage)?;
+        files.push(file.origin);
+    }
+    warnings.extend(found.warnings);
+    sources.add(environment::fallbacks(variables)).map_err(Exit::usage)?;
+
+    let arguments = sources.into_arguments();
+    cli::validate(&arguments)?;
+    let matches = cli::parse_merged(argv, arguments)?;
+    let settings = resolve(&matches, variables).map_err(Exit::usage)?;
+    if settings.app.is_none() && !settings.print_config {
+        return Err(Exit::usage(
+            "no application given; specify MODULE:NAME, for example: rustwsgi hello:app\n\n\
+             For more information, try '--help'.",
+        ));
+    }
+    warnings.extend(warnings::warnings(&settings));
+    Ok(Loaded { settings, files, warnings })
+}
+
+/// Settings from keyword arguments of the Python API, as `("access_logfile", ["-"])`; flags are
+/// given as `"true"` or `"false"`. The environment is not read, so that a call means the same
+/// everywhere.
+///
+/// # Errors
+/// An [`Exit`] with code 2 if a name is unknown (the message suggests the nearest one) or a value
+/// is invalid.
+pub fn parse_api(options: &[(String, Vec<String>)]) -> Result<Settings, Exit> {
+    let mut sources = Precedence::new(None);
+    let entries = keywords::entries(options).map_err(Exit::usage)?;
+    sources.add(entries).map_err(Exit::usage)?;
+    let arguments = sources.into_arguments();
+    cli::validate(&arguments)?;
+    let matches = cli::parse_merged(Vec::new(), arguments)?;
+    resolve(&matches, &|_| None).map_err(Exit::usage)
+}

@@ -1,0 +1,64 @@
+//! The addresses to listen on, and the proxies in front of them.
+
+use std::os::fd::RawFd;
+
+use crate::config::field::{List, Maybe, One};
+use crate::config::notation::{ADDRESS, NAME, PATH, PORT, PROXY, Whole};
+use crate::config::option::{OptionDef, Reload, option};
+
+pub(in crate::config) const OPTIONS: &[OptionDef] = &[
+    option("bind", &List(ADDRESS, |given| &mut given.settings.binds))
+        .short('b')
+        .takes("ADDRESS")
+        .help(
+            "Address to listen on: HOST:PORT, :PORT (all interfaces), [IPV6]:PORT, unix:PATH or \
+             fd://N (repeatable) [default: 127.0.0.1:8000, or 0.0.0.0:$PORT if PORT is set]",
+        )
+        .gunicorn("bind")
+        .uwsgi(&["http", "http_socket", "http11_socket"])
+        .reload(Reload::ByMaster),
+    option("host", &Maybe(NAME, |given| &mut given.host))
+        .help("Host to listen on")
+        .hidden()
+        .instead_of("bind")
+        .reload(Reload::ByMaster)
+        .resolved(|_| None),
+    option("port", &Maybe(PORT, |given| &mut given.port))
+        .help("Port to listen on")
+        .hidden()
+        .instead_of("bind")
+        .reload(Reload::ByMaster)
+        .resolved(|_| None),
+    option("uds", &Maybe(PATH, |given| &mut given.uds))
+        .takes("PATH")
+        .help("Unix socket to listen on")
+        .hidden()
+        .instead_of("bind")
+        .reload(Reload::ByMaster)
+        .resolved(|_| None),
+    option("fd", &Maybe(Whole::<RawFd, 0, 1_048_576>::NUMBER, |given| &mut given.fd))
+        .takes("N")
+        .help("Inherited file descriptor to listen on")
+        .hidden()
+        .instead_of("bind")
+        .reload(Reload::ByMaster)
+        .resolved(|_| None),
+    option("forwarded_allow_ips", &List(PROXY, |given| &mut given.settings.trusted))
+        .takes("IP[,IP]")
+        .default("127.0.0.1,::1")
+        .help(
+            "Proxies whose X-Forwarded-Proto is trusted: addresses, networks, * for all, or \
+             nothing; Unix sockets are always trusted",
+        )
+        .gunicorn("forwarded_allow_ips")
+        .fallback_variable("FORWARDED_ALLOW_IPS"),
+    option(
+        "backlog",
+        &One(Whole::<u32, 1, 2_147_483_647>::NUMBER, |given| &mut given.settings.backlog),
+    )
+    .takes("N")
+    .default("2048")
+    .help("Maximum number of pending connections in the listen queue")
+    .gunicorn("backlog")
+    .reload(Reload::ByMaster),
+];

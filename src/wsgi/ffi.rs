@@ -1,0 +1,76 @@
+//! Calls of CPython's C API for which PyO3 has no safe function, each behind a safe one of ours.
+//!
+//! Native strings are converted here, too: PEP 3333 passes header fields and most environ values as
+//! `str` objects whose code points are bytes. [PEP 3333, "A Note On String Types"]
+
+use std::ffi::c_ulong;
+use std::ptr;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::string::PyStringData;
+use pyo3::types::{PyAny, PyString, PyType};
+
+/// Makes the native string of `bytes`: a `str` with one code point from 0 to 255 for each byte.
+pub(super) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
+    // SAFETY: the pointer and length describe `bytes`, which CPython only reads; the result is a
+    // new reference to a str, or null with an exception set (out of memory), which
+    // `from_owned_ptr` checks.
+    unsafe {
+        let text = ffi::PyUnicode_DecodeLatin1(
+            bytes.as_ptr().cast(),
+            bytes.len() as ffi::Py_ssize_t,
+            ptr::null(),
+        );
+        Bound::from_owned_ptr(py, text).cast_into_unchecked()
+    }
+}
+
+/// The bytes of a native string. `None` if a code point is above 255.
+pub(super) fn latin1_bytes<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
+    // SAFETY: the data of a str is immutable and lives as long as `text`, which outlives the
+    // result; a str that was just borrowed from Python is in canonical form.
+    match unsafe { text.data() } {
+        Ok(PyStringData::Ucs1(bytes)) => Some(bytes),
+        // CPython stores wider code points only if at least one of them does not fit one byte.
+        _ => None,
+    }
+}
+
+/// How many references to `object` there are.
+pub(super) fn reference_count<T>(_py: Python<'_>, object: &Py<T>) -> ffi::Py_ssize_t {
+    // SAFETY: the object is alive, as `object` owns a reference, and `_py` proves that the thread
+    // is attached to the interpreter.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}
+
+/// True if a built-in method has weak references. `weakref.getweakrefcount()` answers the same, at
+/// the price of a call. True as well for any other type of object, which is not looked into.
+pub(super) fn has_weak_references(method: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: `method` is alive and the thread is attached. The cast is made only after the check
+    // that an object of this type has this layout.
+    unsafe {
+        let method = method.as_ptr();
+        ffi::PyCFunction_Check(method) == 0
+            || !(*method.cast::<ffi::PyCFunctionObject>()).m_weakreflist.is_null()
+    }
+}
+
+/// True if the calling thread is attached to the interpreter.
+pub(super) fn is_attached() -> bool {
+    // SAFETY: this reads the state of the calling thread only, attached or not.
+    unsafe { ffi::PyGILState_Check() != 0 }
+}
+
+/// Sets the exception that the Python thread with this `ident` raises when it next runs Python
+/// code, or clears it. Does nothing if the thread has ended.
+pub(super) fn set_async_exception(
+    _py: Python<'_>,
+    ident: c_ulong,
+    exception: Option<&Bound<'_, PyType>>,
+) {
+    let exception = exception.map_or(ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: `_py` proves that the thread is attached to the interpreter. The pointer is null, or
+    // that of a live type, to which CPython takes a reference of its own.
+    unsafe { ffi::PyThreadState_SetAsyncExc(ident as _, exception) };
+}
