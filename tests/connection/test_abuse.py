@@ -16,7 +16,7 @@ from harness import (
     Client,
     ServerProcess,
     assert_error_response,
-    assert_turned_away,
+    assert_rejected,
     build_request,
     wait_until,
 )
@@ -152,7 +152,7 @@ def test_request_without_memory_is_rejected(fresh_server) -> None:
     server = fresh_server(MEMORY, "--limit-memory", "1k", "--body-buffer-size", "64k")
     with server.connect() as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 5000)
-        assert_turned_away(client.response())
+        assert_rejected(client.response())
         assert client.at_eof()
     assert server.get("/").body == b"hello", "one that needs none is served"
     assert server.counters() == {"memory_limit": 1}
@@ -198,7 +198,7 @@ def test_body_over_the_spool_limit_is_rejected(fresh_server) -> None:
         first.send(chunked + b"1d4c0\r\n" + b"x" * 120_000)
         wait_until(lambda: server.has_read(first), "it was read")
         second.send(chunked + b"2bf20\r\n" + b"x" * 180_000)
-        assert_turned_away(second.response())
+        assert_rejected(second.response())
         first.send(b"\r\n0\r\n\r\n")
         assert first.response().body == b"120000"
     # The space is free again.

@@ -32,7 +32,8 @@ def assert_error_response(response: Response, status: int | set[int]) -> None:
     assert response.get("Date"), response
 
 
-def assert_turned_away(response: Response) -> None:
+def assert_rejected(response: Response) -> None:
+    """An overloaded server's 503, which says when to try again."""
     assert_error_response(response, 503)
     assert response.get("Retry-After") == "5"
 
