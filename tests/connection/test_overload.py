@@ -233,7 +233,7 @@ def test_newest_request_runs_first_once_clients_leave(fresh_server, gate, tmp_pa
     gone = ask(server, "/gone")
     clients = [ask(server, f"/{number}") for number in range(3)]
     gone.reset()
-    wait_until(lambda: server.counters() == {"client_gone": 1}, "one has given up")
+    wait_until(lambda: server.counters() == {"client_gone": 1}, "one has left")
     assert held.open().status == 200
     for client in clients:
         assert client.response().status == 200
