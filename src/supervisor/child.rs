@@ -23,7 +23,7 @@ use super::{Entrypoints, LoadFailure};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
 use crate::observe::{self, LogTarget, Sink};
-use crate::worker::{Application, Parts, Server, StartError, close_in_children, leave_now};
+use crate::worker::{Application, Server, ServerParts, StartError, close_in_children, exit_now};
 
 /// TERM finishes what was begun, INT and QUIT do not wait for it, USR1 asks for the counters.
 const CAUGHT: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1];
@@ -183,8 +183,9 @@ fn serve(
     }
     let access_log = settings.access_log.as_ref().map(|log| access_sink(log, access_log));
     let access_log = access_log.transpose()?;
-    let parts = Parts { app, listeners, access_log, settings: settings.clone(), multiprocess };
-    let server = Server::start_on(py, parts, ready)?;
+    let parts =
+        ServerParts { app, listeners, access_log, settings: settings.clone(), multiprocess };
+    let server = Server::start_with(py, parts, ready)?;
     let mut worker = Worker {
         signals,
         server,
@@ -260,7 +261,7 @@ impl Worker {
         self.listen_to_master();
         for signal in signals {
             match signal {
-                libc::SIGUSR1 => self.server.report(),
+                libc::SIGUSR1 => self.server.log_counters(),
                 // However often: it may come from the master, and from whoever ends all
                 // processes of a service or a terminal.
                 libc::SIGTERM => {
@@ -272,7 +273,7 @@ impl Worker {
                     self.hooks.call(py, "worker_int", &[self.count()]);
                     let _ = self.server.join(py, Some(QUICK));
                     self.hooks.call(py, "worker_exit", &[self.count()]);
-                    leave_now(py, 0);
+                    exit_now(py, 0);
                     return Ok(Some(0));
                 }
                 // The application's own.
@@ -294,9 +295,9 @@ impl Worker {
             return Ok(Some(1));
         }
         if self.stopping.flatten().is_some_and(|end| Instant::now() >= end) {
-            self.server.tell_what_runs(py);
+            self.server.warn_of_running_requests(py);
             self.hooks.call(py, "worker_exit", &[self.count()]);
-            leave_now(py, 0);
+            exit_now(py, 0);
             return Ok(Some(0));
         }
         Ok(None)
@@ -304,18 +305,18 @@ impl Worker {
 
     /// Requests so far.
     fn count(&self) -> i64 {
-        self.server.served().try_into().unwrap_or(i64::MAX)
+        self.server.requests_served().try_into().unwrap_or(i64::MAX)
     }
 
     /// Asks for a successor if this worker has served enough, or has a thread that nobody gets back.
     fn look_at_wear(&mut self, py: Python<'_>) -> PyResult<()> {
-        let stuck = self.server.interrupt_overdue(py)?;
+        let stuck = self.server.end_overdue_requests(py)?;
         if self.worn || self.stopping.is_some() {
             return Ok(());
         }
         let reason = match stuck {
             true => Some("one of its requests does not end".to_owned()),
-            false => self.wear.reason(self.server.served()),
+            false => self.wear.reason(self.server.requests_served()),
         };
         if let (Some(reason), Some(channel)) = (reason, self.channel.as_ref()) {
             if stuck {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use log::error;
 
-use super::scheduler::{Pressure, Role, Scheduler, Wake};
+use super::scheduler::{Load, Role, Scheduler, Wake};
 use crate::config::Settings;
 use crate::net::{Connection, Poller, PollerHandle, SWEEP_INTERVAL, Verdict};
 use crate::sync::{Mutex, ignore_poison};
@@ -44,7 +44,7 @@ impl Dispatcher {
         multiprocess: Arc<AtomicBool>,
     ) -> Dispatcher {
         Dispatcher {
-            scheduler: Scheduler::new(settings.threads).running(parallel),
+            scheduler: Scheduler::new(settings.threads).with_parallelism(parallel),
             poller: Mutex::new(poller),
             handle,
             settings,
@@ -70,12 +70,12 @@ impl Dispatcher {
     /// interpreter for a moment, for which `wants_interpreter` has asked while nobody runs a request.
     pub fn role(&self, me: usize, wants_interpreter: impl Fn() -> bool) -> Role {
         loop {
-            match self.scheduler.role(me, &*self.handle) {
+            match self.scheduler.take_role(me, &*self.handle) {
                 Role::Poll => {
-                    let room = self.is_multiprocess().then(|| self.scheduler.room());
-                    let ready = self.turn(room, |pressure| pressure.pressed);
-                    self.scheduler.polled(Some(me), ready, &*self.handle);
-                    if wants_interpreter() && self.scheduler.is_quiet() {
+                    let room = self.is_multiprocess().then(|| self.scheduler.spare_threads());
+                    let ready = self.turn(room, |load| load.has_unclaimed_work);
+                    self.scheduler.finish_poll(Some(me), ready, &*self.handle);
+                    if wants_interpreter() && self.scheduler.is_idle() {
                         return Role::Poll;
                     }
                 }
@@ -87,14 +87,14 @@ impl Dispatcher {
     /// Runs requests as runner `me`, which has the interpreter, as long as there are any and `serve` allows
     /// it: that runs one, and returns whether there is time for another.
     pub fn run_batch(&self, me: usize, mut serve: impl FnMut(Box<Connection>) -> bool) {
-        let Some(mut job) = self.scheduler.first(me, &*self.handle) else { return };
+        let Some(mut job) = self.scheduler.begin_batch(me, &*self.handle) else { return };
         while serve(job) {
-            match self.scheduler.another(me, &*self.handle) {
+            match self.scheduler.continue_batch(me, &*self.handle) {
                 Some(next) => job = next,
                 None => break,
             }
         }
-        self.scheduler.done();
+        self.scheduler.end_batch();
         self.handle.wake_for_returned();
     }
 
@@ -103,22 +103,22 @@ impl Dispatcher {
         // However much is queued, it is not for the sentinel to run: it may wait.
         // It polls when every runner is inside the application: what it accepts has to wait.
         let room = || self.is_multiprocess().then_some(0);
-        self.scheduler.watch(&*self.handle, || self.turn(room(), |_| false));
+        self.scheduler.run_sentinel(&*self.handle, || self.turn(room(), |_| false));
     }
 
     /// Turns the poller once and returns what became ready.
     fn turn(
         &self,
         room: Option<usize>,
-        hurries: impl FnOnce(&Pressure) -> bool,
+        hurries: impl FnOnce(&Load) -> bool,
     ) -> Vec<Box<Connection>> {
         let mut ready = Vec::new();
         let mut poller = ignore_poison(self.poller.lock());
         // Only now: while we waited for the lock, whoever had it may have found work.
-        let pressure = self.scheduler.pressure();
-        let waiting = pressure.waiting;
+        let load = self.scheduler.load();
+        let waiting = load.queued;
         let patience = match waiting {
-            _ if hurries(&pressure) => Some(Duration::ZERO),
+            _ if hurries(&load) => Some(Duration::ZERO),
             0 => None,
             _ => Some(SWEEP_INTERVAL),
         };
@@ -145,7 +145,7 @@ impl Dispatcher {
     /// Turns those away that find the queue full. A request that finds a free thread need not wait in it.
     #[cold]
     fn reject_surplus(&self, poller: &mut Poller, ready: &mut Vec<Box<Connection>>) {
-        let Pressure { waiting, free, .. } = self.scheduler.pressure();
+        let Load { queued: waiting, free_threads: free, .. } = self.scheduler.load();
         let vacant = self.settings.queue.saturating_add(free).saturating_sub(waiting);
         if ready.len() > vacant {
             ready.drain(vacant..).for_each(|connection| poller.reject_queued(connection));

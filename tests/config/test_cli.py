@@ -257,7 +257,7 @@ def test_object_that_is_no_wsgi_application_is_refused(
     """--check-config reports it as an error."""
     done = run_cli(door, "--check-config", "--chdir", str(project), f"single:{app}")
     assert done.returncode == (0 if doubt is None else 3), done
-    assert ("the configuration is right" in done.stderr) == (doubt is None), done
+    assert ("[config.checked]" in done.stderr) == (doubt is None), done
     assert doubt is None or doubt in done.stderr, done
 
 
@@ -272,7 +272,7 @@ def test_doubtful_application_that_a_hook_may_replace_is_a_warning(
         done = run_cli(door, *arguments)
         assert done.returncode == code, done
         assert "write single:create_app()" in done.stderr, done
-        assert ("the configuration is right" in done.stderr) == (code == 0), done
+        assert ("[config.checked]" in done.stderr) == (code == 0), done
 
 
 def test_object_that_is_no_wsgi_application_is_reported_at_the_start(fresh_server, project) -> None:

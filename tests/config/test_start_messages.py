@@ -163,7 +163,7 @@ def test_user_without_read_permission_for_a_module_is_an_error(door: str, tmp_pa
     args = ["--bind", "127.0.0.1:0", "--user", "nobody", "--pythonpath", str(hidden), "open:app"]
     done = run_cli(door, *args, cwd=tmp_path)
     assert done.returncode == 3, done
-    assert 'or "nobody", whom --user names, may not read its file' in done.stderr, done
+    assert 'or the user "nobody" (--user) may not read its file' in done.stderr, done
     assert "ModuleNotFoundError: No module named" in done.stderr, done
 
 

@@ -330,11 +330,11 @@ def test_counters_are_logged_at_the_end(fresh_server, gate, tmp_path: Path) -> N
     for client in [*clients, held.client]:
         client.close()
     assert server.stop() == 0
-    assert "Bounds reached since the start: malformed=1 queue_full=1\n" in server.stderr()
+    assert "Limits reached since the start: malformed=1 queue_full=1\n" in server.stderr()
 
 
 def test_server_that_reached_no_limit_logs_no_counters(fresh_server) -> None:
     server = fresh_server(APP)
     assert server.get().status == 200
     assert server.stop() == 0
-    assert "Bounds reached" not in server.stderr()
+    assert "Limits reached" not in server.stderr()

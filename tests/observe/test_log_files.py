@@ -205,7 +205,7 @@ def test_log_file_that_is_a_link_of_root_is_opened(start: Start, public: Path, w
         if where != "stdout":
             written.rename(public / "data" / "old")
         server.usr1()
-        wait_for(written, "Bounds reached")
+        wait_for(written, "Limits reached")
         server.replace_worker()
     assert "stays where it is" not in lines(written)
 
@@ -224,7 +224,7 @@ def test_logs_in_a_directory_of_the_workers_user_are_rotated(start: Start, publi
             assert path.stat().st_uid == path.stat().st_gid == 65534
             path.rename(f"{path}.{text}")
         server.usr1()
-        wait_for(error, "Bounds reached")
+        wait_for(error, "Limits reached")
 
 
 # ----------------------------------------------------------------------------------------- USR1
@@ -241,7 +241,7 @@ def test_log_rotation_in_a_directory_of_root_is_followed(start: Start, public: P
     for path in (error, access):
         path.rename(f"{path}.1")
     server.usr1()
-    wait_for(error, "Bounds reached")
+    wait_for(error, "Limits reached")
     for text in ("one", "two"):
         server.said(text)
         wait_for(error, f"^{text}")
@@ -265,7 +265,7 @@ def test_worker_that_boots_during_a_rotation_writes_to_the_new_log(
         for path in (error, access):
             path.rename(f"{path}.1")
         server.usr1()
-        wait_for(error, "Bounds reached")
+        wait_for(error, "Limits reached")
     wait_for(error, "Reloaded: 1")
     server.said("hello")
     wait_for(error, "^hello")
@@ -291,7 +291,7 @@ def test_worker_without_descriptors_reports_a_failed_reopen(start: Start, tmp_pa
     )
     resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
     server.usr1()
-    wait_for(error, "Bounds reached")
+    wait_for(error, "Limits reached")
     server.said("hello")
     wait_for(error, "^hello")
 
@@ -323,7 +323,7 @@ def test_log_that_cannot_be_reopened_is_kept(start: Start, tmp_path: Path, when:
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir()
     server.usr1()
-    wait_for(error, "Bounds reached")
+    wait_for(error, "Limits reached")
     server.said("again")
     wait_for(error, "^again")
     wait_for(access, r"GET /say\?again")

@@ -113,7 +113,8 @@ def test_log_lines(fresh_server) -> None:
     server = fresh_server(PLAIN)
     server.get("/")
     assert server.stop() == 0
-    line = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[(DEBUG|INFO|WARNING|ERROR)\] .+"
+    time = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\]"
+    line = time + r" \[\d+\] (\[[a-z]+\.[a-z_]+\] )?\[(DEBUG|INFO|WARNING|ERROR)\] .+"
     lines = server.stderr().splitlines()
     assert lines and all(re.fullmatch(line, text) for text in lines), lines
 

@@ -80,7 +80,7 @@ def test_graceful_timeout_ends_running_requests(fresh_server, fifo: Path) -> Non
         server.wait_for_log("request started")
         server.send_signal(signal.SIGTERM)
         server.wait()
-    assert f"graceful timeout; still running: GET /hold?{fifo}\n" in server.stderr()
+    assert f"graceful timeout: still running: GET /hold?{fifo}\n" in server.stderr()
 
 
 def test_graceful_timeout_names_unread_responses(fresh_server, fifo: Path) -> None:
@@ -93,7 +93,7 @@ def test_graceful_timeout_names_unread_responses(fresh_server, fifo: Path) -> No
         assert unread.head().status == 200
         server.send_signal(signal.SIGTERM)
         server.wait()
-    said = re.search("graceful timeout; still running: (.*)\n", server.stderr())
+    said = re.search("graceful timeout: still running: (.*)\n", server.stderr())
     assert said, server.stderr()
     names = [f"GET /hold?{fifo}", "GET /flood (waiting for its client to read)"]
     assert sorted(said[1].split(", ")) == sorted(names)
@@ -107,7 +107,7 @@ def test_graceful_timeout_ends_an_unread_response(fresh_server) -> None:
         assert client.head().status == 200
         server.send_signal(signal.SIGTERM)
         server.wait()
-    said = "graceful timeout; no request was running, but clients were still sending or reading\n"
+    said = "graceful timeout: no request was running, but clients were still sending or reading\n"
     assert said in server.stderr()
 
 

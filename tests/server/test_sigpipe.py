@@ -67,7 +67,7 @@ def test_lost_log_reader_with_default_sigpipe_ends_no_worker(
     os.close(reader)
     for _ in range(3):
         assert server.get("/").body == pid
-    server.wait_for_log("access log .* loses lines: Broken pipe")
+    server.wait_for_event("accesslog.failed", "Broken pipe")
     assert server.get("/").body == pid
 
 

@@ -107,7 +107,9 @@ impl Poller {
                     // Out of descriptors or memory, or the listener is broken: trying again at once
                     // would spin.
                     _ => {
-                        if let Some(count) = self.handle.counters.add(Count::AcceptFailed) {
+                        if let Some(count) =
+                            self.handle.counters.increment_and_take_report(Count::AcceptFailed)
+                        {
                             warn!(
                                 "accepting is paused: {error} ({} connections are open; {count} times)",
                                 self.open()
@@ -124,7 +126,8 @@ impl Poller {
 
     #[cold]
     fn pause_without_room(&mut self) {
-        if let Some(count) = self.handle.counters.add(Count::ConnectionLimit) {
+        if let Some(count) = self.handle.counters.increment_and_take_report(Count::ConnectionLimit)
+        {
             warn!(
                 "accepting is paused: all of the {} connections of --worker-connections are busy ({count} \
                  times)",

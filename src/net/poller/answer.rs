@@ -21,11 +21,15 @@ impl Poller {
             Refusal::Protocol(error) => {
                 let (status, reason) = error.status();
                 let over = matches!(status, 413 | 414 | 431);
-                counters.add(if over { Count::OverLimit } else { Count::Malformed });
+                counters.increment_and_take_report(if over {
+                    Count::OverLimit
+                } else {
+                    Count::Malformed
+                });
                 (status, reason, error.to_string())
             }
             Refusal::Spool(error) => {
-                if let Some(count) = counters.add(Count::SpoolFailed) {
+                if let Some(count) = counters.increment_and_take_report(Count::SpoolFailed) {
                     error!(
                         "cannot store a request body in a temporary file: {error} ({count} times)"
                     );
@@ -33,13 +37,13 @@ impl Poller {
                 (507, "Insufficient Storage", "the request content cannot be stored".to_owned())
             }
             Refusal::SpoolLimit => {
-                if let Some(count) = counters.add(Count::SpoolLimit) {
+                if let Some(count) = counters.increment_and_take_report(Count::SpoolLimit) {
                     warn!("--limit-spool is reached: {count} request(s) refused");
                 }
                 (503, UNAVAILABLE, "there is no space for the request content now".to_owned())
             }
             Refusal::Memory => {
-                if let Some(count) = counters.add(Count::MemoryLimit) {
+                if let Some(count) = counters.increment_and_take_report(Count::MemoryLimit) {
                     warn!("--limit-memory is reached: {count} request(s) refused");
                 }
                 (503, UNAVAILABLE, "the server is short of memory".to_owned())

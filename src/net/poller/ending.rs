@@ -38,7 +38,7 @@ impl Poller {
         let (Phase::Sending, Some(connection)) = (slot.phase, &slot.connection) else { return };
         let due = connection.write_half.progress().checked_add(self.settings.timeouts.write);
         if due.is_some_and(|due| due <= self.now) {
-            self.handle.counters.add(Count::WriteTimeout);
+            self.handle.counters.increment_and_take_report(Count::WriteTimeout);
             info!("{} does not read its response: closed", connection.peer.address());
             self.reset(key);
         }
@@ -56,7 +56,7 @@ impl Poller {
             self.give_up(key);
         } else if due.is_some_and(|due| due <= self.now) {
             let content = connection.http.wants_content();
-            self.handle.counters.add(match content {
+            self.handle.counters.increment_and_take_report(match content {
                 true => Count::BodyTimeout,
                 false => Count::HeaderTimeout,
             });
@@ -71,10 +71,10 @@ impl Poller {
     /// again only after that.
     fn give_up(&mut self, key: Key) {
         if self.slots[key.0].connection.as_ref().is_some_and(|c| c.served > 0) {
-            self.handle.counters.add(Count::KeepAlive);
+            self.handle.counters.increment_and_take_report(Count::KeepAlive);
             self.linger(key);
         } else {
-            self.handle.counters.add(Count::HeaderTimeout);
+            self.handle.counters.increment_and_take_report(Count::HeaderTimeout);
             self.close(key);
         }
     }

@@ -52,13 +52,17 @@ impl Poller {
         match self.verdict(&connection) {
             Verdict::Disconnected => self.drop_departed(connection),
             Verdict::Expired => {
-                if let Some(count) = self.handle.counters.add(Count::QueueTimeout) {
+                if let Some(count) =
+                    self.handle.counters.increment_and_take_report(Count::QueueTimeout)
+                {
                     warn!("overloaded: {count} request(s) got no thread within --queue-timeout");
                 }
                 self.answer_busy(connection, "the server is overloaded");
             }
             Verdict::Keep => {
-                if let Some(count) = self.handle.counters.add(Count::QueueFull) {
+                if let Some(count) =
+                    self.handle.counters.increment_and_take_report(Count::QueueFull)
+                {
                     warn!("overloaded: {count} request(s) found --limit-queue others waiting");
                 }
                 self.answer_busy(connection, "too many requests are waiting");
@@ -67,7 +71,7 @@ impl Poller {
     }
 
     fn drop_departed(&mut self, connection: Box<Connection>) {
-        if let Some(count) = self.handle.counters.add(Count::ClientGone) {
+        if let Some(count) = self.handle.counters.increment_and_take_report(Count::ClientGone) {
             info!("{count} request(s) dropped before they ran: their clients had gone");
         }
         let key = connection.key;

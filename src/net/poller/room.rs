@@ -37,7 +37,9 @@ impl Poller {
         loop {
             while let Some((since, key)) = self.idle.pop() {
                 if self.idle_since(key) == Some(since) {
-                    if let Some(count) = self.handle.counters.add(Count::IdleClosed) {
+                    if let Some(count) =
+                        self.handle.counters.increment_and_take_report(Count::IdleClosed)
+                    {
                         warn!("{bound}: {count} idle connection(s) closed to make room");
                     }
                     self.close(key);
@@ -144,7 +146,7 @@ impl Poller {
     }
 
     fn give_up_response(&mut self, key: Key) {
-        if let Some(count) = self.handle.counters.add(Count::StalledClosed) {
+        if let Some(count) = self.handle.counters.increment_and_take_report(Count::StalledClosed) {
             warn!("--limit-memory is reached: {count} response(s) that are not read given up");
         }
         match self.slots[key.0].phase {

@@ -59,7 +59,7 @@ impl Poller {
                         info!("{peer} left before its response was complete")
                     }
                     io::ErrorKind::TimedOut => {
-                        self.handle.counters.add(Count::WriteTimeout);
+                        self.handle.counters.increment_and_take_report(Count::WriteTimeout);
                         info!("{peer} does not read its response: closed");
                     }
                     // Whoever ended it has said so.
