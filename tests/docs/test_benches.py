@@ -79,7 +79,11 @@ def test_right_answers_pass(canned: type[Canned]) -> None:
     [
         (RIGHT.replace(b"Hello", b"Jello"), 9, "wrong body"),
         (RIGHT.replace(b"200 OK", b"500 No"), 9, "status line"),
-        (RIGHT.replace(b"13\r\n", b"13\r\nTransfer-Encoding: chunked\r\n"), 9, "more than one length"),
+        (
+            RIGHT.replace(b"13\r\n", b"13\r\nTransfer-Encoding: chunked\r\n"),
+            9,
+            "more than one length",
+        ),
         (RIGHT.replace(b"13", b"12"), 9, "wrong body"),
         (RIGHT + b"0\r\n\r\n", 9, "second request"),
         (RIGHT, 1, "second request"),

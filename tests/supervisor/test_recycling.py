@@ -69,7 +69,9 @@ def test_spinning_request_is_interrupted(fresh_server) -> None:
         assert client.response().status == 504
         assert int(client.request(build_request()).body) == pid
     log = server.stderr()
-    assert re.search(r"GET /spin\?a=1 has run for \d\.\d s.* interrupting it in thread rustwsgi-\d", log)
+    assert re.search(
+        r"GET /spin\?a=1 has run for \d\.\d s.* interrupting it in thread rustwsgi-\d", log
+    )
     assert re.search(
         r'Stack \(most recent call last\):(.|\n)*supervised\.py", line \d+, in app', log
     )
