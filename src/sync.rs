@@ -52,8 +52,8 @@ pub(crate) fn pause<'a, T>(
     ignore_poison(mutex.lock())
 }
 
-/// Stands for blocking in the kernel, of which the checker knows nothing: who waits for a
-/// descriptor waits here for anybody to have done something to one, and looks again.
+/// Models blocking in the kernel, which the checker cannot see: a thread that would wait for a
+/// descriptor waits here until any thread has changed one, and polls again.
 #[cfg(all(test, shuttle))]
 pub(crate) mod kernel {
     use super::{Condvar, Mutex};
@@ -68,18 +68,18 @@ pub(crate) mod kernel {
         static ref KERNEL: Kernel = Kernel::default();
     }
 
-    /// How often something was done so far.
+    /// How many times a descriptor was changed so far.
     pub(crate) fn changes() -> u64 {
         *KERNEL.changes.lock().expect("not poisoned")
     }
 
-    /// Something was done to a descriptor.
+    /// Records that a descriptor was changed.
     pub(crate) fn changed() {
         *KERNEL.changes.lock().expect("not poisoned") += 1;
         KERNEL.changed.notify_all();
     }
 
-    /// Blocks until more was done than had been `seen`.
+    /// Blocks until there are more changes than had been `seen`.
     pub(crate) fn wait(seen: u64) {
         let changes = KERNEL.changes.lock().expect("not poisoned");
         drop(KERNEL.changed.wait_while(changes, |changes| *changes == seen).expect("not poisoned"));

@@ -1,6 +1,6 @@
-"""The comparison must not praise a wrong answer: its probe, its sums and its ranking.
+"""The comparison must reject wrong responses: its probe, its sums and its ranking.
 
-The probe is asked about a server that sends canned bytes; no real server takes part.
+The probe runs against a server that sends canned bytes; no real server takes part.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def hanging(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
 
 
 def hangs_at(server_said: str) -> bool:
-    """Whether the stack says where."""
+    """Whether the log shows the stack of the module that hangs."""
     return re.search(r'File ".*hanging\.py", line \d+', server_said) is not None
 
 
@@ -65,7 +65,7 @@ def assert_nothing_is_left(directory: Path) -> None:
 
 
 def wait_until_it_hangs(server: ServerProcess) -> None:
-    """Not only about to, when a signal would still do what it usually does."""
+    """Wait until its thread sleeps in the lock: before that a signal has its usual effect."""
     server.wait_for_log("it hangs\n")
     stat = Path(f"/proc/{server.pid}/stat")
     wait_until(lambda: stat.read_text().rpartition(") ")[2][0] == "S", "its thread sleeps")
@@ -107,7 +107,7 @@ def test_second_signal_during_the_import_ends_at_once(door: str, tmp_path: Path)
 
 
 def test_boot_timeout_ends_a_preload(door: str, tmp_path: Path, hanging: list[str]) -> None:
-    """The server hung for ever, and looked as if it had started."""
+    """Regression: the server hung forever and looked as if it had started."""
     bind = f"unix:{tmp_path / 's'}"
     with ServerProcess(door, "hanging:app", *hanging, "--boot-timeout", "2", bind=bind) as server:
         assert server.wait(30) == 3
@@ -125,7 +125,7 @@ def test_daemon_that_hangs_fails_the_command(door: str, tmp_path: Path) -> None:
 
 
 def test_import_within_boot_timeout_is_served(fresh_server, tmp_path: Path) -> None:
-    """The limit is the import's; the server may well live longer, and its workers die as others do."""
+    """The limit applies to the import only. Afterwards workers that die are replaced as usual."""
     (tmp_path / "quick.py").write_text(GREETING)
     options = ["--preload", "--pythonpath", str(tmp_path), "--boot-timeout", "2"]
     server = fresh_server("quick:app", *options)
@@ -139,7 +139,7 @@ def test_import_within_boot_timeout_is_served(fresh_server, tmp_path: Path) -> N
 
 
 def test_signals_during_the_import_are_handled_after_it(fresh_server, tmp_path: Path) -> None:
-    """They reach the guard meanwhile, and the master afterwards, each once."""
+    """The guard process gets them during the import, and the master afterwards, each once."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     (tmp_path / "slow.py").write_text(
@@ -155,7 +155,8 @@ def test_signals_during_the_import_are_handled_after_it(fresh_server, tmp_path: 
 
 
 def test_new_master_that_hangs_is_given_up(fresh_server, tmp_path: Path) -> None:
-    """USR2: the old master goes on, and could not be upgraded again while the new one hung."""
+    """USR2: the old master continues. Regression: it could not start another upgrade while the new
+    one hung."""
     (tmp_path / "hanging.py").write_text(GREETING)
     options = ["--preload", "--pythonpath", str(tmp_path), "--pid", str(tmp_path / "pid")]
     server = fresh_server("hanging:app", *options, "--boot-timeout", "2")
@@ -179,7 +180,7 @@ def test_new_master_that_hangs_is_given_up(fresh_server, tmp_path: Path) -> None
 def test_reload_with_a_hanging_configuration_is_given_up(
     fresh_server, tmp_path: Path, hangs: str, code: int
 ) -> None:
-    """HUP executes it in the master, which heard no signal any more."""
+    """HUP executes the configuration in the master, which must still handle signals."""
     config = tmp_path / "conf.py"
     config.write_text("")
     server = fresh_server("supervised:app", "-c", str(config))

@@ -1,4 +1,4 @@
-"""Workers that are replaced while they are well, and requests that take too long."""
+"""Healthy workers that are replaced (--max-requests and others), and requests over --timeout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _replaced(server) -> list[int]:
 
 
 def test_max_requests_under_load_loses_nothing(fresh_server) -> None:
-    """The successor is ready before a worker goes: nothing is lost."""
+    """The new worker is ready before the old one retires."""
     args = ["--workers", "2", "--max-requests", "50", "--max-requests-jitter", "20"]
     server = fresh_server(APP, *args)
     first = workers(server, 2)
@@ -44,7 +44,7 @@ def test_max_worker_lifetime_recycles_the_worker(fresh_server) -> None:
 
 
 def test_max_worker_rss_recycles_the_worker(fresh_server) -> None:
-    """An application that leaks."""
+    """The application leaks memory."""
     server = fresh_server(APP, "--max-worker-rss", "200m")
     first = serving_pid(server)
     assert server.get("/leak?10").status == 200
@@ -58,7 +58,8 @@ def test_max_worker_rss_recycles_the_worker(fresh_server) -> None:
 
 
 def test_spinning_request_is_interrupted(fresh_server) -> None:
-    """In Python: its thread gets an exception, the client 504; the worker and the others go on."""
+    """In Python code: its thread gets an exception, the client 504; the worker and other requests
+    continue."""
     server = fresh_server(APP, "--timeout", "1", "--threads", "2")
     pid = serving_pid(server)
     with server.connect() as client:
@@ -80,7 +81,8 @@ def test_request_that_ends_in_time_is_not_interrupted(fresh_server) -> None:
 
 
 def test_uninterruptible_thread_recycles_the_worker(fresh_server, tmp_path: Path) -> None:
-    """It waits in C, where no exception reaches it. The others finish; the worker is replaced."""
+    """The thread waits in C, where no exception reaches it. Other requests finish; the worker is
+    replaced."""
     server = fresh_server(APP, "--timeout", "1", "--threads", "2", "--graceful-timeout", "2")
     pid = serving_pid(server)
     with server.connect() as client:
@@ -94,7 +96,8 @@ def test_uninterruptible_thread_recycles_the_worker(fresh_server, tmp_path: Path
 
 
 def test_blocks_made_in_c_do_not_recycle_the_worker(fresh_server, tmp_path: Path) -> None:
-    """No Python code runs between them that could hear of the exception; the client takes them all."""
+    """No Python code runs between the blocks that could raise the exception, and the client reads
+    them all."""
     (tmp_path / "blocks.py").write_text(
         "import functools, hashlib, os\n"
         "def app(environ, start_response):\n"
@@ -117,8 +120,9 @@ def test_blocks_made_in_c_do_not_recycle_the_worker(fresh_server, tmp_path: Path
 
 
 def test_client_that_does_not_read_does_not_recycle_the_worker(fresh_server) -> None:
-    """The wait for it was deaf to the exception: the thread counted as stuck, and the worker was replaced
-    with all its requests, at the wish of a client. Cleaning up is not met by an exception either."""
+    """Regression: the exception did not interrupt the wait for the client. The thread counted as
+    stuck, so a client could have the worker replaced. Cleanup code must not be interrupted
+    either."""
     server = fresh_server(APP, "--timeout", "1", "--threads", "2")
     pid = serving_pid(server)
     with server.connect(receive_buffer=4096) as client:
@@ -132,8 +136,8 @@ def test_client_that_does_not_read_does_not_recycle_the_worker(fresh_server) -> 
 
 
 def test_cleanup_after_a_slow_reader_is_not_interrupted(fresh_server, fifo: Path) -> None:
-    """It was interrupted at the next look, a second later. And the client counted as one that does not read,
-    which is another bound."""
+    """Regression: the next check, a second later, interrupted it. The client also counted as one
+    that does not read, which is another timeout."""
     server = fresh_server(APP, "--timeout", "1", "--threads", "2")
     with server.connect(receive_buffer=4096) as client, server.connect() as other:
         client.send(build_request("GET", f"/flood?{fifo}"))
@@ -151,7 +155,7 @@ def test_cleanup_after_a_slow_reader_is_not_interrupted(fresh_server, fifo: Path
 
 
 def test_undelivered_interrupt_is_withdrawn(fresh_server) -> None:
-    """It was heard after it, and `close()` did nothing."""
+    """Regression: the exception was raised after the wait, in `close()`, which then did nothing."""
     server = fresh_server(APP, "--timeout", "1", "--threads", "2")
     with server.connect(receive_buffer=4096) as client:
         client.send(build_request("GET", "/deaf"))
@@ -176,7 +180,7 @@ def test_request_that_outlives_its_client_is_interrupted(fresh_server) -> None:
 
 
 def test_worker_without_a_heartbeat_is_killed(fresh_server) -> None:
-    """A C function keeps the interpreter: nothing in the process can help it."""
+    """A C function holds the interpreter: no code in the process can interrupt it."""
     server = fresh_server(APP, "--timeout", "1", "--workers", "2")
     with server.connect() as client:
         client.send(build_request("GET", "/seize"))

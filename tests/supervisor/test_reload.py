@@ -1,4 +1,4 @@
-"""--reload: the developer saves a file, and the next request runs it, or shows what is wrong."""
+"""--reload: a developer saves a file, and the next request runs it or shows the error."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_reload_on_change_survives_a_mistake(fresh_server, tmp_path: Path) -> No
 
 
 def test_reload_to_broken_code_is_logged(fresh_server, tmp_path: Path) -> None:
-    """The log said that new workers serve, as if all were well."""
+    """Regression: the log reported a successful reload."""
     module = tmp_path / "edited.py"
     module.write_text(SOURCE.format("one"))
     server = fresh_server("edited:app", "--reload", cwd=tmp_path)
@@ -87,7 +87,7 @@ def test_change_without_reload_option_is_ignored(fresh_server, tmp_path: Path) -
 
 
 def test_module_without_a_file_is_not_watched(fresh_server, tmp_path: Path) -> None:
-    """Stand-ins for what is not installed raise whatever they like; it ended the start."""
+    """Regression: stand-ins for missing modules may raise any exception, which ended the start."""
     module = tmp_path / "edited.py"
     stand_in = (
         "import sys, types\n"

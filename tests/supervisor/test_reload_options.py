@@ -36,7 +36,7 @@ def uid(pid: int) -> str:
 
 @pytest.fixture
 def conf(tmp_path: Path):
-    """Writes the configuration, from lines of TOML."""
+    """Write the configuration from lines of TOML."""
     path = tmp_path / "conf.toml"
 
     def write(*lines: str) -> str:
@@ -98,7 +98,7 @@ def test_reload_applies_the_process_name(fresh_server, conf) -> None:
 
 @as_root
 def test_reload_applies_the_user(fresh_server, conf) -> None:
-    """The application is imported beforehand, as root: its interpreter may be in a home directory."""
+    """The application is imported before, as root: its interpreter may be in a home directory."""
     server = fresh_server(APP, "--preload", "-c", conf("user = '12345'"))
     old = serving_pid(server)
     assert uid(old) == "12345"

@@ -1,4 +1,4 @@
-"""Signals under load: reloads and ends that lose no request."""
+"""Signals under load: reloads and shutdowns that lose no request."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ APP = "supervised:app"
 
 
 def opened(fifo: Path) -> FileIO:
-    """Lets everybody go on who waits for the other end of a named pipe."""
+    """Open a named pipe, which releases all processes that wait for its other end."""
     return fifo.open("r+b", buffering=0)
 
 
@@ -53,7 +53,7 @@ def test_ten_reloads_under_load_lose_nothing(fresh_server, strategy: str) -> Non
 
 
 def test_idle_connection_survives_the_reload(fresh_server) -> None:
-    """Its client may send the next request just when its worker is retired."""
+    """Its client may send the next request at the moment when the worker retires."""
     server = fresh_server(APP, "--keep-alive", "600")
     with server.connect() as client:
         old = int(client.request(build_request()).body)
@@ -122,8 +122,8 @@ def test_boot_failure_on_reload_leaves_the_old_workers(
 def test_boot_failure_on_reload_replaces_a_missing_worker(
     door: str, tmp_path: Path, strategy: str
 ) -> None:
-    """The log said that the old ones go on; but the broken configuration stayed, every worker started from
-    then on failed, and the old address and the pid file were lost."""
+    """Regression: the log said that the old workers continue, but the broken configuration stayed:
+    new workers failed, and the old address and the pid file were lost."""
     (tmp_path / "supervised.py").write_text((APPS / "supervised.py").read_text())
     gate = tmp_path / "gate"
     os.mkfifo(gate)
@@ -154,8 +154,8 @@ def test_boot_failure_on_reload_replaces_a_missing_worker(
 
 @pytest.fixture
 def booting(door: str, tmp_path: Path) -> Iterator[tuple[ServerProcess, Path]]:
-    """A server that serves at `a` and is on its way to `b`, where no worker is ready until the named pipe is
-    opened; and its configuration."""
+    """A server that serves at `a` and reloads to `b`, where no worker is ready until the named pipe
+    is opened; and its configuration file."""
     os.mkfifo(tmp_path / "gate")
     (tmp_path / "late.py").write_text(
         f"open({str(tmp_path / 'gate')!r})\nraise RuntimeError('broken')\n"
@@ -174,7 +174,8 @@ def booting(door: str, tmp_path: Path) -> Iterator[tuple[ServerProcess, Path]]:
 def test_second_reload_replaces_one_that_boots(
     booting: tuple[ServerProcess, Path], tmp_path: Path
 ) -> None:
-    """The old address was taken for another program's: the server stayed with what was to be taken back."""
+    """Regression: the old address counted as in use by another program, so the server kept the
+    reload that should be replaced."""
     server, config = booting
     config.write_text(f"bind = 'unix:{tmp_path}/a'\napp = 'supervised:app'\n")
     server.send_signal(signal.SIGHUP)
@@ -187,7 +188,7 @@ def test_second_reload_replaces_one_that_boots(
 def test_mistake_while_a_reload_boots_keeps_the_old_workers(
     booting: tuple[ServerProcess, Path], tmp_path: Path
 ) -> None:
-    """The old address must be there when the reload fails in the end."""
+    """The old address must still be there when the reload finally fails."""
     server, config = booting
     config.write_text(f"bind = ['unix:{tmp_path}/a', '192.0.2.1:0']\napp = 'supervised:app'\n")
     server.send_signal(signal.SIGHUP)
@@ -199,7 +200,7 @@ def test_mistake_while_a_reload_boots_keeps_the_old_workers(
 
 
 def test_reload_during_a_failing_start_uses_the_new_code(door: str, tmp_path: Path) -> None:
-    """There is no old worker that could go on, and the log said that there was."""
+    """Regression: the log said that old workers continue, although there were none."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     (tmp_path / "late.py").write_text(f"open({str(gate)!r})\nfrom supervised import app\n")
@@ -217,7 +218,7 @@ def test_reload_during_a_failing_start_uses_the_new_code(door: str, tmp_path: Pa
 
 
 def test_term_ends_workers_retired_by_a_reload(fresh_server) -> None:
-    """A retired worker waits for its idle clients; the end of the server does not."""
+    """A retired worker waits for its idle clients; a shutdown does not."""
     server = fresh_server(APP, "--keep-alive", "600", "--graceful-timeout", "600")
     with server.connect() as client:
         old = int(client.request(build_request()).body)
@@ -234,7 +235,7 @@ def test_term_ends_workers_retired_by_a_reload(fresh_server) -> None:
 
 
 def test_term_under_load_answers_what_was_accepted(door: str) -> None:
-    """Clients see a refused connection or an end between requests, never a reset inside one."""
+    """Clients see a refused connection or a close between requests, never a reset inside one."""
     with ServerProcess(door, APP, "--workers", "2") as server:
         address = (server.host, server.port)
         resets: list[str] = []
@@ -268,7 +269,7 @@ def test_term_under_load_answers_what_was_accepted(door: str) -> None:
 
 
 def test_term_drains_the_backlog(fresh_server, fifo: Path) -> None:
-    """Connections that wait in the kernel when the order comes are served."""
+    """Connections that are in the accept queue when TERM arrives are served."""
     server = fresh_server(APP, "--threads", "1", "--worker-connections", "1")
     with server.connect() as busy:
         busy.send(build_request("GET", f"/hold?{fifo}"))
@@ -310,7 +311,7 @@ def test_term_during_slow_requests_finishes_them(fresh_server, tmp_path: Path) -
 
 
 def test_usr1_reopens_the_logs(fresh_server, tmp_path: Path) -> None:
-    """Each goes on in a new file of the old name."""
+    """Each log continues in a new file of the old name."""
     access = tmp_path / "access.log"
     server = fresh_server(APP, "--access-logfile", str(access))
     server.get("/?first")
@@ -343,7 +344,7 @@ def test_usr1_reopens_the_error_log(door: str, tmp_path: Path) -> None:
 
 
 def test_winch_retires_the_workers_and_hup_starts_them(fresh_server) -> None:
-    """The test's server has no terminal: it is a session of its own."""
+    """The server has no terminal here: it is in a session of its own."""
     server = fresh_server(APP, "--workers", "2")
     old = workers(server, 2)
     with Load(server.connect, kept=3) as load:
@@ -358,11 +359,11 @@ def test_winch_retires_the_workers_and_hup_starts_them(fresh_server) -> None:
 
 
 @pytest.mark.parametrize("sig", [signal.SIGWINCH, signal.SIGUSR2])
-def test_signal_before_the_start_is_complete_is_handled(
+def test_signal_before_the_start_is_complete_is_ignored(
     fresh_server, tmp_path: Path, fifo: Path, sig: int
 ) -> None:
-    """WINCH ended the start as if all workers were ready, while there were none. A second master could not
-    know what the first one, which was still starting, would come to."""
+    """Regression: WINCH ended the start as if all workers were ready, although none was. A second
+    master (USR2) could not know the result of the first start."""
     (tmp_path / "late.py").write_text(f"open({str(fifo)!r})\nfrom supervised import app\n")
     server = fresh_server("late:app", "--pythonpath", str(tmp_path))
     server.wait_for_log("Booting")
@@ -374,7 +375,7 @@ def test_signal_before_the_start_is_complete_is_handled(
 
 
 def test_worker_ignores_signals_for_the_master(fresh_server) -> None:
-    """A terminal sends HUP and WINCH to every process in it."""
+    """A terminal sends HUP and WINCH to all its processes."""
     server = fresh_server(APP)
     pid = serving_pid(server)
     for sig in (signal.SIGHUP, signal.SIGWINCH, signal.SIGUSR2, signal.SIGTTIN):
@@ -415,8 +416,8 @@ def app(environ, start_response):
 def test_signal_handler_that_raises_does_not_end_the_worker(
     fresh_server, tmp_path: Path, failure: str
 ) -> None:
-    """The worker ended, with all its requests. Python runs handlers in the main thread, which is not where
-    the application is."""
+    """Regression: the worker ended with all its requests. Python runs handlers in the main thread,
+    which runs no request."""
     (tmp_path / "raising.py").write_text(RAISING.format(failure))
     server = fresh_server("raising:app", "--pythonpath", str(tmp_path))
     pid = serving_pid(server)
@@ -429,7 +430,7 @@ def test_signal_handler_that_raises_does_not_end_the_worker(
 
 
 def test_signal_handler_that_exits_ends_the_worker(fresh_server, tmp_path: Path) -> None:
-    """Who says SystemExit means the process."""
+    """SystemExit in a handler ends the process."""
     (tmp_path / "raising.py").write_text(RAISING.format("SystemExit"))
     server = fresh_server("raising:app", "--pythonpath", str(tmp_path))
     pid = serving_pid(server)

@@ -1,4 +1,4 @@
-"""USR2: another master takes over the sockets, and no request is lost."""
+"""USR2: another master takes the sockets over, and no request is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _new_master(server: ServerProcess) -> int:
 
 
 def _begin_upgrade(server: ServerProcess) -> int:
-    """USR2 as soon as it is not too early; the new master."""
+    """Send USR2 once the start is complete; the pid of the new master."""
     serving_pid(server)
 
     def begun() -> bool:
@@ -135,7 +135,7 @@ def test_usr2_hands_a_unix_socket_over(fresh_server, tmp_path: Path) -> None:
 
 
 def test_usr2_hands_over_a_socket_with_a_comma_in_its_name(fresh_server, tmp_path: Path) -> None:
-    """The new master read another address in it, and could not listen on the right one."""
+    """Regression: the new master parsed another address and could not listen on the right one."""
     path = tmp_path / "a,7=b%2C"
     server = fresh_server(APP, "--uds", str(path), bind=None)
     new = _begin_upgrade(server)
