@@ -1,6 +1,6 @@
-//! What the code may know of the Python it is built for, and link settings that only the embedded binary needs.
+//! Sets the `cfg`s for the Python version, and link options of the embedded binary.
 
-/// The interpreter behind a virtual environment's.
+/// The interpreter that a virtual environment was created from.
 fn base_interpreter(python: &str) -> Option<String> {
     let code = "import sys; print(getattr(sys, '_base_executable', sys.executable))";
     let output = std::process::Command::new(python).args(["-c", code]).output().ok()?;
@@ -15,13 +15,13 @@ fn main() {
         pyo3_build_config::use_pyo3_cfgs();
     }
     if std::env::var_os("CARGO_FEATURE_EMBED").is_some() {
-        // The binary must find the libpython it was linked with, also where that is not in the
-        // loader's default path, as with pyenv.
+        // The binary must find the libpython that it was linked with, also outside the loader's
+        // default path, as with pyenv.
         let config = pyo3_build_config::get();
         if let Some(directory) = &config.lib_dir() {
             println!("cargo:rustc-link-arg-bins=-Wl,-rpath,{directory}");
         }
-        // Where it finds the standard library if no virtual environment says otherwise.
+        // The standard library is found from this path if there is no virtual environment.
         if let Some(python) = &config.executable()
             && let Some(base) = base_interpreter(python)
         {

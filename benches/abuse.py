@@ -1,16 +1,16 @@
-"""Clients that mean ill, at full size: what a healthy one sees meanwhile, and what it costs.
+"""Attacks the server with malicious clients: measures the latency of a normal one, and memory.
 
     python benches/abuse.py
     python benches/abuse.py --server OTHER/.venv/bin/rustwsgi
 
-- The crowd: 300 clients that dribble their heads, 50 uploads that have stopped, 50 downloads of
-  20 MB that nobody reads. A healthy client's median must stay within twice its value alone, and
-  memory must grow by less than 64 MiB.
-- The pipeline: 100,000 requests on a connection that reads nothing.
-- The uploads: 512 MB, with a length and in chunks.
+- Slow clients: 300 that send their request heads byte by byte, 50 stalled uploads, and 50 downloads
+  of 20 MB whose clients do not read. The median latency of a normal client must be less than twice
+  that without them, and memory must grow by less than 64 MiB.
+- Pipelining: 100,000 requests on a connection whose client does not read.
+- Uploads of 512 MB, with a Content-Length and chunked.
 
-Ends with 1 if a bound is broken. It takes about a minute and a free GB where temporary files lie.
-tests/connection/test_abuse.py does the same at a size for tests, without a clock.
+Exits with 1 if a limit is exceeded. Takes about a minute, and 1 GB of space for temporary files.
+tests/connection/test_abuse.py runs the same attacks at a smaller scale, without measuring time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _START_SECONDS = 20
 
 
 class Server:
-    """The server under attack, and its memory."""
+    """The server under attack."""
 
     def __init__(self, command: str, *options: str) -> None:
         self.port = free_port()
@@ -55,12 +55,12 @@ class Server:
         probe.wait_until_up(self.port, GET, until, lambda: self._process.poll() is None)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         self._process.terminate()
         self._process.wait(60)
 
     def connect(self, receive_buffer: int | None = None) -> socket.socket:
-        """A new connection."""
+        """Open a connection."""
         sock = socket.socket()
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -69,26 +69,26 @@ class Server:
         return sock
 
     def median(self, seconds: float) -> float:
-        """The median time of a request, in seconds, on one kept connection."""
+        """The median latency in seconds of requests on one keep-alive connection."""
         times = []
         with self.connect() as sock:
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 began = time.perf_counter()
                 sock.sendall(GET)
-                answer = b""
-                while not answer.endswith(b"hello"):
-                    answer += sock.recv(4096)
+                response = b""
+                while not response.endswith(b"hello"):
+                    response += sock.recv(4096)
                 times.append(time.perf_counter() - began)
                 time.sleep(0.001)
         return statistics.median(times)
 
     @contextlib.contextmanager
     def growth(self) -> Iterator[list[int]]:
-        """The highest resident size in the block, less that before it, in bytes."""
+        """The peak resident memory within the block minus that before it, in bytes."""
         before = usage(self._process.pid).rss_kib * 1024
         for pid in tree(self._process.pid):
-            Path(f"/proc/{pid}/clear_refs").write_text("5")  # VmHWM begins anew: proc(5)
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets VmHWM: proc(5)
         grown: list[int] = []
         yield grown
         peak = 0
@@ -100,8 +100,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def crowd(server: Server) -> Iterator[None]:
-    """400 clients, none of which does what it should."""
+def slow_clients(server: Server) -> Iterator[None]:
+    """Keep 400 slow clients connected within the block."""
     heads = [server.connect() for _ in range(300)]
     uploads = [server.connect() for _ in range(50)]
     readers = [server.connect(receive_buffer=4096) for _ in range(50)]
@@ -115,32 +115,32 @@ def crowd(server: Server) -> Iterator[None]:
     targets = itertools.cycle([b"/sparse", b"/one-block"])
     for sock, target in zip(readers, targets, strict=False):
         sock.sendall(b"GET %s?size=20000000 HTTP/1.1\r\nHost: a\r\n\r\n" % target)
-    over = threading.Event()
+    stop = threading.Event()
 
-    def dribble() -> None:
-        # All of them once in a second; a head is cut off after --header-timeout, and comes back.
-        while not over.is_set():
+    def send_slowly() -> None:
+        # One byte per second and client. The server closes after --header-timeout: connect again.
+        while not stop.is_set():
             for number, sock in enumerate(heads):
                 try:
                     sock.sendall(b"y")
                 except OSError:
                     sock.close()
                     heads[number] = server.connect()
-            over.wait(1)
+            stop.wait(1)
 
-    thread = threading.Thread(target=dribble)
+    thread = threading.Thread(target=send_slowly)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        stop.set()
         thread.join()
         for sock in [*heads, *uploads, *readers]:
             sock.close()
 
 
 def pipeline(server: Server) -> int:
-    """How many bytes of 100,000 requests the server lets a client send that reads nothing."""
+    """Pipeline 100,000 requests without reading; return how many bytes the server accepts."""
     requests = b"GET /block?size=10000 HTTP/1.1\r\nHost: a\r\n\r\n" * 100_000
     with server.connect(receive_buffer=4096) as sock:
         sock.settimeout(2)
@@ -152,7 +152,7 @@ def pipeline(server: Server) -> int:
 
 
 def upload(server: Server, *, chunked: bool) -> None:
-    """Sends a large body and reads the answer."""
+    """Send a large body and read the response."""
     length = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % UPLOAD
     piece = b"%x\r\n%s\r\n" % (len(BLOCK), BLOCK) if chunked else BLOCK
     with server.connect() as sock:
@@ -161,47 +161,49 @@ def upload(server: Server, *, chunked: bool) -> None:
             sock.sendall(piece)
         if chunked:
             sock.sendall(b"0\r\n\r\n")
-        answer = b""
+        response = b""
         while block := sock.recv(4096):
-            answer += block
-        if not answer.endswith(b"\r\n\r\n%d" % UPLOAD):
-            sys.exit(f"the upload was answered {answer!r}")
+            response += block
+        if not response.endswith(b"\r\n\r\n%d" % UPLOAD):
+            sys.exit(f"wrong response to the upload: {response!r}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A server among clients that mean ill.")
-    parser.add_argument("--server", default=str(DEFAULT), help="the rustwsgi to run")
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each median")
-    parser.add_argument("options", nargs="*", help="options for the server, behind --")
+    parser = argparse.ArgumentParser(description="Attack the server with malicious clients.")
+    parser.add_argument("--server", default=str(DEFAULT), help="path of the rustwsgi to run")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="duration of each latency measurement"
+    )
+    parser.add_argument("options", nargs="*", help="options for the server, after --")
     args = parser.parse_args()
     server = Server(args.server, *args.options)
-    broken = []
+    exceeded = []
 
     def report(what: str, value: float, limit: float, unit: str) -> None:
-        print(f"{what:<40}{value:>10.2f} {unit}  (at most {limit:g})", flush=True)
+        print(f"{what:<40}{value:>10.2f} {unit}  (limit {limit:g})", flush=True)
         if value >= limit:
-            broken.append(what)
+            exceeded.append(what)
 
     try:
         alone = server.median(args.seconds)
-        print(f"{'median alone':<40}{alone * 1e3:>10.2f} ms", flush=True)
-        with server.growth() as grown, crowd(server):
-            beside = server.median(args.seconds)
-        report("median in the crowd", beside * 1e3, MAX_SLOWER * alone * 1e3, "ms")
-        report("memory for the crowd", grown[0] / MIB, MAX_GROWTH / MIB, "MiB")
+        print(f"{'median latency without attack':<40}{alone * 1e3:>10.2f} ms", flush=True)
+        with server.growth() as grown, slow_clients(server):
+            attacked = server.median(args.seconds)
+        report("median latency with slow clients", attacked * 1e3, MAX_SLOWER * alone * 1e3, "ms")
+        report("memory for slow clients", grown[0] / MIB, MAX_GROWTH / MIB, "MiB")
         with server.growth() as grown:
             sent = pipeline(server)
-        print(f"{'taken of the pipeline':<40}{sent / MIB:>10.2f} MiB", flush=True)
+        print(f"{'bytes accepted of the pipeline':<40}{sent / MIB:>10.2f} MiB", flush=True)
         report("memory for the pipeline", grown[0] / MIB, MAX_GROWTH / MIB, "MiB")
         for chunked in (False, True):
             with server.growth() as grown:
                 upload(server, chunked=chunked)
-            kind = "chunked" if chunked else "sized"
-            report(f"memory for a {kind} upload", grown[0] / MIB, MAX_GROWTH / MIB, "MiB")
+            kind = "chunked upload" if chunked else "upload with Content-Length"
+            report(f"memory for {kind}", grown[0] / MIB, MAX_GROWTH / MIB, "MiB")
     finally:
         server.stop()
-    if broken:
-        sys.exit(f"over the limit: {', '.join(broken)}")
+    if exceeded:
+        sys.exit(f"limits exceeded: {', '.join(exceeded)}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The figures of a run as horizontal bars, in SVG written by hand.
+"""Draws the results of a run as horizontal bars in SVG.
 
 One panel per workload, in two columns. The colours are CSS and follow the reader's light or dark
-setting, so one file serves both. Lengths are relative to the longest bar of a panel: requests/s of
-a hello and of a sleep have nothing to say to each other.
+mode, so one file serves both. Lengths are relative to the longest bar of the panel, as requests/s
+of different workloads are not comparable.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WIDTH = 1000
 _MARGIN = 24
 _GAP = 32
 _PANEL = (_WIDTH - 2 * _MARGIN - _GAP) / 2
-#: Where a panel's bars begin, and how long the longest may be; names before, figures after.
+#: Start and maximum length of the bars; the name stands before a bar, the figure after it.
 _BAR_X = 78
 _BAR_MAX = _PANEL - _BAR_X - 82
 _TITLE = 38
@@ -56,7 +56,7 @@ def draw(results: Results) -> str:
         bottoms[column] += height + _BETWEEN
     height = max(bottoms)
     about = results.about
-    head = "rustwsgi beside other WSGI servers"
+    head = "rustwsgi and other WSGI servers"
     under = (
         f"{about['date']}, {about['machine']}, CPython {about['python']}, "
         f"rounds: {about['rounds']}, medians. One core for the server."
@@ -76,7 +76,7 @@ def draw(results: Results) -> str:
 
 
 def _panel(results: Results, workload: Workload) -> tuple[str, float]:
-    """A panel and its height."""
+    """Draw a panel; return it and its height."""
     metric, least = main_metric(workload)
     cells = list(ranked(results, workload))
     values = [cell.get(metric) or 0.0 for _, cell in cells if not cell.wrong]

@@ -1,10 +1,9 @@
 """Compares rustwsgi with other WSGI servers: `make bench`.
 
-Every workload runs on every server in turn, and that several times over, so that what changes on
-the machine meanwhile meets all of them. The server has a core of its own and so has the load
-generator. Medians are kept.
+For each workload all servers run in turn, in several rounds, so that changes on the machine affect
+all of them alike. The server and the load generator have a core each. The results are medians.
 
-A look at a part writes its figures to target/bench only; a whole run writes docs/benchmarks.md too.
+A partial run writes its figures to target/bench only; a full run writes docs/benchmarks.md as well.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def main() -> None:
     except install.SetupError as error:
         sys.exit(str(error))
     for name, reason in missing.items():
-        print(f"without {name}: {reason}")
+        print(f"skipping {name}: {reason}")
     servers = [server for server in servers if server.name not in missing]
     results = Results(_about(options, servers), missing=missing)
     whole = options.workload is None and options.servers is None
@@ -53,17 +52,17 @@ def main() -> None:
         print("\n" + report.workload_table(results, workload), flush=True)
     if whole:
         report.write_docs(results)
-        print(f"written: {report.PAGE.relative_to(ROOT)}")
+        print(f"wrote {report.PAGE.relative_to(ROOT)}")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    names = "names or patterns, separated by commas"
+    names = "comma-separated names or patterns"
     parser.add_argument("--workload", help=f"{names}: {', '.join(w.name for w in WORKLOADS)}")
     parser.add_argument("--servers", help=f"{names}: {', '.join(s.name for s in SERVERS)}")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=3, help="of load per measurement")
-    parser.add_argument("--idle", type=int, default=10_000, help="idle connections of that row")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements per server")
+    parser.add_argument("--seconds", type=int, default=3, help="duration of each load")
+    parser.add_argument("--idle", type=int, default=10_000, help="connections of the workload idle")
     return parser.parse_args()
 
 
@@ -72,7 +71,7 @@ def _chosen(patterns: str | None, known: Sequence[Any]) -> list[Any]:
         return list(known)
     wanted = patterns.split(",")
     if unknown := [p for p in wanted if not any(fnmatch.fnmatch(k.name, p) for k in known)]:
-        sys.exit(f"unknown: {', '.join(unknown)}; known: {', '.join(k.name for k in known)}")
+        sys.exit(f"unknown: {', '.join(unknown)}; choose from {', '.join(k.name for k in known)}")
     return [k for k in known if any(fnmatch.fnmatch(k.name, p) for p in wanted)]
 
 
@@ -84,7 +83,7 @@ def _run(
     cpu_turns: int,
 ) -> None:
     env = {"BENCH_CPU_TURNS": str(cpu_turns)}
-    # A start is over in a fraction of a second, so there can be more of them.
+    # A start takes a fraction of a second, so measure more of them.
     rounds = options.rounds * (5 if workload.kind is Kind.STARTUP else 1)
     for turn in range(rounds):
         print(f"{workload.name}, round {turn + 1} of {rounds}:", end="", flush=True)
@@ -93,7 +92,7 @@ def _run(
             row.setdefault(REFERENCE, Cell()).add(Outcome(metrics))
         for server in servers:
             cell = row.setdefault(server.name, Cell())
-            # What is wrong once is not asked again; nginx runs no application.
+            # A wrong server is not measured again; nginx cannot run an application.
             if cell.wrong or (server.name == LIMIT and not workload.nginx):
                 continue
             print(f" {server.name}", end="", flush=True)
@@ -116,9 +115,9 @@ def _measure(
 def _about(options: argparse.Namespace, servers: Sequence[Server]) -> dict[str, Any]:
     average = load.load_average()
     if average > 0.5:
-        print(f"the machine is busy (load {average:.1f}): the figures will be noisy", flush=True)
+        print(f"the machine is busy (load average {average:.1f}): figures will vary", flush=True)
     if process.SERVER_CORE == process.LOAD_CORE:
-        print("only one core: server and load generator share it", flush=True)
+        print("the server and the load generator share the only core", flush=True)
     sample = Launch(8000, 8, "hello")
     return {
         "date": datetime.date.today().isoformat(),

@@ -1,7 +1,6 @@
-"""A virtual environment with the servers to compare, apart from the project's own.
+"""Installs the servers to compare into a separate virtual environment.
 
-A peer that cannot be installed is missing from the comparison, with the reason; it does not stop
-the others.
+A peer that cannot be installed is left out of the comparison, and the report gives the reason.
 """
 
 from __future__ import annotations
@@ -15,26 +14,26 @@ from collections.abc import Sequence
 
 from servers import BIN, LIMIT, OURS, ROOT, VENV, Server
 
-#: What the applications of the comparison need.
+#: Required by the applications in apps/.
 FRAMEWORKS = ("flask", "django")
 _INSTALL_SECONDS = 600
 
 
 class SetupError(Exception):
-    """Nothing can be compared; the text says what to do."""
+    """The comparison cannot run; the message says what to do."""
 
 
 def prepare(servers: Sequence[Server]) -> dict[str, str]:
-    """Install what is not there yet. Returns why a server is missing, by name."""
+    """Install missing packages. Return the servers that failed to install, and why."""
     if shutil.which("wrk") is None:
         raise SetupError("wrk, the load generator, is missing. Debian: apt-get install wrk")
     if not (BIN / "python").exists():
-        print(f"making {VENV.relative_to(ROOT)}", flush=True)
+        print(f"creating {VENV.relative_to(ROOT)}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
     have = versions()
     for framework in FRAMEWORKS:
         if framework not in have and (reason := _pip(framework)):
-            raise SetupError(f"{framework} does not install: {reason}")
+            raise SetupError(f"cannot install {framework}: {reason}")
     missing = {}
     for server in servers:
         if reason := _install(server, have):
@@ -43,15 +42,15 @@ def prepare(servers: Sequence[Server]) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """The versions in the environment by distribution name in lower case, and of the tools."""
+    """The versions of packages, by distribution name in lower case, and of the tools."""
     command = [str(BIN / "python"), "-m", "pip", "list", "--format", "json"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = {entry["name"].lower(): entry["version"] for entry in json.loads(listed)}
     if shutil.which("nginx"):
-        told = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=False)
-        found["nginx"] = told.stderr.strip().rpartition("/")[2]
-    told = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False)
-    found["wrk"] = told.stdout.split(" [")[0].removeprefix("wrk ")
+        done = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=False)
+        found["nginx"] = done.stderr.strip().rpartition("/")[2]
+    done = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False)
+    found["wrk"] = done.stdout.split(" [")[0].removeprefix("wrk ")
     return found
 
 
@@ -60,7 +59,7 @@ def _install(server: Server, have: dict[str, str]) -> str:
         return _install_ours()
     if server.name == LIMIT:
         return "" if shutil.which("nginx") else "not installed"
-    # Its own package comes first; what else it requires came with it.
+    # Other packages that it requires were installed with it.
     if server.name in have:
         return ""
     print(f"installing {server.name}", flush=True)
@@ -82,18 +81,18 @@ def _install_ours() -> str:
 
 
 def _pip(*arguments: str) -> str:
-    """Run pip install; what stopped it, or nothing."""
+    """Run pip install; return the error, or an empty string."""
     command = [str(BIN / "python"), "-m", "pip", "install", "--quiet", *arguments]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return "pip took too long"
+        return f"pip did not finish within {_INSTALL_SECONDS} s"
     if done.returncode == 0:
         return ""
-    # pip's own summary, "subprocess-exited-with-error", surrounds what the compiler said.
+    # Skip pip's summary, "subprocess-exited-with-error", which surrounds the compiler's error.
     lines = [line.strip() for line in done.stderr.splitlines()]
     errors = [line for line in lines if "error: " in line.lower() and "subprocess-" not in line]
-    # Short: it may quote a whole command with the paths of this machine.
+    # Shortened, as it may quote a whole command.
     return textwrap.shorten((errors or lines or ["pip failed"])[0], 60, placeholder=" ...")

@@ -1,13 +1,13 @@
-"""Instructions per request: a regression benchmark that a busy machine does not disturb.
+"""Counts instructions per request: a regression benchmark that also works on a busy machine.
 
-The server runs under callgrind and answers N1, then in another run N2 requests over one keep-alive
-connection; (I2 - I1) / (N2 - N1) is what one request takes in user space, without start and end.
-Callgrind counts no kernel instructions and knows nothing of caches: this is for "did the hot path
-grow", not for "how fast is it".
+The server runs under callgrind. It answers N1 requests over one keep-alive connection, and N2 in
+another run. (I2 - I1) / (N2 - N1) is the number of user-space instructions of one request, without
+start and shutdown. Callgrind counts no kernel instructions and does not model caches, so the
+benchmark shows whether the hot path has grown, not how fast it is.
 
-The figures are compared with instructions.json. More than its tolerance above it on the same
-Python and processor family is a failure; elsewhere the difference is only shown. `--record` writes
-the file anew, which belongs into the same commit as the change that explains it.
+The counts are compared with instructions.json. On the same Python and processor family a count that
+exceeds its baseline by more than the tolerance is a failure; elsewhere differences are only shown.
+`--record` rewrites the file. Commit it together with the change that explains it.
 """
 
 from __future__ import annotations
@@ -44,8 +44,10 @@ Counts = dict[str, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Instructions per request, beside the baseline.")
-    parser.add_argument("--record", action="store_true", help="make these the baseline")
+    parser = argparse.ArgumentParser(
+        description="Compare instructions per request with the baseline."
+    )
+    parser.add_argument("--record", action="store_true", help="write these counts to the baseline")
     record = parser.parse_args().record
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is missing. Debian: apt-get install valgrind")
@@ -57,12 +59,12 @@ def main() -> None:
     baseline = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
     same_place = all(baseline.get(key) == value for key, value in here.items())
     if not same_place:
-        print(f"The baseline is not of {here}: differences are only shown.")
+        print(f"The baseline is not from {here}: differences do not count as failures.")
     sys.exit(1 if report(measured, baseline) and same_place else 0)
 
 
 def measure() -> dict[str, Counts]:
-    """Instructions per request for each head. The runs share the machine: counts do not mind."""
+    """Instructions per request for each request head. Concurrent runs do not change the counts."""
     jobs = [(head, requests) for head in HEADS for requests in (FEW, MANY)]
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         runs = dict(
@@ -77,7 +79,7 @@ def measure() -> dict[str, Counts]:
 
 
 def report(measured: dict[str, Counts], baseline: dict[str, object]) -> bool:
-    """Print the table; whether a total is worse than the tolerance allows."""
+    """Print the table; return whether a total exceeds its tolerance."""
     recorded = baseline.get("instructions")
     tolerance = baseline.get("tolerance_percent")
     bound = float(tolerance) if isinstance(tolerance, int | float) else TOLERANCE_PERCENT
@@ -94,12 +96,12 @@ def report(measured: dict[str, Counts], baseline: dict[str, object]) -> bool:
                     worse = True
                     line += f"  WORSE (tolerance {bound:g} %)"
                 elif part == "total" and change < -bound:
-                    line += "  better: record it"
+                    line += "  better: record it with RECORD=1"
             print(line)
     return worse
 
 
-#: In one process: a master would only add to the count.
+#: Without a master process, which would add to the count.
 _SERVE = """
 import importlib, sys
 sys.path.insert(0, "")
@@ -110,7 +112,7 @@ rustwsgi.serve(app, bind=sys.argv[2], threads=1, keep_alive=120)
 
 
 def run(workload: Workload, requests: int) -> Counter[str]:
-    """Instructions by part of a server that starts, answers so many requests, and ends."""
+    """Instructions by part of a server that starts, answers `requests` requests, and stops."""
     with tempfile.TemporaryDirectory() as directory:
         port = free_port()
         server = subprocess.Popen(
@@ -119,7 +121,7 @@ def run(workload: Workload, requests: int) -> Counter[str]:
                 *(sys.executable, "-c", _SERVE, workload.app, f"127.0.0.1:{port}"),
             ],
             cwd=APPS,
-            # Without it the length of a probe sequence in a dict differs from run to run.
+            # Otherwise the length of probe sequences in dicts differs from run to run.
             env=environment({"PYTHONHASHSEED": "0"}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -141,7 +143,7 @@ def run(workload: Workload, requests: int) -> Counter[str]:
             if server.poll() is None:
                 server.kill()
                 server.wait()
-        # One file per process: a master's counts too, should there be one.
+        # Callgrind writes one file per process.
         totals: Counter[str] = Counter()
         for file in Path(directory).glob("out.*"):
             totals += self_costs(file)
@@ -151,8 +153,8 @@ def run(workload: Workload, requests: int) -> Counter[str]:
 def _wait_until_asleep(pids: list[int]) -> None:
     """Wait until no thread of the server runs.
 
-    Otherwise it would depend on the machine's load whether a request finds the server waiting for
-    it or still looking, and those are different paths.
+    Otherwise the machine's load would decide whether the server is already blocked in its poll when
+    the request arrives, and that changes the path of the request.
     """
     while any(_is_running(pid) for pid in pids):
         time.sleep(0.0002)
@@ -166,11 +168,11 @@ def _is_running(pid: int) -> bool:
 
 
 def self_costs(file: Path) -> Counter[str]:
-    """Sum a callgrind file's own costs by the object file they were spent in.
+    """Sum the self costs of a callgrind file by object file.
 
     The format is described in Valgrind's manual, "Callgrind Format Specification": `ob=(ID) NAME`
-    names the object of the lines to come and is later shortened to `ob=(ID)`; a line of position
-    and cost counts, except the one after `calls=`, which repeats what the callee spent.
+    names the object of the following lines and is later abbreviated to `ob=(ID)`. Lines of position
+    and cost count, except the one after `calls=`, which repeats the cost of the callee.
     """
     names: dict[str, str] = {}
     totals: Counter[str] = Counter()

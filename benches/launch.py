@@ -1,4 +1,4 @@
-"""Starts a server that has no command line of its own: launch.py SERVER PORT THREADS MODULE."""
+"""Starts a server that has no command line: launch.py SERVER PORT THREADS MODULE."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 def main() -> None:
     server, port, threads, module = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    sys.path.pop(0)  # this directory: its modules are the driver's, not the server's
+    sys.path.pop(0)  # this directory, whose modules the application must not import
     app = importlib.import_module(module).app
     peer = importlib.import_module(server)
     if server == "bjoern":

@@ -1,7 +1,7 @@
-"""Puts a workload on a running server and says what it took.
+"""Runs a workload on a running server and measures it.
 
-wrk does the asking: it is the one load generator at hand that outruns every server here from one
-core. Around it the server's own CPU time is read, before and after.
+The load generator is wrk, which on one core is faster than every server here. The server's CPU time
+is read before and after the load.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from process import LOAD_CORE, SERVER_CORE, Running, Usage, run_pinned
 from servers import BENCHES
 from workloads import Kind, Workload
 
-#: By name; a metric that was not measured is absent. Units are in the names.
+#: Figures by name, with the unit in the name. Metrics that were not measured are absent.
 Metrics = dict[str, float]
 
-#: Connections that one source address opens: well below the range of ephemeral ports.
+#: Connections from one source address: fewer than there are ephemeral ports.
 _PER_ADDRESS = 20_000
-#: How long idle connections are watched using no CPU. One tick of 10 ms is then 0.5 %.
+#: How long CPU time is measured with idle connections. One tick of 10 ms is then 0.5 %.
 _QUIET_SECONDS = 2
 
 
 @dataclass
 class Outcome:
-    """What one measurement found."""
+    """The result of one measurement."""
 
     metrics: Metrics = field(default_factory=dict)
     #: Why the figures do not count; empty if they do.
     wrong: str = ""
-    #: What a reader should know about figures that count.
+    #: A remark on figures that count.
     note: str = ""
 
 
@@ -53,22 +53,22 @@ def wrk(port: int, workload: Workload, seconds: int) -> dict[str, int]:
     try:
         output = run_pinned(command, LOAD_CORE, seconds + 20)
     except subprocess.SubprocessError as error:
-        raise probe.ProbeError(f"wrk fails: {error}") from None
+        raise probe.ProbeError(f"wrk failed: {error}") from None
     for line in output.splitlines():
         if line.startswith("RESULT "):
             figures: dict[str, int] = json.loads(line.removeprefix("RESULT "))
             return figures
-    raise probe.ProbeError("wrk has no result")
+    raise probe.ProbeError("wrk printed no result")
 
 
 def measure(server: Running, workload: Workload, seconds: int, idle: int) -> Outcome:
-    """One measurement of a server that has just answered its first request."""
+    """Measure a server that has just answered its first request."""
     outcome = Outcome()
     try:
         try:
             probe.check(server.port, workload)
         except probe.ClosesError as error:
-            # Against the workload, not against HTTP: its figures are shown, but do not count.
+            # Valid HTTP, but not the workload: the figures are shown and do not count.
             if workload.kind is not Kind.STARTUP:
                 outcome.wrong = str(error)
         if workload.kind is Kind.STARTUP:
@@ -79,7 +79,7 @@ def measure(server: Running, workload: Workload, seconds: int, idle: int) -> Out
             if workload.kind is Kind.MEMORY:
                 outcome.metrics["rss_start_mib"] = server.usage().rss_kib / 1024
             else:
-                wrk(server.port, workload, 1)  # caches fill, threads start
+                wrk(server.port, workload, 1)  # warm-up
             _loaded(server, workload, seconds, outcome)
     except probe.ProbeError as error:
         outcome.wrong = str(error)
@@ -95,12 +95,12 @@ def _loaded(server: Running, workload: Workload, seconds: int, outcome: Outcome)
     outcome.metrics.update(_per_request(figures, before, after))
     kinds = ("connect", "read", "write", "status")
     found = [f"{figures[kind]} {kind} errors" for kind in kinds if figures[kind]]
-    # Threads that stay with one connection answer it fast and let the others wait: percentiles of
-    # answers cannot show that.
+    # A server that binds threads to connections answers those fast while others wait, which the
+    # percentiles of responses do not show.
     if figures["timeout"]:
-        outcome.note = f"{figures['timeout']} waits of over 1 s"
+        outcome.note = f"{figures['timeout']} requests waited over 1 s"
     if not figures["requests"]:
-        found.append("answers nothing under load")
+        found.append("no response under load")
     outcome.wrong = ", ".join(filter(None, [outcome.wrong, *found]))
 
 
@@ -134,9 +134,7 @@ def _beside_idle(
         if held:
             outcome.metrics["idle_kib"] = (quiet.rss_kib - alone.rss_kib) / len(held)
         if len(held) < idle:
-            outcome.wrong = (
-                f"has taken {len(held)} of {idle} idle connections, then no more in time"
-            )
+            outcome.wrong = f"accepted {len(held)} of {idle} idle connections in time"
             return
         _loaded(server, workload, seconds, outcome)
         if lost := sum(not _still_open(connection) for connection in held):
@@ -146,9 +144,9 @@ def _beside_idle(
 def _open_idle(
     port: int, request: bytes, count: int, stack: contextlib.ExitStack
 ) -> list[socket.socket]:
-    """Open connections that have each had one answer.
+    """Open connections, and send one request on each.
 
-    Fewer than `count` if an answer takes over 2 s or all of them over a minute.
+    Returns fewer than `count` if a response takes over 2 s or all of them over a minute.
     """
     held: list[socket.socket] = []
     deadline = time.monotonic() + 60
@@ -160,11 +158,11 @@ def _open_idle(
             )
             held.append(stack.enter_context(connection))
             connection.sendall(request)
-            answer = b""
-            while b"Hello, World!" not in answer:
+            response = b""
+            while b"Hello, World!" not in response:
                 if not (data := connection.recv(4096)):
                     raise ConnectionResetError
-                answer += data
+                response += data
         except OSError:
             return held[:-1]
     return held
@@ -181,7 +179,7 @@ def _still_open(connection: socket.socket) -> bool:
 
 
 def calibrate_cpu(python: str) -> int:
-    """How many turns of cpu.py's loop take 1 ms on the server's core."""
+    """How many iterations of the loop in cpu.py take 1 ms on the server's core."""
     code = (
         "import cpu, time\n"
         "def once():\n"
@@ -193,7 +191,7 @@ def calibrate_cpu(python: str) -> int:
 
 
 def reference(python: str, workload: Workload) -> Metrics:
-    """What the interpreter alone takes to import the application, and what it then holds."""
+    """The time and memory of an interpreter that only imports the application."""
     if workload.kind is Kind.STARTUP:
         began = time.perf_counter()
         run_pinned([python, "-c", f"import {workload.app}"], SERVER_CORE, 20)
@@ -207,7 +205,7 @@ def reference(python: str, workload: Workload) -> Metrics:
 
 
 def raise_file_limit() -> int:
-    """Allow as many descriptors as the system lets; the servers inherit it."""
+    """Raise the limit of descriptors to the maximum; the servers inherit it."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -215,5 +213,5 @@ def raise_file_limit() -> int:
 
 
 def load_average() -> float:
-    """Of the last minute: near zero on a quiet machine."""
+    """The load average of the last minute: near zero on a quiet machine."""
     return os.getloadavg()[0]

@@ -1,14 +1,13 @@
-"""Goodput under overload: ten times the requests that a server can do, from clients that give up.
+"""Measures goodput under overload: ten times the server's capacity, from clients that time out.
 
-Clients come at a fixed rate, whatever becomes of those before them, each with a connection and a
-request of its own. One that has no answer after its patience closes the connection. What counts
-is how many are answered in time, as a share of what the server can do when it is asked no more
-than that.
+Clients arrive at a fixed rate (an open loop). Each opens a connection and sends one request. A
+client without a response within its timeout (`--patience`) closes the connection. The result is
+the rate of responses in time, as a share of the server's capacity.
 
     python benches/overload.py
     python benches/overload.py --server OTHER/.venv/bin/rustwsgi -- --queue-timeout 1
 
-It runs for a minute at most, at 127.0.0.1, with `load * capacity * patience` connections open.
+Takes up to a minute, with `load * capacity * patience` connections open on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ _START_SECONDS = 20
 
 
 async def ask(port: int, patience: float) -> str:
-    """The status of one request, or what became of it instead."""
+    """Send one request; return its status, or how it failed."""
     writer = None
     try:
         async with asyncio.timeout(patience):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(REQUEST)
-            answer = await reader.read()
-            return answer[9:12].decode() or "closed"
+            response = await reader.read()
+            return response[9:12].decode() or "closed"
     except TimeoutError:
         return "gave up"
     except OSError:
@@ -48,13 +47,14 @@ async def ask(port: int, patience: float) -> str:
 
 
 async def closed_loop(port: int, clients: int, seconds: float) -> float:
-    """Answers per second to clients that ask again when they are answered."""
+    """Responses per second to clients that send the next request after each response."""
     end, answered = time.monotonic() + seconds, 0
 
     async def client() -> None:
         nonlocal answered
         while time.monotonic() < end:
-            outcome = await ask(port, 30)  # before the sum is looked at
+            # Not in one statement: `answered` would be read before the await.
+            outcome = await ask(port, 30)
             answered += outcome == "200"
 
     await asyncio.gather(*(client() for _ in range(clients)))
@@ -64,7 +64,7 @@ async def closed_loop(port: int, clients: int, seconds: float) -> float:
 async def open_loop(
     port: int, rate: float, seconds: float, patience: float, settle: float
 ) -> tuple[float, Counter[str]]:
-    """Answers in time per second, once `settle` seconds are over, and what became of all."""
+    """Responses in time per second after the first `settle` seconds, and all outcomes."""
     outcomes: Counter[str] = Counter()
     start, good = time.monotonic(), 0
 
@@ -85,14 +85,16 @@ async def open_loop(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Goodput under overload.")
-    parser.add_argument("--server", default=str(DEFAULT), help="the rustwsgi to run")
+    parser = argparse.ArgumentParser(description="Measure goodput under overload.")
+    parser.add_argument("--server", default=str(DEFAULT), help="path of the rustwsgi to run")
     parser.add_argument("--app", default="sleep", help="a module of benches/apps")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--load", type=float, default=10.0, help="times the capacity")
-    parser.add_argument("--patience", type=float, default=3.0, help="seconds")
+    parser.add_argument(
+        "--load", type=float, default=10.0, help="request rate as a multiple of capacity"
+    )
+    parser.add_argument("--patience", type=float, default=3.0, help="client timeout in seconds")
     parser.add_argument("--seconds", type=float, default=15.0)
-    parser.add_argument("options", nargs="*", help="options for the server, behind --")
+    parser.add_argument("options", nargs="*", help="options for the server, after --")
     args = parser.parse_args()
     port = free_port()
     command = [args.server, "--bind", f"127.0.0.1:{port}", "--threads", str(args.threads)]
@@ -109,8 +111,10 @@ def main() -> None:
             open_loop(port, rate, args.seconds + settle, args.patience, settle)
         )
         after = usage(server.pid)
-        print(f"capacity {capacity:.0f}/s, offered {rate:.0f}/s, patience {args.patience:g} s")
-        print(f"goodput {good:.0f}/s: {good / capacity:.0%} of the capacity")
+        print(
+            f"capacity {capacity:.0f}/s, offered {rate:.0f}/s, client timeout {args.patience:g} s"
+        )
+        print(f"goodput {good:.0f}/s: {good / capacity:.0%} of capacity")
         print("  ".join(f"{outcome}: {count}" for outcome, count in outcomes.most_common()))
         print(f"memory +{(after.rss_kib - before.rss_kib) / 1024:.1f} MiB")
     finally:

@@ -1,7 +1,7 @@
-"""Does the server answer rightly? Asked before its speed counts.
+"""Checks a server's responses before its speed is measured.
 
-A small strict client: it looks at status, framing, body and whether the connection really is used
-again, and says in words what is wrong.
+A small strict client: it checks status, framing, body and whether the connection is reused, and
+describes the first error.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from dataclasses import dataclass
 
 from workloads import Workload
 
-#: Turns a server that does not answer into a failure. sleep.py on one thread needs 0.01 s.
+#: Limit for one response, in seconds.
 TIMEOUT = 5.0
-#: Enough to close a connection even on a busy machine.
+#: Enough to close a connection, even on a busy machine.
 CLOSE_SECONDS = 1.0
 
 
 class ProbeError(Exception):
-    """The server answered wrongly; the text says how."""
+    """A response is wrong; the message describes the error."""
 
 
 class ClosesError(ProbeError):
-    """The answers are right, but the server gives each connection up, and says so."""
+    """The responses are correct, but the server closes the connection after each."""
 
 
 @dataclass(frozen=True)
 class Answer:
     """One response."""
 
-    #: Names in lower case.
+    #: The fields, with names in lower case.
     fields: list[tuple[str, str]]
     #: The body without its framing.
     body: bytes
     #: `length`, `chunked` or `close`.
     framing: str
-    #: Whether the server says that it closes the connection.
+    #: Whether the response announces that the connection closes.
     closes: bool
 
 
 class Client:
-    """A connection that keeps what it has read too much."""
+    """A connection with a read buffer."""
 
     def __init__(self, port: int, timeout: float = TIMEOUT) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
@@ -55,18 +55,18 @@ class Client:
         self.socket.close()
 
     def ask(self, request: bytes) -> Answer:
-        """Send a request and read the whole answer."""
+        """Send a request and read the whole response."""
         try:
             self.socket.sendall(request)
             return self._answer()
         except TimeoutError:
-            raise ProbeError(f"no answer within {TIMEOUT:.0f} s") from None
+            raise ProbeError(f"no response within {TIMEOUT:.0f} s") from None
         except OSError as error:
             raise ProbeError(f"connection lost: {error.strerror or error}") from None
 
     def at_end(self) -> bool:
-        """Whether the server closes the connection now, without another byte."""
-        # uwsgi does so when its own timeout comes, 4 s later: that is not closing.
+        """Whether the server closes the connection without sending more."""
+        # uwsgi only closes after its timeout of 4 s: that does not count.
         self.socket.settimeout(CLOSE_SECONDS)
         try:
             return not self._buffer and self.socket.recv(1) == b""
@@ -96,7 +96,7 @@ class Client:
     def _until(self, end: bytes) -> bytes:
         while end not in self._buffer:
             if not self._more():
-                raise ProbeError("the connection ends before the answer does")
+                raise ProbeError("the connection ends within the response")
         taken, self._buffer = self._buffer.split(end, 1)
         return taken
 
@@ -116,7 +116,7 @@ class Client:
         options = ",".join(value for name, value in fields if name == "connection").lower()
         closes = "close" in options or (version == "HTTP/1.0" and "keep-alive" not in options)
         if len(lengths) + len(codings) > 1:
-            raise ProbeError("the length of the body is said twice")
+            raise ProbeError("more than one length of the body")
         if lengths:
             if not lengths[0].isdigit():
                 raise ProbeError(f"Content-Length: {lengths[0]}")
@@ -135,9 +135,9 @@ class Client:
         while size := self._chunk_size():
             blocks.append(self._take(size))
             if self._take(2) != b"\r\n":
-                raise ProbeError("a chunk is longer than it says")
+                raise ProbeError("a chunk is longer than its size")
         if self._take(2) != b"\r\n":
-            raise ProbeError("something follows the last chunk")
+            raise ProbeError("data after the last chunk")
         return b"".join(blocks)
 
     def _chunk_size(self) -> int:
@@ -149,7 +149,7 @@ class Client:
 
 
 def check(port: int, workload: Workload) -> None:
-    """Raise `ProbeError` unless several requests in a row are answered rightly."""
+    """Raise `ProbeError` unless several requests get correct responses."""
     if workload.close:
         for _ in range(2):
             with Client(port) as client:
@@ -165,7 +165,7 @@ def check(port: int, workload: Workload) -> None:
                 raise ProbeError(f"{turn} request on a connection: {error}") from None
             _check_answer(answer, workload)
             if answer.closes:
-                raise ClosesError("closes the connection after each answer")
+                raise ClosesError("closes the connection after each response")
 
 
 def _check_answer(answer: Answer, workload: Workload) -> None:
@@ -178,9 +178,9 @@ def _check_answer(answer: Answer, workload: Workload) -> None:
 def wait_until_up(
     port: int, request: bytes, deadline: float, is_alive: Callable[[], bool]
 ) -> float:
-    """Ask until something answers; `time.perf_counter()` at the first byte of that answer.
+    """Connect until the server responds; return `time.perf_counter()` at its first byte.
 
-    A refused connection costs the server nothing, so this asks every millisecond.
+    A refused connection costs the server nothing, so this tries every millisecond.
     """
     while time.monotonic() < deadline and is_alive():
         try:

@@ -1,7 +1,6 @@
-"""A server as processes: started on one core, watched through /proc, ended by process id.
+"""Runs a server on one core, reads its CPU time and memory from /proc, and stops it.
 
-CPU time is the steadiest figure that a shared machine gives, so it is taken for the whole tree of
-processes a server consists of.
+CPU time varies least on a shared machine. It is measured for the server's whole process tree.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from servers import BENCHES, TARGET, Launch, Server
 from workloads import Workload
 
 APPS = BENCHES / "apps"
-_TICK = os.sysconf("SC_CLK_TCK")
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE = _CORES[0]
-#: wrk and this program; the server's own core where there is only one.
+#: For wrk and this program. The same as the server's core if there is only one.
 LOAD_CORE = _CORES[1 % len(_CORES)]
 
 START_SECONDS = 20.0
@@ -33,7 +32,7 @@ STOP_SECONDS = 3.0
 
 @contextlib.contextmanager
 def on_core(*cores: int) -> Iterator[None]:
-    """Processes started in this block stay on these cores, as a rule one."""
+    """Pin the processes that are started in this block to these cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -44,7 +43,7 @@ def on_core(*cores: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a tree of processes has used so far, and what it holds."""
+    """The CPU time and memory of a process tree."""
 
     user_seconds: float
     system_seconds: float
@@ -53,12 +52,12 @@ class Usage:
 
     @property
     def cpu_seconds(self) -> float:
-        """User and system time, to the clock tick."""
+        """User and system time, with the resolution of the clock tick."""
         return round(self.user_seconds + self.system_seconds, 2)
 
 
 def tree(root: int) -> list[int]:
-    """`root` and the processes below it."""
+    """The process ids of `root` and its descendants."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit() and (fields := _stat(int(entry))):
@@ -70,7 +69,7 @@ def tree(root: int) -> list[int]:
 
 
 def usage(root: int) -> Usage:
-    """The usage of the tree below `root`."""
+    """The usage of the process tree of `root`."""
     user = system = rss = pss = 0
     for pid in tree(root):
         if fields := _stat(pid):
@@ -78,11 +77,11 @@ def usage(root: int) -> Usage:
             system += int(fields[12])
         rss += _kib(pid, "status", "VmRSS:")
         pss += _kib(pid, "smaps_rollup", "Pss:")
-    return Usage(user / _TICK, system / _TICK, rss, pss)
+    return Usage(user / _TICKS_PER_SECOND, system / _TICKS_PER_SECOND, rss, pss)
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat behind the command's name; the first is the state."""
+    """The fields of /proc/PID/stat that follow the command's name; the first is the state."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -101,13 +100,13 @@ def _kib(pid: int, file: str, name: str) -> int:
 
 
 def environment(extra: dict[str, str]) -> dict[str, str]:
-    """A small environment: settings of the shell must not reach the servers."""
+    """A minimal environment, so that variables of the shell do not influence the servers."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
     return {**kept, "PYTHONPATH": str(APPS), **extra}
 
 
 def free_port() -> int:
-    """A port nobody listens at. Several peers cannot be told to choose one themselves."""
+    """An unused port. Several peers cannot bind to port 0."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -115,7 +114,7 @@ def free_port() -> int:
 
 
 class Running:
-    """A server that runs and answers."""
+    """A running server that has answered a request."""
 
     def __init__(
         self,
@@ -149,7 +148,7 @@ class Running:
         except BaseException:
             self.stop()
             raise
-        #: From the command to the first byte of the first answer.
+        #: From the start of the command to the first byte of the first response.
         self.start_seconds = answered - began
 
     def __enter__(self) -> Running:
@@ -159,15 +158,15 @@ class Running:
         self.stop()
 
     def is_alive(self) -> bool:
-        """Whether the first process is still there."""
+        """Whether the server's first process is running."""
         return self._process.poll() is None
 
     def usage(self) -> Usage:
-        """What the server has used so far."""
+        """The server's current usage."""
         return usage(self.pid)
 
     def stop(self) -> None:
-        """End the server: politely, then not."""
+        """Stop the server with SIGTERM, then with SIGKILL."""
         pids = tree(self.pid)
         if self.is_alive():
             self._process.terminate()
@@ -182,7 +181,7 @@ class Running:
 
 
 def run_pinned(command: Sequence[str], core: int, seconds: float) -> str:
-    """The standard output of a command that runs on `core` for at most `seconds`."""
+    """Run a command on `core` for at most `seconds`; return its standard output."""
     with on_core(core):
         return subprocess.run(
             command,

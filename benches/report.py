@@ -1,6 +1,6 @@
-"""Turns the figures of a run into tables, and those into docs/benchmarks.md.
+"""Formats the results of a run as tables and writes docs/benchmarks.md.
 
-Run by itself it writes the page again from the last whole run: `python benches/report.py`.
+`python benches/report.py` writes the page again from the last full run.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _COLUMNS: dict[Kind, tuple[Column, ...]] = {
 
 
 def workload_table(results: Results, workload: Workload) -> str:
-    """Every server on one workload, the best first."""
+    """All servers for one workload, the best first."""
     metric, least = main_metric(workload)
     columns = _COLUMNS[workload.kind]
     best = results.best_peer(workload.name, metric, least=least)
@@ -79,7 +79,7 @@ def workload_table(results: Results, workload: Workload) -> str:
 
 
 def _user_ratio(results: Results, workload: Workload, server: str) -> str:
-    """User CPU per request beside the peer that needs least of it."""
+    """User CPU per request relative to the peer that uses the least."""
     return _number(results.ratio(workload.name, server, "user_us", least=True), 2)
 
 
@@ -98,18 +98,18 @@ def summary_table(results: Results) -> str:
             line.append((f"({shown})" if shown else "no") if cell and cell.wrong else shown)
         line.append(_number(results.ratio(workload.name, OURS, metric, least=least), 2))
         lines.append(line)
-    return _table(["requests/s where not said", *servers, f"{OURS} x best peer"], lines, words=1)
+    return _table(["requests/s unless noted", *servers, f"{OURS} x best peer"], lines, words=1)
 
 
 def target_table(results: Results) -> str:
-    """What was promised, and what this run shows."""
+    """The targets, and whether this run meets them."""
     lines = []
     for target in TARGETS:
         figure = target.figure(results)
         verdict = "not measured" if figure is None else "met" if target.met(figure) else "MISSED"
         bound = f"{'<=' if target.at_most else '>='} {target.bound:g}"
         lines.append([target.text, bound, _number(figure, 2), verdict])
-    return _table(["promise", "bound", "measured", ""], lines)
+    return _table(["target", "limit", "measured", ""], lines)
 
 
 def page_section(results: Results) -> str:
@@ -121,35 +121,35 @@ def page_section(results: Results) -> str:
     parts = [
         f"Measured on {about['date']}: {about['machine']}; CPython {about['python']}; "
         f"{', '.join(named)}. Load average before the run: {about['load_average']}.",
-        f"{about['rounds']} rounds of {about['seconds']} s each, medians. {about['idle']:,} idle "
-        "connections where a row says so. Figures in brackets are of servers that answered "
-        "wrongly or not as the workload asks; they do not count, and the tables below say why.",
-        "![The same as bars](benchmarks.svg)",
+        f"Medians of {about['rounds']} rounds of {about['seconds']} s; {about['idle']:,} idle "
+        "connections in the workload `idle`. Figures in brackets do not count: the server's "
+        "responses were wrong or not as the workload requires; the tables below give the reason.",
+        "![Bar chart of these results](benchmarks.svg)",
         "## Overview",
         summary_table(results),
-        "## What was promised",
+        "## Targets",
         target_table(results),
-        "## In detail",
+        "## Results by workload",
         *(workload_table(results, w) for w in WORKLOADS if w.name in results.rows),
         "## Commands",
         "```\n" + "\n".join(about["commands"].values()) + "\n```",
-        "`wrk -t1 -c64 -d{seconds}s --timeout 1s -s benches/wrk.lua URL`, and `-H` or `-- post` "
-        "where the workload says so.".format(**about),
+        "`wrk -t1 -c64 -d{seconds}s --timeout 1s -s benches/wrk.lua URL`, with `-H` or `-- post` "
+        "if the workload requires it.".format(**about),
     ]
     if results.missing:
-        parts.append("## Missing")
+        parts.append("## Servers that were not measured")
         parts += [f"- {name}: {reason}" for name, reason in results.missing.items()]
     return "\n\n".join(parts)
 
 
 def write_docs(results: Results) -> None:
-    """Write the page's generated part and the chart; what stands around that part stays."""
+    """Write the generated part of the page and the chart; keep the rest of the page."""
     PAGE.parent.mkdir(exist_ok=True)
     text = PAGE.read_text() if PAGE.exists() else f"{_INTRODUCTION}\n{BEGIN}\n{END}\n"
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise SystemExit(f"{PAGE} has lost its marks: {BEGIN} and {END}")
+        raise SystemExit(f"{PAGE} lacks its markers: restore {BEGIN} and {END}")
     PAGE.write_text(f"{before}{BEGIN}\n\n{page_section(results)}\n\n{END}{after}")
     CHART.write_text(chart.draw(results))
 
@@ -157,11 +157,11 @@ def write_docs(results: Results) -> None:
 _INTRODUCTION = """\
 # Benchmarks
 
-`make bench` measures rustwsgi beside other WSGI servers and writes this page. What each workload
-is and what counts as a wrong answer stands in [benches/README.md](../benches/README.md).
+`make bench` compares rustwsgi with other WSGI servers and writes this page.
+[benches/README.md](../benches/README.md) describes the workloads and the checks of responses.
 
-Absolute figures belong to one machine and change from run to run. CPU time per request is the
-steadiest of them; ratios within one run come next.
+Absolute figures depend on the machine and vary from run to run. CPU time per request varies least,
+then ratios within one run.
 """
 
 
@@ -170,8 +170,8 @@ def _number(value: float | None, decimals: int) -> str:
 
 
 def _table(heads: Sequence[str], lines: Sequence[Sequence[str]], *, words: int = 2) -> str:
-    """A Markdown table that also reads well as text. The first column is words, and with
-    `words=2` the last; the others are figures and stand to the right.
+    """A Markdown table that is also readable as text. The first column is text, and with `words=2`
+    the last; the other columns are figures, aligned to the right.
     """
     widths = [max(len(row[i]) for row in (heads, *lines)) for i in range(len(heads))]
     left = [i == 0 or (words == 2 and i == len(heads) - 1) for i in range(len(heads))]

@@ -1,4 +1,4 @@
-"""The figures of a run: medians over rounds, the best peer of a row, and their JSON form."""
+"""The results of a run: medians over rounds, the best peer for a workload, and JSON files."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from load import Metrics, Outcome
 from servers import LIMIT, OURS
 from workloads import Kind, Workload
 
-#: The interpreter that only imports the application: what no server can be smaller than.
+#: The interpreter that only imports the application: the lower limit of memory and start time.
 REFERENCE = "python"
 
 
 @dataclass
 class Cell:
-    """What one server did on one workload."""
+    """The results of one server for one workload."""
 
     #: One entry per round.
     rounds: list[Metrics] = field(default_factory=list)
-    #: Why it does not count; empty if it does.
+    #: Why the results do not count; empty if they do.
     wrong: str = ""
-    #: What a reader should know about figures that count.
+    #: A remark on results that count.
     note: str = ""
 
     def add(self, outcome: Outcome) -> None:
-        """Take a round in. One wrong round spoils all."""
+        """Add a round. One wrong round invalidates the cell."""
         if outcome.metrics:
             self.rounds.append(outcome.metrics)
         self.wrong = self.wrong or outcome.wrong
@@ -43,9 +43,9 @@ class Cell:
 
 @dataclass
 class Results:
-    """A whole run."""
+    """The results of a run."""
 
-    #: When, where and with what it ran; for the reader only.
+    #: Date, machine, versions and options, for the report.
     about: dict[str, Any]
     #: By workload, then by server.
     rows: dict[str, dict[str, Cell]] = field(default_factory=dict)
@@ -53,16 +53,16 @@ class Results:
     missing: dict[str, str] = field(default_factory=dict)
 
     def cell(self, workload: str, server: str) -> Cell | None:
-        """The figures of a server on a workload, if it was measured."""
+        """The results of a server for a workload, if it was measured."""
         return self.rows.get(workload, {}).get(server)
 
     def value(self, workload: str, server: str, metric: str) -> float | None:
-        """One figure of a server that answered rightly."""
+        """One figure of a server with correct responses."""
         cell = self.cell(workload, server)
         return cell.get(metric) if cell and not cell.wrong else None
 
     def best_peer(self, workload: str, metric: str, *, least: bool) -> tuple[str, float] | None:
-        """The best of the servers that are peers and answered rightly, by this metric."""
+        """The peer with correct responses that is best by this metric."""
         found = [
             (value, server)
             for server in self.rows.get(workload, {})
@@ -83,12 +83,12 @@ class Results:
         return value / best[1] if value is not None and best and best[1] else None
 
     def save(self, path: Path) -> None:
-        """Write everything as JSON."""
+        """Write a JSON file."""
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Results:
-        """What `save` wrote."""
+        """Read a file that `save` wrote."""
         data = json.loads(path.read_text())
         rows = {
             workload: {server: Cell(**cell) for server, cell in cells.items()}
@@ -107,7 +107,7 @@ def main_metric(workload: Workload) -> tuple[str, bool]:
 
 
 def ranked(results: Results, workload: Workload) -> Iterable[tuple[str, Cell]]:
-    """A row's servers, best first, those that do not count last."""
+    """The servers of a workload, best first, and those that do not count last."""
     metric, least = main_metric(workload)
 
     def key(item: tuple[str, Cell]) -> tuple[bool, float]:

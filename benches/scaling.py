@@ -1,11 +1,10 @@
-"""What a second core gives: the same server on one core and on two, asked by the same load.
+"""Measures what a second core gains: the same server and load on one core and on two.
 
     python benches/scaling.py --python PATH [--seconds 3] [--rounds 3]
 
-PATH is an interpreter whose environment has rustwsgi and Flask. With a GIL a second core can only
-take the server's own part; a free-threaded interpreter runs the application on both. The load
-generator stays on the second core, which it then shares: where requests are short the true ratio
-is larger.
+PATH is an interpreter whose environment has rustwsgi and Flask. With a GIL only the server's own
+work can run on the second core; a free-threaded interpreter runs the application on both. The load
+generator shares the second core, so for short requests the true ratio is larger.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ NAMES = ("cpu", "flask8")
 
 
 def server_of(python: str) -> Server:
-    """rustwsgi as that interpreter has it."""
+    """The rustwsgi that is installed for this interpreter."""
 
     def command(to: Launch) -> list[str]:
         options = ["--bind", f"127.0.0.1:{to.port}", "--threads", str(to.threads)]
@@ -43,17 +42,19 @@ def describe(python: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--python", required=True, help="one that has rustwsgi and Flask")
-    parser.add_argument("--seconds", type=int, default=3, help="how long each load lasts")
-    parser.add_argument("--rounds", type=int, default=3, help="the medians of so many are shown")
+    parser.add_argument("--python", required=True, help="an interpreter with rustwsgi and Flask")
+    parser.add_argument("--seconds", type=int, default=3, help="duration of each load")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="number of measurements, whose median is shown"
+    )
     options = parser.parse_args()
     if SERVER_CORE == LOAD_CORE:
-        parser.error("this takes two cores")
+        parser.error("needs two cores")
 
     server = server_of(options.python)
     print(f"CPython {describe(options.python)}; load average {load.load_average():.1f}")
     env = {"BENCH_CPU_TURNS": str(load.calibrate_cpu(options.python))}
-    print(f"{'':28}{'1 core':>10}{'2 cores':>10}{'ratio':>8}   requests/s [each round's]")
+    print(f"{'':28}{'1 core':>10}{'2 cores':>10}{'ratio':>8}   requests/s [of each round]")
     for workload in map(BY_NAME.__getitem__, NAMES):
         found: dict[int, list[float]] = {1: [], 2: []}
         for _ in range(options.rounds):

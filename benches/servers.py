@@ -1,8 +1,7 @@
-"""How each server is started: one worker, so many threads, no access log.
+"""The command line of each server: one worker, the workload's threads, no access log.
 
-A server gets no tuning that it does not need in order to do the workload: defaults are what people
-run. The exceptions are limits on the number and the idle time of connections, which would end the
-workload with 10,000 idle connections before it has begun.
+Servers run with their defaults, as most users run them. The exceptions are limits on the number
+and the idle time of connections, which would break the workload with 10,000 idle connections.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ VENV = TARGET / "venv"
 BIN = VENV / "bin"
 
 OURS = "rustwsgi"
-#: Answers without Python: not a peer, but what the kernel and the load generator allow.
+#: Not a peer: it answers without Python, and shows the limit of kernel and load generator.
 LIMIT = "nginx"
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What a server needs to know to start."""
+    """Parameters of a server's command line."""
 
-    #: Where to listen, at 127.0.0.1.
+    #: The port on 127.0.0.1.
     port: int
     #: Threads that run the application; servers without threads ignore it.
     threads: int
     #: The module in apps/ whose `app` is served.
     app: str
-    #: Whether each request has a connection of its own.
+    #: Whether each request uses a new connection.
     close: bool = False
 
 
@@ -40,15 +39,15 @@ class Launch:
 class Server:
     """A server of the comparison."""
 
-    #: What it is called on the command line and in the tables.
+    #: The name on the command line and in the tables.
     name: str
     #: The command that starts it in the foreground.
     command: Callable[[Launch], list[str]]
-    #: What pip installs; empty for what does not come from PyPI.
+    #: The packages to install with pip; empty if it is not on PyPI.
     requires: tuple[str, ...] = ()
     #: Whether it can run the application in several threads.
     threaded: bool = True
-    #: What to do if it cannot be installed.
+    #: Advice if it cannot be installed.
     hint: str = ""
     #: Environment variables it needs.
     env: Mapping[str, str] = field(default_factory=dict)
@@ -75,7 +74,7 @@ def _granian(to: Launch) -> list[str]:
         str(BIN / "granian"),
         *("--interface", "wsgi", "--host", "127.0.0.1", "--port", str(to.port)),
         *("--workers", "1", "--blocking-threads", str(to.threads)),
-        # Backpressure counts connections, 1024 of them. The idle time counts as reading a head.
+        # --backpressure limits connections, by default to 1024. Idle time counts as reading a head.
         *("--backpressure", "200000", "--http1-header-read-timeout", "60000", f"{to.app}:app"),
     ]
 
@@ -83,7 +82,7 @@ def _granian(to: Launch) -> list[str]:
 def _gunicorn(to: Launch) -> list[str]:
     return [
         str(BIN / "gunicorn"),
-        # The default worker closes every connection; gthread keeps them.
+        # The default worker class has no keep-alive; gthread has.
         *("--bind", f"127.0.0.1:{to.port}", "--worker-class", "gthread", "--workers", "1"),
         *("--threads", str(to.threads), "--worker-connections", "200000"),
         *("--keep-alive", "120", "--no-control-socket", f"{to.app}:app"),
@@ -94,7 +93,7 @@ def _waitress(to: Launch) -> list[str]:
     return [
         str(BIN / "waitress-serve"),
         *(f"--listen=127.0.0.1:{to.port}", f"--threads={to.threads}"),
-        # select(), its default, ends at descriptor 1023.
+        # Its default, select(), is limited to descriptor 1023.
         *("--connection-limit=200000", "--asyncore-use-poll", f"{to.app}:app"),
     ]
 
@@ -103,7 +102,7 @@ def _uwsgi(to: Launch) -> list[str]:
     address = f"127.0.0.1:{to.port}"
     return [
         str(BIN / "uwsgi"),
-        # The one keeps connections and ignores Connection: close, the other closes without a word.
+        # --http11-socket ignores Connection: close; --http-socket closes without announcing it.
         *(
             ("--http-socket", address, "--add-header", "Connection: close")
             if to.close

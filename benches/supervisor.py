@@ -1,16 +1,16 @@
-"""What the master costs, and how long a worker's replacement takes.
+"""Measures the master's memory and CPU time, and how long the replacement of a worker takes.
 
     make build && .venv/bin/python benches/supervisor.py [--binary] [--rounds N]
 
 Prints:
 
-- the time from `kill -9` of a worker until its successor answers a request, beside what a new
-  interpreter needs to import the same application;
-- the master's memory of its own (USS) and its share of what is shared (PSS), its CPU time and
-  its context switches over ten idle seconds.
+- the time from `kill -9` of a worker until its successor answers a request, and the time in which
+  a new interpreter imports the same application;
+- the master's private memory (USS) and proportional memory (PSS), and its CPU time and context
+  switches in ten idle seconds.
 
-What is wanted: import time + 0.2 s, 15 MB, no wake-up. No test looks at the times, which depend on
-the machine.
+Targets: import time + 0.2 s, 15 MB, no wake-up. No test checks the times, as they depend on the
+machine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 IDLE_SECONDS = 10
-TICK = os.sysconf("SC_CLK_TCK")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 APPLICATION = """
 import time
 time.sleep({sleep})
@@ -63,10 +63,10 @@ class Running:
             if found := re.search(pattern, "".join(self.lines)):
                 return found
             time.sleep(0.01)
-        raise SystemExit(f"no {pattern!r}:\n{''.join(self.lines)}")
+        raise SystemExit(f"the log has no line {pattern!r}:\n{''.join(self.lines)}")
 
     def answer(self) -> None:
-        """Returns when a request was answered: it waits in the kernel until a worker is ready."""
+        """Send a request, wait in the accept queue for a ready worker, and read the response."""
         with socket.create_connection(("127.0.0.1", self.port), 30) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             while client.recv(4096):
@@ -97,7 +97,7 @@ def replacement(command: list[str], sleep: float, rounds: int) -> None:
             begin = time.monotonic()
             os.kill(server.worker(), signal.SIGKILL)
             server.answer()
-            # The pause that grows with deaths in a row is not part of it; the first has none.
+            # Without the restart delay, which grows with successive failures from zero.
             pause = 0 if number == 0 else min(0.05 * 2**number, 2.0)
             times.append(time.monotonic() - begin - pause)
         server.stop()
@@ -116,7 +116,7 @@ def status(pid: int, key: str) -> int:
 
 
 def memory(pid: int) -> dict[str, int]:
-    """In kB."""
+    """The sizes in smaps_rollup, in kB."""
     found: dict[str, int] = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         name, size = line.split()[:2]
@@ -147,14 +147,16 @@ def idle_master(command: list[str]) -> None:
     print(
         f"master: RSS {kept['Rss'] / 1024:.1f} MiB, PSS {kept['Pss'] / 1024:.1f} MiB,"
         f" USS {own / 1024:.1f} MiB; idle for {IDLE_SECONDS} s: {switched} context switches,"
-        f" {ticks * 1000 // TICK} ms of CPU"
+        f" {ticks * 1000 // TICKS_PER_SECOND} ms of CPU"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", action="store_true", help="the embedded binary, not the wheel")
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument(
+        "--binary", action="store_true", help="run the embedded binary instead of the wheel"
+    )
+    parser.add_argument("--rounds", type=int, default=4, help="replacements to measure")
     options = parser.parse_args()
     command = [sys.executable, "-m", "rustwsgi"]
     if options.binary:

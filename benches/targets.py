@@ -1,7 +1,7 @@
-"""What rustwsgi is to reach, so that every run says whether it does.
+"""Performance targets of rustwsgi. Each run reports whether they are met.
 
-Ratios compare with the best peer that answers rightly in the same run; nothing else survives a
-change of machine.
+Targets are ratios to the best peer with correct responses in the same run, because absolute figures
+do not carry over to another machine.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from servers import OURS
 
 @dataclass(frozen=True)
 class Target:
-    """One promise."""
+    """One target."""
 
-    #: What is promised, in words.
+    #: The text in the table.
     text: str
-    #: The figure it is about; `None` if this run did not measure it.
+    #: Computes the figure; `None` if this run did not measure it.
     figure: Callable[[Results], float | None]
-    #: The bound.
+    #: The limit of the figure.
     bound: float
-    #: Whether the figure must not be greater; otherwise it must not be less.
+    #: Whether the limit is a maximum; otherwise it is a minimum.
     at_most: bool
 
     def met(self, figure: float) -> bool:
-        """Whether `figure` keeps the promise."""
+        """Whether `figure` meets the target."""
         return figure <= self.bound if self.at_most else figure >= self.bound
 
 

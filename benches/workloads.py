@@ -1,7 +1,7 @@
-"""What is measured: which application, with how many threads, asked how.
+"""The workloads: application, threads, connections and request of each.
 
-A workload also carries the one right answer, so that a server which is fast because it answers
-wrongly is found out before its figures count.
+A workload also has the expected response body, so that a server that is fast because its responses
+are wrong does not count.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from apps import generator, large, post
 
 HELLO = b"Hello, World!"
 
-#: What a browser sends with a page it has a cookie for: 12 fields.
+#: The request fields of a browser with a session cookie, 12 with Host.
 BROWSER = (
     ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
     ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
@@ -34,18 +34,18 @@ class Kind(Enum):
     """How a workload is measured."""
 
     LOAD = "load"  # requests/s, latency, CPU time and memory under wrk
-    IDLE = "idle"  # the same for one connection beside many idle ones
+    IDLE = "idle"  # the same for one connection while many others are idle
     MEMORY = "memory"  # resident memory after the start and after load
-    STARTUP = "startup"  # time from the command to the first answer
+    STARTUP = "startup"  # time from the command to the first response
 
 
 @dataclass(frozen=True)
 class Workload:
     """One row of the comparison."""
 
-    #: What it is called on the command line.
+    #: The name on the command line.
     name: str
-    #: What it is called in tables and in the chart.
+    #: The title in tables and in the chart.
     title: str
     #: The module in apps/.
     app: str = "hello"
@@ -53,23 +53,23 @@ class Workload:
     threads: int = 1
     #: Connections that wrk keeps busy.
     connections: int = 64
-    #: The right body of the answer.
+    #: The expected response body.
     body: bytes = HELLO
-    #: Fields of the request, beside Host.
+    #: Fields of the request besides Host.
     fields: tuple[tuple[str, str], ...] = ()
     #: Whether the request is a POST of `post.PAYLOAD`.
     post: bool = False
-    #: Whether each request has a connection of its own.
+    #: Whether each request uses a new connection.
     close: bool = False
-    #: Whether the application says how long its answer is; if not, it must come in chunks.
+    #: Whether the response has a Content-Length; otherwise it must be chunked.
     sized: bool = True
     #: How it is measured.
     kind: Kind = Kind.LOAD
-    #: Whether nginx's constant answer is comparable.
+    #: Whether nginx's constant response is comparable.
     nginx: bool = False
 
     def request(self) -> bytes:
-        """The request as the probe sends it; wrk sends the same fields."""
+        """The bytes of the request; wrk sends the same fields."""
         lines = [f"{'POST' if self.post else 'GET'} / HTTP/1.1", "Host: 127.0.0.1"]
         lines += [f"{name}: {value}" for name, value in self.fields]
         if self.post:

@@ -1,7 +1,7 @@
--- What wrk sends beyond its options, and the figures as one line of JSON.
+-- Sets the request body of the workload `post`, and prints the figures as one line of JSON.
 --
--- Neither `request` nor `response` is defined: wrk then builds the request once and does not parse
--- response fields, so the script costs nothing while the load runs.
+-- It does not define `request` and `response`: so wrk builds the request once and does not parse
+-- response fields, and the script costs nothing during the load.
 
 function init(args)
    if args[1] == "post" then

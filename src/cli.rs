@@ -1,8 +1,9 @@
-//! `rustwsgi module:app`: the command line's main, shared by the wheel's script and the embedded
-//! binary. By the time it runs, Python runs.
+//! The command line's main, shared by the wheel's script and the embedded binary. Both have started
+//! Python when they call it.
 //!
-//! Exit codes: 0 after a graceful stop, 1 if an address cannot be bound, 2 for a mistake in the options,
-//! 3 if the application cannot be loaded (as gunicorn has it).
+//! Exit codes, as in gunicorn: 0 after a graceful shutdown, 1 if the server cannot start or has
+//! failed (an address cannot be bound), 2 for invalid options, 3 if the application cannot be
+//! loaded.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{error, info, warn};
-use pyo3::exceptions::PyModuleNotFoundError;
+use pyo3::exceptions::{PyModuleNotFoundError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -22,18 +23,18 @@ use crate::supervisor::{self, Entrypoints, Hooks, LoadFailure};
 use crate::worker::{Server, StartError};
 use crate::wsgi::{self, Loaded};
 
-/// Parses `argv` (the program's name first), serves, and returns the exit code.
+/// Parses `argv`, which begins with the program's name, serves, and returns the exit code.
 pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
     match parse(py, &argv) {
         Ok((loaded, hooks)) => run(py, &argv, loaded, hooks),
-        Err(exit) => refuse(&exit),
+        Err(exit) => print_exit(&exit),
     }
 }
 
-/// Prints why there is nothing to run; returns the exit code.
-pub fn refuse(exit: &config::Exit) -> i32 {
+/// Prints a help text or an error, and returns its exit code.
+pub fn print_exit(exit: &config::Exit) -> i32 {
     let message = format!("{}\n", exit.message.trim_end_matches('\n'));
-    // A closed pipe is no reason to fail: `rustwsgi --help | head -1`.
+    // Ignores a closed pipe, as in `rustwsgi --help | head -1`.
     let _ = if exit.stdout {
         std::io::stdout().write_all(message.as_bytes())
     } else {
@@ -42,19 +43,19 @@ pub fn refuse(exit: &config::Exit) -> i32 {
     exit.code
 }
 
-/// Reads the command line, and what it names.
+/// Parses the command line and the files that it names.
 fn parse(py: Python<'_>, argv: &[OsString]) -> Result<(config::Loaded, Hooks), config::Exit> {
     let hooks = RefCell::new(Hooks::default());
     let execute = |path: &Path| {
-        let (options, found) = execute(py, path)?;
-        hooks.replace(found);
+        let (options, defined_hooks) = execute_gunicorn_config(py, path)?;
+        hooks.replace(defined_hooks);
         Ok(options)
     };
     let loaded = config::parse(argv.iter().cloned(), &execute)?;
     let hooks = hooks.into_inner();
-    if let Some(found) = &hooks.0 {
+    if let Some(object) = &hooks.0 {
         let values = config::gunicorn_values(&loaded.settings);
-        found.bind(py).call_method1("configure", (values,)).map_err(|failure| config::Exit {
+        object.bind(py).call_method1("configure", (values,)).map_err(|failure| config::Exit {
             code: 2,
             stdout: false,
             message: format!("error: {}", wsgi::format_exception(py, &failure).trim_end()),
@@ -63,8 +64,11 @@ fn parse(py: Python<'_>, argv: &[OsString]) -> Result<(config::Loaded, Hooks), c
     Ok((loaded, hooks))
 }
 
-/// Runs a gunicorn configuration.
-fn execute(py: Python<'_>, path: &Path) -> Result<(config::Options, Hooks), String> {
+/// Executes a gunicorn configuration file; returns its options and its hooks.
+fn execute_gunicorn_config(
+    py: Python<'_>,
+    path: &Path,
+) -> Result<(config::Options, Hooks), String> {
     let run = || -> PyResult<(config::Options, Py<PyAny>)> {
         let arguments = (path.as_os_str(), config::gunicorn_settings());
         py.import("rustwsgi._gunicorn")?.call_method1("execute", arguments)?.extract()
@@ -72,7 +76,7 @@ fn execute(py: Python<'_>, path: &Path) -> Result<(config::Options, Hooks), Stri
     match run() {
         Ok((options, hooks)) => Ok((options, Hooks(Some(hooks)))),
         Err(failure) => Err(format!(
-            "the configuration {} cannot be executed:\n{}",
+            "cannot execute the configuration file {}:\n{}",
             path.display(),
             wsgi::format_exception(py, &failure).trim_end()
         )),
@@ -99,9 +103,10 @@ fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) 
         return 0;
     }
     if settings.check_config {
-        return check(py, settings, &hooks);
+        return check_config(py, settings, &hooks);
     }
     info!(
+        target: "server.starting",
         "Starting rustwsgi {} (workers: {}, threads: {})",
         env!("CARGO_PKG_VERSION"),
         settings.processes.workers,
@@ -110,45 +115,46 @@ fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) 
     if !loaded.files.is_empty() {
         info!(target: "config.files", "Configuration read from: {}", loaded.files.join(", "));
     }
-    let door = Entrypoints { parse: |py, argv| parse(py, argv).map_err(|exit| exit.message), load };
-    match supervisor::run(py, argv, loaded, hooks, door) {
+    let entrypoints =
+        Entrypoints { parse: |py, argv| parse(py, argv).map_err(|exit| exit.message), load };
+    match supervisor::run(py, argv, loaded, hooks, entrypoints) {
         Ok(code) => code,
         Err(failure) => {
-            error!("{}", wsgi::format_exception(py, &failure).trim_end());
+            error!(target: "server.failed", "{}", wsgi::format_exception(py, &failure).trim_end());
             1
         }
     }
 }
 
-/// Loads the application to see whether that works; returns the exit code. One that no request could be answered
-/// by is a mistake, unless a hook may yet put something else in its place.
-fn check(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> i32 {
+/// Implements `--check-config`: loads the application, and returns the exit code. An application
+/// that could not answer a request is an error, unless a hook may replace it.
+fn check_config(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> i32 {
     let loaded = match import(py, settings) {
         Ok(loaded) => loaded,
         Err(failure) => return failure.code,
     };
     match loaded.warning {
-        Some(warning) if hooks.may_replace_app(py) => warn!("{warning}"),
+        Some(warning) if hooks.may_replace_app(py) => warn!(target: "app.doubtful", "{warning}"),
         Some(warning) => {
-            error!("{warning}");
+            error!(target: "app.doubtful", "{warning}");
             return 3;
         }
         None => {}
     }
-    info!("the configuration is right and the application was loaded");
+    info!(target: "config.checked", "The configuration is valid, and the application was loaded");
     0
 }
 
-/// Loads the application, in the process that is to serve it.
+/// Loads the application in the process that will serve it.
 fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
     let loaded = import(py, settings)?;
     if let Some(warning) = loaded.warning {
-        warn!("{warning}");
+        warn!(target: "app.doubtful", "{warning}");
     }
     if settings.processes.gc_freeze
-        && let Err(failure) = freeze(py, settings.processes.preload)
+        && let Err(failure) = freeze_gc(py, settings.processes.preload)
     {
-        warn!("gc.freeze() failed: {failure}");
+        warn!(target: "app.gc_freeze", "gc.freeze() failed, serving without it: {failure}");
     }
     Ok(loaded.app)
 }
@@ -156,63 +162,69 @@ fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
 /// Imports the application.
 fn import(py: Python<'_>, settings: &Settings) -> Result<Loaded, LoadFailure> {
     let failed = |code: i32, text: String| {
-        error!("{}", text.trim_end());
+        error!(target: "app.load_failed", "{}", text.trim_end());
         LoadFailure { code, text }
     };
     if let Some(directory) = &settings.chdir
         && let Err(failure) = std::env::set_current_dir(directory)
     {
         let shown = directory.display().to_string();
-        let text = format!("cannot change to the directory {shown:?} of --chdir: {failure}");
+        let text = format!("--chdir: cannot change to the directory {shown:?}: {failure}");
         return Err(failed(2, text));
     }
-    if let Err(failure) = prepare(py, settings) {
+    if let Err(failure) = prepare_import(py, settings) {
         let missing = failure.is_instance_of::<PyModuleNotFoundError>(py);
         let shown = wsgi::format_exception(py, &failure);
-        return Err(failed(1, format!("{}{}", shown.trim_end(), unreadable(settings, missing))));
+        return Err(failed(
+            1,
+            format!("{}{}", shown.trim_end(), permission_hint(settings, missing)),
+        ));
     }
     let Some(spec) = &settings.app else {
-        return Err(failed(2, "no application is named".to_owned()));
+        return Err(failed(
+            2,
+            "no application is given: name it, as in rustwsgi module:app".to_owned(),
+        ));
     };
     wsgi::load(py, spec).map_err(|failure| {
-        // A signal while the application was imported, which is nobody's mistake.
+        // A signal ended the import: this is not an error to report.
         if failure.interrupted {
             return LoadFailure { code: 130, text: String::new() };
         }
         if let Some(traceback) = &failure.traceback {
             observe::write_raw(traceback.as_bytes());
         }
-        let reason = format!("{failure}{}", unreadable(settings, failure.missing));
+        let reason = format!("{failure}{}", permission_hint(settings, failure.missing));
         let text = format!("{}{reason}", failure.traceback.as_deref().unwrap_or_default());
-        error!("{reason}");
+        error!(target: "app.load_failed", "{reason}");
         LoadFailure { code: 3, text }
     })
 }
 
-/// What else may be the cause, if a module is `missing` in a worker that has become another user.
-fn unreadable(settings: &Settings, missing: bool) -> String {
+/// Names another possible cause if a module is `missing` in a worker that runs as another user.
+fn permission_hint(settings: &Settings, missing: bool) -> String {
     let user = settings.processes.user.as_deref().filter(|_| missing);
     user.map_or_else(String::new, |user| {
         format!(
-            "; or {user:?}, whom --user names, may not read its file: look at the directories from / on"
+            "; or the user {user:?} (--user) may not read its file: check the permissions of all \
+             its directories"
         )
     })
 }
 
-/// Takes what was imported out of the garbage collector's sight: it stays for good, and looking at it again
-/// and again costs time, and memory where it is shared with forked workers. `shared` makes sure that no
-/// garbage is among it, which takes a moment.
-fn freeze(py: Python<'_>, shared: bool) -> PyResult<()> {
+/// Excludes imported objects from garbage collection: they live as long as the process, and each
+/// collection would take time for them, and copy pages that forked workers share. With
+/// `is_preloaded` it collects garbage first, so that no worker keeps it.
+fn freeze_gc(py: Python<'_>, is_preloaded: bool) -> PyResult<()> {
     let gc = py.import("gc")?;
-    if shared {
+    if is_preloaded {
         gc.call_method0("collect")?;
     }
     gc.call_method0("freeze").map(drop)
 }
 
-/// What must be in place before the application is imported: its environment variables, its directory,
-/// its path.
-fn prepare(py: Python<'_>, settings: &Settings) -> PyResult<()> {
+/// Sets the environment variables and the module search path for the import of the application.
+fn prepare_import(py: Python<'_>, settings: &Settings) -> PyResult<()> {
     let os = py.import("os")?;
     let environ = os.getattr("environ")?;
     for (name, value) in &settings.env {
@@ -223,15 +235,15 @@ fn prepare(py: Python<'_>, settings: &Settings) -> PyResult<()> {
     for entry in settings.pythonpath.iter().rev() {
         path.insert(0, os.getattr("path")?.call_method1("abspath", (entry.as_os_str(),))?)?;
     }
-    // The application is usually in the directory one is in.
+    // The application is usually in the working directory.
     if !path.contains(&here)? {
         path.insert(0, here)?;
     }
     Ok(())
 }
 
-/// Serves until SIGTERM or SIGINT; a SIGINT after that ends the wait for requests in flight. Returns whether
-/// all requests have finished.
+/// Serves until SIGTERM or SIGINT. During the graceful shutdown that follows, SIGINT stops at once.
+/// Returns whether all requests have finished.
 pub fn run_until_signal(
     py: Python<'_>,
     app: Py<PyAny>,
@@ -240,13 +252,13 @@ pub fn run_until_signal(
     let mut signals = Signals::install(py)?;
     let started = Server::start(py, app.into(), settings.clone());
     let result = started.and_then(|mut server| {
-        let watched = wait_and_stop(py, &mut signals, &mut server, settings.timeouts.graceful);
-        match watched {
-            Ok(false) => server.give_up(),
+        let stopped = wait_and_stop(py, &mut signals, &mut server, settings.timeouts.graceful);
+        match stopped {
+            Ok(false) => server.skip_exit_wait(),
             Ok(true) => {}
             Err(_) => server.stop(),
         }
-        Ok(watched?)
+        Ok(stopped?)
     });
     signals.restore(py)?;
     result
@@ -258,42 +270,43 @@ fn wait_and_stop(
     server: &mut Server,
     graceful: Duration,
 ) -> PyResult<bool> {
-    // A server that cannot go on ends by itself.
+    // If polling fails, the server stops by itself.
     while signals.wait(py, Duration::from_secs(1))? == 0 {
-        server.interrupt_overdue(py)?;
+        server.end_overdue_requests(py)?;
         if server.join(py, Some(Duration::ZERO)).is_ok_and(|ended| ended) {
-            return Err(pyo3::exceptions::PyRuntimeError::new_err(
-                "the server has stopped by itself",
+            return Err(PyRuntimeError::new_err(
+                "the server has stopped after an error: see the error log",
             ));
         }
     }
     info!(
-        "Shutting down: requests in flight are finished first, for up to {} s; SIGINT stops at once",
+        target: "server.stopping",
+        "Shutting down: waiting up to {} s for requests in flight; SIGINT stops at once",
         graceful.as_secs_f64()
     );
     server.stop();
     let end = std::time::Instant::now().checked_add(graceful);
     loop {
         if server.join(py, Some(Duration::from_millis(50)))? {
-            info!("Shut down");
+            info!(target: "server.stopped", "Shut down");
             return Ok(true);
         }
-        // Not a second SIGTERM: several may come of one wish.
+        // A second SIGTERM does not: a process manager may send several.
         if signals.wait(py, Duration::ZERO)? == libc::SIGINT {
-            info!("Shut down at once, on SIGINT");
+            info!(target: "server.stopped", "Shut down at once: SIGINT");
             return Ok(false);
         }
         if end.is_some_and(|end| std::time::Instant::now() >= end) {
-            server.tell_what_runs(py);
+            server.warn_of_running_requests(py);
             return Ok(false);
         }
     }
 }
 
-/// SIGINT and SIGTERM, by way of Python's own machinery: its handlers are in place while the server
-/// runs, the application's handlers for other signals keep working, and what was there before is put back.
+/// Handles SIGINT and SIGTERM with Python's `signal` module while the server runs. The
+/// application's handlers for other signals keep working, and the previous handlers are restored.
 struct Signals {
-    /// Restores what was there before.
+    /// Restores the previous handlers.
     restore: Option<Py<PyAny>>,
     /// Waits for a signal: `wait(seconds) -> int`.
     wait: Py<PyAny>,
@@ -306,7 +319,7 @@ impl Signals {
         Ok(Signals { restore: Some(restore), wait })
     }
 
-    /// Waits for SIGINT or SIGTERM and returns it, or 0 if none has come within `limit`.
+    /// Waits for SIGINT or SIGTERM and returns its number, or 0 if none came within `limit`.
     fn wait(&mut self, py: Python<'_>, limit: Duration) -> PyResult<i32> {
         self.wait.bind(py).call1((limit.as_secs_f64(),))?.extract()
     }

@@ -1,21 +1,21 @@
 //! rustwsgi: a WSGI server that hosts Python applications by embedding CPython.
 //!
-//! The house has layers, and imports point downward only (`tests/layers.rs` reads the `use` lines and
-//! proves it):
+//! The crate has layers, and each may import only layers below it. `tests/layers.rs` checks this by
+//! reading the `use` declarations.
 //!
 //! ```text
-//! L3  module, cli, bin      doors: the Python extension module, the command line, the embedded binary
-//!     supervisor             processes: the master and its workers            (never imports wsgi)
-//! L2  worker                 one process: joins net and wsgi; who polls, who runs
-//! L1  net                    sockets, readiness loop, deadlines, output       (no Python)
-//!     wsgi                   the only layer that touches Python               (no sockets)
-//!     config, observe        options -> settings; logs
-//! L0  http1                  bytes <-> events: parser, framing, encoder       (no I/O, no clock)
-//!     sync                   locks and flags: std's, or the model checker's
-//!     sys                    signals, forks, descriptors, clocks: the home of `unsafe`
+//! L3  module, cli, bin   entry points: Python extension module, command line, embedded binary
+//!     supervisor         processes: the master and its workers           (never imports wsgi)
+//! L2  worker             one process: joins net and wsgi, assigns roles to threads
+//! L1  net                sockets, event loop, timeouts, output           (no Python)
+//!     wsgi               the only layer that runs Python code            (no sockets)
+//!     config, observe    options -> settings; logs and counters
+//! L0  http1              bytes <-> events: parser, framing, encoder      (no I/O, no clock)
+//!     sync               locks and flags: those of std, or of the model checker
+//!     sys                signals, forks, descriptors, clocks; most of the `unsafe` code
 //! ```
 //!
-//! A reader new to WSGI starts with `docs/architecture.md`, then [`http1`], then `wsgi`.
+//! A reader new to WSGI starts with `docs/architecture.md`, then reads [`http1`], then `wsgi`.
 
 #[cfg(feature = "python")]
 pub mod cli;

@@ -1,4 +1,4 @@
-//! `rustwsgi._rustwsgi`: what Python sees of the crate.
+//! The Python extension module `rustwsgi._rustwsgi`.
 
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -31,13 +31,13 @@ pub mod _rustwsgi {
     }
 }
 
-/// Runs the command line `argv`, program name first; returns the exit code.
+/// Runs the command line `argv`, which begins with the program's name; returns the exit code.
 #[pyfunction]
 fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
     cli::main(py, argv)
 }
 
-/// Writes a line to the error log. `event` is the stable id of what it reports, `area.event`.
+/// Writes a line to the error log. `event` is its stable event id, `area.event`.
 #[pyfunction]
 #[pyo3(name = "log", signature = (level, message, event=None))]
 fn log_line(level: &str, message: &str, event: Option<&str>) {
@@ -73,11 +73,11 @@ struct BackgroundServer {
     stage: Mutex<Stage>,
 }
 
-/// Where a server is in its life. Starting and stopping take time, during which nobody else may do either.
+/// The stage of a server. While one thread starts or stops it, no other thread may do so.
 enum Stage {
-    Down,
+    Stopped,
     Starting,
-    Up(Server),
+    Running(Server),
     Stopping,
 }
 
@@ -92,14 +92,19 @@ impl BackgroundServer {
     ) -> PyResult<BackgroundServer> {
         let settings = Arc::new(read_options(options)?);
         check_app(py, &app)?;
-        Ok(BackgroundServer { app, settings, stage: Mutex::new(Stage::Down) })
+        Ok(BackgroundServer { app, settings, stage: Mutex::new(Stage::Stopped) })
     }
 
-    /// Binds and serves; returns a list of `(host, port, url)`, host and port None for a unix socket.
+    /// Binds and serves; returns a list of `(host, port, url)`, host and port None for a unix
+    /// socket.
     fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         match &mut *self.lock(py) {
-            stage @ Stage::Down => *stage = Stage::Starting,
-            _ => return Err(PyRuntimeError::new_err("the server has been started already")),
+            stage @ Stage::Stopped => *stage = Stage::Starting,
+            _ => {
+                return Err(PyRuntimeError::new_err(
+                    "the server is already started: call stop() first",
+                ));
+            }
         }
         let server = start_logging(&self.settings).and_then(|()| {
             Server::start(py, self.app.clone_ref(py).into(), self.settings.clone())
@@ -108,7 +113,7 @@ impl BackgroundServer {
         let server = match server {
             Ok(server) => server,
             Err(failure) => {
-                *self.lock(py) = Stage::Down;
+                *self.lock(py) = Stage::Stopped;
                 return Err(failure);
             }
         };
@@ -116,25 +121,26 @@ impl BackgroundServer {
             (address.map(|a| a.ip().to_string()), address.map(|a| a.port()), url.clone())
         });
         let addresses = PyList::new(py, addresses.collect::<Vec<_>>());
-        *self.lock(py) = Stage::Up(server);
+        *self.lock(py) = Stage::Running(server);
         addresses
     }
 
-    /// Stops accepting, waits for requests in flight up to the graceful timeout; returns whether all have
-    /// finished. If not it may be called again. Does nothing if the server is not running.
+    /// Stops accepting, and waits for requests in flight up to the graceful timeout. Returns
+    /// whether all have finished; if not, it may be called again. Does nothing if the server is not
+    /// running.
     fn stop(&self, py: Python<'_>) -> PyResult<bool> {
         let mut server = {
             let mut stage = self.lock(py);
             match std::mem::replace(&mut *stage, Stage::Stopping) {
-                Stage::Up(server) => server,
-                Stage::Down => {
-                    *stage = Stage::Down;
+                Stage::Running(server) => server,
+                Stage::Stopped => {
+                    *stage = Stage::Stopped;
                     return Ok(true);
                 }
                 busy => {
                     *stage = busy;
                     return Err(PyRuntimeError::new_err(
-                        "the server is being started or stopped by another thread",
+                        "another thread is starting or stopping the server: wait for it",
                     ));
                 }
             }
@@ -142,8 +148,8 @@ impl BackgroundServer {
         server.stop();
         let limit = self.settings.timeouts.graceful;
         let joined = server.join(py, (limit < Duration::MAX).then_some(limit));
-        let over = matches!(joined, Ok(true));
-        *self.lock(py) = if over { Stage::Down } else { Stage::Up(server) };
+        let has_stopped = matches!(joined, Ok(true));
+        *self.lock(py) = if has_stopped { Stage::Stopped } else { Stage::Running(server) };
         joined
     }
 }
@@ -157,7 +163,11 @@ impl BackgroundServer {
 fn start_logging(settings: &Settings) -> PyResult<()> {
     let opened = Sink::open(&settings.error_log);
     opened.and_then(|sink| observe::init(sink, settings.log_level)).map_err(|failure| {
-        let message = format!("cannot open the error log {}: {failure}", settings.error_log);
+        let message = format!(
+            "error_logfile: cannot open {}; {}: {failure}",
+            settings.error_log,
+            observe::remedy(&failure)
+        );
         match failure.raw_os_error() {
             Some(code) => PyOSError::new_err((code, message)),
             None => PyOSError::new_err(message),
@@ -175,13 +185,13 @@ fn check_app(py: Python<'_>, app: &Py<PyAny>) -> PyResult<()> {
             Err(_) => format!("an object of type {} cannot be called", app.get_type().name()?),
         };
         Err(pyo3::exceptions::PyTypeError::new_err(format!(
-            "the application itself is expected, as in rustwsgi.serve(app): {hint}"
+            "the application must be a callable, as in rustwsgi.serve(app): {hint}"
         )))
     }
 }
 
-/// Keyword arguments are the command line's options with underscores; values may be strings, numbers,
-/// paths, booleans, or lists and tuples of them for options that repeat.
+/// Parses keyword arguments, which are the command line's options with underscores. Values may be
+/// strings, numbers, paths, booleans, or lists and tuples of them for options that may be repeated.
 fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
     let mut pairs = Vec::new();
     for (key, value) in options.into_iter().flat_map(|options| options.iter()) {
@@ -197,8 +207,8 @@ fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
         let key: String = key.extract()?;
         if config::is_command_line_only(&key) {
             return Err(PyValueError::new_err(format!(
-                "the option '{key}' is for the command line, which loads the application; a program \
-                 has done that by itself"
+                "the option '{key}' is for the command line only: here the program has loaded the \
+                 application itself"
             )));
         }
         pairs.push((key, values));
@@ -209,7 +219,8 @@ fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
     })?;
     if settings.processes.workers > 1 {
         return Err(PyValueError::new_err(
-            "workers: the server runs in the process that calls it; use the command line for more",
+            "workers: only 1 is possible, as the server runs in this process; use the command line \
+             for more",
         ));
     }
     Ok(settings)

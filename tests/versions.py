@@ -1,13 +1,13 @@
-"""Builds and tries the server with every supported Python that this machine has.
+"""Builds and tests the server with every supported Python that this machine has.
 
-Wheels are per version, and so are CPython's structures beneath them; `make test` sees one. For each
-other version this builds the wheel (unoptimised, with Rust's overflow and debug checks), installs it
-into a virtual environment made for the purpose, and runs the tests that lean most on the
-interpreter. One of the versions gets the embedded binary as well. Prints a line for each version;
-fails if one fails. A version that is not found is said, and is no failure.
+Wheels are built per version, because CPython's structures differ; `make test` tests one version.
+For each other version this script builds the wheel (unoptimized, with Rust's overflow and debug
+checks), installs it into a new virtual environment, and runs the tests that depend most on the
+interpreter. One of the versions gets the embedded binary as well. It prints a line for each version
+and fails if one fails. A version that is not installed is reported and is no failure.
 
-RUSTWSGI_TEST_PYTHONS names further interpreters by their paths, separated by colons. They are tried
-as well: a free-threaded one with the whole suite, as it is the one that finds data races.
+RUSTWSGI_TEST_PYTHONS names further interpreters by their paths, separated by colons. They are
+tested as well: a free-threaded one with the whole suite, as it is the one that finds data races.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Version = tuple[int, int]
 
 
 class Failed(Exception):
-    """A step did not work; says what it printed."""
+    """A step failed; the message has its output."""
 
 
 def run(what: str, command: Sequence[object], **env: object) -> str:
@@ -74,7 +74,7 @@ def run(what: str, command: Sequence[object], **env: object) -> str:
 
 
 def is_version(python: str | Path, version: Version) -> bool:
-    """Whether it is what its name says; a shim may stand for nothing that is installed."""
+    """Whether it really is that version: a shim may have no interpreter behind it."""
     code = "import sys; print(sys.version_info[:2], sys.implementation.name)"
     try:
         shown = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
@@ -103,7 +103,7 @@ def find(version: Version) -> Path | None:
 
 
 def given() -> dict[str, Path]:
-    """The interpreters that the environment names, by their versions: "3.14", or "3.14t"."""
+    """The interpreters in RUSTWSGI_TEST_PYTHONS by version: "3.14", or "3.14t"."""
     code = (
         "import sys, sysconfig; print(*sys.version_info[:2], sep='.', end='');"
         "print('t' if sysconfig.get_config_var('Py_GIL_DISABLED') else '')"
@@ -113,7 +113,7 @@ def given() -> dict[str, Path]:
 
 
 def make_environment(python: Path, wheel: Path, home: Path) -> Path:
-    """A virtual environment with the wheel and what the tests need; its interpreter."""
+    """A virtual environment with the wheel and the tests' requirements; its interpreter."""
     run("making the virtual environment", [python, "-m", "venv", home])
     own = home / "bin" / "python"
     pip = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -127,8 +127,8 @@ def requirements() -> list[str]:
 
 
 def build_options(name: str) -> dict[str, str]:
-    """What it takes to build for a version. PyO3 supports free-threaded interpreters from 3.14 on and
-    refuses 3.13t, for which it still has all the code."""
+    """The environment variables to build for a version. PyO3 supports free-threaded interpreters
+    from 3.14 on and refuses 3.13t, although it still has all the code."""
     return {"UNSAFE_PYO3_SKIP_VERSION_CHECK": "1"} if name == "3.13t" else {}
 
 

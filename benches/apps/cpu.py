@@ -1,7 +1,7 @@
 """About 1 ms of pure Python under the GIL.
 
-The driver measures how many turns of the loop take that long on this machine, once for all
-servers, so that every server gets the same work.
+compare.py measures once how many iterations of the loop take that long on this machine, so that
+all servers do the same work.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The smallest Django application, with the middleware that no project goes without."""
+"""A minimal Django application, with the middleware that every project has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The smallest Flask application."""
+"""A minimal Flask application."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A generator of 100 blocks of 1 KiB whose total nobody announces, as in server-sent events.
+"""A generator of 100 blocks of 1 KiB without a Content-Length, as in server-sent events.
 
-The blocks differ, so that a lost or swapped one shows.
+The blocks differ, so that the probe notices a lost or swapped one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The smallest answer there is: what the server itself costs."""
+"""A minimal response, to measure the cost of the server itself."""
 
 from __future__ import annotations
 

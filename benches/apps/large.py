@@ -1,4 +1,4 @@
-"""A response of 1 MiB in one piece."""
+"""A response of 1 MiB in one block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request in a hundred blocks for 50 ms; the others should not notice."""
+"""One request in a hundred blocks for 50 ms, which should not delay the others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-# next() on it is one step under the GIL, so threads share it without a lock.
+# next() on it is atomic, so threads share it without a lock.
 _numbers = itertools.count(1)
 
 

@@ -1,11 +1,11 @@
-"""Reads a request body in full; the answer tells how long it was and how it began and ended."""
+"""Reads a whole request body; the response has its length, beginning and end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-#: What wrk.lua sends.
+#: The body that wrk.lua sends.
 PAYLOAD = b"0123456789abcdef" * 4096
 
 

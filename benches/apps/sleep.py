@@ -1,4 +1,4 @@
-"""An application that waits 10 ms, as for a database."""
+"""Sleeps 10 ms, as an application that waits for a database."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class Log:
 
     def _log(self, level: str, message: object, args: tuple[Any, ...]) -> None:
         text = str(message)
-        _rustwsgi.log(level, text % args if args else text)
+        _rustwsgi.log(level, text % args if args else text, "hook.message")
 
     def debug(self, message: object, *args: Any, **_: Any) -> None:
         self._log("debug", message, args)
@@ -138,7 +138,7 @@ class Log:
         self._log("error", message, args)
         import traceback
 
-        _rustwsgi.log("error", traceback.format_exc())
+        _rustwsgi.log("error", traceback.format_exc(), "hook.message")
 
 
 class Server(Shown):

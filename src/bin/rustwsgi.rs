@@ -1,10 +1,9 @@
-//! The embedded binary: a Rust program that starts CPython itself, then runs the same `main` as the
+//! The embedded binary: a Rust program that starts CPython, then runs the same `main` as the
 //! wheel's script.
 //!
-//! It finds the user's packages by pretending to be a virtualenv's `bin/python`: from
-//! `PyConfig.executable` CPython's own start-up code finds `pyvenv.cfg`, and from that the standard library and
-//! site-packages, exactly as that interpreter would. (PYTHONHOME would name the wrong directory:
-//! a virtualenv has no standard library.)
+//! It sets `PyConfig.executable` to the `bin/python` of a virtual environment. From that CPython
+//! finds `pyvenv.cfg`, the standard library and the site-packages, as that interpreter would.
+//! (PYTHONHOME would not do: a virtual environment has no standard library.)
 #![allow(unsafe_code, reason = "starting and ending an interpreter has no safe wrapper")]
 
 use std::ffi::OsString;
@@ -17,7 +16,7 @@ use pyo3::types::PyModule;
 
 use rustwsgi::_rustwsgi;
 
-/// The Python half of the package travels inside the binary, so that it needs no wheel beside it.
+/// The Python modules of the package, so that the binary works without an installed wheel.
 const SOURCES: &[(&str, &str)] = &[
     ("rustwsgi", include_str!("../../python/rustwsgi/__init__.py")),
     ("rustwsgi.__main__", include_str!("../../python/rustwsgi/__main__.py")),
@@ -33,13 +32,14 @@ const SOURCES: &[(&str, &str)] = &[
 ];
 
 fn main() -> ExitCode {
-    use_one_stack();
+    disable_signal_stack();
     let argv: Vec<OsString> = std::env::args_os().collect();
-    // Help and mistakes need no Python, which may be what the help is wanted for.
-    // What a gunicorn configuration says is seen later; it may well name the application.
-    let later = |_: &Path| Ok(vec![("wsgi_app".to_owned(), vec!["named:later".to_owned()])]);
-    if let Err(exit) = rustwsgi::config::parse(argv.clone(), &later) {
-        return ExitCode::from(u8::try_from(rustwsgi::cli::refuse(&exit)).unwrap_or(1));
+    // Help texts and invalid options need no Python, which the user may not have set up yet. A
+    // gunicorn configuration file is executed later; until then assume that it names the
+    // application.
+    let assumed = |_: &Path| Ok(vec![("wsgi_app".to_owned(), vec!["named:later".to_owned()])]);
+    if let Err(exit) = rustwsgi::config::parse(argv.clone(), &assumed) {
+        return ExitCode::from(u8::try_from(rustwsgi::cli::print_exit(&exit)).unwrap_or(1));
     }
     match start_python(&argv) {
         Ok(()) => {}
@@ -55,9 +55,9 @@ fn main() -> ExitCode {
             1
         }
     });
-    // Flushes Python's streams, runs its atexit handlers.
-    // SAFETY: the interpreter was initialized by this thread, which is attached for the call; no thread of
-    // the server is left, or the process has ended in `cli::main`.
+    // Runs the atexit hooks and flushes Python's streams. SAFETY: the interpreter was initialized
+    // by this thread, which is attached for the call; no thread of the server is left, or the
+    // process has ended in `cli::main`.
     let failed = unsafe {
         pyo3::ffi::PyGILState_Ensure();
         pyo3::ffi::Py_FinalizeEx() < 0
@@ -65,17 +65,17 @@ fn main() -> ExitCode {
     ExitCode::from(if failed && code == 0 { 120 } else { u8::try_from(code).unwrap_or(1) })
 }
 
-/// Takes back the small stack that Rust's runtime gives the main thread for signal handlers. Python's
-/// handlers would run on it, and two signals at a time overflow it.
-fn use_one_stack() {
-    let none =
+/// Disables the alternate signal stack that Rust's runtime gives the main thread. It is small:
+/// Python's signal handlers would run on it, and two at a time overflow it.
+fn disable_signal_stack() {
+    let disabled =
         libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
-    // SAFETY: `none` is a valid description, and no handler is running.
-    unsafe { libc::sigaltstack(&raw const none, std::ptr::null_mut()) };
+    // SAFETY: `disabled` is a valid `stack_t`, and no signal handler is running.
+    unsafe { libc::sigaltstack(&raw const disabled, std::ptr::null_mut()) };
 }
 
-/// The virtual environment that is used: `--venv`, else RUSTWSGI_VENV, else VIRTUAL_ENV, else `./.venv`, else
-/// none, which leaves the interpreter that the binary was built with.
+/// The virtual environment to use: `--venv`, else RUSTWSGI_VENV, else VIRTUAL_ENV, else `./.venv`,
+/// else none, which means the interpreter that the binary was built with.
 fn choose_venv(argv: &[OsString]) -> Option<PathBuf> {
     let mut arguments = argv.iter().skip(1);
     while let Some(argument) = arguments.next() {
@@ -92,36 +92,44 @@ fn choose_venv(argv: &[OsString]) -> Option<PathBuf> {
         .or_else(|| Some(PathBuf::from(".venv")).filter(|path| path.join("pyvenv.cfg").is_file()))
 }
 
-/// Checks that a virtualenv is one, and is of the Python this binary is linked with.
+/// The interpreter of a virtual environment. Fails if it is of another Python than this binary.
 fn venv_python(venv: &Path) -> Result<PathBuf> {
     let venv = std::path::absolute(venv)?;
     let settings = std::fs::read_to_string(venv.join("pyvenv.cfg")).with_context(|| {
-        format!("{} is not a virtual environment: it has no readable pyvenv.cfg", venv.display())
+        let venv = venv.display();
+        format!(
+            "{venv} is not a virtual environment, as its pyvenv.cfg cannot be read: name another \
+                 one with --venv"
+        )
     })?;
     let version = settings.lines().find_map(|line| {
         let (key, value) = line.split_once('=')?;
         matches!(key.trim(), "version" | "version_info").then(|| value.trim().to_owned())
     });
-    let ours = linked_version();
+    let linked = linked_version();
     if let Some(version) = version {
         let minor = version.split('.').take(2).collect::<Vec<_>>().join(".");
-        if minor != ours {
+        if minor != linked {
             bail!(
-                "{} is a Python {minor} environment, but this rustwsgi is linked with Python {ours}: \
-                 build it for {minor} (PYO3_PYTHON=python{minor} cargo build ...), install the wheel into \
-                 that environment instead, or name another environment with --venv",
+                "{} is an environment of Python {minor}, but this binary is linked with Python \
+                 {linked}: build it with PYO3_PYTHON=python{minor}, install the wheel into that \
+                 environment, or name another one with --venv",
                 venv.display()
             );
         }
     }
     let python = venv.join("bin").join("python");
     if !python.exists() {
-        bail!("{} does not exist: the virtual environment is broken", python.display());
+        bail!(
+            "{} does not exist: create the virtual environment anew, or name another one with \
+             --venv",
+            python.display()
+        );
     }
     Ok(python)
 }
 
-/// `3.11`
+/// The version of Python that the binary is linked with, as `3.11`.
 fn linked_version() -> String {
     // SAFETY: Py_GetVersion returns a static string and may be called before initialization.
     let text = unsafe { std::ffi::CStr::from_ptr(pyo3::ffi::Py_GetVersion()) };
@@ -133,14 +141,14 @@ fn linked_version() -> String {
 fn start_python(argv: &[OsString]) -> Result<()> {
     let python = match choose_venv(argv) {
         Some(venv) => Some(venv_python(&venv)?),
-        // Left to itself CPython would take the first `python3` of PATH, which may be any version.
+        // By default CPython takes the first `python3` of PATH, which may be of another version.
         None => option_env!("RUSTWSGI_PYTHON").map(PathBuf::from).filter(|path| path.exists()),
     };
     pyo3::append_to_inittab!(_rustwsgi);
     embed::initialize(python.as_deref())
 }
 
-/// The unsafe part: CPython's initialization by PyConfig.
+/// Initializes CPython with PyConfig, which takes unsafe code.
 mod embed {
     use std::ffi::{CStr, CString};
     use std::os::unix::ffi::OsStrExt;
@@ -155,13 +163,13 @@ mod embed {
         let mut config = std::mem::MaybeUninit::<ffi::PyConfig>::uninit();
         // SAFETY: `config` is initialized by PyConfig_InitPythonConfig before any other use and is
         // cleared on every path. Nothing else touches Python before this returns. After
-        // Py_InitializeFromConfig has succeeded this thread is attached; PyEval_SaveThread detaches it,
-        // which is the state `Python::attach` expects.
+        // Py_InitializeFromConfig has succeeded this thread is attached; PyEval_SaveThread detaches
+        // it, which is the state `Python::attach` expects.
         unsafe {
             ffi::PyConfig_InitPythonConfig(config.as_mut_ptr());
             let config = &mut *config.as_mut_ptr();
-            // The command line is the server's, not Python's; its signal handlers are Python's, as in
-            // `python -m rustwsgi`.
+            // The command line is the server's, not Python's; its signal handlers are Python's, as
+            // in `python -m rustwsgi`.
             config.parse_argv = 0;
             config.install_signal_handlers = 1;
             let mut status = match &python {
@@ -194,7 +202,7 @@ mod embed {
     }
 }
 
-/// Makes `import rustwsgi` find the package inside the binary.
+/// Makes `import rustwsgi` load the modules that the binary contains.
 fn install_package(py: Python<'_>) -> PyResult<()> {
     let finder = PyModule::from_code(
         py,

@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use log::debug;
@@ -29,9 +31,24 @@ pub struct Listener {
 #[derive(Debug)]
 enum Kind {
     Tcp(SocketAddr),
-    /// The file to remove at the end, if this process created it, with its device and inode; and
-    /// the path to show.
-    Unix(Option<(PathBuf, u64, u64)>, String),
+    /// The file, which this process may have to remove at the end, and the path to show.
+    Unix(OwnedFile, String),
+}
+
+/// The file of a unix socket.
+#[derive(Debug, Default)]
+struct OwnedFile {
+    /// Its path, device and inode, once this process has created it or taken it over.
+    file: OnceLock<(PathBuf, u64, u64)>,
+    /// Another process removes it at the end.
+    left: AtomicBool,
+}
+
+impl OwnedFile {
+    /// The file, if this process removes it at the end.
+    fn get(&self) -> Option<&(PathBuf, u64, u64)> {
+        self.file.get().filter(|_| !self.left.load(Ordering::Relaxed))
+    }
 }
 
 /// From now on processes that the application forks do not get these listeners.
@@ -97,8 +114,9 @@ fn bind_unix(path: &Path, backlog: i32, umask: u32) -> Result<Listener> {
     };
     let (socket, (device, inode)) = open().map_err(|error| explain(error, &shown))?;
     let mut listener = Listener::from_socket(socket)?;
-    listener.kind =
-        Kind::Unix(Some((path.to_path_buf(), device, inode)), path.display().to_string());
+    let owned =
+        OwnedFile { file: (path.to_path_buf(), device, inode).into(), ..OwnedFile::default() };
+    listener.kind = Kind::Unix(owned, path.display().to_string());
     Ok(listener)
 }
 
@@ -173,7 +191,7 @@ impl Listener {
                 Kind::Tcp(address)
             }
             None => Kind::Unix(
-                None,
+                OwnedFile::default(),
                 address.as_pathname().map_or_else(|| "unnamed".into(), |p| p.display().to_string()),
             ),
         };
@@ -232,37 +250,39 @@ impl Listener {
     }
 
     /// From now on another process removes the file of a unix socket at the end.
-    pub fn disown(&mut self) {
-        if let Kind::Unix(file, _) = &mut self.kind {
-            *file = None;
+    pub fn disown(&self) {
+        if let Kind::Unix(owned, _) = &self.kind {
+            owned.left.store(true, Ordering::Relaxed);
         }
     }
 
     /// Removes the file of a unix socket, unless that is up to another process.
     pub fn remove_file(&self) {
-        if let Kind::Unix(Some((path, device, inode)), _) = &self.kind {
+        if let Kind::Unix(owned, _) = &self.kind
+            && let Some((path, device, inode)) = owned.get()
+        {
             socket_file::remove(path, (*device, *inode));
         }
     }
 
     /// From now on this process removes the file of a unix socket at the end: the server that it
     /// was inherited from has exited.
-    pub fn own(&mut self) {
-        if let Kind::Unix(file, shown) = &mut self.kind
-            && let Ok(meta) = fs::symlink_metadata(&*shown)
+    pub fn own(&self) {
+        if let Kind::Unix(owned, shown) = &self.kind
+            && let Ok(meta) = fs::symlink_metadata(shown)
         {
-            *file = Some((PathBuf::from(&*shown), meta.dev(), meta.ino()));
+            // Fails if this process has created the file, which is its own then.
+            let _ = owned.file.set((PathBuf::from(shown), meta.dev(), meta.ino()));
         }
     }
 
     /// Gives the file of a unix socket to another user, if this process has created it and it was
     /// not replaced since.
     pub fn give(&self, uid: u32, gid: u32) -> io::Result<()> {
-        match &self.kind {
-            Kind::Unix(Some((path, device, inode)), _) => {
-                socket_file::give(path, (*device, *inode), uid, gid)
-            }
-            _ => Ok(()),
+        let Kind::Unix(owned, _) = &self.kind else { return Ok(()) };
+        match owned.get() {
+            Some((path, device, inode)) => socket_file::give(path, (*device, *inode), uid, gid),
+            None => Ok(()),
         }
     }
 

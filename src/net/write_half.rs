@@ -53,8 +53,8 @@ struct State {
     is_scheduled: bool,
     /// Bytes of the queue that the memory budget counts.
     charged: usize,
-    /// A producer waits at `drained`. Tracked because notifying costs a system call even if no thread
-    /// waits.
+    /// A producer waits at `drained`. Tracked because notifying costs a system call even if no
+    /// thread waits.
     has_waiter: bool,
 }
 

@@ -1,10 +1,10 @@
-//! The access log: one line per request, gathered in memory and written a batch at a time.
+//! The access log: one line per request, buffered in memory and written in batches.
 //!
-//! A write(2) per request would cost as much as answering a small request does, so lines wait until
-//! the server has run out of requests to answer. Two locks keep the threads apart: `lines` is held
-//! for the microsecond it takes to format a line, `writer` while the kernel takes a batch, so that a
-//! slow disk delays the thread that flushes and no other. Both buffers are bounded: a reader that
-//! has stopped reading costs lines, which are counted, but no memory and no time.
+//! A write(2) per request would cost as much as a small request, so the lines are written when the
+//! server has no request to answer. There are two locks. `lines` is held for the microsecond that
+//! formatting a line takes, `writer` during the write of a batch, so that a slow disk delays the
+//! thread that flushes and no other. Both buffers are bounded: if the reader stops reading, lines
+//! are dropped and counted, and neither memory nor time is lost.
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard};
@@ -14,86 +14,91 @@ use super::format::{Format, Record, Stamps};
 use super::sink::{LogTarget, Sink};
 use crate::sync::ignore_poison;
 
-/// Lines are written at the latest when this many bytes of them wait.
-const FLUSH_AT: usize = 64 * 1024;
-/// Lines are dropped when this many bytes wait, as nobody takes them. Larger than `FLUSH_AT` by what
-/// the threads may add while one of them writes.
-const DROP_AT: usize = 4 * FLUSH_AT;
+/// A thread that finds this many bytes buffered writes them.
+const FLUSH_THRESHOLD_BYTES: usize = 64 * 1024;
+/// Lines are dropped while this many bytes are buffered. Leaves the threads room for lines that
+/// they add while one of them writes.
+const DROP_THRESHOLD_BYTES: usize = 4 * FLUSH_THRESHOLD_BYTES;
 
 /// An open access log, shared by all threads.
 #[derive(Debug)]
 pub struct AccessLog {
-    /// What a line looks like.
+    /// Formats the lines.
     format: Format,
-    /// For the messages about a log that fails.
+    /// Names the log in error messages.
     target: LogTarget,
-    /// What was logged and not yet handed to the writer.
+    /// Lines that the writer does not have yet.
     lines: Mutex<Lines>,
-    /// What is being written. Locked before `lines` where both are.
+    /// The batch that is being written. If both are locked, this is locked first.
     writer: Mutex<Writer>,
 }
 
 #[derive(Debug)]
 struct Lines {
-    /// Whole lines.
+    /// Complete lines.
     buffer: Vec<u8>,
-    /// The time of the last line.
+    /// Format the time, cached from the last line.
     stamps: Stamps,
-    /// Lines that found the buffer full since the last flush.
+    /// Lines dropped since the last flush because the buffer was full.
     dropped: u64,
 }
 
 #[derive(Debug)]
 struct Writer {
     sink: Sink,
-    /// The batch being written; what a full stream has not taken stays here.
+    /// The rest of the batch that the stream has not taken yet.
     batch: Vec<u8>,
-    /// Whether the last byte written was not the end of a line.
-    torn: bool,
-    /// Lines lost since the log began to fail; `None` while it works.
+    /// Whether the last byte written was inside a line.
+    ends_mid_line: bool,
+    /// Lines lost since writing began to fail; `None` while it works.
     lost: Option<u64>,
 }
 
 impl AccessLog {
-    /// A log on what was opened for `target`.
+    /// An access log that writes to `sink`, which was opened for `target`.
     pub fn new(target: &LogTarget, format: Format, sink: Sink) -> AccessLog {
         AccessLog {
             format,
             target: target.clone(),
             lines: Mutex::new(Lines { buffer: Vec::new(), stamps: Stamps::new(), dropped: 0 }),
-            writer: Mutex::new(Writer { sink, batch: Vec::new(), torn: false, lost: None }),
+            writer: Mutex::new(Writer {
+                sink,
+                batch: Vec::new(),
+                ends_mid_line: false,
+                lost: None,
+            }),
         }
     }
 
-    /// Adds the record's line. It is written by the next [`flush`](AccessLog::flush), or now if much
-    /// is waiting and no other thread is writing already.
+    /// Buffers the record's line. The next [`flush`](AccessLog::flush) writes it, or this call if
+    /// enough is buffered and no other thread is writing.
     pub fn log(&self, record: &Record<'_>) {
         let mut lines = lock(&self.lines);
-        if lines.buffer.len() >= DROP_AT {
+        if lines.buffer.len() >= DROP_THRESHOLD_BYTES {
             lines.dropped += 1;
         } else {
             let Lines { buffer, stamps, .. } = &mut *lines;
             self.format.render(record, stamps, buffer);
         }
-        let much = lines.buffer.len() >= FLUSH_AT;
+        let is_flush_due = lines.buffer.len() >= FLUSH_THRESHOLD_BYTES;
         drop(lines);
-        if much && let Ok(writer) = self.writer.try_lock() {
+        if is_flush_due && let Ok(writer) = self.writer.try_lock() {
             self.write(writer);
         }
     }
 
-    /// Writes what waits. Never fails and never waits for a reader: trouble is told to the error log
-    /// once, and what cannot be written is lost.
+    /// Writes the buffered lines. Never fails and never waits for a reader: lines that cannot be
+    /// written are lost, and the error log reports the first loss.
     pub fn flush(&self) {
         self.write(lock(&self.writer));
     }
 
-    /// Writes to another place from now on. Lines that wait go to the old one.
+    /// Flushes to the old sink, then writes all further lines to `sink`.
     pub fn redirect(&self, sink: Sink) {
         self.flush();
         let mut writer = lock(&self.writer);
         writer.sink = sink;
-        writer.torn = false;
+        writer.ends_mid_line = false;
     }
 
     fn write(&self, mut writer: MutexGuard<'_, Writer>) {
@@ -101,14 +106,14 @@ impl AccessLog {
         let dropped = mem::take(&mut lines.dropped);
         if writer.batch.is_empty() {
             mem::swap(&mut lines.buffer, &mut writer.batch);
-            // The rest of the torn line was lost: the next one must not continue it.
-            if writer.torn && !writer.batch.is_empty() {
+            // The rest of the last line was lost: the next line must not continue it.
+            if writer.ends_mid_line && !writer.batch.is_empty() {
                 writer.batch.insert(0, b'\n');
             }
         }
         drop(lines);
         if dropped > 0 {
-            self.lose(&mut writer, dropped, "its reader does not keep up");
+            self.count_lost(&mut writer, dropped, "its reader does not keep up");
         }
         if writer.batch.is_empty() {
             return;
@@ -116,26 +121,34 @@ impl AccessLog {
         match writer.sink.write(&writer.batch, Duration::ZERO) {
             Ok(0) => {}
             Ok(count) => {
-                writer.torn = writer.batch[count - 1] != b'\n';
+                writer.ends_mid_line = writer.batch[count - 1] != b'\n';
                 writer.batch.drain(..count);
                 if writer.batch.is_empty()
                     && dropped == 0
                     && let Some(lost) = writer.lost.take()
                 {
-                    log::warn!("access log {} works again, {lost} lines lost", self.target);
+                    log::warn!(
+                        target: "accesslog.recovered",
+                        "The access log {} can be written again: {lost} lines were lost",
+                        self.target
+                    );
                 }
             }
             Err(error) => {
                 let lines = memchr::memchr_iter(b'\n', &writer.batch).count();
                 writer.batch.clear();
-                self.lose(&mut writer, lines as u64, &error.to_string());
+                self.count_lost(&mut writer, lines as u64, &error.to_string());
             }
         }
     }
 
-    fn lose(&self, writer: &mut Writer, lines: u64, why: &str) {
+    fn count_lost(&self, writer: &mut Writer, lines: u64, why: &str) {
         if writer.lost.is_none() {
-            log::error!("access log {} loses lines: {why}", self.target);
+            log::error!(
+                target: "accesslog.failed",
+                "The access log {} cannot be written, its lines are lost: {why}",
+                self.target
+            );
         }
         *writer.lost.get_or_insert(0) += lines;
     }
@@ -147,8 +160,7 @@ impl Drop for AccessLog {
     }
 }
 
-/// A thread that panicked while it held the lock leaves at worst half a line, which is no reason to
-/// stop logging.
+/// A thread that panicked with the lock held leaves at worst half a line, so logging goes on.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     ignore_poison(mutex.lock())
 }

@@ -32,7 +32,7 @@ fn lost(log: &AccessLog) -> Option<u64> {
 }
 
 #[test]
-fn lines_wait_for_the_flush() {
+fn lines_before_a_flush_are_not_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     let log = open(&path);
@@ -47,7 +47,7 @@ fn lines_wait_for_the_flush() {
 }
 
 #[test]
-fn dropping_the_log_flushes() {
+fn dropped_log_is_flushed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     open(&path).log(&request(b"/"));
@@ -55,23 +55,24 @@ fn dropping_the_log_flushes() {
 }
 
 #[test]
-fn a_full_buffer_flushes_itself() {
+fn full_buffer_is_flushed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     let log = open(&path);
-    let target = vec![b'/'; FLUSH_AT];
+    let target = vec![b'/'; FLUSH_THRESHOLD_BYTES];
     log.log(&request(&target));
-    assert_eq!(std::fs::metadata(&path).unwrap().len(), FLUSH_AT as u64 + 14);
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), FLUSH_THRESHOLD_BYTES as u64 + 14);
 }
 
 #[test]
-fn lines_of_many_threads_stay_whole() {
+fn lines_of_concurrent_threads_stay_whole() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     let log = open(&path);
     let line = "GET /some/path/to/fill/the/buffer HTTP/1.1";
-    // Enough for some batches, but none is dropped if the thread that writes one is held up meanwhile.
-    let each = DROP_AT / 4 / (line.len() + 1);
+    // Enough for some batches, but none is dropped if the thread that writes one is held up
+    // meanwhile.
+    let each = DROP_THRESHOLD_BYTES / 4 / (line.len() + 1);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -89,7 +90,7 @@ fn lines_of_many_threads_stay_whole() {
 }
 
 #[test]
-fn a_reader_that_has_stopped_costs_lines_and_nothing_else() {
+fn stopped_reader_loses_lines_and_blocks_no_thread() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("fifo");
     let made = std::process::Command::new("mkfifo").arg(&path).status();
@@ -104,11 +105,11 @@ fn a_reader_that_has_stopped_costs_lines_and_nothing_else() {
         log.flush();
     }
     let waiting = log.lines.lock().unwrap().buffer.len();
-    assert!((DROP_AT..DROP_AT + 2000).contains(&waiting), "{waiting}");
+    assert!((DROP_THRESHOLD_BYTES..DROP_THRESHOLD_BYTES + 2000).contains(&waiting), "{waiting}");
     let known = lost(&log).unwrap();
     assert!(known > 100, "{known}");
 
-    // The reader comes back: what waited arrives, in whole lines, and nothing more is lost.
+    // The reader reads again: the buffered lines arrive whole, and no more are lost.
     let mut seen = Vec::new();
     let mut piece = vec![0; 64 * 1024];
     while lost(&log).is_some() {
@@ -130,12 +131,12 @@ fn a_reader_that_has_stopped_costs_lines_and_nothing_else() {
 }
 
 #[test]
-fn a_line_that_was_torn_does_not_swallow_the_next() {
+fn line_after_a_torn_one_starts_anew() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     std::fs::write(&path, "GET /to").unwrap();
     let log = open(&path);
-    log.writer.lock().unwrap().torn = true;
+    log.writer.lock().unwrap().ends_mid_line = true;
     log.flush();
     for target in [b"/1", b"/2"] {
         log.log(&request(target));
@@ -149,7 +150,7 @@ fn a_line_that_was_torn_does_not_swallow_the_next() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_drops_the_batch_and_counts_it() {
+fn full_disk_drops_and_counts_the_batch() {
     let log = open(Path::new("/dev/full"));
     log.log(&request(b"/1"));
     log.log(&request(b"/2"));

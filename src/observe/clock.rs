@@ -1,33 +1,34 @@
-//! The time of day as log lines carry it, formatted at most once a second.
+//! Timestamps of log lines, formatted at most once a second.
 //!
-//! The offset from UTC is asked for once per quarter of an hour, which is where every zone in use
-//! changes it. That is less for speed than for safety: asking reads the `TZ` variable, and an
-//! application that assigns to `os.environ` in another thread replaces what is being read.
+//! The offset from UTC is looked up once per quarter of an hour: all time zones in use change it at
+//! such a time. This is less for speed than for safety: the look-up reads the `TZ` variable, and an
+//! application that assigns to `os.environ` in another thread replaces the memory that is being
+//! read.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, FixedOffset, Local, Offset, TimeZone, Utc};
 
-/// The zones of the world move their clocks at multiples of this many seconds.
-const QUARTER_HOUR: i64 = 900;
+/// Time zones change their offset at multiples of this many seconds.
+const QUARTER_HOUR_S: i64 = 900;
 
-/// One timestamp, kept until another second is asked for.
+/// Formats a time, and caches the text for its second.
 #[derive(Debug)]
 pub(super) struct Stamp {
-    /// A chrono format.
+    /// The format, in chrono's syntax.
     format: &'static str,
-    /// The second, since 1970, that `text` is of.
+    /// The Unix time of `text`, in seconds.
     second: i64,
-    /// The formatted second.
+    /// The formatted time.
     text: String,
-    /// The local zone's offset in the quarter of an hour `quarter`.
+    /// The local offset from UTC during `quarter`.
     offset: FixedOffset,
-    /// Which quarter of an hour, since 1970, `offset` is of.
+    /// The Unix time of `offset`, in quarters of an hour.
     quarter: i64,
 }
 
 impl Stamp {
-    /// A stamp that is formatted when first asked for.
+    /// A stamp with an empty cache.
     pub(super) fn new(format: &'static str) -> Stamp {
         Stamp {
             format,
@@ -38,7 +39,7 @@ impl Stamp {
         }
     }
 
-    /// The local time of `at` in this stamp's format.
+    /// Formats `at` in local time.
     pub(super) fn text(&mut self, at: SystemTime) -> &str {
         self.text_with(at, local_offset)
     }
@@ -47,7 +48,7 @@ impl Stamp {
         let second = unix_second(at);
         if second != self.second {
             let utc = DateTime::from_timestamp(second, 0).unwrap_or_default();
-            let quarter = second.div_euclid(QUARTER_HOUR);
+            let quarter = second.div_euclid(QUARTER_HOUR_S);
             if quarter != self.quarter {
                 self.offset = offset(utc);
                 self.quarter = quarter;
@@ -59,7 +60,7 @@ impl Stamp {
     }
 }
 
-/// Milliseconds into the second of `at`.
+/// The milliseconds of `at` within its second.
 pub(super) fn millisecond(at: SystemTime) -> u32 {
     since_epoch(at).subsec_millis()
 }
@@ -72,7 +73,7 @@ fn unix_second(at: SystemTime) -> i64 {
     i64::try_from(since_epoch(at).as_secs()).unwrap_or(i64::MAX)
 }
 
-/// A clock set before 1970 is taken for 1970.
+/// The time since 1970; zero if the clock is set to an earlier time.
 fn since_epoch(at: SystemTime) -> Duration {
     at.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_each_second_with_its_offset() {
+    fn second_is_formatted_with_its_offset() {
         let utc = |_| Utc.fix();
         let mut stamp = Stamp::new(FORMAT);
         // 24 November 2026, 04:14:34 UTC.
@@ -100,26 +101,26 @@ mod tests {
             "24/Nov/2026:04:14:34 +0000"
         );
         assert_eq!(stamp.text_with(at(start + 1), utc), "24/Nov/2026:04:14:35 +0000");
-        // Records come in the order they finish, so a second may come back.
+        // Records come in the order in which requests finish, so an earlier second may come again.
         assert_eq!(stamp.text_with(at(start), utc), "24/Nov/2026:04:14:34 +0000");
     }
 
     #[test]
-    fn the_offset_is_asked_for_once_a_quarter_of_an_hour() {
-        let asked = Cell::new(0);
+    fn offset_is_looked_up_once_a_quarter_of_an_hour() {
+        let lookups = Cell::new(0);
         let offset = |_| {
-            asked.set(asked.get() + 1);
-            FixedOffset::east_opt(asked.get() * 3600).unwrap()
+            lookups.set(lookups.get() + 1);
+            FixedOffset::east_opt(lookups.get() * 3600).unwrap()
         };
         let mut stamp = Stamp::new("%H:%M:%S %z");
         assert_eq!(stamp.text_with(at(899), offset), "01:14:59 +0100");
         assert_eq!(stamp.text_with(at(0), offset), "01:00:00 +0100");
         assert_eq!(stamp.text_with(at(900), offset), "02:15:00 +0200");
-        assert_eq!(asked.get(), 2);
+        assert_eq!(lookups.get(), 2);
     }
 
     #[test]
-    fn a_clock_before_1970_does_not_panic() {
+    fn clock_before_1970_is_taken_for_1970() {
         let mut stamp = Stamp::new("%Y");
         let before = UNIX_EPOCH - Duration::from_secs(5);
         assert_eq!(stamp.text_with(before, |_| Utc.fix()), "1970");
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn local_time_is_what_chrono_says() {
+    fn local_time_agrees_with_chrono() {
         let now = SystemTime::now();
         let expected = DateTime::<Local>::from(now).format(FORMAT).to_string();
         assert_eq!(Stamp::new(FORMAT).text(now), expected);

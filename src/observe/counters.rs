@@ -1,53 +1,54 @@
-//! How often each bound of the server was reached.
+//! Counts how often each limit of the server was reached, and limits the rate of reports.
 //!
-//! A bound that is reached a thousand times a second must not write a thousand lines, nor may it be reached
-//! in silence. So everything is counted, and [`Counters::add`] tells when it is time to say so once more.
+//! A limit that is reached a thousand times a second must not log a thousand lines, nor must it be
+//! reached in silence. So every event is counted, and [`Counters::increment_and_take_report`]
+//! returns the number to report at most once in ten seconds.
 
 use std::fmt::{self, Display};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// The same thing is said once in so many milliseconds.
-const QUIET: u64 = 10_000;
+/// The shortest time between two reports of the same counter.
+const REPORT_INTERVAL_MS: u64 = 10_000;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Count {
-    /// A head that did not arrive within `--header-timeout`, or nothing at all.
+    /// A request head was incomplete, or missing, after `--header-timeout`.
     HeaderTimeout,
-    /// A body that stopped, or came too slowly.
+    /// A request body stopped, or arrived too slowly.
     BodyTimeout,
-    /// A connection that was idle for `--keep-alive`.
+    /// A connection was idle for `--keep-alive`.
     KeepAlive,
-    /// A client that did not read its response.
+    /// A client did not read its response.
     WriteTimeout,
-    /// A request that breaks the protocol.
+    /// A request violated the protocol.
     Malformed,
-    /// A request over one of its limits: 413, 414, 431.
+    /// A request was larger than a limit: 413, 414, 431.
     OverLimit,
-    /// A request that waited too long for a thread.
+    /// A request waited longer than `--queue-timeout` for a thread.
     QueueTimeout,
-    /// A request that found the queue full.
+    /// A request was rejected because the queue was full.
     QueueFull,
-    /// A request whose client was gone before it ran.
+    /// A client disconnected while its request was queued.
     ClientGone,
-    /// An idle connection that was closed to make room for another.
+    /// An idle connection was evicted for a new one.
     IdleClosed,
-    /// Accepting paused, as all connections there may be are busy.
+    /// Accepting paused: `--worker-connections` connections were open and busy.
     ConnectionLimit,
-    /// Accepting paused, as the system refused another descriptor.
+    /// Accepting paused: the system refused another descriptor.
     AcceptFailed,
-    /// A request that found the buffers' memory used up.
+    /// A request was rejected because the memory for buffers was used up.
     MemoryLimit,
-    /// A response that its client did not read while memory was short.
+    /// A response was dropped, as memory was short and its client did not read.
     StalledClosed,
-    /// A body that found the space for temporary files used up.
+    /// A body was rejected because the space for temporary files was used up.
     SpoolLimit,
-    /// A body that the system could not store.
+    /// A body could not be written to its temporary file.
     SpoolFailed,
 }
 
-/// All there are, with the names they are shown under.
+/// All counters in the order of [`Count`], with their names.
 const NAMES: [(Count, &str); 16] = [
     (Count::HeaderTimeout, "header_timeout"),
     (Count::BodyTimeout, "body_timeout"),
@@ -67,56 +68,59 @@ const NAMES: [(Count, &str); 16] = [
     (Count::SpoolFailed, "spool_failed"),
 ];
 
-/// The counters of one process. Shown, they are `name=count` for each that is not zero.
+/// The counters of one process. Displayed as `name=count` for each that is not zero.
 #[derive(Debug)]
 pub struct Counters {
-    since: Instant,
-    each: [Counter; NAMES.len()],
+    started: Instant,
+    counters: [Counter; NAMES.len()],
 }
 
 #[derive(Debug, Default)]
 struct Counter {
     count: AtomicU64,
-    /// How many of them were told of.
-    told: AtomicU64,
-    /// In milliseconds of this process, when to tell of the next.
-    due: AtomicU64,
+    /// The count at the last report.
+    reported: AtomicU64,
+    /// The earliest time for the next report, in milliseconds since [`Counters::started`].
+    next_report_ms: AtomicU64,
 }
 
 impl Default for Counters {
     fn default() -> Counters {
-        Counters { since: Instant::now(), each: Default::default() }
+        Counters { started: Instant::now(), counters: Default::default() }
     }
 }
 
 impl Counters {
-    /// Counts one. If it is time to tell of it, returns how many have come since it was last told.
-    pub fn add(&self, what: Count) -> Option<u64> {
-        let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.add_at(what, now)
+    /// Counts one. Rate-limited: returns the count since the last report, or `None` if one was made
+    /// less than 10 s ago. The caller logs it.
+    pub fn increment_and_take_report(&self, what: Count) -> Option<u64> {
+        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.increment_at(what, now_ms)
     }
 
-    fn add_at(&self, what: Count, now: u64) -> Option<u64> {
-        let Counter { count, told, due } = &self.each[what as usize];
+    fn increment_at(&self, what: Count, now_ms: u64) -> Option<u64> {
+        let Counter { count, reported, next_report_ms } = &self.counters[what as usize];
         let count = count.fetch_add(1, Ordering::Relaxed) + 1;
-        let at = due.load(Ordering::Relaxed);
-        // Whoever moves the time tells.
-        let tells = now >= at
-            && due.compare_exchange(at, now + QUIET, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        tells.then(|| count - told.swap(count, Ordering::Relaxed))
+        let due = next_report_ms.load(Ordering::Relaxed);
+        let next = now_ms + REPORT_INTERVAL_MS;
+        let relaxed = Ordering::Relaxed;
+        // Of several threads, the one that advances the time reports.
+        let is_ours =
+            now_ms >= due && next_report_ms.compare_exchange(due, next, relaxed, relaxed).is_ok();
+        is_ours.then(|| count - reported.swap(count, Ordering::Relaxed))
     }
 
-    /// How many there were.
+    /// The current count.
     pub fn get(&self, what: Count) -> u64 {
-        self.each[what as usize].count.load(Ordering::Relaxed)
+        self.counters[what as usize].count.load(Ordering::Relaxed)
     }
 
-    /// Every counter, by name.
+    /// All counters and their names.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         NAMES.iter().map(|&(what, name)| (name, self.get(what)))
     }
 
-    /// True if no bound was ever reached.
+    /// No limit was ever reached.
     pub fn are_zero(&self) -> bool {
         self.all().all(|(_, count)| count == 0)
     }
@@ -138,21 +142,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_names_are_in_the_order_of_the_counters() {
+    fn names_are_in_the_order_of_the_enum() {
         for (index, (what, _)) in NAMES.iter().enumerate() {
             assert_eq!(*what as usize, index);
         }
     }
 
     #[test]
-    fn the_first_is_told_at_once_and_the_others_in_sum() {
+    fn first_event_is_reported_at_once_and_later_ones_in_sum() {
         let counters = Counters::default();
         assert_eq!(counters.to_string(), "none");
-        assert_eq!(counters.add_at(Count::QueueFull, 5), Some(1));
-        assert_eq!(counters.add_at(Count::QueueFull, 6), None);
-        assert_eq!(counters.add_at(Count::QueueFull, 5 + QUIET - 1), None);
-        assert_eq!(counters.add_at(Count::KeepAlive, 7), Some(1));
-        assert_eq!(counters.add_at(Count::QueueFull, 5 + QUIET), Some(3));
+        assert_eq!(counters.increment_at(Count::QueueFull, 5), Some(1));
+        assert_eq!(counters.increment_at(Count::QueueFull, 6), None);
+        assert_eq!(counters.increment_at(Count::QueueFull, 5 + REPORT_INTERVAL_MS - 1), None);
+        assert_eq!(counters.increment_at(Count::KeepAlive, 7), Some(1));
+        assert_eq!(counters.increment_at(Count::QueueFull, 5 + REPORT_INTERVAL_MS), Some(3));
         assert_eq!(counters.to_string(), "keep_alive=1 queue_full=4");
     }
 }

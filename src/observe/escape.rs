@@ -1,18 +1,18 @@
-//! Making a client's bytes safe to stand in a log line.
+//! Escapes data from clients for log lines.
 //!
-//! A request's target, fields and user name are whatever the client likes. Copied as they are, a
-//! line feed starts a forged line, a quotation mark ends a column early, and an escape sequence runs
-//! in the terminal of whoever reads the log (CWE-117, CWE-150). So nothing but plain ASCII passes.
+//! The client chooses the bytes of a request's target, fields and user name. Unescaped, a line feed
+//! would forge a line, a quotation mark would end a column early, and an escape sequence would act
+//! on the terminal of the reader (CWE-117, CWE-150). So only printable ASCII is copied unchanged.
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
-/// Appends `bytes` with control characters, quotation marks, backslashes and everything beyond ASCII
-/// as `\xHH`, the way nginx and Apache do.
+/// Appends `bytes`, with control characters, quotation marks, backslashes and bytes beyond ASCII as
+/// `\xHH`, as nginx and Apache write them.
 pub(super) fn text(bytes: &[u8], out: &mut Vec<u8>) {
     escape_unless(bytes, out, |byte| matches!(byte, 0x20..=0x7E) && byte != b'"' && byte != b'\\');
 }
 
-/// As [`text`], and spaces as well: for a column that stands without quotation marks.
+/// As [`text`], and escapes spaces as well: for a column without quotation marks.
 pub(super) fn word(bytes: &[u8], out: &mut Vec<u8>) {
     escape_unless(bytes, out, |byte| matches!(byte, 0x21..=0x7E) && byte != b'"' && byte != b'\\');
 }
@@ -30,9 +30,9 @@ fn escape_unless(bytes: &[u8], out: &mut Vec<u8>, plain: impl Fn(u8) -> bool) {
     out.extend_from_slice(rest);
 }
 
-/// Appends a JSON string, quotation marks included [RFC 8259 section 7]. What is not UTF-8 becomes
-/// U+FFFD; control characters of all kinds and Unicode's two line breaks are escaped, as some
-/// viewers of line-wise JSON split at them.
+/// Appends a JSON string, quotation marks included [RFC 8259 section 7]. Invalid UTF-8 becomes
+/// U+FFFD. Escapes all control characters, and U+2028 and U+2029, at which some viewers of
+/// line-wise JSON split.
 pub(super) fn json(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     for chunk in bytes.utf8_chunks() {
@@ -54,7 +54,7 @@ fn json_chars(text: &str, out: &mut Vec<u8>) {
             if c == '"' || c == '\\' {
                 out.extend_from_slice(&[b'\\', c as u8]);
             } else {
-                // All control characters lie in the basic plane: four digits do.
+                // These characters are in the basic plane: four digits suffice.
                 let code = u32::from(c);
                 out.extend_from_slice(b"\\u");
                 for shift in [12, 8, 4, 0] {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn text_lets_only_plain_ascii_through() {
+    fn text_copies_only_printable_ascii() {
         assert_eq!(with(text, b""), "");
         assert_eq!(with(text, b"/a b?c=~d"), "/a b?c=~d");
         assert_eq!(with(text, b"\"\\"), r"\x22\x5C");
@@ -92,12 +92,12 @@ mod tests {
     }
 
     #[test]
-    fn word_escapes_spaces_too() {
+    fn word_escapes_spaces() {
         assert_eq!(with(word, b"a b\"c"), r"a\x20b\x22c");
     }
 
     #[test]
-    fn json_strings_are_valid_and_stay_on_one_line() {
+    fn json_string_is_valid_and_on_one_line() {
         assert_eq!(with(json, b""), r#""""#);
         assert_eq!(with(json, br#"a"b\c"#), r#""a\"b\\c""#);
         assert_eq!(with(json, b"\n\x1b\x7f"), r#""\u000A\u001B\u007F""#);

@@ -1,8 +1,8 @@
-//! What a line of the access log looks like: gunicorn's format language, compiled once.
+//! Formats of the access log, in gunicorn's format language. A format is compiled once.
 //!
-//! A format is Python's `%` operator over a dictionary, so existing format strings (and the tools
-//! that read the lines) go on working. As with gunicorn an unknown atom is `-` in every line; which ones
-//! are unknown can be asked, so that somebody is told at start-up.
+//! A format uses the syntax of Python's `%` operator on a dictionary, so existing format strings,
+//! and the tools that read the lines, work unchanged. As in gunicorn, an unknown atom is logged as
+//! `-`; [`Format::unknown`] lists such atoms for a warning at start.
 
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
@@ -17,9 +17,9 @@ const COMMON: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s"#;
 /// `common` with referer and user agent, which is gunicorn's default.
 const COMBINED: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
 
-/// One finished request, as the access log sees it.
+/// One finished request, for the access log.
 ///
-/// Everything of it may come from the client, so nothing of it is trusted to be printable.
+/// All of its data may come from the client, so the format escapes it.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
     /// The peer's address without its port; empty for a Unix socket.
@@ -30,36 +30,36 @@ pub struct Record<'a> {
     pub target: &'a [u8],
     /// The protocol, as `HTTP/1.1`.
     pub version: &'a str,
-    /// The status code that was sent.
+    /// The status code of the response.
     pub status: u16,
-    /// Bytes of content that were sent, without head and chunk framing.
+    /// Bytes of content sent, without head and chunk framing.
     pub sent: u64,
     /// When the request's first byte arrived.
     pub started: SystemTime,
-    /// From then to the response's last byte.
+    /// The time from then to the response's last byte.
     pub elapsed: Duration,
-    /// The first request field of a name, which is given in lower case.
+    /// Looks up the first request field of a name, which is in lower case.
     pub request_field: &'a dyn Fn(&str) -> Option<&'a [u8]>,
-    /// The first response field of a name, which is given in lower case.
+    /// Looks up the first response field of a name, which is in lower case.
     pub response_field: &'a dyn Fn(&str) -> Option<&'a [u8]>,
-    /// The values of [`Format::environ_keys`], as far as the environ has them.
+    /// The values of [`Format::environ_keys`] that the environ has.
     pub environ: &'a [(String, String)],
 }
 
 /// A compiled format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Format {
-    /// How a line is made.
+    /// The structure of a line.
     shape: Shape,
-    /// The names of the `%({name}e)s` atoms, each once.
+    /// The names in `%({name}e)s` atoms, without duplicates.
     environ_keys: Vec<String>,
-    /// The atoms that there are none of, as they are written.
+    /// Unknown atoms, as the format writes them.
     unknown: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Shape {
-    /// The pieces, one after the other.
+    /// The concatenation of these pieces.
     Pieces(Vec<Piece>),
     /// One JSON object.
     Json,
@@ -67,13 +67,13 @@ enum Shape {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
-    /// Text of the format itself.
+    /// Literal text.
     Text(String),
-    /// A value.
+    /// A value with a letter of its own.
     Atom(Atom),
-    /// A request field, by its name in lower case.
+    /// A request field; its name is in lower case.
     RequestField(String),
-    /// A response field, by its name in lower case.
+    /// A response field; its name is in lower case.
     ResponseField(String),
     /// A value of the environ, by its key.
     Environ(String),
@@ -102,7 +102,7 @@ enum Atom {
     Process,
 }
 
-/// Letter, value, and whether Python's `%(x)d` is as good as `%(x)s`.
+/// Letter, value, and whether Python accepts `%(x)d` besides `%(x)s`.
 const ATOMS: [(&str, Atom, bool); 19] = [
     ("h", Atom::Remote, false),
     ("l", Atom::Identity, false),
@@ -128,33 +128,33 @@ const ATOMS: [(&str, Atom, bool); 19] = [
 /// Why a format cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FormatError {
-    /// There is nothing in it, so neither would there be in the log.
-    #[error("the format is empty; use 'common', 'combined', 'json' or atoms such as %(h)s")]
+    /// The format has no characters.
+    #[error("the format is empty: use 'common', 'combined', 'json' or atoms such as %(h)s")]
     Empty,
-    /// A `%` that begins no atom.
+    /// A `%` does not begin an atom. Holds its position, counted from 1.
     #[error(
-        "'%' at character {0} does not begin an atom such as %(h)s; write %% for a percent sign"
+        "'%' at character {0} does not begin an atom such as %(h)s: write %% for a percent sign"
     )]
     Malformed(usize),
 }
 
-/// The atoms that there are, for messages.
+/// A list of the atoms, for error messages.
 pub fn known_atoms() -> String {
     format!(
-        "%(x)s with x one of {}, and %({{name}}i)s (request field), %({{name}}o)s (response field), \
-         %({{name}}e)s (environ)",
+        "%(x)s with x one of {}, and %({{name}}i)s (request field), \
+         %({{name}}o)s (response field), %({{name}}e)s (environ)",
         ATOMS.map(|(letter, _, _)| letter).join(" ")
     )
 }
 
-/// The timestamps that lines use, kept between lines.
+/// The timestamps of lines, cached between lines.
 #[derive(Debug)]
 pub(super) struct Stamps {
     /// For `%(t)s`.
     pub(super) common: Stamp,
-    /// For JSON, up to the second.
+    /// For JSON: date and time without a fraction.
     pub(super) iso: Stamp,
-    /// For JSON, the offset from UTC.
+    /// For JSON: the offset from UTC.
     pub(super) iso_offset: Stamp,
 }
 
@@ -195,19 +195,19 @@ impl Format {
         Ok(Format { shape: Shape::Pieces(pieces), environ_keys, unknown })
     }
 
-    /// True if all lines are the same, as nothing of the request is in them.
+    /// All lines are the same, because the format contains no atom.
     pub fn is_constant(&self) -> bool {
         let is_text = |piece: &Piece| matches!(piece, Piece::Text(_));
         self.unknown.is_empty()
             && matches!(&self.shape, Shape::Pieces(pieces) if pieces.iter().all(is_text))
     }
 
-    /// The atoms that there are none of, as they are written: `-` in each line.
+    /// Unknown atoms, as the format writes them. Each is logged as `-`.
     pub fn unknown(&self) -> &[String] {
         &self.unknown
     }
 
-    /// The environ keys whose values [`Record::environ`] should carry, spelled as in the format.
+    /// The environ keys whose values [`Record::environ`] must hold, spelled as in the format.
     pub fn environ_keys(&self) -> &[String] {
         &self.environ_keys
     }
@@ -226,7 +226,7 @@ impl Format {
     }
 }
 
-/// Cuts a format into pieces.
+/// Parses a format into pieces.
 fn compile(format: &str, unknown: &mut Vec<String>) -> Result<Vec<Piece>, FormatError> {
     let mut pieces = Vec::new();
     let mut text = String::new();
@@ -305,11 +305,11 @@ impl Atom {
         let elapsed = record.elapsed;
         match self {
             Atom::Remote => word_or_dash(Some(record.remote.as_bytes()), out),
-            // RFC 1413 identities are asked for by nobody; the column is there for the format.
+            // RFC 1413 identities are no longer in use; the Common Log Format has the column.
             Atom::Identity => out.push(b'-'),
             Atom::User => word_or_dash(record.user().as_deref(), out),
             Atom::Time => out.extend_from_slice(stamps.common.text(record.started).as_bytes()),
-            // A request that was refused before its line was understood.
+            // The request was rejected before its request line was parsed.
             Atom::RequestLine if record.method.is_empty() => out.push(b'-'),
             Atom::RequestLine => {
                 escape::text(record.method, out);
@@ -340,12 +340,12 @@ impl Atom {
 }
 
 impl Record<'_> {
-    /// The user name that the request claims by Basic authorization.
+    /// The user name that the request claims in Basic authorization.
     pub(super) fn user(&self) -> Option<Vec<u8>> {
         (self.request_field)("authorization").and_then(user::from_authorization)
     }
 
-    /// The target's path and query, of the absolute form too [RFC 9112 section 3.2.2].
+    /// The target's path and query, also of the absolute form [RFC 9112 section 3.2.2].
     fn path_and_query(&self) -> (&[u8], &[u8]) {
         let mut path = self.target;
         if !path.starts_with(b"/")
@@ -362,7 +362,7 @@ impl Record<'_> {
     }
 }
 
-/// For a column in quotation marks.
+/// Formats the value of a column in quotation marks.
 fn text_or_dash(value: Option<&[u8]>, out: &mut Vec<u8>) {
     match value {
         None | Some(b"") => out.push(b'-'),
@@ -370,7 +370,7 @@ fn text_or_dash(value: Option<&[u8]>, out: &mut Vec<u8>) {
     }
 }
 
-/// For a column that a space would end.
+/// Formats the value of a column that a space would end.
 fn word_or_dash(value: Option<&[u8]>, out: &mut Vec<u8>) {
     match value {
         None | Some(b"") => out.push(b'-'),
@@ -382,7 +382,7 @@ pub(super) fn number(value: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Seconds with six digits after the point.
+/// Formats seconds with six decimals.
 pub(super) fn decimal_seconds(elapsed: Duration, out: &mut Vec<u8>) {
     // Writing to a vector cannot fail.
     let _ = write!(out, "{}.{:06}", elapsed.as_secs(), elapsed.subsec_micros());

@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 
 type Fields = &'static [(&'static str, &'static [u8])];
 
-/// A request to vary; what the tests do not name is as here.
+/// A request; tests change the members that they are about.
 struct Sample {
     remote: &'static str,
     method: &'static [u8],
@@ -66,7 +66,7 @@ fn started_as(format: &'static str) -> String {
 }
 
 #[test]
-fn each_atom() {
+fn each_atom_formats_its_value() {
     let pid = std::process::id();
     let time = started_as("[%d/%b/%Y:%H:%M:%S %z]");
     for (atom, expected) in [
@@ -103,7 +103,7 @@ fn each_atom() {
 }
 
 #[test]
-fn every_letter_of_the_table_compiles() {
+fn each_letter_of_the_table_compiles_to_its_atom() {
     for (letter, atom, _) in ATOMS {
         let format = Format::parse(&format!("%({letter})s")).unwrap();
         assert_eq!(format.shape, Shape::Pieces(vec![Piece::Atom(atom)]));
@@ -111,7 +111,7 @@ fn every_letter_of_the_table_compiles() {
 }
 
 #[test]
-fn the_named_formats() {
+fn named_formats_are_gunicorns() {
     let time = started_as("[%d/%b/%Y:%H:%M:%S %z]");
     let common = format!("203.0.113.7 - Aladdin {time} \"GET /a%20b?x=1&y HTTP/1.1\" 404 12");
     assert_eq!(Sample::default().render("common"), common);
@@ -122,7 +122,7 @@ fn the_named_formats() {
 }
 
 #[test]
-fn json_names_everything() {
+fn json_line_has_all_members() {
     let time = started_as("%Y-%m-%dT%H:%M:%S.012%:z");
     let pid = std::process::id();
     assert_eq!(
@@ -137,7 +137,7 @@ fn json_names_everything() {
 }
 
 #[test]
-fn what_is_missing_is_a_dash_or_null() {
+fn missing_value_is_a_dash_or_null() {
     let bare = Sample { remote: "", request: &[("user-agent", b"")], ..Sample::default() };
     assert_eq!(bare.render("%(h)s %(u)s %(f)s %(a)s"), "- - - -");
     let json = bare.render("json");
@@ -146,7 +146,7 @@ fn what_is_missing_is_a_dash_or_null() {
 }
 
 #[test]
-fn a_client_cannot_forge_a_line_or_a_column() {
+fn hostile_bytes_forge_neither_a_line_nor_a_column() {
     let hostile = Sample {
         target: b"/\r\n1.2.3.4 - - \"GET /admin\" 200",
         request: &[
@@ -173,7 +173,7 @@ fn a_client_cannot_forge_a_line_or_a_column() {
 }
 
 #[test]
-fn path_and_query_of_every_target_form() {
+fn target_in_each_form_has_path_and_query() {
     for (target, path, query) in [
         (&b"/"[..], "/", ""),
         (b"/a?b?c", "/a", "b?c"),
@@ -190,14 +190,14 @@ fn path_and_query_of_every_target_form() {
 }
 
 #[test]
-fn environ_keys_are_listed_once() {
+fn repeated_environ_keys_are_listed_once() {
     let format = Format::parse("%({B}e)s %({A}e)s %({B}e)s %({c}i)s").unwrap();
     assert_eq!(format.environ_keys(), ["B", "A"]);
     assert!(Format::parse("json").unwrap().environ_keys().is_empty());
 }
 
 #[test]
-fn what_is_not_a_format() {
+fn malformed_format_is_rejected_with_its_position() {
     for (format, at) in [("%", 1), ("a %h", 3), ("\u{e9}%(h", 2), ("%(h)", 1), ("%(h)s %(t)x", 7)] {
         assert_eq!(Format::parse(format).unwrap_err(), FormatError::Malformed(at), "{format}");
     }
@@ -205,7 +205,7 @@ fn what_is_not_a_format() {
 }
 
 #[test]
-fn an_unknown_atom_is_a_dash() {
+fn unknown_atom_is_a_dash() {
     for atom in ["%(x)s", "%({a}z)s", "%({}i)s", "%({a)s", "%()s", "%(h)d", "%({a}i)d"] {
         let format = Format::parse(&format!("a {atom} b")).unwrap();
         assert_eq!(format.unknown(), [atom]);
@@ -215,7 +215,7 @@ fn an_unknown_atom_is_a_dash() {
 }
 
 #[test]
-fn the_known_atoms_are_told() {
+fn known_atoms_lists_all_letters() {
     let text = known_atoms();
     assert!(text.contains("h l u t r m U q H s B b f a T M D L p"), "{text}");
     assert!(text.contains("%({name}i)s"), "{text}");

@@ -1,9 +1,9 @@
-//! The error log: what the server, and through `wsgi.errors` the application, has to say.
+//! The error log: messages of the server, and what the application writes to `wsgi.errors`.
 //!
-//! Lines look as gunicorn's do, `[2026-11-24 04:14:34 +0000] [PID] [INFO] message`, and each is one
-//! write(2), so that lines of several processes do not mix and none is lost in a buffer when the
-//! process dies. There is one error log per process, reached by the `log` crate's macros from every
-//! layer; a process that starts a second server points it elsewhere by calling [`init`] again.
+//! Lines have gunicorn's format, `[2026-11-24 04:14:34 +0000] [PID] [INFO] message`. Each is one
+//! write(2), so that lines of several processes do not mix, and none is lost in a buffer when the
+//! process dies. A process has one error log, which all layers reach with the macros of the `log`
+//! crate. A process that starts a second server redirects it by calling [`init`] again.
 
 use std::fmt::Write as _;
 use std::io;
@@ -17,37 +17,37 @@ use super::clock::Stamp;
 use super::sink::Sink;
 use crate::sync::ignore_poison;
 
-/// How long a line may wait for a stream whose reader lags. Only the first line waits: once the
-/// reader has missed it, lines are dropped at once until it reads again.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How long a write waits for a full stream. Only the first one waits: after it has timed out,
+/// lines are dropped at once until the reader reads again.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// With `RUSTWSGI_LOG_EVENTS=1` a line names its event as well: `[PID] [worker.ready] [INFO] message`.
+/// Set to `1`, it makes lines show their event ids: `[PID] [worker.ready] [INFO] message`.
 const EVENTS_VARIABLE: &str = "RUSTWSGI_LOG_EVENTS";
 
 static LOGGER: ErrorLog = ErrorLog { state: Mutex::new(None) };
 
-/// The `log` crate's logger. It has to be a static, so what it holds comes later.
+/// The `log` crate's logger. That is a static, so [`init`] fills in the state later.
 struct ErrorLog {
     state: Mutex<Option<State>>,
 }
 
 struct State {
-    /// Where lines go; shared, so that the lock is not held while the kernel writes.
+    /// The destination; shared, so that a write does not hold the lock.
     output: Arc<Output>,
-    /// The time of the last line.
+    /// Formats the time, cached from the last line.
     stamp: Stamp,
-    /// Whether lines name their events.
+    /// Whether lines show their event ids.
     show_events: bool,
 }
 
 struct Output {
     sink: Sink,
-    /// Whether the last line found no room.
+    /// Whether the last write was incomplete.
     stalled: AtomicBool,
 }
 
-/// Sends the error log to `sink` and lets messages of `level` and above through. May be called
-/// again to change both. What is logged before the first call is discarded.
+/// Sends messages of `level` and above to `sink`. May be called again to change both. Messages
+/// logged before the first call are discarded.
 ///
 /// # Errors
 /// If the process already has another `log` logger.
@@ -62,21 +62,21 @@ pub fn init(sink: Sink, level: LevelFilter) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends the error log to another place from now on.
+/// Sends all further messages to `sink`.
 pub fn redirect(sink: Sink) {
     if let Some(state) = &mut *LOGGER.lock() {
         state.output = Arc::new(Output::new(sink));
     }
 }
 
-/// Writes bytes as they are to where the error log goes: `wsgi.errors`, and Python's tracebacks.
-/// Before [`init`] that is standard error. Never fails; what cannot be written is lost.
+/// Writes bytes unformatted to the error log: data for `wsgi.errors` and Python's tracebacks.
+/// Before [`init`] they go to standard error. Never fails; what cannot be written is lost.
 pub fn write_raw(bytes: &[u8]) {
     LOGGER.output().write(bytes);
 }
 
 impl ErrorLog {
-    /// No state is left half-changed by a panic, so a poisoned lock is as good as another.
+    /// No panic leaves the state half-changed, so a poisoned lock is usable.
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
         ignore_poison(self.state.lock())
     }
@@ -129,25 +129,25 @@ impl Output {
         Output { sink, stalled: AtomicBool::new(false) }
     }
 
-    /// A failure has nowhere to be told: this is where failures are told.
+    /// Discards errors: the error log is where they would be reported.
     fn write(&self, bytes: &[u8]) {
-        let patience = match self.stalled.load(Ordering::Relaxed) {
+        let timeout = match self.stalled.load(Ordering::Relaxed) {
             true => Duration::ZERO,
-            false => PATIENCE,
+            false => WRITE_TIMEOUT,
         };
-        let complete = matches!(self.sink.write(bytes, patience), Ok(n) if n == bytes.len());
+        let complete = matches!(self.sink.write(bytes, timeout), Ok(n) if n == bytes.len());
         self.stalled.store(!complete, Ordering::Relaxed);
     }
 }
 
-/// The stable id of the event that a line reports, which is the `target` of its log macro:
-/// `info!(target: "worker.ready", ...)`. Without a target the `log` crate fills in the module's path.
+/// The stable event id of a line, which is the `target` of its log macro:
+/// `info!(target: "worker.ready", ...)`. Without a target the `log` crate sets the module's path.
 fn event(target: &str) -> Option<&str> {
     (!target.contains("::") && target.contains('.')).then_some(target)
 }
 
-/// One line, line feed included. Control characters other than line feed and tab are escaped, as
-/// they could come from a client and run in the reader's terminal (CWE-150).
+/// Formats one line, line feed included. Escapes control characters other than line feed and tab:
+/// they may come from a client, and the reader's terminal would act on them (CWE-150).
 fn line(time: &str, event: Option<&str>, level: Level, message: &str) -> String {
     let level = match level {
         Level::Error => "ERROR",
@@ -180,7 +180,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn a_line_is_gunicorns() {
+    fn line_has_gunicorns_format() {
         let pid = std::process::id();
         let time = "[2026-11-24 04:14:34 +0000]";
         for (level, name) in [
@@ -204,14 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_do_not_reach_the_terminal() {
+    fn control_characters_in_a_message_are_escaped() {
         let line = line("", None, Level::Info, "a\x1b[2J\rb\u{9b}\n\tc\u{e9}");
         assert!(line.ends_with("a\\u{1b}[2J\\rb\\u{9b}\n\tc\u{e9}\n"), "{line}");
     }
 
-    /// The log is one per process, so everything about `init` is one test.
+    /// A process has one log, so all of `init` is in one test.
     #[test]
-    fn init_again_changes_target_and_level() {
+    fn init_called_again_changes_sink_and_level() {
         let dir = tempfile::tempdir().unwrap();
         let open = |path: &Path| Sink::open(&LogTarget::File(path.to_owned()));
         let file = |name: &str| open(&dir.path().join(name)).unwrap();

@@ -1,14 +1,14 @@
-//! What the operator sees: the error log and the access log.
+//! What the operator reads: the error log, the access log and the counters.
 //!
-//! Everything here is written for the day things go wrong: a full disk, a closed stderr or a log
-//! collector that has stopped reading may cost log lines, but never a request and never a thread.
-//! The layer knows neither sockets nor Python; a request is described to it by [`Record`].
+//! A full disk, a closed stderr or a log collector that has stopped reading costs log lines, but
+//! never a request and never a thread. The layer knows neither sockets nor Python; a [`Record`]
+//! describes a request to it.
 //!
 //! - [`log`] is the error log,
-//! - [`access_log`] gathers the lines of the access log, which [`mod@format`] and [`json`] make, with [`escape`],
-//!   [`user`] and [`clock`],
+//! - [`access_log`] buffers and writes the lines of the access log,
+//! - [`mod@format`] and [`json`] format a line, with [`escape`], [`user`] and [`clock`],
 //! - [`sink`] is the file or stream that a log is written to,
-//! - [`counters`] says how often each bound was reached.
+//! - [`counters`] counts how often each limit was reached.
 
 mod access_log;
 mod clock;

@@ -1,14 +1,14 @@
-//! Where log bytes go: a file, or one of the two streams the process was started with.
+//! Where a log is written: a file, standard output or standard error.
 //!
-//! The streams are the reason for this file. Standard output is often a pipe to a log collector,
-//! and a write to a full pipe blocks until the reader wakes up: a server that logs with plain
-//! writes stands still when its collector does. Making the stream non-blocking is no way out, as
-//! the flag belongs to the open file description that is shared with the parent shell. So a stream
-//! is asked by poll(2) first and given no more than `PIPE_BUF` bytes at once, which POSIX promises
-//! a writable pipe takes whole. A regular file is always writable, and gets its bytes in one piece.
+//! Writing must not block. Standard output is often a pipe to a log collector, and a write to a
+//! full pipe blocks until the collector reads: a server that logs with plain writes hangs when its
+//! collector does. The stream cannot be made non-blocking, because that flag belongs to the open
+//! file description, which the parent shell shares. So a stream is polled first, and each write is
+//! at most `PIPE_BUF` bytes, which POSIX guarantees a writable pipe accepts without blocking. A
+//! regular file is always writable, and gets its bytes in one write.
 //!
-//! Opening does not wait either: a named pipe without a reader is opened for reading as well, and keeps
-//! the first lines for whoever will read it.
+//! Opening does not block either: a named pipe without a reader is opened for reading as well, and
+//! holds the first lines until a reader opens it.
 
 use std::fmt;
 use std::fs::File;
@@ -23,8 +23,8 @@ use rustix::fs::FileType;
 
 use crate::sys::{sigpipe, streams};
 
-/// The most a stream is given by one write(2), in bytes.
-const CHUNK: usize = libc::PIPE_BUF;
+/// The largest write(2) to a stream.
+const MAX_STREAM_WRITE_BYTES: usize = libc::PIPE_BUF;
 
 /// The destination of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,13 +33,13 @@ pub enum LogTarget {
     Stdout,
     /// Standard error.
     Stderr,
-    /// A file, created if missing and appended to.
+    /// A file, which is created if missing and appended to.
     File(PathBuf),
 }
 
 impl LogTarget {
-    /// Reads an option's value: `-` is `dash` (gunicorn's access log takes it for stdout, its error
-    /// log for stderr), anything else is a path.
+    /// Parses an option's value: `-` means `dash` (in gunicorn standard output for the access log,
+    /// and standard error for the error log), any other value is a path.
     pub fn from_option(value: &str, dash: LogTarget) -> LogTarget {
         match value {
             "-" => dash,
@@ -58,16 +58,17 @@ impl fmt::Display for LogTarget {
     }
 }
 
-/// Opens a log's file for appending, and makes it if there is none. A link leads to where it points: whose
-/// rights are asked for that is the caller's business.
+/// Opens a log file for appending, and creates it if it is missing. Follows symbolic links: the
+/// caller decides with which user's rights.
 ///
 /// # Errors
-/// What open(2) says. It never waits for the reader of a pipe.
+/// Those of open(2). Never blocks on a named pipe without a reader.
 pub fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.append(true).create(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     match options.open(path) {
-        // A named pipe that nobody reads. That it may be opened for both is not in POSIX, but so everywhere.
+        // A named pipe without a reader. POSIX leaves opening it for both undefined; all systems
+        // allow it.
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => options.read(true).open(path),
         opened => opened,
     }
@@ -76,33 +77,33 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// An open [`LogTarget`].
 #[derive(Debug)]
 pub struct Sink {
-    /// What is written to.
+    /// The destination.
     output: Output,
-    /// Whether the output can be full for a while: pipes, sockets and terminals can.
-    stream: bool,
+    /// Whether a write can block: it can on pipes, sockets and terminals.
+    is_stream: bool,
 }
 
-/// Inherited streams are written to by number, so that a later dup2(2) over them (a daemon, a test
-/// runner that captures output) takes the log along.
+/// An inherited stream is kept as a number, so that the log follows a later dup2(2) onto it, by a
+/// daemon or a test runner that captures output.
 #[derive(Debug)]
 enum Output {
     /// Descriptor 1 or 2.
     Inherited(BorrowedFd<'static>),
-    /// A file of our own.
+    /// A file that the server opened.
     File(File),
-    /// The stream was closed before we started, so its number may now belong to a client's socket; or the
-    /// file could not be opened.
+    /// The stream was closed when the process started, so its number may be a client's socket by
+    /// now; or the file could not be opened.
     Nowhere,
 }
 
-/// What to do about a file that cannot be written.
+/// Advice for an error message about a log file that cannot be opened.
 pub fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             "make its directory, or name another file"
         }
         io::ErrorKind::PermissionDenied => {
-            "this user may not write there: change that, or name another file"
+            "this user may not write there: grant the permission, or name another file"
         }
         _ => "name another file",
     }
@@ -112,7 +113,8 @@ impl Sink {
     /// Opens the target.
     ///
     /// # Errors
-    /// What open(2) says of a file. A closed standard stream is no error; it swallows all bytes.
+    /// Those of open(2) for a file. A closed standard stream is not an error; its bytes are
+    /// discarded.
     pub fn open(target: &LogTarget) -> io::Result<Sink> {
         Ok(match target {
             LogTarget::Stdout => Sink::new(Output::inherited(streams::stdout())),
@@ -121,36 +123,36 @@ impl Sink {
         })
     }
 
-    /// Standard error, for what is logged before anything was configured.
+    /// Standard error, for messages before the log is configured.
     pub fn stderr() -> Sink {
         Sink::new(Output::inherited(streams::stderr()))
     }
 
-    /// What swallows all bytes.
+    /// Discards all bytes.
     pub fn nowhere() -> Sink {
         Sink::new(Output::Nowhere)
     }
 
     fn new(output: Output) -> Sink {
-        let stream = output.fd().is_some_and(is_stream);
-        Sink { output, stream }
+        let is_stream = output.fd().is_some_and(is_stream);
+        Sink { output, is_stream }
     }
 
-    /// Writes whole lines, and returns how many bytes were taken: fewer than given if a stream is
-    /// still full after `patience`, or if something went wrong on the way (the next call tells what).
+    /// Writes complete lines, and returns how many bytes were written. They are fewer than given if
+    /// a stream is still full after `timeout`, or if a later write failed (the next call returns
+    /// why).
     ///
     /// # Errors
-    /// What write(2) says before any byte was taken, save `EINTR` (tried again) and `EAGAIN` (the
-    /// stream is full).
-    pub(super) fn write(&self, bytes: &[u8], patience: Duration) -> io::Result<usize> {
+    /// Those of the first write(2), except `EINTR` (retried) and `EAGAIN` (the stream is full).
+    pub(super) fn write(&self, bytes: &[u8], timeout: Duration) -> io::Result<usize> {
         let Some(fd) = self.output.fd() else {
             return Ok(bytes.len());
         };
         let mut done = 0;
         while done < bytes.len() {
             let rest = &bytes[done..];
-            let piece = if self.stream {
-                if !writable(fd, patience) {
+            let piece = if self.is_stream {
+                if !wait_writable(fd, timeout) {
                     return Ok(done);
                 }
                 first_lines(rest)
@@ -173,7 +175,7 @@ impl Sink {
 }
 
 impl From<File> for Sink {
-    /// The file is one that [`open`] has opened.
+    /// The file must come from [`open`].
     fn from(file: File) -> Sink {
         Sink::new(Output::File(file))
     }
@@ -193,30 +195,31 @@ impl Output {
     }
 }
 
-/// As many whole lines as fit into one chunk, so that lines of several processes that share a pipe
-/// do not mix; a line longer than that is cut.
+/// As many complete lines as fit into one write, so that the lines of processes that share a pipe
+/// do not mix. A longer line is split.
 fn first_lines(bytes: &[u8]) -> &[u8] {
-    if bytes.len() <= CHUNK {
+    if bytes.len() <= MAX_STREAM_WRITE_BYTES {
         return bytes;
     }
-    let chunk = &bytes[..CHUNK];
+    let chunk = &bytes[..MAX_STREAM_WRITE_BYTES];
     match memchr::memrchr(b'\n', chunk) {
         Some(end) => &chunk[..=end],
         None => chunk,
     }
 }
 
-/// Whether a descriptor is something other than a regular file.
+/// Whether a descriptor is anything but a regular file.
 fn is_stream(fd: BorrowedFd<'_>) -> bool {
     rustix::fs::fstat(fd)
         .map_or(true, |stat| FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile)
 }
 
-/// Waits for room. An error or a hang-up counts as room: the write then tells what is the matter.
-fn writable(fd: BorrowedFd<'_>, patience: Duration) -> bool {
-    let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
-    let patience = Timespec::try_from(patience).ok();
-    rustix::event::poll(&mut asked, patience.as_ref()).is_ok_and(|ready| ready > 0)
+/// Waits until a write does not block. Also returns true on an error or a hang-up: the write then
+/// returns the error.
+fn wait_writable(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+    let timeout = Timespec::try_from(timeout).ok();
+    rustix::event::poll(&mut fds, timeout.as_ref()).is_ok_and(|ready| ready > 0)
 }
 
 #[cfg(test)]
@@ -231,12 +234,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_appended_to() {
+    fn existing_file_is_appended_to() {
         let dir = tempfile::tempdir().unwrap();
         let target = LogTarget::File(dir.path().join("log"));
         for line in ["one\n", "two\n"] {
             let sink = Sink::open(&target).unwrap();
-            assert!(!sink.stream);
+            assert!(!sink.is_stream);
             assert_eq!(sink.write(line.as_bytes(), Duration::ZERO).unwrap(), 4);
         }
         let text = std::fs::read_to_string(dir.path().join("log")).unwrap();
@@ -244,13 +247,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_opened_is_an_error() {
+    fn file_in_missing_directory_is_an_error() {
         let target = LogTarget::File(PathBuf::from("/nonexistent-dir/log"));
         assert_eq!(Sink::open(&target).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
-    fn a_named_pipe_that_nobody_reads_yet() {
+    fn named_pipe_without_reader_keeps_the_first_lines() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let made = std::process::Command::new("mkfifo").arg(&path).status();
@@ -263,9 +266,9 @@ mod tests {
     }
 
     #[test]
-    fn a_full_pipe_does_not_block_and_keeps_lines_whole() {
+    fn full_pipe_does_not_block_and_keeps_lines_whole() {
         let (sink, mut reader) = pipe();
-        assert!(sink.stream);
+        assert!(sink.is_stream);
         let lines = "a line of twenty-one\n".repeat(20_000).into_bytes();
         let taken = sink.write(&lines, Duration::ZERO).unwrap();
         assert!(taken > 0 && taken < lines.len());
@@ -279,9 +282,9 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_a_chunk_is_cut_and_written_whole() {
+    fn line_longer_than_a_write_is_split_and_written_whole() {
         let (sink, mut reader) = pipe();
-        let mut line = vec![b'x'; CHUNK + 10];
+        let mut line = vec![b'x'; MAX_STREAM_WRITE_BYTES + 10];
         line.push(b'\n');
         assert_eq!(sink.write(&line, Duration::ZERO).unwrap(), line.len());
         let mut read = vec![0; line.len()];
@@ -290,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_pipe_is_an_error() {
+    fn broken_pipe_is_an_error() {
         let (sink, reader) = pipe();
         drop(reader);
         let error = sink.write(b"x\n", Duration::ZERO).unwrap_err();
@@ -298,15 +301,15 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_stream_swallows_everything() {
-        // A number no process has open, as standard error is after `2>&-`.
+    fn closed_stream_discards_everything() {
+        // A number that is not open, as standard error is after `2>&-`.
         let output = Output::inherited(None);
         assert!(matches!(output, Output::Nowhere));
         assert_eq!(Sink::new(output).write(b"lost\n", Duration::ZERO).unwrap(), 5);
     }
 
     #[test]
-    fn options_name_targets() {
+    fn option_value_dash_or_path_gives_the_target() {
         let dash = LogTarget::from_option("-", LogTarget::Stdout);
         assert_eq!(dash, LogTarget::Stdout);
         let file = LogTarget::from_option("a.log", LogTarget::Stdout);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use log::error;
 
-use super::scheduler::{Pressure, Role, Scheduler, Wake};
+use super::scheduler::{Load, Role, Scheduler, Wake};
 use crate::config::Settings;
 use crate::net::{Lent, Poller, PollerHandle, SWEEP_INTERVAL, Verdict};
 use crate::sync::{Mutex, ignore_poison};
@@ -44,7 +44,7 @@ impl Dispatcher {
         multiprocess: Arc<AtomicBool>,
     ) -> Dispatcher {
         Dispatcher {
-            scheduler: Scheduler::new(settings.threads).running(parallel),
+            scheduler: Scheduler::new(settings.threads).with_parallelism(parallel),
             poller: Mutex::new(poller),
             handle,
             settings,
@@ -70,12 +70,13 @@ impl Dispatcher {
     /// the interpreter for a moment, which `wants_interpreter` asks for while no request runs.
     pub fn role(&self, me: usize, wants_interpreter: impl Fn() -> bool) -> Role {
         loop {
-            match self.scheduler.role(me, &*self.handle) {
+            match self.scheduler.take_role(me, &*self.handle) {
                 Role::Poll => {
-                    let free_threads = self.is_multiprocess().then(|| self.scheduler.room());
-                    let ready = self.poll_once(free_threads, |pressure| pressure.pressed);
-                    self.scheduler.polled(Some(me), ready, &*self.handle);
-                    if wants_interpreter() && self.scheduler.is_quiet() {
+                    let free_threads =
+                        self.is_multiprocess().then(|| self.scheduler.spare_threads());
+                    let ready = self.poll_once(free_threads, |load| load.has_unclaimed_work);
+                    self.scheduler.finish_poll(Some(me), ready, &*self.handle);
+                    if wants_interpreter() && self.scheduler.is_idle() {
                         return Role::Poll;
                     }
                 }
@@ -87,14 +88,14 @@ impl Dispatcher {
     /// Runs requests as worker thread `me`, which holds the interpreter, while there are any and
     /// `serve` returns true: that runs one, and returns whether there is time for another.
     pub fn run_batch(&self, me: usize, mut serve: impl FnMut(Lent) -> bool) {
-        let Some(mut job) = self.scheduler.first(me, &*self.handle) else { return };
+        let Some(mut job) = self.scheduler.begin_batch(me, &*self.handle) else { return };
         while serve(job) {
-            match self.scheduler.another(me, &*self.handle) {
+            match self.scheduler.continue_batch(me, &*self.handle) {
                 Some(next) => job = next,
                 None => break,
             }
         }
-        self.scheduler.done();
+        self.scheduler.end_batch();
         self.handle.wake_for_returned();
     }
 
@@ -103,22 +104,22 @@ impl Dispatcher {
         // The sentinel polls when every worker thread is inside the application: what it accepts
         // has to wait, so no thread is free. It never runs a request, so it may block in the poll.
         let free_threads = || self.is_multiprocess().then_some(0);
-        self.scheduler.watch(&*self.handle, || self.poll_once(free_threads(), |_| false));
+        self.scheduler.run_sentinel(&*self.handle, || self.poll_once(free_threads(), |_| false));
     }
 
-    /// Polls once and returns the requests that became complete. `is_pressed` is whether the thread
+    /// Polls once and returns the requests that became complete. `has_work` is whether the thread
     /// has other work and must not block.
     fn poll_once(
         &self,
         free_threads: Option<usize>,
-        is_pressed: impl FnOnce(&Pressure) -> bool,
+        has_work: impl FnOnce(&Load) -> bool,
     ) -> Vec<Lent> {
         let mut poller = ignore_poison(self.poller.lock());
         // Only now: the thread that held the lock may have found work.
-        let pressure = self.scheduler.pressure();
-        let waiting = pressure.waiting;
-        let timeout = match waiting {
-            _ if is_pressed(&pressure) => Some(Duration::ZERO),
+        let load = self.scheduler.load();
+        let queued = load.queued;
+        let timeout = match queued {
+            _ if has_work(&load) => Some(Duration::ZERO),
             0 => None,
             _ => Some(SWEEP_INTERVAL),
         };
@@ -129,10 +130,10 @@ impl Dispatcher {
             self.scheduler.stop();
             Vec::new()
         });
-        if waiting > 0 && poller.is_sweep_due() {
+        if queued > 0 && poller.is_sweep_due() {
             self.sweep(&mut poller);
         }
-        if ready.len() > self.settings.queue.saturating_sub(waiting) {
+        if ready.len() > self.settings.queue.saturating_sub(queued) {
             let kept = self.vacant().min(ready.len());
             ready.drain(kept..).for_each(|connection| poller.reject_queued(connection));
         }
@@ -147,8 +148,8 @@ impl Dispatcher {
     /// How many requests may join the queue. One that finds a free thread need not be queued.
     #[cold]
     fn vacant(&self) -> usize {
-        let Pressure { waiting, free, .. } = self.scheduler.pressure();
-        self.settings.queue.saturating_add(free).saturating_sub(waiting)
+        let Load { queued, free_threads, .. } = self.scheduler.load();
+        self.settings.queue.saturating_add(free_threads).saturating_sub(queued)
     }
 
     /// Withdraws the requests from the queue that have waited too long, or whose clients have left.

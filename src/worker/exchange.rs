@@ -1,4 +1,4 @@
-//! Shows a network connection to the WSGI layer, which knows it only as an [`Exchange`].
+//! Implements the WSGI layer's [`Exchange`] with a network connection.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -40,8 +40,9 @@ impl Exchange for Connection {
     }
 
     fn begin(&mut self, head: &ResponseHead, length: Option<u64>) {
-        // The request was lent out before the server was told to stop: its client learns it from this head,
-        // rather than from the end of the connection on its next request. [RFC 9112 section 9.6]
+        // The server began to stop while the application had the request. The response announces
+        // that the connection closes, so that the client does not send another request on it. [RFC
+        // 9112 section 9.6]
         if self.is_server_stopping() {
             self.http.close_after_response();
         }
@@ -86,7 +87,7 @@ impl Exchange for Connection {
     }
 
     fn client(&self) -> Weak<dyn Client> {
-        // Weak: an application that keeps it must not keep the socket.
+        // Weak, so that an application that keeps it does not keep the socket open.
         let client: Weak<WriteHalf> = Arc::downgrade(&self.write_half);
         client
     }

@@ -14,7 +14,7 @@ static HOOKS: ForkHooks = ForkHooks {
     },
 };
 
-/// From now on processes that the application forks do not get these listeners.
+/// Closes these listeners in processes that the application forks from now on.
 pub fn close_in_children<'a>(
     py: Python<'_>,
     listeners: impl IntoIterator<Item = &'a Listener>,

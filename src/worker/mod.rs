@@ -1,12 +1,12 @@
-//! One process at work: joins the network layer to the application.
+//! One serving process: joins the network layer to the application.
 //!
-//! - [`scheduler`] is the policy: who polls, who runs, who waits,
-//! - [`dispatch`] is what a thread does with the role it is given, as far as that needs no Python,
-//! - `runner` is the rest of it: having the interpreter, and serving a request,
-//! - `exchange` shows a connection to the WSGI layer,
-//! - `forks` keeps the listeners from processes that the application forks,
-//! - `watch` knows what runs for how long,
-//! - `server` starts and stops it all.
+//! - [`scheduler`] is the thread policy: which thread polls, runs requests, or waits,
+//! - [`dispatch`] carries out the roles of a thread, as far as that needs no Python,
+//! - `worker_thread` is the rest: it attaches to the interpreter and serves requests,
+//! - `exchange` implements the WSGI layer's view of a connection,
+//! - `forks` closes the listeners in processes that the application forks,
+//! - `watch` ends requests that run longer than `--timeout`, as `request_stage` decides,
+//! - `server` starts and stops the server.
 
 pub mod dispatch;
 #[cfg(feature = "python")]
@@ -16,6 +16,8 @@ mod forks;
 #[cfg(test)]
 #[cfg(shuttle)]
 mod model;
+#[cfg(any(feature = "python", test))]
+mod request_stage;
 pub mod scheduler;
 #[cfg(feature = "python")]
 mod server;
@@ -29,4 +31,4 @@ pub use crate::wsgi::Application;
 #[cfg(feature = "python")]
 pub use forks::close_in_children;
 #[cfg(feature = "python")]
-pub use server::{Parts, Server, StartError, leave_now};
+pub use server::{Server, ServerParts, StartError, exit_now};

@@ -1,66 +1,77 @@
-//! Who polls, who runs, who waits: the whole thread policy, in one place.
+//! The thread policy of a worker: which thread polls, which runs requests, which waits.
 //!
-//! A hand-over between two threads costs as much as a small request. So the thread that polled runs what
-//! it found, and nobody is woken as long as it comes back quickly. But an application that blocks must
-//! not stop the others, so there is a *sentinel*: a thread that never runs the application and looks
-//! every millisecond whether the one that went to run has come back.
+//! Handing a request from one thread to another costs as much as serving a small one. So the thread
+//! that polled also runs what it found, and wakes no other thread while requests are short. But one
+//! request that blocks must not stop the others. That is the job of the *sentinel*: a thread that
+//! never runs the application, and checks once a millisecond whether the other threads get on.
 //!
-//! - **Runners** (`--threads` of them) are equal. At most one is the **leader**: it polls, then runs what
-//!   became ready, then polls again. The others are parked.
-//! - At most one thread **waits for the interpreter** with work at hand. More would only take turns
-//!   at being woken. That it gets the interpreter is the proof that whoever had it let go; if others are
-//!   inside the application then, the application blocks, and the next one is called at once. A
-//!   free-threaded interpreter is had at once; there the next one is called until all cores are busy.
-//! - Responses are handed to whoever polls when a batch of requests is over, so that several cost one
-//!   waking. If the batch is held up by a request that blocks, the sentinel does it.
-//! - If the leader has not come back for a tick, the **sentinel** makes a parked runner the leader. If
-//!   none is parked, every runner is busy, and the sentinel polls by itself until one returns: new
-//!   connections, slow clients and deadlines never depend on the application.
+//! - The **worker threads** (`--threads`) are equal. At most one is the **leader**, as in the
+//!   Leader/Followers pattern: it polls, runs the requests that became ready, and polls again. A
+//!   worker thread that finds nothing to do parks.
+//! - At most one worker thread **waits to attach** to the interpreter (for the GIL) with requests
+//!   in the queue; more would only contend for it. Once attached it knows that the thread that held
+//!   the GIL has released it. If other threads are inside the application at that moment, the
+//!   application blocks, and the scheduler calls the next thread at once. A free-threaded
+//!   interpreter is attached to without waiting; there the scheduler calls threads until every core
+//!   has one.
+//! - A batch is the requests that a thread runs without detaching. Its responses go to the poller
+//!   together when the batch ends, so that all of them cost one wake-up. If a request in the batch
+//!   blocks, the sentinel wakes the poller for the responses before it.
+//! - If the leader has made no progress for a [`SENTINEL_INTERVAL`], the **sentinel** makes a
+//!   parked thread the leader. If no thread is parked, all of them are in the application: then the
+//!   sentinel polls until one returns, so that accepting, slow clients and timeouts never depend on
+//!   the application.
 //!
-//! Requests run in the order in which they came, until clients give up while they wait: then the next
-//! in line are those whose clients are about to give up, too, and a server that goes on in that order
-//! answers nobody in time. So from then on the newest goes first, until nobody waits any more.
-//! Whoever polls takes those back with [`Scheduler::withdraw`] that need not run.
+//! Requests run in the order of their arrival until a client disconnects while its request is
+//! queued. From then on the oldest requests are those whose clients are about to time out as well,
+//! and a server that kept the order would answer none of them in time. So the newest request runs
+//! first until the queue is empty. The polling thread removes requests that need no answer with
+//! [`Scheduler::withdraw`].
 //!
-//! The scheduler knows neither sockets nor Python, only jobs, so it can be tested by threads that do neither.
+//! The scheduler knows neither sockets nor Python, only jobs: its tests need neither.
+
+mod sentinel;
+#[cfg(test)]
+#[cfg(not(shuttle))]
+mod tests;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::sync::{Condvar, Mutex, MutexGuard, ignore_poison, pause};
+use crate::sync::{Condvar, Mutex, MutexGuard, ignore_poison};
 
-/// How often the sentinel looks while there is work.
-pub const TICK: Duration = Duration::from_millis(1);
-/// After so many ticks without anything to watch the sentinel sleeps until it is called.
-const DROWSY: u32 = 10;
+/// How often the sentinel checks the other threads while there is work.
+pub const SENTINEL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What a thread is to do next.
+/// What a worker thread does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Turn the poller, then call [`Scheduler::polled`].
+    /// Turn the poller once, then call [`Scheduler::finish_poll`].
     Poll,
-    /// Attach to the interpreter, then take jobs with [`Scheduler::first`] and [`Scheduler::another`].
+    /// Attach to the interpreter, then take jobs with [`Scheduler::begin_batch`] and
+    /// [`Scheduler::continue_batch`].
     Run,
-    /// The server has stopped.
+    /// End the thread: the server has stopped.
     Quit,
 }
 
-/// What a thread that polls should know of those who wait.
+/// What a polling thread needs to know of the queue and the other threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pressure {
-    /// There is work that the thread could do instead: it should not block.
-    pub pressed: bool,
-    /// How many jobs wait.
-    pub waiting: usize,
-    /// How many runners are not inside the application.
-    pub free: usize,
+pub struct Load {
+    /// Jobs are queued and no thread is about to run them, or the server has stopped: the poll must
+    /// not block.
+    pub has_unclaimed_work: bool,
+    /// Jobs in the queue.
+    pub queued: usize,
+    /// Worker threads that are not inside the application.
+    pub free_threads: usize,
 }
 
-/// Who has the role to poll.
+/// The thread that polls, or that returns to polling after the jobs it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leader {
-    Nobody,
-    Runner(usize),
+    None,
+    WorkerThread(usize),
     Sentinel,
 }
 
@@ -68,41 +79,40 @@ enum Leader {
 struct State<J> {
     /// Requests that are ready to run.
     queue: VecDeque<J>,
-    /// The request that came last is served first.
+    /// Take from the back of the queue.
     newest_first: bool,
     leader: Leader,
-    /// The leader polls, or is about to; otherwise it is away running.
-    polling: bool,
-    /// A thread with work at hand is waiting for the interpreter.
-    waiter: bool,
-    /// Threads inside the application.
-    inside: usize,
-    /// Runners without a role; the one that parked last is called first, its caches are warm.
+    /// The leader polls or is about to; otherwise it runs jobs.
+    leader_polls: bool,
+    /// A thread has taken [`Role::Run`] and is not attached to the interpreter yet.
+    is_thread_attaching: bool,
+    /// Worker threads inside the application.
+    threads_in_app: usize,
+    /// Worker threads without a role. The last to park is woken first: its caches are warm.
     parked: Vec<usize>,
-    /// Orders for parked runners.
-    orders: Vec<Option<Role>>,
-    /// Grows with every poll that ends and every job the leader takes. If it stands still for a tick while
-    /// nobody polls, the leader is late.
-    beat: u64,
-    /// Grows with every job that is taken. If it stands still for a tick while jobs wait, somebody is
-    /// needed.
-    taken: u64,
-    /// Responses of a batch that is not over wait for somebody who is blocked in a poll.
-    unsent: bool,
-    /// The sentinel waits to be called.
-    asleep: bool,
-    stopped: bool,
+    /// The role that a parked thread wakes up to, by thread.
+    assigned_roles: Vec<Option<Role>>,
+    /// Counts finished polls and jobs that the leader took. A leader that does not poll and has not
+    /// advanced it since the sentinel's last check is late.
+    leader_progress: u64,
+    /// Counts jobs taken by any thread. If jobs are queued and it has not advanced since the
+    /// sentinel's last check, another thread is needed.
+    jobs_taken: u64,
+    /// Responses of a running batch wait for a leader that is blocked in its poll.
+    has_unsent_responses: bool,
+    is_sentinel_asleep: bool,
+    is_stopped: bool,
 }
 
-/// The board that roles are taken from. `J` is a request that is ready to run.
+/// Assigns roles to threads and holds the queue of jobs. `J` is a request that is ready to run.
 #[derive(Debug)]
 pub struct Scheduler<J> {
     state: Mutex<State<J>>,
-    /// How many threads the interpreter can run at a time: 1, unless it is a free-threaded one.
-    parallel: usize,
-    /// One for each runner.
-    parking: Vec<Condvar>,
-    sentinel: Condvar,
+    /// How many threads the interpreter runs at a time: 1, unless it is free-threaded.
+    parallelism: usize,
+    /// Wakes a parked worker thread; one for each.
+    thread_wakeups: Vec<Condvar>,
+    sentinel_wakeup: Condvar,
 }
 
 /// Ends a poll that another thread is blocked in.
@@ -112,10 +122,10 @@ pub trait Wake {
 }
 
 impl<J> State<J> {
-    fn take(&mut self, me: usize) -> Option<J> {
-        self.taken += 1;
-        if self.leader == Leader::Runner(me) {
-            self.beat += 1;
+    fn take_job(&mut self, thread: usize) -> Option<J> {
+        self.jobs_taken += 1;
+        if self.leader == Leader::WorkerThread(thread) {
+            self.leader_progress += 1;
         }
         if !self.newest_first {
             return self.queue.pop_front();
@@ -124,93 +134,99 @@ impl<J> State<J> {
         self.newest_first = !self.queue.is_empty();
         job
     }
+
+    /// Jobs are queued and no thread is on its way to run them.
+    fn has_unclaimed_jobs(&self) -> bool {
+        !self.queue.is_empty() && !self.is_thread_attaching
+    }
 }
 
 impl<J> Scheduler<J> {
-    /// A scheduler for so many runners and one sentinel.
-    pub fn new(runners: usize) -> Scheduler<J> {
+    /// A scheduler for this many worker threads and one sentinel.
+    pub fn new(threads: usize) -> Scheduler<J> {
         let state = State {
             queue: VecDeque::new(),
             newest_first: false,
-            leader: Leader::Nobody,
-            polling: false,
-            waiter: false,
-            inside: 0,
+            leader: Leader::None,
+            leader_polls: false,
+            is_thread_attaching: false,
+            threads_in_app: 0,
             parked: Vec::new(),
-            orders: vec![None; runners],
-            beat: 0,
-            taken: 0,
-            unsent: false,
-            asleep: false,
-            stopped: false,
+            assigned_roles: vec![None; threads],
+            leader_progress: 0,
+            jobs_taken: 0,
+            has_unsent_responses: false,
+            is_sentinel_asleep: false,
+            is_stopped: false,
         };
         Scheduler {
             state: Mutex::new(state),
-            parallel: 1,
-            parking: (0..runners).map(|_| Condvar::new()).collect(),
-            sentinel: Condvar::new(),
+            parallelism: 1,
+            thread_wakeups: (0..threads).map(|_| Condvar::new()).collect(),
+            sentinel_wakeup: Condvar::new(),
         }
     }
 
-    /// For an interpreter that runs so many threads at a time.
-    pub fn running(self, parallel: usize) -> Scheduler<J> {
-        Scheduler { parallel, ..self }
+    /// Sets how many threads the interpreter runs at a time.
+    pub fn with_parallelism(self, parallelism: usize) -> Scheduler<J> {
+        Scheduler { parallelism, ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<J>> {
         ignore_poison(self.state.lock())
     }
 
-    // For runners
-
-    /// Blocks until there is something to do for runner `me`.
-    pub fn role(&self, me: usize, wake: &impl Wake) -> Role {
+    /// Takes the next role for worker thread `thread`; parks it until there is one.
+    pub fn take_role(&self, thread: usize, wake: &impl Wake) -> Role {
         let mut state = self.lock();
-        if state.stopped {
+        if state.is_stopped {
             return Role::Quit;
         }
-        // What the sentinel polls it cannot run, and while it polls nobody watches: it is relieved first.
-        if !state.queue.is_empty() && !state.waiter && state.leader != Leader::Sentinel {
-            state.waiter = true;
-            if state.leader == Leader::Runner(me) {
-                state.polling = false;
+        // A polling sentinel comes before queued jobs: it cannot run what it finds, and while it
+        // polls it does not watch the other threads.
+        if state.has_unclaimed_jobs() && state.leader != Leader::Sentinel {
+            state.is_thread_attaching = true;
+            if state.leader == Leader::WorkerThread(thread) {
+                state.leader_polls = false;
             }
             return Role::Run;
         }
         match state.leader {
-            Leader::Runner(other) if other != me && state.polling => {}
+            Leader::WorkerThread(other) if other != thread && state.leader_polls => {}
             leader => {
-                // The lead is free, or its holder is away with a request: whoever is free takes it.
+                // No other worker thread polls: this one becomes the leader.
                 if leader == Leader::Sentinel {
                     wake.wake();
                 }
-                state.leader = Leader::Runner(me);
-                state.polling = true;
+                state.leader = Leader::WorkerThread(thread);
+                state.leader_polls = true;
                 return Role::Poll;
             }
         }
-        state.orders[me] = None;
-        state.parked.push(me);
+        state.assigned_roles[thread] = None;
+        state.parked.push(thread);
         loop {
-            if state.stopped {
+            if state.is_stopped {
                 return Role::Quit;
             }
-            if let Some(role) = state.orders[me].take() {
+            if let Some(role) = state.assigned_roles[thread].take() {
                 return role;
             }
-            state = ignore_poison(self.parking[me].wait(state));
+            state = ignore_poison(self.thread_wakeups[thread].wait(state));
         }
     }
 
-    /// What the poller should know before it blocks.
-    pub fn pressure(&self) -> Pressure {
+    /// What the polling thread must know before it blocks.
+    pub fn load(&self) -> Load {
         let state = self.lock();
-        let pressed = state.stopped || (!state.queue.is_empty() && !state.waiter);
-        let free = self.parking.len().saturating_sub(state.inside);
-        Pressure { pressed, waiting: state.queue.len(), free }
+        Load {
+            has_unclaimed_work: state.is_stopped || state.has_unclaimed_jobs(),
+            queued: state.queue.len(),
+            free_threads: self.thread_wakeups.len().saturating_sub(state.threads_in_app),
+        }
     }
 
-    /// Takes those out of the queue that are `unwanted`. The others keep their order.
+    /// Removes the jobs from the queue that are `unwanted`. The others keep their order.
     pub fn withdraw(&self, mut unwanted: impl FnMut(&J) -> bool) -> Vec<J> {
         let mut state = self.lock();
         let mut withdrawn = Vec::new();
@@ -224,184 +240,129 @@ impl<J> Scheduler<J> {
         withdrawn
     }
 
-    /// From now on the newest of those who wait goes first, until nobody waits.
+    /// Runs the newest queued job first until the queue is empty.
     pub fn serve_newest_first(&self) {
         let mut state = self.lock();
         state.newest_first = !state.queue.is_empty();
     }
 
-    /// How many more jobs would find a runner at once. A runner that asks because it is about to poll is one,
-    /// unless it will have to run what waits already.
-    pub fn room(&self) -> usize {
+    /// How many more jobs would find a free thread at once. The calling thread, which is about to
+    /// poll, counts as free unless it has to run what is queued.
+    pub fn spare_threads(&self) -> usize {
         let state = self.lock();
-        let room = self.parking.len().saturating_sub(state.inside + state.queue.len());
-        if state.queue.is_empty() || state.waiter { room.max(1) } else { room }
+        let taken = state.threads_in_app + state.queue.len();
+        let spare = self.thread_wakeups.len().saturating_sub(taken);
+        if state.has_unclaimed_jobs() { spare } else { spare.max(1) }
     }
 
-    /// True if nobody is inside the application, nor about to be.
-    pub fn is_quiet(&self) -> bool {
+    /// No thread is inside the application, and none is about to enter it.
+    pub fn is_idle(&self) -> bool {
         let state = self.lock();
-        state.inside == 0 && state.queue.is_empty()
+        state.threads_in_app == 0 && state.queue.is_empty()
     }
 
-    /// Takes what a poll has found. `runner` is `None` for the sentinel.
-    pub fn polled(
+    /// Ends a poll and queues the jobs that it found. `thread` is `None` for the sentinel.
+    pub fn finish_poll(
         &self,
-        runner: Option<usize>,
+        thread: Option<usize>,
         jobs: impl IntoIterator<Item = J>,
         wake: &impl Wake,
     ) {
         let mut state = self.lock();
         state.queue.extend(jobs);
         if !state.queue.is_empty() {
-            // Not only when the leader goes to run: another runner may come in between and take the
-            // work, and if that blocks, only the sentinel can see that more is waiting.
-            self.rouse(&mut state);
+            // Even if the leader will not run them: another thread may take the first job before it
+            // does. If that job blocks, only the sentinel notices that more are queued.
+            self.wake_sentinel(&mut state);
         }
-        state.beat += 1;
-        let me = runner.map_or(Leader::Sentinel, Leader::Runner);
-        if state.leader == me {
-            state.polling = false;
-        } else if !state.queue.is_empty() && !state.waiter {
-            self.call_another(&mut state, wake);
+        state.leader_progress += 1;
+        let this = thread.map_or(Leader::Sentinel, Leader::WorkerThread);
+        if state.leader == this {
+            state.leader_polls = false;
+        } else if state.has_unclaimed_jobs() {
+            self.call_thread_to_run(&mut state, wake);
         }
     }
 
-    /// The interpreter is ours: takes the first job, if there is still one. Every call that returns a job
-    /// is followed by one of [`Scheduler::done`].
-    pub fn first(&self, me: usize, wake: &impl Wake) -> Option<J> {
+    /// Takes the first job after attaching to the interpreter, if there still is one. Every call
+    /// that returns a job must be followed by [`Scheduler::end_batch`].
+    pub fn begin_batch(&self, thread: usize, wake: &impl Wake) -> Option<J> {
         let mut state = self.lock();
-        state.waiter = false;
-        let job = state.take(me)?;
-        state.inside += 1;
-        if (state.inside > 1 || state.inside < self.parallel) && !state.queue.is_empty() {
-            self.call_another(&mut state, wake);
+        state.is_thread_attaching = false;
+        let job = state.take_job(thread)?;
+        state.threads_in_app += 1;
+        let app_blocks = state.threads_in_app > 1;
+        let is_core_free = state.threads_in_app < self.parallelism;
+        if (app_blocks || is_core_free) && !state.queue.is_empty() {
+            self.call_thread_to_run(&mut state, wake);
         }
         Some(job)
     }
 
-    /// Takes another job while the interpreter is still held, which leaves responses to the ones before
-    /// unsent until [`Scheduler::done`]. Should this job take its time, the sentinel sees to them.
-    pub fn another(&self, me: usize, wake: &impl Wake) -> Option<J> {
+    /// Takes another job without detaching, which leaves the responses of the batch unsent until
+    /// [`Scheduler::end_batch`]. If this job takes long, the sentinel wakes the poller for them.
+    pub fn continue_batch(&self, thread: usize, wake: &impl Wake) -> Option<J> {
         let mut state = self.lock();
-        let job = state.take(me);
-        if job.is_some() && state.leader == Leader::Sentinel && state.polling {
+        let job = state.take_job(thread);
+        if job.is_some() && state.leader == Leader::Sentinel && state.leader_polls {
             wake.wake();
-        } else if job.is_some() && state.polling {
-            state.unsent = true;
-            self.rouse(&mut state);
+        } else if job.is_some() && state.leader_polls {
+            state.has_unsent_responses = true;
+            self.wake_sentinel(&mut state);
         }
         job
     }
 
-    /// The thread leaves the application. It sends its responses, or wakes up who does.
-    pub fn done(&self) {
+    /// Ends the batch: the thread leaves the application. The caller then wakes the poller, if
+    /// necessary, to send the responses.
+    pub fn end_batch(&self) {
         let mut state = self.lock();
-        state.inside -= 1;
-        state.unsent = false;
+        state.threads_in_app -= 1;
+        state.has_unsent_responses = false;
     }
 
-    /// The sentinel must be awake from when there is work until there is none and somebody polls.
-    fn rouse(&self, state: &mut State<J>) {
-        if state.asleep {
-            state.asleep = false;
-            self.sentinel.notify_one();
+    /// The sentinel must stay awake until there is no work and the leader polls.
+    fn wake_sentinel(&self, state: &mut State<J>) {
+        if state.is_sentinel_asleep {
+            state.is_sentinel_asleep = false;
+            self.sentinel_wakeup.notify_one();
         }
     }
 
-    /// Gets one more thread to wait for the interpreter.
-    fn call_another(&self, state: &mut State<J>, wake: &impl Wake) {
-        if let Some(runner) = state.parked.pop() {
-            // The role is taken here, so that nobody else is called for the same work.
-            state.waiter = true;
-            state.orders[runner] = Some(Role::Run);
-            self.parking[runner].notify_one();
-        } else if matches!(state.leader, Leader::Runner(_)) && state.polling {
+    /// Makes one more thread attach to the interpreter: a parked one, else the one that polls.
+    fn call_thread_to_run(&self, state: &mut State<J>, wake: &impl Wake) {
+        if let Some(thread) = state.parked.pop() {
+            // Set before the thread wakes up, so that no second one is woken for the same job.
+            state.is_thread_attaching = true;
+            self.assign(state, thread, Role::Run);
+        } else if matches!(state.leader, Leader::WorkerThread(_)) && state.leader_polls {
             wake.wake();
         }
     }
 
-    // For the sentinel
-
-    /// What the sentinel thread does until the server stops; `poll` turns the poller once and returns
-    /// what became ready.
-    pub fn watch<I: IntoIterator<Item = J>>(&self, wake: &impl Wake, mut poll: impl FnMut() -> I) {
-        let mut idle = 0;
-        let mut state = self.lock();
-        while !state.stopped {
-            let watching = !state.polling || !state.queue.is_empty() || state.unsent;
-            idle = if watching { 0 } else { idle + 1 };
-            if idle > DROWSY {
-                state.asleep = true;
-                while state.asleep && !state.stopped {
-                    state = ignore_poison(self.sentinel.wait(state));
-                }
-                idle = 0;
-            }
-            let seen = (state.beat, state.taken);
-            state = pause(&self.state, &self.sentinel, state, TICK);
-            if state.stopped {
-                break;
-            }
-            if std::mem::take(&mut state.unsent) {
-                wake.wake();
-            }
-            if !state.polling && state.beat == seen.0 {
-                if let Some(runner) = state.parked.pop() {
-                    state.leader = Leader::Runner(runner);
-                    state.polling = true;
-                    state.orders[runner] = Some(Role::Poll);
-                    self.parking[runner].notify_one();
-                } else {
-                    state.leader = Leader::Sentinel;
-                    state.polling = true;
-                    drop(state);
-                    self.stand_in(wake, &mut poll);
-                    state = self.lock();
-                }
-            } else if !state.queue.is_empty() && !state.waiter && state.taken == seen.1 {
-                self.call_another(&mut state, wake);
-            }
-        }
+    /// Makes a parked thread the leader. Returns false if none is parked.
+    fn promote_parked_thread(&self, state: &mut State<J>) -> bool {
+        let Some(thread) = state.parked.pop() else { return false };
+        state.leader = Leader::WorkerThread(thread);
+        state.leader_polls = true;
+        self.assign(state, thread, Role::Poll);
+        true
     }
 
-    /// Polls in the runners' place until one of them claims the lead.
-    fn stand_in<I: IntoIterator<Item = J>>(&self, wake: &impl Wake, poll: &mut impl FnMut() -> I) {
-        loop {
-            let jobs = poll();
-            self.polled(None, jobs, wake);
-            let mut state = self.lock();
-            if state.stopped || state.leader != Leader::Sentinel {
-                return;
-            }
-            if !state.parked.is_empty() {
-                // A runner that parked while the sentinel was leading: give the lead away.
-                if let Some(runner) = state.parked.pop() {
-                    state.leader = Leader::Runner(runner);
-                    state.polling = true;
-                    state.orders[runner] = Some(Role::Poll);
-                    self.parking[runner].notify_one();
-                }
-                return;
-            }
-            state.polling = true;
-        }
+    fn assign(&self, state: &mut State<J>, thread: usize, role: Role) {
+        state.assigned_roles[thread] = Some(role);
+        self.thread_wakeups[thread].notify_one();
     }
 
-    // The end
-
-    /// Sends everybody home. Jobs that are queued stay queued: take them with [`Scheduler::another`].
+    /// Makes all threads quit. Queued jobs stay queued: take them with
+    /// [`Scheduler::continue_batch`].
     pub fn stop(&self) {
         let mut state = self.lock();
-        state.stopped = true;
-        state.asleep = false;
-        self.sentinel.notify_all();
-        for parking in &self.parking {
-            parking.notify_all();
+        state.is_stopped = true;
+        state.is_sentinel_asleep = false;
+        self.sentinel_wakeup.notify_all();
+        for wakeup in &self.thread_wakeups {
+            wakeup.notify_all();
         }
     }
 }
-
-#[cfg(test)]
-#[cfg(not(shuttle))]
-mod tests;

@@ -1,4 +1,4 @@
-//! Starts and stops one process's server: binds, starts the threads, waits for them.
+//! Starts and stops the server of one process: binds its addresses, starts its threads, joins them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,19 +24,19 @@ use crate::observe::{AccessLog, Format, Sink, remedy};
 use crate::sys::signals::without_signals;
 use crate::wsgi::{Application, ServerAddress, Wsgi, green_threads_error};
 
-/// Why a server could not be started.
+/// Why the server could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address could not be bound. Holds the system's error, if there is one.
+    /// An address could not be bound. Holds the error of the system call, if one failed.
     #[error("{0:#}")]
     Bind(anyhow::Error),
     /// The access log could not be opened.
-    #[error("cannot open the access log (--access-logfile) {0:#}")]
+    #[error("--access-logfile: cannot open {0:#}")]
     AccessLog(anyhow::Error),
-    /// Python raised.
+    /// Python code raised an exception.
     #[error("{0}")]
     Python(#[from] PyErr),
-    /// The system refused something else.
+    /// Another system call failed.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
 }
@@ -44,33 +44,34 @@ pub enum StartError {
 /// A running server.
 pub struct Server {
     shared: Arc<Shared>,
-    runners: Vec<Py<PyAny>>,
+    /// The worker threads, which are Python threads.
+    worker_threads: Vec<Py<PyAny>>,
     sentinel: Option<JoinHandle<()>>,
     addresses: Vec<(Option<SocketAddr>, String)>,
-    /// What Python calls when the program ends with the server still up.
-    at_exit: Option<Py<PyAny>>,
-    /// See [`Server::give_up`].
-    given_up: Arc<AtomicBool>,
-    /// The process that serves. One that is forked has a copy of all this, but no threads, and what it would
-    /// stop or close is its parent's.
-    process: u32,
+    /// The `atexit` hook, for a program that ends while the server runs.
+    exit_hook: Option<Py<PyAny>>,
+    /// See [`Server::skip_exit_wait`].
+    skips_exit_wait: Arc<AtomicBool>,
+    /// The process that started the server. A forked process has a copy of this struct, but no
+    /// threads, and must not stop or close what belongs to its parent.
+    pid: u32,
 }
 
-/// What a server is made from.
-pub struct Parts {
-    /// What is served.
+/// The parts of a server.
+pub struct ServerParts {
+    /// The application.
     pub app: Application,
-    /// What is listened on already.
+    /// The bound sockets.
     pub listeners: Vec<Listener>,
-    /// Where the access log goes, if there is one.
+    /// The sink of the access log, if there is one.
     pub access_log: Option<Sink>,
-    /// How.
+    /// The settings.
     pub settings: Arc<Settings>,
-    /// Whether other processes serve the same; see [`Server::set_multiprocess`].
+    /// See [`Server::set_multiprocess`].
     pub multiprocess: bool,
 }
 
-/// Binds everything that `settings` names.
+/// Binds all addresses of `settings`.
 fn bind(settings: &Settings) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     let umask = settings.processes.socket_umask();
@@ -81,36 +82,37 @@ fn bind(settings: &Settings) -> Result<Vec<Listener>, StartError> {
 }
 
 impl Server {
-    /// Binds, and serves `app` on threads of its own until [`Server::stop`].
+    /// Binds, and serves `app` on new threads until [`Server::stop`].
     pub fn start(
         py: Python<'_>,
         app: Application,
         settings: Arc<Settings>,
     ) -> Result<Server, StartError> {
         let (listeners, access_log) = (bind(&settings)?, open_access_log(&settings)?);
-        let parts = Parts { app, listeners, access_log, settings, multiprocess: false };
-        let server = Server::start_on(py, parts, || Ok(()))?;
+        let parts = ServerParts { app, listeners, access_log, settings, multiprocess: false };
+        let server = Server::start_with(py, parts, || Ok(()))?;
         for (_, url) in &server.addresses {
-            info!("Listening at: {url}");
+            info!(target: "server.listening", "Listening at: {url}");
         }
         Ok(server)
     }
 
-    /// The same on what somebody else has opened. `ready` is called when nothing can go wrong any more,
-    /// just before the first request may be taken.
-    pub fn start_on(
+    /// Serves with `parts`. Calls `on_ready` when everything else has succeeded, before the first
+    /// request is accepted.
+    pub fn start_with(
         py: Python<'_>,
-        parts: Parts,
-        ready: impl FnOnce() -> io::Result<()>,
+        parts: ServerParts,
+        on_ready: impl FnOnce() -> io::Result<()>,
     ) -> Result<Server, StartError> {
-        // A program, or a hook of a configuration, may have replaced them since the application was loaded.
+        // A program, or a hook of a configuration file, may have patched `threading` after the
+        // application was loaded.
         if let Some(refusal) = green_threads_error(py) {
             return Err(PyRuntimeError::new_err(refusal).into());
         }
-        let Parts { app, listeners, access_log, settings, multiprocess } = parts;
+        let ServerParts { app, listeners, access_log, settings, multiprocess } = parts;
         close_in_children(py, &listeners)?;
         let access_log = settings.access_log.as_ref().zip(access_log);
-        let access_log = access_log.map(|(settings, sink)| format_access_log(settings, sink));
+        let access_log = access_log.map(|(settings, sink)| build_access_log(settings, sink));
         let access_log = access_log.transpose()?;
         let addresses: Vec<_> = listeners.iter().map(|l| (l.tcp_address(), l.url())).collect();
         let servers: Vec<_> = listeners
@@ -127,29 +129,29 @@ impl Server {
         let shared = Arc::new(Shared {
             dispatcher: Dispatcher::new(network, parallelism(py), settings.clone(), multiprocess),
             wsgi,
-            begun: OnceLock::new(),
+            started: OnceLock::new(),
             watch: Watch::new(settings.threads, settings.timeouts.request),
             settings,
             access_log,
         });
         let mut server = Server {
             shared,
-            runners: Vec::new(),
+            worker_threads: Vec::new(),
             sentinel: None,
             addresses,
-            at_exit: None,
-            given_up: Arc::default(),
-            process: std::process::id(),
+            exit_hook: None,
+            skips_exit_wait: Arc::default(),
+            pid: std::process::id(),
         };
         let started = server
             .start_threads(py)
-            .and_then(|()| server.mind_exit(py))
-            .and_then(|()| Ok(ready()?));
+            .and_then(|()| server.register_exit_hook(py))
+            .and_then(|()| Ok(on_ready()?));
         if started.is_err() {
             server.stop();
         }
-        // From here on the application runs, and in this thread the handlers of its signals.
-        server.shared.begun.set(()).ok();
+        // From here on the application may run, and this thread may run its signal handlers.
+        server.shared.started.set(()).ok();
         if let Err(failure) = started {
             server.join(py, None)?;
             return Err(failure);
@@ -157,145 +159,153 @@ impl Server {
         Ok(server)
     }
 
-    /// Threads of Python's own making, so that they have names and are known to `threading`, and their
-    /// thread-local data lives as long as they do.
+    /// The worker threads are created by `threading`: so they have names, Python code can list
+    /// them, and their thread-local data lives as long as they do.
     fn start_threads(&mut self, py: Python<'_>) -> Result<(), StartError> {
-        let thread = py.import("threading")?.getattr("Thread")?;
+        let thread_class = py.import("threading")?.getattr("Thread")?;
         let shared = self.shared.clone();
         let sentinel = std::thread::Builder::new().name("rustwsgi-sentinel".into());
         let watch = move || {
-            shared.begun.wait();
+            shared.started.wait();
             shared.dispatcher.watch();
         };
         self.sentinel = Some(without_signals(|| sentinel.spawn(watch))?);
         for index in 0..self.shared.settings.threads {
             let shared = self.shared.clone();
-            let target =
-                PyCFunction::new_closure(py, Some(c"rustwsgi_runner"), None, move |args, _| {
-                    worker_thread::run(args.py(), &shared, index)
-                })?;
+            let target = PyCFunction::new_closure(
+                py,
+                Some(c"rustwsgi_worker_thread"),
+                None,
+                move |args, _| worker_thread::run(args.py(), &shared, index),
+            )?;
             let options = PyDict::new(py);
             options.set_item("target", target)?;
             options.set_item("name", format!("rustwsgi-{index}"))?;
             options.set_item("daemon", true)?;
-            let runner = thread.call((), Some(&options))?;
-            runner.call_method0("start")?;
-            self.runners.push(runner.unbind());
+            let thread = thread_class.call((), Some(&options))?;
+            thread.call_method0("start")?;
+            self.worker_threads.push(thread.unbind());
         }
         Ok(())
     }
 
-    /// Makes sure that no thread is inside the application when the interpreter goes away beneath it, which
-    /// CPython before 3.14 answers by ending the thread in a way that no foreign frame survives.
-    fn mind_exit(&mut self, py: Python<'_>) -> Result<(), StartError> {
+    /// Registers an `atexit` hook that stops the server. No thread may be inside the application
+    /// when the interpreter is finalized: CPython before 3.14 then ends it with `pthread_exit`,
+    /// which must not unwind the frames of Rust.
+    fn register_exit_hook(&mut self, py: Python<'_>) -> Result<(), StartError> {
         let shared = self.shared.clone();
-        let runners: Vec<_> = self.runners.iter().map(|runner| runner.clone_ref(py)).collect();
-        let process = self.process;
-        let given_up = self.given_up.clone();
-        let leave = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
-            if std::process::id() != process {
+        let threads: Vec<_> = self.worker_threads.iter().map(|t| t.clone_ref(py)).collect();
+        let pid = self.pid;
+        let skips_wait = self.skips_exit_wait.clone();
+        let stop = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+            if std::process::id() != pid {
                 return Ok(());
             }
             let py = args.py();
             shared.dispatcher.handle.stop();
-            let patience = match given_up.load(Ordering::Relaxed) {
+            let limit = match skips_wait.load(Ordering::Relaxed) {
                 true => Duration::ZERO,
                 false => shared.settings.timeouts.graceful,
             };
-            if !join_all(py, &runners, Some(patience))? {
-                warn!("the program ends while requests are still running");
-                leave_now(py, 1);
+            if !join_all(py, &threads, Some(limit))? {
+                warn!(
+                    target: "server.exit",
+                    "The program ends while requests are still running: aborting them"
+                );
+                exit_now(py, 1);
             }
             PyResult::Ok(())
         };
-        let leave = PyCFunction::new_closure(py, Some(c"rustwsgi_at_exit"), None, leave)?;
-        py.import("atexit")?.call_method1("register", (&leave,))?;
-        self.at_exit = Some(leave.into_any().unbind());
+        let hook = PyCFunction::new_closure(py, Some(c"rustwsgi_at_exit"), None, stop)?;
+        py.import("atexit")?.call_method1("register", (&hook,))?;
+        self.exit_hook = Some(hook.into_any().unbind());
         Ok(())
     }
 
-    /// What is listened on: the TCP address if it is one, and a URL for people.
+    /// The addresses of the listeners: as a socket address if it is TCP, and as a URL.
     pub fn addresses(&self) -> &[(Option<SocketAddr>, String)] {
         &self.addresses
     }
 
-    /// Stops accepting, lets requests in flight finish. Returns at once. Nothing in a forked process.
+    /// Begins a graceful shutdown: stops accepting, and lets requests in flight finish. Returns at
+    /// once. Does nothing in a forked process.
     pub fn stop(&self) {
-        if self.is_ours() {
+        if self.is_own_process() {
             self.shared.dispatcher.handle.stop();
         }
     }
 
-    /// Requests that are still running have been waited for long enough: the program's end does not wait for
-    /// them once more.
-    pub fn give_up(&self) {
-        self.given_up.store(true, Ordering::Relaxed);
+    /// Makes the exit of the program not wait for running requests: the caller has done so.
+    pub fn skip_exit_wait(&self) {
+        self.skips_exit_wait.store(true, Ordering::Relaxed);
     }
 
-    fn is_ours(&self) -> bool {
-        std::process::id() == self.process
+    fn is_own_process(&self) -> bool {
+        std::process::id() == self.pid
     }
 
-    /// The same for a process that another one replaces: connections that wait for their next request may
-    /// still make it. Returns at once.
+    /// Begins the graceful shutdown of a process that another one replaces: keep-alive connections
+    /// may send one more request. Returns at once.
     pub fn retire(&self) {
         self.shared.dispatcher.handle.retire();
     }
 
-    /// From now on other processes serve the same, or none does.
-    pub fn set_multiprocess(&self, are_there: bool) {
-        self.shared.dispatcher.set_multiprocess(are_there);
+    /// Sets whether other processes accept from the same sockets.
+    pub fn set_multiprocess(&self, multiprocess: bool) {
+        self.shared.dispatcher.set_multiprocess(multiprocess);
     }
 
-    /// Says in the error log how often each bound was reached.
-    pub fn report(&self) {
-        info!("Bounds reached since the start: {}", self.shared.dispatcher.handle.counters());
+    /// Logs how often each limit was reached.
+    pub fn log_counters(&self) {
+        let counters = self.shared.dispatcher.handle.counters();
+        info!(target: "server.counters", "Limits reached since the start: {counters}");
     }
 
-    /// Requests that were answered.
-    pub fn served(&self) -> u64 {
-        self.shared.watch.served()
+    /// The number of requests that were answered.
+    pub fn requests_served(&self) -> u64 {
+        self.shared.watch.requests_served()
     }
 
-    /// Warns of the requests that nobody waits for any more.
-    pub fn tell_what_runs(&self, py: Python<'_>) {
+    /// Logs the requests that still run after the graceful timeout.
+    pub fn warn_of_running_requests(&self, py: Python<'_>) {
         let running = self.shared.wsgi.running(py);
         let running = match running.is_empty() {
             true => "no request was running, but clients were still sending or reading".to_owned(),
             false => format!("still running: {}", running.join(", ")),
         };
-        warn!("Shut down after the graceful timeout; {running}");
+        warn!(target: "server.aborted", "Shut down after the graceful timeout: {running}");
     }
 
-    /// Interrupts requests that have run too long. Returns whether one goes on in spite of that. To be
-    /// called once a second.
-    pub fn interrupt_overdue(&self, py: Python<'_>) -> PyResult<bool> {
-        self.shared.watch.check(py, &self.runners)
+    /// Takes the next step to end each request that has run longer than `--timeout`. Returns
+    /// whether one is stuck. To be called once a second.
+    pub fn end_overdue_requests(&self, py: Python<'_>) -> PyResult<bool> {
+        self.shared.watch.end_overdue_requests(py, &self.worker_threads)
     }
 
-    /// Writes what waits for the access log, if there is one, and goes on with another file.
+    /// Flushes the access log, if there is one, and continues it in another sink.
     pub fn redirect_access_log(&self, sink: Sink) {
         if let Some(log) = &self.shared.access_log {
             log.redirect(sink);
         }
     }
 
-    /// Waits until all requests have finished and all threads have ended, or `limit` is over. Returns
-    /// whether they have. Other Python threads run meanwhile. In a forked process there is nothing to wait for.
+    /// Waits until all threads have ended, at most for `limit`. Returns whether they have. Other
+    /// Python threads run meanwhile. Returns at once in a forked process, which has no such
+    /// threads.
     pub fn join(&mut self, py: Python<'_>, limit: Option<Duration>) -> PyResult<bool> {
-        if !self.is_ours() {
+        if !self.is_own_process() {
             return Ok(true);
         }
-        if !join_all(py, &self.runners, limit)? {
+        if !join_all(py, &self.worker_threads, limit)? {
             return Ok(false);
         }
-        if let Some(leave) = self.at_exit.take() {
-            py.import("atexit")?.call_method1("unregister", (leave,))?;
+        if let Some(hook) = self.exit_hook.take() {
+            py.import("atexit")?.call_method1("unregister", (hook,))?;
         }
         if let Some(sentinel) = self.sentinel.take() {
             py.detach(|| sentinel.join()).ok();
             if !self.shared.dispatcher.handle.counters().are_zero() {
-                self.report();
+                self.log_counters();
             }
         }
         if let Some(log) = &self.shared.access_log {
@@ -305,29 +315,31 @@ impl Server {
     }
 }
 
-/// How many threads the interpreter can run at a time: one, unless it has no GIL.
+/// How many threads the interpreter runs at a time: one, unless it is free-threaded.
 fn parallelism(py: Python<'_>) -> usize {
     let enabled = || py.import("sys")?.call_method0("_is_gil_enabled")?.is_truthy();
     match enabled() {
         Ok(false) => std::thread::available_parallelism().map_or(1, usize::from),
-        // Enabled, or a Python that has no other way.
+        // The GIL is enabled, or this Python cannot disable it.
         _ => 1,
     }
 }
 
-/// Waits for threads to end, `limit` long at most; returns whether all have.
+/// Waits for threads to end, at most for `limit`; returns whether all have.
 fn join_all(py: Python<'_>, threads: &[Py<PyAny>], limit: Option<Duration>) -> PyResult<bool> {
     let end = limit.and_then(|limit| Instant::now().checked_add(limit));
-    // Whichever it is: the others do not end before the request that asks.
+    // Checked for all threads at once: none of them ends before the calling request does.
     let current = py.import("threading")?.call_method0(intern!(py, "current_thread"))?;
     if threads.iter().any(|thread| thread.is(&current)) {
-        return Err(PyRuntimeError::new_err("a request cannot wait for its own server to stop"));
+        return Err(PyRuntimeError::new_err(
+            "a request cannot wait for its own server to stop: call stop() in another thread",
+        ));
     }
     for thread in threads {
         let thread = thread.bind(py);
-        let left = end.map(|end| end.saturating_duration_since(Instant::now()).as_secs_f64());
-        // Called every second: names that are made anew would fill the interpreter's cache of attributes.
-        thread.call_method1(intern!(py, "join"), (left,))?;
+        let remaining = end.map(|end| end.saturating_duration_since(Instant::now()).as_secs_f64());
+        // Interned, as this runs every second: new strings would fill the attribute cache.
+        thread.call_method1(intern!(py, "join"), (remaining,))?;
         if thread.call_method0(intern!(py, "is_alive"))?.is_truthy()? {
             return Ok(false);
         }
@@ -335,9 +347,9 @@ fn join_all(py: Python<'_>, threads: &[Py<PyAny>], limit: Option<Duration>) -> P
     Ok(true)
 }
 
-/// Ends the process without waiting for threads that are stuck in the application: Python's own shutdown
-/// could wait for them for ever.
-pub fn leave_now(py: Python<'_>, code: i32) {
+/// Exits the process without waiting for threads that are stuck in the application: Python's
+/// finalization could wait for them for ever.
+pub fn exit_now(py: Python<'_>, code: i32) {
     for stream in ["stdout", "stderr"] {
         let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
     }
@@ -351,8 +363,8 @@ fn open_access_log(settings: &Settings) -> Result<Option<Sink>, StartError> {
     sink.map(Some).map_err(StartError::AccessLog)
 }
 
-/// The log, and the keys of the environ that it needs.
-fn format_access_log(
+/// The log, and the environ keys that its format needs.
+fn build_access_log(
     settings: &AccessLogSettings,
     sink: Sink,
 ) -> Result<(AccessLog, Vec<String>), StartError> {

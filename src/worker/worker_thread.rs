@@ -1,5 +1,5 @@
-//! A thread that runs the application: it has the interpreter while it serves requests, and lets it go
-//! for everything else.
+//! A thread that runs the application. It is attached to the interpreter while it serves requests,
+//! and detached from it for everything else.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,14 +15,14 @@ use crate::net::Connection;
 use crate::observe::AccessLog;
 use crate::wsgi::{ThreadState, Wsgi, take_deferred_drops};
 
-/// How long one thread may keep the interpreter for request after request before it looks at the sockets
-/// again. One long request, or several short ones.
-const BUDGET: Duration = Duration::from_millis(2);
+/// How long a thread runs requests before it returns to polling: one long request, or several short
+/// ones.
+const BATCH_BUDGET: Duration = Duration::from_millis(2);
 
-/// What all threads of the process share.
+/// The state that all threads of the process share.
 pub(super) struct Shared {
-    /// Set when all threads have started; until then they wait.
-    pub(super) begun: OnceLock<()>,
+    /// Set when the server has started; until then its threads wait.
+    pub(super) started: OnceLock<()>,
     pub(super) dispatcher: Dispatcher,
     pub(super) wsgi: Wsgi,
     pub(super) settings: Arc<Settings>,
@@ -30,27 +30,26 @@ pub(super) struct Shared {
     pub(super) access_log: Option<Arc<AccessLog>>,
 }
 
-/// The life of runner `me`, as the target of a Python thread.
-pub(super) fn run(py: Python<'_>, shared: &Shared, me: usize) -> PyResult<()> {
-    py.detach(|| shared.begun.wait());
+/// The target of the Python thread that is worker thread `thread`.
+pub(super) fn run(py: Python<'_>, shared: &Shared, thread: usize) -> PyResult<()> {
+    py.detach(|| shared.started.wait());
     let mut thread_state = shared.wsgi.thread_state(py)?;
     loop {
-        // Everything but the application happens detached. Coming back from here is the wait for the
-        // interpreter.
-        match py.detach(|| shared.dispatcher.role(me, take_deferred_drops)) {
-            Role::Run => run_batch(py, shared, &mut thread_state, me),
-            // Attached for a moment, which is all that was wanted.
+        // Only the application runs attached. The end of `detach` waits for the GIL.
+        match py.detach(|| shared.dispatcher.role(thread, take_deferred_drops)) {
+            Role::Run => run_batch(py, shared, &mut thread_state, thread),
+            // The thread only had to attach for a moment: see `Dispatcher::role`.
             Role::Poll => {}
             Role::Quit => return Ok(()),
         }
     }
 }
 
-fn run_batch(py: Python<'_>, shared: &Shared, thread_state: &mut ThreadState, me: usize) {
+fn run_batch(py: Python<'_>, shared: &Shared, thread_state: &mut ThreadState, thread: usize) {
     let start = Instant::now();
-    shared.dispatcher.run_batch(me, |connection| {
-        serve(py, shared, thread_state, me, connection);
-        start.elapsed() < BUDGET
+    shared.dispatcher.run_batch(thread, |connection| {
+        serve(py, shared, thread_state, thread, connection);
+        start.elapsed() < BATCH_BUDGET
     });
 }
 
@@ -58,14 +57,14 @@ fn serve(
     py: Python<'_>,
     shared: &Shared,
     thread_state: &mut ThreadState,
-    me: usize,
+    thread: usize,
     connection: Box<Connection>,
 ) {
-    shared.watch.begin(py, me, &connection);
+    shared.watch.begin(py, thread, &connection);
     let outcome = shared.wsgi.serve(py, thread_state, connection);
-    shared.watch.end(py, me);
+    shared.watch.end(py, thread);
     let Ok(connection) = outcome.exchange.into_any().downcast::<Connection>() else {
-        error!("the exchange came back as something else");
+        error!(target: "request.lost", "Bug: the exchange is not a connection: dropping it");
         return;
     };
     if let Some(log) = &shared.access_log {

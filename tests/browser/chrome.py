@@ -73,7 +73,7 @@ return lowest;
 
 
 def missing() -> str | None:
-    """Why there can be no browser here, or None."""
+    """Why no browser is available, or None."""
     if not shutil.which("chromium") or not shutil.which("chromedriver"):
         return (
             "needs Debian's chromium and chromium-driver: apt-get install chromium chromium-driver"

@@ -1,4 +1,4 @@
-"""The command line: its parser, the application it names, and what surrounds the import."""
+"""The command line: its parser, the application it names, and the import."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 
 from harness import APPS, TIMEOUT, child_environment, door_command, run_cli
-
-pytestmark = pytest.mark.second_door("every case")
 
 PLAIN = "http_cli:app"
 
@@ -129,7 +127,8 @@ def test_application_that_cannot_be_loaded_is_an_error(
 
 
 def test_failing_import_shows_only_the_traceback_of_the_application(door: str) -> None:
-    """Their file and line; none of ours, and none of importlib's."""
+    """It shows the file and line of the application, and no frames of the server or of
+    importlib."""
     done = run_cli(door, "--bind", "127.0.0.1:0", "http_broken:app")
     assert re.search(r'File ".*http_broken\.py", line \d+, in configure', done.stderr)
     assert "RuntimeError: no database today" in done.stderr
@@ -164,7 +163,8 @@ def test_interrupt_during_the_import_ends_the_server(
 
 
 def test_application_with_many_open_files_is_served(fresh_server) -> None:
-    """A descriptor beyond 1023 is more than select(2) can number: the wait for signals failed."""
+    """Regression: select(2) cannot handle a descriptor over 1023, so the wait for signals
+    failed."""
     server = fresh_server("http_many_files:app")
     assert server.get("/").body == b"1100 files"
     assert server.stop() == 0
@@ -203,7 +203,7 @@ def middleware(*args): ...
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A package as Django makes it, and a module."""
+    """A package as Django creates it, and a module."""
     package = tmp_path / "mysite"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -254,17 +254,17 @@ def test_misspelt_application_name_is_corrected(
 def test_object_that_is_no_wsgi_application_is_refused(
     door: str, project: Path, app: str, doubt: str | None
 ) -> None:
-    """To a check of the configuration it is a fault."""
+    """--check-config reports it as an error."""
     done = run_cli(door, "--check-config", "--chdir", str(project), f"single:{app}")
     assert done.returncode == (0 if doubt is None else 3), done
-    assert ("the configuration is right" in done.stderr) == (doubt is None), done
+    assert ("[config.checked]" in done.stderr) == (doubt is None), done
     assert doubt is None or doubt in done.stderr, done
 
 
 def test_doubtful_application_that_a_hook_may_replace_is_a_warning(
     door: str, project: Path
 ) -> None:
-    """The check refused a configuration that works."""
+    """Regression: --check-config refused a configuration that works."""
     conf = project / "conf.py"
     arguments = ["--check-config", "--chdir", str(project), "-c", str(conf), "single:create_app"]
     for hook, code in (("post_worker_init(worker)", 0), ("when_ready(server)", 3)):
@@ -272,7 +272,7 @@ def test_doubtful_application_that_a_hook_may_replace_is_a_warning(
         done = run_cli(door, *arguments)
         assert done.returncode == code, done
         assert "write single:create_app()" in done.stderr, done
-        assert ("the configuration is right" in done.stderr) == (code == 0), done
+        assert ("[config.checked]" in done.stderr) == (code == 0), done
 
 
 def test_object_that_is_no_wsgi_application_is_reported_at_the_start(fresh_server, project) -> None:
@@ -318,7 +318,7 @@ def test_printed_settings_hide_secrets(door: str) -> None:
 @pytest.mark.parametrize("value", ["s3cret", "=s3cret"])
 @pytest.mark.parametrize("where", ["option", "short option", "variable", "file", "other variable"])
 def test_error_messages_hide_secrets(door: str, tmp_path: Path, where: str, value: str) -> None:
-    """A value without a name was printed."""
+    """Regression: a value without a name was printed."""
     options, env = [], {}
     if where == "option":
         options = ["--env", value]
@@ -409,6 +409,6 @@ def test_threads_option_sets_the_number_of_threads(serve, threads: str, multithr
 
 @pytest.mark.parametrize("options, frozen", [([], True), (["--no-gc-freeze"], False)])
 def test_imported_objects_are_frozen(fresh_server, options: list[str], frozen: bool) -> None:
-    """The garbage collector need not look at what stays for good."""
+    """The garbage collector need not scan objects that live until the exit."""
     server = fresh_server("http_cli:frozen", *options)
     assert (int(server.get("/").body) > 0) is frozen

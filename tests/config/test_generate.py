@@ -28,7 +28,7 @@ def generate(door: str, what: str) -> str:
 
 
 def run(*command: str, text: str = "") -> str:
-    """The output of a program that is to succeed."""
+    """The output of a program that must succeed."""
     done = subprocess.run(
         command, input=text, capture_output=True, text=True, timeout=TIMEOUT, check=False
     )
@@ -62,7 +62,7 @@ def test_every_option_is_completed_in_fish(door: str) -> None:
 
 
 def complete(door: str, typed: str) -> list[str]:
-    """What bash offers for the last word."""
+    """The completions of bash for the last word."""
     script = generate(door, "completions-bash")
     run("bash", "-n", text=script)
     # `complete -p` tells which function bash would call, with the words in its variables.

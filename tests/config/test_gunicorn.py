@@ -34,7 +34,7 @@ def test_every_gunicorn_setting_is_classified() -> None:
 
 
 def test_tables_name_only_gunicorn_settings() -> None:
-    """Where gunicorn is installed, the list is that of its version, or the version is another one."""
+    """Where gunicorn 27.0 is installed, the list is compared with its own."""
     gunicorn = pytest.importorskip("gunicorn")
     if gunicorn.version_info[:2] == (27, 0):
         from gunicorn.config import KNOWN_SETTINGS as known
@@ -117,7 +117,7 @@ def test_refused_setting_is_an_error(door: str, tmp_path: Path, name: str) -> No
 
 
 def test_default_values_are_not_reported(door: str, tmp_path: Path) -> None:
-    """A file that spells out what is so with gunicorn as well."""
+    """The file sets what is the default of gunicorn, too."""
     defaults = """
     sendfile = None; spew = False; certfile = None; protocol = "http"; proxy_protocol = False
     accesslog = ""; pidfile = ""; user = ""; raw_env = []; bind = None; forwarded_allow_ips = ""
@@ -207,7 +207,8 @@ def test_forwarded_allow_ips_of_the_environment_is_a_default(
 
 @pytest.mark.parametrize("named", ["gunicorn.conf.py", "gunicorn_config", "python:conf.server"])
 def test_configuration_imports_modules_beside_it(door: str, tmp_path: Path, named: str) -> None:
-    """Whatever its name, but for .toml; and it is the module __config__, or that which is named."""
+    """Whatever the file is called, except *.toml; it is the module __config__, or the one that is
+    named."""
     (tmp_path / "shared.py").write_text("WORKERS = 3\n")
     (tmp_path / "conf").mkdir()
     path = tmp_path / named.replace("python:conf.server", "conf/server.py")
@@ -252,7 +253,7 @@ def test_unknown_access_log_atoms_are_dashes(fresh_server) -> None:
 
 
 def test_gunicorn_cmd_args_is_read(door: str, tmp_path: Path) -> None:
-    """Counts more than files, and less than the command line and our own variables."""
+    """It overrides files, and the command line and RUSTWSGI_* override it."""
     write(tmp_path, "workers = 5\nthreads = 5\nbacklog = 5\ntimeout = 5\n")
     env = {"GUNICORN_CMD_ARGS": "--workers 2 --threads=2 --timeout 2 --name 'a b' --spew"}
     env["RUSTWSGI_THREADS"] = "3"

@@ -125,7 +125,8 @@ def test_suspicious_value_is_a_warning(door: str, options: list[str], said: str 
 def test_path_without_write_permission_is_an_error(
     door: str, tmp_path: Path, option: str, value: str, said: str
 ) -> None:
-    """The advice was to make a directory that is there, and the path that of a temporary file."""
+    """Regression: the message advised to create a directory that exists, and named a temporary
+    file."""
     tmp_path.chmod(0o555)
     bind = [] if option == "--bind" else ["--bind", "127.0.0.1:0"]
     done = subprocess.run(
@@ -145,7 +146,7 @@ def test_path_without_write_permission_is_an_error(
 
 
 def lose_power_over_files() -> None:
-    """Root may write everywhere: without CAP_DAC_OVERRIDE it is a user like any other."""
+    """Drop CAP_DAC_OVERRIDE, without which root has no more permissions than other users."""
     if os.geteuid() == 0:
         pr_capbset_drop, cap_dac_override = 24, 1
         assert ctypes.CDLL(None).prctl(pr_capbset_drop, cap_dac_override, 0, 0, 0) == 0
@@ -162,7 +163,7 @@ def test_user_without_read_permission_for_a_module_is_an_error(door: str, tmp_pa
     args = ["--bind", "127.0.0.1:0", "--user", "nobody", "--pythonpath", str(hidden), "open:app"]
     done = run_cli(door, *args, cwd=tmp_path)
     assert done.returncode == 3, done
-    assert 'or "nobody", whom --user names, may not read its file' in done.stderr, done
+    assert 'or the user "nobody" (--user) may not read its file' in done.stderr, done
     assert "ModuleNotFoundError: No module named" in done.stderr, done
 
 
@@ -174,7 +175,7 @@ def places(tmp_path: Path):
 
 
 def complaints(stderr: str) -> list[str]:
-    """All but the lines of INFO."""
+    """The log lines above level info."""
     return [line for line in stderr.splitlines() if line and "[INFO]" not in line]
 
 
@@ -193,7 +194,7 @@ def test_start_failure_is_one_line(door: str, places: dict[str, str], name: str)
 
 
 def test_relative_log_file_is_below_chdir(fresh_server, tmp_path: Path) -> None:
-    """Where a worker opens it is where it is looked for."""
+    """The start checks the file that the worker will open."""
     (tmp_path / "logs").mkdir()
     args = ["--chdir", str(tmp_path), "--access-logfile", "logs/a", "--pythonpath", str(APPS)]
     fresh_server(APP, *args).get("/")

@@ -1,6 +1,7 @@
-"""Clients that mean ill, and a machine that runs out: memory is bounded, others are served.
+"""Hostile clients, and a machine without memory, disk space or descriptors: memory is bounded,
+others are served.
 
-The sizes are those of a test; benches/abuse.py does the same at full size and with a clock.
+The sizes are those of a quick test; benches/abuse.py does the same at full size and with a clock.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from harness import (
     Client,
     ServerProcess,
     assert_error_response,
-    assert_turned_away,
+    assert_rejected,
     build_request,
     wait_until,
 )
@@ -31,7 +32,7 @@ BUDGET = 64 * MIB
 
 
 def fill(client: Client, data: bytes) -> int:
-    """Send until the kernel takes no more; how much that was."""
+    """Send until the kernel accepts no more; the number of bytes sent."""
     client.sock.setblocking(False)
     sent = 0
     try:
@@ -52,7 +53,7 @@ def worker(server: ServerProcess) -> int:
 
 
 def test_crowd_of_hostile_clients_is_bounded(fresh_server) -> None:
-    """Dribbled heads, stalled uploads, unread downloads of every kind, and one client among them."""
+    """Dribbled heads, stalled uploads and unread downloads of every kind, and one normal client."""
     server = fresh_server(MEMORY, "--threads", "4")
     download(server, "/generate?", 8 * MIB)
     growth = Growth(server)
@@ -87,7 +88,8 @@ def test_crowd_of_hostile_clients_is_bounded(fresh_server) -> None:
 
 
 def test_endless_pipeline_with_unread_responses_is_bounded(fresh_server) -> None:
-    """A hundred thousand requests: one at a time is read, the kernel holds up the rest."""
+    """A hundred thousand requests: the server reads one at a time, and the kernel holds the rest
+    back."""
     server = fresh_server(MEMORY, "--threads", "1")
     download(server, "/generate?", MIB)
     growth = Growth(server)
@@ -150,7 +152,7 @@ def test_request_without_memory_is_rejected(fresh_server) -> None:
     server = fresh_server(MEMORY, "--limit-memory", "1k", "--body-buffer-size", "64k")
     with server.connect() as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 5000)
-        assert_turned_away(client.response())
+        assert_rejected(client.response())
         assert client.at_eof()
     assert server.get("/").body == b"hello", "one that needs none is served"
     assert server.counters() == {"memory_limit": 1}
@@ -158,7 +160,7 @@ def test_request_without_memory_is_rejected(fresh_server) -> None:
 
 
 def test_bodies_go_to_files_early_while_memory_is_short(fresh_server) -> None:
-    """All of them together would be over the limit; each is below its own."""
+    """Together they would exceed the memory limit; each alone is below its buffer size."""
     server = fresh_server(MEMORY, "--limit-memory", "1m", "--body-buffer-size", "256k")
     clients = [server.connect() for _ in range(30)]
     size = 200_000
@@ -196,7 +198,7 @@ def test_body_over_the_spool_limit_is_rejected(fresh_server) -> None:
         first.send(chunked + b"1d4c0\r\n" + b"x" * 120_000)
         wait_until(lambda: server.has_read(first), "it was read")
         second.send(chunked + b"2bf20\r\n" + b"x" * 180_000)
-        assert_turned_away(second.response())
+        assert_rejected(second.response())
         first.send(b"\r\n0\r\n\r\n")
         assert first.response().body == b"120000"
     # The space is free again.
@@ -206,7 +208,7 @@ def test_body_over_the_spool_limit_is_rejected(fresh_server) -> None:
 
 
 def test_body_on_a_full_disk_is_rejected(fresh_server) -> None:
-    """No file may be longer than this, which is how a disk without room looks to who writes."""
+    """A file size limit (RLIMIT_FSIZE) looks like a full disk to the server."""
     server = fresh_server(MEMORY, "--body-buffer-size", "1k")
     resource.prlimit(worker(server), resource.RLIMIT_FSIZE, (100_000, 100_000))
     for _ in range(2):
@@ -228,7 +230,8 @@ def test_body_without_a_temporary_directory_is_rejected(fresh_server, tmp_path: 
 
 
 def test_server_out_of_descriptors_recovers(fresh_server) -> None:
-    """Accepting pauses, those who are connected are served, and it goes on once one is idle."""
+    """Accepting pauses, connected clients are served, and accepting resumes once a connection is
+    idle."""
     server = fresh_server(MEMORY, "--keep-alive", "600")
     with server.connect() as connected:
         connected.send(build_request()[:-1])
@@ -260,7 +263,7 @@ def test_idle_connections_are_evicted_when_descriptors_run_out(fresh_server) -> 
 
 
 def take_descriptors(server: ServerProcess) -> None:
-    """Leave the worker none but those it has."""
+    """Lower the worker's limit to the descriptors that it has."""
     pid = worker(server)
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     count = len(os.listdir(f"/proc/{pid}/fd"))

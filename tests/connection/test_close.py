@@ -30,11 +30,9 @@ def steps(serve) -> ServerProcess:
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="Linux counts packets")
 def test_last_bytes_and_the_end_are_one_packet(steps: ServerProcess) -> None:
-    """Two would wake the client twice. What acknowledges the request is waited for, and not counted.
-
-    A server that is held up for 200 ms between the last bytes and the end has the kernel send the
-    bytes alone. That is no mistake, but does not happen five times in a row.
-    """
+    """Two packets would wake the client twice. The acknowledgement of the request is awaited and
+    not counted. A server that is delayed for 200 ms between the last bytes and the FIN makes the
+    kernel send the bytes alone: no defect, but it does not happen five times in a row."""
     assert any(_packets_of_a_response(steps) == 1 for _ in range(5))
 
 
@@ -117,6 +115,7 @@ def test_half_close_while_the_response_streams_is_answered(steps: ServerProcess)
         assert client.next_chunk() == b""
 
 
+@pytest.mark.second_door("no case")
 def test_half_open_sockets_use_no_processor_time(serve) -> None:
     """waitress CVE-2024-49769: readable forever, and never read."""
     server = serve("http_steps:app", "--threads", "4", "--keep-alive", "2")
@@ -138,7 +137,8 @@ def test_half_open_sockets_use_no_processor_time(serve) -> None:
 
 @pytest.mark.parametrize("size", [1000, 100_000, 1_000_000])
 def test_refusal_survives_the_unread_body(serve, size: int) -> None:
-    """RFC 9112 section 9.6: a close with unread input would reset away the response."""
+    """RFC 9112 section 9.6: a close with unread input sends a reset, which destroys the
+    response."""
     server = serve("echo:app", "--threads", "1", "--limit-request-body", "1000")
     head = build_request("POST", "/", fields=[("Content-Length", "5000000")])
     with server.connect() as client:
@@ -157,7 +157,7 @@ def test_refusal_survives_what_follows_a_bad_head(echo: ServerProcess, size: int
 
 
 def test_refusal_survives_a_client_that_keeps_sending(echo: ServerProcess) -> None:
-    """It reads the answer first and stops later; the answer is there although bytes came after."""
+    """The client reads the response first and stops sending later."""
     with echo.connect() as client:
         client.send(b"BAD\r\n\r\n")
         for _ in range(50):
@@ -175,7 +175,8 @@ def test_answer_with_close_survives_what_follows(echo: ServerProcess) -> None:
 
 
 def test_answer_of_an_application_that_closes_survives_what_follows(serve) -> None:
-    """The client sends ahead, and the application wants no more: closing at once ate the answer."""
+    """The client pipelines, and the application sends `close`. Regression: closing at once
+    destroyed the response."""
     server = serve("http_responses:app", "--threads", "2")
     spec = {"fields": [["Connection", "close"]], "blocks": ["x"], "swell": 3_000_000}
     ahead = build_request("POST", "/", body=b"x" * 100_000)
@@ -202,7 +203,7 @@ def test_answer_with_close_survives_late_bytes(steps: ServerProcess) -> None:
 @pytest.mark.parametrize("size", [10, 100_000, 2_000_000])
 @pytest.mark.parametrize("coding", ["length", "chunked"])
 def test_body_left_unread_is_never_a_request(echo: ServerProcess, coding: str, size: int) -> None:
-    """Its bytes are never taken for a request: skipped, or the connection closes."""
+    """The server skips it or closes the connection."""
     body = build_request("GET", "/evil") * (size // 40 + 1)
     raw = build_request("POST", "/leave?read=no", body=body)
     if coding == "chunked":
@@ -221,8 +222,9 @@ def test_body_left_unread_is_never_a_request(echo: ServerProcess, coding: str, s
     assert paths <= {"/leave", "/next"}
 
 
+@pytest.mark.second_door("no case")
 def test_refused_client_that_stays_is_closed(echo: ServerProcess) -> None:
-    """The lingering is bounded: a client that never closes does not keep the socket."""
+    """Lingering is bounded: a client that never closes does not keep the socket."""
     with echo.connect() as client:
         client.send(b"BAD\r\n\r\n")
         assert_error_response(client.response(), 400)
@@ -231,7 +233,7 @@ def test_refused_client_that_stays_is_closed(echo: ServerProcess) -> None:
 
 
 def test_lingering_is_bounded_in_bytes(echo: ServerProcess) -> None:
-    """What a refused client goes on sending is read only so far: it does not buy an open drain."""
+    """The server discards only so many bytes of a refused client."""
     with echo.connect() as client:
         client.send(b"BAD\r\n\r\n")
         assert_error_response(client.response(), 400)
@@ -273,6 +275,7 @@ def test_reset_while_the_application_works_is_harmless(steps: ServerProcess) -> 
     assert steps.get(f"/wait?id={run}&for=finished").body == b"true"
 
 
+@pytest.mark.second_door("no case")
 def test_closed_connections_are_released(echo: ServerProcess) -> None:
     """Neither a FIN nor a reset leaves a socket behind."""
     clients = [echo.connect() for _ in range(20)]

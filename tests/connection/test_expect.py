@@ -57,7 +57,7 @@ def test_no_continue_to_http10(echo: ServerProcess) -> None:
 
 @pytest.mark.parametrize("coding", ["length", "chunked"])
 def test_body_sent_without_waiting_is_accepted(echo: ServerProcess, coding: str) -> None:
-    """The 100 may be left out when the body is already there; it never follows the answer."""
+    """The server may omit the 100 if the body has arrived; it never sends it after the response."""
     framing = ("Content-Length", "5") if coding == "length" else CHUNKED
     body = b"hello" if coding == "length" else chunked(b"hello")
     with echo.connect() as client:
@@ -69,7 +69,7 @@ def test_body_sent_without_waiting_is_accepted(echo: ServerProcess, coding: str)
 
 
 def test_expect_continue_in_a_pipeline_is_answered_with_100(echo: ServerProcess) -> None:
-    """The 100 belongs to the second request, so it follows the answer to the first."""
+    """The 100 belongs to the second request, so it follows the response to the first."""
     with echo.connect() as client:
         client.send(build_request("GET", "/first") + head(EXPECT, ("Content-Length", "5")))
         assert echoed(client.response())["environ"]["PATH_INFO"] == "/first"
@@ -94,7 +94,7 @@ def test_no_continue_for_a_refused_head(
 
 
 def test_no_continue_before_413(serve, how: str) -> None:
-    """The answer the client waits for, instead of the content."""
+    """The 413 comes in place of the 100."""
     server = serve("echo:app", "--threads", "1", "--limit-request-body", "1000")
     assert_refused(server, head(EXPECT, ("Content-Length", "1001")), 413, how=how)
 

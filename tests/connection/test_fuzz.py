@@ -1,9 +1,10 @@
-"""Clients out of a random number generator against a server in full, WSGI layer included.
+"""Random clients against a complete server, including the WSGI layer.
 
 Each connection sends a pipeline of valid, invalid and mutated requests (`generated.py`) in random
-pieces, to an application that answers well and badly (`apps/fuzzed.py`), and then reads everything, or
-leaves at any time in any way. Whatever comes back must be well framed, complete where the application
-was, and in order. Afterwards the server is the process it was, with the descriptors it had.
+pieces to an application that responds correctly and incorrectly (`apps/fuzzed.py`). Then the client
+reads everything, or leaves at any time in any way. All responses must be well framed, in order, and
+complete where the application was. Afterwards the server has the same processes and descriptors as
+before.
 
 Connection number N of a seed is always the same; `FUZZ_CONNECTIONS` and `FUZZ_SEED` choose others.
 """
@@ -138,7 +139,7 @@ def descriptors(server: ServerProcess) -> int:
 
 
 def resident(server: ServerProcess) -> int:
-    """KiB in all."""
+    """The resident size of all processes in KiB."""
     texts = [Path(f"/proc/{pid}/status").read_text() for pid in server.processes()]
     return sum(int(size) for text in texts for size in re.findall(r"VmRSS:\s+(\d+)", text))
 

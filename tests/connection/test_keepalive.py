@@ -100,7 +100,7 @@ def test_idle_connection_is_closed(serve) -> None:
 
 
 def test_request_during_the_idle_close_is_discarded_without_a_reset(serve) -> None:
-    """A plain end, not a reset: HAProxy asks again only after the former."""
+    """The client gets a FIN, no reset: HAProxy repeats the request only after a FIN."""
     server = serve("echo:app", "--threads", "1", "--keep-alive", "0.2")
     with server.connect() as client:
         echoed(client.request(build_request()))
@@ -114,7 +114,7 @@ def test_request_during_the_idle_close_is_discarded_without_a_reset(serve) -> No
 
 
 def test_request_during_the_shutdown_is_discarded_without_a_reset(fresh_server) -> None:
-    """The same, where it is SIGTERM that ends the idle connection."""
+    """The same when SIGTERM closes the idle connection."""
     server = fresh_server("echo:app", "--threads", "1")
     with server.connect() as client:
         echoed(client.request(build_request()))
@@ -150,8 +150,8 @@ def app(environ, start_response):
 def test_client_that_stays_does_not_delay_the_shutdown(
     fresh_server, tmp_path: Path, path: str
 ) -> None:
-    """Two seconds were given to a client that did not close its side, a tenth of that to one that was idle.
-    Both are rather less than the --graceful-timeout, which distinguishes them here."""
+    """The server lingered two seconds for a client that did not close its side, and 200 ms for an
+    idle one. --graceful-timeout is between the two here."""
     (tmp_path / "staying.py").write_text(STAYING)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

@@ -1,8 +1,8 @@
-"""What connections and large bodies cost in memory and threads, as the kernel counts it.
+"""Memory and threads that connections and large bodies cost, as the kernel counts them.
 
-Sizes are those of a quick run; RUSTWSGI_FULL_SIZE=1 makes each body a gibibyte. What is compared is
-the highest resident size while it went on with the size before, over all processes of the server;
-a first round of the same kind comes before, so that what is made once is there already.
+Sizes are those of a quick run; RUSTWSGI_FULL_SIZE=1 makes each body a gibibyte. The tests compare
+the highest resident size during the transfer with the size before, over all processes of the
+server. A first round of the same kind comes before, so that memory allocated once is already there.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def server(fresh_server, request: pytest.FixtureRequest) -> ServerProcess:
 
 @pytest.mark.skipif(WITHOUT_GIL, reason="the allocator of 3.13t keeps large blocks by itself")
 def test_large_block_is_freed_by_an_idle_server(fresh_server) -> None:
-    """Sent by a thread that was not attached to Python, it was kept until another request came."""
+    """Regression: a block sent by a thread that was not attached to Python was kept until the next
+    request."""
     server, size = fresh_server("memory:app", "--threads", "2"), 64 * MIB
     download(server, "/block?", 8 * MIB)
     before = resident(server)
@@ -52,7 +53,7 @@ def test_large_block_is_freed_by_an_idle_server(fresh_server) -> None:
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """Room for the connections; the server inherits the limit."""
+    """Raise the limit of descriptors, which the server inherits, for the connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = CONNECTIONS + 500
     if hard != resource.RLIM_INFINITY and hard < wanted:
@@ -64,7 +65,7 @@ def many_files() -> Iterator[None]:
 
 
 def open_idle(server: ServerProcess, count: int) -> list[Client]:
-    """Connections that had a request answered, and wait for the next."""
+    """Keep-alive connections that have had one response."""
     clients = []
     for _ in range(count):
         client = server.connect()
@@ -131,7 +132,7 @@ def test_large_download_takes_little_memory(server: ServerProcess, target: str) 
 
 
 def test_generator_waits_for_a_client_that_does_not_read(server: ServerProcess) -> None:
-    """It waits until the write bound ends it; what it made by then is what buffers hold."""
+    """Until --write-timeout ends it, it has produced only what the buffers hold."""
     download(server, "/generate?", 8 * MIB)
     growth, name = Growth(server), new_key()
     with server.connect(receive_buffer=4096) as client:
@@ -143,7 +144,7 @@ def test_generator_waits_for_a_client_that_does_not_read(server: ServerProcess) 
 
 
 def test_generator_runs_at_the_pace_of_its_client(server: ServerProcess) -> None:
-    """Read a little, and no more than that little is made anew."""
+    """When the client reads a little, the generator produces only a little."""
     download(server, "/generate?", 8 * MIB)
     growth, name = Growth(server), new_key()
     with server.connect(receive_buffer=4096) as client:
@@ -161,7 +162,7 @@ def test_generator_runs_at_the_pace_of_its_client(server: ServerProcess) -> None
 
 
 def test_unread_downloads_are_bounded_together(fresh_server) -> None:
-    """Fifty files wait for fifty clients: the kernel holds them, not the server."""
+    """Fifty files for fifty clients: the data stays in the kernel."""
     server = fresh_server("memory:app", "--threads", "4")
     download(server, "/sparse?", 8 * MIB)
     growth = Growth(server)

@@ -19,7 +19,7 @@ from harness import (
     Client,
     Response,
     ServerProcess,
-    assert_turned_away,
+    assert_rejected,
     build_request,
     wait_until,
 )
@@ -31,7 +31,7 @@ APP = "overload:app"
 
 
 class Gate:
-    """A request that holds a thread, and what lets it go."""
+    """A request that holds a thread until the test releases it."""
 
     def __init__(self, server: ServerProcess, path: Path) -> None:
         os.mkfifo(path)
@@ -49,7 +49,7 @@ class Gate:
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[list[Gate]]:
-    """Gates that a failed test leaves shut are opened, or the server could not stop."""
+    """Gates are opened after a failed test, too, or the server could not stop."""
     gates: list[Gate] = []
     yield gates
     for gate in gates:
@@ -75,7 +75,7 @@ def ask(server: ServerProcess, target: str) -> Client:
 
 
 def ran(server: ServerProcess) -> list[str]:
-    """The targets the application was called for since the last time."""
+    """The targets for which the application was called since the last time."""
     return [call["path"] for call in server.calls_since_last_asked()]
 
 
@@ -86,7 +86,7 @@ def test_request_over_queue_timeout_is_rejected(fresh_server, gate, tmp_path: Pa
     server = fresh_server(APP, "--threads", "1", "--queue-timeout", "0.5")
     held = hold(server, gate, tmp_path)
     with ask(server, "/late") as client:
-        assert_turned_away(client.response())
+        assert_rejected(client.response())
         assert client.at_eof()
     assert held.open().body == b"served"
     assert server.get("/next").status == 200
@@ -105,26 +105,26 @@ def test_without_a_queue_timeout_requests_wait(fresh_server, gate, tmp_path: Pat
 
 
 def test_queue_timeout_does_not_need_the_interpreter(fresh_server) -> None:
-    """A C function that keeps the interpreter keeps the application's threads, not the server."""
+    """A C function that holds the interpreter stops the application's threads, not the server."""
     server = fresh_server(APP, "--threads", "2", "--queue-timeout", "0.2")
     with server.connect() as seizing:
         seizing.send(build_request("GET", "/seize?4"))
         server.wait_for_log("^seized")
         with ask(server, "/late") as client:
-            assert_turned_away(client.response())
+            assert_rejected(client.response())
         assert not select.select([seizing.sock], [], [], 0)[0], "it still has the interpreter"
         assert seizing.response().status == 200
 
 
 def test_upload_over_queue_timeout_is_rejected(fresh_server, gate, tmp_path: Path) -> None:
-    """The time runs from the end of the body, and its file goes with it."""
+    """The time starts at the end of the body, and the body's file is removed."""
     server = fresh_server(
         *[APP, "--threads", "1", "--queue-timeout", "0.5", "--body-buffer-size", "1k"]
     )
     held = hold(server, gate, tmp_path)
     with server.connect() as client:
         client.send(build_request("POST", "/late", body=b"x" * 100_000))
-        assert_turned_away(client.response())
+        assert_rejected(client.response())
     assert held.open().status == 200
 
 
@@ -133,7 +133,7 @@ def test_request_over_limit_queue_is_rejected(fresh_server, gate, tmp_path: Path
     held = hold(server, gate, tmp_path)
     waiting = [ask(server, "/first"), ask(server, "/second")]
     with ask(server, "/third") as client:
-        assert_turned_away(client.response())
+        assert_rejected(client.response())
     assert held.open().status == 200
     for client in waiting:
         assert client.response().body == b"served"
@@ -177,7 +177,7 @@ def test_queued_request_of_a_reset_client_does_not_run(fresh_server, gate, tmp_p
 
 
 def test_queued_request_of_a_closed_client_does_not_run(fresh_server, gate, tmp_path: Path) -> None:
-    """As a client that has lost patience does: it waited for more than a second."""
+    """The client has waited for more than a second and closes the connection."""
     server = fresh_server(APP, "--threads", "1")
     held = hold(server, gate, tmp_path)
     client = ask(server, "/gone")
@@ -189,7 +189,7 @@ def test_queued_request_of_a_closed_client_does_not_run(fresh_server, gate, tmp_
 
 
 def test_queued_request_of_a_half_closed_client_runs(fresh_server, gate, tmp_path: Path) -> None:
-    """However long it waits then: the client has said that it sends no more, not that it is gone."""
+    """However long it waits: the client sends no more but still reads."""
     server = fresh_server(APP, "--threads", "1")
     held = hold(server, gate, tmp_path)
     with ask(server, "/half") as client:
@@ -201,7 +201,7 @@ def test_queued_request_of_a_half_closed_client_runs(fresh_server, gate, tmp_pat
 
 
 def test_late_half_close_affects_one_request_only(fresh_server, gate, tmp_path: Path) -> None:
-    """The last of several requests on a connection, with the end behind it, long after the first."""
+    """The last of several requests on a connection comes with a FIN, long after the first."""
     server = fresh_server(APP, "--threads", "1")
     with server.connect() as client:
         assert client.request(build_request("GET", "/one")).status == 200
@@ -226,13 +226,14 @@ def test_queued_requests_run_in_order(fresh_server, gate, tmp_path: Path) -> Non
 
 
 def test_newest_request_runs_first_once_clients_leave(fresh_server, gate, tmp_path: Path) -> None:
-    """Those who have waited longest are about to leave, too: their turn would come too late."""
+    """Clients that have waited longest are about to leave: they would get their response too
+    late."""
     server = fresh_server(APP, "--threads", "1")
     held = hold(server, gate, tmp_path)
     gone = ask(server, "/gone")
     clients = [ask(server, f"/{number}") for number in range(3)]
     gone.reset()
-    wait_until(lambda: server.counters() == {"client_gone": 1}, "one has given up")
+    wait_until(lambda: server.counters() == {"client_gone": 1}, "one has left")
     assert held.open().status == 200
     for client in clients:
         assert client.response().status == 200
@@ -268,7 +269,7 @@ def test_oldest_idle_connection_is_evicted(fresh_server) -> None:
 
 
 def test_many_new_connections_evict_idle_ones(fresh_server) -> None:
-    """More than one search finds, and connections in use are not taken."""
+    """More than one search finds; connections in use are not evicted."""
     server = fresh_server(APP, "--worker-connections", "100", "--keep-alive", "600")
     clients = [server.connect() for _ in range(100)]
     for client in clients:
@@ -287,7 +288,7 @@ def test_many_new_connections_evict_idle_ones(fresh_server) -> None:
 
 
 def test_silent_connections_are_evicted(fresh_server) -> None:
-    """Those that never made a request, once they are old enough to be taken for idle."""
+    """Connections without a request count as idle after a second."""
     server = fresh_server(APP, "--worker-connections", "3", "--header-timeout", "600")
     silent = [server.connect() for _ in range(3)]
     wait_until(lambda: all(map(server.holds, silent)), "they were accepted")
@@ -318,22 +319,22 @@ def test_new_connection_waits_while_all_are_busy(fresh_server, gate, tmp_path: P
 
 
 def test_counters_are_logged_at_the_end(fresh_server, gate, tmp_path: Path) -> None:
-    """Said once more when the worker ends, if there is anything to say."""
+    """The worker logs them once more at its exit, if any is not zero."""
     server = fresh_server(APP, "--threads", "1", "--limit-queue", "1")
     held = hold(server, gate, tmp_path)
     clients = [ask(server, "/waits"), ask(server, "/refused")]
-    assert_turned_away(clients[1].response())
+    assert_rejected(clients[1].response())
     assert held.open().status == 200
     assert clients[0].response().status == 200
     assert server.get("/", fields=[("Bad Name", "x")]).status == 400
     for client in [*clients, held.client]:
         client.close()
     assert server.stop() == 0
-    assert "Bounds reached since the start: malformed=1 queue_full=1\n" in server.stderr()
+    assert "Limits reached since the start: malformed=1 queue_full=1\n" in server.stderr()
 
 
 def test_server_that_reached_no_limit_logs_no_counters(fresh_server) -> None:
     server = fresh_server(APP)
     assert server.get().status == 200
     assert server.stop() == 0
-    assert "Bounds reached" not in server.stderr()
+    assert "Limits reached" not in server.stderr()

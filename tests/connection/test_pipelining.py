@@ -130,7 +130,7 @@ def test_nothing_is_read_after_an_error(echo: ServerProcess, bad: bytes, how: st
 
 
 def test_pipelined_requests_run_one_at_a_time(steps: ServerProcess) -> None:
-    """The second request is not started before the first is answered, with threads to spare."""
+    """The second request starts after the first response, although threads are free."""
     run = f"p{next(_ids)}"
     with steps.connect() as client:
         client.send(
@@ -168,7 +168,7 @@ def test_pipelined_request_waits_for_the_end_of_the_response(steps: ServerProces
 
 
 def test_pipeline_of_a_client_that_reads_late_is_answered(server: ServerProcess) -> None:
-    """The answers outgrow every buffer before the client reads the first: no deadlock, no loss."""
+    """The responses exceed every buffer before the client reads the first: no deadlock, no loss."""
     count = 400
     raw = build_request("GET", "/late?pad=20000&read=no") * count
     with server.connect(receive_buffer=4096) as client:

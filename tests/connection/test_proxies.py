@@ -1,4 +1,5 @@
-"""Behind nginx and HAProxy: no 502 whatever the operator does, and no message read in two ways."""
+"""Behind nginx and HAProxy: no 502 during reloads and upgrades, and no message that both read
+differently."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def behind(name: str, tmp_path: Path) -> Iterator[Behind]:
-    """`behind(server)`: a proxy of each kind in front of it."""
+    """`behind(server)`: a proxy of each kind in front of the server."""
     with ExitStack() as stack:
 
         def start(server: ServerProcess, **changes: str) -> Proxy:
@@ -65,11 +66,11 @@ def test_reload_and_upgrade_behind_a_proxy_lose_nothing(
             server.send_signal(signal.SIGTTOU)
             crowd.more(200)
             server.send_signal(signal.SIGUSR2)
-            new = int(server.wait_for_log(r"Started a new master: (\d+)")[1])
+            new = int(server.wait_for_event("upgrade.started", r"pid: (\d+)")[1])
             wait_until(lambda: len(children(new)) == 2, "the new master has its workers")
             crowd.more(200)
             server.send_signal(signal.SIGTERM)
-            server.wait_for_log("this one is the master now", 60)
+            server.wait_for_event("upgrade.completed", timeout=60)
             crowd.more(300)
         assert crowd.failures == [], proxy.log.read_text()
         assert set(crowd.answers) == {200, 204, 304} and crowd.answers.total() > 1800
@@ -80,7 +81,7 @@ def test_reload_and_upgrade_behind_a_proxy_lose_nothing(
 
 
 def put(session: Session) -> None:
-    """Idempotent, and small enough for HAProxy to keep until it is answered."""
+    """An idempotent request, small enough for HAProxy to keep until the response."""
     assert session.ask(build_request("PUT", "/sum", body=b"abc")).body.startswith(b"3 a9993e36")
 
 
@@ -109,7 +110,7 @@ def test_idle_close_behind_a_proxy_loses_nothing(fresh_server, behind: Behind) -
 def test_forwarded_fields_of_a_client_are_replaced_by_the_proxy(
     fresh_server, behind: Behind
 ) -> None:
-    """What clients claim about themselves is replaced by what the proxy knows."""
+    """The proxy overwrites the forwarded fields that a client sends."""
     server = fresh_server("echo:app")
     proxy = behind(server)
     claims = [

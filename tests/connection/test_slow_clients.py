@@ -284,7 +284,7 @@ def test_unread_pipelined_responses_do_not_delay_others(serve) -> None:
 
 
 def test_client_that_never_reads_is_dropped(steps: ServerProcess) -> None:
-    """The write bound: the rest of the response is given up, and its memory with it."""
+    """--write-timeout drops the rest of the response and frees its memory."""
     run, size = run_id(), 30_000_000
     with steps.connect(receive_buffer=4096) as client:
         client.send(build_request("GET", f"/large?id={run}&size={size}"))

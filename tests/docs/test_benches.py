@@ -1,6 +1,6 @@
-"""The comparison must not praise a wrong answer: its probe, its sums and its ranking.
+"""The comparison must reject wrong responses: its probe, its sums and its ranking.
 
-The probe is asked about a server that sends canned bytes; no real server takes part.
+The probe runs against a server that sends canned bytes; no real server takes part.
 """
 
 from __future__ import annotations
@@ -79,7 +79,11 @@ def test_right_answers_pass(canned: type[Canned]) -> None:
     [
         (RIGHT.replace(b"Hello", b"Jello"), 9, "wrong body"),
         (RIGHT.replace(b"200 OK", b"500 No"), 9, "status line"),
-        (RIGHT.replace(b"13\r\n", b"13\r\nTransfer-Encoding: chunked\r\n"), 9, "said twice"),
+        (
+            RIGHT.replace(b"13\r\n", b"13\r\nTransfer-Encoding: chunked\r\n"),
+            9,
+            "more than one length",
+        ),
         (RIGHT.replace(b"13", b"12"), 9, "wrong body"),
         (RIGHT + b"0\r\n\r\n", 9, "second request"),
         (RIGHT, 1, "second request"),
@@ -93,7 +97,7 @@ def test_right_answers_pass(canned: type[Canned]) -> None:
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nc\r\nHello, World!\r\n0\r\n\r\n",
             9,
-            "longer than it says",
+            "longer than its size",
         ),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nHello!\r\n", 9, "chunk size"),
         (RIGHT.replace(b"13", b"+13"), 9, "Content-Length"),

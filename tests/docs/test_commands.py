@@ -1,4 +1,4 @@
-"""What the documentation lets a reader type is read by the server: command lines, configuration files, options.
+"""The server accepts what the documentation shows: command lines, configuration files, options.
 
 They are parsed (`--print-config`), not run: applications, users and directories are the reader's.
 """

@@ -1,4 +1,4 @@
-"""What the documentation says exists, exists: tests, files, functions, options, links."""
+"""Everything that the documentation names exists: tests, files, functions, options, links."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_every_option_of_the_help_is_described(door: str) -> None:
 
 
 def test_every_counter_has_a_bound_and_a_test() -> None:
-    """The table of dangers in docs/limits.md has all of them, and tests that exist."""
+    """The table of dangers in docs/limits.md has every counter, and tests that exist."""
     table = rows(read("docs/limits.md"), "| Danger |")
     counted = re.findall(r'\(Count::\w+, "(\w+)"\)', read("src/observe/counters.rs"))
     assert sorted(counter.strip("`") for *_, counter, _ in table) == sorted(counted)
@@ -118,7 +118,7 @@ def test_every_counter_has_a_bound_and_a_test() -> None:
 
 
 def test_every_part_has_its_place_in_the_layout() -> None:
-    """CONTRIBUTING.md and docs/architecture.md leave no directory and no layer out."""
+    """CONTRIBUTING.md and docs/architecture.md name every directory and layer."""
     layout = "".join(row[0] for row in rows(read("CONTRIBUTING.md"), "| Directory |"))
     ours = [path for path in ROOT.iterdir() if path.is_dir() and path.name[0] not in "._"]
     parts = [
@@ -153,7 +153,7 @@ def test_versions_in_the_readme() -> None:
 
 
 def test_defaults_in_the_readme() -> None:
-    """The table in brief says what the full one says."""
+    """The short table of options agrees with docs/configuration.md."""
     full = {row[0]: row[1] for row in rows(read("docs/configuration.md"), "| Option |")}
     brief = rows(read("README.md"), "| Option |")
     assert brief, "the table is no longer found"

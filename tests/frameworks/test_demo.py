@@ -1,7 +1,4 @@
-"""The demos work over the real server: the Flask application, demo_app and rustwsgi.demo.
-
-They are what a newcomer sees first, and the only tests in which a framework sits on the server.
-"""
+"""The demos over the real server: the Flask application, demo_app and rustwsgi.demo."""
 
 from __future__ import annotations
 

@@ -288,7 +288,7 @@ def test_head_is_get_without_its_body(site: ServerProcess, path: str, status: in
     ],
 )
 def test_error_pages(site: ServerProcess, path: str, status: int, text: str) -> None:
-    """Django's pages, on a connection that goes on, and a request that ends like any other."""
+    """Django's error pages keep the connection open and finish their request as usual."""
     key = new_key()
     with site.connect() as client:
         response = ask(client, f"{path}?key={key}")

@@ -1,19 +1,18 @@
 """The black-box harness: a real server process, raw sockets, and a strict response parser.
 
-Nothing here knows how the server works inside. Tests write bytes and compare bytes; the parser
-refuses whatever RFC 9112 does not allow a server to send, so every test checks well-formed
-responses for free. Waiting is always for an event (a log line, a byte, an end of file), with a
-time limit that only turns a hang into a failure.
+The harness knows nothing of the server's internals. Tests write bytes and compare bytes. The parser
+rejects every response that RFC 9112 does not allow, so every test checks the framing, too. Tests
+wait for events (a log line, a byte, an end of file); a time limit only turns a hang into a failure.
 
-`doors` knows the ways to start the server, `server` has it as a process, `client` talks to it, and
-`checks` is what most tests do and assert.
+`doors` has the ways to start the server, `server` the process, `client` the connection, and
+`checks` what most tests do and assert.
 """
 
 from .checks import (
     SMUGGLED,
     assert_error_response,
     assert_refused,
-    assert_turned_away,
+    assert_rejected,
     echoed,
     exchange,
     readable,
@@ -47,7 +46,7 @@ __all__ = [
     "StartFailed",
     "assert_error_response",
     "assert_refused",
-    "assert_turned_away",
+    "assert_rejected",
     "available_doors",
     "binary_path",
     "build_request",

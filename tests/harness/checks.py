@@ -22,7 +22,7 @@ def deliver(client: Client, raw: bytes, how: str = "whole") -> None:
 
 
 def assert_error_response(response: Response, status: int | set[int]) -> None:
-    """A well-formed refusal: the status, a text for the reader, and a closing connection."""
+    """A well-formed refusal: the status, a text that explains it, and `Connection: close`."""
     wanted = {status} if isinstance(status, int) else status
     assert response.status in wanted, response
     assert "close" in response.connection, response
@@ -32,7 +32,8 @@ def assert_error_response(response: Response, status: int | set[int]) -> None:
     assert response.get("Date"), response
 
 
-def assert_turned_away(response: Response) -> None:
+def assert_rejected(response: Response) -> None:
+    """An overloaded server's 503, which says when to try again."""
     assert_error_response(response, 503)
     assert response.get("Retry-After") == "5"
 
@@ -73,11 +74,9 @@ def assert_refused(
 def exchange(
     server: ServerProcess, raw: bytes, delivery: str, method: str | None = None
 ) -> Response:
-    """The response to one valid request, however it is delivered.
-
-    "whole", "bytes" (one byte at a time), or "pipelined": in one segment with a second request,
-    which shows that the first took exactly its own bytes.
-    """
+    """The response to one valid request, delivered in one of three ways: "whole", "bytes" (one byte
+    at a time), or "pipelined" (in one segment with a second request, which shows that the first
+    took exactly its own bytes)."""
     method = method or raw.lstrip().split(b" ", 1)[0].decode("latin-1")
     with server.connect() as client:
         if delivery == "pipelined":

@@ -1,4 +1,4 @@
-"""A client: raw bytes out, and responses in by a parser that refuses whatever RFC 9112 does not allow."""
+"""A client: it sends raw bytes, and its parser rejects responses that RFC 9112 does not allow."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ _MAX_LINE = 1 << 20
 
 
 class Client:
-    """One connection: raw bytes out, strictly parsed responses in."""
+    """One connection: sends raw bytes, parses responses strictly."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -118,7 +118,7 @@ class Client:
 
     @property
     def port(self) -> int:
-        """Our end's port, which the application sees as REMOTE_PORT."""
+        """The client's port, which the application sees as REMOTE_PORT."""
         return self.sock.getsockname()[1]
 
     # out
@@ -127,7 +127,7 @@ class Client:
         self.sock.sendall(data)
 
     def send_slowly(self, data: bytes) -> None:
-        """Each byte in a send call, and (TCP_NODELAY) a segment, of its own."""
+        """Send each byte in a call, and (TCP_NODELAY) a segment, of its own."""
         for i in range(len(data)):
             self.sock.sendall(data[i : i + 1])
 
@@ -228,7 +228,7 @@ class Client:
             fields.append((match[1].decode("ascii"), match[2].decode("latin-1")))
 
     def head(self) -> Response:
-        """Only the head of a response; chunks can then be read one by one with `next_chunk`."""
+        """The head of a response only; `next_chunk` then reads its chunks."""
         if not self._buffer and not self._more():
             raise NoResponse("the server closed the connection without a response")
         line = self._line()
@@ -248,13 +248,14 @@ class Client:
         )
 
     def response(self, method: str = "GET") -> Response:
-        """Parse exactly one response, interim ones too; what follows stays for the next call."""
+        """Parse exactly one response, which may be interim; later bytes stay for the next call."""
         response = self.head()
         self.read_body(response, method)
         return response
 
     def read_body(self, response: Response, method: str) -> None:
-        """What follows a `head`: RFC 9112 section 6.3, in its order, with every ambiguity an error."""
+        """The body after a `head`, as RFC 9112 section 6.3 frames it; every ambiguity is an
+        error."""
         lengths = response.get_all("Content-Length")
         codings = response.get_all("Transfer-Encoding")
         if len(lengths) > 1 or any(not re.fullmatch("[0-9]+", n) for n in lengths):

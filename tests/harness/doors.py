@@ -26,7 +26,7 @@ _SCRUBBED = re.compile(
 
 
 def binary_path() -> Path:
-    """Where the embedded binary is looked for."""
+    """Where the embedded binary is expected."""
     return Path(os.environ.get("RUSTWSGI_BINARY") or ROOT / "target" / "release" / "rustwsgi")
 
 

@@ -1,8 +1,8 @@
-"""Generated requests: a corpus of well-formed and ill-formed parts, and what chance makes of them.
+"""Generated requests: well-formed and malformed parts, combined at random.
 
-Everything comes from a `random.Random` that the caller seeds, so the same seed is the same bytes on
-every machine. `request` puts a head and its content together and leaves most of them legal;
-`mutated` breaks bytes as well, with the bytes that parsers are known to disagree on.
+The caller seeds the `random.Random`, so the same seed gives the same bytes on every machine.
+`request` joins a head and content, most of them legal; `mutated` also changes bytes, using those on
+which parsers disagree.
 """
 
 from __future__ import annotations
@@ -160,8 +160,8 @@ PROVOKING = [
 
 
 def request(random: random.Random, wrong: float = 0.07, more: tuple[bytes, ...] = ()) -> bytes:
-    """A head with its content; each part is ill-formed with the probability `wrong`. `more` are
-    fields to be among its own."""
+    """A head with its content; each part is malformed with the probability `wrong`. `more` are
+    additional fields."""
 
     def one(good: list[bytes], bad: list[bytes]) -> bytes:
         return random.choice(bad if random.random() < wrong else good)
@@ -192,7 +192,7 @@ def request(random: random.Random, wrong: float = 0.07, more: tuple[bytes, ...] 
 
 
 def mutated(random: random.Random, data: bytes) -> bytes:
-    """`data` with a change or two: of a byte, of a line, or cut off."""
+    """`data` with one or two changes: of a byte, of a line, or cut off."""
     for _ in range(random.choice([1, 1, 1, 2, 3])):
         at = random.randrange(len(data) + 1)
         lines = data.split(b"\r\n")

@@ -1,4 +1,5 @@
-"""All of gunicorn 27.0's settings, by what becomes of them here, each with the flag or the line that asks for it."""
+"""All settings of gunicorn 27.0 by how rustwsgi treats them, each with the flag or line that sets
+it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Clients of apps/mixed.py: each kind of request, and crowds that send them at random.
 
-A kind is a function that is given a `Session` and checks what comes back. The polite kinds work
-through a proxy as well. The rude ones send ahead, break off, break rules or take their time.
+A kind is a function that gets a `Session` and checks the response. The polite kinds work through a
+proxy as well. The rude ones pipeline, disconnect, break rules or are slow.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GIVEN_UP = 0
 
 
 class Session:
-    """One client: it keeps its connection as long as the server does, and counts the answers."""
+    """One client: it keeps its connection as long as the server does, and counts the responses."""
 
     def __init__(self, connect: Callable[[], Client], seed: int) -> None:
         self.connect = connect
@@ -79,7 +79,7 @@ def hello(session: Session) -> None:
 
 
 def same_again(session: Session) -> None:
-    """The very bytes of the request before."""
+    """The same bytes as the request before."""
     raw = build_request("GET", "/hello?again", fields=[("Cookie", "a=b"), ("Accept", "*/*")])
     for _ in range(10):
         assert session.ask(raw).body == b"hello again"
@@ -117,7 +117,7 @@ def filed(session: Session) -> None:
 
 
 def body_of(session: Session, most: int) -> tuple[bytes, bytes]:
-    """A body, and what /sum says of it."""
+    """A body, and the response of /sum to it."""
     size = session.random.randint(0, most)
     body = (b"%x." % session.random.getrandbits(96)) * (size // 20 + 1)
     return body, b"%d %s" % (len(body), hashlib.sha1(body).hexdigest().encode())
@@ -137,7 +137,7 @@ def post_chunked(session: Session) -> None:
 
 
 def post_large(session: Session) -> None:
-    """Goes to a temporary file."""
+    """A body that is spooled to a temporary file."""
     body, told = body_of(session, 2 * KIB * KIB)
     assert session.ask(build_request("PUT", "/sum", body=body)).body == told
 
@@ -274,7 +274,7 @@ def dribbled(session: Session) -> None:
 
 
 def slow_reader(session: Session) -> None:
-    """Takes a little at a time of more than the buffers between us hold."""
+    """Reads a little at a time of a response larger than the socket buffers."""
     target = session.random.choice(["/blocks?3000", "/large?3000000", "/file?3000000"])
     with session.connect() as client:
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)

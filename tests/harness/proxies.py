@@ -1,7 +1,7 @@
 """nginx and HAProxy as child processes, configured as docs/deployment.md says.
 
-The snippets are taken from the page itself; only addresses are put in, and what a process needs
-that is not root's: its own directory, no daemon.
+The snippets are taken from the page; only addresses are inserted, and what a process without root
+needs: its own directory, no daemon.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ http {{
 
 
 def find(name: str) -> str | None:
-    """A proxy's program; Debian keeps them where only root looks."""
+    """The program of a proxy; Debian installs them where only root looks."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
@@ -59,7 +59,7 @@ def free_port() -> int:
 
 
 class Proxy:
-    """One that runs, in front of `server`: "127.0.0.1:PORT" or "unix:PATH"."""
+    """A running proxy in front of `server`: "127.0.0.1:PORT" or "unix:PATH"."""
 
     def __init__(self, name: str, server: str, directory: Path, **changes: str) -> None:
         program = find(name)

@@ -34,7 +34,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Ended:
-    """Why there is no further request."""
+    """Why no further request follows."""
 
     #: "refused", "incomplete" or "closed"
     how: str

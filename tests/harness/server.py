@@ -20,7 +20,7 @@ from .doors import APPS, child_environment, door_command
 
 
 class _Capture:
-    """Collects a pipe's text in a thread, and lets others wait for a pattern in it."""
+    """Collects the text of a pipe in a thread, and waits for patterns in it."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -185,7 +185,7 @@ class ServerProcess:
         self.process.send_signal(sig)
 
     def wait(self, timeout: float = 15.0) -> int:
-        """Wait until the server has ended by itself; its exit code."""
+        """Wait until the server has exited; its exit code."""
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -194,7 +194,7 @@ class ServerProcess:
         return self._finish(kill=False)
 
     def stop(self, sig: int = signal.SIGTERM, timeout: float = 15.0) -> int:
-        """Send `sig` and wait for the end; its exit code."""
+        """Send `sig` and wait for the exit; its exit code."""
         if self.is_alive():
             self.send_signal(sig)
         return self.wait(timeout)
@@ -301,7 +301,7 @@ class ServerProcess:
         """How often each limit was reached, as the only worker reports at USR1."""
         start = len(self.stderr())
         self.send_signal(signal.SIGUSR1)
-        said = self.wait_for_log(r"Bounds reached since the start: (.*)\n", start=start)[1]
+        said = self.wait_for_log(r"Limits reached since the start: (.*)\n", start=start)[1]
         items = [item.partition("=") for item in said.split()]
         return {name: int(count) for name, _, count in items if count}
 

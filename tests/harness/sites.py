@@ -73,7 +73,7 @@ def framed(body: bytes, how: str, *fields: tuple[str, str], chunk: int = 50_000)
 
 
 def assert_session_goes_on(site: ServerProcess) -> None:
-    """The session is in the cookie, so each answer's cookie belongs to the next request."""
+    """The session is in the cookie, so the cookie of each response belongs to the next request."""
     answer = site.get("/session")
     for count in (2, 3):
         answer = site.get("/session", fields=[cookies(answer)])
@@ -81,7 +81,8 @@ def assert_session_goes_on(site: ServerProcess) -> None:
 
 
 def assert_stream_fails(site: ServerProcess, key: str, block: int) -> None:
-    """One that raises at this block: before the first it is a 500, after it a body without end."""
+    """A stream that raises at this block: before the first it is a 500, after it an incomplete
+    body."""
     response = site.get(f"/stream?key={key}&fail={block}")
     if block:
         assert response.status == 200 and not response.complete
@@ -90,6 +91,6 @@ def assert_stream_fails(site: ServerProcess, key: str, block: int) -> None:
 
 
 def events(site: ServerProcess, key: str, last: str) -> list[str]:
-    """What happened to a request, once `last` has; a repetition would be seen as well."""
+    """The events of a request once `last` is among them; repeated events are listed as well."""
     wait_until(lambda: last in get_json(site, f"/state?of={key}"), f"{last!r} of {key}")
     return get_json(site, f"/state?of={key}")

@@ -1,10 +1,11 @@
-"""A server under all kinds of requests for long: every answer counted, and nothing that grows.
+"""A server under all kinds of requests for long: every response is counted, and no resource may
+grow.
 
 `make soak` sends a million requests, or SOAK_REQUESTS of them, for SOAK_MINUTES at most, through
-one server with two workers; tests/supervisor/test_soak.py sends some thousands. The requests come in rounds.
-After each round no client is left, and what the server's processes hold is counted: memory as the
-kernel and as malloc see it, Python's objects, descriptors, threads. The first round warms up; what
-the others add to it is growth.
+one server with two workers; tests/supervisor/test_soak.py sends some thousands. The requests come
+in rounds. After each round no client is left, and the resources of the server's processes are
+measured: memory as the kernel and as malloc see it, Python's objects, descriptors, threads. The
+first round warms up; whatever later rounds add is growth.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ BLOCK_GROWTH = 1000
 
 @dataclass
 class Process:
-    """What one process of the server holds."""
+    """The resources of one process of the server."""
 
     rss: int
     descriptors: int
@@ -54,7 +55,7 @@ class Process:
 
 @dataclass
 class Round:
-    """A number of requests, and the server after them."""
+    """A number of requests, and the resources of the server after them."""
 
     answers: Counter[int]
     failures: list[str]
@@ -84,7 +85,7 @@ def connections(server: ServerProcess) -> int:
 
 
 def measure(server: ServerProcess) -> dict[int, Process]:
-    """The server at rest: each worker was asked, and no connection is left."""
+    """The server at rest: each worker has reported, and no connection is left."""
     vitals: dict[int, dict[str, int]] = {}
 
     def ask() -> bool:
@@ -169,7 +170,7 @@ def line(number: int, done: Round) -> str:
 
 
 def complaints(rounds: list[Round]) -> Iterable[str]:
-    """What is not as it should be."""
+    """Every limit that the rounds exceed."""
     for number, done in enumerate(rounds, 1):
         for failure in done.failures[:20]:
             yield f"round {number}: {failure}"

@@ -1,4 +1,4 @@
-"""For tests of the master: its workers, and clients that never stop asking."""
+"""For tests of the master: its workers, and clients that send requests all the time."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def is_alive(pid: int) -> bool:
 
 
 def freeze(pid: int) -> None:
-    """Stop a process, and wait until it has: its threads may go on for a while after the signal. SIGCONT lets
-    it go on."""
+    """Stop a process, and wait until it has stopped: its threads may run for a while after the
+    signal. SIGCONT resumes it."""
     os.kill(pid, signal.SIGSTOP)
 
     def has_stopped() -> bool:
@@ -155,7 +155,7 @@ def connect_to(host: str, port: int) -> Client:
 
 
 def end(pid: int, sig: int) -> None:
-    """Signal a process of ours that may have gone already."""
+    """Signal a process of the server that may have ended already."""
     try:
         os.kill(pid, sig)
     except ProcessLookupError:
@@ -163,4 +163,4 @@ def end(pid: int, sig: int) -> None:
 
 
 def reloads(server: ServerProcess) -> int:
-    return len(re.findall(r"Reloaded: ", server.stderr()))
+    return len(re.findall(r"\[reload.completed\]", server.stderr()))

@@ -1,4 +1,4 @@
-"""What the WSGI tests share: unique keys, and the test's end of apps/wsgi_common.py."""
+"""What the WSGI tests share: unique keys, and the test's side of apps/wsgi_common.py."""
 
 from __future__ import annotations
 

@@ -319,6 +319,7 @@ def server(serve) -> ServerProcess:
     return serve("differential:app")
 
 
+@pytest.mark.second_door("no case")
 def test_every_difference_is_explained(server: ServerProcess) -> None:
     met: Counter[Explained] = Counter()
     unexplained: list[str] = []

@@ -114,7 +114,7 @@ def test_https_target_without_tls_is_refused(echo: ServerProcess, how: str) -> N
 
 
 def test_asterisk_form_of_options_is_served(echo: ServerProcess, delivery: str) -> None:
-    """RFC 9112 section 3.2.4; PEP 3333 wants a path that is empty or starts with a slash."""
+    """RFC 9112 section 3.2.4; PEP 3333 requires a path that is empty or starts with a slash."""
     seen = echoed(exchange(echo, build_request("OPTIONS", "*"), delivery))["environ"]
     assert seen["REQUEST_METHOD"] == "OPTIONS" and seen["PATH_INFO"] in {"", "*", "/*"}
 

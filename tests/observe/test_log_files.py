@@ -80,7 +80,7 @@ Start = Callable[..., Logged]
 
 @pytest.fixture
 def start(door: str, tmp_path: Path) -> Iterator[Start]:
-    """`start(*options)`; all of them have to end in good order."""
+    """`start(*options)`: a server that must exit with 0 after the test."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(*options: object, **keywords: object) -> Logged:
@@ -109,7 +109,7 @@ def start(door: str, tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def public(tmp_path: Path) -> Path:
-    """A directory that is root's, and that everybody can enter."""
+    """A directory that belongs to root and that all users can enter."""
     for directory in [tmp_path, *tmp_path.parents[:2]]:
         directory.chmod(0o755)
     return tmp_path
@@ -122,7 +122,7 @@ def nobodys(path: Path) -> Path:
 
 
 def by_nobody(*command: object) -> None:
-    """What a worker can do that has been taken over."""
+    """Run a command as the user of the workers, as a compromised worker could."""
     subprocess.run(list(map(str, command)), user=65534, group=65534, extra_groups=[], check=True)
 
 
@@ -135,8 +135,8 @@ def by_nobody(*command: object) -> None:
 def test_log_file_replaced_by_a_link_of_the_workers_user_is_refused(
     start: Start, public: Path, link: str, when: str
 ) -> None:
-    """The master opened its log through a link of the workers' user: root made a file where only root can,
-    and the next worker could write to it."""
+    """Regression: the master followed a link of the workers' user: root created a file in a
+    directory of root's, and the next worker could write to it."""
     logs = nobodys(public / "logs")
     by_nobody("mkdir", logs / "mine")
     secret = public / "secret"
@@ -153,10 +153,10 @@ def test_log_file_replaced_by_a_link_of_the_workers_user_is_refused(
     old = logs / "old" / "err.log"
     if when == "USR1":
         server.usr1()
-        wait_for(old, r"\[ERROR\] the error log stays where it is: cannot open .*Permission denied")
+        wait_for(old, r"\[log.not_reopened\].* error log .*Permission denied")
     else:
         server.process.send_signal(signal.SIGHUP)
-        wait_for(old, r"\[ERROR\] nothing changes: --error-logfile: .*Permission denied")
+        wait_for(old, r"\[reload.rejected\].* --error-logfile: .*Permission denied")
     server.replace_worker()
     server.said("hello")
     wait_for(old, "hello")
@@ -186,7 +186,7 @@ def test_log_file_that_is_a_link_of_the_workers_user_is_refused_at_the_start(
 @as_root
 @pytest.mark.parametrize("where", ["root's", "the user's", "stdout"])
 def test_log_file_that_is_a_link_of_root_is_opened(start: Start, public: Path, where: str) -> None:
-    """From a directory that is root's, to another disk or to the container's output."""
+    """From a directory of root's to another disk or to the container's output."""
     (public / "var").mkdir()
     (public / "data").mkdir()
     if where == "the user's":
@@ -205,14 +205,14 @@ def test_log_file_that_is_a_link_of_root_is_opened(start: Start, public: Path, w
         if where != "stdout":
             written.rename(public / "data" / "old")
         server.usr1()
-        wait_for(written, "Bounds reached")
+        wait_for(written, "Limits reached")
         server.replace_worker()
-    assert "stays where it is" not in lines(written)
+    assert "log.not_reopened" not in lines(written)
 
 
 @as_root
 def test_logs_in_a_directory_of_the_workers_user_are_rotated(start: Start, public: Path) -> None:
-    """It has the files as well, as only its rights were used."""
+    """The files belong to that user, because only its permissions were used."""
     logs = nobodys(public / "logs")
     error, access = logs / "err.log", logs / "acc.log"
     server = start(*AS_NOBODY, "--error-logfile", error, "--access-logfile", access)
@@ -224,7 +224,7 @@ def test_logs_in_a_directory_of_the_workers_user_are_rotated(start: Start, publi
             assert path.stat().st_uid == path.stat().st_gid == 65534
             path.rename(f"{path}.{text}")
         server.usr1()
-        wait_for(error, "Bounds reached")
+        wait_for(error, "Limits reached")
 
 
 # ----------------------------------------------------------------------------------------- USR1
@@ -232,8 +232,8 @@ def test_logs_in_a_directory_of_the_workers_user_are_rotated(start: Start, publi
 
 @as_root
 def test_log_rotation_in_a_directory_of_root_is_followed(start: Start, public: Path) -> None:
-    """The workers could not make the new files: they went on with the old ones, and the next ones did not
-    start."""
+    """Regression: workers could not create the new files. They kept the old ones, and new workers
+    did not start."""
     logs = public / "logs"
     logs.mkdir()
     error, access = logs / "err.log", logs / "acc.log"
@@ -241,7 +241,7 @@ def test_log_rotation_in_a_directory_of_root_is_followed(start: Start, public: P
     for path in (error, access):
         path.rename(f"{path}.1")
     server.usr1()
-    wait_for(error, "Bounds reached")
+    wait_for(error, "Limits reached")
     for text in ("one", "two"):
         server.said(text)
         wait_for(error, f"^{text}")
@@ -253,7 +253,7 @@ def test_log_rotation_in_a_directory_of_root_is_followed(start: Start, public: P
 def test_worker_that_boots_during_a_rotation_writes_to_the_new_log(
     start: Start, tmp_path: Path, fifo: Path
 ) -> None:
-    """It went on with the old files for life."""
+    """Regression: it kept the old files until its end."""
     error, access = tmp_path / "err.log", tmp_path / "acc.log"
     conf = tmp_path / "conf.py"
     conf.write_text("")
@@ -265,15 +265,16 @@ def test_worker_that_boots_during_a_rotation_writes_to_the_new_log(
         for path in (error, access):
             path.rename(f"{path}.1")
         server.usr1()
-        wait_for(error, "Bounds reached")
-    wait_for(error, "Reloaded: 1")
+        wait_for(error, "Limits reached")
+    wait_for(error, r"\[reload.completed\]")
     server.said("hello")
     wait_for(error, "^hello")
     wait_for(access, r"GET /say\?hello")
 
 
 def test_worker_without_descriptors_reports_a_failed_reopen(start: Start, tmp_path: Path) -> None:
-    """The kernel drops a file that it cannot take, without a word; the worker has to say so."""
+    """The kernel drops a passed descriptor silently when the limit is reached; the worker has to
+    report it."""
     resource = pytest.importorskip("resource")
     error = tmp_path / "err.log"
     server = start("--error-logfile", error)
@@ -285,19 +286,17 @@ def test_worker_without_descriptors_reports_a_failed_reopen(start: Start, tmp_pa
     # Below the lowest free number.
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, limits[1]))
     server.usr1()
-    wait_for(
-        tmp_path / "err.log.1", f"worker {worker} has no descriptor left for the new error log"
-    )
+    wait_for(tmp_path / "err.log.1", rf"\[log.not_received\].* {worker} .*error log")
     resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
     server.usr1()
-    wait_for(error, "Bounds reached")
+    wait_for(error, "Limits reached")
     server.said("hello")
     wait_for(error, "^hello")
 
 
 @pytest.mark.parametrize("when", ["USR1", "HUP"])
 def test_log_that_cannot_be_reopened_is_kept(start: Start, tmp_path: Path, when: str) -> None:
-    """The service goes on, with the files that it has."""
+    """The server continues with the open files."""
     logs = tmp_path / "logs"
     logs.mkdir()
     error, access = logs / "err.log", logs / "acc.log"
@@ -310,19 +309,19 @@ def test_log_that_cannot_be_reopened_is_kept(start: Start, tmp_path: Path, when:
     if when == "USR1":
         server.usr1()
         for which, path in {"error": error, "access": access}.items():
-            wait_for(old, f"the {which} log stays where it is: cannot open {path}: ")
+            wait_for(old, rf"\[log.not_reopened\].* {path}: .*{which} log")
     else:
         logs.mkdir()
         error.mkdir()
         server.process.send_signal(signal.SIGHUP)
-        wait_for(old, f"nothing changes: --error-logfile: cannot open {error}; ")
+        wait_for(old, rf"\[reload.rejected\].* --error-logfile: cannot open {error}; ")
     server.replace_worker()
     server.said("hello")
     wait_for(old, "^hello")
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir()
     server.usr1()
-    wait_for(error, "Bounds reached")
+    wait_for(error, "Limits reached")
     server.said("again")
     wait_for(error, "^again")
     wait_for(access, r"GET /say\?again")
@@ -335,7 +334,7 @@ def test_log_that_cannot_be_reopened_is_kept(start: Start, tmp_path: Path, when:
 def test_reload_to_a_log_that_cannot_be_opened_is_rolled_back(
     start: Start, tmp_path: Path, option: str
 ) -> None:
-    """It was said to stay where it was, and then nothing was logged any more, neither here nor there."""
+    """Regression: the log said that it stays, and afterwards nothing was logged to either file."""
     here, conf, loop = (tmp_path / name for name in ("here", "conf.toml", "loop"))
     loop.symlink_to(loop)
     before = "access_logfile = '-'\nerror_logfile = '-'\n"
@@ -344,19 +343,20 @@ def test_reload_to_a_log_that_cannot_be_opened_is_rolled_back(
         server = start("-c", conf, stdout=stream, stderr=stream)
     conf.write_text(before.replace(f"{option} = '-'", f"{option} = '{loop}'\numask = '077'"))
     server.process.send_signal(signal.SIGHUP)
-    wait_for(here, f"nothing changes: --{option.replace('_', '-')}: cannot open {loop}; ")
+    wait_for(here, rf"\[reload.rejected\].* --{option.replace('_', '-')}: cannot open {loop}; ")
     server.replace_worker()
     server.said("hello")
     wait_for(here, "^hello")
     wait_for(here, r"GET /say\?hello")
     conf.write_text(before)
     server.process.send_signal(signal.SIGHUP)
-    wait_for(here, "Reloaded: 1")
+    wait_for(here, r"\[reload.completed\]")
 
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_failed_reload_keeps_the_logs(start: Start, tmp_path: Path, moved: bool) -> None:
-    """The old ones are written again, also by new workers, and if they could not be opened any more."""
+    """The old files are written again, also by new workers, even if they could not be opened
+    again."""
     logs, here, conf = (tmp_path / name for name in ("logs", "here", "conf.py"))
     logs.mkdir()
     before = f"accesslog = '{logs}/acc.log'\nerrorlog = '{logs}/err.log'\n"
@@ -368,9 +368,9 @@ def test_failed_reload_keeps_the_logs(start: Start, tmp_path: Path, moved: bool)
     if moved:
         old = logs.rename(tmp_path / "old")
     server.process.send_signal(signal.SIGHUP)
-    wait_for(here if moved else old / "err.log", "the access log stays" if moved else "Booting")
+    wait_for(here if moved else old / "err.log", "not_reopened.*access" if moved else "Booting")
     if not moved:
-        wait_for(here, "the reload has failed")
+        wait_for(here, r"\[reload.failed\]")
     server.replace_worker()
     server.said("hello")
     wait_for(old / "acc.log", r"GET /say\?hello")
@@ -381,7 +381,7 @@ def test_failed_reload_keeps_the_logs(start: Start, tmp_path: Path, moved: bool)
 
 
 def test_log_pipe_without_a_reader_does_not_block(start: Start, fifo: Path) -> None:
-    """USR1 waited for a reader, and nothing but KILL ended the server."""
+    """Regression: USR1 waited for a reader, and only KILL ended the server."""
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     server = start("--error-logfile", fifo)
     os.close(reader)
@@ -394,7 +394,7 @@ def test_log_pipe_without_a_reader_does_not_block(start: Start, fifo: Path) -> N
 
 @pytest.mark.parametrize("option", ["--error-logfile", "--access-logfile"])
 def test_log_pipe_that_is_read_later_gets_lines(start: Start, fifo: Path, option: str) -> None:
-    """It keeps the first lines; the server does not wait."""
+    """The pipe keeps the first lines; the server does not wait."""
     server = start(option, fifo)
     server.said("hello")
     with fifo.open("rb", buffering=0) as reader:

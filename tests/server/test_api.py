@@ -17,7 +17,7 @@ from harness import APPS, child_environment, door_command
 
 
 def run(door: str, program: str) -> tuple[int, Any, str]:
-    """The program's exit code, what it printed, and its standard error."""
+    """The program's exit code, its output, and its standard error."""
     command = [sys.executable, "server_programs.py"]
     if door == "binary":
         command = [*door_command(door), "--check-config", "server_programs:app"]
@@ -58,11 +58,12 @@ def finished(door: str, program: str) -> Any:
 def test_program_that_ends_while_a_request_runs_does_not_abort(
     door: str, program: str, printed: Any
 ) -> None:
-    """The interpreter went away beneath the request's thread, and the process aborted."""
+    """Regression: the interpreter was finalized while a thread ran the request, and the process
+    aborted."""
     code, seen, stderr = run(door, program)
     assert code == 1, (code, stderr)
     assert seen == printed
-    assert "the program ends while requests are still running" in stderr
+    assert "[server.exit]" in stderr
     assert "panicked" not in stderr and "Fatal" not in stderr, stderr
 
 
@@ -70,16 +71,17 @@ def test_program_that_ends_while_a_request_runs_does_not_abort(
 
 
 def test_repeated_term_stays_graceful(door: str) -> None:
-    """The request in flight was cut off; `timeout` sends TERM twice."""
+    """`timeout` sends TERM twice. Regression: the request in flight was cut off."""
     assert finished(door, "told_term_again") is None
 
 
 def test_int_after_term_ends_at_once(door: str) -> None:
-    """`serve()` was over, and at its end the program waited for the request all the same, ten minutes."""
+    """Regression: `serve()` had returned, but at its exit the program still waited ten minutes for
+    the request."""
     code, (kind, message), stderr = run(door, "told_int")
     assert kind == "RuntimeError" and "still running" in message
     assert code == 1, (code, stderr)
-    assert "Shut down at once" in stderr and "ends while requests are still running" in stderr
+    assert "Shut down at once" in stderr and "[server.exit]" in stderr
 
 
 # ----------------------------------------------------------------- children and their signals
@@ -87,8 +89,8 @@ def test_int_after_term_ends_at_once(door: str) -> None:
 
 @pytest.mark.parametrize("program", ["children_of_serve", "children_of_a_thread"])
 def test_signal_to_a_child_does_not_reach_the_server(door: str, program: str) -> None:
-    """A child of `serve()` had the server's handlers: TERM did nothing to it, and woke the server.
-    Now it hears signals as a child that was forked without a server does."""
+    """Regression: a child of `serve()` had the server's handlers: TERM woke the server and did not
+    end the child. The child must handle signals as one that was forked without a server."""
     children, without = finished(door, program)
     assert children == [without] * 5
     if door == "wheel":
@@ -106,21 +108,24 @@ def test_start_that_fails_half_way_is_undone(door: str) -> None:
 
 
 def test_concurrent_starts_start_one_server(door: str) -> None:
-    """Each of eight threads bound an address of its own, and seven servers were lost."""
+    """Regression: each of eight threads bound an address, and seven servers could not be
+    stopped."""
     outcomes, body, stopped, threads = finished(door, "start_at_once")
     assert outcomes == ["None"] + ["RuntimeError"] * 7
     assert body == "here" and stopped is True and threads == []
 
 
 def test_stop_inside_a_request_raises(door: str) -> None:
-    """A thread cannot wait for itself; the server was then neither up nor to be stopped."""
+    """A thread cannot wait for itself. Regression: the server then neither served nor could be
+    stopped."""
     kind, body, first, second, threads = finished(door, "stop_inside")
     assert kind == "RuntimeError" and body == "here"
     assert first is True and second is True and threads == []
 
 
 def test_failed_stop_can_be_repeated(door: str) -> None:
-    """After a first False every further stop() said that all was over, which it was not."""
+    """Regression: after a first False, every further stop() returned True although the server still
+    ran."""
     early, late, threads = finished(door, "stop_again")
     assert early == [False, False] and late is True and threads == []
 
@@ -129,7 +134,8 @@ def test_failed_stop_can_be_repeated(door: str) -> None:
 
 
 def test_forked_process_does_not_stop_the_server(door: str) -> None:
-    """The child waited for a thread that it had not, which was a panic in the place of its SystemExit."""
+    """Regression: the child waited for a thread that exists only in the parent, and panicked
+    instead of raising SystemExit."""
     code, printed, stderr = run(door, "fork_inside")
     assert (code, printed) == (0, [7, "here", True]), stderr
     assert "panicked" not in stderr
@@ -139,7 +145,8 @@ def test_forked_process_does_not_stop_the_server(door: str) -> None:
 
 
 def test_invalid_arguments_raise_the_right_exception(door: str) -> None:
-    """What only the command line does was ignored; an address before the start was an odd error."""
+    """Regression: options of the command line only were ignored; the address before the start
+    raised an unrelated error."""
     found = finished(door, "mistakes")
     assert found.pop("not callable")[0] == "TypeError"
     for log in ("access", "error"):

@@ -28,7 +28,7 @@ def library(request: pytest.FixtureRequest) -> str:
 
 
 def module(tmp_path: Path, source: str) -> list[str]:
-    """The options for an application of this source, which `echo` completes."""
+    """The options for an application with this source."""
     (tmp_path / "green.py").write_text(source)
     return ["green:app", "--pythonpath", str(tmp_path)]
 
@@ -47,7 +47,7 @@ def test_application_that_replaces_threads_is_refused(
 def test_configuration_that_replaces_threads_is_refused(
     door: str, tmp_path: Path, library: str
 ) -> None:
-    """It is executed in the master, and the workers inherit what it has replaced."""
+    """It is executed in the master, and the workers inherit the patched modules."""
     (tmp_path / "conf.py").write_text(PATCH[library].format(""))
     options = ["--bind", "127.0.0.1:0", "-c", str(tmp_path / "conf.py"), "echo:app"]
     done = run_cli(door, *options)
@@ -56,7 +56,7 @@ def test_configuration_that_replaces_threads_is_refused(
 
 
 def run_program(source: str) -> str:
-    """What it prints, run by the wheel's Python."""
+    """The output of the program, run by the Python of the wheel."""
     pytest.importorskip("rustwsgi")
     return subprocess.run(
         [sys.executable, "-c", source],
@@ -83,7 +83,7 @@ def test_program_that_replaces_threads_is_refused(library: str) -> None:
 def test_application_may_patch_everything_but_threads(
     fresh_server, tmp_path: Path, library: str
 ) -> None:
-    """As the message advises: each of our threads then has an event loop of its own."""
+    """As the message advises: each worker thread then has its own event loop."""
     source = PATCH[library].format("thread=False") + (
         "import socket, time\n"
         "def app(environ, start_response):\n"
@@ -99,7 +99,7 @@ def test_application_may_patch_everything_but_threads(
 
 
 def test_program_may_patch_everything_but_threads(library: str) -> None:
-    """eventlet takes `select.poll` away, with which serve() waited for signals."""
+    """eventlet removes `select.poll`, which serve() used to wait for signals."""
     source = PATCH[library].format("thread=False") + (
         "import os, signal, socket, threading, urllib.request, rustwsgi\n"
         "from echo import app\n"

@@ -1,4 +1,4 @@
-"""The end of the process: what is finished, and what is not waited for."""
+"""The shutdown: which requests finish, and how long the server waits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def test_request_in_flight_is_finished(fresh_server, fifo: Path) -> None:
 
 
 def test_repeated_term_stays_graceful(fresh_server, fifo: Path) -> None:
-    """`timeout` signals its command and then the command's group; the request in flight was lost."""
+    """`timeout` signals its command and then the process group. Regression: the request in flight
+    was lost."""
     server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "600")
     with server.connect() as client:
         client.send(build_request("GET", f"/hold?{fifo}"))
@@ -48,7 +49,7 @@ def test_repeated_term_stays_graceful(fresh_server, fifo: Path) -> None:
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGQUIT], ids=["INT", "QUIT"])
 def test_second_signal_ends_at_once(fresh_server, fifo: Path, sig: int) -> None:
-    """The request is never released, and the graceful bound is far away."""
+    """The request is never released, and the graceful timeout is far away."""
     server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "600")
     with server.connect() as client, server.connect() as idle:
         assert idle.request(build_request()).status == 200
@@ -62,7 +63,7 @@ def test_second_signal_ends_at_once(fresh_server, fifo: Path, sig: int) -> None:
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGQUIT], ids=["INT", "QUIT"])
 def test_quick_signal_ends_at_once(fresh_server, fifo: Path, sig: int) -> None:
-    """As gunicorn: requests that run are not waited for."""
+    """As gunicorn: INT and QUIT do not wait for running requests."""
     server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "600")
     with server.connect() as client:
         client.send(build_request("GET", f"/hold?{fifo}"))
@@ -72,18 +73,18 @@ def test_quick_signal_ends_at_once(fresh_server, fifo: Path, sig: int) -> None:
 
 
 def test_graceful_timeout_ends_running_requests(fresh_server, fifo: Path) -> None:
-    """A request that does not end in time does not keep the process."""
+    """A request that does not end in time does not delay the exit further."""
     server = fresh_server(PLAIN, "--threads", "2", "--graceful-timeout", "1")
     with server.connect() as client:
         client.send(build_request("GET", f"/hold?{fifo}"))
         server.wait_for_log("request started")
         server.send_signal(signal.SIGTERM)
         server.wait()
-    assert f"graceful timeout; still running: GET /hold?{fifo}\n" in server.stderr()
+    assert f"graceful timeout: still running: GET /hold?{fifo}\n" in server.stderr()
 
 
 def test_graceful_timeout_names_unread_responses(fresh_server, fifo: Path) -> None:
-    """A response that waited for its client was not named; with no other, "requests were running"."""
+    """Regression: a response that waited for its client was not named in the log."""
     server = fresh_server("supervised:app", "--threads", "2", "--graceful-timeout", "1")
     with server.connect() as holding, server.connect(receive_buffer=4096) as unread:
         holding.send(build_request("GET", f"/hold?{fifo}"))
@@ -92,21 +93,21 @@ def test_graceful_timeout_names_unread_responses(fresh_server, fifo: Path) -> No
         assert unread.head().status == 200
         server.send_signal(signal.SIGTERM)
         server.wait()
-    said = re.search("graceful timeout; still running: (.*)\n", server.stderr())
+    said = re.search("graceful timeout: still running: (.*)\n", server.stderr())
     assert said, server.stderr()
     names = [f"GET /hold?{fifo}", "GET /flood (waiting for its client to read)"]
     assert sorted(said[1].split(", ")) == sorted(names)
 
 
 def test_graceful_timeout_ends_an_unread_response(fresh_server) -> None:
-    """The application is done with it, and no request is running."""
+    """The application has returned, and no request is running."""
     server = fresh_server(PLAIN, "--graceful-timeout", "1")
     with server.connect(receive_buffer=4096) as client:
         client.send(build_request("GET", "/sized?20000000"))
         assert client.head().status == 200
         server.send_signal(signal.SIGTERM)
         server.wait()
-    said = "graceful timeout; no request was running, but clients were still sending or reading\n"
+    said = "graceful timeout: no request was running, but clients were still sending or reading\n"
     assert said in server.stderr()
 
 
@@ -149,7 +150,7 @@ def test_shutdown_closes_idle_and_partial_connections(fresh_server, sig: int) ->
 
 
 def test_response_being_sent_is_finished(fresh_server) -> None:
-    """All of it was handed over; a slow reader still gets the rest."""
+    """The server has all of it; a slow reader still gets the rest."""
     size = 20_000_000
     server = fresh_server(PLAIN, "--graceful-timeout", "60")
     with server.connect(receive_buffer=4096) as client:
@@ -162,8 +163,8 @@ def test_response_being_sent_is_finished(fresh_server) -> None:
 
 
 def test_request_behind_a_kept_alive_response_is_served(fresh_server) -> None:
-    """The head went out before the order to stop, so the client may send another request. That was thrown
-    away; once it even made the close a reset, which ate the rest of the response."""
+    """The head was sent before the shutdown, so the client may send another request. Regression: it
+    was discarded, or reset the connection, which destroyed the rest of the response."""
     size = 20_000_000
     server = fresh_server(PLAIN, "--graceful-timeout", "60")
     with server.connect(receive_buffer=4096) as client, server.connect() as idle:
@@ -181,6 +182,6 @@ def test_request_behind_a_kept_alive_response_is_served(fresh_server) -> None:
 
 
 def test_signal_right_after_the_start_ends_the_server(fresh_server) -> None:
-    """Right after the listening line, before anything was asked of it."""
+    """Right after the listening line, before the first request."""
     for sig in (signal.SIGTERM, signal.SIGINT):
         assert fresh_server(PLAIN).stop(sig) == 0

@@ -1,4 +1,4 @@
-"""What the server listens on: TCP, IPv6, unix sockets, and sockets it inherits."""
+"""The sockets of the server: TCP, IPv6, unix sockets, and inherited sockets."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ int bind(int fd, const struct sockaddr *address, socklen_t size) {
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
 def test_unix_socket_swapped_for_a_link_is_not_followed(door: str, tmp_path: Path) -> None:
-    """The owner of the directory does it between bind and chmod, and any user could write to a file of root's to
-    write to. Here a library does, which never misses the moment."""
+    """The owner of the directory can do it between bind and chmod: chmod would then open a file of
+    root to all users. Here a library does it, which never misses the moment."""
     source, library = tmp_path / "swap.c", tmp_path / "swap.so"
     source.write_text(SWAP)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
@@ -149,7 +149,7 @@ def linux() -> tuple[int, ...]:
 @without_proc
 @pytest.mark.skipif(linux() < (6, 6), reason="this kernel cannot do it without /proc")
 def test_unix_socket_without_proc_is_served(door: str, tmp_path: Path) -> None:
-    """In a small container or a chroot. The mode was set by way of /proc alone."""
+    """In a small container or a chroot. Regression: the mode was set through /proc only."""
     path = tmp_path / "s"
     process = subprocess.Popen(
         [*WITHOUT_PROC, *door_command(door), "--bind", f"unix:{path}", PLAIN],
@@ -173,7 +173,7 @@ def test_unix_socket_without_proc_is_served(door: str, tmp_path: Path) -> None:
 @without_proc
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
 def test_unix_socket_whose_mode_cannot_be_set_is_an_error(tmp_path: Path, door: str) -> None:
-    """Without /proc on a Linux before 6.6: it says so, and leaves no file behind."""
+    """Without /proc on a Linux before 6.6: an error, and no file is left behind."""
     source, library = tmp_path / "old.c", tmp_path / "old.so"
     source.write_text(OLD_LINUX)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
@@ -226,7 +226,8 @@ def test_inherited_socket_is_served(fresh_server) -> None:
 
 
 def test_inherited_socket_that_is_shut_down_uses_no_processor_time(fresh_server) -> None:
-    """Its owner shuts it down, and every accept fails at once: the loop spun, and never ended."""
+    """Its owner shuts it down, and every accept fails at once. Regression: the poller looped and
+    never ended."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fd = listener.fileno()
         server = fresh_server(PLAIN, bind=f"fd://{fd}", pass_fds=(fd,))
@@ -245,7 +246,8 @@ def test_inherited_socket_that_is_shut_down_uses_no_processor_time(fresh_server)
 
 
 def test_inherited_socket_is_not_passed_to_children(fresh_server) -> None:
-    """Commands of the application got it, and could go on listening when the server was gone."""
+    """Regression: commands of the application inherited it and could listen after the server had
+    ended."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fd = listener.fileno()
         server = fresh_server("supervised:app", bind=f"fd://{fd}", pass_fds=(fd,))

@@ -1,4 +1,4 @@
-"""The embedded binary where no virtual environment is: on a bare system, or beside a broken one."""
+"""The embedded binary without a virtual environment, or beside a broken one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(tmp_path: Path, *args: str, **env: str) -> subprocess.CompletedProcess[s
 @pytest.mark.parametrize("env", [{}, {"VIRTUAL_ENV": "/nowhere"}, {"PYTHONHOME": "/nowhere"}])
 @pytest.mark.parametrize(("option", "told"), [("--version", "rustwsgi "), ("--help", "--venv")])
 def test_help_needs_no_python(tmp_path: Path, option: str, told: str, env: dict[str, str]) -> None:
-    """A broken environment, for which help was wanted, was in the way of the help."""
+    """Regression: a broken environment made `--help` fail."""
     done = run(tmp_path, option, **env)
     assert done.returncode == 0 and told in done.stdout and done.stderr == "", done
 
@@ -47,7 +47,7 @@ def test_broken_environment_is_named(tmp_path: Path) -> None:
 
 
 def test_without_an_environment_its_own_python_is_used(tmp_path: Path) -> None:
-    """The first python3 of PATH was taken for it, whichever version that was."""
+    """Regression: it used the first python3 of PATH, whatever its version."""
     other = tmp_path / "bin"
     other.mkdir()
     (other / "python3").write_text("#!/bin/sh\nexit 1\n")

@@ -1,4 +1,4 @@
-"""What a hostile reading of the supervisor found, each with its story."""
+"""Faults of the supervisor that a hostile review found; each docstring has the former defect."""
 
 from __future__ import annotations
 
@@ -59,13 +59,14 @@ def test_request_that_ends_while_its_stack_is_dumped_is_answered(
         assert client.response().body == b"ok"
         for _ in range(20):  # nor does the exception meet another request
             assert client.request(build_request()).body == b"ok"
-    assert "sign of life" not in server.stderr()
+    assert "worker.no_heartbeat" not in server.stderr()
 
 
 def test_slow_worker_exit_costs_the_master_no_processor_time(
     fresh_server, tmp_path: Path, fifo: Path
 ) -> None:
-    """Its channel has ended, which the master saw again and again until it was gone."""
+    """Regression: the closed channel of a worker stayed readable, so the master looped until the
+    worker had ended."""
     (tmp_path / "slow_exit.py").write_text(
         "import atexit, sys\n"
         f"atexit.register(lambda: (print('leaving', file=sys.stderr), open({str(fifo)!r}).read()))\n"
@@ -94,8 +95,8 @@ def test_slow_worker_exit_costs_the_master_no_processor_time(
 
 
 def test_term_to_every_process_finishes_requests(fresh_server, fifo: Path) -> None:
-    """As systemd does by default: a worker gets TERM twice, and once more from
-    the master. That is no impatience."""
+    """As systemd does by default: a worker gets TERM twice, and once more from the master. That
+    must not count as a second, impatient signal."""
     server = fresh_server(APP, "--workers", "2")
     pids = workers(server, 2)
     with server.connect() as client:
@@ -103,7 +104,7 @@ def test_term_to_every_process_finishes_requests(fresh_server, fifo: Path) -> No
         server.wait_for_log("request started")
         for pid in (*pids, server.pid):
             os.kill(pid, signal.SIGTERM)
-        server.wait_for_log("in flight are finished first")
+        server.wait_for_event("server.stopping")
         wait_until(lambda: len(children(server.pid)) == 1, "the idle worker has gone")
         for _ in range(20):
             (pid,) = children(server.pid)
@@ -116,7 +117,8 @@ def test_term_to_every_process_finishes_requests(fresh_server, fifo: Path) -> No
 
 @pytest.mark.parametrize("closed", ["stdout", "stdin,stdout"])
 def test_preload_without_standard_output_starts(door: str, tmp_path: Path, closed: str) -> None:
-    """Flushing Python's streams before a fork failed where there is none, and that was the end."""
+    """Regression: the server ended because Python's streams could not be flushed before the
+    fork."""
     command = [*door_command(door), "--bind", f"unix:{tmp_path / 's'}", "--preload", APP]
     redirect = {"stdout": ">&-", "stdin,stdout": "<&- >&-"}[closed]
     process = subprocess.Popen(
@@ -142,7 +144,7 @@ def test_preload_without_standard_output_starts(door: str, tmp_path: Path, close
 def test_hanging_preload_can_be_interrupted(
     door: str, tmp_path: Path, fifo: Path, signum: int
 ) -> None:
-    """The master had caught all signals, and would have looked at them after the import."""
+    """Regression: the master blocked all signals until the import had ended."""
     (tmp_path / "hanging.py").write_text(
         f"import sys\nprint('importing', file=sys.stderr, flush=True)\nopen({str(fifo)!r}).read()\n"
     )
@@ -159,7 +161,8 @@ def test_hanging_preload_can_be_interrupted(
 def test_reload_after_preload_changed_the_directory_finds_its_files(
     fresh_server, tmp_path: Path
 ) -> None:
-    """--chdir is for the application; names on the command line are as they were typed."""
+    """--chdir is for the application; paths on the command line stay relative to the shell's
+    directory."""
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "moved.py").write_text(GREETING)
     (tmp_path / "options.toml").write_text('name = "one"\n')
@@ -174,12 +177,12 @@ def test_reload_after_preload_changed_the_directory_finds_its_files(
     wait_until(second.exists, "the new master")
     server.wait_for_log("inherited")
     os.kill(int(second.read_text()), signal.SIGTERM)
-    server.wait_for_log("the new master .* this one goes on")
+    server.wait_for_event("upgrade.ended")
 
 
 def test_child_processes_have_no_blocked_signals(fresh_server, tmp_path: Path) -> None:
-    """What is ignored stays ignored across exec: a command that was started by a worker could
-    not be sent HUP."""
+    """Regression: ignored signals stay ignored across exec, so a command started by a worker
+    ignored HUP."""
     (tmp_path / "commanding.py").write_text(
         "import subprocess, sys\n"
         "SHOW = 'import signal; print([s.name for s in signal.valid_signals()'\\\n"
@@ -196,20 +199,20 @@ def test_child_processes_have_no_blocked_signals(fresh_server, tmp_path: Path) -
 
 
 def test_lack_of_descriptors_does_not_end_the_server(fresh_server) -> None:
-    """A master that has no descriptor left for another worker keeps those it has."""
+    """A master without a descriptor for another worker keeps the workers it has."""
     resource = pytest.importorskip("resource")
     server = fresh_server(APP)
     pids = workers(server, 1)
     in_use = len(os.listdir(f"/proc/{server.pid}/fd"))
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (in_use, in_use))
     server.send_signal(signal.SIGTTIN)
-    server.wait_for_log("cannot fork")
+    server.wait_for_event("worker.not_forked")
     assert serving_pid(server) in pids
 
 
 def test_reload_without_descriptors_keeps_the_signal_handlers(fresh_server, tmp_path: Path) -> None:
-    """The configuration could not be executed, nor could it be interrupted: but TERM still raised
-    KeyboardInterrupt in the master afterwards, and the request broke off."""
+    """Regression: the reload failed, and afterwards TERM raised KeyboardInterrupt in the master,
+    which broke off requests."""
     resource = pytest.importorskip("resource")
     fifo, conf = tmp_path / "fifo", tmp_path / "conf.py"
     os.mkfifo(fifo)
@@ -221,7 +224,7 @@ def test_reload_without_descriptors_keeps_the_signal_handlers(fresh_server, tmp_
         limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (6, limits[1]))
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("nothing changes")
+        server.wait_for_event("reload.rejected")
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
         server.send_signal(signal.SIGTERM)
         server.wait_for_log("Handling signal: term")
@@ -236,7 +239,7 @@ def test_reload_without_descriptors_keeps_the_signal_handlers(fresh_server, tmp_
     reason="needs a process namespace of its own",
 )
 def test_pid_1_reaps_orphans(door: str, tmp_path: Path) -> None:
-    """In a container without an init, what the application's children leave behind is ours."""
+    """In a container without an init, the server is the parent of orphaned processes."""
     (tmp_path / "orphans.py").write_text(
         "import os, subprocess\n"
         "def app(environ, start_response):\n"

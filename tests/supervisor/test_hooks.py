@@ -1,5 +1,5 @@
-"""gunicorn's functions around requests and aborted workers, and which of them are called after a
-reload that fails."""
+"""gunicorn's hooks around requests and for aborted workers, and which of them run after a failed
+reload."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 
 from harness import NoResponse, ServerProcess, build_request, run_cli, wait_until
 from harness.supervision import serving_pid, workers
+
+pytestmark = pytest.mark.second_door("no case")
 
 APP = "surrounded:app"
 SOURCE = """
@@ -108,7 +110,8 @@ def post_request(worker, req):
 @pytest.mark.parametrize("how", ["pre", "post"])
 @pytest.mark.parametrize("code", [0, 7])
 def test_child_forked_by_a_hook_does_not_serve(start, how: str, code: int) -> None:
-    """It came back as a second server on the same sockets. Its parent waits for it here."""
+    """Regression: the child returned as a second server on the same sockets. Its parent waits for
+    it here."""
     server = start(FORK)
     assert get(server, f"/{how}?{code or ''}").status == 201
     server.wait_for_log(f"{how}: child ended with {code}")
@@ -116,7 +119,7 @@ def test_child_forked_by_a_hook_does_not_serve(start, how: str, code: int) -> No
 
 
 def test_response_is_sent_while_post_request_waits(start, tmp_path: Path) -> None:
-    """All of it, also where the client takes more than one turn sends."""
+    """The whole response, even if sending it takes more than one turn of the poller."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     server = start(
@@ -146,7 +149,7 @@ def has_been_opened(gate: Path) -> bool:
 
 @pytest.mark.parametrize("target", ["/list", "/blocks", "/file"])
 def test_pre_and_post_request_are_called_around_a_request(start, target: str) -> None:
-    """The request is the same object before and after; after is when the iterable was closed."""
+    """Both get the same request object; post_request runs after the iterable was closed."""
     server = start(PRE + POST)
     pid = serving_pid_of(server)
     response = get(server, f"{target}?a=1")
@@ -169,7 +172,7 @@ def serving_pid_of(server: ServerProcess) -> int:
 
 @pytest.mark.parametrize("hooks", [PRE, POST.replace("req.mark", "'no mark'")])
 def test_hooks_leave_the_response_as_it_is(start, hooks: str) -> None:
-    """The length of a list is known, with hooks or without."""
+    """A list gets its Content-Length with and without hooks."""
     response = get(start(hooks), "/list")
     assert response.get("Content-Length") == "7" and response.body == b"one two"
 
@@ -190,7 +193,7 @@ def test_failing_pre_request_is_a_500(start) -> None:
 
 
 def test_failing_post_request_is_logged(start) -> None:
-    """As gunicorn: it is logged, the client has its response."""
+    """As gunicorn: the error is logged, and the client gets its response."""
     server = start(PRE + POST)
     with server.connect() as client:
         for _ in range(2):
@@ -221,7 +224,7 @@ def test_post_request_that_is_not_callable_is_an_error(door: str, tmp_path: Path
 
 
 def test_worker_abort_is_called(start) -> None:
-    """Called in a worker that is given up for a request that does not end."""
+    """In a worker that is aborted because a request does not end."""
     hooks = "def worker_abort(worker):\n    worker.log.info('abort %s', worker.pid)\n"
     options = ["--timeout", "1", "--graceful-timeout", "1"]
     server = start(hooks, *options, app="supervised:app")
@@ -236,7 +239,7 @@ def test_worker_abort_is_called(start) -> None:
 
 
 def test_hooks_of_a_failed_reload_are_not_applied(start, tmp_path: Path) -> None:
-    """The configuration that serves is the old one, and so are the functions that are called."""
+    """The old configuration serves, and its hooks are called."""
 
     def text(name: str, fails: bool) -> str:
         return (
@@ -248,7 +251,7 @@ def test_hooks_of_a_failed_reload_are_not_applied(start, tmp_path: Path) -> None
     pid = serving_pid(server)
     (tmp_path / "gunicorn.conf.py").write_text(text("new", True))
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("the reload has failed")
+    server.wait_for_event("reload.failed")
     assert "exit new" in server.stderr()
     os.kill(pid, signal.SIGKILL)
     server.wait_for_log(f"exit old {pid}")
@@ -259,7 +262,7 @@ def test_hooks_of_a_failed_reload_are_not_applied(start, tmp_path: Path) -> None
 
 
 def test_hooks_read_settings_by_gunicorn_names(start) -> None:
-    """gunicorn's names, with what the server runs with, whatever it is from."""
+    """The names are gunicorn's, the values those in effect, whatever their source."""
     text = """
 raw_env = ["FROM_FILE=yes"]
 worker_tmp_dir = "/dev/shm"
@@ -285,7 +288,6 @@ def when_ready(server):
 
 def test_every_setting_of_gunicorn_is_in_cfg() -> None:
     from harness.gunicorn_settings import HOOKS, KNOWN_SETTINGS, NO_HOOKS
-
     from rustwsgi._settings import DEFAULTS
 
     assert set(DEFAULTS) == set(KNOWN_SETTINGS) - HOOKS - NO_HOOKS - {"ssl_context"}
@@ -335,7 +337,7 @@ def post_worker_init(worker):
 
 
 def test_hooks_see_the_variables_of_the_application(start, tmp_path: Path) -> None:
-    """And the master's own are as they were: raw_env must not become options at a reload."""
+    """The environment of the master is unchanged: raw_env must not become options at a reload."""
     events = ["on_starting(server)", "when_ready(server)", "pre_fork(server, worker)"]
     events += ["post_fork(server, worker)", "on_reload(server)"]
     text = "import os\nraw_env = ['RUSTWSGI_WORKERS=2', 'SEEN=yes']\n"
@@ -345,7 +347,7 @@ def test_hooks_see_the_variables_of_the_application(start, tmp_path: Path) -> No
     server = start(text, app="supervised:app")
     pids = workers(server, 1)
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reloaded: 1")
+    server.wait_for_event("reload.completed")
     workers(server, 1, pids)
     for event in events:
         assert f"{event.split('(')[0]} yes" in server.stderr(), event

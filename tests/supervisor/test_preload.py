@@ -56,7 +56,7 @@ def hanging(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
 
 
 def hangs_at(server_said: str) -> bool:
-    """Whether the stack says where."""
+    """Whether the log shows the stack of the module that hangs."""
     return re.search(r'File ".*hanging\.py", line \d+', server_said) is not None
 
 
@@ -65,7 +65,7 @@ def assert_nothing_is_left(directory: Path) -> None:
 
 
 def wait_until_it_hangs(server: ServerProcess) -> None:
-    """Not only about to, when a signal would still do what it usually does."""
+    """Wait until its thread sleeps in the lock: before that a signal has its usual effect."""
     server.wait_for_log("it hangs\n")
     stat = Path(f"/proc/{server.pid}/stat")
     wait_until(lambda: stat.read_text().rpartition(") ")[2][0] == "S", "its thread sleeps")
@@ -89,7 +89,7 @@ def test_import_in_the_master_can_be_interrupted(
             time.sleep(0.02)  # signals that come together count as one
         assert server.wait() == other.wait() == 130
     assert hangs_at(other.stderr()), other.stderr()
-    assert "the import of the application does not end at a signal: it is killed" in server.stderr()
+    assert "[guard.exit]" in server.stderr() and "s of a signal" in server.stderr()
     assert hangs_at(server.stderr()), server.stderr()
     assert_nothing_is_left(tmp_path)
 
@@ -102,16 +102,16 @@ def test_second_signal_during_the_import_ends_at_once(door: str, tmp_path: Path)
         server.send_signal(signal.SIGTERM)
         server.send_signal(signal.SIGINT)
         assert server.wait() == 130
-    assert "the import of the application is ended by a second signal" in server.stderr()
+    assert "[guard.exit]" in server.stderr() and "a second signal" in server.stderr()
     assert hangs_at(server.stderr()), server.stderr()
 
 
 def test_boot_timeout_ends_a_preload(door: str, tmp_path: Path, hanging: list[str]) -> None:
-    """The server hung for ever, and looked as if it had started."""
+    """Regression: the server hung forever and looked as if it had started."""
     bind = f"unix:{tmp_path / 's'}"
     with ServerProcess(door, "hanging:app", *hanging, "--boot-timeout", "2", bind=bind) as server:
         assert server.wait(30) == 3
-    assert "is not over after the 2 s of --boot-timeout: the server ends" in server.stderr()
+    assert "[guard.exit]" in server.stderr() and "2 s of --boot-timeout" in server.stderr()
     assert hangs_at(server.stderr()), server.stderr()
     assert_nothing_is_left(tmp_path)
 
@@ -121,11 +121,11 @@ def test_daemon_that_hangs_fails_the_command(door: str, tmp_path: Path) -> None:
     options = ["--daemon", "--preload", "--pythonpath", str(tmp_path), "--boot-timeout", "2"]
     done = run_cli(door, *options, "--bind", "127.0.0.1:0", "hanging:app", timeout=30)
     assert done.returncode == 3, done
-    assert "of --boot-timeout: the server ends" in done.stderr
+    assert "[guard.exit]" in done.stderr and "of --boot-timeout" in done.stderr
 
 
 def test_import_within_boot_timeout_is_served(fresh_server, tmp_path: Path) -> None:
-    """The limit is the import's; the server may well live longer, and its workers die as others do."""
+    """The limit applies to the import only. Afterwards workers that die are replaced as usual."""
     (tmp_path / "quick.py").write_text(GREETING)
     options = ["--preload", "--pythonpath", str(tmp_path), "--boot-timeout", "2"]
     server = fresh_server("quick:app", *options)
@@ -133,13 +133,13 @@ def test_import_within_boot_timeout_is_served(fresh_server, tmp_path: Path) -> N
     (pid,) = workers(server, 1)
     assert server.get("/").body == b"ok"
     os.kill(pid, signal.SIGABRT)
-    server.wait_for_log(f"worker {pid} was killed by SIGABRT; it is replaced")
+    server.wait_for_event("worker.died", f"{pid} was killed by SIGABRT")
     workers(server, 1, {pid})
     assert server.get("/").body == b"ok"
 
 
 def test_signals_during_the_import_are_handled_after_it(fresh_server, tmp_path: Path) -> None:
-    """They reach the guard meanwhile, and the master afterwards, each once."""
+    """The guard process gets them during the import, and the master afterwards, each once."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     (tmp_path / "slow.py").write_text(
@@ -155,14 +155,15 @@ def test_signals_during_the_import_are_handled_after_it(fresh_server, tmp_path: 
 
 
 def test_new_master_that_hangs_is_given_up(fresh_server, tmp_path: Path) -> None:
-    """USR2: the old master goes on, and could not be upgraded again while the new one hung."""
+    """USR2: the old master continues. Regression: it could not start another upgrade while the new
+    one hung."""
     (tmp_path / "hanging.py").write_text(GREETING)
     options = ["--preload", "--pythonpath", str(tmp_path), "--pid", str(tmp_path / "pid")]
     server = fresh_server("hanging:app", *options, "--boot-timeout", "2")
     assert server.get("/").body == b"ok"
     (tmp_path / "hanging.py").write_text(HANGS["with the interpreter"])
     server.send_signal(signal.SIGUSR2)
-    server.wait_for_log(r"the new master \d+ exited with code 3; this one goes on", 30)
+    server.wait_for_event("upgrade.ended", r"\d+ exited with code 3", 30)
     assert hangs_at(server.stderr())
     assert server.get("/").body == b"ok"
     assert (tmp_path / "pid").exists() and not (tmp_path / "pid.2").exists()
@@ -179,7 +180,7 @@ def test_new_master_that_hangs_is_given_up(fresh_server, tmp_path: Path) -> None
 def test_reload_with_a_hanging_configuration_is_given_up(
     fresh_server, tmp_path: Path, hangs: str, code: int
 ) -> None:
-    """HUP executes it in the master, which heard no signal any more."""
+    """HUP executes the configuration in the master, which must still handle signals."""
     config = tmp_path / "conf.py"
     config.write_text("")
     server = fresh_server("supervised:app", "-c", str(config))
@@ -191,4 +192,4 @@ def test_reload_with_a_hanging_configuration_is_given_up(
     # All of its processes end: the harness sees to that.
     assert server.wait() == code
     if not code:
-        server.wait_for_log("nothing changes")
+        server.wait_for_event("reload.rejected")

@@ -1,4 +1,4 @@
-"""Being a good daemon: users, files, names, the background."""
+"""The server as a daemon: users, files, process names, the background."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def status(pid: int, key: str) -> list[str]:
 
 @as_root
 def test_user_and_group_are_set(fresh_server) -> None:
-    """Workers have lost every trace of root; the master has not."""
+    """Workers keep no trace of root; the master stays root."""
     server = fresh_server(APP, "--preload", "--user", "nobody", "--group", "nogroup")
     pid = serving_pid(server)
     nobody = 65534
@@ -54,7 +54,7 @@ def test_user_by_number_is_set(fresh_server) -> None:
 
 @as_root
 def test_only_unix_sockets_change_their_owner(fresh_server, tmp_path: Path) -> None:
-    """Who may write to the directory could put a file of root's there."""
+    """A user with write permission for the directory could put a file of root there."""
     path = tmp_path / "s"
     server = fresh_server(APP, "--preload", "-u", "nobody", bind=f"unix:{path}")
     assert server.get("/").status == 200
@@ -62,7 +62,7 @@ def test_only_unix_sockets_change_their_owner(fresh_server, tmp_path: Path) -> N
     path.unlink()
     path.write_text("not a socket")
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reloaded: 1")
+    server.wait_for_event("reload.completed")
     assert path.stat().st_uid == 0
 
 
@@ -78,7 +78,7 @@ def test_failed_reload_restores_the_socket_owner(fresh_server, tmp_path: Path) -
     assert before == pwd.getpwnam("nobody").pw_uid
     file.write_text("user = 'daemon'\ndef post_fork(server, worker):\n    assert False\n")
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("the reload has failed")
+    server.wait_for_event("reload.failed")
     wait_until(lambda: path.stat().st_uid == before, "the socket is given back")
 
 
@@ -101,7 +101,7 @@ def test_log_that_cannot_be_opened_is_named_in_the_error(door: str, tmp_path: Pa
 def test_user_without_a_group_of_its_own_is_set(fresh_server) -> None:
     server = fresh_server(APP, "--preload", "--user", "12345")
     serving_pid(server)
-    server.wait_for_log("WARNING.*--user 12345 leaves the workers in root's group, 0; give --group")
+    server.wait_for_event("config.root_group", "--user 12345 .*--group")
 
 
 @pytest.mark.parametrize("option", ["--user", "--group"])
@@ -157,7 +157,7 @@ def test_pid_file_of_a_running_server_is_refused(door: str, fresh_server, tmp_pa
 
 @as_root
 def test_failed_start_leaves_no_pid_file(door: str, tmp_path: Path) -> None:
-    """A log that cannot be made."""
+    """The start fails because the log file cannot be created."""
     path = tmp_path / "pid"
     options = ["--user", "65534", "--access-logfile", "/proc/nowhere"]
     done = run_cli(door, "--bind", "127.0.0.1:0", "--pid", str(path), *options, APP)
@@ -169,8 +169,7 @@ def test_failed_start_leaves_no_pid_file(door: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def start_daemon(door: str, tmp_path: Path) -> Iterator[StartDaemon]:
-    """`start_daemon(app, *options)`: what the command did that a shell would have waited for. Whatever it
-    has left behind is ended."""
+    """`start_daemon(app, *options)`: the finished command. The daemon is ended after the test."""
     pidfile = tmp_path / "pid"
 
     def start(app: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -193,7 +192,7 @@ def ask_unix(path: Path) -> bytes:
 
 
 def test_daemon_serves_and_stops(start_daemon: StartDaemon, tmp_path: Path) -> None:
-    """When the command has ended, the server serves, without the terminal."""
+    """When the command has ended, the server serves, detached from the terminal."""
     log = tmp_path / "log"
     done = start_daemon(APP, "--workers", "2", "--error-logfile", str(log))
     assert done.returncode == 0 and done.stderr == "", done
@@ -209,7 +208,7 @@ def test_daemon_serves_and_stops(start_daemon: StartDaemon, tmp_path: Path) -> N
 
 
 def test_daemon_logs_to_the_terminal_until_it_serves(start_daemon: StartDaemon) -> None:
-    """The log is the terminal if no file is named. After that it goes nowhere."""
+    """Without a log file the log is the terminal until the server serves, and then /dev/null."""
     done = start_daemon(APP)
     assert done.returncode == 0, done
     assert "Listening at" in done.stderr and "Booting worker" in done.stderr
@@ -232,7 +231,7 @@ def test_daemon_that_cannot_start_names_its_log(start_daemon: StartDaemon, tmp_p
 
 
 def test_daemon_that_cannot_open_its_log_fails_the_command(start_daemon: StartDaemon) -> None:
-    """It says so while the terminal is still there."""
+    """The error goes to the terminal."""
     done = start_daemon(APP, "--access-logfile", "/proc/nowhere")
     assert done.returncode == 1 and "cannot open /proc/nowhere" in done.stderr, done
 
@@ -257,8 +256,8 @@ def test_daemon_whose_master_dies_fails_the_command(
 def test_exiting_child_of_a_preload_removes_no_files(
     start_daemon: StartDaemon, tmp_path: Path
 ) -> None:
-    """It ran the master's cleaning up: the socket's file was gone, and the command said that nothing had
-    started."""
+    """Regression: the child ran the master's cleanup. The socket file was removed, and the command
+    reported a failed start."""
     (tmp_path / "forking.py").write_text(
         "import os, sys\nif not os.fork():\n    sys.exit(5)\nos.wait()\nfrom supervised import app\n"
     )
@@ -268,7 +267,7 @@ def test_exiting_child_of_a_preload_removes_no_files(
 
 
 def test_master_memory_stays_small(fresh_server) -> None:
-    """Of its own: what it does not share with its workers, or with any Python process."""
+    """Memory that it shares neither with its workers nor with any other Python process."""
     server = fresh_server(APP)
     serving_pid(server)
     workers(server, 1)

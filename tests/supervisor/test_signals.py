@@ -1,4 +1,4 @@
-"""Signals under load: reloads and ends that lose no request."""
+"""Signals under load: reloads and shutdowns that lose no request."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ APP = "supervised:app"
 
 
 def opened(fifo: Path) -> FileIO:
-    """Lets everybody go on who waits for the other end of a named pipe."""
+    """Open a named pipe, which releases all processes that wait for its other end."""
     return fifo.open("r+b", buffering=0)
 
 
@@ -53,12 +53,12 @@ def test_ten_reloads_under_load_lose_nothing(fresh_server, strategy: str) -> Non
 
 
 def test_idle_connection_survives_the_reload(fresh_server) -> None:
-    """Its client may send the next request just when its worker is retired."""
+    """Its client may send the next request at the moment when the worker retires."""
     server = fresh_server(APP, "--keep-alive", "600")
     with server.connect() as client:
         old = int(client.request(build_request()).body)
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("Reloaded: ")
+        server.wait_for_event("reload.completed")
         wait_until(lambda: serving_pid(server) != old, "the new worker serves")
         options: set[str] = set()
         while "close" not in options:  # until the old worker has heard of it
@@ -75,7 +75,7 @@ def test_request_in_flight_survives_the_reload(fresh_server, fifo: Path) -> None
         client.send(build_request("GET", f"/hold?{fifo}"))
         server.wait_for_log("request started")
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("Reloaded: ")
+        server.wait_for_event("reload.completed")
         fifo.write_text("finished")
         assert client.response().body == b"finished"
 
@@ -88,7 +88,7 @@ def test_reload_imports_the_application_again(fresh_server, tmp_path: Path) -> N
     assert server.get("/").body == b"1"
     module.write_text(source % 2)
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reloaded: ")
+    server.wait_for_event("reload.completed")
     wait_until(lambda: server.get("/").body == b"2", "the new code serves")
 
 
@@ -107,12 +107,12 @@ def test_boot_failure_on_reload_leaves_the_old_workers(
         module.write_text("raise RuntimeError('half a deployment')\n")
         server.send_signal(signal.SIGHUP)
         server.wait_for_log("half a deployment")
-        server.wait_for_log("the reload has failed; the old workers go on serving")
+        server.wait_for_event("reload.failed", "the old workers keep serving")
         assert workers(server, 2) == old
         load.more()
         module.write_text("from supervised import app\n")
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("Reloaded: 2")
+        server.wait_for_event("reload.completed", "2")
         workers(server, 2, old)
         load.more()
     assert load.failures == []
@@ -122,8 +122,8 @@ def test_boot_failure_on_reload_leaves_the_old_workers(
 def test_boot_failure_on_reload_replaces_a_missing_worker(
     door: str, tmp_path: Path, strategy: str
 ) -> None:
-    """The log said that the old ones go on; but the broken configuration stayed, every worker started from
-    then on failed, and the old address and the pid file were lost."""
+    """Regression: the log said that the old workers continue, but the broken configuration stayed:
+    new workers failed, and the old address and the pid file were lost."""
     (tmp_path / "supervised.py").write_text((APPS / "supervised.py").read_text())
     gate = tmp_path / "gate"
     os.mkfifo(gate)
@@ -141,11 +141,11 @@ def test_boot_failure_on_reload_replaces_a_missing_worker(
         first, second = workers(server, 2)
         config.write_text(bad)
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("Reloading: ")
+        server.wait_for_event("reload.started")
         os.kill(first, signal.SIGKILL)
-        server.wait_for_log(f"worker {first} was killed")
+        server.wait_for_event("worker.died", f"{first} was killed")
         with opened(gate):
-            server.wait_for_log("the reload has failed; the old workers go on serving")
+            server.wait_for_event("reload.failed", "the old workers keep serving")
         assert serving_pid(server) in workers(server, 2, {first})
         wait_until(lambda: serving_pid(server) != second, "a new one serves with what was good")
         assert (tmp_path / "a.pid").read_text() == f"{server.pid}\n"
@@ -154,8 +154,8 @@ def test_boot_failure_on_reload_replaces_a_missing_worker(
 
 @pytest.fixture
 def booting(door: str, tmp_path: Path) -> Iterator[tuple[ServerProcess, Path]]:
-    """A server that serves at `a` and is on its way to `b`, where no worker is ready until the named pipe is
-    opened; and its configuration."""
+    """A server that serves at `a` and reloads to `b`, where no worker is ready until the named pipe
+    is opened; and its configuration file."""
     os.mkfifo(tmp_path / "gate")
     (tmp_path / "late.py").write_text(
         f"open({str(tmp_path / 'gate')!r})\nraise RuntimeError('broken')\n"
@@ -167,39 +167,40 @@ def booting(door: str, tmp_path: Path) -> Iterator[tuple[ServerProcess, Path]]:
         serving_pid(server)
         config.write_text(f"bind = 'unix:{tmp_path}/b'\napp = 'late:app'\n")
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("Reloading: (.|\n)*Booting")
+        server.wait_for_event("reload.started", "(.|\n)*Booting")
         yield server, config
 
 
 def test_second_reload_replaces_one_that_boots(
     booting: tuple[ServerProcess, Path], tmp_path: Path
 ) -> None:
-    """The old address was taken for another program's: the server stayed with what was to be taken back."""
+    """Regression: the old address counted as in use by another program, so the server kept the
+    reload that should be replaced."""
     server, config = booting
     config.write_text(f"bind = 'unix:{tmp_path}/a'\napp = 'supervised:app'\n")
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reloaded: 1")
+    server.wait_for_event("reload.completed", "1")
     assert serving_pid(server)
-    assert "nothing changes" not in server.stderr()
+    assert "reload.rejected" not in server.stderr()
     wait_until(lambda: not (tmp_path / "b").exists(), "the other address is let go of")
 
 
 def test_mistake_while_a_reload_boots_keeps_the_old_workers(
     booting: tuple[ServerProcess, Path], tmp_path: Path
 ) -> None:
-    """The old address must be there when the reload fails in the end."""
+    """The old address must still be there when the reload finally fails."""
     server, config = booting
     config.write_text(f"bind = ['unix:{tmp_path}/a', '192.0.2.1:0']\napp = 'supervised:app'\n")
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("an address cannot be listened on, so nothing changes")
+    server.wait_for_event("reload.rejected", "cannot listen on")
     with opened(tmp_path / "gate"):
-        server.wait_for_log("the reload has failed; the old workers go on serving")
+        server.wait_for_event("reload.failed", "the old workers keep serving")
     assert serving_pid(server)
     wait_until(lambda: not (tmp_path / "b").exists(), "the other address is let go of")
 
 
 def test_reload_during_a_failing_start_uses_the_new_code(door: str, tmp_path: Path) -> None:
-    """There is no old worker that could go on, and the log said that there was."""
+    """Regression: the log said that old workers continue, although there were none."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     (tmp_path / "late.py").write_text(f"open({str(gate)!r})\nfrom supervised import app\n")
@@ -210,19 +211,19 @@ def test_reload_during_a_failing_start_uses_the_new_code(door: str, tmp_path: Pa
         server.wait_for_log("Booting")
         config.write_text("bind = '127.0.0.1:0'\napp = 'http_broken:app'\n")
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("the reload has failed; the old configuration holds")
+        server.wait_for_event("reload.failed", "previous configuration$")
         with opened(gate):
             assert server.get("/").status == 200
-        assert "go on serving" not in server.stderr()
+        assert "keep serving" not in server.stderr()
 
 
 def test_term_ends_workers_retired_by_a_reload(fresh_server) -> None:
-    """A retired worker waits for its idle clients; the end of the server does not."""
+    """A retired worker waits for its idle clients; a shutdown does not."""
     server = fresh_server(APP, "--keep-alive", "600", "--graceful-timeout", "600")
     with server.connect() as client:
         old = int(client.request(build_request()).body)
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("Reloaded: ")
+        server.wait_for_event("reload.completed")
         wait_until(lambda: serving_pid(server) != old, "the new worker serves")
         assert old in children(server.pid)
         server.send_signal(signal.SIGTERM)
@@ -234,7 +235,7 @@ def test_term_ends_workers_retired_by_a_reload(fresh_server) -> None:
 
 
 def test_term_under_load_answers_what_was_accepted(door: str) -> None:
-    """Clients see a refused connection or an end between requests, never a reset inside one."""
+    """Clients see a refused connection or a close between requests, never a reset inside one."""
     with ServerProcess(door, APP, "--workers", "2") as server:
         address = (server.host, server.port)
         resets: list[str] = []
@@ -268,7 +269,7 @@ def test_term_under_load_answers_what_was_accepted(door: str) -> None:
 
 
 def test_term_drains_the_backlog(fresh_server, fifo: Path) -> None:
-    """Connections that wait in the kernel when the order comes are served."""
+    """Connections that are in the accept queue when TERM arrives are served."""
     server = fresh_server(APP, "--threads", "1", "--worker-connections", "1")
     with server.connect() as busy:
         busy.send(build_request("GET", f"/hold?{fifo}"))
@@ -310,7 +311,7 @@ def test_term_during_slow_requests_finishes_them(fresh_server, tmp_path: Path) -
 
 
 def test_usr1_reopens_the_logs(fresh_server, tmp_path: Path) -> None:
-    """Each goes on in a new file of the old name."""
+    """Each log continues in a new file of the old name."""
     access = tmp_path / "access.log"
     server = fresh_server(APP, "--access-logfile", str(access))
     server.get("/?first")
@@ -343,7 +344,7 @@ def test_usr1_reopens_the_error_log(door: str, tmp_path: Path) -> None:
 
 
 def test_winch_retires_the_workers_and_hup_starts_them(fresh_server) -> None:
-    """The test's server has no terminal: it is a session of its own."""
+    """The server has no terminal here: it is in a session of its own."""
     server = fresh_server(APP, "--workers", "2")
     old = workers(server, 2)
     with Load(server.connect, kept=3) as load:
@@ -358,23 +359,23 @@ def test_winch_retires_the_workers_and_hup_starts_them(fresh_server) -> None:
 
 
 @pytest.mark.parametrize("sig", [signal.SIGWINCH, signal.SIGUSR2])
-def test_signal_before_the_start_is_complete_is_handled(
+def test_signal_before_the_start_is_complete_is_ignored(
     fresh_server, tmp_path: Path, fifo: Path, sig: int
 ) -> None:
-    """WINCH ended the start as if all workers were ready, while there were none. A second master could not
-    know what the first one, which was still starting, would come to."""
+    """Regression: WINCH ended the start as if all workers were ready, although none was. A second
+    master (USR2) could not know the result of the first start."""
     (tmp_path / "late.py").write_text(f"open({str(fifo)!r})\nfrom supervised import app\n")
     server = fresh_server("late:app", "--pythonpath", str(tmp_path))
     server.wait_for_log("Booting")
     server.send_signal(sig)
-    server.wait_for_log("ignored: .*not started yet")
+    server.wait_for_event("signal.ignored", "not started yet")
     with opened(fifo):
         assert server.get("/").status == 200
     assert len(workers(server, 1)) == 1
 
 
 def test_worker_ignores_signals_for_the_master(fresh_server) -> None:
-    """A terminal sends HUP and WINCH to every process in it."""
+    """A terminal sends HUP and WINCH to all its processes."""
     server = fresh_server(APP)
     pid = serving_pid(server)
     for sig in (signal.SIGHUP, signal.SIGWINCH, signal.SIGUSR2, signal.SIGTTIN):
@@ -386,7 +387,7 @@ def test_term_to_a_worker_replaces_it(fresh_server) -> None:
     server = fresh_server(APP)
     pid = serving_pid(server)
     os.kill(pid, signal.SIGTERM)
-    server.wait_for_log(f"worker {pid} has ended")
+    server.wait_for_event("worker.exited", str(pid))
     assert serving_pid(server) != pid
 
 
@@ -415,24 +416,24 @@ def app(environ, start_response):
 def test_signal_handler_that_raises_does_not_end_the_worker(
     fresh_server, tmp_path: Path, failure: str
 ) -> None:
-    """The worker ended, with all its requests. Python runs handlers in the main thread, which is not where
-    the application is."""
+    """Regression: the worker ended with all its requests. Python runs handlers in the main thread,
+    which runs no request."""
     (tmp_path / "raising.py").write_text(RAISING.format(failure))
     server = fresh_server("raising:app", "--pythonpath", str(tmp_path))
     pid = serving_pid(server)
     for _ in range(3):
         start = len(server.stderr())
         assert int(server.get("/alarm").body) == pid
-        server.wait_for_log(f"a signal handler of the application failed: {failure}", start=start)
+        server.wait_for_event("signal.handler_failed", str(failure), start=start)
         server.wait_for_log(r'raising.py", line 7, in handler', start=start)
     assert serving_pid(server) == pid
 
 
 def test_signal_handler_that_exits_ends_the_worker(fresh_server, tmp_path: Path) -> None:
-    """Who says SystemExit means the process."""
+    """SystemExit in a handler ends the process."""
     (tmp_path / "raising.py").write_text(RAISING.format("SystemExit"))
     server = fresh_server("raising:app", "--pythonpath", str(tmp_path))
     pid = serving_pid(server)
     server.get("/alarm")
-    server.wait_for_log(f"worker {pid} (exited|has ended)")
+    server.wait_for_log(f"Worker {pid} (has )?exited")
     assert serving_pid(server) != pid

@@ -1,4 +1,4 @@
-"""`make soak` in small: all kinds of requests, every answer counted, nothing left behind."""
+"""A small `make soak`: requests of all kinds, every response counted, no resource left behind."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 
 class Systemd:
-    """A service manager that starts services and hears what they say."""
+    """A service manager: it starts services and receives their notifications."""
 
     def __init__(self, directory: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -67,7 +67,8 @@ class Systemd:
         return process
 
     def wait_for(self, line: str, sender: int | None = None, besides: int | None = None) -> int:
-        """Wait until `sender` (or anybody, `besides` whom) says so from now on; who did."""
+        """Wait for the next such notification, from `sender` or from any process but `besides`; the
+        pid of its sender."""
         deadline = time.monotonic() + TIMEOUT
         while True:
             assert time.monotonic() < deadline, f"no notification {line}: {self.received}"
@@ -79,7 +80,7 @@ class Systemd:
                 return pid
 
     def heard(self, line: str) -> set[int]:
-        """Who has said so until now."""
+        """The pids of all processes that have sent it so far."""
         return {pid for received, pid in self.received if received == line}
 
 
@@ -135,8 +136,8 @@ def test_systemd_reload_without_a_change_is_acknowledged(
 
 
 def test_upgrade_under_systemd_keeps_the_service(door: str, systemd: Systemd) -> None:
-    """The new master never fed the watchdog, which named the old one; and that one said that the service
-    was about to stop."""
+    """Regression: the new master never fed the watchdog, which was for the old one, and the old
+    master notified STOPPING."""
     process = systemd.start(door, "--bind", "127.0.0.1:0", APP)
     old = process.pid
     systemd.wait_for("READY=1", old)
@@ -159,7 +160,7 @@ def test_upgrade_under_systemd_keeps_the_service(door: str, systemd: Systemd) ->
 
 
 def test_rolled_back_upgrade_under_systemd_keeps_the_service(door: str, systemd: Systemd) -> None:
-    """The service goes on when the new master ends."""
+    """The service continues when the new master ends."""
     process = systemd.start(door, "--bind", "127.0.0.1:0", APP)
     old = process.pid
     systemd.wait_for("READY=1", old)

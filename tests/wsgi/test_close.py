@@ -1,4 +1,4 @@
-"""PEP 3333 on the end of an iterable: close(), clients that leave, and what is let go."""
+"""PEP 3333 on the end of an iterable: close(), clients that leave, and objects that are freed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ def server(serve) -> ServerProcess:
 
 
 def assert_closed_once(server: ServerProcess, key: str) -> list[str]:
-    """Closed exactly once, last of all, on the thread that iterated; then let go.
-
-    "freed" is noted when the server drops its last reference: after that it cannot close again.
-    """
+    """Closed exactly once, last of all, on the thread that iterated, then released. "freed" is
+    noted when the server drops its last reference: after that it cannot close again."""
     found = noted(server, key, want="freed")
     names = [n["event"] for n in found]
     assert names.count("close") == 1, names
@@ -69,7 +67,7 @@ def test_close_is_called_when_the_body_is_not_sent(server, target, method):
 
 
 def test_next_is_not_called_after_the_end(server):
-    """Blocks are asked for one after the other, and never again after StopIteration."""
+    """Blocks are requested one after the other, and never again after StopIteration."""
     key = new_key()
     with server.connect() as client:
         assert ask(client, f"/closes/exhausted?key={key}").body == b"onetwo"
@@ -91,7 +89,7 @@ def test_failure_in_iteration_aborts_the_response(server, name):
 
 @pytest.mark.parametrize("name", ["close-raises", "close-exits"])
 def test_error_in_close_does_not_spoil_the_response(server, name):
-    """The body was complete; whether its end was sent before close() or after is the server's."""
+    """The body is complete; the server may send its end before or after close()."""
     with server.connect() as client:
         response = ask(client, f"/closes/{name}?key={new_key()}&length=3")
         assert (response.status, response.body) == (200, b"one")
@@ -101,7 +99,7 @@ def test_error_in_close_does_not_spoil_the_response(server, name):
 
 
 def test_close_that_is_not_callable_is_logged(server):
-    """As an error of the application: logged, and the server lives."""
+    """As an error of the application; the server continues."""
     with server.connect() as client:
         response = ask(client, "/unclosable?key=" + new_key())
         assert response.status == 200 and response.body == b"one"
@@ -120,7 +118,7 @@ def test_same_list_returned_twice_is_closed_for_each_request(server):
 @pytest.mark.parametrize("leave", ["reset", "close"])
 @pytest.mark.parametrize("how", ["body", "own-iterator", "generator", "list", "write"])
 def test_close_is_called_when_the_client_leaves(server, how, leave):
-    """Mid-stream, with the rest neither sent nor waited for."""
+    """In the middle of the stream: the rest is neither sent nor awaited."""
     key = new_key()
     client = server.connect(receive_buffer=4096)
     client.send(build_request("GET", f"/disconnect?key={key}&how={how}"))
@@ -174,7 +172,7 @@ def test_client_disconnected_is_false_while_the_client_waits(server, pipelined):
 
 @pytest.mark.parametrize("how", ["list", "generator", "raise", "raise-later"])
 def test_nothing_of_a_request_outlives_it(server, how):
-    """The environ, and the frames of a traceback, are let go without the garbage collector."""
+    """The environ and the frames of a traceback are freed without the garbage collector."""
     key = new_key()
     with server.connect() as client:  # kept open: it must not keep the request either
         ask(client, f"/holding?key={key}&how={how}")

@@ -1,4 +1,4 @@
-"""PEP 3333 "environ Variables": what an application is given, and that it is its own.
+"""PEP 3333 "environ Variables": the environ of an application, which belongs to one request.
 
 https://peps.python.org/pep-3333/#environ-variables; CGI names are RFC 3875 section 4.1.
 """
@@ -38,7 +38,7 @@ def get(target: str, *fields: str) -> bytes:
 
 @pytest.mark.parametrize("given", ["variable", "option"])
 def test_script_name_is_taken_off_the_path(serve, given: str) -> None:
-    """As gunicorn has it, and the same for heads that are remembered."""
+    """As gunicorn does, also for heads from the cache."""
     env = {"SCRIPT_NAME": "/foo" if given == "variable" else "/other"}
     options = [] if given == "variable" else ["-e", "SCRIPT_NAME=/foo/"]
     server = serve("wsgi_environ:dump", *THREADS, *options, env=env)
@@ -234,7 +234,7 @@ def test_tcp_addresses_are_in_the_environ(server):
 
 
 def test_ipv6_addresses_are_in_the_environ(fresh_server):
-    """SERVER_NAME is in brackets, as a URL needs it: without, PEP 3333's recipe makes no valid one."""
+    """SERVER_NAME is in brackets: without them the recipe of PEP 3333 builds an invalid URL."""
     server = fresh_server("wsgi_environ:dump", bind="[::1]:0")
     with server.connect() as client:
         seen = json_of(ask(client, "/"))["strings"]
@@ -245,7 +245,7 @@ def test_ipv6_addresses_are_in_the_environ(fresh_server):
 
 
 def test_unix_socket_addresses_are_in_the_environ(fresh_server, tmp_path):
-    """No address exists here, yet the variables must be there and be strings (never None)."""
+    """There are no addresses, but the variables must exist and be strings (never None)."""
     server = fresh_server("wsgi_environ:dump", bind=f"unix:{tmp_path}/s")
     seen = get_json(server, "/")
     for name in ("SERVER_NAME", "SERVER_PORT"):

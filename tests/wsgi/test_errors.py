@@ -1,4 +1,4 @@
-"""PEP 3333 "Error Handling" and wsgi.errors: what a failing application costs, and whom."""
+"""PEP 3333 "Error Handling" and wsgi.errors: what a failing application costs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def assert_logged(server: ServerProcess, name: str, key: str, start: int) -> Non
 @pytest.mark.parametrize("when", ["call", "started", "first", "second"])
 @pytest.mark.parametrize("name", FAILURES)
 def test_failure_before_the_head(server, name, when, method):
-    """A 500 page without details; the traceback in the log; the server lives."""
+    """A 500 page without details; the traceback in the log; the server continues."""
     key, start = new_key(), len(server.stderr())
     with server.connect() as client:
         response = ask(client, f"/fail/{when}/{name}?key={key}", method=method)

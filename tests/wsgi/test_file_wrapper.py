@@ -24,7 +24,7 @@ def server(serve) -> ServerProcess:
 @pytest.mark.parametrize("length", ["", "exact"], ids=["no-length", "length"])
 @pytest.mark.parametrize("name", FILES)
 def test_file_content_is_sent(server, name, length, size):
-    """Sent from its logical position: what was read ahead counts as not read."""
+    """Sent from its logical position: buffered bytes count as unread."""
     content = FILES[name][1]
     with server.connect() as client:
         for _ in range(2):
@@ -133,7 +133,7 @@ BY_HAND = {
 
 @pytest.mark.parametrize("how, expected", BY_HAND.items(), ids=BY_HAND)
 def test_wrapper_is_a_plain_iterable(server, how, expected):
-    """Middleware may iterate it; the block size is the one asked for."""
+    """Middleware may iterate it; its blocks have the requested size."""
     response = server.get(f"/by-hand/{how}")
     assert response.status == 200
     assert response.body == expected and response.complete
@@ -151,7 +151,7 @@ def test_file_without_close(server):
 @pytest.mark.skipif(made_up(0) == b"", reason="needs /proc")
 @pytest.mark.parametrize("name", ["made-up", "made-up-unbuffered", "made-up-with-a-size"])
 def test_file_that_the_kernel_makes_up_is_iterated(server, name):
-    """What has no size, or one that is not its own, came empty, or cut off with a length too long."""
+    """Regression: a file without a size, or with a wrong one, was sent empty or cut off."""
     content = FILES[name][1]
     with server.connect() as client:
         for length in ("", "exact"):
@@ -161,7 +161,7 @@ def test_file_that_the_kernel_makes_up_is_iterated(server, name):
 
 @pytest.mark.parametrize("name", ["text", "stringio", "none", "closed", "directory", "write-only"])
 def test_wrong_file_is_a_500(server, name):
-    """Of a file that can only be written, the kernel sent nothing and the connection broke."""
+    """Regression: of a write-only file the kernel sent nothing, and the connection broke."""
     response = server.get(f"/wrong/{name}")
     assert_error_500(response)
     assert response.get("X-First") is None
@@ -233,8 +233,8 @@ def test_file_is_closed_when_the_client_leaves(server, how, leave, length):
 
 
 def test_file_that_shrinks_while_it_is_sent_aborts(server):
-    """No padding, no crash (a mapped file would raise SIGBUS), no endless wait, and not in silence:
-    the log said at debug level that the client had left."""
+    """No padding, no crash (a mapped file would raise SIGBUS), no endless wait, and an error in the
+    log."""
     start = len(server.stderr())
     with server.connect(receive_buffer=4096) as client:
         client.send(build_request("GET", "/shrinking"))

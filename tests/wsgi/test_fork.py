@@ -1,5 +1,5 @@
-"""Applications that call os.fork() in a request: one server stays one server, and no client waits
-for a child that has nothing to do with it."""
+"""Applications that call os.fork() in a request: the child does not become a second server, and no
+client waits for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def server(fresh_server) -> ServerProcess:
 
 
 def assert_alone(server: ServerProcess, clients: list[Client]) -> None:
-    """Every connection, old or new, is answered, and by the one process there is."""
+    """Every connection, old or new, is answered by the only process."""
     for number in range(60):
         client = clients[number % len(clients)]
         assert json_of(ask(client, "/")) == get_json(server, "/") == "here"
@@ -41,7 +41,7 @@ def assert_alone(server: ServerProcess, clients: list[Client]) -> None:
     ],
 )
 def test_forked_child_that_returns_ends(server: ServerProcess, target: str, code: int) -> None:
-    """It went on as a second server, on the same sockets, and took every other client."""
+    """Regression: it became a second server on the same sockets and accepted every other client."""
     with server.connect() as one, server.connect() as two:
         assert json_of(ask(one, f"/{target}")) == code
         assert_alone(server, [one, two])
@@ -49,7 +49,7 @@ def test_forked_child_that_returns_ends(server: ServerProcess, target: str, code
 
 @pytest.mark.parametrize(("how", "code"), [("return", 0), ("exit", 7), ("fail", 1)])
 def test_child_forked_in_close_ends(server: ServerProcess, how: str, code: int) -> None:
-    """The same, from the last thing that an application does."""
+    """The same, from close(), which is called last."""
     key = new_key()
     with server.connect() as one, server.connect() as two:
         assert json_of(ask(one, f"/close/{how}?key={key}")) == "closing"
@@ -59,7 +59,7 @@ def test_child_forked_in_close_ends(server: ServerProcess, how: str, code: int) 
 
 @pytest.mark.parametrize("options", [[], ["--preload"]])
 def test_child_forked_in_an_import_ends(fresh_server, tmp_path: Path, options: list[str]) -> None:
-    """It went on as a second worker, or as a second master, until it found itself without sockets."""
+    """Regression: it became a second worker or master until it found that it had no sockets."""
     (tmp_path / "forking.py").write_text(
         "import os\npid = os.fork()\nif pid:\n    os.waitpid(pid, 0)\n"
         "def app(environ, start_response):\n"
@@ -74,14 +74,15 @@ def test_child_forked_in_an_import_ends(fresh_server, tmp_path: Path, options: l
 
 
 def test_child_forked_in_a_configuration_ends(fresh_server, tmp_path: Path) -> None:
-    """It hung as a second master, which waited for a thread that it did not have."""
+    """Regression: it hung as a second master, waiting for a thread that exists only in the
+    parent."""
     config = tmp_path / "conf.py"
     config.write_text("")
     server = fresh_server("supervised:app", "-c", str(config))
     server.get("/")
     config.write_text("import os\nif os.fork():\n    os.wait()\n")
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reloaded: 1")
+    server.wait_for_event("reload.completed")
     assert server.get("/").status == 200
     assert "ERROR" not in server.stderr()
 
@@ -105,7 +106,8 @@ def spawning(serve) -> Iterator[ServerProcess]:
 def test_connection_is_closed_though_a_child_holds_it(
     spawning: ServerProcess, target: str, fields: list[tuple[str, str]]
 ) -> None:
-    """The child has the connection's descriptor too: the client saw no end until the child's."""
+    """Regression: the child has the connection's descriptor, too, so the client saw no FIN until
+    the child ended."""
     with spawning.connect() as client:
         pid = json_of(client.request(build_request("GET", target, fields=fields)))
         assert client.at_eof()
@@ -113,7 +115,7 @@ def test_connection_is_closed_though_a_child_holds_it(
 
 
 def test_connection_is_reset_though_a_child_holds_it(spawning: ServerProcess) -> None:
-    """A response without a length must not end like a whole one, nor not at all."""
+    """A response without a length must neither end like a complete one nor stay open."""
     with spawning.connect() as client:
         client.send(build_request("GET", "/spawn-break", version="HTTP/1.0"))
         assert client.head().status == 200
@@ -181,9 +183,11 @@ def processes(fresh_server, tmp_path: Path) -> ServerProcess:
 
 
 @pytest.mark.parametrize(("call", "answer"), [("terminate", -15), ("pool", 6), ("default", "good")])
-def test_a_signal_to_a_child_is_the_childs(processes: ServerProcess, call: str, answer) -> None:
-    """It did nothing to the child, and ended the worker: the child had the worker's handlers, and the socket
-    through which the worker learns of signals."""
+def test_signal_to_a_child_does_not_reach_the_worker(
+    processes: ServerProcess, call: str, answer
+) -> None:
+    """Regression: the child had the worker's handlers and the socket through which the worker
+    learns of signals, so the signal ended the worker."""
     answers = {processes.get(f"/{call}").text for _ in range(5)}
     (worker,) = {said.split()[0] for said in answers}
     assert answers == {f"{worker} {answer}"}
@@ -191,7 +195,7 @@ def test_a_signal_to_a_child_is_the_childs(processes: ServerProcess, call: str, 
 
 
 def test_child_inherits_signal_handlers_of_the_application(fresh_server, tmp_path: Path) -> None:
-    """Only what is the server's own is undone in a child."""
+    """Only handlers of the server are removed in a child."""
     (tmp_path / "own.py").write_text(
         "import os, signal, time\n"
         "def own(*_): os._exit(7)\n"
@@ -215,7 +219,7 @@ def test_child_inherits_signal_handlers_of_the_application(fresh_server, tmp_pat
 def test_child_forked_in_an_import_gets_signals(
     fresh_server, tmp_path: Path, options: list[str]
 ) -> None:
-    """With --preload the whole server ended."""
+    """Regression: with --preload the whole server ended."""
     (tmp_path / "imports.py").write_text(
         "import os, signal\n"
         "pid = os.fork()\n"
@@ -245,8 +249,8 @@ def test_child_forked_in_an_import_gets_signals(
 
 @pytest.mark.parametrize("when", ["request", "import", "preload"])
 def test_child_does_not_keep_the_address(door: str, tmp_path: Path, when: str) -> None:
-    """The kernel went on completing handshakes for a server that was gone, and another one could not have
-    its address."""
+    """Regression: the kernel kept completing handshakes for a server that had ended, and a new one
+    could not bind the address."""
     said = tmp_path / "pid"
     call = "leave_behind()" if when != "request" else "pass"
     (tmp_path / "leaving.py").write_text(
@@ -294,7 +298,7 @@ def test_child_does_not_keep_the_address(door: str, tmp_path: Path, when: str) -
 
 
 def test_child_does_not_keep_an_inherited_socket(door: str) -> None:
-    """It had the descriptor that the server was given, if not the server's own."""
+    """Regression: the child kept the descriptor that the server had inherited."""
     child = 0
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fd = listener.fileno()
@@ -313,7 +317,7 @@ def test_child_does_not_keep_an_inherited_socket(door: str) -> None:
 
 
 def test_child_of_an_embedding_program_does_not_keep_the_address() -> None:
-    """The same for `rustwsgi.Server`, and the program goes on serving after the fork."""
+    """The same for `rustwsgi.Server`; the program continues to serve after the fork."""
     rustwsgi = pytest.importorskip("rustwsgi")
 
     def app(environ, start_response):  # type: ignore[no-untyped-def]

@@ -30,7 +30,7 @@ CHUNKED = [("Transfer-Encoding", "chunked")]
 
 
 def post(target: str, body: bytes, framing: str = "sized", rng: random.Random | None = None):
-    """A POST, the chunks cut at random."""
+    """A POST with the chunks cut at random."""
     if framing == "sized":
         return build_request("POST", target, body=body)
     rng = rng or random.Random(len(body))
@@ -176,7 +176,7 @@ def test_io_wrappers_accept_the_input(server, how, size, framing):
 
 
 def test_chunked_body_has_a_length_and_no_framing_fields(server):
-    """The body was gathered whole: CONTENT_LENGTH is known, the coding is no longer there."""
+    """The body was read completely: CONTENT_LENGTH is known, and the coding is removed."""
     raw = build_request(
         "POST",
         "/facts",
@@ -294,7 +294,7 @@ def test_unread_body_is_never_a_request(server, size, framing):
 
 @pytest.mark.parametrize("framing", ["sized", "chunked"])
 def test_reading_stops_at_the_end_of_the_body(server, framing):
-    """... though the next request has arrived with it."""
+    """Even if the next request has arrived with it."""
     script = script_target([["read"], ["read", 10], ["readline"]])
     with server.connect() as client:
         client.send(b"".join(post(script, body, framing) for body in (b"one\n", b"two\n", b"3")))
@@ -306,7 +306,7 @@ def test_reading_stops_at_the_end_of_the_body(server, framing):
 @pytest.mark.parametrize("framing", ["sized", "chunked"])
 @pytest.mark.parametrize("size", [6, 5 * BUFFER], ids=["memory", "file"])
 def test_kept_stream_never_reads_another_request(fresh_server, size, framing):
-    """A stream that outlives its request is at its end, or refuses: it reads no one else's body."""
+    """A stream that outlives its request is at its end, or raises."""
     server = fresh_server("wsgi_input:app", "--body-buffer-size", str(BUFFER))
     with server.connect() as client:
         first = json_of(client.request(post("/kept", b"1" * size, framing)))

@@ -69,7 +69,7 @@ def test_lying_length_never_breaks_the_framing(server, name):
 
 
 def test_bytes_subclass_sends_its_true_content(server):
-    """... or is refused as not exactly bytes; what its methods say must not matter."""
+    """Or is refused as not exactly bytes; its overridden methods must not matter."""
     with server.connect() as client:
         response = ask(client, "/bytes-subclass")
         if response.status == 500:
@@ -118,7 +118,7 @@ def test_async_application_is_a_500(serve):
 @pytest.mark.parametrize("shape", ["list", "generator"])
 @pytest.mark.parametrize("name", WRONG_LATER)
 def test_wrong_item_after_the_first_aborts(server, name, shape):
-    """Or a 500, where the server has looked at a whole list before it sent the head."""
+    """Or a 500, if the server has checked the whole list before it sends the head."""
     with server.connect() as client:
         response = ask(client, f"/wrong-later/{shape}/{name}")
         if shape == "list" and response.status == 500:
@@ -237,7 +237,7 @@ def test_content_length_is_enforced(server, name, shape):
 def test_body_under_content_length_is_logged(fresh_server, name):
     server = fresh_server("wsgi_iterable:app")
     server.get(f"/length/generator/{name}")
-    server.wait_for_log("(?i)content.length|short")
+    server.wait_for_event("response.short")
 
 
 # ------------------------------------------------------------------------------------- progress

@@ -1,5 +1,5 @@
-"""Eight clients at once ask for what threads share. With a GIL this finds little; without one, what
-was meant to be guarded by it. `make test-versions` runs it with every interpreter it is given."""
+"""Eight clients at once use what threads share. With a GIL this finds little; without one, missing
+locks. `make test-versions` runs it with every interpreter that it is given."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Asker:
         self.client, self.number, self.round = client, number, 0
 
     def ask(self, path: str, body: bytes | None = None) -> tuple[Response, bytes]:
-        """The response, and how the application must have seen the request."""
+        """The response, and the marks with which the application must have seen the request."""
         self.round += 1
         # Some values return, some are always new: what is remembered is used, and replaced.
         query = f"n={self.number}&r={self.round % 3}"
@@ -49,7 +49,7 @@ class Asker:
 
 
 def at_once(server: ServerProcess, work) -> None:
-    """`work` by every client, each on a connection and a thread of its own."""
+    """Run `work` for every client, each on its own connection and thread."""
 
     def run(number: int) -> None:
         with server.connect() as client:
@@ -61,7 +61,7 @@ def at_once(server: ServerProcess, work) -> None:
 
 
 def by_every_client(run: Callable[[int], None]) -> None:
-    """`run` in a thread for each client, which is given its number."""
+    """Call `run` in a thread for each client, with the client's number."""
     with ThreadPoolExecutor(CLIENTS) as pool:
         for done in [pool.submit(run, number) for number in range(CLIENTS)]:
             done.result()
@@ -74,7 +74,7 @@ def assert_own(response: Response, marks: bytes) -> None:
 
 
 def test_extension_keeps_the_gil_off(server):
-    """Importing the server must not bring it back."""
+    """Importing the server must not enable the GIL."""
     enabled = server.get("/gil").body
     assert enabled == (b"False" if WITHOUT_GIL else b"True")
 
@@ -128,7 +128,7 @@ def test_concurrent_files_do_not_mix(server):
 
 
 def test_list_changed_by_another_thread_is_safe(server):
-    """Whatever is seen of them was in them."""
+    """Every block sent was in the list."""
 
     def work(asker: Asker) -> None:
         response, marks = asker.ask("/changed-beside")
@@ -140,7 +140,8 @@ def test_list_changed_by_another_thread_is_safe(server):
 
 
 def test_file_closed_by_another_thread_is_safe(server):
-    """All of the file, or nothing: never what another request has opened under the same number."""
+    """The whole file or nothing: never a file that another request has opened under the same
+    descriptor."""
     content = bytes(range(250)) * (FILE_SIZE // 250)
 
     def run(number: int) -> None:

@@ -142,7 +142,7 @@ def test_exc_info_after_the_head_raises_the_given_exception(server, how):
 
 
 def test_exc_info_without_an_exception_is_a_type_error(server):
-    """It came as an AttributeError from within the server: there was nothing to raise again."""
+    """Regression: it raised an AttributeError from inside the server."""
     response = server.get("/no-exception")
     assert response.status == 200 and response.complete
     assert response.body == b"sent TypeError"
@@ -163,7 +163,7 @@ def test_traceback_is_released(server, sent):
 
 @pytest.mark.parametrize("same", [True, False], ids=["same-connection", "other-connection"])
 def test_calls_after_the_request_raise_and_send_nothing(fresh_server, same):
-    """A start_response kept from an earlier request must not reach anyone's response."""
+    """A start_response kept from an earlier request must not change another response."""
     server = fresh_server("wsgi_start_response:app", "--threads", "1")
     first = server.connect()
     second = first if same else server.connect()
@@ -180,7 +180,8 @@ def test_calls_after_the_request_raise_and_send_nothing(fresh_server, same):
 
 
 def test_weak_reference_to_an_old_start_response_raises(fresh_server):
-    """Who had one could answer the thread's next request with the head of an earlier one."""
+    """Regression: through it the thread's next request was answered with the head of an earlier
+    one."""
     server = fresh_server("wsgi_start_response:app", "--threads", "1")
     with server.connect() as client:
         for _ in range(4):

@@ -23,7 +23,7 @@ def single(serve) -> ServerProcess:
 
 
 def at_once(server: ServerProcess, target: str, count: int, rounds: int = 1) -> list[Client]:
-    """`count` connections, each with `rounds` requests on their way."""
+    """`count` connections, each with `rounds` requests sent."""
     clients = [server.connect() for _ in range(count)]
     for client in clients:
         client.send(build_request("GET", target) * rounds)
@@ -39,7 +39,7 @@ def test_four_threads_run_four_requests_at_once(server):
 
 
 def test_requests_on_four_threads(server):
-    """Never more than four inside, each thread's thread-locals its own and lasting."""
+    """Never more than four at once; each thread keeps its own thread-locals."""
     clients = at_once(server, "/serial", 8, rounds=20)
     seen = [json_of(client.response()) for client in clients for _ in range(20)]
     for client in clients:
@@ -88,7 +88,7 @@ def test_blocked_requests_do_not_delay_others(server):
 
 
 def test_pipelined_requests_never_overlap(server):
-    """The second is not started before the first response is done, though threads are free."""
+    """The second request starts after the first response is complete, although threads are free."""
     first, second = new_key(), new_key()
     with server.connect() as client:
         client.send(build_request("GET", f"/hold?key={first}"))
@@ -103,7 +103,8 @@ def test_pipelined_requests_never_overlap(server):
 
 
 def test_thread_may_write_while_the_response_is_iterated(server):
-    """A thread that found the other one sending got the error that the response had ended."""
+    """Regression: a thread that found the other one sending got the error that the response had
+    ended."""
     key = new_key()
     with server.connect(receive_buffer=4096) as client:
         response = ask(client, f"/write-beside?key={key}")
@@ -114,7 +115,8 @@ def test_thread_may_write_while_the_response_is_iterated(server):
 
 @pytest.mark.skipif(WITHOUT_GIL, reason="there is no GIL to let go of")
 def test_long_line_lets_other_threads_run(fresh_server):
-    """A line of spooled content was looked for with the interpreter held: all else stood still."""
+    """Regression: the search for a line in a spooled body held the interpreter and stopped all
+    threads."""
     server, lines = fresh_server("wsgi_threads:app", "--threads", "1"), 6
     body = (b"x" * 5_000_000 + b"\n") * lines
     seen = json_of(server.get("/long-lines", method="POST", body=body))
@@ -123,8 +125,8 @@ def test_long_line_lets_other_threads_run(fresh_server):
 
 
 def test_ready_response_does_not_wait_for_a_blocking_request(fresh_server, tmp_path):
-    """Requests that came together are run one behind the other, and their answers sent together:
-    one that blocked held up those that were ready."""
+    """Regression: requests that arrived together were run in turn and their responses sent
+    together, so one that blocked delayed those that were ready."""
     server = fresh_server("http_cli:app", "--threads", "1")
     fifos = [tmp_path / name for name in ("first", "last")]
     for fifo in fifos:
@@ -153,7 +155,7 @@ def test_ready_response_does_not_wait_for_a_blocking_request(fresh_server, tmp_p
 
 @pytest.mark.parametrize("threads", ["1", "4"])
 def test_application_threads_run_while_the_server_is_idle(serve, threads):
-    """The GIL is let go while there is nothing to do."""
+    """The server releases the GIL while it has nothing to do."""
     server = serve("wsgi_threads:app", "--threads", threads)
     key = new_key()
     assert get_json(server, f"/background?key={key}") == "started"

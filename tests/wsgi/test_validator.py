@@ -1,8 +1,8 @@
-"""The standard library's own judge, wsgiref.validate, around applications of every kind.
+"""The validator of the standard library, wsgiref.validate, around applications of every kind.
 
-It answers a broken rule with an AssertionError (a 500 here), an iterator that was not closed with
-a message on wsgi.errors, and a questionable value with a warning, which the application module
-turns into an error.
+It reports a broken rule with an AssertionError (a 500 here), an iterator that was not closed with a
+message on wsgi.errors, and a questionable value with a warning, which the application module turns
+into an error.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def test_write_with_content_length_is_whole(server):
 
 
 def next_block(client: Client, size: int) -> bytes:
-    """The next piece of a chunked body, however it is cut."""
+    """The next part of a chunked body, however it is split."""
     data = b""
     while len(data) < size:
         chunk = client.next_chunk()
@@ -42,7 +42,7 @@ def next_block(client: Client, size: int) -> bytes:
 
 
 def test_write_sends_before_it_returns(server):
-    """PEP 3333: each block must be on its way before write() returns."""
+    """PEP 3333: each block must be sent before write() returns."""
     key = new_key()
     with server.connect() as client:
         client.send(build_request("GET", f"/write-steps?key={key}"))
@@ -56,7 +56,7 @@ def test_write_sends_before_it_returns(server):
 
 
 def assert_no_desync(client: Client) -> None:
-    """After a body that broke its promise: a clean next response, or the end of the connection."""
+    """After a body of the wrong length: a complete next response, or the end of the connection."""
     try:
         client.send(build_request("GET", "/plain"))
         assert client.response().body == b"body"
@@ -82,7 +82,7 @@ def test_write_never_exceeds_content_length(server):
     ids=["in-the-call", "in-close"],
 )
 def test_write_beyond_content_length_raises(server, how, want, seen):
-    """The application got no error although its bytes were discarded."""
+    """Regression: the application got no error although its bytes were discarded."""
     key = new_key()
     with server.connect() as client:
         response = ask(client, f"/write-beyond?key={key}&how={how}")

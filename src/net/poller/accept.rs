@@ -66,7 +66,7 @@ fn on_error(state: &mut State, listener: &Listener, error: &io::Error) -> Accept
         }
     }
     // Out of descriptors or memory, or the listener is broken.
-    if let Some(count) = state.link.counters.add(Count::AcceptFailed) {
+    if let Some(count) = state.link.counters.increment_and_take_report(Count::AcceptFailed) {
         warn!(
             target: "accept.paused",
             "Accepting paused for a moment: {error} ({} connections are open; {count} times)",
@@ -85,7 +85,7 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 
 #[cold]
 fn pause_without_place(state: &mut State) {
-    if let Some(count) = state.link.counters.add(Count::ConnectionLimit) {
+    if let Some(count) = state.link.counters.increment_and_take_report(Count::ConnectionLimit) {
         warn!(
             target: "accept.paused",
             "Accepting paused for a moment: all of the {} connections of --worker-connections are \

@@ -20,7 +20,7 @@ pub(super) fn evict_idle(state: &mut State, reason: &str) -> bool {
     let Some(id) = state.eviction.longest_idle(&state.connections, state.now) else {
         return false;
     };
-    if let Some(count) = state.link.counters.add(Count::IdleClosed) {
+    if let Some(count) = state.link.counters.increment_and_take_report(Count::IdleClosed) {
         warn!(
             target: "connection.evicted",
             "Closed {count} idle connection(s) for new ones: {reason}"
@@ -71,7 +71,7 @@ fn largest_response(state: &State) -> Option<ConnectionId> {
 }
 
 fn evict_response(state: &mut State, id: ConnectionId) {
-    if let Some(count) = state.link.counters.add(Count::StalledClosed) {
+    if let Some(count) = state.link.counters.increment_and_take_report(Count::StalledClosed) {
         warn!(
             target: "memory.evicted",
             "Buffers exceed --limit-memory: reset {count} response(s) that are not read"

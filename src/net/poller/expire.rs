@@ -73,7 +73,7 @@ fn on_read_deadline(state: &mut State, id: ConnectionId) -> Action {
         true => ("content", Count::BodyTimeout),
         false => ("head", Count::HeaderTimeout),
     };
-    state.link.counters.add(count);
+    state.link.counters.increment_and_take_report(count);
     let response = ErrorResponse::timeout(format!("the request {part} did not arrive in time"));
     match state.lend(id) {
         Some(connection) => respond(state, connection, &response),
@@ -86,10 +86,10 @@ fn on_read_deadline(state: &mut State, id: ConnectionId) -> Action {
 /// HAProxy repeats the request only after the latter.
 fn on_idle_timeout(state: &State, is_kept_alive: bool) -> Action {
     if is_kept_alive {
-        state.link.counters.add(Count::KeepAlive);
+        state.link.counters.increment_and_take_report(Count::KeepAlive);
         Action::Linger
     } else {
-        state.link.counters.add(Count::HeaderTimeout);
+        state.link.counters.increment_and_take_report(Count::HeaderTimeout);
         Action::Close
     }
 }

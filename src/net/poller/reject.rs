@@ -29,7 +29,7 @@ pub(super) fn reject(state: &mut State, connection: Box<Connection>) -> Action {
     let counters = &state.link.counters;
     let detail = match verdict(state, &connection) {
         Verdict::Disconnected => {
-            if let Some(count) = counters.add(Count::ClientGone) {
+            if let Some(count) = counters.increment_and_take_report(Count::ClientGone) {
                 info!(
                     target: "overload.client_left",
                     "Dropped {count} queued request(s): the clients have left"
@@ -38,7 +38,7 @@ pub(super) fn reject(state: &mut State, connection: Box<Connection>) -> Action {
             return Action::Close;
         }
         Verdict::Expired => {
-            if let Some(count) = counters.add(Count::QueueTimeout) {
+            if let Some(count) = counters.increment_and_take_report(Count::QueueTimeout) {
                 warn!(
                     target: "overload.queue_timeout",
                     "Overloaded: rejected {count} request(s) with 503 \
@@ -48,7 +48,7 @@ pub(super) fn reject(state: &mut State, connection: Box<Connection>) -> Action {
             "the server is overloaded"
         }
         Verdict::Keep => {
-            if let Some(count) = counters.add(Count::QueueFull) {
+            if let Some(count) = counters.increment_and_take_report(Count::QueueFull) {
                 warn!(
                     target: "overload.queue_full",
                     "Overloaded: rejected {count} request(s) with 503 \

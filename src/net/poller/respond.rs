@@ -38,11 +38,15 @@ pub(super) fn refuse(state: &mut State, connection: Box<Connection>, refusal: &R
         Refusal::Protocol(error) => {
             let (status, reason) = error.status();
             let is_over_limit = matches!(status, 413 | 414 | 431);
-            counters.add(if is_over_limit { Count::OverLimit } else { Count::Malformed });
+            counters.increment_and_take_report(if is_over_limit {
+                Count::OverLimit
+            } else {
+                Count::Malformed
+            });
             ErrorResponse { status, reason, detail: error.to_string() }
         }
         Refusal::Spool(error) => {
-            if let Some(count) = counters.add(Count::SpoolFailed) {
+            if let Some(count) = counters.increment_and_take_report(Count::SpoolFailed) {
                 error!(
                     target: "spool.failed",
                     "Cannot store a request body in a temporary file: {error}: \
@@ -53,7 +57,7 @@ pub(super) fn refuse(state: &mut State, connection: Box<Connection>, refusal: &R
             ErrorResponse { status: 507, reason: "Insufficient Storage", detail }
         }
         Refusal::SpoolLimit => {
-            if let Some(count) = counters.add(Count::SpoolLimit) {
+            if let Some(count) = counters.increment_and_take_report(Count::SpoolLimit) {
                 warn!(
                     target: "spool.limit",
                     "Temporary files exceed --limit-spool: refused {count} request(s) with 503"
@@ -62,7 +66,7 @@ pub(super) fn refuse(state: &mut State, connection: Box<Connection>, refusal: &R
             ErrorResponse::unavailable("there is no space for the request content now")
         }
         Refusal::Memory => {
-            if let Some(count) = counters.add(Count::MemoryLimit) {
+            if let Some(count) = counters.increment_and_take_report(Count::MemoryLimit) {
                 warn!(
                     target: "memory.limit",
                     "Buffers exceed --limit-memory: refused {count} request(s) with 503"

@@ -81,7 +81,7 @@ fn on_write_error(state: &State, connection: &Connection, error: &io::Error) {
 
 /// Counts and logs a client that reads too slowly; the caller resets the connection.
 pub(super) fn report_write_timeout(state: &State, connection: &Connection) {
-    state.link.counters.add(Count::WriteTimeout);
+    state.link.counters.increment_and_take_report(Count::WriteTimeout);
     let peer = connection.peer.address();
     info!(
         target: "response.timeout",

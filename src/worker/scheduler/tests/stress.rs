@@ -1,19 +1,19 @@
-//! Real threads, a poller that hands out numbers, an interpreter that is a mutex.
+//! Stress tests: concurrent threads, a poller whose jobs are numbers, a mutex for the interpreter.
 //!
-//! The work comes in rounds, and a round ends when all of its jobs have run. So a wake-up that is
-//! lost is not made good by the next arrival: the round never ends, and the test says so.
+//! Jobs arrive in rounds, and a round ends when all of its jobs have run. So the next arrival
+//! cannot hide a lost wake-up: the round never ends, and the test fails.
 
 use super::*;
 
-/// What running a job means. Every wait lets the interpreter go, as an application that waits does.
+/// What a job does. A job that waits releases the interpreter, as an application does.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Short,
-    /// Takes some time outside of the interpreter.
+    /// Sleeps with the interpreter released.
     Slow,
     /// Waits until the job of this number has run.
     After(usize),
-    /// Waits until as many jobs are inside as there are runners.
+    /// Waits until every thread runs a job.
     Together,
     /// Waits until the test opens the gate.
     Gate,
@@ -25,10 +25,10 @@ struct Job {
     kind: Kind,
 }
 
-/// What jobs see and change while they hold the interpreter.
+/// What jobs read and change while they hold the interpreter.
 #[derive(Debug, Default)]
 struct World {
-    /// How often each job was run to its end.
+    /// How often each job has run to its end.
     runs: Vec<u32>,
     finished: usize,
     inside: usize,
@@ -48,8 +48,8 @@ struct Arrivals {
 
 struct Site {
     scheduler: Scheduler<Job>,
-    runners: usize,
-    /// Enqueued by whoever polls.
+    threads: usize,
+    /// Held by the polling thread.
     poller: Mutex<()>,
     arrivals: Mutex<Arrivals>,
     arrived: Condvar,
@@ -65,23 +65,23 @@ impl Wake for Site {
 }
 
 impl Site {
-    fn open(runners: usize) -> Arc<Site> {
+    fn open(threads: usize) -> Arc<Site> {
         let site = Arc::new(Site {
-            scheduler: Scheduler::new(runners),
-            runners,
+            scheduler: Scheduler::new(threads),
+            threads,
             poller: Mutex::default(),
             arrivals: Mutex::default(),
             arrived: Condvar::new(),
             interpreter: Mutex::default(),
             changed: Condvar::new(),
         });
-        for me in 0..=runners {
+        for thread in 0..=threads {
             let site = site.clone();
             thread::spawn(move || {
-                if me < site.runners {
-                    site.run(me);
+                if thread < site.threads {
+                    site.run(thread);
                 } else {
-                    site.scheduler.watch(&*site, || site.turn());
+                    site.scheduler.run_sentinel(&*site, || site.turn());
                 }
                 site.interpreter.lock().unwrap().threads_ended += 1;
                 site.changed.notify_all();
@@ -90,10 +90,10 @@ impl Site {
         site
     }
 
-    /// What a poller does: blocks until there are jobs, a wake-up or the end.
+    /// One turn of the poller: blocks until there are jobs, a wake-up or the end.
     fn turn(&self) -> Vec<Job> {
-        let _reactor = self.poller.lock().unwrap();
-        let pressed = self.scheduler.pressure().pressed;
+        let _poller = self.poller.lock().unwrap();
+        let pressed = self.scheduler.load().has_unclaimed_work;
         let mut arrivals = self.arrivals.lock().unwrap();
         while !pressed && !arrivals.woken && !arrivals.closed && arrivals.ready.is_empty() {
             arrivals = self.arrived.wait(arrivals).unwrap();
@@ -108,31 +108,31 @@ impl Site {
         jobs
     }
 
-    fn run(&self, me: usize) {
+    fn run(&self, thread: usize) {
         loop {
-            match self.scheduler.role(me, self) {
-                Role::Poll => self.scheduler.polled(Some(me), self.turn(), self),
-                Role::Run => self.run_batch(me),
+            match self.scheduler.take_role(thread, self) {
+                Role::Poll => self.scheduler.finish_poll(Some(thread), self.turn(), self),
+                Role::Run => self.run_batch(thread),
                 Role::Quit => return,
             }
         }
     }
 
-    fn run_batch(&self, me: usize) {
+    fn run_batch(&self, thread: usize) {
         let mut world = self.interpreter.lock().unwrap();
-        let Some(mut job) = self.scheduler.first(me, self) else { return };
+        let Some(mut job) = self.scheduler.begin_batch(thread, self) else { return };
         world.inside += 1;
         world.most_inside = world.most_inside.max(world.inside);
         for budget in (0..4).rev() {
             world = self.serve(world, job);
-            match (budget > 0).then(|| self.scheduler.another(me, self)).flatten() {
+            match (budget > 0).then(|| self.scheduler.continue_batch(thread, self)).flatten() {
                 Some(next) => job = next,
                 None => break,
             }
         }
         world.inside -= 1;
         drop(world);
-        self.scheduler.done();
+        self.scheduler.end_batch();
     }
 
     fn serve<'a>(&'a self, mut world: MutexGuard<'a, World>, job: Job) -> MutexGuard<'a, World> {
@@ -143,7 +143,7 @@ impl Site {
             Kind::Short => {}
             Kind::Slow => {
                 drop(world);
-                thread::sleep(TICK * 2);
+                thread::sleep(SENTINEL_INTERVAL * 2);
                 world = self.interpreter.lock().unwrap();
             }
             Kind::After(other) => {
@@ -153,7 +153,7 @@ impl Site {
             Kind::Together => {
                 world.together += 1;
                 self.changed.notify_all();
-                world = wait(world, &|world| world.together >= self.runners);
+                world = wait(world, &|world| world.together >= self.threads);
             }
             Kind::Gate => {
                 world.at_gate = true;
@@ -167,8 +167,8 @@ impl Site {
         world
     }
 
-    /// Numbers the jobs and lets them arrive at once. A job of the kind `After` waits for the one
-    /// that is so many behind it.
+    /// Numbers the jobs and makes them arrive together. In `kinds`, `After(n)` waits for the job
+    /// that comes `n` places later.
     fn feed(&self, kinds: &[Kind]) {
         let mut world = self.interpreter.lock().unwrap();
         let first = world.runs.len();
@@ -177,7 +177,7 @@ impl Site {
         let jobs = kinds.iter().enumerate().map(|(i, kind)| {
             let number = first + i;
             let kind = match kind {
-                Kind::After(behind) => Kind::After(number + behind),
+                Kind::After(distance) => Kind::After(number + distance),
                 kind => *kind,
             };
             Job { number, kind }
@@ -196,7 +196,7 @@ impl Site {
     }
 
     fn wait_for_all(&self) {
-        let mut world = self.wait_until("a job was forgotten", |w| w.finished == w.runs.len());
+        let mut world = self.wait_until("a job did not run", |w| w.finished == w.runs.len());
         world.together = 0;
         (world.at_gate, world.gate_open) = (false, false);
     }
@@ -204,52 +204,51 @@ impl Site {
     fn close(&self) {
         self.arrivals.lock().unwrap().closed = true;
         self.arrived.notify_all();
-        let world = self.wait_until("a thread did not go home", |world| {
-            world.threads_ended == self.runners + 1
-        });
+        let world = self
+            .wait_until("a thread did not end", |world| world.threads_ended == self.threads + 1);
         assert!(world.runs.iter().all(|&runs| runs == 1), "{:?}", world.runs);
-        assert!(world.most_inside <= self.runners, "{}", world.most_inside);
+        assert!(world.most_inside <= self.threads, "{}", world.most_inside);
         assert_eq!(world.inside, 0);
     }
 }
 
 #[test]
-fn every_job_runs_once_and_nobody_is_forgotten() {
+fn mixed_jobs_in_rounds_each_run_once() {
     use Kind::*;
-    for runners in [1, 2, 3, 8] {
-        let site = Site::open(runners);
+    for threads in [1, 2, 3, 8] {
+        let site = Site::open(threads);
         for round in 0..250 {
             match round % 5 {
                 0 => site.feed(&[Short]),
                 1 => site.feed(&[Slow, Short, Short]),
-                2 if runners > 1 => site.feed(&[After(4), Short, Slow, Short, Short, Short]),
-                3 if runners > 1 => {
-                    // From two sides: the second batch comes while the first is on its way.
+                2 if threads > 1 => site.feed(&[After(4), Short, Slow, Short, Short, Short]),
+                3 if threads > 1 => {
+                    // The second batch arrives while the first is being taken.
                     site.feed(&[After(2), Short]);
                     site.feed(&[Short, Slow]);
                 }
-                4 => site.feed(&vec![Together; runners]),
+                4 => site.feed(&vec![Together; threads]),
                 _ => site.feed(&[Short; 9]),
             }
             site.wait_for_all();
         }
         let most = site.interpreter.lock().unwrap().most_inside;
-        assert_eq!(most, runners, "not all runners were ever inside together");
+        assert_eq!(most, threads, "the threads never ran at the same time");
         site.close();
     }
 }
 
 #[test]
-fn a_runner_that_comes_back_when_jobs_arrive() {
-    // One request blocks for so long that the sentinel goes to sleep. The moment it ends, two
-    // others arrive, of which the first waits for the second.
+fn jobs_arriving_as_a_long_one_ends_are_run() {
+    // One request blocks until the sentinel has gone to sleep. As it ends, two others arrive, and
+    // the first of them waits for the second.
     use Kind::*;
-    for runners in [2, 3] {
-        let site = Site::open(runners);
+    for threads in [2, 3] {
+        let site = Site::open(threads);
         for _ in 0..40 {
             site.feed(&[Gate]);
-            drop(site.wait_until("the job at the gate was forgotten", |world| world.at_gate));
-            thread::sleep(TICK * (DROWSY + 4));
+            drop(site.wait_until("the job at the gate did not run", |world| world.at_gate));
+            thread::sleep(SENTINEL_INTERVAL * (IDLE_ROUNDS_BEFORE_SLEEP + 4));
             site.interpreter.lock().unwrap().gate_open = true;
             site.changed.notify_all();
             site.feed(&[After(1), Short]);
@@ -260,7 +259,7 @@ fn a_runner_that_comes_back_when_jobs_arrive() {
 }
 
 #[test]
-fn jobs_from_many_sides() {
+fn jobs_from_concurrent_feeders_all_run() {
     let site = Site::open(4);
     let feeders: Vec<_> = (0..3)
         .map(|feeder| {
@@ -282,16 +281,17 @@ fn jobs_from_many_sides() {
 }
 
 #[test]
-fn a_stop_in_the_midst_of_work() {
-    // Jobs that nobody took stay at the scheduler; those that were begun are finished, and all leave.
+fn stop_amid_jobs_ends_all_threads_and_loses_none() {
+    // Jobs that no thread has taken stay queued, those that were begun are finished, and all
+    // threads end.
     for _ in 0..30 {
         let site = Site::open(3);
         site.feed(&[Kind::Slow, Kind::Short, Kind::Slow, Kind::Short, Kind::Short]);
         site.arrivals.lock().unwrap().closed = true;
         site.arrived.notify_all();
-        let world = site.wait_until("a thread did not go home", |world| world.threads_ended == 4);
+        let world = site.wait_until("a thread did not end", |world| world.threads_ended == 4);
         let mut left = 0;
-        while site.scheduler.another(0, &*site).is_some() {
+        while site.scheduler.continue_batch(0, &*site).is_some() {
             left += 1;
         }
         left += site.arrivals.lock().unwrap().ready.len();
