@@ -1,8 +1,9 @@
 //! The locks and flags through which threads hand work to each other.
 //!
-//! They are std's, unless a test is built with `--cfg shuttle`: then they are shuttle's, which runs the
-//! threads one at a time and tries one order of their steps after another (`make model`). What the
-//! checker cannot see it must be told: a thread that blocks in the kernel, and time.
+//! They are std's, unless a test is built with `--cfg shuttle`: then they are shuttle's, which runs
+//! the threads one at a time and tries one order of their steps after another (`make model`). Two
+//! things are invisible to the checker, and modelled here: a thread that blocks in the kernel, and
+//! time.
 
 #[cfg(not(all(test, shuttle)))]
 pub(crate) use std::sync::{
@@ -19,8 +20,8 @@ pub(crate) use shuttle::sync::{
 use std::sync::{LockResult, PoisonError};
 use std::time::Duration;
 
-/// The guard of a lock, also if a thread has panicked while it held it: a panic costs one request, and
-/// what these locks protect is never left half-changed.
+/// The guard of a lock, also if a thread has panicked while it held it: a panic costs one request,
+/// and what these locks protect is never left half-changed.
 pub(crate) fn ignore_poison<G>(result: LockResult<G>) -> G {
     result.unwrap_or_else(PoisonError::into_inner)
 }
@@ -36,8 +37,9 @@ pub(crate) fn pause<'a, T>(
     ignore_poison(condvar.wait_timeout(guard, time)).0
 }
 
-/// In a model a short time may be over at any moment, before anything else happens or after all of it. (A
-/// plain `wait_timeout` of shuttle's is never over: a model that needs it deadlocks, which it reports.)
+/// In a model a short time may be over at any moment, before anything else happens or after all of
+/// it. (A plain `wait_timeout` of shuttle's is never over: a model that needs it deadlocks, which
+/// it reports.)
 #[cfg(all(test, shuttle))]
 pub(crate) fn pause<'a, T>(
     mutex: &'a Mutex<T>,
@@ -50,8 +52,8 @@ pub(crate) fn pause<'a, T>(
     ignore_poison(mutex.lock())
 }
 
-/// Stands for blocking in the kernel, of which the checker knows nothing: who waits for a descriptor waits
-/// here for anybody to have done something to one, and looks again.
+/// Stands for blocking in the kernel, of which the checker knows nothing: who waits for a
+/// descriptor waits here for anybody to have done something to one, and looks again.
 #[cfg(all(test, shuttle))]
 pub(crate) mod kernel {
     use super::{Condvar, Mutex};

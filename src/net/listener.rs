@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use log::debug;
@@ -39,8 +41,22 @@ pub struct Listener {
 #[derive(Debug)]
 enum Kind {
     Tcp(SocketAddr),
-    /// The file to remove at the end, if this process made it, with its device and inode.
-    Unix(Option<(PathBuf, u64, u64)>, String),
+    /// The file to remove at the end, if it is this process's, and the path.
+    Unix(OwnedFile, String),
+}
+
+/// The file of a unix socket: its path, device and inode, once this process has made it or taken it over;
+/// and whether it was left to another process since.
+#[derive(Debug, Default)]
+struct OwnedFile {
+    file: OnceLock<(PathBuf, u64, u64)>,
+    left: AtomicBool,
+}
+
+impl OwnedFile {
+    fn get(&self) -> Option<&(PathBuf, u64, u64)> {
+        self.file.get().filter(|_| !self.left.load(Ordering::Relaxed))
+    }
 }
 
 /// Binds one address. The error names the address and, where there is one, the remedy. `umask` holds the
@@ -96,8 +112,9 @@ fn bind_unix(path: &Path, backlog: i32, umask: u32) -> Result<Listener> {
     };
     let (socket, (device, inode)) = open().map_err(|error| explain(error, &shown))?;
     let mut listener = Listener::from_socket(socket)?;
-    listener.kind =
-        Kind::Unix(Some((path.to_path_buf(), device, inode)), path.display().to_string());
+    let owned =
+        OwnedFile { file: (path.to_path_buf(), device, inode).into(), ..OwnedFile::default() };
+    listener.kind = Kind::Unix(owned, path.display().to_string());
     Ok(listener)
 }
 
@@ -171,7 +188,7 @@ impl Listener {
                 Kind::Tcp(address)
             }
             None => Kind::Unix(
-                None,
+                OwnedFile::default(),
                 address.as_pathname().map_or_else(|| "unnamed".into(), |p| p.display().to_string()),
             ),
         };
@@ -232,37 +249,39 @@ impl Listener {
     }
 
     /// From now on it is another process that removes the file of a unix socket at the end.
-    pub fn disown(&mut self) {
-        if let Kind::Unix(file, _) = &mut self.kind {
-            *file = None;
+    pub fn disown(&self) {
+        if let Kind::Unix(owned, _) = &self.kind {
+            owned.left.store(true, Ordering::Relaxed);
         }
     }
 
     /// Removes the file of a unix socket, if it is this process's to remove.
     pub fn remove_file(&self) {
-        if let Kind::Unix(Some((path, device, inode)), _) = &self.kind {
+        if let Kind::Unix(owned, _) = &self.kind
+            && let Some((path, device, inode)) = owned.get()
+        {
             socket_file::remove(path, (*device, *inode));
         }
     }
 
     /// From now on this process removes the file of a unix socket at the end: it was inherited from a
     /// server that is gone.
-    pub fn own(&mut self) {
-        if let Kind::Unix(file, shown) = &mut self.kind
-            && let Ok(meta) = fs::symlink_metadata(&*shown)
+    pub fn own(&self) {
+        if let Kind::Unix(owned, shown) = &self.kind
+            && let Ok(meta) = fs::symlink_metadata(shown)
         {
-            *file = Some((PathBuf::from(&*shown), meta.dev(), meta.ino()));
+            // A file that this process has made is its own already.
+            let _ = owned.file.set((PathBuf::from(shown), meta.dev(), meta.ino()));
         }
     }
 
     /// Gives the file of a unix socket to another user, if this process has made it and nobody has put
     /// something else in its place.
     pub fn give(&self, uid: u32, gid: u32) -> io::Result<()> {
-        match &self.kind {
-            Kind::Unix(Some((path, device, inode)), _) => {
-                socket_file::give(path, (*device, *inode), uid, gid)
-            }
-            _ => Ok(()),
+        let Kind::Unix(owned, _) = &self.kind else { return Ok(()) };
+        match owned.get() {
+            Some((path, device, inode)) => socket_file::give(path, (*device, *inode), uid, gid),
+            None => Ok(()),
         }
     }
 

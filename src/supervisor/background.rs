@@ -1,7 +1,8 @@
-//! `--daemon`: leaves the terminal, and tells whoever typed the command whether the server serves.
+//! `--daemon`: detaches from the terminal.
 //!
-//! The process that the shell waits for does not end before that is known, so a script may send its first
-//! request in the next line. Until then the terminal is still there to be told why nothing came of it.
+//! The process that the shell waits for (the launcher) exits only when the server is ready or has
+//! failed, so a script may send a request in its next line. Until then error messages still reach
+//! the terminal.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -14,20 +15,20 @@ use crate::observe::LogTarget;
 use crate::sys::process::exit_immediately;
 use crate::sys::{sigpipe, streams};
 
-/// The exit code of whoever did not want to wait.
+/// The exit code of a launcher that was interrupted.
 const INTERRUPTED: i32 = 130;
 
-/// The way back to the process that the shell waits for.
+/// The pipe to the process that the shell waits for.
 #[derive(Debug)]
 pub(super) struct Launcher(File);
 
 impl Launcher {
-    /// Goes on in a grandchild in a session of its own, and returns there only. It still has the terminal's
-    /// output, but nothing that could be typed reaches it. `log` is where the error log goes.
+    /// Continues in a grandchild with its own session, and returns there only. Its output still
+    /// goes to the terminal; its input does not come from there. `log` is where the error log goes.
     ///
     /// # Errors
-    /// As the system does.
-    pub(super) fn leave(py: Python<'_>, log: &LogTarget) -> PyResult<Launcher> {
+    /// As fork(2) and setsid(2).
+    pub(super) fn detach(py: Python<'_>, log: &LogTarget) -> PyResult<Launcher> {
         let (reader, writer) =
             rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from)?;
         let os = py.import("os")?;
@@ -36,54 +37,46 @@ impl Launcher {
             drop(writer);
             let code = wait(py, File::from(reader));
             if let (true, LogTarget::File(path)) = (![0, INTERRUPTED].contains(&code), log) {
-                eprintln!(
-                    "rustwsgi: the server has not started; the log says why: {}",
-                    path.display()
-                );
+                eprintln!("rustwsgi: the server has not started; see its log: {}", path.display());
             }
-            end(code);
+            // The exit handlers belong to the process that continues.
+            exit_immediately(code);
         }
         drop(reader);
         os.call_method0("setsid")?;
-        // Not the leader of its session, so that no terminal can become its own.
+        // A process that does not lead its session cannot acquire a terminal.
         if fork()? != 0 {
-            end(0);
+            exit_immediately(0);
         }
         streams::discard_input()?;
         Ok(Launcher(File::from(writer)))
     }
 
-    /// The server serves: lets go of the terminal.
-    pub(super) fn ready(self, py: Python<'_>) {
-        let_go(py);
-        self.tell(0);
+    /// The server is ready: lets the launcher exit with 0, and stops writing to the terminal.
+    pub(super) fn report_ready(self, py: Python<'_>) {
+        discard_output(py);
+        self.report(0);
     }
 
-    /// It has ended with this exit code before it did.
-    pub(super) fn failed(&self, code: i32) {
-        // An end in good order is none for whoever waits for a server.
-        self.tell(u8::try_from(code).unwrap_or(1).max(1));
+    /// The server ends with this exit code without having been ready.
+    pub(super) fn report_failure(&self, code: i32) {
+        // Even an orderly exit is a failed start.
+        self.report(u8::try_from(code).unwrap_or(1).max(1));
     }
 
-    fn tell(&self, code: u8) {
-        // Whoever waited may have been interrupted.
+    fn report(&self, code: u8) {
+        // The launcher may have been interrupted.
         let _ = sigpipe::suppressed(|| (&self.0).write_all(&[code]));
     }
 }
 
-/// From now on output goes nowhere.
-pub(super) fn let_go(py: Python<'_>) {
-    identity::flush(py);
+/// Stops writing to the terminal: standard output and error go to /dev/null from now on.
+pub(super) fn discard_output(py: Python<'_>) {
+    identity::flush_streams(py);
     let _ = streams::discard_output();
 }
 
-/// Ends a process whose work goes on in another one.
-fn end(code: i32) -> ! {
-    // The exit handlers are the other process's.
-    exit_immediately(code)
-}
-
-/// The exit code: what the grandchild says, or 1 if it ends without a word.
+/// Waits for the exit code that the server reports; 1 if it exits without a report.
 fn wait(py: Python<'_>, mut from: File) -> i32 {
     let mut code = [0];
     loop {

@@ -1,9 +1,11 @@
-//! Minds code that is not ours while the master runs it: an application that is preloaded, a configuration.
+//! Watches foreign code while the master runs it: an application that is preloaded, a
+//! configuration.
 //!
-//! Such code may hang where Python's signal handlers never run, in a C function that does not return, or it
-//! may swallow what they raise. Then nothing that the master's only thread could do would help. So there is a
-//! second one for that long, which needs no interpreter: it hears the signals, keeps them for the master, and
-//! ends the process if it has to. It is gone before the next worker is forked.
+//! Such code may hang where Python's signal handlers never run, in a C function that does not
+//! return, or it may swallow the exceptions that they raise. Then the master's only thread cannot
+//! end it. So a second thread, which needs no interpreter, runs meanwhile: it receives the signals,
+//! keeps them for the master, and ends the process if it has to. It has ended before the next
+//! worker is forked.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -15,148 +17,181 @@ use log::error;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use crate::sys::process::exit_immediately;
-use crate::sys::process::kill;
+use crate::sys::process::{exit_immediately, kill};
 use crate::sys::signals::{self, AbortHandler, without_signals};
 
-/// How long code goes on after a signal that is to end it.
-const GRACE: Duration = Duration::from_secs(3);
-/// How long the stacks may take to be written.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// The exit code if the code has hung for too long; a worker's that cannot start is the same.
-const HUNG: i32 = 3;
-/// The exit code of a process that the code has forked and that comes back. One of an import ends earlier.
-const STRAY: i32 = 1;
-/// The exit code of an interrupted start.
+/// How long the code may run on after a signal that is to end it.
+const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long `faulthandler` may take to write the stacks.
+const STACKS_TIMEOUT: Duration = Duration::from_secs(1);
+/// The exit code when the code has run into its time limit; the same as when a worker cannot boot.
+const TIMED_OUT: i32 = 3;
+/// The exit code of a child that the code has forked and that returns from it.
+const STRAY_CHILD: i32 = 1;
+/// The exit code of a start that a signal has interrupted.
 const INTERRUPTED: i32 = 130;
 
-/// What there is to know about code that is not ours.
+/// Foreign code.
 pub(super) struct Guarded<'a> {
-    /// What it does, for the log: `the import of the application`.
+    /// What it does, for the log: `importing the application`.
     pub(super) what: &'static str,
     /// How long it may take.
     pub(super) limit: Duration,
-    /// Is called with the exit code before the process ends, on the other thread.
-    pub(super) farewell: &'a (dyn Fn(i32) + Sync),
+    /// Called with the exit code, on the second thread, before the process ends.
+    pub(super) before_exit: &'a (dyn Fn(i32) + Sync),
+}
+
+/// What the second thread does next.
+enum Verdict {
+    /// The code may go on.
+    Continue,
+    /// The process ends with this exit code, for this reason.
+    Exit(i32, String),
 }
 
 impl Guarded<'_> {
-    /// Runs the code. What is written to `signals` meanwhile is returned with its result.
+    /// Runs the code. Returns its result, and the bytes that were written to `signals` meanwhile.
     ///
     /// # Errors
-    /// If there can be no second thread. Nothing was run.
+    /// If the second thread cannot be started. The code was not run then.
     pub(super) fn run<T>(
         &self,
         py: Python<'_>,
         signals: &UnixStream,
         code: impl FnOnce() -> T,
     ) -> io::Result<(T, Vec<u8>)> {
-        let (end, over) = UnixStream::pair()?;
-        let _stacks = Stacks::catch(py);
+        let (done, is_done) = UnixStream::pair()?;
+        let _handler = StackDump::install(py);
         thread::scope(|scope| {
             let guard = thread::Builder::new().name("rustwsgi-guard".into());
             let guard =
-                without_signals(|| guard.spawn_scoped(scope, || self.watch(signals, &over)))?;
-            // However the code ends. Not by closing it, as processes that were forked meanwhile have a copy.
-            let end = End(&end);
+                without_signals(|| guard.spawn_scoped(scope, || self.watch(signals, &is_done)))?;
+            let done = ShutDown(&done);
             let process = std::process::id();
             let result = code();
             if std::process::id() != process {
-                // A child of a fork in it, which would go on as a second master. It has no other threads.
-                exit_immediately(STRAY);
+                // A child that the code has forked, and that would go on as a second master.
+                exit_immediately(STRAY_CHILD);
             }
-            drop(end);
+            drop(done);
             Ok((result, guard.join().unwrap_or_default()))
         })
     }
 
-    /// Returns the signals that have come until the code was `over`.
-    fn watch(&self, mut signals: &UnixStream, over: &UnixStream) -> Vec<u8> {
-        let mut heard = Vec::new();
-        let start = Instant::now();
-        let limit = start.checked_add(self.limit);
-        let mut asked: Option<Instant> = None;
+    /// Receives signals until the code `is_done`, and returns them.
+    fn watch(&self, mut signals: &UnixStream, is_done: &UnixStream) -> Vec<u8> {
+        let mut received = Vec::new();
+        let mut watch = Watch { limit: self.limit, started: Instant::now(), interrupted_at: None };
         loop {
-            let until = asked.map(|at| at + GRACE).into_iter().chain(limit).min();
-            let left = until.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = watch.deadline().map(|at| at.saturating_duration_since(Instant::now()));
             let left = left.and_then(|left| Timespec::try_from(left).ok());
             let mut watched = [
-                PollFd::from_borrowed_fd(over.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(is_done.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
             ];
-            // An interruption is none of ours, as no signal comes to this thread.
+            // No signal is delivered to this thread, so poll(2) is not interrupted.
             let _ = rustix::event::poll(&mut watched, left.as_ref());
             if !watched[0].revents().is_empty() {
-                return heard;
+                return received;
             }
             let mut bytes = [0; 256];
             let count = signals.read(&mut bytes).unwrap_or(0);
-            heard.extend_from_slice(&bytes[..count]);
-            let asks = |byte: &&u8| {
-                [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT].contains(&i32::from(**byte))
-            };
-            let now = Instant::now();
-            for byte in bytes[..count].iter().filter(asks) {
-                // Several TERM may come of one wish.
-                if asked.is_some() && i32::from(*byte) != libc::SIGTERM {
-                    self.end(INTERRUPTED, "is ended by a second signal");
-                }
-                asked.get_or_insert(now);
-            }
-            if asked.is_some_and(|at| now >= at + GRACE) {
-                self.end(INTERRUPTED, "does not end at a signal: it is killed");
-            }
-            if limit.is_some_and(|limit| now >= limit) {
-                let limit = self.limit.as_secs_f64();
-                self.end(
-                    HUNG,
-                    &format!("is not over after the {limit} s of --boot-timeout: the server ends"),
-                );
+            received.extend_from_slice(&bytes[..count]);
+            if let Verdict::Exit(code, reason) = watch.judge(&bytes[..count], Instant::now()) {
+                self.exit(code, &reason);
             }
         }
     }
 
-    fn end(&self, code: i32, how: &str) -> ! {
-        error!("{} {how}", self.what);
-        (self.farewell)(code);
+    fn exit(&self, code: i32, reason: &str) -> ! {
+        error!(target: "guard.exit", "The server ends while {}: {reason}", self.what);
+        (self.before_exit)(code);
         signals::set_abort_exit_code(code);
-        // To the process: of its threads the one is chosen that has the signal not blocked, where
-        // `faulthandler` has its stack.
+        // To the process: the kernel chooses a thread that has not blocked the signal, the one for
+        // which `faulthandler` has an alternate stack.
         if let Ok(pid) = i32::try_from(std::process::id()) {
             kill(pid, libc::SIGABRT);
-            thread::sleep(LAST_WORDS);
+            thread::sleep(STACKS_TIMEOUT);
         }
         exit_immediately(code)
     }
 }
 
-/// Tells the guard that the code is over.
-struct End<'a>(&'a UnixStream);
+/// Decides when foreign code has run for too long.
+struct Watch {
+    limit: Duration,
+    started: Instant,
+    /// When the first signal came that is to end the code.
+    interrupted_at: Option<Instant>,
+}
 
-impl Drop for End<'_> {
+impl Watch {
+    /// When [`Watch::judge`] is due, even without a signal.
+    fn deadline(&self) -> Option<Instant> {
+        let interrupted = self.interrupted_at.map(|at| at + INTERRUPT_TIMEOUT);
+        interrupted.into_iter().chain(self.started.checked_add(self.limit)).min()
+    }
+
+    fn judge(&mut self, signals: &[u8], now: Instant) -> Verdict {
+        for signal in signals.iter().copied().map(i32::from) {
+            match signal {
+                // Not a further TERM: a process manager may send several for one stop.
+                libc::SIGINT | libc::SIGQUIT if self.interrupted_at.is_some() => {
+                    return Verdict::Exit(INTERRUPTED, "a second signal came".to_owned());
+                }
+                libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => {
+                    self.interrupted_at.get_or_insert(now);
+                }
+                _ => {}
+            }
+        }
+        if self.interrupted_at.is_some_and(|at| now >= at + INTERRUPT_TIMEOUT) {
+            let seconds = INTERRUPT_TIMEOUT.as_secs();
+            return Verdict::Exit(
+                INTERRUPTED,
+                format!("it has not ended within {seconds} s of a signal"),
+            );
+        }
+        if self.started.checked_add(self.limit).is_some_and(|limit| now >= limit) {
+            let seconds = self.limit.as_secs_f64();
+            return Verdict::Exit(
+                TIMED_OUT,
+                format!("it has not ended after the {seconds} s of --boot-timeout"),
+            );
+        }
+        Verdict::Continue
+    }
+}
+
+/// Reports that the code is done, however it ends. By a shutdown: closing the socket would not do,
+/// as children that the code has forked have a copy.
+struct ShutDown<'a>(&'a UnixStream);
+
+impl Drop for ShutDown<'_> {
     fn drop(&mut self) {
         let _ = self.0.shutdown(std::net::Shutdown::Both);
     }
 }
 
-/// While this exists ABRT leaves the stacks of all threads on standard error, and a guard chooses the exit
-/// code. Afterwards `faulthandler` stays on, as in the workers.
-struct Stacks<'py> {
+/// While this exists, SIGABRT writes the stacks of all threads to standard error and exits with the
+/// code that the guard has chosen. Afterwards `faulthandler` stays enabled, as in the workers.
+struct StackDump<'py> {
     py: Python<'py>,
     handler: Option<AbortHandler>,
 }
 
-impl Stacks<'_> {
-    fn catch(py: Python<'_>) -> Stacks<'_> {
+impl StackDump<'_> {
+    fn install(py: Python<'_>) -> StackDump<'_> {
+        // `faulthandler` calls the handler that it finds when it is enabled, after it has written
+        // the stacks.
         faulthandler(py, "disable");
         let handler = AbortHandler::install();
-        // It calls the handler that it finds once it has written the stacks.
         faulthandler(py, "enable");
-        Stacks { py, handler: Some(handler) }
+        StackDump { py, handler: Some(handler) }
     }
 }
 
-impl Drop for Stacks<'_> {
+impl Drop for StackDump<'_> {
     fn drop(&mut self) {
         faulthandler(self.py, "disable");
         self.handler = None;
@@ -164,7 +199,43 @@ impl Drop for Stacks<'_> {
     }
 }
 
-/// Without standard error there is nothing to write stacks to.
+/// Calls a function of `faulthandler`. It fails without standard error, where no stacks can be
+/// written.
 fn faulthandler(py: Python<'_>, method: &str) {
     let _ = py.import("faulthandler").and_then(|module| module.call_method0(method));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_ended_by_time_and_by_signals() {
+        const TERM: u8 = libc::SIGTERM as u8;
+        const INT: u8 = libc::SIGINT as u8;
+        const HUP: u8 = libc::SIGHUP as u8;
+        /// The signals that come at each second.
+        type Steps = &'static [(u64, &'static [u8])];
+        let cases: &[(Steps, Option<i32>)] = &[
+            (&[(9, &[])], None),
+            (&[(10, &[])], Some(TIMED_OUT)),
+            (&[(0, &[HUP, HUP])], None),
+            (&[(0, &[TERM]), (1, &[TERM]), (2, &[TERM])], None),
+            (&[(0, &[TERM]), (3, &[])], Some(INTERRUPTED)),
+            (&[(0, &[INT]), (1, &[INT])], Some(INTERRUPTED)),
+            (&[(0, &[TERM, INT])], Some(INTERRUPTED)),
+            (&[(0, &[INT, TERM])], None),
+        ];
+        for (steps, expected) in cases {
+            let started = Instant::now();
+            let mut watch = Watch { limit: Duration::from_secs(10), started, interrupted_at: None };
+            let exit = steps.iter().find_map(|(seconds, signals)| {
+                match watch.judge(signals, started + Duration::from_secs(*seconds)) {
+                    Verdict::Continue => None,
+                    Verdict::Exit(code, _) => Some(code),
+                }
+            });
+            assert_eq!(exit, *expected, "{steps:?}");
+        }
+    }
 }

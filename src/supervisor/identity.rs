@@ -1,30 +1,32 @@
-//! Who the processes are: user and group of the workers, file mask, names in process lists.
+//! Users, groups, the file mode mask, and the names in process lists.
 //!
-//! The master keeps its user, as it may have to bind a low port again or signal its workers; whoever runs
-//! the application has lost all others before its first line is imported. If that fails, nothing runs.
+//! The master keeps its user, because it may have to bind a low port again and signals its workers.
+//! A worker gives up every other user before the first line of the application is imported; if that
+//! fails, it does not run.
 
 use anyhow::Context;
 use log::warn;
 use pyo3::exceptions::{PyLookupError, PyPermissionError};
 use pyo3::prelude::*;
+use rustix::fs::Mode;
 
 use crate::config::{Processes, Settings};
 use crate::net::Listener;
 
-/// The user and group of the workers, as numbers.
+/// The user and group of the workers.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// Those that the user is in beside its own, and that.
+    /// The supplementary groups, `gid` included.
     pub(super) groups: Vec<u32>,
 }
 
 impl Identity {
-    /// What the settings ask for, if they ask.
+    /// The user and group of `--user` and `--group`; `None` if the workers run as the master's.
     ///
     /// # Errors
-    /// If there is no such user or group, or this process may not become it.
+    /// If there is no such user or group, or this process may not change to it.
     pub(super) fn resolve(py: Python<'_>, settings: &Processes) -> PyResult<Option<Identity>> {
         if settings.user.is_none() && settings.group.is_none() {
             return Ok(None);
@@ -33,53 +35,31 @@ impl Identity {
         let own = |what: &str| -> PyResult<u32> { os.call_method0(what)?.extract() };
         let (own_uid, own_gid) = (own("geteuid")?, own("getegid")?);
         let mut identity = Identity { uid: own_uid, gid: own_gid, groups: Vec::new() };
-        let mut name: Option<String> = None;
+        let mut name = None;
         if let Some(user) = &settings.user {
-            let users = py.import("pwd")?;
-            match user.parse::<u32>() {
-                Ok(uid) => {
-                    identity.uid = uid;
-                    // A number need not have a name, as in containers.
-                    if let Ok(entry) = users.call_method1("getpwuid", (uid,)) {
-                        identity.gid = entry.getattr("pw_gid")?.extract()?;
-                        name = Some(entry.getattr("pw_name")?.extract()?);
-                    }
-                }
-                Err(_) => {
-                    let entry = users
-                        .call_method1("getpwnam", (user,))
-                        .map_err(|_| unknown("--user", "user", user))?;
-                    identity.uid = entry.getattr("pw_uid")?.extract()?;
-                    identity.gid = entry.getattr("pw_gid")?.extract()?;
-                    name = Some(user.clone());
-                }
-            }
+            let account = Account::find(py, user)?;
+            identity.uid = account.uid;
+            identity.gid = account.gid.unwrap_or(own_gid);
+            name = account.name;
         }
         if let Some(group) = &settings.group {
-            identity.gid = match group.parse::<u32>() {
-                Ok(gid) => gid,
-                Err(_) => {
-                    let groups = py.import("grp")?;
-                    let entry = groups
-                        .call_method1("getgrnam", (group,))
-                        .map_err(|_| unknown("--group", "group", group))?;
-                    entry.getattr("gr_gid")?.extract()?
-                }
-            };
+            identity.gid = find_group(py, group)?;
         }
         if identity.uid == own_uid && identity.gid == own_gid {
             return Ok(None);
         }
-        if own_uid == 0 && identity.gid == 0 && identity.uid != 0 && settings.group.is_none() {
+        if own_uid != 0 {
+            return Err(PyPermissionError::new_err(
+                "--user and --group: only root can become another user; start the server as that \
+                 user",
+            ));
+        }
+        if identity.gid == 0 && identity.uid != 0 && settings.group.is_none() {
             warn!(
+                target: "config.root_group",
                 "--user {} leaves the workers in root's group, 0; give --group as well",
                 identity.uid
             );
-        }
-        if own_uid != 0 {
-            return Err(PyPermissionError::new_err(
-                "--user and --group: only root can become another user; start the server as that user",
-            ));
         }
         identity.groups = match name {
             Some(name) => os.call_method1("getgrouplist", (name, identity.gid))?.extract()?,
@@ -88,11 +68,14 @@ impl Identity {
         Ok(Some(identity))
     }
 
-    /// Becomes it, for good.
+    /// Changes this process to the user and group, irrevocably.
+    ///
+    /// # Errors
+    /// If the system refuses, or root's rights could be regained.
     pub(super) fn assume(&self, py: Python<'_>) -> PyResult<()> {
         let os = py.import("os")?;
         os.call_method1("setgroups", (&self.groups,))?;
-        // setres* where there is one: no saved user to come back to.
+        // As root these set the saved IDs as well, so that there is no way back.
         os.call_method1("setgid", (self.gid,))?;
         os.call_method1("setuid", (self.uid,))?;
         let is = |what: &str, id: u32| -> PyResult<bool> {
@@ -107,41 +90,41 @@ impl Identity {
         Ok(())
     }
 
-    /// Does something with the rights of this user, in a process of root's. Its other threads, if a preloaded
-    /// application has any, have no others meanwhile, either.
+    /// Runs `act` with the rights of this user, in a process of root. The rights of all its threads
+    /// change meanwhile, those of a preloaded application included.
     ///
     /// # Errors
-    /// If the rights cannot be laid down; nothing was done then.
-    pub(super) fn lend_rights<T>(&self, py: Python<'_>, act: impl FnOnce() -> T) -> PyResult<T> {
+    /// If the rights cannot be changed; `act` was not run then.
+    pub(super) fn with_rights<T>(&self, py: Python<'_>, act: impl FnOnce() -> T) -> PyResult<T> {
         let os = py.import("os")?;
         let own = Rights {
             uid: os.call_method0("geteuid")?.extract()?,
             gid: os.call_method0("getegid")?.extract()?,
             groups: os.call_method0("getgroups")?.extract()?,
         };
-        let lent = (|| {
+        let result = (|| {
             os.call_method1("setgroups", (&self.groups,))?;
             os.call_method1("setegid", (self.gid,))?;
             os.call_method1("seteuid", (self.uid,))?;
             PyResult::Ok(act())
         })();
-        if own.take_back(&os).is_err() {
-            // A process that is half this and half that has nothing to do any more.
+        if own.restore(&os).is_err() {
+            // A process with the rights of two users must not go on.
             std::process::abort();
         }
-        lent
+        result
     }
 
-    /// This process itself.
+    /// The user and group of this process.
     pub(super) fn own() -> Identity {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
         Identity { uid: uid.as_raw(), gid: gid.as_raw(), groups: Vec::new() }
     }
 
-    /// Gives the workers the files of unix sockets, which they are reached by.
+    /// Gives the user the files of unix sockets.
     ///
     /// # Errors
-    /// If one cannot be given: with the option and the address.
+    /// If that fails, with the option and the address.
     pub(super) fn give_sockets<'a>(
         &self,
         listeners: impl Iterator<Item = &'a Listener>,
@@ -155,7 +138,7 @@ impl Identity {
     }
 }
 
-/// What [`Identity::lend_rights`] comes back to.
+/// The rights that [`Identity::with_rights`] restores.
 struct Rights {
     uid: u32,
     gid: u32,
@@ -163,7 +146,7 @@ struct Rights {
 }
 
 impl Rights {
-    fn take_back(self, os: &Bound<'_, PyModule>) -> PyResult<()> {
+    fn restore(self, os: &Bound<'_, PyModule>) -> PyResult<()> {
         os.call_method1("seteuid", (self.uid,))?;
         os.call_method1("setegid", (self.gid,))?;
         os.call_method1("setgroups", (self.groups,))?;
@@ -171,16 +154,69 @@ impl Rights {
     }
 }
 
+/// An entry of the user database.
+struct Account {
+    uid: u32,
+    gid: Option<u32>,
+    name: Option<String>,
+}
+
+impl Account {
+    /// The user with this name or number.
+    fn find(py: Python<'_>, user: &str) -> PyResult<Account> {
+        let users = py.import("pwd")?;
+        let entry = match user.parse::<u32>() {
+            Ok(uid) => match users.call_method1("getpwuid", (uid,)) {
+                Ok(entry) => entry,
+                // A number need not have an entry, as in containers.
+                Err(_) => return Ok(Account { uid, gid: None, name: None }),
+            },
+            Err(_) => users
+                .call_method1("getpwnam", (user,))
+                .map_err(|_| unknown("--user", "user", user))?,
+        };
+        Ok(Account {
+            uid: entry.getattr("pw_uid")?.extract()?,
+            gid: Some(entry.getattr("pw_gid")?.extract()?),
+            name: Some(entry.getattr("pw_name")?.extract()?),
+        })
+    }
+}
+
+/// The number of the group with this name or number.
+fn find_group(py: Python<'_>, group: &str) -> PyResult<u32> {
+    if let Ok(gid) = group.parse() {
+        return Ok(gid);
+    }
+    let entry = py.import("grp")?.call_method1("getgrnam", (group,));
+    entry.map_err(|_| unknown("--group", "group", group))?.getattr("gr_gid")?.extract()
+}
+
 fn unknown(option: &str, what: &str, name: &str) -> PyErr {
     PyLookupError::new_err(format!(
-        "{option}: there is no {what} {name:?} on this machine; create it, or give another name or a \
-         number"
+        "{option}: there is no {what} {name:?} on this machine; create it, or give another name \
+         or a number"
     ))
 }
 
-/// Names the process in lists, as far as the system lets us: in full if the setproctitle package is
-/// installed, else the short name that `ps -o comm` and `top` show.
-pub(super) fn set_name(py: Python<'_>, role: &str, settings: &Settings) {
+/// Sets the file mode mask: that of the settings, or else `inherited`, with which the process was
+/// started. Returns the one before.
+pub(super) fn set_umask(settings: &Settings, inherited: Mode) -> Mode {
+    let mask = settings.processes.umask.map_or(inherited, Mode::from_raw_mode);
+    rustix::process::umask(mask)
+}
+
+/// Runs `act` under the file mode mask of settings that are not applied yet.
+pub(super) fn with_umask<T>(settings: &Settings, inherited: Mode, act: impl FnOnce() -> T) -> T {
+    let before = set_umask(settings, inherited);
+    let result = act();
+    rustix::process::umask(before);
+    result
+}
+
+/// Sets the name of the process in process lists, as far as the system allows: in full if the
+/// setproctitle package is installed, else the short name that `ps -o comm` and `top` show.
+pub(super) fn set_process_title(py: Python<'_>, role: &str, settings: &Settings) {
     let name = match (&settings.processes.name, &settings.app) {
         (Some(name), _) => name.clone(),
         (None, Some(app)) => app.to_string(),
@@ -194,17 +230,18 @@ pub(super) fn set_name(py: Python<'_>, role: &str, settings: &Settings) {
         Some(name) => name.as_str(),
         None => "rustwsgi",
     };
-    // The kernel keeps 15 bytes of it.
-    let _ = std::fs::write("/proc/self/comm", format!("{}-{role}", cut(short, 8)));
+    // The kernel keeps 15 bytes.
+    let _ = std::fs::write("/proc/self/comm", format!("{}-{role}", truncated(short, 8)));
 }
 
-fn cut(text: &str, most: usize) -> &str {
-    let end = (0..=most.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+/// At most the first `max_bytes` of a text, without splitting a character.
+fn truncated(text: &str, max_bytes: usize) -> &str {
+    let end = (0..=max_bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
     &text[..end.unwrap_or(0)]
 }
 
-/// Writes what waits in Python's buffers. A stream that is closed, or not there, has none.
-pub(super) fn flush(py: Python<'_>) {
+/// Flushes Python's buffers of the standard streams. A stream that is closed, or missing, has none.
+pub(super) fn flush_streams(py: Python<'_>) {
     for stream in ["stdout", "stderr"] {
         let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
     }
@@ -212,12 +249,12 @@ pub(super) fn flush(py: Python<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::cut;
+    use super::truncated;
 
     #[test]
-    fn names_are_cut_between_characters() {
-        assert_eq!(cut("abc", 8), "abc");
-        assert_eq!(cut("abcdefghij", 8), "abcdefgh");
-        assert_eq!(cut("abcdefg\u{e9}", 8), "abcdefg");
+    fn text_is_truncated_between_characters() {
+        assert_eq!(truncated("abc", 8), "abc");
+        assert_eq!(truncated("abcdefghij", 8), "abcdefgh");
+        assert_eq!(truncated("abcdefg\u{e9}", 8), "abcdefg");
     }
 }

@@ -1,81 +1,73 @@
 //! The processes: a master that never touches a client, and the workers it forks.
 //!
-//! The master binds the sockets, forks, waits, and starts again what has died. It has one thread and does
-//! not import the application (unless told to), so that there is nothing in it that a fork could tear and
-//! nothing that could crash. Every worker inherits the same listening sockets: a connection that the
-//! kernel has accepted belongs to all of them until one takes it, so a worker that dies takes only what
-//! it was working on.
+//! The master binds the sockets, forks workers, waits, and replaces workers that die. It has one
+//! thread and does not import the application (except with `--preload`), so that a fork finds no
+//! lock held and an application cannot crash it. All workers inherit the same listening sockets: a
+//! connection in the accept queue belongs to all of them until one accepts it, so a worker that
+//! dies loses only the requests it was running.
 //!
-//! - [`master`] is the loop: signals, deaths, deadlines,
-//! - [`crew`] is the policy: who is started, who has to go, and when,
-//! - [`child`] is a worker's life after the fork, [`channel`] what it and the master say to each other,
-//! - [`wear`] and [`pulse`] tell when it has served enough, and when it has stopped to,
-//! - [`identity`] is users, groups and names,
-//! - [`logs`] opens the log files,
-//! - [`background`] leaves the terminal,
-//! - [`guard`] minds code that is not ours while the master runs it,
-//! - [`hooks`] calls what a gunicorn configuration defines,
-//! - [`signals`] lets both wait for signals and for each other, [`forks`] keeps them from the application's
-//!   own processes,
-//! - [`sockets`] keeps what is listened on across reloads and hands it to a new master,
-//! - [`successor`] is the upgrade to another master,
-//! - [`systemd`] is told, and asked for sockets,
-//! - [`pidfile`] says where the master is, [`process`] how a child has ended.
+//! From the top:
 //!
-//! Nothing here knows WSGI: the application is loaded by the function that the entrypoints passes in.
+//! - [`master`] is the loop, and the stages of the master's life,
+//! - [`worker_main`] is a worker's boot after the fork, [`worker_loop`] its loop while it serves,
+//! - [`deployment`] is what a reload replaces as a whole,
+//! - [`workers`] are the processes of the pool, [`worker_process`] one of them as the master sees
+//!   it,
+//! - [`pool`] is the policy: which workers start, and which retire,
+//! - [`messages`] is what the master and a worker send each other, [`heartbeat`] the worker's sign
+//!   of life, [`recycling`] its limits,
+//! - [`successor`] is the upgrade to a new master (USR2), [`sockets`] keeps listening sockets
+//!   across reloads and upgrades,
+//! - [`signals`] waits for signals, [`guard`] watches foreign code that runs in the master,
+//!   [`forks`] keeps signals away from processes that the application forks,
+//! - [`log_files`] opens the logs, [`log_path`] decides with whose rights,
+//! - [`identity`] is users, groups and process names, [`exit_status`] how a process has exited,
+//! - [`background`] detaches from the terminal, [`systemd`] is its protocols, [`pidfile`] the pid
+//!   file,
+//! - [`hooks`] calls the functions of a gunicorn configuration,
+//! - [`entrypoints`] are the functions that the layer above passes in.
 
 mod background;
-mod channel;
-mod child;
-mod crew;
+mod deployment;
+mod entrypoints;
+mod exit_status;
 mod forks;
 mod guard;
+mod heartbeat;
 mod hooks;
 mod identity;
-mod logs;
+mod log_files;
+mod log_path;
 mod master;
+mod messages;
 mod pidfile;
-mod process;
-mod pulse;
+mod pool;
+
+mod recycling;
 mod signals;
 mod sockets;
 mod successor;
 mod systemd;
-mod wear;
+mod worker_loop;
+mod worker_main;
+mod worker_process;
+mod workers;
 
 use std::ffi::OsString;
 
 use log::error;
 use pyo3::prelude::*;
 
-use crate::config::{Loaded, Settings};
+use crate::config::Loaded;
 
+pub use entrypoints::{Entrypoints, LoadFailure, Parse};
 pub use hooks::Hooks;
-pub use logs::open_error_log;
+pub use log_files::open_error_log;
 
-/// Reads the command line and all it leads to.
-pub type Parse = fn(Python<'_>, &[OsString]) -> Result<(Loaded, Hooks), String>;
+use self::master::{Master, MasterExit};
 
-/// What the supervisor needs of the layers it does not know.
-#[derive(Debug, Clone, Copy)]
-pub struct Entrypoints {
-    /// Reads the command line and all it leads to. An error is a sentence.
-    pub parse: Parse,
-    /// Imports the application that the settings name.
-    pub load: fn(Python<'_>, &Settings) -> Result<Py<PyAny>, LoadFailure>,
-}
-
-/// Why there is no application. It is in the log already.
-#[derive(Debug)]
-pub struct LoadFailure {
-    /// The process's exit code.
-    pub code: i32,
-    /// The traceback, if there is one, and the reason.
-    pub text: String,
-}
-
-/// Serves until told to stop. Returns the exit code, in the master and (because a fork returns twice) in
-/// every worker. `argv` is parsed again by a reload.
+/// Serves until a signal ends the server. Returns the exit code, in the master and (because a fork
+/// returns twice) in every worker. A reload parses `argv` again.
 pub fn run(
     py: Python<'_>,
     argv: &[OsString],
@@ -83,22 +75,24 @@ pub fn run(
     hooks: Hooks,
     entrypoints: Entrypoints,
 ) -> PyResult<i32> {
-    let mut master = match master::Master::new(py, argv, loaded, hooks, entrypoints) {
+    let mut master = match Master::start(py, argv, loaded, hooks, entrypoints) {
         Ok(master) => master,
-        Err(master::Stop::Done(code)) => return Ok(code),
-        Err(master::Stop::Python(failure)) => return Err(failure),
-        Err(master::Stop::Child(_)) => unreachable!("nothing was forked yet"),
+        Err(MasterExit::Code(code)) => return Ok(code),
+        Err(MasterExit::Python(failure)) => return Err(failure),
+        Err(MasterExit::IntoWorker(_)) => unreachable!("no worker was forked yet"),
     };
     match master.run(py) {
-        master::Stop::Done(code) => Ok(code),
-        master::Stop::Child(birth) => {
-            let listeners = master.leave_to_child();
-            Ok(child::run(py, *birth, listeners, entrypoints))
+        MasterExit::Code(code) => Ok(code),
+        MasterExit::IntoWorker(context) => {
+            let listeners = master.into_worker_listeners();
+            Ok(worker_main::run(py, *context, listeners, entrypoints))
         }
-        master::Stop::Python(failure) => {
-            // A master that cannot go on must not leave workers without one.
-            error!("the master cannot go on");
-            master.kill_all();
+        MasterExit::Python(failure) => {
+            error!(
+                target: "server.failed",
+                "The master failed: sending SIGKILL to all workers, which must not outlive it"
+            );
+            master.kill_workers();
             Err(failure)
         }
     }

@@ -1,8 +1,13 @@
-//! What is listened on. The sockets outlive the workers, survive a reload that does not change their
-//! addresses, and can be handed to another master, so that no connection is ever refused meanwhile.
+//! The listening sockets. They outlive the workers, survive a reload that keeps their addresses,
+//! and can be handed to a new master, so that no connection is refused meanwhile.
+//!
+//! Each socket is shared by the deployments that have its address. It is closed, and the file of a
+//! unix socket removed, when the last of them is dropped.
 
 use std::ffi::OsString;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use log::{debug, info, warn};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
@@ -11,61 +16,60 @@ use crate::config::{Bind, Settings};
 use crate::net::{self, Listener};
 use crate::sys::descriptors;
 
-/// The variable that tells a new master which descriptors listen on what: `3=127.0.0.1:80,4=unix:/s`,
-/// the addresses as they stand in the old master's options, with [`ESCAPED`] as `%2C`.
-pub(super) const HANDOVER: &str = "RUSTWSGI_INHERITED_SOCKETS";
+/// The variable that names the descriptors a new master inherits: `3=127.0.0.1:80,4=unix:/s`. The
+/// addresses are those of the old master's options, percent-encoded as far as [`ENCODED`] says.
+pub(super) const INHERITED_SOCKETS: &str = "RUSTWSGI_INHERITED_SOCKETS";
 
-/// What a path may hold, and an entry may not.
-const ESCAPED: &AsciiSet = &CONTROLS.add(b',').add(b'%');
+/// Characters that a path may contain and an entry of the variable may not.
+const ENCODED: &AsciiSet = &CONTROLS.add(b',').add(b'%');
 
-/// The listening sockets.
+/// The listening sockets of one deployment, in the order of its addresses.
 #[derive(Debug, Default)]
-pub(super) struct Sockets(Vec<Entry>);
+pub(super) struct Sockets(Vec<Arc<Entry>>);
 
 #[derive(Debug)]
 struct Entry {
-    /// The address it was asked for under.
+    /// The address as the option gives it.
     bind: Bind,
     listener: Listener,
     /// Opened by this process, and not shared with another server.
-    ours: bool,
+    owned: AtomicBool,
+}
+
+impl Entry {
+    fn new(bind: &Bind, listener: Listener, owned: bool) -> Arc<Entry> {
+        Arc::new(Entry { bind: bind.clone(), listener, owned: AtomicBool::new(owned) })
+    }
 }
 
 impl Sockets {
-    /// Opens sockets for all addresses, except those that are known already.
+    /// The sockets for these addresses: those of `open` that have one of them, and new ones for the
+    /// others.
     ///
     /// # Errors
-    /// As [`net::bind`].
+    /// As [`net::bind`]. The sockets that were opened until then are closed again.
     pub(super) fn open(
         binds: &[Bind],
         settings: &Settings,
-        known: &mut Sockets,
+        open: &Sockets,
     ) -> anyhow::Result<Sockets> {
         let umask = settings.processes.socket_umask();
-        let mut opened = Vec::new();
-        for bind in binds.iter().filter(|bind| !known.has(bind)) {
+        let mut available = open.0.clone();
+        for bind in binds.iter().filter(|bind| !open.has(bind)) {
             for listener in net::bind(bind, settings.backlog, umask)? {
-                info!("Listening at: {}", listener.url());
-                let ours = !matches!(bind, Bind::Fd(_));
-                opened.push(Entry { bind: bind.clone(), listener, ours });
+                info!(target: "server.listening", "Listening at: {}", listener.url());
+                available.push(Entry::new(bind, listener, !matches!(bind, Bind::Fd(_))));
             }
         }
-        // Only now, when nothing can fail any more, in the order of the addresses.
-        for entry in &known.0 {
-            entry.listener.set_backlog(settings.backlog);
-        }
-        known.0.append(&mut opened);
-        let mut sockets = Vec::new();
-        for bind in binds {
-            if let Some(at) = known.0.iter().position(|entry| entry.bind == *bind) {
-                sockets.push(known.0.remove(at));
-            }
-        }
-        Ok(Sockets(sockets))
+        let mut take = |bind: &Bind| {
+            let at = available.iter().position(|entry| entry.bind == *bind)?;
+            Some(available.remove(at))
+        };
+        Ok(Sockets(binds.iter().filter_map(&mut take).collect()))
     }
 
-    /// The addresses, if all of them are descriptors that somebody has passed.
-    pub(super) fn descriptors(&self) -> Option<Vec<Bind>> {
+    /// The addresses, if all of them are descriptors that another process has passed.
+    pub(super) fn passed_descriptors(&self) -> Option<Vec<Bind>> {
         let binds: Vec<Bind> = self.0.iter().map(|entry| entry.bind.clone()).collect();
         let passed = binds.iter().all(|bind| matches!(bind, Bind::Fd(_)));
         (passed && !binds.is_empty()).then_some(binds)
@@ -75,52 +79,57 @@ impl Sockets {
         self.0.iter().any(|entry| entry.bind == *bind)
     }
 
-    /// What an old master has left open for this process.
+    /// The sockets that an old master passes to this process.
     pub(super) fn inherited(backlog: u32) -> Sockets {
         let mut sockets = Sockets::default();
-        let Ok(text) = std::env::var(HANDOVER) else { return sockets };
-        for (fd, bind) in parse(&text) {
+        let Ok(text) = std::env::var(INHERITED_SOCKETS) else { return sockets };
+        for (fd, bind) in decode(&text) {
             match net::bind(&Bind::Fd(fd), backlog, 0) {
                 Ok(listeners) => {
-                    // The duplicate is ours; the descriptor that was passed has served its purpose.
-                    close(fd);
+                    // The listener is a duplicate. Only the variable makes the original known.
+                    drop(descriptors::adopt(fd));
                     for listener in listeners {
-                        info!("Listening at: {} (inherited)", listener.url());
-                        sockets.0.push(Entry { bind: bind.clone(), listener, ours: false });
+                        let url = listener.url();
+                        info!(target: "server.listening", "Listening at: {url} (inherited)");
+                        sockets.0.push(Entry::new(&bind, listener, false));
                     }
                 }
-                Err(error) => warn!("an inherited socket cannot be used: {error:#}"),
+                Err(error) => warn!(
+                    target: "socket.not_inherited",
+                    "Cannot use the inherited socket {bind}, opening it again: {error:#}"
+                ),
             }
         }
         sockets
     }
 
-    /// The variable's value for another master, if these descriptors are the sockets'.
-    pub(super) fn handover(&self, fds: &[RawFd]) -> OsString {
-        let entry = |(fd, entry): (&RawFd, &Entry)| {
-            format!("{fd}={}", utf8_percent_encode(&entry.bind.to_string(), ESCAPED))
+    /// The value of [`INHERITED_SOCKETS`] for a new master that gets these descriptors of the
+    /// sockets.
+    pub(super) fn encode_for_successor(&self, fds: &[RawFd]) -> OsString {
+        let entry = |(fd, entry): (&RawFd, &Arc<Entry>)| {
+            format!("{fd}={}", utf8_percent_encode(&entry.bind.to_string(), ENCODED))
         };
         let entries: Vec<String> = fds.iter().zip(&self.0).map(entry).collect();
         entries.join(",").into()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    /// Keeps the sockets of other deployments open along with these.
+    pub(super) fn keep(&mut self, others: &Sockets) {
+        for other in &others.0 {
+            if !self.0.iter().any(|entry| Arc::ptr_eq(entry, other)) {
+                self.0.push(Arc::clone(other));
+            }
+        }
     }
 
-    /// Keeps the first `at`; returns the others.
-    pub(super) fn split_off(&mut self, at: usize) -> Sockets {
-        Sockets(self.0.split_off(at))
+    /// Sets the length of the accept queues.
+    pub(super) fn set_backlog(&self, backlog: u32) {
+        self.0.iter().for_each(|entry| entry.listener.set_backlog(backlog));
     }
 
-    /// Keeps other sockets along with these.
-    pub(super) fn absorb(&mut self, others: Sockets) {
-        self.0.extend(others.0);
-    }
-
-    /// The server ends: who is not yet waiting to be accepted cannot begin to.
-    pub(super) fn refuse_newcomers(&self) {
-        for entry in self.0.iter().filter(|entry| entry.ours) {
+    /// Refuses connections that are not in the accept queue yet, as the server stops.
+    pub(super) fn refuse_new_connections(&self) {
+        for entry in self.0.iter().filter(|entry| entry.owned.load(Relaxed)) {
             if let Err(error) = entry.listener.refuse_newcomers() {
                 debug!("{}: {error}", entry.listener.url());
             }
@@ -128,43 +137,42 @@ impl Sockets {
     }
 
     /// Leaves the sockets, and the files of unix sockets, to another process.
-    pub(super) fn disown(&mut self) {
-        for entry in &mut self.0 {
+    pub(super) fn disown(&self) {
+        for entry in &self.0 {
             entry.listener.disown();
-            entry.ours = false;
+            entry.owned.store(false, Relaxed);
         }
     }
 
-    /// Removes the files of unix sockets that are this process's.
+    /// Takes the sockets over from a process that has exited.
+    pub(super) fn take_ownership(&self) {
+        for entry in self.0.iter().filter(|entry| !matches!(entry.bind, Bind::Fd(_))) {
+            entry.listener.own();
+            entry.owned.store(true, Relaxed);
+        }
+    }
+
+    /// Removes the files of the unix sockets that this process owns.
     pub(super) fn remove_files(&self) {
         self.0.iter().for_each(|entry| entry.listener.remove_file());
-    }
-
-    /// Takes them over from a process that is gone.
-    pub(super) fn own(&mut self) {
-        for entry in &mut self.0 {
-            if !matches!(entry.bind, Bind::Fd(_)) {
-                entry.listener.own();
-                entry.ours = true;
-            }
-        }
     }
 
     pub(super) fn listeners(&self) -> impl Iterator<Item = &Listener> {
         self.0.iter().map(|entry| &entry.listener)
     }
 
-    /// The listeners alone, for a worker.
+    /// The listeners, for a worker: no other deployment may be left in its process.
     pub(super) fn into_listeners(self) -> Vec<Listener> {
-        self.0.into_iter().map(|entry| entry.listener).collect()
+        let unshared = |entry| Arc::into_inner(entry).map(|entry: Entry| entry.listener);
+        let unshared = self.0.into_iter().map(unshared).collect::<Option<Vec<_>>>();
+        unshared.expect("all other deployments were dropped")
     }
 
-    /// Duplicates that an exec does not close.
-    pub(super) fn duplicates(&self) -> std::io::Result<Vec<OwnedFd>> {
-        self.0
-            .iter()
-            .map(|entry| {
-                let copy = rustix::io::fcntl_dupfd_cloexec(entry.listener.fd(), 3)?;
+    /// Duplicates that an exec keeps open.
+    pub(super) fn inheritable_duplicates(&self) -> std::io::Result<Vec<OwnedFd>> {
+        self.listeners()
+            .map(|listener| {
+                let copy = descriptors::duplicate(listener.fd().as_raw_fd())?;
                 rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty())?;
                 Ok(copy)
             })
@@ -172,12 +180,8 @@ impl Sockets {
     }
 }
 
-fn close(fd: RawFd) {
-    // Only the variable that names it makes it known.
-    drop(descriptors::adopt(fd));
-}
-
-fn parse(text: &str) -> Vec<(RawFd, Bind)> {
+/// Reads the value of [`INHERITED_SOCKETS`], leaving out entries that cannot be one.
+fn decode(text: &str) -> Vec<(RawFd, Bind)> {
     let entry = |entry: &str| {
         let (fd, bind) = entry.split_once('=')?;
         let bind = percent_decode_str(bind).decode_utf8().ok()?;
@@ -189,25 +193,64 @@ fn parse(text: &str) -> Vec<(RawFd, Bind)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsRawFd;
 
-    #[test]
-    fn a_handover_is_read_back() {
-        let settings = crate::config::parse_api(&[]).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let path = format!("unix:{}/a,7=b%2C\u{e9}", dir.path().display());
-        let binds = ["127.0.0.1:0".parse().unwrap(), path.parse().unwrap()];
-        let sockets = Sockets::open(&binds, &settings, &mut Sockets::default()).unwrap();
-        let fds: Vec<RawFd> =
-            sockets.0.iter().map(|entry| entry.listener.fd().as_raw_fd()).collect();
-        let text = sockets.handover(&fds).into_string().unwrap();
-        let [tcp, unix] = binds;
-        assert_eq!(parse(&text), [(fds[0], tcp), (fds[1], unix)]);
+    fn settings() -> Settings {
+        crate::config::parse_api(&[]).unwrap()
+    }
+
+    fn binds(addresses: &[&str]) -> Vec<Bind> {
+        addresses.iter().map(|address| address.parse().unwrap()).collect()
+    }
+
+    fn fds(sockets: &Sockets) -> Vec<RawFd> {
+        sockets.listeners().map(|listener| listener.fd().as_raw_fd()).collect()
     }
 
     #[test]
-    fn nonsense_is_left_out() {
-        assert_eq!(parse(""), []);
-        assert_eq!(parse("x=127.0.0.1:1,1=127.0.0.1:1,-3=:80,7,8="), []);
+    fn encoded_sockets_are_decoded_to_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = format!("unix:{}/a,7=b%2C\u{e9}", dir.path().display());
+        let binds = binds(&["127.0.0.1:0", &path]);
+        let sockets = Sockets::open(&binds, &settings(), &Sockets::default()).unwrap();
+        let fds = fds(&sockets);
+        let text = sockets.encode_for_successor(&fds).into_string().unwrap();
+        let expected: Vec<_> = fds.into_iter().zip(binds).collect();
+        assert_eq!(decode(&text), expected);
+    }
+
+    #[test]
+    fn malformed_entries_are_left_out() {
+        assert_eq!(decode(""), []);
+        assert_eq!(decode("x=127.0.0.1:1,1=127.0.0.1:1,-3=:80,7,8="), []);
+    }
+
+    #[test]
+    fn socket_is_closed_with_the_last_deployment_that_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
+        let address = |path: &std::path::Path| format!("unix:{}", path.display());
+        let open = |addresses: &[&str], known: &Sockets| {
+            Sockets::open(&binds(addresses), &settings(), known).unwrap()
+        };
+        let first = open(&[&address(&a)], &Sockets::default());
+        let second = open(&[&address(&b), &address(&a)], &first);
+        assert_eq!(fds(&first)[0], fds(&second)[1], "the same socket");
+        drop(first);
+        assert!(a.exists() && b.exists());
+        let third = open(&[&address(&b)], &second);
+        drop(second);
+        assert!(!a.exists() && b.exists());
+        assert_eq!(third.into_listeners().len(), 1);
+        assert!(!b.exists());
+    }
+
+    #[test]
+    fn failed_open_closes_what_it_has_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let addresses = [format!("unix:{}", path.display()), "unix:/no/such/dir/b".to_owned()];
+        let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+        assert!(Sockets::open(&binds(&addresses), &settings(), &Sockets::default()).is_err());
+        assert!(!path.exists());
     }
 }

@@ -1,5 +1,5 @@
-//! USR2: the same command again as a second master on the same sockets. The two serve side by side until
-//! the operator stops one of them.
+//! USR2: runs the same command again, as a new master on the same sockets. The two masters serve
+//! side by side until the operator stops one of them.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus};
@@ -8,36 +8,36 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::FdFlags;
 use rustix::pipe::PipeFlags;
 
-use super::sockets::{HANDOVER, Sockets};
+use super::sockets::{INHERITED_SOCKETS, Sockets};
 use crate::sys::descriptors;
 
-/// The descriptor by which a new master learns that the old one is gone.
+/// The variable with the descriptor that a new master reads the end of when the old one exits.
 const PREDECESSOR: &str = "RUSTWSGI_PREDECESSOR";
-/// What one master tells another; no business of the application's.
-pub(super) const VARIABLES: [&str; 2] = [HANDOVER, PREDECESSOR];
+/// The variables from one master to the next, which are not for the application.
+pub(super) const VARIABLES: [&str; 2] = [INHERITED_SOCKETS, PREDECESSOR];
 
-/// A master that this one has started.
+/// The new master that this one has started.
 pub(super) struct Successor {
     process: Child,
-    /// Closed when this process ends, which tells the other.
+    /// Closed when this process exits, which the new master notices.
     _lifeline: OwnedFd,
 }
 
 impl Successor {
-    /// Starts it, with the sockets and a pipe that ends when this process does.
+    /// Starts it with the sockets, and with a pipe that is closed when this process exits.
     ///
     /// # Errors
     /// As the system does.
     pub(super) fn start(sockets: &Sockets) -> std::io::Result<Successor> {
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::fcntl_setfd(&reader, FdFlags::empty())?;
-        let fds = sockets.duplicates()?;
+        let fds = sockets.inheritable_duplicates()?;
         let numbers: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let mut arguments = std::env::args_os();
         let program = arguments.next().unwrap_or_else(|| "/proc/self/exe".into());
         let process = Command::new(program)
             .args(arguments)
-            .env(HANDOVER, sockets.handover(&numbers))
+            .env(INHERITED_SOCKETS, sockets.encode_for_successor(&numbers))
             .env(PREDECESSOR, reader.as_raw_fd().to_string())
             .spawn()?;
         Ok(Successor { process, _lifeline: writer })
@@ -47,26 +47,26 @@ impl Successor {
         self.process.id()
     }
 
-    /// How it has ended, if it has.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    /// Its exit status, once it has exited.
+    pub(super) fn exit_status(&mut self) -> Option<ExitStatus> {
         self.process.try_wait().ok().flatten()
     }
 }
 
-/// The master that has started this one.
+/// The old master, which has started this one.
 pub(super) struct Predecessor {
-    /// Ends when it does.
+    /// Closed when it exits.
     lifeline: OwnedFd,
     pid: u32,
 }
 
 impl Predecessor {
-    /// None, if this process was not started by another master.
+    /// `None` if this process was not started by another master.
     pub(super) fn of_this_process() -> Option<Predecessor> {
         let fd: i32 = std::env::var(PREDECESSOR).ok()?.parse().ok().filter(|&fd| fd >= 3)?;
-        // Only the variable that names it makes it known. A number that is no descriptor is an error.
+        // Only the variable makes the number known. It may name no open descriptor.
         let lifeline = descriptors::adopt(fd).ok()?;
-        // Not for the workers' children.
+        // Commands that the application runs must not inherit it.
         let kept = rustix::io::fcntl_setfd(&lifeline, FdFlags::CLOEXEC);
         let pid = std::os::unix::process::parent_id();
         kept.is_ok().then_some(Predecessor { lifeline, pid })
@@ -76,12 +76,12 @@ impl Predecessor {
         self.pid
     }
 
-    /// Readable once it is gone.
+    /// Readable once it has exited.
     pub(super) fn lifeline(&self) -> BorrowedFd<'_> {
         self.lifeline.as_fd()
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    pub(super) fn has_exited(&self) -> bool {
         let mut watched = [PollFd::new(&self.lifeline, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         rustix::event::poll(&mut watched, Some(&now)).is_ok_and(|count| count > 0)

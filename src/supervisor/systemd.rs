@@ -1,5 +1,5 @@
-//! systemd, where it is the one that has started us: sockets it listens on for us, what it wants to hear
-//! (`Type=notify`), and the watchdog. Everywhere else all of this does nothing.
+//! The protocols of systemd: socket activation, notifications (`Type=notify`), and the watchdog.
+//! Without systemd all of this does nothing.
 
 use std::time::{Duration, Instant};
 
@@ -9,17 +9,18 @@ use sd_notify::NotifyState;
 
 use crate::config::Bind;
 
-/// Variables that are meant for this process and no other.
+/// The variables of socket activation, which are for this process alone: sd_listen_fds(3).
 pub(super) const VARIABLES: [&str; 3] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
-/// The sockets that were opened for this process; they take the place of all addresses, as in gunicorn.
+/// The sockets that systemd has opened for this process. They replace all addresses, as in
+/// gunicorn.
 pub(super) fn activated() -> Option<Vec<Bind>> {
     let fds: Vec<Bind> = sd_notify::listen_fds().ok()?.map(Bind::Fd).collect();
     (!fds.is_empty()).then_some(fds)
 }
 
-/// A new master beats for the watchdog as well, from its start: systemd hears only the main process, which it
-/// becomes without a warning. The variable that says whom the watchdog is for names the old one.
+/// Has a new master notify the watchdog from its start. systemd listens to the main process only,
+/// which the new master becomes when the old one exits, and the variable names the old one.
 pub(super) fn take_over_watchdog(environ: &Bound<'_, PyAny>, predecessor: u32) -> PyResult<()> {
     const NAME: &str = "WATCHDOG_PID";
     if std::env::var(NAME).is_ok_and(|pid| pid == predecessor.to_string()) {
@@ -28,64 +29,64 @@ pub(super) fn take_over_watchdog(environ: &Bound<'_, PyAny>, predecessor: u32) -
     Ok(())
 }
 
-/// What the service is doing.
+/// Reports the state of the service.
 #[derive(Debug)]
 pub(super) struct Notifier {
-    /// How often the watchdog is to be told that we live, and when next.
+    /// The interval of the watchdog notifications, and when the next is due.
     watchdog: Option<(Duration, Instant)>,
 }
 
 impl Notifier {
     pub(super) fn new() -> Notifier {
-        // Half of the limit, as sd_watchdog_enabled(3) recommends.
-        let watchdog = sd_notify::watchdog_enabled().map(|limit| (limit / 2, Instant::now()));
+        // Half of the timeout, as sd_watchdog_enabled(3) recommends.
+        let watchdog = sd_notify::watchdog_enabled().map(|timeout| (timeout / 2, Instant::now()));
         Notifier { watchdog }
     }
 
-    /// The workers serve.
+    /// The workers are ready.
     pub(super) fn ready(&self) {
-        tell(&[NotifyState::Ready]);
+        notify(&[NotifyState::Ready]);
     }
 
     pub(super) fn reloading(&self) {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
-            tell(&[NotifyState::Reloading, now]);
+            notify(&[NotifyState::Reloading, now]);
         }
     }
 
     pub(super) fn stopping(&self) {
-        tell(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping]);
     }
 
-    /// Another master takes this one's place. Only the main process of a service may say so under
-    /// `NotifyAccess=main`, which is this one until then.
+    /// A new master becomes the main process. Only the old one can report that: with
+    /// `NotifyAccess=main` systemd ignores all other processes.
     pub(super) fn handed_over(&self, successor: u32) {
-        tell(&[NotifyState::MainPid(successor)]);
+        notify(&[NotifyState::MainPid(successor)]);
     }
 
-    /// This master has taken the place of another.
+    /// This master has taken the place of one that has exited.
     pub(super) fn promoted(&self) {
-        tell(&[NotifyState::MainPid(std::process::id())]);
+        notify(&[NotifyState::MainPid(std::process::id())]);
     }
 
-    /// When [`Notifier::beat`] has to be called.
+    /// When [`Notifier::beat`] is due.
     pub(super) fn next_beat(&self) -> Option<Instant> {
         self.watchdog.map(|(_, at)| at)
     }
 
-    /// Tells the watchdog that the master lives, if it is time.
+    /// Notifies the watchdog, if it is due.
     pub(super) fn beat(&mut self, now: Instant) {
         if let Some((interval, at)) = &mut self.watchdog
             && *at <= now
         {
-            tell(&[NotifyState::Watchdog]);
+            notify(&[NotifyState::Watchdog]);
             *at = now + *interval;
         }
     }
 }
 
-fn tell(state: &[NotifyState<'_>]) {
+fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        debug!("cannot notify systemd: {error}");
+        debug!("Cannot notify systemd: {error}");
     }
 }

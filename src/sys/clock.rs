@@ -1,7 +1,7 @@
 //! The two clocks: the steady one that deadlines are counted in, and the time of day.
 //!
-//! Under the fuzzer, whose clients are slow in every way, the steady clock stands still until the fuzzer
-//! advances it.
+//! Under the fuzzer, whose clients are slow in every way, the steady clock stands still until the
+//! fuzzer advances it.
 
 use std::time::SystemTime;
 

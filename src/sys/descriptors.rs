@@ -56,8 +56,8 @@ pub(crate) fn file_id(fd: RawFd) -> Option<FileId> {
     Some(FileId(u64::try_from(stat.st_dev).ok()?, u64::try_from(stat.st_ino).ok()?))
 }
 
-/// Puts `/dev/null` in the place of a descriptor, in one step, so that its owner may still close it.
-/// For a process that was just forked and has copies that no code in it uses.
+/// Puts `/dev/null` in the place of a descriptor, in one step, so that its owner may still close
+/// it. For a process that was just forked and has copies that no code in it uses.
 pub(crate) fn replace_with_null(null: &File, fd: RawFd) {
     // SAFETY: dup2 touches no memory. By the function's contract no code in this process uses `fd`.
     unsafe { libc::dup2(null.as_raw_fd(), fd) };
@@ -71,14 +71,14 @@ pub(super) fn standard_stream(fd: RawFd) -> Option<BorrowedFd<'static>> {
 /// Lends a number to a system call.
 fn borrow(fd: RawFd) -> BorrowedFd<'static> {
     debug_assert!(fd >= 0);
-    // SAFETY: the number is not -1, as all callers check. What the system says of one that is not open, or
-    // that another thread closes just now, is an error and no undefined behaviour, as no caller keeps it
-    // but `standard_stream`, whose descriptors this process never closes.
+    // SAFETY: the number is not -1, as all callers check. What the system says of one that is not
+    // open, or that another thread closes just now, is an error and no undefined behaviour, as no
+    // caller keeps it but `standard_stream`, whose descriptors this process never closes.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// Sets the mode of a file that was opened as a path only, by fchmodat2(2), which the C libraries of today
-/// do not have and kernels have since 6.6.
+/// Sets the mode of a file that was opened as a path only, by fchmodat2(2), which the C libraries
+/// of today do not have and kernels have since 6.6.
 ///
 /// # Errors
 /// As the system does.
@@ -86,7 +86,8 @@ fn borrow(fd: RawFd) -> BorrowedFd<'static> {
 pub(crate) fn change_mode_of_path_descriptor(file: impl AsFd, mode: u32) -> io::Result<()> {
     /// On every architecture but MIPS, where no call has this number.
     const FCHMODAT2: libc::c_long = 452;
-    // SAFETY: the descriptor is open, and the kernel only reads the path, which is an empty C string.
+    // SAFETY: the descriptor is open, and the kernel only reads the path, which is an empty C
+    // string.
     let done = unsafe {
         libc::syscall(FCHMODAT2, file.as_fd().as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH)
     };

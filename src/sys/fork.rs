@@ -1,8 +1,8 @@
-//! What has to happen around a fork that Python does: one registration with `os.register_at_fork`, of which
-//! each part of the server makes its hooks.
+//! What has to happen around a fork that Python does: one registration with `os.register_at_fork`,
+//! of which each part of the server makes its hooks.
 //!
-//! The application may fork at any time. Its child inherits listening sockets, signal handlers and a copy of
-//! the server, none of which are its business.
+//! The application may fork at any time. Its child inherits listening sockets, signal handlers and
+//! a copy of the server, none of which are its business.
 
 use std::sync::OnceLock;
 
@@ -16,15 +16,16 @@ pub(crate) struct ForkHooks {
     pub(crate) before: fn(),
     /// In the parent, after it.
     pub(crate) in_parent: fn(),
-    /// In the child, which has one thread. An exception is reported on standard error and does not keep the
-    /// other hooks from running.
+    /// In the child, which has one thread. An exception is reported on standard error and does not
+    /// keep the other hooks from running.
     pub(crate) in_child: fn(Python<'_>) -> PyResult<()>,
 }
 
 /// For hooks that have nothing to do at one of the moments.
 pub(crate) fn nothing() {}
 
-/// The hooks, in the order of their registration. No lock: another thread could hold it during a fork.
+/// The hooks, in the order of their registration. No lock: another thread could hold it during a
+/// fork.
 static HOOKS: [OnceLock<&'static ForkHooks>; 4] = [const { OnceLock::new() }; 4];
 
 fn hooks() -> impl DoubleEndedIterator<Item = &'static ForkHooks> {

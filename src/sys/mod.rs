@@ -1,9 +1,9 @@
 //! What the operating system does for a process: signals, forks, descriptors, clocks, the end.
 //!
-//! The lowest layer, which imports nothing of ours. `unsafe` lives here, in `wsgi`, and in the embedded
-//! binary, and nowhere else (`unsafe_code` is denied): a caller of this layer says what it wants, and the
-//! invariant that makes the system call sound is written beside the call. Where [`rustix`] or [`nix`] has
-//! a safe wrapper, there is none of ours.
+//! The lowest layer, which imports nothing of ours. `unsafe` lives here, in `wsgi`, and in the
+//! embedded binary, and nowhere else (`unsafe_code` is denied): a caller of this layer says what it
+//! wants, and the invariant that makes the system call sound is written beside the call. Where
+//! [`rustix`] or [`nix`] has a safe wrapper, there is none of ours.
 //!
 //! - [`signals`] blocks signals for a scope and chooses what SIGABRT does,
 //! - [`sigpipe`] writes without raising SIGPIPE,

@@ -12,16 +12,16 @@ pub(crate) fn exit_immediately(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Sends a signal to a child that has not been reaped, so that its pid is still its own. A child that has
-/// ended already is no error.
+/// Sends a signal to a child that has not been reaped, so that its pid is still its own. A child
+/// that has ended already is no error.
 pub(crate) fn kill(pid: i32, signal: i32) {
     if let (Some(pid), Some(signal)) = (Pid::from_raw(pid), Signal::from_named_raw(signal)) {
         let _ = rustix::process::kill_process(pid, signal);
     }
 }
 
-/// Reaps a child if it has ended. `None` while it runs. A child that other code has reaped counts as one
-/// that exited with 0.
+/// Reaps a child if it has ended. `None` while it runs. A child that other code has reaped counts
+/// as one that exited with 0.
 pub(crate) fn try_wait(pid: i32) -> Option<ExitStatus> {
     match rustix::process::waitpid(Pid::from_raw(pid), WaitOptions::NOHANG) {
         Ok(Some((_, status))) => Some(ExitStatus::from_raw(status.as_raw())),

@@ -45,17 +45,19 @@ impl Drop for Blocked {
     }
 }
 
-/// Starts a thread that no signal is delivered to, by `start`: a thread inherits the mask of its creator.
+/// Starts a thread that no signal is delivered to, by `start`: a thread inherits the mask of its
+/// creator.
 ///
-/// Signals are for the threads that Python has made. In the embedded binary Rust gives its threads a small
-/// stack for signal handlers, which Python's handlers use and which two signals at a time overflow.
+/// Signals are for the threads that Python has made. In the embedded binary Rust gives its threads
+/// a small stack for signal handlers, which Python's handlers use and which two signals at a time
+/// overflow.
 pub(crate) fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     let _blocked = Blocked::all();
     start()
 }
 
-/// Takes a blocked signal of the calling thread out of the pending ones, if it is there. It may not be:
-/// some systems forget a blocked signal that is ignored.
+/// Takes a blocked signal of the calling thread out of the pending ones, if it is there. It may not
+/// be: some systems forget a blocked signal that is ignored.
 pub(super) fn discard_pending(signal: Signal) {
     let mut pending = MaybeUninit::uninit();
     // SAFETY: sigpending initializes `pending`, which is read only if it has succeeded.
@@ -72,8 +74,8 @@ pub(super) fn discard_pending(signal: Signal) {
 /// The exit code after SIGABRT; the signal's default action if it is negative.
 static ABORT_EXIT_CODE: AtomicI32 = AtomicI32::new(-1);
 
-/// While this exists SIGABRT ends the process with the code of [`set_abort_exit_code`], or as by default if
-/// none was set.
+/// While this exists SIGABRT ends the process with the code of [`set_abort_exit_code`], or as by
+/// default if none was set.
 pub(crate) struct AbortHandler {
     previous: Option<libc::sigaction>,
 }
@@ -101,8 +103,8 @@ pub(crate) fn set_abort_exit_code(code: i32) {
 /// Sets the action of SIGABRT and returns the previous one.
 fn set_abort_action(action: &libc::sigaction) -> Option<libc::sigaction> {
     let mut previous = MaybeUninit::uninit();
-    // SAFETY: sigaction reads the one struct and initializes the other if it returns 0. A handler of ours
-    // does only what a signal handler may.
+    // SAFETY: sigaction reads the one struct and initializes the other if it returns 0. A handler
+    // of ours does only what a signal handler may.
     unsafe {
         let failed = libc::sigaction(libc::SIGABRT, action, previous.as_mut_ptr());
         (failed == 0).then(|| previous.assume_init())
@@ -114,7 +116,8 @@ extern "C" fn on_abort(signal: libc::c_int) {
     if code >= 0 {
         process::exit_immediately(code);
     }
-    // SAFETY: both may be called in a signal handler. The raised signal comes when this one returns.
+    // SAFETY: both may be called in a signal handler. The raised signal comes when this one
+    // returns.
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
         libc::raise(signal);

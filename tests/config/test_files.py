@@ -110,7 +110,7 @@ def test_bad_configuration_on_reload_changes_nothing(
     pid = serving_pid(server)
     path.write_text(text)
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log(f"nothing changes.*{said}|nothing changes.*\n.*{said}")
+    server.wait_for_event("reload.rejected", f"(.*\n)?.*{said}")
     assert workers(server, 1) == {pid} == {serving_pid(server)}
 
 
@@ -244,7 +244,7 @@ def test_gunicorn_hooks_are_called(fresh_server, tmp_path: Path) -> None:
     server.wait_for_log("hook nworkers_changed 3 2")
     workers(server, 3)
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reloaded: 2")
+    server.wait_for_event("reload.completed", "2")
     workers(server, 2, both)
     assert server.stop() == 0
     log = server.stderr()

@@ -66,11 +66,11 @@ def test_reload_and_upgrade_behind_a_proxy_lose_nothing(
             server.send_signal(signal.SIGTTOU)
             crowd.more(200)
             server.send_signal(signal.SIGUSR2)
-            new = int(server.wait_for_log(r"Started a new master: (\d+)")[1])
+            new = int(server.wait_for_event("upgrade.started", r"pid: (\d+)")[1])
             wait_until(lambda: len(children(new)) == 2, "the new master has its workers")
             crowd.more(200)
             server.send_signal(signal.SIGTERM)
-            server.wait_for_log("this one is the master now", 60)
+            server.wait_for_event("upgrade.completed", timeout=60)
             crowd.more(300)
         assert crowd.failures == [], proxy.log.read_text()
         assert set(crowd.answers) == {200, 204, 304} and crowd.answers.total() > 1800

@@ -163,4 +163,4 @@ def end(pid: int, sig: int) -> None:
 
 
 def reloads(server: ServerProcess) -> int:
-    return len(re.findall(r"Reloaded: ", server.stderr()))
+    return len(re.findall(r"\[reload.completed\]", server.stderr()))

@@ -153,10 +153,10 @@ def test_log_file_replaced_by_a_link_of_the_workers_user_is_refused(
     old = logs / "old" / "err.log"
     if when == "USR1":
         server.usr1()
-        wait_for(old, r"\[ERROR\] the error log stays where it is: cannot open .*Permission denied")
+        wait_for(old, r"\[log.not_reopened\].* error log .*Permission denied")
     else:
         server.process.send_signal(signal.SIGHUP)
-        wait_for(old, r"\[ERROR\] nothing changes: --error-logfile: .*Permission denied")
+        wait_for(old, r"\[reload.rejected\].* --error-logfile: .*Permission denied")
     server.replace_worker()
     server.said("hello")
     wait_for(old, "hello")
@@ -207,7 +207,7 @@ def test_log_file_that_is_a_link_of_root_is_opened(start: Start, public: Path, w
         server.usr1()
         wait_for(written, "Limits reached")
         server.replace_worker()
-    assert "stays where it is" not in lines(written)
+    assert "log.not_reopened" not in lines(written)
 
 
 @as_root
@@ -266,7 +266,7 @@ def test_worker_that_boots_during_a_rotation_writes_to_the_new_log(
             path.rename(f"{path}.1")
         server.usr1()
         wait_for(error, "Limits reached")
-    wait_for(error, "Reloaded: 1")
+    wait_for(error, r"\[reload.completed\]")
     server.said("hello")
     wait_for(error, "^hello")
     wait_for(access, r"GET /say\?hello")
@@ -286,9 +286,7 @@ def test_worker_without_descriptors_reports_a_failed_reopen(start: Start, tmp_pa
     # Below the lowest free number.
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, limits[1]))
     server.usr1()
-    wait_for(
-        tmp_path / "err.log.1", f"worker {worker} has no descriptor left for the new error log"
-    )
+    wait_for(tmp_path / "err.log.1", rf"\[log.not_received\].* {worker} .*error log")
     resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
     server.usr1()
     wait_for(error, "Limits reached")
@@ -311,12 +309,12 @@ def test_log_that_cannot_be_reopened_is_kept(start: Start, tmp_path: Path, when:
     if when == "USR1":
         server.usr1()
         for which, path in {"error": error, "access": access}.items():
-            wait_for(old, f"the {which} log stays where it is: cannot open {path}: ")
+            wait_for(old, rf"\[log.not_reopened\].* {path}: .*{which} log")
     else:
         logs.mkdir()
         error.mkdir()
         server.process.send_signal(signal.SIGHUP)
-        wait_for(old, f"nothing changes: --error-logfile: cannot open {error}; ")
+        wait_for(old, rf"\[reload.rejected\].* --error-logfile: cannot open {error}; ")
     server.replace_worker()
     server.said("hello")
     wait_for(old, "^hello")
@@ -345,14 +343,14 @@ def test_reload_to_a_log_that_cannot_be_opened_is_rolled_back(
         server = start("-c", conf, stdout=stream, stderr=stream)
     conf.write_text(before.replace(f"{option} = '-'", f"{option} = '{loop}'\numask = '077'"))
     server.process.send_signal(signal.SIGHUP)
-    wait_for(here, f"nothing changes: --{option.replace('_', '-')}: cannot open {loop}; ")
+    wait_for(here, rf"\[reload.rejected\].* --{option.replace('_', '-')}: cannot open {loop}; ")
     server.replace_worker()
     server.said("hello")
     wait_for(here, "^hello")
     wait_for(here, r"GET /say\?hello")
     conf.write_text(before)
     server.process.send_signal(signal.SIGHUP)
-    wait_for(here, "Reloaded: 1")
+    wait_for(here, r"\[reload.completed\]")
 
 
 @pytest.mark.parametrize("moved", [False, True])
@@ -370,9 +368,9 @@ def test_failed_reload_keeps_the_logs(start: Start, tmp_path: Path, moved: bool)
     if moved:
         old = logs.rename(tmp_path / "old")
     server.process.send_signal(signal.SIGHUP)
-    wait_for(here if moved else old / "err.log", "the access log stays" if moved else "Booting")
+    wait_for(here if moved else old / "err.log", "not_reopened.*access" if moved else "Booting")
     if not moved:
-        wait_for(here, "the reload has failed")
+        wait_for(here, r"\[reload.failed\]")
     server.replace_worker()
     server.said("hello")
     wait_for(old / "acc.log", r"GET /say\?hello")

@@ -110,7 +110,7 @@ def test_error_log_file_that_cannot_be_opened_is_an_error(door: str, tmp_path: P
 
 
 def test_log_lines(fresh_server) -> None:
-    server = fresh_server(PLAIN)
+    server = fresh_server(PLAIN, env={"RUSTWSGI_LOG_EVENTS": "0"})
     server.get("/")
     assert server.stop() == 0
     time = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\]"

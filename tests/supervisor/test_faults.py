@@ -59,7 +59,7 @@ def test_request_that_ends_while_its_stack_is_dumped_is_answered(
         assert client.response().body == b"ok"
         for _ in range(20):  # nor does the exception meet another request
             assert client.request(build_request()).body == b"ok"
-    assert "sign of life" not in server.stderr()
+    assert "worker.no_heartbeat" not in server.stderr()
 
 
 def test_slow_worker_exit_costs_the_master_no_processor_time(
@@ -104,7 +104,7 @@ def test_term_to_every_process_finishes_requests(fresh_server, fifo: Path) -> No
         server.wait_for_log("request started")
         for pid in (*pids, server.pid):
             os.kill(pid, signal.SIGTERM)
-        server.wait_for_log("in flight are finished first")
+        server.wait_for_event("server.stopping")
         wait_until(lambda: len(children(server.pid)) == 1, "the idle worker has gone")
         for _ in range(20):
             (pid,) = children(server.pid)
@@ -177,7 +177,7 @@ def test_reload_after_preload_changed_the_directory_finds_its_files(
     wait_until(second.exists, "the new master")
     server.wait_for_log("inherited")
     os.kill(int(second.read_text()), signal.SIGTERM)
-    server.wait_for_log("the new master .* this one goes on")
+    server.wait_for_event("upgrade.ended")
 
 
 def test_child_processes_have_no_blocked_signals(fresh_server, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_lack_of_descriptors_does_not_end_the_server(fresh_server) -> None:
     in_use = len(os.listdir(f"/proc/{server.pid}/fd"))
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (in_use, in_use))
     server.send_signal(signal.SIGTTIN)
-    server.wait_for_log("cannot fork")
+    server.wait_for_event("worker.not_forked")
     assert serving_pid(server) in pids
 
 
@@ -224,7 +224,7 @@ def test_reload_without_descriptors_keeps_the_signal_handlers(fresh_server, tmp_
         limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (6, limits[1]))
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("nothing changes")
+        server.wait_for_event("reload.rejected")
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
         server.send_signal(signal.SIGTERM)
         server.wait_for_log("Handling signal: term")

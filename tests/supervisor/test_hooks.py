@@ -251,7 +251,7 @@ def test_hooks_of_a_failed_reload_are_not_applied(start, tmp_path: Path) -> None
     pid = serving_pid(server)
     (tmp_path / "gunicorn.conf.py").write_text(text("new", True))
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("the reload has failed")
+    server.wait_for_event("reload.failed")
     assert "exit new" in server.stderr()
     os.kill(pid, signal.SIGKILL)
     server.wait_for_log(f"exit old {pid}")
@@ -347,7 +347,7 @@ def test_hooks_see_the_variables_of_the_application(start, tmp_path: Path) -> No
     server = start(text, app="supervised:app")
     pids = workers(server, 1)
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reloaded: 1")
+    server.wait_for_event("reload.completed")
     workers(server, 1, pids)
     for event in events:
         assert f"{event.split('(')[0]} yes" in server.stderr(), event

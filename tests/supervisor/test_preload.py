@@ -89,7 +89,7 @@ def test_import_in_the_master_can_be_interrupted(
             time.sleep(0.02)  # signals that come together count as one
         assert server.wait() == other.wait() == 130
     assert hangs_at(other.stderr()), other.stderr()
-    assert "the import of the application does not end at a signal: it is killed" in server.stderr()
+    assert "[guard.exit]" in server.stderr() and "s of a signal" in server.stderr()
     assert hangs_at(server.stderr()), server.stderr()
     assert_nothing_is_left(tmp_path)
 
@@ -102,7 +102,7 @@ def test_second_signal_during_the_import_ends_at_once(door: str, tmp_path: Path)
         server.send_signal(signal.SIGTERM)
         server.send_signal(signal.SIGINT)
         assert server.wait() == 130
-    assert "the import of the application is ended by a second signal" in server.stderr()
+    assert "[guard.exit]" in server.stderr() and "a second signal" in server.stderr()
     assert hangs_at(server.stderr()), server.stderr()
 
 
@@ -111,7 +111,7 @@ def test_boot_timeout_ends_a_preload(door: str, tmp_path: Path, hanging: list[st
     bind = f"unix:{tmp_path / 's'}"
     with ServerProcess(door, "hanging:app", *hanging, "--boot-timeout", "2", bind=bind) as server:
         assert server.wait(30) == 3
-    assert "is not over after the 2 s of --boot-timeout: the server ends" in server.stderr()
+    assert "[guard.exit]" in server.stderr() and "2 s of --boot-timeout" in server.stderr()
     assert hangs_at(server.stderr()), server.stderr()
     assert_nothing_is_left(tmp_path)
 
@@ -121,7 +121,7 @@ def test_daemon_that_hangs_fails_the_command(door: str, tmp_path: Path) -> None:
     options = ["--daemon", "--preload", "--pythonpath", str(tmp_path), "--boot-timeout", "2"]
     done = run_cli(door, *options, "--bind", "127.0.0.1:0", "hanging:app", timeout=30)
     assert done.returncode == 3, done
-    assert "of --boot-timeout: the server ends" in done.stderr
+    assert "[guard.exit]" in done.stderr and "of --boot-timeout" in done.stderr
 
 
 def test_import_within_boot_timeout_is_served(fresh_server, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_import_within_boot_timeout_is_served(fresh_server, tmp_path: Path) -> N
     (pid,) = workers(server, 1)
     assert server.get("/").body == b"ok"
     os.kill(pid, signal.SIGABRT)
-    server.wait_for_log(f"worker {pid} was killed by SIGABRT; it is replaced")
+    server.wait_for_event("worker.died", f"{pid} was killed by SIGABRT")
     workers(server, 1, {pid})
     assert server.get("/").body == b"ok"
 
@@ -163,7 +163,7 @@ def test_new_master_that_hangs_is_given_up(fresh_server, tmp_path: Path) -> None
     assert server.get("/").body == b"ok"
     (tmp_path / "hanging.py").write_text(HANGS["with the interpreter"])
     server.send_signal(signal.SIGUSR2)
-    server.wait_for_log(r"the new master \d+ exited with code 3; this one goes on", 30)
+    server.wait_for_event("upgrade.ended", r"\d+ exited with code 3", 30)
     assert hangs_at(server.stderr())
     assert server.get("/").body == b"ok"
     assert (tmp_path / "pid").exists() and not (tmp_path / "pid.2").exists()
@@ -192,4 +192,4 @@ def test_reload_with_a_hanging_configuration_is_given_up(
     # All of its processes end: the harness sees to that.
     assert server.wait() == code
     if not code:
-        server.wait_for_log("nothing changes")
+        server.wait_for_event("reload.rejected")

@@ -62,7 +62,7 @@ def test_only_unix_sockets_change_their_owner(fresh_server, tmp_path: Path) -> N
     path.unlink()
     path.write_text("not a socket")
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reloaded: 1")
+    server.wait_for_event("reload.completed")
     assert path.stat().st_uid == 0
 
 
@@ -78,7 +78,7 @@ def test_failed_reload_restores_the_socket_owner(fresh_server, tmp_path: Path) -
     assert before == pwd.getpwnam("nobody").pw_uid
     file.write_text("user = 'daemon'\ndef post_fork(server, worker):\n    assert False\n")
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("the reload has failed")
+    server.wait_for_event("reload.failed")
     wait_until(lambda: path.stat().st_uid == before, "the socket is given back")
 
 
@@ -101,7 +101,7 @@ def test_log_that_cannot_be_opened_is_named_in_the_error(door: str, tmp_path: Pa
 def test_user_without_a_group_of_its_own_is_set(fresh_server) -> None:
     server = fresh_server(APP, "--preload", "--user", "12345")
     serving_pid(server)
-    server.wait_for_log("WARNING.*--user 12345 leaves the workers in root's group, 0; give --group")
+    server.wait_for_event("config.root_group", "--user 12345 .*--group")
 
 
 @pytest.mark.parametrize("option", ["--user", "--group"])

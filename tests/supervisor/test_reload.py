@@ -31,7 +31,7 @@ def test_reload_on_change_survives_a_mistake(fresh_server, tmp_path: Path) -> No
     server = fresh_server("edited:app", "--reload", "--workers", "2", cwd=tmp_path)
     serves(server, b"one")
     module.write_text(SOURCE.format("two!"))
-    server.wait_for_log(r"edited\.py has changed")
+    server.wait_for_event("reload.source_changed", r"edited\.py")
     serves(server, b"two!")
     module.write_text("oops = <b>\n")
     serves(server, b"SyntaxError", 500)
@@ -48,10 +48,10 @@ def test_reload_to_broken_code_is_logged(fresh_server, tmp_path: Path) -> None:
     server = fresh_server("edited:app", "--reload", cwd=tmp_path)
     serves(server, b"one")
     module.write_text("oops = <b>\n")
-    server.wait_for_log(r"\[WARNING\] Reloaded, but the application cannot be loaded")
+    server.wait_for_event("reload.error_page")
     assert "new workers serve" not in server.stderr()
     module.write_text(SOURCE.format("mended"))
-    server.wait_for_log(r"\[INFO\] Reloaded: 1 new workers serve")
+    server.wait_for_event("reload.completed")
     serves(server, b"mended")
 
 
@@ -83,7 +83,7 @@ def test_change_without_reload_option_is_ignored(fresh_server, tmp_path: Path) -
     serves(server, b"one")
     module.write_text(SOURCE.format("two!"))
     serves(server, b"one")
-    assert "has changed" not in server.stderr()
+    assert "reload.source_changed" not in server.stderr()
 
 
 def test_module_without_a_file_is_not_watched(fresh_server, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_idle_connection_survives_the_reload(fresh_server) -> None:
     with server.connect() as client:
         old = int(client.request(build_request()).body)
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("Reloaded: ")
+        server.wait_for_event("reload.completed")
         wait_until(lambda: serving_pid(server) != old, "the new worker serves")
         options: set[str] = set()
         while "close" not in options:  # until the old worker has heard of it
@@ -75,7 +75,7 @@ def test_request_in_flight_survives_the_reload(fresh_server, fifo: Path) -> None
         client.send(build_request("GET", f"/hold?{fifo}"))
         server.wait_for_log("request started")
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("Reloaded: ")
+        server.wait_for_event("reload.completed")
         fifo.write_text("finished")
         assert client.response().body == b"finished"
 
@@ -88,7 +88,7 @@ def test_reload_imports_the_application_again(fresh_server, tmp_path: Path) -> N
     assert server.get("/").body == b"1"
     module.write_text(source % 2)
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reloaded: ")
+    server.wait_for_event("reload.completed")
     wait_until(lambda: server.get("/").body == b"2", "the new code serves")
 
 
@@ -107,12 +107,12 @@ def test_boot_failure_on_reload_leaves_the_old_workers(
         module.write_text("raise RuntimeError('half a deployment')\n")
         server.send_signal(signal.SIGHUP)
         server.wait_for_log("half a deployment")
-        server.wait_for_log("the reload has failed; the old workers go on serving")
+        server.wait_for_event("reload.failed", "the old workers keep serving")
         assert workers(server, 2) == old
         load.more()
         module.write_text("from supervised import app\n")
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("Reloaded: 2")
+        server.wait_for_event("reload.completed", "2")
         workers(server, 2, old)
         load.more()
     assert load.failures == []
@@ -141,11 +141,11 @@ def test_boot_failure_on_reload_replaces_a_missing_worker(
         first, second = workers(server, 2)
         config.write_text(bad)
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("Reloading: ")
+        server.wait_for_event("reload.started")
         os.kill(first, signal.SIGKILL)
-        server.wait_for_log(f"worker {first} was killed")
+        server.wait_for_event("worker.died", f"{first} was killed")
         with opened(gate):
-            server.wait_for_log("the reload has failed; the old workers go on serving")
+            server.wait_for_event("reload.failed", "the old workers keep serving")
         assert serving_pid(server) in workers(server, 2, {first})
         wait_until(lambda: serving_pid(server) != second, "a new one serves with what was good")
         assert (tmp_path / "a.pid").read_text() == f"{server.pid}\n"
@@ -167,7 +167,7 @@ def booting(door: str, tmp_path: Path) -> Iterator[tuple[ServerProcess, Path]]:
         serving_pid(server)
         config.write_text(f"bind = 'unix:{tmp_path}/b'\napp = 'late:app'\n")
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("Reloading: (.|\n)*Booting")
+        server.wait_for_event("reload.started", "(.|\n)*Booting")
         yield server, config
 
 
@@ -179,9 +179,9 @@ def test_second_reload_replaces_one_that_boots(
     server, config = booting
     config.write_text(f"bind = 'unix:{tmp_path}/a'\napp = 'supervised:app'\n")
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reloaded: 1")
+    server.wait_for_event("reload.completed", "1")
     assert serving_pid(server)
-    assert "nothing changes" not in server.stderr()
+    assert "reload.rejected" not in server.stderr()
     wait_until(lambda: not (tmp_path / "b").exists(), "the other address is let go of")
 
 
@@ -192,9 +192,9 @@ def test_mistake_while_a_reload_boots_keeps_the_old_workers(
     server, config = booting
     config.write_text(f"bind = ['unix:{tmp_path}/a', '192.0.2.1:0']\napp = 'supervised:app'\n")
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("an address cannot be listened on, so nothing changes")
+    server.wait_for_event("reload.rejected", "cannot listen on")
     with opened(tmp_path / "gate"):
-        server.wait_for_log("the reload has failed; the old workers go on serving")
+        server.wait_for_event("reload.failed", "the old workers keep serving")
     assert serving_pid(server)
     wait_until(lambda: not (tmp_path / "b").exists(), "the other address is let go of")
 
@@ -211,10 +211,10 @@ def test_reload_during_a_failing_start_uses_the_new_code(door: str, tmp_path: Pa
         server.wait_for_log("Booting")
         config.write_text("bind = '127.0.0.1:0'\napp = 'http_broken:app'\n")
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("the reload has failed; the old configuration holds")
+        server.wait_for_event("reload.failed", "previous configuration$")
         with opened(gate):
             assert server.get("/").status == 200
-        assert "go on serving" not in server.stderr()
+        assert "keep serving" not in server.stderr()
 
 
 def test_term_ends_workers_retired_by_a_reload(fresh_server) -> None:
@@ -223,7 +223,7 @@ def test_term_ends_workers_retired_by_a_reload(fresh_server) -> None:
     with server.connect() as client:
         old = int(client.request(build_request()).body)
         server.send_signal(signal.SIGHUP)
-        server.wait_for_log("Reloaded: ")
+        server.wait_for_event("reload.completed")
         wait_until(lambda: serving_pid(server) != old, "the new worker serves")
         assert old in children(server.pid)
         server.send_signal(signal.SIGTERM)
@@ -368,7 +368,7 @@ def test_signal_before_the_start_is_complete_is_ignored(
     server = fresh_server("late:app", "--pythonpath", str(tmp_path))
     server.wait_for_log("Booting")
     server.send_signal(sig)
-    server.wait_for_log("ignored: .*not started yet")
+    server.wait_for_event("signal.ignored", "not started yet")
     with opened(fifo):
         assert server.get("/").status == 200
     assert len(workers(server, 1)) == 1
@@ -387,7 +387,7 @@ def test_term_to_a_worker_replaces_it(fresh_server) -> None:
     server = fresh_server(APP)
     pid = serving_pid(server)
     os.kill(pid, signal.SIGTERM)
-    server.wait_for_log(f"worker {pid} has ended")
+    server.wait_for_event("worker.exited", str(pid))
     assert serving_pid(server) != pid
 
 
@@ -424,7 +424,7 @@ def test_signal_handler_that_raises_does_not_end_the_worker(
     for _ in range(3):
         start = len(server.stderr())
         assert int(server.get("/alarm").body) == pid
-        server.wait_for_log(f"a signal handler of the application failed: {failure}", start=start)
+        server.wait_for_event("signal.handler_failed", str(failure), start=start)
         server.wait_for_log(r'raising.py", line 7, in handler', start=start)
     assert serving_pid(server) == pid
 
@@ -435,5 +435,5 @@ def test_signal_handler_that_exits_ends_the_worker(fresh_server, tmp_path: Path)
     server = fresh_server("raising:app", "--pythonpath", str(tmp_path))
     pid = serving_pid(server)
     server.get("/alarm")
-    server.wait_for_log(f"worker {pid} (exited|has ended)")
+    server.wait_for_log(f"Worker {pid} (has )?exited")
     assert serving_pid(server) != pid

@@ -13,7 +13,7 @@ APP = "supervised:app"
 
 
 def _new_master(server: ServerProcess) -> int:
-    return int(server.wait_for_log(r"Started a new master: (\d+)")[1])
+    return int(server.wait_for_event("upgrade.started", r"pid: (\d+)")[1])
 
 
 def _begin_upgrade(server: ServerProcess) -> int:
@@ -94,7 +94,7 @@ def test_usr2_does_not_take_the_pid_file_of_another_server(fresh_server, tmp_pat
         other = f"{os.getpid()}\n"
         pidfile.write_text(other)
         server.send_signal(signal.SIGTERM)
-        server.wait_for_log(f"the pid file stays {second}: .* names process {os.getpid()}")
+        server.wait_for_event("pidfile.not_moved", f"{second}: .* process {os.getpid()}")
         assert pidfile.read_text() == other and second.read_text() == f"{pid}\n"
     finally:
         end(pid, signal.SIGTERM)
@@ -111,9 +111,9 @@ def test_usr2_can_be_rolled_back(fresh_server, tmp_path: Path) -> None:
     new = _new_master(server)
     wait_until(lambda: children(new), "the new master has a worker")
     server.send_signal(signal.SIGUSR2)
-    server.wait_for_log(f"there is a new master already: {new}")
+    server.wait_for_event("signal.ignored", str(new))
     end(new, signal.SIGTERM)
-    server.wait_for_log(f"the new master {new} exited with code 0; this one goes on")
+    server.wait_for_event("upgrade.ended", f"{new} exited with code 0")
     assert path.exists() and serving_pid(server) == old
 
 
@@ -126,7 +126,7 @@ def test_usr2_hands_a_unix_socket_over(fresh_server, tmp_path: Path) -> None:
         server.send_signal(signal.SIGTERM)
         server.process.wait(15)
         assert path.exists(), "the new master's socket is the same file"
-        server.wait_for_log("this one is the master now")
+        server.wait_for_event("upgrade.completed")
         assert serving_pid(server) in children(new)
     finally:
         end(new, signal.SIGTERM)
@@ -144,5 +144,5 @@ def test_usr2_hands_over_a_socket_with_a_comma_in_its_name(fresh_server, tmp_pat
         wait_until(lambda: children(new), "the new master has a worker")
     finally:
         end(new, signal.SIGTERM)
-    server.wait_for_log(rf"the new master {new} exited with code 0")
+    server.wait_for_event("upgrade.ended", f"{new} exited with code 0")
     assert server.stop() == 0

@@ -163,7 +163,7 @@ def test_worker_that_dies_is_replaced(fresh_server, path: str, how: str) -> None
         client.send(build_request("GET", path))
         with pytest.raises((NoResponse, ConnectionResetError)):
             client.response()
-    server.wait_for_log(f"worker {first} .*{how}.*")
+    server.wait_for_log(f"Worker {first} .*{how}.*")
     assert serving_pid(server) != first
     assert workers(server, 1) == {serving_pid(server)}
 
@@ -176,7 +176,7 @@ def test_kill_9_under_load_loses_only_its_requests(fresh_server) -> None:
             load.more()
             victim = serving_pid(server)
             os.kill(victim, signal.SIGKILL)
-            server.wait_for_log(f"worker {victim} was killed by SIGKILL")
+            server.wait_for_event("worker.died", f"{victim} was killed by SIGKILL")
             workers(server, 2, {victim})
         load.more()
         lost = len(load.failures)
@@ -193,7 +193,7 @@ def test_workers_that_die_at_once_are_restarted_with_back_off(fresh_server) -> N
     for _ in range(6):
         pid = serving_pid(server)
         os.kill(pid, signal.SIGKILL)
-        server.wait_for_log(f"worker {pid} was killed by SIGKILL")
+        server.wait_for_event("worker.died", f"{pid} was killed by SIGKILL")
     assert serving_pid(server)
     assert server.stderr().count("Booting worker") == 7
 
@@ -234,7 +234,7 @@ def test_import_that_hangs_ends_the_server(door: str, tmp_path: Path) -> None:
     options = ["--bind", "127.0.0.1:0", "--boot-timeout", "3"]
     done = run_cli(door, *options, "hangs:app", cwd=tmp_path, timeout=60)
     assert done.returncode == 3, done
-    assert re.search(r"worker \d+ is not ready after the 3 s of --boot-timeout", done.stderr)
+    assert re.search(r"\[worker.boot_timeout\].* 3 s of --boot-timeout", done.stderr)
     assert re.search(r"hangs\.py.* in wait_for_a_license", done.stderr), done.stderr
 
 
@@ -248,12 +248,12 @@ def test_import_that_hangs_on_reload_keeps_the_old_workers(fresh_server, tmp_pat
     pid = serving_pid(server)
     module.write_text(HANGS)
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("is not ready after the 3 s of --boot-timeout", timeout=30)
-    server.wait_for_log("the reload has failed; the old workers go on serving")
+    server.wait_for_event("worker.boot_timeout", "3 s of --boot-timeout", timeout=30)
+    server.wait_for_event("reload.failed", "the old workers keep serving")
     assert workers(server, 1) == {pid} == {serving_pid(server)}
     module.write_text("from supervised import app\n")
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reloaded: ")
+    server.wait_for_event("reload.completed")
     workers(server, 1, {pid})
 
 
@@ -270,7 +270,7 @@ def test_later_boot_failure_keeps_the_server(fresh_server, tmp_path: Path) -> No
     victim = serving_pid(server)
     os.kill(victim, signal.SIGKILL)
     server.wait_for_log("half a deployment")
-    server.wait_for_log("another one is tried")
+    server.wait_for_event("worker.boot_failed", "trying again")
     assert serving_pid(server) in both - {victim}
     module.write_text("from supervised import app\n")
     assert len(workers(server, 2, {victim}) & both) == 1
@@ -291,7 +291,7 @@ def test_ttin_and_ttou_change_the_number_of_workers(fresh_server) -> None:
             workers(server, count)
             load.more()
         server.send_signal(signal.SIGTTOU)
-        server.wait_for_log("the last worker stays")
+        server.wait_for_event("signal.ignored")
         load.more()
     assert load.failures == []
 

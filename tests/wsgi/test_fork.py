@@ -82,7 +82,7 @@ def test_child_forked_in_a_configuration_ends(fresh_server, tmp_path: Path) -> N
     server.get("/")
     config.write_text("import os\nif os.fork():\n    os.wait()\n")
     server.send_signal(signal.SIGHUP)
-    server.wait_for_log("Reloaded: 1")
+    server.wait_for_event("reload.completed")
     assert server.get("/").status == 200
     assert "ERROR" not in server.stderr()
 

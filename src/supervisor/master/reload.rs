@@ -1,209 +1,229 @@
-//! HUP: new workers with the configuration as it stands now, while the old ones go on serving.
+//! HUP: a new deployment, whose workers are started while the old ones keep serving.
 
-use std::fs::File;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 use pyo3::prelude::*;
 
-use super::{Master, Member, change};
-use crate::config::{Loaded, Settings};
-use crate::supervisor::crew::State;
+use super::stage::Completed;
+use super::state::Master;
+use crate::config::{self, Loaded};
+use crate::observe;
+use crate::supervisor::deployment::{Deployment, PreviousDeployment};
 use crate::supervisor::guard::Guarded;
 use crate::supervisor::hooks::Hooks;
-use crate::supervisor::identity::Identity;
-use crate::supervisor::pidfile::Pidfile;
+use crate::supervisor::identity::{self, Identity};
+use crate::supervisor::pidfile::{self, Pidfile};
 use crate::supervisor::sockets::Sockets;
 
-/// What a reload replaces, kept for the case that it fails.
-pub(super) struct Past {
-    pub(super) settings: Arc<Settings>,
-    /// The warnings about them.
-    pub(super) warnings: Vec<String>,
-    pub(super) hooks: Hooks,
-    pub(super) target: usize,
-    /// Sockets that the new configuration does not have.
-    pub(super) dropped: Sockets,
-    /// The user and group that the workers had.
-    pub(super) identity: Option<Identity>,
-    /// The file of the access log, as it was opened last.
-    pub(super) access_log: Option<File>,
-}
-
 impl Master<'_> {
-    /// Reads the configuration again and starts workers with it. The old ones serve until then.
+    /// Builds a deployment from the configuration as it is now, and applies it.
     pub(super) fn reload(&mut self, py: Python<'_>) {
-        self.hooks.call(py, "on_reload", &[]);
+        self.deployment.hooks.call(py, "on_reload", &[]);
         self.notifier.reloading();
-        // Whoever asked for it waits for an end. One that is under way already is told at its own.
-        if !self.begin_reload(py) && self.started && self.past.is_none() {
-            self.notifier.ready();
-        }
-    }
-
-    /// Returns whether a reload is under way from now on. If not, nothing has changed.
-    fn begin_reload(&mut self, py: Python<'_>) -> bool {
-        let (Loaded { settings, warnings, .. }, hooks) = match self.read_anew(py) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                error!("the configuration cannot be read, so nothing changes: {error}");
-                return false;
-            }
-        };
-        let identity = match Identity::resolve(py, &settings.processes) {
-            Ok(identity) => identity,
-            Err(failure) => {
-                error!("{}: nothing changes", failure.value(py));
-                return false;
-            }
-        };
-        if let Err((_, reason)) = change::check(&settings) {
-            error!("nothing changes: {reason}");
-            return false;
-        }
-        let logs = match self.open_logs(py, &settings, identity.as_ref()) {
-            Ok(logs) => logs,
+        match self.build_deployment(py) {
+            Ok(next) => self.begin_reload(py, next),
             Err(reason) => {
-                error!("nothing changes: {reason}");
-                return false;
-            }
-        };
-        // Twice in a row: what the first one was to replace is still to be replaced.
-        let mut known = std::mem::take(&mut self.sockets);
-        let kept = known.len();
-        // An address that the first one has dropped is still ours.
-        if let Some(past) = &mut self.past {
-            known.absorb(std::mem::take(&mut past.dropped));
-        }
-        let binds = self.activated.as_ref().unwrap_or(&settings.binds);
-        match Sockets::open(binds, &settings, &mut known) {
-            Ok(sockets) => {
-                self.sockets = sockets;
-            }
-            Err(error) => {
-                error!("an address cannot be listened on, so nothing changes: {error:#}");
-                let dropped = known.split_off(kept);
-                self.sockets = known;
-                if let Some(past) = &mut self.past {
-                    past.dropped = dropped;
+                error!(
+                    target: "reload.rejected",
+                    "Reload rejected, keeping the running configuration: {reason}"
+                );
+                // systemd waits for the end of this reload. If another one is in progress, its end
+                // counts.
+                if self.stage.has_started() && !self.stage.is_reloading() {
+                    self.notifier.ready();
                 }
-                return false;
             }
         }
-        let access_log = self.access_log.take();
-        self.become_like(py, &settings, logs);
-        for warning in warnings.iter().filter(|warning| !self.warnings.contains(warning)) {
-            warn!(target: "config.warning", "{warning}");
-        }
-        self.tell_what_stays(&settings);
-        if let Some(identity) = &identity
-            && let Err(failure) = identity.give_sockets(self.sockets.listeners())
-        {
-            error!("{failure:#}");
-        }
-        hooks.adopt(py, &self.hooks);
-        let hooks = std::mem::replace(&mut self.hooks, hooks);
-        info!("Reloading: new workers are started, then the old ones go");
-        let target = settings.processes.workers;
-        let previous = std::mem::replace(&mut self.settings, Arc::new(settings));
-        let previous_warnings = std::mem::replace(&mut self.warnings, warnings);
-        let previous_target = std::mem::replace(&mut self.target, target);
-        let identity = std::mem::replace(&mut self.identity, identity);
-        if target != previous_target {
-            self.target_changed(py, previous_target);
-        }
-        let mut past = self.past.take().unwrap_or(Past {
-            settings: previous,
-            warnings: previous_warnings,
-            hooks,
-            target: previous_target,
-            dropped: Sockets::default(),
-            identity,
-            access_log,
-        });
-        past.dropped.absorb(known);
-        self.past = Some(past);
-        self.generation += 1;
-        self.backoff.forgive();
-        true
     }
 
-    /// The configuration may be a program, which a signal may have to end.
-    fn read_anew(&mut self, py: Python<'_>) -> Result<(Loaded, Hooks), String> {
-        let Master { signals, entrypoints, argv, sockets, pidfile, successor, .. } = self;
-        let farewell = |_| {
-            // The workers hear of it, and end.
+    /// An error is a message for the log; nothing has changed then.
+    fn build_deployment(&mut self, py: Python<'_>) -> Result<Deployment, String> {
+        let configuration = self.read_configuration(py)?;
+        let mut open = Sockets::default();
+        open.keep(&self.deployment.sockets);
+        if let Some(previous) = self.stage.previous() {
+            previous.keep_sockets_in(&mut open);
+        }
+        Deployment::build(py, &self.origin, configuration, &open)
+    }
+
+    /// The configuration may be a program, which may have to be ended by a signal.
+    fn read_configuration(&mut self, py: Python<'_>) -> Result<(Loaded, Hooks), String> {
+        let Master { signals, origin, deployment, pidfile, successor, .. } = self;
+        let before_exit = |_| {
+            // The workers notice that the master has exited, and exit.
             if successor.is_none() {
                 pidfile.iter().for_each(Pidfile::remove);
-                sockets.remove_files();
+                deployment.sockets.remove_files();
             }
         };
         let guarded = Guarded {
-            what: "the execution of the configuration",
+            what: "executing the configuration",
             limit: Duration::MAX,
-            farewell: &farewell,
+            before_exit: &before_exit,
         };
-        let read = signals.lend(py, &guarded, || (entrypoints.parse)(py, argv));
-        read.map_err(|failure| failure.to_string()).and_then(|read| read)
+        let read =
+            signals.run_guarded(py, &guarded, || (origin.entrypoints.parse)(py, origin.argv));
+        let read = read.map_err(|failure| failure.to_string()).and_then(|read| read);
+        read.map_err(|reason| format!("cannot read the configuration: {reason}"))
     }
 
-    /// A worker of the new generation cannot boot. The old ones go on as if nothing had happened, and so does
-    /// the old configuration if one of them dies; unless (in a rolling reload) some of them were replaced
-    /// already: then both kinds serve side by side.
-    pub(super) fn call_off(&mut self, py: Python<'_>) {
-        let Some(mut past) = self.past.take() else { return };
-        let generation = self.generation;
-        let serves = |member: &&Member| member.card.state == State::Ready;
-        let is_new = |member: &Member| member.card.generation == generation;
-        let (new, old): (Vec<&Member>, Vec<&Member>) =
-            self.members.iter().filter(serves).partition(|member| is_new(member));
-        let back = old.len() >= past.target || new.is_empty();
-        if old.is_empty() && back {
-            error!("the reload has failed; the old configuration holds");
-        } else {
-            error!("the reload has failed; the old workers go on serving");
+    fn begin_reload(&mut self, py: Python<'_>, next: Deployment) {
+        let replaced = self.apply(py, next);
+        self.report_changes(&replaced);
+        if let Some(owner) = &self.deployment.identity {
+            self.give_sockets(owner);
         }
-        if self.started {
-            self.notifier.ready();
-        }
-        let target = std::mem::replace(&mut self.target, past.target);
-        self.backoff.boot_failed(Instant::now());
-        for at in 0..self.members.len() {
-            let card = self.members[at].card;
-            let is_new = card.generation == generation;
-            match card.state {
-                State::Booting => self.retire(at),
-                State::Ready if is_new && back => self.retire(at),
-                State::Ready => self.members[at].card.generation = generation,
-                State::Leaving => {}
+        info!(
+            target: "reload.started",
+            "Reloading: starting new workers, then retiring the old ones"
+        );
+        self.call_nworkers_changed(py, replaced.target);
+        self.stage.begin_reload(|earlier| match earlier {
+            Some(mut previous) => {
+                previous.supersede(&replaced);
+                previous
             }
+            None => PreviousDeployment::new(replaced),
+        });
+        self.workers.begin_generation();
+    }
+
+    /// Swaps a deployment in; returns the one that ran until now. What fails stays as it was, and
+    /// is logged.
+    fn apply(&mut self, py: Python<'_>, mut next: Deployment) -> Deployment {
+        let settings = &next.settings;
+        // First, because it holds for the files made below.
+        identity::set_umask(settings, self.origin.umask);
+        next.log_files.error.take().into_iter().for_each(observe::redirect);
+        log::set_max_level(settings.log_level);
+        identity::set_process_title(py, "master", settings);
+        next.sockets.set_backlog(settings.backlog);
+        self.move_pidfile(settings.processes.pidfile.as_deref());
+        next.hooks.adopt(py, &self.deployment.hooks);
+        std::mem::replace(&mut self.deployment, next)
+    }
+
+    fn move_pidfile(&mut self, path: Option<&Path>) {
+        let wanted = path.map(|path| match self.predecessor {
+            Some(_) => pidfile::second(path),
+            None => path.to_path_buf(),
+        });
+        let absolute = wanted.as_deref().and_then(|path| std::path::absolute(path).ok());
+        if self.pidfile.as_ref().map(Pidfile::path) == absolute.as_deref() {
+            return;
         }
-        if back {
-            let logs = self.open_past_logs(py, &mut past);
-            self.become_like(py, &past.settings, logs);
-            let given = std::mem::replace(&mut self.identity, past.identity).is_some();
-            let mut known = std::mem::take(&mut self.sockets);
-            known.absorb(past.dropped);
-            let binds = self.activated.as_ref().unwrap_or(&past.settings.binds);
-            match Sockets::open(binds, &past.settings, &mut known) {
-                Ok(sockets) => self.sockets = sockets,
-                Err(error) => {
-                    error!("{error:#}");
-                    self.sockets = known;
+        match wanted.map(|path| Pidfile::create(&path)).transpose() {
+            Ok(moved) => {
+                if let Some(old) = std::mem::replace(&mut self.pidfile, moved) {
+                    old.remove();
                 }
             }
-            self.settings = past.settings;
-            self.warnings = past.warnings;
-            let owner = self.identity.clone().unwrap_or_else(Identity::own);
-            if given && let Err(failure) = owner.give_sockets(self.sockets.listeners()) {
-                error!("{failure:#}");
-            }
-            past.hooks.adopt(py, &self.hooks);
-            self.hooks = past.hooks;
+            Err(failure) => error!(
+                target: "pidfile.not_moved",
+                "Cannot move the pid file, which stays where it is: {failure:#}"
+            ),
         }
-        if target != self.target {
-            self.target_changed(py, target);
+    }
+
+    /// Warns about what is new in the configuration, and about options that need more than a
+    /// reload.
+    fn report_changes(&self, replaced: &Deployment) {
+        let settings = &self.deployment.settings;
+        let warnings = self.deployment.warnings.iter();
+        for warning in warnings.filter(|warning| !replaced.warnings.contains(warning)) {
+            warn!(target: "config.warning", "{warning}");
+        }
+        for (option, remedy) in config::changes_needing_restart(&self.origin.settings, settings) {
+            warn!(
+                target: "reload.needs_restart",
+                "{option} has changed since the start; this {remedy}"
+            );
+        }
+        if self.app.is_some() {
+            warn!(
+                target: "reload.code_kept",
+                "--preload: the new workers serve the code that was imported at the start; newer \
+                 code needs USR2 or a restart"
+            );
+        }
+    }
+
+    /// Gives the workers' user the files of unix sockets.
+    fn give_sockets(&self, owner: &Identity) {
+        if let Err(failure) = owner.give_sockets(self.deployment.sockets.listeners()) {
+            error!(target: "socket.not_given", "{failure:#}");
+        }
+    }
+
+    /// A worker of the new deployment cannot boot: the old ones keep serving, and the previous
+    /// deployment is swapped back in. But if a rolling reload has replaced some of the old workers
+    /// already, the workers of both serve side by side, under the new configuration.
+    pub(super) fn roll_back(&mut self, py: Python<'_>) {
+        let Some(PreviousDeployment { deployment: previous, .. }) = self.stage.roll_back() else {
+            return;
+        };
+        let (new, old) = self.workers.ready_new_and_old();
+        let back = old >= previous.target || new == 0;
+        error!(target: "reload.failed", "Reload failed: {}", match (back, old) {
+            (true, 0) => "restored the previous configuration",
+            (true, _) => "restored the previous configuration; the old workers keep serving",
+            (false, _) => "the old workers keep serving, beside the new ones that are ready",
+        });
+        if self.stage.has_started() {
+            self.notifier.ready();
+        }
+        self.workers.backoff.on_boot_failure(Instant::now());
+        self.workers.roll_back(back, self.deployment.settings.timeouts.graceful);
+        let target = self.deployment.target;
+        if back {
+            self.restore(py, previous);
+        } else {
+            self.deployment.target = previous.target;
+        }
+        self.call_nworkers_changed(py, target);
+    }
+
+    /// Swaps the previous deployment back in.
+    fn restore(&mut self, py: Python<'_>, mut previous: Deployment) {
+        let settings = &previous.settings;
+        previous.log_files = identity::with_umask(settings, self.origin.umask, || {
+            previous.log_files.reopen(py, settings, previous.identity.as_ref())
+        });
+        let failed = self.apply(py, previous);
+        if failed.identity.is_some() {
+            let owner = self.deployment.identity.clone().unwrap_or_else(Identity::own);
+            self.give_sockets(&owner);
+        }
+    }
+
+    /// If all workers are ready: ends the start, or the reload.
+    pub(super) fn complete_stage(&mut self, py: Python<'_>) {
+        if !self.workers.are_ready(self.deployment.target) {
+            return;
+        }
+        let Completed { start, previous } = self.stage.complete();
+        if let Some(start) = start {
+            self.deployment.hooks.call(py, "when_ready", &[]);
+            self.notifier.ready();
+            if let Some(launcher) = start.launcher {
+                launcher.report_ready(py);
+            }
+        }
+        if previous.is_some() {
+            self.notifier.ready();
+            if self.workers.any_serves_error_page() {
+                warn!(
+                    target: "reload.error_page",
+                    "Reloaded, but the application failed to load: serving the error page until a \
+                     file changes"
+                );
+            } else {
+                let count = self.deployment.target;
+                info!(target: "reload.completed", "Reloaded: {count} new workers serve");
+            }
         }
     }
 }

@@ -1,15 +1,11 @@
-//! Log files: who opens them, as whom, and how the workers come by them.
+//! Opening a log's file with the right user's rights.
 //!
-//! The master opens both logs, at the start, at a reload and when it is told (USR1) that they were moved
-//! away. Workers never do: they are forked with the open files, and those that live at the time of a USR1 are
-//! sent the new ones through the channel that they have to the master, where a worker that is still booting
-//! finds them when it is ready. So it does not matter what the workers' user may do with the files.
-//!
-//! With `--user` the master is root, and who may change the path of a log could put a link there, to have root
-//! make a file elsewhere and hand it over for writing. (nginx had that: CVE-2016-1247.) So root's rights open
-//! what the workers' user cannot change, where links are the administrator's, such as one from `/var/log` to
-//! another disk or to `/dev/stdout`. Anything else is opened with the rights of that user: whatever it has put
-//! there, it could have opened itself.
+//! With `--user` the master is root, and a user who can change the path of a log could put a link
+//! there, so that root creates a file elsewhere and opens it for writing. (nginx had that:
+//! CVE-2016-1247.) So root's rights open only a path that the workers' user cannot change. Links on
+//! such a path are the administrator's, such as one from `/var/log` to another disk or to
+//! `/dev/stdout`. Any other path is opened with the rights of the workers' user, who gains nothing
+//! from a link of his own.
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
@@ -20,36 +16,21 @@ use std::path::{Component, Path, PathBuf};
 use pyo3::prelude::*;
 
 use super::identity::Identity;
-use crate::config::Settings;
-use crate::observe::{self, LogTarget, Sink};
+use crate::observe;
 
-/// More links than the kernel follows.
-const MOST_LINKS: usize = 40;
+/// More links than the kernel follows (path_resolution(7): 40).
+const MAX_LINKS: usize = 40;
 
-/// Where the error log goes when the command starts.
+/// Opens the file of a log for workers that run as `user`, if they do not run as this process's
+/// user.
 ///
 /// # Errors
-/// If it is a file that cannot be opened.
-pub fn open_error_log(py: Python<'_>, settings: &Settings) -> io::Result<Sink> {
-    match &settings.error_log {
-        LogTarget::File(path) => match Identity::resolve(py, &settings.processes) {
-            Ok(user) => open(py, path, user.as_ref()).map(Sink::from),
-            // As whom? The start is refused for that reason, and says so there.
-            Err(_) => Ok(Sink::stderr()),
-        },
-        stream => Sink::open(stream),
-    }
-}
-
-/// Opens one log's file, for workers that run as `user`, if that is not the user of this process.
-///
-/// # Errors
-/// What open(2) says.
+/// As open(2).
 pub(super) fn open(py: Python<'_>, path: &Path, user: Option<&Identity>) -> io::Result<File> {
     let path = std::path::absolute(path)?;
     match user {
         Some(user) if user.uid != 0 && can_be_changed_by(user, &path) => {
-            let opened = user.lend_rights(py, || observe::open(&path)).map_err(io::Error::from)?;
+            let opened = user.with_rights(py, || observe::open(&path)).map_err(io::Error::from)?;
             opened.map_err(|failure| {
                 let whose = "for the user of the workers, who can change what is there";
                 io::Error::new(failure.kind(), format!("{failure}, {whose}"))
@@ -59,12 +40,12 @@ pub(super) fn open(py: Python<'_>, path: &Path, user: Option<&Identity>) -> io::
     }
 }
 
-/// Whether `user` could let this absolute path lead somewhere else. If not, that cannot happen between this
-/// answer and the use of the path, either.
+/// Whether `user` could make this absolute path lead elsewhere. If not, that also cannot happen
+/// between this check and the use of the path.
 fn can_be_changed_by(user: &Identity, path: &Path) -> bool {
     let mut here = PathBuf::from("/");
-    // The last one is next.
-    let mut rest: Vec<OsString> = names(path);
+    // In reverse order: the next component is popped.
+    let mut rest: Vec<OsString> = reversed_components(path);
     let mut links = 0;
     while let Some(name) = rest.pop() {
         if name == "/" {
@@ -76,15 +57,15 @@ fn can_be_changed_by(user: &Identity, path: &Path) -> bool {
             continue;
         }
         if here.starts_with("/proc") && here.ends_with("fd") {
-            // Where /dev/stdout leads: not to a path, but to a file that is open in this process.
+            // /dev/stdout leads here: to a file that is open in this process, not to a path.
             return false;
         }
         let Ok(directory) = here.symlink_metadata() else { return true };
         let next = here.join(&name);
         let entry = next.symlink_metadata();
         if can_write(user, &here, &directory) {
-            // A directory of somebody else's in one such as /tmp: cannot be moved away. Files and links
-            // could be second names.
+            // In a sticky directory such as /tmp the user cannot move another user's directory
+            // away. Files and links do not count: they could be hard links.
             let kept = |entry: &Metadata| entry.is_dir() && entry.uid() != user.uid;
             let sticky = directory.mode() & 0o1000 != 0 && directory.uid() != user.uid;
             if !(sticky && entry.as_ref().is_ok_and(kept)) {
@@ -94,44 +75,46 @@ fn can_be_changed_by(user: &Identity, path: &Path) -> bool {
         match entry {
             Ok(entry) if entry.is_symlink() => {
                 let Ok(target) = next.read_link() else { return true };
-                rest.extend(names(&target));
+                rest.extend(reversed_components(&target));
                 links += 1;
-                if links > MOST_LINKS {
+                if links > MAX_LINKS {
                     return true;
                 }
             }
             Ok(_) => here = next,
-            // Who cannot write to the directory cannot make it, either.
+            // A user who cannot write to the directory cannot create the entry, either.
             Err(failure) => return failure.kind() != io::ErrorKind::NotFound,
         }
     }
     false
 }
 
-/// Its components, the last one first.
-fn names(path: &Path) -> Vec<OsString> {
-    let names = path.components().filter(|part| *part != Component::CurDir);
-    names.rev().map(|part| part.as_os_str().to_owned()).collect()
+/// The components of a path, the last one first.
+fn reversed_components(path: &Path) -> Vec<OsString> {
+    let components = path.components().filter(|part| *part != Component::CurDir);
+    components.rev().map(|part| part.as_os_str().to_owned()).collect()
 }
 
-/// Whether the user may add to and remove from a directory, or could allow himself to.
+/// Whether the user may create and remove entries of a directory, or could change its mode to do
+/// so.
 fn can_write(user: &Identity, path: &Path, directory: &Metadata) -> bool {
     let group =
-        || user.groups.contains(&directory.gid()) || directory.gid() == user.gid || has_list(path);
+        || user.groups.contains(&directory.gid()) || directory.gid() == user.gid || has_acl(path);
     directory.uid() == user.uid
         || directory.mode() & 0o002 != 0
         || (directory.mode() & 0o020 != 0 && group())
 }
 
-/// Whether there is a list of others who may, which the group's bits then bound: acl(5).
+/// Whether the directory has an access control list. Its entries are limited by the group's mode
+/// bits: acl(5).
 #[cfg(target_os = "linux")]
-fn has_list(path: &Path) -> bool {
-    let mut nothing: [u8; 0] = [];
-    rustix::fs::getxattr(path, "system.posix_acl_access", &mut nothing).is_ok()
+fn has_acl(path: &Path) -> bool {
+    let mut empty: [u8; 0] = [];
+    rustix::fs::getxattr(path, "system.posix_acl_access", &mut empty).is_ok()
 }
 
 #[cfg(not(target_os = "linux"))]
-fn has_list(_: &Path) -> bool {
+fn has_acl(_: &Path) -> bool {
     true
 }
 
@@ -141,8 +124,8 @@ mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    /// Somebody who is not who runs the tests.
-    fn stranger() -> Identity {
+    /// A user other than the one who runs the tests.
+    fn other_user() -> Identity {
         let own = rustix::process::geteuid().as_raw();
         Identity { uid: own + 12345, gid: own + 12345, groups: vec![own + 23456] }
     }
@@ -154,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn who_can_change_a_path() {
+    fn path_through_writable_directories_can_be_changed() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
         let ours = directory(dir.join("ours"), 0o755);
@@ -167,7 +150,7 @@ mod tests {
         symlink(ours.join("log"), shared.join("to-ours")).unwrap();
         symlink(ours.join("log"), sticky.join("to-ours")).unwrap();
         std::fs::write(sticky.join("log"), "").unwrap();
-        let can = |path: PathBuf| can_be_changed_by(&stranger(), &path);
+        let can = |path: PathBuf| can_be_changed_by(&other_user(), &path);
         for safe in [ours.join("log"), ours.join("no/log"), in_sticky.join("log")] {
             assert!(!can(safe.clone()), "{safe:?}");
         }
@@ -184,16 +167,16 @@ mod tests {
     }
 
     #[test]
-    fn owners_and_groups_can_write() {
+    fn directory_can_be_changed_by_its_owner_and_group() {
         let dir = tempfile::tempdir().unwrap();
         let can = |mode, user: &Identity| {
             std::fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
             can_be_changed_by(user, &dir.path().join("log"))
         };
         let gid = dir.path().metadata().unwrap().gid();
-        let fellow = Identity { groups: vec![gid], ..stranger() };
-        assert!(can(0o770, &fellow) && !can(0o750, &fellow) && !can(0o770, &stranger()));
-        let owner = Identity { uid: rustix::process::geteuid().as_raw(), ..stranger() };
+        let member = Identity { groups: vec![gid], ..other_user() };
+        assert!(can(0o770, &member) && !can(0o750, &member) && !can(0o770, &other_user()));
+        let owner = Identity { uid: rustix::process::geteuid().as_raw(), ..other_user() };
         assert!(can(0o500, &owner), "it could change the mode");
     }
 }

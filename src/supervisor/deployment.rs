@@ -1,0 +1,158 @@
+//! What the server runs, as a whole: a configuration, and what was opened for it.
+//!
+//! A reload builds a deployment beside the running one, applies it when nothing can fail any more,
+//! and rolls back to the previous one if the new workers cannot boot. Building has no effect on the
+//! running deployment, so a configuration with a mistake changes nothing.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use rustix::fs::Mode;
+
+use super::entrypoints::Entrypoints;
+use super::hooks::Hooks;
+use super::identity::{self, Identity};
+use super::log_files::{self, LogFiles};
+use super::sockets::Sockets;
+use crate::config::{Bind, Loaded, Settings};
+
+/// What is fixed when the server starts, and no reload changes.
+pub(super) struct Origin<'a> {
+    /// The command line, which each reload parses again.
+    pub(super) argv: &'a [OsString],
+    pub(super) entrypoints: Entrypoints,
+    /// The settings of the start. Some options hold until the end.
+    pub(super) settings: Arc<Settings>,
+    /// The file mode mask that the process was started with.
+    pub(super) umask: Mode,
+    /// The sockets that systemd has opened, in place of the addresses of the settings.
+    pub(super) activated: Option<Vec<Bind>>,
+}
+
+/// A configuration, and what was opened for it.
+pub(super) struct Deployment {
+    pub(super) settings: Arc<Settings>,
+    /// The warnings about the settings, which have been logged.
+    pub(super) warnings: Vec<String>,
+    pub(super) hooks: Hooks,
+    /// The user and group that the workers run as, if not the master's.
+    pub(super) identity: Option<Identity>,
+    pub(super) sockets: Sockets,
+    /// The open log files. USR1 replaces them while the deployment runs.
+    pub(super) log_files: LogFiles,
+    /// The number of workers. TTIN, TTOU and WINCH change it while the deployment runs.
+    pub(super) target: usize,
+}
+
+impl Deployment {
+    /// Opens all that a configuration needs. `open` are the sockets that are open already. An error
+    /// is a message for the log; nothing has changed then.
+    pub(super) fn build(
+        py: Python<'_>,
+        origin: &Origin<'_>,
+        (loaded, hooks): (Loaded, Hooks),
+        open: &Sockets,
+    ) -> Result<Deployment, String> {
+        let Loaded { settings, warnings, .. } = loaded;
+        let identity = Identity::resolve(py, &settings.processes)
+            .map_err(|failure| failure.value(py).to_string())?;
+        check_paths(&settings).map_err(|(_, reason)| reason)?;
+        let log_files = identity::with_umask(&settings, origin.umask, || {
+            LogFiles::open(py, &settings, identity.as_ref())
+        })?;
+        let binds = origin.activated.as_ref().unwrap_or(&settings.binds);
+        let sockets =
+            Sockets::open(binds, &settings, open).map_err(|error| format!("{error:#}"))?;
+        let target = settings.processes.workers;
+        let settings = Arc::new(settings);
+        Ok(Deployment { settings, warnings, hooks, identity, sockets, log_files, target })
+    }
+}
+
+/// The deployment that a reload has replaced, until the new workers are ready.
+pub(super) struct PreviousDeployment {
+    pub(super) deployment: Deployment,
+    /// The sockets of deployments that were replaced before they were ready, by another reload.
+    /// Their workers may serve until this one is.
+    superseded: Sockets,
+}
+
+impl PreviousDeployment {
+    pub(super) fn new(deployment: Deployment) -> PreviousDeployment {
+        PreviousDeployment { deployment, superseded: Sockets::default() }
+    }
+
+    /// Records that a second reload has replaced this deployment, which never was ready.
+    pub(super) fn supersede(&mut self, replaced: &Deployment) {
+        self.superseded.keep(&replaced.sockets);
+    }
+
+    /// In a new worker: leaves the files of unix sockets to the master.
+    pub(super) fn disown_sockets(&self) {
+        self.deployment.sockets.disown();
+        self.superseded.disown();
+    }
+
+    /// Adds the sockets that it keeps open to others.
+    pub(super) fn keep_sockets_in(&self, open: &mut Sockets) {
+        open.keep(&self.deployment.sockets);
+        open.keep(&self.superseded);
+    }
+}
+
+/// Checks the paths that every worker would fail at, so that a mistake is reported once. An error
+/// is an exit code and a message for the log.
+pub(super) fn check_paths(settings: &Settings) -> Result<(), (i32, String)> {
+    if let Some(directory) = &settings.chdir
+        && let Err(failure) = std::fs::read_dir(directory)
+        // The workers' user may have the right that this one lacks.
+        && failure.kind() != std::io::ErrorKind::PermissionDenied
+    {
+        let reason = format!(
+            "cannot change to the directory {directory:?} of --chdir; make it, or name another: \
+             {failure}"
+        );
+        return Err((2, reason));
+    }
+    log_files::check_access_log(settings).map_err(|reason| (1, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A deployment that listens on one unix socket.
+    fn listening_at(path: &std::path::Path, open: &Sockets) -> Deployment {
+        let settings = Arc::new(crate::config::parse_api(&[]).unwrap());
+        let binds: Vec<Bind> = vec![format!("unix:{}", path.display()).parse().unwrap()];
+        Deployment {
+            sockets: Sockets::open(&binds, &settings, open).unwrap(),
+            settings,
+            warnings: Vec::new(),
+            hooks: Hooks::default(),
+            identity: None,
+            log_files: LogFiles::default(),
+            target: 1,
+        }
+    }
+
+    #[test]
+    fn sockets_of_a_superseded_deployment_stay_open_until_the_reload_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|name| dir.path().join(name));
+        let first = listening_at(&a, &Sockets::default());
+        let second = listening_at(&b, &first.sockets);
+        let mut previous = PreviousDeployment::new(first);
+        let mut open = Sockets::default();
+        previous.keep_sockets_in(&mut open);
+        let third = listening_at(&c, &open);
+        previous.supersede(&second);
+        drop((open, second));
+        assert!(a.exists() && b.exists() && c.exists());
+        drop(previous);
+        assert!(!a.exists() && !b.exists() && c.exists());
+        drop(third);
+        assert!(!c.exists());
+    }
+}

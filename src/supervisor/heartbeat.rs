@@ -1,0 +1,69 @@
+//! A worker's heartbeat: an unnamed file whose modification time the worker sets every second, as
+//! in gunicorn. The master reads it when a deadline is due, so a heartbeat wakes no process.
+//!
+//! The worker's main thread sends it, and only while it holds the GIL. So the heartbeat stops when
+//! any thread keeps the GIL, for example in a C function that does not return: a state that no
+//! exception can end.
+
+use std::fs::File;
+use std::io;
+use std::time::{Duration, Instant, SystemTime};
+
+/// The file that master and worker share.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    file: File,
+    /// The file's modification time counts from here, on the monotonic clock; a fork keeps it.
+    epoch: Instant,
+}
+
+impl Heartbeat {
+    pub(super) fn new() -> io::Result<Heartbeat> {
+        let heartbeat = Heartbeat { file: unnamed_file()?, epoch: Instant::now() };
+        heartbeat.beat();
+        Ok(heartbeat)
+    }
+
+    /// Records that the worker is alive.
+    pub(super) fn beat(&self) {
+        // If this fails the master sees no heartbeat, and acts on that.
+        let _ = self.file.set_modified(SystemTime::UNIX_EPOCH + self.epoch.elapsed());
+    }
+
+    /// The time of the last heartbeat.
+    pub(super) fn last(&self) -> Instant {
+        let modified = self.file.metadata().and_then(|meta| meta.modified());
+        let since = modified.ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        self.epoch + since.unwrap_or_default()
+    }
+
+    /// The time since the last heartbeat.
+    pub(super) fn age(&self) -> Duration {
+        self.last().elapsed()
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn unnamed_file() -> io::Result<File> {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    Ok(rustix::fs::memfd_create(c"rustwsgi-heartbeat", flags).map(File::from)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn unnamed_file() -> io::Result<File> {
+    tempfile::tempfile()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beat_resets_the_age() {
+        let mut heartbeat = Heartbeat::new().unwrap();
+        heartbeat.epoch -= Duration::from_secs(100);
+        assert!(heartbeat.age() >= Duration::from_secs(99));
+        heartbeat.beat();
+        assert!(heartbeat.age() < Duration::from_secs(50));
+    }
+}

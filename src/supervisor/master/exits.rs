@@ -1,0 +1,90 @@
+//! Processes that have exited: workers, and in a container's first process also orphans.
+
+use std::process::ExitStatus;
+use std::time::Instant;
+
+use log::{error, info};
+use pyo3::prelude::*;
+
+use super::stage::Stage;
+use super::state::Master;
+use crate::supervisor::exit_status::{describe, oom_kills};
+use crate::supervisor::pool::WorkerState;
+use crate::supervisor::worker_process::WorkerProcess;
+use crate::sys::process::{peek_ended_child, try_wait};
+
+/// The exit code of a server whose first workers exit with 0 before they are ready.
+const BOOT_FAILED: i32 = 3;
+
+impl Master<'_> {
+    /// A worker has exited and was removed from the pool.
+    pub(super) fn on_worker_exit(
+        &mut self,
+        py: Python<'_>,
+        worker: &WorkerProcess,
+        status: ExitStatus,
+    ) {
+        self.deployment.hooks.call(py, "child_exit", &[worker.pid.into()]);
+        let stopping = matches!(self.stage, Stage::Stopping(_));
+        match worker.status.state {
+            _ if stopping => {}
+            WorkerState::Retiring => {}
+            WorkerState::Ready => self.on_death(py, worker, status),
+            WorkerState::Booting => self.on_boot_failure(py, worker, status),
+        }
+    }
+
+    /// A worker that was ready has exited: the pool replaces it.
+    fn on_death(&mut self, py: Python<'_>, worker: &WorkerProcess, status: ExitStatus) {
+        let (pid, now) = (worker.pid, Instant::now());
+        let how = self.describe_exit(py, status);
+        match status.code() {
+            Some(0) => {
+                info!(target: "worker.exited", "Worker {pid} has exited: starting another one");
+            }
+            _ => error!(target: "worker.died", "Worker {pid} {how}: starting another one"),
+        }
+        self.workers.backoff.on_death(now, worker.time_in_state(now));
+    }
+
+    /// A worker has exited before it was ready: rolls a reload back, ends a start, or tries again.
+    fn on_boot_failure(&mut self, py: Python<'_>, worker: &WorkerProcess, status: ExitStatus) {
+        let how = self.describe_exit(py, status);
+        if worker.status.generation != self.workers.generation() {
+            return;
+        }
+        let what = format!("Worker {} {how} before it was ready", worker.pid);
+        if self.stage.is_reloading() {
+            error!(target: "worker.boot_failed", "{what}: rolling the reload back");
+            self.roll_back(py);
+        } else if self.stage.has_started() {
+            error!(target: "worker.boot_failed", "{what}: trying again after a pause");
+            self.workers.backoff.on_boot_failure(Instant::now());
+        } else {
+            error!(target: "worker.boot_failed", "{what}: the server ends");
+            self.stop(status.code().filter(|&code| code != 0).unwrap_or(BOOT_FAILED), true);
+        }
+    }
+
+    fn describe_exit(&mut self, py: Python<'_>, status: ExitStatus) -> String {
+        let before = std::mem::replace(&mut self.oom_kills, oom_kills());
+        describe(py, status, self.oom_kills > before)
+    }
+
+    /// As the first process of a container: reaps the orphans that it inherits, as `init` does
+    /// elsewhere.
+    pub(super) fn reap_orphans(&self) {
+        if std::process::id() != 1 {
+            return;
+        }
+        while let Some(pid) = peek_ended_child() {
+            let is_successor = |successor: u32| i32::try_from(successor) == Ok(pid);
+            let is_known = self.workers.iter().any(|worker| worker.pid == pid)
+                || self.successor.as_ref().is_some_and(|other| is_successor(other.id()));
+            // A worker that has just exited is dealt with in the next turn.
+            if is_known || try_wait(pid).is_none() {
+                return;
+            }
+        }
+    }
+}

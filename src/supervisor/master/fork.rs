@@ -1,0 +1,87 @@
+//! Forking a worker.
+
+use log::error;
+use pyo3::prelude::*;
+
+use super::state::{Master, MasterExit};
+use crate::supervisor::forks;
+use crate::supervisor::identity;
+use crate::supervisor::worker_main::WorkerContext;
+use crate::supervisor::worker_process::{Link, WorkerProcess};
+
+/// The signals that a worker ignores: a terminal sends some of these to every process in it, and
+/// they are the master's business.
+const IGNORED_BY_WORKERS: &[i32] =
+    &[libc::SIGHUP, libc::SIGUSR2, libc::SIGTTIN, libc::SIGTTOU, libc::SIGWINCH];
+
+impl Master<'_> {
+    /// Forks a worker of the running deployment; in the worker that is the end of the loop. If the
+    /// system refuses, the next attempt comes after a pause, and the workers that serve keep
+    /// serving.
+    pub(super) fn fork_worker(&mut self, py: Python<'_>) -> Result<(), MasterExit> {
+        let link = match Link::new() {
+            Ok(link) => link,
+            Err(failure) => {
+                self.on_fork_failure(&failure);
+                return Ok(());
+            }
+        };
+        let number = self.workers.count_fork();
+        self.deployment.hooks.call(py, "pre_fork", &[number]);
+        if self.app.is_some() {
+            // Both processes would write what an imported application has left in Python's buffers.
+            identity::flush_streams(py);
+        }
+        self.signals.block(py)?;
+        let os = py.import("os")?;
+        let forked = forks::fork_worker(|| os.call_method0("fork")?.extract::<i32>());
+        match forked {
+            Ok(0) => Err(MasterExit::IntoWorker(Box::new(self.become_worker(py, link)?))),
+            Ok(pid) => {
+                self.signals.unblock(py)?;
+                self.deployment.hooks.call(py, "forked", &[pid.into()]);
+                let Link { master_end, heartbeat, .. } = link;
+                let generation = self.workers.generation();
+                self.workers.add(WorkerProcess::new(pid, generation, master_end, heartbeat));
+                Ok(())
+            }
+            Err(failure) => {
+                self.signals.unblock(py)?;
+                self.on_fork_failure(&failure);
+                Ok(())
+            }
+        }
+    }
+
+    /// In the new worker: lets go of the other processes, and gathers what the worker needs.
+    fn become_worker(&mut self, py: Python<'_>, link: Link) -> PyResult<WorkerContext> {
+        // Inherited ends of their channels would hide from the other workers, and from a new
+        // master, that the master has exited.
+        self.workers.clear();
+        self.successor = None;
+        self.predecessor = None;
+        let Link { worker_end, heartbeat, master_end } = link;
+        drop(master_end);
+        self.signals.reset(py, IGNORED_BY_WORKERS)?;
+        self.signals.unblock(py)?;
+        Ok(WorkerContext {
+            channel: worker_end,
+            settings: self.deployment.settings.clone(),
+            access_log: self.deployment.log_files.access.take(),
+            identity: self.deployment.identity.clone(),
+            heartbeat,
+            hooks: self.deployment.hooks.share(py),
+            app: self.app.as_ref().map(|app| app.clone_ref(py)),
+            multiprocess: self.workers.multiprocess(),
+            detaches: self.stage.launcher().is_some(),
+        })
+    }
+
+    fn on_fork_failure(&mut self, failure: &dyn std::fmt::Display) {
+        error!(
+            target: "worker.not_forked",
+            "Cannot fork a worker, trying again after a pause: {failure}"
+        );
+        self.workers.backoff.on_boot_failure(std::time::Instant::now());
+    }
+}

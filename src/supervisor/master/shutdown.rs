@@ -1,0 +1,40 @@
+//! The end of the server.
+
+use super::stage::Shutdown;
+use super::state::Master;
+use crate::supervisor::worker_process::EXIT_MARGIN;
+
+impl Master<'_> {
+    /// Closes the sockets and asks all workers to exit; `quick` does not wait for running requests.
+    pub(super) fn stop(&mut self, exit_code: i32, quick: bool) {
+        // A new master that has just exited takes nothing over.
+        self.successor.take_if(|successor| successor.exit_status().is_some());
+        self.close_sockets();
+        match (&self.successor, &self.predecessor) {
+            // The service continues in the other master.
+            (Some(successor), _) => self.notifier.handed_over(successor.id()),
+            (None, Some(_)) => {}
+            (None, None) => self.notifier.stopping(),
+        }
+        let &Shutdown { quick, .. } = self.stage.stop(exit_code, quick);
+        let graceful_timeout = self.deployment.settings.timeouts.graceful;
+        if quick {
+            // INT also ends a worker that is still booting, without a core file.
+            self.workers.stop_all(libc::SIGINT, graceful_timeout.min(EXIT_MARGIN));
+        } else if self.successor.is_some() || self.predecessor.is_some() {
+            // Another master serves: clients are treated as in a reload.
+            self.workers.retire_all(graceful_timeout);
+        } else {
+            self.workers.stop_all(libc::SIGTERM, graceful_timeout);
+        }
+    }
+
+    /// Clients that connect from now on are refused at once, or reach the other master.
+    fn close_sockets(&mut self) {
+        let sockets = std::mem::take(&mut self.deployment.sockets);
+        if self.successor.is_some() {
+            sockets.disown();
+        }
+        sockets.refuse_new_connections();
+    }
+}

@@ -1,0 +1,265 @@
+//! The stages of the master's life, and every step from one to another.
+//!
+//! ```text
+//!  Starting ──────── all workers ready ────────▶ Serving
+//!     │ ▲                                         │ ▲
+//!  HUP│ │rolled back                           HUP│ │all new workers ready, or rolled back
+//!     ▼ │                                         ▼ │
+//!  Reloading (start: Some) ─ all workers ready ─▶ Reloading (start: None)
+//!
+//!  each of them ── signal, or no worker can boot at the start ──▶ Stopping
+//! ```
+
+use crate::supervisor::background::Launcher;
+use crate::supervisor::deployment::PreviousDeployment;
+
+/// Where the server is in its life. Generic over what a reload replaces, so that tests need no
+/// deployment.
+pub(super) enum Stage<P = PreviousDeployment> {
+    /// Not all workers have been ready yet.
+    Starting(Start),
+    /// All workers have been ready once.
+    Serving,
+    /// New workers boot, and the old ones are retired when those are ready.
+    Reloading {
+        previous: P,
+        /// The reload came before the server had started.
+        start: Option<Start>,
+    },
+    /// The server ends when all workers have exited.
+    Stopping(Shutdown),
+}
+
+/// A start that is not complete.
+#[derive(Default)]
+pub(super) struct Start {
+    /// The process that waits for the outcome (`--daemon`).
+    pub(super) launcher: Option<Launcher>,
+}
+
+/// The end of the server.
+pub(super) struct Shutdown {
+    pub(super) exit_code: i32,
+    /// Running requests are not waited for.
+    pub(super) quick: bool,
+    start: Option<Start>,
+}
+
+/// What was completed when all workers became ready.
+pub(super) struct Completed<P> {
+    pub(super) start: Option<Start>,
+    pub(super) previous: Option<P>,
+}
+
+impl<P> Stage<P> {
+    /// Whether all workers have been ready once.
+    pub(super) fn has_started(&self) -> bool {
+        match self {
+            Stage::Starting(_) => false,
+            Stage::Serving => true,
+            Stage::Reloading { start, .. } | Stage::Stopping(Shutdown { start, .. }) => {
+                start.is_none()
+            }
+        }
+    }
+
+    pub(super) fn is_reloading(&self) -> bool {
+        matches!(self, Stage::Reloading { .. })
+    }
+
+    pub(super) fn previous(&self) -> Option<&P> {
+        match self {
+            Stage::Reloading { previous, .. } => Some(previous),
+            _ => None,
+        }
+    }
+
+    /// The process that waits for the outcome of the start, if there is one.
+    pub(super) fn launcher(&self) -> Option<&Launcher> {
+        match self {
+            Stage::Starting(start) => start.launcher.as_ref(),
+            Stage::Serving => None,
+            Stage::Reloading { start, .. } | Stage::Stopping(Shutdown { start, .. }) => {
+                start.as_ref()?.launcher.as_ref()
+            }
+        }
+    }
+
+    /// All workers are ready: completes the start, the reload, or both.
+    pub(super) fn complete(&mut self) -> Completed<P> {
+        match self.take() {
+            Stage::Starting(start) => Completed { start: Some(start), previous: None },
+            Stage::Reloading { previous, start } => Completed { start, previous: Some(previous) },
+            Stage::Serving => Completed { start: None, previous: None },
+            stopping @ Stage::Stopping(_) => {
+                *self = stopping;
+                Completed { start: None, previous: None }
+            }
+        }
+    }
+
+    /// A reload was applied. `replaced` makes what it can be rolled back to: from the one of a
+    /// reload that is in progress already, if there is one.
+    pub(super) fn begin_reload(&mut self, replaced: impl FnOnce(Option<P>) -> P) {
+        *self = match self.take() {
+            Stage::Starting(start) => {
+                Stage::Reloading { previous: replaced(None), start: Some(start) }
+            }
+            Stage::Serving => Stage::Reloading { previous: replaced(None), start: None },
+            Stage::Reloading { previous, start } => {
+                Stage::Reloading { previous: replaced(Some(previous)), start }
+            }
+            stopping @ Stage::Stopping(_) => stopping,
+        }
+    }
+
+    /// A reload has failed: returns what to roll back to.
+    pub(super) fn roll_back(&mut self) -> Option<P> {
+        match self.take() {
+            Stage::Reloading { previous, start } => {
+                *self = start.map_or(Stage::Serving, Stage::Starting);
+                Some(previous)
+            }
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    /// Ends the server. A second call can only make it quicker; the first exit code stays.
+    pub(super) fn stop(&mut self, exit_code: i32, quick: bool) -> &Shutdown {
+        let shutdown = match self.take() {
+            Stage::Starting(start) => Shutdown { exit_code, quick, start: Some(start) },
+            Stage::Serving => Shutdown { exit_code, quick, start: None },
+            Stage::Reloading { start, .. } => Shutdown { exit_code, quick, start },
+            Stage::Stopping(shutdown) => Shutdown { quick: shutdown.quick || quick, ..shutdown },
+        };
+        *self = Stage::Stopping(shutdown);
+        match self {
+            Stage::Stopping(shutdown) => shutdown,
+            _ => unreachable!("set in the line above"),
+        }
+    }
+
+    /// The start that never was completed, as the process ends.
+    pub(super) fn take_start(&mut self) -> Option<Start> {
+        match self {
+            Stage::Starting(start) => Some(std::mem::take(start)),
+            Stage::Serving => None,
+            Stage::Reloading { start, .. } | Stage::Stopping(Shutdown { start, .. }) => {
+                start.take()
+            }
+        }
+    }
+
+    /// In a new worker: what is left of the master's reload.
+    pub(super) fn into_previous(self) -> Option<P> {
+        match self {
+            Stage::Reloading { previous, .. } => Some(previous),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self) -> Stage<P> {
+        std::mem::replace(self, Stage::Serving)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Named = Stage<&'static str>;
+
+    fn starting() -> Named {
+        Stage::Starting(Start::default())
+    }
+
+    fn name(stage: &Named) -> String {
+        match stage {
+            Stage::Starting(_) => "starting".to_owned(),
+            Stage::Serving => "serving".to_owned(),
+            Stage::Reloading { previous, start } => {
+                format!("reloading from {previous}, started: {}", start.is_none())
+            }
+            Stage::Stopping(Shutdown { exit_code, quick, start }) => {
+                format!("stopping {exit_code}, quick: {quick}, started: {}", start.is_none())
+            }
+        }
+    }
+
+    type Step = fn(&mut Named);
+
+    fn reload(stage: &mut Named) {
+        stage.begin_reload(|earlier| earlier.unwrap_or("one"));
+    }
+    fn roll_back(stage: &mut Named) {
+        stage.roll_back();
+    }
+    fn complete(stage: &mut Named) {
+        stage.complete();
+    }
+    fn stop(stage: &mut Named) {
+        stage.stop(0, false);
+    }
+    fn stop_quickly(stage: &mut Named) {
+        stage.stop(3, true);
+    }
+
+    #[test]
+    fn steps_lead_to_their_stages() {
+        let cases: &[(&[Step], &str)] = &[
+            (&[], "starting"),
+            (&[complete], "serving"),
+            (&[roll_back], "starting"),
+            (&[reload], "reloading from one, started: false"),
+            (&[reload, reload], "reloading from one, started: false"),
+            (&[reload, roll_back], "starting"),
+            (&[reload, complete], "serving"),
+            (&[complete, reload], "reloading from one, started: true"),
+            (&[complete, reload, roll_back], "serving"),
+            (&[complete, reload, complete, complete], "serving"),
+            (&[stop], "stopping 0, quick: false, started: false"),
+            (&[complete, stop], "stopping 0, quick: false, started: true"),
+            (&[reload, stop], "stopping 0, quick: false, started: false"),
+            (&[complete, stop, stop_quickly], "stopping 0, quick: true, started: true"),
+            (&[complete, stop_quickly, stop], "stopping 3, quick: true, started: true"),
+            (&[stop, reload, roll_back, complete], "stopping 0, quick: false, started: false"),
+        ];
+        for (steps, expected) in cases {
+            let mut stage = starting();
+            steps.iter().for_each(|step| step(&mut stage));
+            assert_eq!(name(&stage), *expected);
+        }
+    }
+
+    #[test]
+    fn second_reload_rolls_back_to_the_first_deployment() {
+        let mut stage = starting();
+        stage.complete();
+        stage.begin_reload(|earlier| earlier.unwrap_or("first"));
+        stage.begin_reload(|earlier| earlier.unwrap_or("second"));
+        assert_eq!(stage.roll_back(), Some("first"));
+        assert_eq!(stage.roll_back(), None);
+    }
+
+    #[test]
+    fn completion_returns_each_of_start_and_reload_once() {
+        let mut stage = starting();
+        reload(&mut stage);
+        assert!(!stage.has_started() && stage.is_reloading());
+        let Completed { start, previous } = stage.complete();
+        assert!(start.is_some() && previous == Some("one") && stage.has_started());
+        let Completed { start, previous } = stage.complete();
+        assert!(start.is_none() && previous.is_none());
+    }
+
+    #[test]
+    fn start_that_ends_early_is_taken_once() {
+        let mut stage = starting();
+        stop(&mut stage);
+        assert!(stage.take_start().is_some());
+        assert!(stage.take_start().is_none());
+    }
+}

@@ -1,0 +1,173 @@
+//! The start: what happens before the first fork.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use log::error;
+use pyo3::prelude::*;
+use rustix::fs::Mode;
+
+use super::stage::{Stage, Start};
+use super::state::{CAUGHT, Master, MasterExit, hook_number};
+use crate::config::{Bind, Loaded, Settings};
+use crate::net::keep_in_children;
+use crate::supervisor::background::Launcher;
+use crate::supervisor::deployment::{Deployment, Origin, check_paths};
+use crate::supervisor::entrypoints::Entrypoints;
+use crate::supervisor::exit_status::oom_kills;
+use crate::supervisor::guard::Guarded;
+use crate::supervisor::hooks::Hooks;
+use crate::supervisor::identity::{self, Identity};
+use crate::supervisor::log_files::LogFiles;
+use crate::supervisor::pidfile::{self, Pidfile};
+use crate::supervisor::signals::Signals;
+use crate::supervisor::sockets::Sockets;
+use crate::supervisor::successor::{self, Predecessor};
+use crate::supervisor::systemd::{self, Notifier};
+use crate::supervisor::workers::Workers;
+use crate::worker::close_in_children;
+
+impl<'a> Master<'a> {
+    /// Opens what the server needs, and detaches from the terminal with `--daemon`.
+    pub(in crate::supervisor) fn start(
+        py: Python<'_>,
+        argv: &'a [OsString],
+        loaded: Loaded,
+        hooks: Hooks,
+        entrypoints: Entrypoints,
+    ) -> Result<Master<'a>, MasterExit> {
+        let Loaded { settings, warnings, .. } = loaded;
+        let settings = Arc::new(settings);
+        // While the terminal is there to report mistakes on.
+        check_paths(&settings).map_err(|(code, reason)| refuse(code, &reason))?;
+        let identity = Identity::resolve(py, &settings.processes)
+            .map_err(|failure| refuse(1, &failure.value(py)))?;
+        let predecessor = Predecessor::of_this_process();
+        let launcher = (settings.processes.daemon && predecessor.is_none())
+            .then(|| Launcher::detach(py, &settings.error_log))
+            .transpose()?;
+        let umask = rustix::process::umask(Mode::empty());
+        identity::set_umask(&settings, umask);
+        let signals = Signals::catch(py, CAUGHT)?;
+        let mut pidfile = create_pidfile(&settings, predecessor.is_some())?;
+        call_start_hooks(py, &hooks, &settings)?;
+        let (sockets, activated) = open_sockets(&settings)?;
+        clear_environment(py, predecessor.as_ref())?;
+        give_sockets(identity.as_ref(), &sockets)?;
+        identity::set_process_title(py, "master", &settings);
+        let access = LogFiles::open_access(py, &settings, identity.as_ref())
+            .map_err(|reason| refuse(1, &reason))?;
+        // The error log is open already.
+        let log_files = LogFiles { error: None, access };
+        let target = settings.processes.workers;
+        let origin = Origin { argv, entrypoints, settings: settings.clone(), umask, activated };
+        let deployment =
+            Deployment { settings, warnings, hooks, identity, sockets, log_files, target };
+        Ok(Master {
+            origin,
+            deployment,
+            stage: Stage::Starting(Start { launcher }),
+            workers: Workers::default(),
+            signals,
+            notifier: Notifier::new(),
+            pidfile: pidfile.0.take(),
+            app: None,
+            oom_kills: oom_kills(),
+            successor: None,
+            predecessor,
+        })
+    }
+
+    /// Imports the application in the master (`--preload`).
+    pub(super) fn preload(&mut self, py: Python<'_>) -> Result<(), MasterExit> {
+        if !self.deployment.settings.processes.preload {
+            return Ok(());
+        }
+        let directory = std::env::current_dir()?;
+        let Master { signals, origin, deployment, stage, pidfile, .. } = &mut *self;
+        let before_exit = |code| {
+            pidfile.iter().for_each(Pidfile::remove);
+            deployment.sockets.remove_files();
+            stage.launcher().iter().for_each(|launcher| launcher.report_failure(code));
+        };
+        let guarded = Guarded {
+            what: "importing the application",
+            limit: deployment.settings.timeouts.boot,
+            before_exit: &before_exit,
+        };
+        // Until then each child is a process of the application's; afterwards it is a worker.
+        close_in_children(py, deployment.sockets.listeners())?;
+        let load = || (origin.entrypoints.load)(py, &deployment.settings);
+        let loaded = signals.run_guarded(py, &guarded, load)?;
+        keep_in_children(deployment.sockets.listeners());
+        // --chdir is for the application, which runs in the workers. A reload and a new master read
+        // the files of the command line relative to the directory it was typed in.
+        std::env::set_current_dir(directory)?;
+        self.app = Some(loaded.map_err(|failure| MasterExit::Code(failure.code))?);
+        Ok(())
+    }
+}
+
+/// The pid file of a start that may fail yet, and removes it then.
+struct PidfileClaim(Option<Pidfile>);
+
+impl Drop for PidfileClaim {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Pidfile::remove);
+    }
+}
+
+fn create_pidfile(
+    settings: &Settings,
+    beside_another_master: bool,
+) -> Result<PidfileClaim, MasterExit> {
+    let path = settings.processes.pidfile.as_deref();
+    let created = path.map(|path| match beside_another_master {
+        true => Pidfile::create(&pidfile::second(path)),
+        false => Pidfile::create(path),
+    });
+    let created = created.transpose().map_err(|failure| refuse(1, &format!("{failure:#}")))?;
+    Ok(PidfileClaim(created))
+}
+
+fn call_start_hooks(py: Python<'_>, hooks: &Hooks, settings: &Settings) -> Result<(), MasterExit> {
+    // gunicorn calls this one for the first number of workers as well; there was none before.
+    hooks.call(py, "nworkers_changed", &[hook_number(settings.processes.workers), -1]);
+    hooks
+        .try_call(py, "on_starting", &[])
+        .map_err(|failure| refuse(1, &format!("the hook on_starting failed: {failure}")))
+}
+
+/// The sockets, and the addresses that take the place of those of the settings.
+fn open_sockets(settings: &Settings) -> Result<(Sockets, Option<Vec<Bind>>), MasterExit> {
+    let inherited = Sockets::inherited(settings.backlog);
+    // A new master inherits the sockets that systemd passed to the old one.
+    let activated = systemd::activated().or_else(|| inherited.passed_descriptors());
+    let binds = activated.as_ref().unwrap_or(&settings.binds);
+    let sockets = Sockets::open(binds, settings, &inherited)
+        .map_err(|failure| refuse(1, &format!("{failure:#}")))?;
+    Ok((sockets, activated))
+}
+
+fn give_sockets(owner: Option<&Identity>, sockets: &Sockets) -> Result<(), MasterExit> {
+    let given = owner.map_or(Ok(()), |owner| owner.give_sockets(sockets.listeners()));
+    given.map_err(|failure| refuse(1, &format!("{failure:#}")))
+}
+
+/// Removes the variables that are for this process alone, not for the application.
+fn clear_environment(py: Python<'_>, predecessor: Option<&Predecessor>) -> PyResult<()> {
+    let environ = py.import("os")?.getattr("environ")?;
+    if let Some(predecessor) = predecessor {
+        systemd::take_over_watchdog(&environ, predecessor.id())?;
+    }
+    for name in successor::VARIABLES.iter().chain(&systemd::VARIABLES) {
+        environ.call_method1("pop", (name, py.None()))?;
+    }
+    Ok(())
+}
+
+/// The server does not start: logs why.
+fn refuse(code: i32, reason: &dyn std::fmt::Display) -> MasterExit {
+    error!(target: "server.not_started", "{reason}");
+    MasterExit::Code(code)
+}

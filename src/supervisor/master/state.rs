@@ -1,0 +1,114 @@
+//! What the master knows. The files beside this one are the steps that change it.
+
+use pyo3::prelude::*;
+
+use super::stage::Stage;
+use crate::net::Listener;
+use crate::supervisor::deployment::{Deployment, Origin};
+use crate::supervisor::pidfile::Pidfile;
+use crate::supervisor::pool::Plan;
+use crate::supervisor::signals::Signals;
+use crate::supervisor::successor::{Predecessor, Successor};
+use crate::supervisor::systemd::Notifier;
+use crate::supervisor::worker_main::WorkerContext;
+use crate::supervisor::worker_process::KillTimeouts;
+use crate::supervisor::workers::Workers;
+
+/// The signals that the master catches.
+pub(super) const CAUGHT: &[i32] = &[
+    libc::SIGTERM,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGHUP,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGWINCH,
+    libc::SIGCHLD,
+];
+
+/// Why the loop, or a step of it, ends.
+pub(in crate::supervisor) enum MasterExit {
+    /// The server has ended, with this exit code.
+    Code(i32),
+    /// This process is a new worker.
+    IntoWorker(Box<WorkerContext>),
+    /// Python raised an exception.
+    Python(PyErr),
+}
+
+impl From<PyErr> for MasterExit {
+    fn from(failure: PyErr) -> MasterExit {
+        MasterExit::Python(failure)
+    }
+}
+
+impl From<std::io::Error> for MasterExit {
+    fn from(failure: std::io::Error) -> MasterExit {
+        MasterExit::Python(failure.into())
+    }
+}
+
+/// The master.
+pub(in crate::supervisor) struct Master<'a> {
+    /// What no reload changes.
+    pub(super) origin: Origin<'a>,
+    /// What runs now.
+    pub(super) deployment: Deployment,
+    /// Where the server is in its life.
+    pub(super) stage: Stage,
+    pub(super) workers: Workers,
+    pub(super) signals: Signals,
+    /// Reports to systemd.
+    pub(super) notifier: Notifier,
+    pub(super) pidfile: Option<Pidfile>,
+    /// The application, if the master has imported it (`--preload`).
+    pub(super) app: Option<Py<PyAny>>,
+    /// [`oom_kills`](crate::supervisor::exit_status::oom_kills) when the last worker died.
+    pub(super) oom_kills: Option<u64>,
+    /// The new master, after USR2.
+    pub(super) successor: Option<Successor>,
+    /// The master that has started this one, as long as it lives.
+    pub(super) predecessor: Option<Predecessor>,
+}
+
+impl Master<'_> {
+    /// In a new worker: drops all that belongs to the master, except the listening sockets.
+    pub(in crate::supervisor) fn into_worker_listeners(self) -> Vec<Listener> {
+        self.deployment.sockets.disown();
+        if let Some(previous) = self.stage.into_previous() {
+            previous.disown_sockets();
+        }
+        self.deployment.sockets.into_listeners()
+    }
+
+    /// Sends SIGKILL to all workers: the last resort of a master that fails.
+    pub(in crate::supervisor) fn kill_workers(&self) {
+        self.workers.kill_all();
+    }
+
+    /// Which workers to start and to retire.
+    pub(super) fn plan(&self) -> Plan {
+        self.workers.plan(self.deployment.target, self.deployment.settings.processes.reload)
+    }
+
+    pub(super) fn kill_timeouts(&self) -> KillTimeouts {
+        let timeouts = &self.deployment.settings.timeouts;
+        KillTimeouts::new(timeouts.boot, timeouts.request)
+    }
+
+    /// Calls the hook for a changed number of workers, if it has changed.
+    pub(super) fn call_nworkers_changed(&self, py: Python<'_>, previous: usize) {
+        let target = self.deployment.target;
+        if target != previous {
+            let numbers = [hook_number(target), hook_number(previous)];
+            self.deployment.hooks.call(py, "nworkers_changed", &numbers);
+        }
+    }
+}
+
+/// A number of workers as the argument of a hook.
+pub(super) fn hook_number(workers: usize) -> i64 {
+    i64::try_from(workers).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,64 @@
+//! USR2: starts a new master beside this one, and takes the place of an old one.
+
+use std::process::ExitStatus;
+
+use log::{error, info, warn};
+use pyo3::prelude::*;
+
+use super::state::Master;
+use crate::supervisor::exit_status::describe;
+use crate::supervisor::successor::Successor;
+
+impl Master<'_> {
+    /// Starts a new master on the same sockets.
+    pub(super) fn start_successor(&mut self) {
+        if !self.stage.has_started() {
+            warn!(target: "signal.ignored", "Ignoring USR2: the server has not started yet");
+            return;
+        }
+        if let Some(successor) = &self.successor {
+            let pid = successor.id();
+            warn!(target: "signal.ignored", "Ignoring USR2: the new master {pid} runs already");
+            return;
+        }
+        match Successor::start(&self.deployment.sockets) {
+            Ok(successor) => {
+                info!(
+                    target: "upgrade.started",
+                    "Started a new master with pid: {}. Stop this one with TERM once that serves",
+                    successor.id()
+                );
+                self.successor = Some(successor);
+            }
+            Err(failure) => {
+                error!(target: "upgrade.failed", "Cannot start a new master: {failure}");
+            }
+        }
+    }
+
+    /// The new master has exited before this one.
+    pub(super) fn on_successor_exit(&mut self, py: Python<'_>, status: ExitStatus) {
+        let Some(successor) = self.successor.take() else { return };
+        let (pid, how) = (successor.id(), describe(py, status, false));
+        warn!(target: "upgrade.ended", "The new master {pid} {how}: this one keeps serving");
+    }
+
+    /// The old master has exited: takes its place.
+    pub(super) fn take_over(&mut self) {
+        let Some(predecessor) = self.predecessor.take() else { return };
+        self.deployment.sockets.take_ownership();
+        self.notifier.promoted();
+        let old = predecessor.id();
+        info!(target: "upgrade.completed", "The old master {old} has exited: taking its place");
+        if let (Some(pidfile), Some(path)) =
+            (&mut self.pidfile, &self.deployment.settings.processes.pidfile)
+            && let Err(failure) = pidfile.rename(path, old)
+        {
+            error!(
+                target: "pidfile.not_moved",
+                "Cannot rename the pid file, which stays {}: {failure:#}",
+                pidfile.path().display()
+            );
+        }
+    }
+}

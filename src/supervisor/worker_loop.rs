@@ -1,0 +1,286 @@
+//! A worker while it serves: its main thread waits for signals and messages, sends the heartbeat,
+//! and ends the process. Requests run on other threads.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use log::{debug, error, info, warn};
+use pyo3::prelude::*;
+
+use super::heartbeat::Heartbeat;
+use super::hooks::Hooks;
+use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
+use super::recycling::RecyclingLimits;
+use super::signals::{self, Signals};
+use crate::observe::{self, Sink};
+use crate::worker::{Server, exit_now};
+
+/// TERM finishes running requests, INT and QUIT do not, USR1 logs the counters.
+pub(super) const CAUGHT: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1];
+
+/// How often the worker sends its heartbeat and looks at its server.
+const TICK: Duration = Duration::from_secs(1);
+/// The same while it is stopping.
+const TICK_WHILE_STOPPING: Duration = Duration::from_millis(20);
+/// How long complete responses may take to be sent when running requests are not waited for.
+const QUICK_FLUSH: Duration = Duration::from_millis(100);
+
+/// The exit code of a worker whose server has ended by itself.
+const SERVER_ENDED: i32 = 1;
+
+/// Where a worker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Serving,
+    /// It serves on until the master retires it, which was asked for a replacement.
+    AwaitingReplacement,
+    /// It exits when all requests are done, at the latest at the deadline, if there is one.
+    Stopping {
+        deadline: Option<Instant>,
+    },
+}
+
+impl Stage {
+    fn is_stopping(self) -> bool {
+        matches!(self, Stage::Stopping { .. })
+    }
+
+    /// Stops within `graceful_timeout`. A second request to stop does not move the deadline.
+    fn stop(&mut self, now: Instant, graceful_timeout: Duration) {
+        if !self.is_stopping() {
+            *self = Stage::Stopping { deadline: now.checked_add(graceful_timeout) };
+        }
+    }
+
+    fn is_overdue(self, now: Instant) -> bool {
+        matches!(self, Stage::Stopping { deadline: Some(deadline) } if now >= deadline)
+    }
+}
+
+/// What the worker reacts to.
+enum Event {
+    Signal(i32),
+    Message(ToWorker),
+    Malformed(Malformed),
+    MasterExited,
+}
+
+/// A worker that serves.
+pub(super) struct Worker {
+    pub(super) signals: Signals,
+    pub(super) server: Server,
+    /// To the master; `None` once that has exited.
+    pub(super) channel: Option<UnixStream>,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) hooks: Hooks,
+    /// Notices changed source files (`--reload`).
+    pub(super) watcher: Option<Py<PyAny>>,
+    pub(super) limits: RecyclingLimits,
+    pub(super) graceful_timeout: Duration,
+    pub(super) stage: Stage,
+}
+
+impl Worker {
+    /// Serves until the worker ends; returns the exit code.
+    pub(super) fn run(mut self, py: Python<'_>) -> PyResult<i32> {
+        loop {
+            let tick = if self.stage.is_stopping() { TICK_WHILE_STOPPING } else { TICK };
+            let channel: Vec<_> = self.channel.iter().map(AsFd::as_fd).collect();
+            self.signals.wait(py, &channel, Some(tick))?;
+            // Each step of a turn runs Python code, in which a signal handler of the application
+            // may raise. The next turn does what this cuts short.
+            match self.turn(py) {
+                Ok(None) => {}
+                Ok(Some(code)) => return Ok(code),
+                Err(failure) => signals::log_handler_error(py, failure)?,
+            }
+        }
+    }
+
+    /// Does what is due; returns the exit code if that was the end.
+    fn turn(&mut self, py: Python<'_>) -> PyResult<Option<i32>> {
+        let signals = self.signals.take();
+        // Messages first: the master sends new log files before the signal whose answer goes there.
+        while let Some(event) = self.receive() {
+            self.handle(py, event);
+        }
+        for signal in signals {
+            if let Some(code) = self.handle(py, Event::Signal(signal)) {
+                return Ok(Some(code));
+            }
+        }
+        self.heartbeat.beat();
+        self.check_recycling(py)?;
+        self.check_source_files(py)?;
+        if self.server.join(py, Some(Duration::ZERO))? {
+            return Ok(Some(self.on_server_end(py)));
+        }
+        if self.stage.is_overdue(Instant::now()) {
+            self.server.warn_of_running_requests(py);
+            return Ok(Some(self.exit_immediately(py)));
+        }
+        Ok(None)
+    }
+
+    /// The next message of the master.
+    fn receive(&mut self) -> Option<Event> {
+        match ToWorker::receive(self.channel.as_ref()?) {
+            Ok(Received::Data(Ok(message))) => Some(Event::Message(message)),
+            Ok(Received::Data(Err(malformed))) => Some(Event::Malformed(malformed)),
+            Ok(Received::Closed) => {
+                self.channel = None;
+                Some(Event::MasterExited)
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Acts on an event; returns the exit code if that was the end.
+    fn handle(&mut self, py: Python<'_>, event: Event) -> Option<i32> {
+        match event {
+            Event::Signal(libc::SIGUSR1) => self.server.log_counters(),
+            // May come several times: from the master, and from a process manager that signals all
+            // processes of a service or a terminal.
+            Event::Signal(libc::SIGTERM) => self.stop(),
+            Event::Signal(libc::SIGINT | libc::SIGQUIT) => return Some(self.stop_quickly(py)),
+            // A signal that the application catches.
+            Event::Signal(_) => {}
+            Event::Message(ToWorker::Retire) => {
+                self.server.retire();
+                self.stage.stop(Instant::now(), self.graceful_timeout);
+            }
+            Event::Message(ToWorker::Multiprocess(multiprocess)) => {
+                self.server.set_multiprocess(multiprocess);
+            }
+            Event::Message(ToWorker::LogFile(Log::Error, file)) => {
+                observe::redirect(Sink::from(file));
+            }
+            Event::Message(ToWorker::LogFile(Log::Access, file)) => {
+                self.server.redirect_access_log(Sink::from(file));
+            }
+            Event::Malformed(Malformed::MissingFile(log)) => report_lost_log(log),
+            Event::Malformed(malformed) => debug!("The master sent a {malformed}: ignored"),
+            Event::MasterExited => {
+                // Without a master nothing replaces this worker, and it keeps the address in use.
+                let pid = std::process::id();
+                warn!(
+                    target: "worker.orphaned",
+                    "The master has exited: shutting down worker {pid}"
+                );
+                self.stop();
+            }
+        }
+        None
+    }
+
+    /// Stops accepting, and exits when the running requests are done.
+    fn stop(&mut self) {
+        self.server.stop();
+        self.stage.stop(Instant::now(), self.graceful_timeout);
+    }
+
+    /// Exits without waiting for running requests.
+    fn stop_quickly(&mut self, py: Python<'_>) -> i32 {
+        self.server.stop();
+        self.hooks.call(py, "worker_int", &[self.request_count()]);
+        let _ = self.server.join(py, Some(QUICK_FLUSH));
+        self.exit_immediately(py)
+    }
+
+    /// Ends the process, even if threads of the application are stuck. Python's own exit would wait
+    /// for them.
+    fn exit_immediately(&self, py: Python<'_>) -> i32 {
+        self.hooks.call(py, "worker_exit", &[self.request_count()]);
+        exit_now(py, 0);
+        0
+    }
+
+    /// All threads of the server have ended. Returns the exit code.
+    fn on_server_end(&self, py: Python<'_>) -> i32 {
+        self.hooks.call(py, "served", &[self.request_count()]);
+        if !self.stage.is_stopping() {
+            error!(target: "worker.failed", "The server has ended by itself: exiting");
+            return SERVER_ENDED;
+        }
+        info!(target: "worker.exiting", "Worker exiting (pid: {})", std::process::id());
+        // Python waits for threads of the application that are not daemons.
+        let threads = py.import("rustwsgi._lingering_threads");
+        let _ = threads.and_then(|module| module.call_method0("report_soon"));
+        0
+    }
+
+    /// Requests so far, for the hooks.
+    fn request_count(&self) -> i64 {
+        self.server.requests_served().try_into().unwrap_or(i64::MAX)
+    }
+
+    /// Asks for a replacement when this worker has reached a limit, or has a request that cannot be
+    /// interrupted.
+    fn check_recycling(&mut self, py: Python<'_>) -> PyResult<()> {
+        let is_stuck = self.server.end_overdue_requests(py)?;
+        let (Stage::Serving, Some(channel)) = (self.stage, &self.channel) else { return Ok(()) };
+        let reason = match is_stuck {
+            true => Some("a request cannot be interrupted".to_owned()),
+            false => self.limits.reached(self.server.requests_served()),
+        };
+        let Some(reason) = reason else { return Ok(()) };
+        if is_stuck {
+            // gunicorn calls it in a worker that the master aborts; this worker has noticed by
+            // itself.
+            self.hooks.call(py, "worker_abort", &[self.request_count()]);
+        }
+        let pid = std::process::id();
+        info!(target: "worker.recycling", "Worker {pid} asks to be replaced: {reason}");
+        if FromWorker::ReplacementWanted.send(channel).is_ok() {
+            self.stage = Stage::AwaitingReplacement;
+        }
+        Ok(())
+    }
+
+    /// Asks for a reload when a source file has changed.
+    fn check_source_files(&self, py: Python<'_>) -> PyResult<()> {
+        let (Some(watcher), Some(channel)) = (&self.watcher, &self.channel) else { return Ok(()) };
+        let changed: Option<String> = watcher.bind(py).call_method0("changed")?.extract()?;
+        if let Some(path) = changed
+            && !self.stage.is_stopping()
+        {
+            info!(target: "reload.source_changed", "{path} has changed: asking for a reload");
+            // Fails only if the master has exited, which the next turn notices.
+            let _ = FromWorker::SourceChanged.send(channel);
+        }
+        Ok(())
+    }
+}
+
+/// The kernel has dropped a log's file, because this process has no free descriptor.
+pub(super) fn report_lost_log(log: Log) {
+    error!(
+        target: "log.not_received",
+        "Worker {} has no free descriptor for the new {log}, and keeps the old file: raise \
+         LimitNOFILE, and send USR1 again",
+        std::process::id()
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadline_of_the_first_stop_holds() {
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        for mut stage in [Stage::Serving, Stage::AwaitingReplacement] {
+            assert!(!stage.is_stopping() && !stage.is_overdue(now));
+            stage.stop(now, 30 * second);
+            stage.stop(now + second, 30 * second);
+            assert_eq!(stage, Stage::Stopping { deadline: Some(now + 30 * second) });
+            assert!(!stage.is_overdue(now + 29 * second) && stage.is_overdue(now + 30 * second));
+        }
+        let mut stage = Stage::Serving;
+        stage.stop(now, Duration::MAX);
+        assert_eq!(stage, Stage::Stopping { deadline: None });
+        assert!(!stage.is_overdue(now + 1000 * second));
+    }
+}

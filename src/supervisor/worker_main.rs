@@ -1,0 +1,238 @@
+//! A worker from the fork until it serves: it assumes its user, imports the application, and starts
+//! the server.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use log::{debug, error, info};
+use pyo3::prelude::*;
+
+use super::background;
+use super::entrypoints::{Entrypoints, LoadFailure};
+use super::heartbeat::Heartbeat;
+use super::hooks::Hooks;
+use super::identity::{self, Identity};
+use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
+use super::recycling::RecyclingLimits;
+use super::signals::Signals;
+use super::worker_loop::{CAUGHT, Stage, Worker, report_lost_log};
+use crate::config::{AccessLogSettings, Settings};
+use crate::net::Listener;
+use crate::observe::{self, LogTarget, Sink};
+use crate::worker::{Application, Server, ServerParts, StartError, close_in_children};
+
+/// The exit code of a worker that cannot set itself up.
+const SETUP_FAILED: i32 = 1;
+/// The exit code of a worker with a mistake in its options.
+const USAGE_ERROR: i32 = 2;
+/// The exit code of a worker that cannot boot, as in gunicorn.
+const BOOT_FAILED: i32 = 3;
+
+/// What a worker gets from the master.
+pub(super) struct WorkerContext {
+    /// To the master. It is closed when the master exits.
+    pub(super) channel: UnixStream,
+    pub(super) settings: Arc<Settings>,
+    /// The file of the access log.
+    pub(super) access_log: Option<File>,
+    /// The user and group to run as, if not the master's.
+    pub(super) identity: Option<Identity>,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) hooks: Hooks,
+    /// The application, if the master has imported it.
+    pub(super) app: Option<Py<PyAny>>,
+    /// Other workers serve beside it.
+    pub(super) multiprocess: bool,
+    /// It stops writing to the terminal once it is ready (`--daemon`).
+    pub(super) detaches: bool,
+}
+
+/// Boots, serves, and returns the exit code.
+pub(super) fn run(
+    py: Python<'_>,
+    mut context: WorkerContext,
+    listeners: Vec<Listener>,
+    entrypoints: Entrypoints,
+) -> i32 {
+    info!(target: "worker.booting", "Booting worker with pid: {}", std::process::id());
+    if let Err(code) = set_up(py, &context, &listeners) {
+        return code;
+    }
+    let loaded = match load(py, &mut context, entrypoints) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let hooks = context.hooks.share(py);
+    let served = serve(py, context, loaded, listeners);
+    hooks.call(py, "worker_exit", &[]);
+    served.unwrap_or_else(|failure| {
+        error!(target: "worker.failed", "Worker {} failed, exiting: {failure}", std::process::id());
+        SETUP_FAILED
+    })
+}
+
+/// Prepares the process for the application. An error is the exit code.
+fn set_up(py: Python<'_>, context: &WorkerContext, listeners: &[Listener]) -> Result<(), i32> {
+    // Writes the stacks of all threads to standard error after a crash, and when the master sends
+    // SIGABRT.
+    let _ = py.import("faulthandler").and_then(|module| module.call_method0("enable"));
+    // The application may fork while it is imported.
+    close_in_children(py, listeners).map_err(|failure| {
+        error!(target: "worker.failed", "Cannot register a fork hook, exiting: {failure}");
+        SETUP_FAILED
+    })?;
+    context.hooks.try_call(py, "post_fork", &[]).map_err(|failure| {
+        error!(target: "hook.failed", "The hook post_fork failed, exiting: {failure}");
+        BOOT_FAILED
+    })?;
+    if let Some(identity) = &context.identity {
+        identity.assume(py).map_err(|failure| {
+            error!(
+                target: "worker.failed",
+                "Cannot become the user of --user and --group, exiting: {failure}"
+            );
+            SETUP_FAILED
+        })?;
+    }
+    identity::set_process_title(py, "worker", &context.settings);
+    Ok(())
+}
+
+/// What a worker serves.
+struct Loaded {
+    app: Py<PyAny>,
+    /// The application failed to load, and this one shows why.
+    is_error_page: bool,
+    /// Notices changed source files (`--reload`).
+    watcher: Option<Py<PyAny>>,
+}
+
+/// Imports the application, if the master has not. An error is the exit code.
+fn load(
+    py: Python<'_>,
+    context: &mut WorkerContext,
+    entrypoints: Entrypoints,
+) -> Result<Loaded, i32> {
+    let settings = &context.settings;
+    let mut watched = settings.processes.watch.clone();
+    let preloaded = context.app.take();
+    if let (Some(_), Some(directory)) = (&preloaded, &settings.chdir) {
+        std::env::set_current_dir(directory).map_err(|failure| {
+            error!(
+                target: "worker.failed",
+                "Cannot change to the directory {directory:?} of --chdir, exiting: {failure}"
+            );
+            USAGE_ERROR
+        })?;
+    }
+    let app = preloaded.map_or_else(|| (entrypoints.load)(py, settings), Ok);
+    let is_error_page = app.is_err();
+    let app = app.or_else(|failure| match &mut watched {
+        Some(files) => error_page(py, &failure, files).map_err(|_| failure.code),
+        None => Err(failure.code),
+    })?;
+    let watcher = watched.map(|files| watch(py, files)).transpose().map_err(|failure| {
+        error!(target: "worker.failed", "Cannot watch files for --reload, exiting: {failure}");
+        SETUP_FAILED
+    })?;
+    Ok(Loaded { app, is_error_page, watcher })
+}
+
+/// An application that shows why the real one failed to load. Adds the files that the traceback
+/// names to those that are watched.
+fn error_page(
+    py: Python<'_>,
+    failure: &LoadFailure,
+    files: &mut Vec<PathBuf>,
+) -> PyResult<Py<PyAny>> {
+    let module = py.import("rustwsgi._reload")?;
+    let (app, mentioned): (Py<PyAny>, Vec<PathBuf>) =
+        module.call_method1("error_application", (&failure.text,))?.extract()?;
+    files.extend(mentioned);
+    Ok(app)
+}
+
+fn watch(py: Python<'_>, files: Vec<PathBuf>) -> PyResult<Py<PyAny>> {
+    Ok(py.import("rustwsgi._reload")?.call_method1("Watcher", (files,))?.unbind())
+}
+
+/// Starts the server, and serves until the worker ends. Returns the exit code.
+fn serve(
+    py: Python<'_>,
+    context: WorkerContext,
+    loaded: Loaded,
+    listeners: Vec<Listener>,
+) -> Result<i32, StartError> {
+    let WorkerContext { channel, settings, access_log, heartbeat, hooks, multiprocess, .. } =
+        context;
+    let Loaded { app, is_error_page, watcher } = loaded;
+    channel.set_nonblocking(true)?;
+    let signals = Signals::catch(py, CAUGHT)?;
+    let app = hooks.worker_init(py, app)?;
+    heartbeat.beat();
+    let report_ready = || {
+        // Not earlier: until now there may have been an error to report on the terminal.
+        if context.detaches {
+            background::discard_output(py);
+        }
+        FromWorker::Ready { serves_error_page: is_error_page }.send(&channel)
+    };
+    let app = Application::new(app, hooks.around_requests(py)?);
+    let boot = receive_while_booting(&channel, Boot { access_log, multiprocess });
+    let access_log = settings.access_log.as_ref().map(|log| access_sink(log, boot.access_log));
+    let parts = ServerParts {
+        app,
+        listeners,
+        access_log: access_log.transpose()?,
+        settings: settings.clone(),
+        multiprocess: boot.multiprocess,
+    };
+    let server = Server::start_with(py, parts, report_ready)?;
+    let worker = Worker {
+        signals,
+        server,
+        channel: Some(channel),
+        heartbeat,
+        hooks,
+        watcher,
+        limits: RecyclingLimits::new(&settings.processes.recycling),
+        graceful_timeout: settings.timeouts.graceful,
+        stage: Stage::Serving,
+    };
+    Ok(worker.run(py)?)
+}
+
+/// What the master may change while the worker boots.
+struct Boot {
+    access_log: Option<File>,
+    multiprocess: bool,
+}
+
+/// Takes the messages that have come while the application was imported.
+fn receive_while_booting(channel: &UnixStream, mut boot: Boot) -> Boot {
+    while let Ok(Received::Data(message)) = ToWorker::receive(channel) {
+        match message {
+            Ok(ToWorker::LogFile(Log::Error, file)) => observe::redirect(Sink::from(file)),
+            Ok(ToWorker::LogFile(Log::Access, file)) => boot.access_log = Some(file),
+            Ok(ToWorker::Multiprocess(multiprocess)) => boot.multiprocess = multiprocess,
+            // The master ends a booting worker with a signal.
+            Ok(ToWorker::Retire) => debug!("Unexpected message {message:?}: ignored"),
+            Err(Malformed::MissingFile(log)) => report_lost_log(log),
+            Err(malformed) => debug!("The master sent a {malformed}: ignored"),
+        }
+    }
+    boot
+}
+
+/// Where the access log goes. Without the master's file neither a start nor a reload comes this
+/// far.
+fn access_sink(log: &AccessLogSettings, file: Option<File>) -> io::Result<Sink> {
+    match (&log.target, file) {
+        (LogTarget::File(_), Some(file)) => Ok(Sink::from(file)),
+        (LogTarget::File(_), None) => Ok(Sink::nowhere()),
+        (stream, _) => Sink::open(stream),
+    }
+}

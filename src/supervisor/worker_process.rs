@@ -1,0 +1,312 @@
+//! One worker as the master sees it: its status, its channel, its heartbeat, and when it is killed.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use log::{debug, error, warn};
+
+use super::heartbeat::Heartbeat;
+use super::messages::{FromWorker, Received, ToWorker};
+use super::pool::{WorkerState, WorkerStatus};
+use crate::sys::process::kill;
+
+/// How long a worker that was to exit by its own deadline, or by SIGABRT, is given beyond that.
+pub(super) const EXIT_MARGIN: Duration = Duration::from_secs(3);
+
+/// How long a heartbeat may be missing when `--timeout` sets no limit.
+const DEFAULT_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What connects a worker with the master; made before the fork.
+pub(super) struct Link {
+    pub(super) master_end: UnixStream,
+    pub(super) worker_end: UnixStream,
+    pub(super) heartbeat: Heartbeat,
+}
+
+impl Link {
+    pub(super) fn new() -> io::Result<Link> {
+        let (master_end, worker_end) = UnixStream::pair()?;
+        master_end.set_nonblocking(true)?;
+        Ok(Link { master_end, worker_end, heartbeat: Heartbeat::new()? })
+    }
+}
+
+/// After what time the master kills a worker.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KillTimeouts {
+    /// From the fork to the ready message.
+    pub(super) boot: Duration,
+    /// Without a heartbeat.
+    pub(super) heartbeat: Duration,
+}
+
+impl KillTimeouts {
+    /// `request` is the time that a request may take, after which the worker interrupts it itself.
+    pub(super) fn new(boot: Duration, request: Duration) -> KillTimeouts {
+        let heartbeat = match request {
+            Duration::MAX => DEFAULT_HEARTBEAT_TIMEOUT,
+            limit => limit.saturating_add(EXIT_MARGIN),
+        };
+        KillTimeouts { boot, heartbeat }
+    }
+}
+
+/// Whether the master kills the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kill {
+    /// Nothing is wrong.
+    Unplanned,
+    /// It was asked to exit and gets SIGKILL at this time; never, if there is none.
+    Due(Option<Instant>),
+    /// SIGKILL was sent.
+    Sent,
+}
+
+/// A worker process.
+#[derive(Debug)]
+pub(super) struct WorkerProcess {
+    pub(super) pid: i32,
+    pub(super) status: WorkerStatus,
+    /// Each response only shows why the application failed to load.
+    pub(super) serves_error_page: bool,
+    /// When it entered its state.
+    since: Instant,
+    /// When the master first found the heartbeat missing.
+    heartbeat_missing_since: Option<Instant>,
+    kill: Kill,
+    /// `None` once the worker has closed its end: a closed channel is readable until the process is
+    /// reaped, so that waiting for it would spin.
+    channel: Option<UnixStream>,
+    heartbeat: Heartbeat,
+}
+
+impl WorkerProcess {
+    /// A worker that was just forked.
+    pub(super) fn new(
+        pid: i32,
+        generation: u32,
+        channel: UnixStream,
+        heartbeat: Heartbeat,
+    ) -> WorkerProcess {
+        WorkerProcess {
+            pid,
+            status: WorkerStatus::booting(generation),
+            serves_error_page: false,
+            since: Instant::now(),
+            heartbeat_missing_since: None,
+            kill: Kill::Unplanned,
+            channel: Some(channel),
+            heartbeat,
+        }
+    }
+
+    /// Readable when there are messages, or when the worker has exited.
+    pub(super) fn channel(&self) -> Option<BorrowedFd<'_>> {
+        self.channel.as_ref().map(AsFd::as_fd)
+    }
+
+    /// How long it has been in its state.
+    pub(super) fn time_in_state(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
+    /// Sends a message. A worker that has closed its end gets none.
+    pub(super) fn send(&self, message: ToWorker<&std::fs::File>) -> io::Result<()> {
+        self.channel.as_ref().map_or(Ok(()), |channel| message.send(channel))
+    }
+
+    /// Takes the messages that have arrived.
+    pub(super) fn receive(&mut self) -> Vec<FromWorker> {
+        match self.channel.as_ref().map(FromWorker::receive) {
+            Some(Ok(Received::Data(messages))) => {
+                let report = |malformed| debug!("Worker {} sent a {malformed}: ignored", self.pid);
+                messages.into_iter().filter_map(|message| message.map_err(report).ok()).collect()
+            }
+            Some(Ok(Received::Closed)) => {
+                self.channel = None;
+                Vec::new()
+            }
+            Some(Err(_)) | None => Vec::new(),
+        }
+    }
+
+    /// The worker serves from now on.
+    pub(super) fn set_ready(&mut self, serves_error_page: bool) {
+        self.status.state = WorkerState::Ready;
+        self.serves_error_page = serves_error_page;
+        self.since = Instant::now();
+    }
+
+    /// Asks it to exit when its running requests are done, and kills it after `graceful_timeout`.
+    pub(super) fn retire(&mut self, graceful_timeout: Duration) {
+        let asked = match (self.status.state, &self.channel) {
+            (WorkerState::Retiring, _) => return,
+            (WorkerState::Ready, Some(channel)) => ToWorker::Retire.send(channel).is_ok(),
+            _ => false,
+        };
+        // A worker that is booting reads no messages, and has no request to finish.
+        if !asked {
+            kill(self.pid, libc::SIGTERM);
+        }
+        self.set_retiring(graceful_timeout);
+    }
+
+    /// Ends it with a signal, and kills it after `graceful_timeout`. Again, if it was asked before.
+    pub(super) fn stop(&mut self, signal: i32, graceful_timeout: Duration) {
+        kill(self.pid, signal);
+        self.set_retiring(graceful_timeout);
+    }
+
+    fn set_retiring(&mut self, graceful_timeout: Duration) {
+        let now = Instant::now();
+        self.status.state = WorkerState::Retiring;
+        self.since = now;
+        if self.kill != Kill::Sent {
+            self.kill = Kill::Due(now.checked_add(graceful_timeout.saturating_add(EXIT_MARGIN)));
+        }
+    }
+
+    /// Sends SIGABRT to a worker that is not ready in time or has no heartbeat, and SIGKILL to one
+    /// that has not exited in time.
+    pub(super) fn kill_if_overdue(&mut self, timeouts: &KillTimeouts, now: Instant) {
+        let pid = self.pid;
+        if self.kill == Kill::Unplanned && self.is_hung(timeouts, now) {
+            // Its `faulthandler` prints the stacks of all threads.
+            kill(pid, libc::SIGABRT);
+            self.kill = Kill::Due(now.checked_add(EXIT_MARGIN));
+        }
+        if matches!(self.kill, Kill::Due(Some(at)) if at <= now) {
+            warn!(target: "worker.killed", "Worker {pid} has not exited in time: sending SIGKILL");
+            kill(pid, libc::SIGKILL);
+            self.kill = Kill::Sent;
+        }
+    }
+
+    /// Whether it is not ready in time, or has no heartbeat; logs which.
+    fn is_hung(&mut self, timeouts: &KillTimeouts, now: Instant) -> bool {
+        let pid = self.pid;
+        match self.status.state {
+            WorkerState::Booting if self.time_in_state(now) >= timeouts.boot => {
+                error!(
+                    target: "worker.boot_timeout",
+                    "Worker {pid} is not ready after the {} s of --boot-timeout: sending SIGABRT",
+                    timeouts.boot.as_secs_f64()
+                );
+                true
+            }
+            WorkerState::Ready => {
+                let age = self.heartbeat.age();
+                let hung = self.misses_heartbeat(age >= timeouts.heartbeat, now);
+                if hung {
+                    error!(
+                        target: "worker.no_heartbeat",
+                        "Worker {pid} has sent no heartbeat for {} s: sending SIGABRT",
+                        age.as_secs()
+                    );
+                }
+                hung
+            }
+            WorkerState::Booting | WorkerState::Retiring => false,
+        }
+    }
+
+    /// Whether the heartbeat was missing at two looks that are [`EXIT_MARGIN`] apart. One look is
+    /// not enough: after a suspend of the machine the master may run before its workers.
+    fn misses_heartbeat(&mut self, missing_now: bool, now: Instant) -> bool {
+        self.heartbeat_missing_since =
+            missing_now.then(|| self.heartbeat_missing_since.unwrap_or(now));
+        self.heartbeat_missing_since
+            .is_some_and(|since| now.saturating_duration_since(since) >= EXIT_MARGIN)
+    }
+
+    /// When [`WorkerProcess::kill_if_overdue`] has to look at it next.
+    pub(super) fn next_deadline(&self, timeouts: &KillTimeouts) -> Option<Instant> {
+        match (self.kill, self.status.state) {
+            (Kill::Sent, _) => None,
+            (Kill::Due(at), _) => at,
+            (Kill::Unplanned, WorkerState::Booting) => self.since.checked_add(timeouts.boot),
+            (Kill::Unplanned, WorkerState::Ready) => match self.heartbeat_missing_since {
+                Some(since) => since.checked_add(EXIT_MARGIN),
+                None => self.heartbeat.last().checked_add(timeouts.heartbeat),
+            },
+            (Kill::Unplanned, WorkerState::Retiring) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A worker whose pid is no process, so that signals to it reach none.
+    fn worker() -> (WorkerProcess, UnixStream) {
+        let Link { master_end, worker_end, heartbeat } = Link::new().unwrap();
+        (WorkerProcess::new(i32::MAX, 0, master_end, heartbeat), worker_end)
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const TIMEOUTS: KillTimeouts =
+        KillTimeouts { boot: Duration::from_secs(60), heartbeat: Duration::from_secs(30) };
+
+    #[test]
+    fn worker_that_boots_too_long_is_aborted_then_killed() {
+        let (mut worker, _other_end) = worker();
+        let overdue = worker.since + TIMEOUTS.boot;
+        assert_eq!(worker.next_deadline(&TIMEOUTS), Some(overdue));
+        worker.kill_if_overdue(&TIMEOUTS, overdue - SECOND);
+        assert_eq!(worker.kill, Kill::Unplanned);
+        worker.kill_if_overdue(&TIMEOUTS, overdue);
+        assert_eq!(worker.kill, Kill::Due(Some(overdue + EXIT_MARGIN)));
+        worker.kill_if_overdue(&TIMEOUTS, overdue + EXIT_MARGIN);
+        assert_eq!(worker.kill, Kill::Sent);
+        assert_eq!(worker.next_deadline(&TIMEOUTS), None);
+        worker.stop(libc::SIGTERM, SECOND);
+        assert_eq!(worker.kill, Kill::Sent, "not twice");
+    }
+
+    #[test]
+    fn missing_heartbeat_counts_when_it_is_missing_twice() {
+        let (mut worker, _other_end) = worker();
+        let now = Instant::now();
+        for (missing, after, expected) in [
+            (true, Duration::ZERO, false),
+            (true, SECOND, false),
+            (false, 2 * SECOND, false),
+            (true, 3 * SECOND, false),
+            (true, 3 * SECOND + EXIT_MARGIN, true),
+        ] {
+            assert_eq!(worker.misses_heartbeat(missing, now + after), expected, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn heartbeat_timeout_exceeds_the_request_timeout() {
+        let of = |request| KillTimeouts::new(SECOND, request).heartbeat;
+        assert_eq!(of(Duration::MAX), DEFAULT_HEARTBEAT_TIMEOUT);
+        assert_eq!(of(30 * SECOND), 30 * SECOND + EXIT_MARGIN);
+    }
+
+    #[test]
+    fn ready_worker_is_retired_by_a_message_once() {
+        let (mut worker, other_end) = worker();
+        other_end.set_nonblocking(true).unwrap();
+        worker.set_ready(false);
+        worker.retire(SECOND);
+        worker.retire(SECOND);
+        assert_eq!(worker.status.state, WorkerState::Retiring);
+        assert!(matches!(ToWorker::receive(&other_end), Ok(Received::Data(Ok(ToWorker::Retire)))));
+        assert_eq!(ToWorker::receive(&other_end).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn malformed_messages_are_ignored() {
+        let (mut worker, mut other_end) = worker();
+        io::Write::write_all(&mut other_end, b"x!\0~").unwrap();
+        assert_eq!(worker.receive(), [FromWorker::ReplacementWanted, FromWorker::SourceChanged]);
+        drop(other_end);
+        assert_eq!(worker.receive(), []);
+        assert!(worker.channel().is_none(), "no longer waited for");
+    }
+}

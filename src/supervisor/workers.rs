@@ -1,0 +1,202 @@
+//! The processes of the pool: what the policy of [`pool`] is applied to.
+
+use std::fs::File;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use super::messages::{FromWorker, ToWorker};
+use super::pool::{self, Backoff, Plan, WorkerState, WorkerStatus};
+use super::worker_process::{KillTimeouts, WorkerProcess};
+use crate::config::ReloadStrategy;
+use crate::sys::process::{kill, try_wait};
+
+/// The workers of one master, in the order in which they were started.
+#[derive(Debug, Default)]
+pub(super) struct Workers {
+    list: Vec<WorkerProcess>,
+    /// The number of the running deployment; grows with every reload.
+    generation: u32,
+    /// Workers forked since the start.
+    forked: i64,
+    /// Whether several workers serve, as the workers were last notified.
+    multiprocess: bool,
+    /// Delays new workers after failures.
+    pub(super) backoff: Backoff,
+}
+
+impl Workers {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &WorkerProcess> {
+        self.list.iter()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    pub(super) fn multiprocess(&self) -> bool {
+        self.multiprocess
+    }
+
+    /// The channels of all workers, to wait for messages on.
+    pub(super) fn channels(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.list.iter().filter_map(WorkerProcess::channel)
+    }
+
+    // Starting
+
+    /// Counts a fork; returns how many there were with it.
+    pub(super) fn count_fork(&mut self) -> i64 {
+        self.forked += 1;
+        self.forked
+    }
+
+    /// Adds a worker that was just forked with the running deployment.
+    pub(super) fn add(&mut self, worker: WorkerProcess) {
+        self.list.push(worker);
+    }
+
+    /// Forgets all workers, in a process that is one of them.
+    pub(super) fn clear(&mut self) {
+        self.list.clear();
+    }
+
+    /// From now on new workers belong to another deployment.
+    pub(super) fn begin_generation(&mut self) {
+        self.generation += 1;
+        self.backoff.reset();
+    }
+
+    /// Which workers to start and to retire.
+    pub(super) fn plan(&self, target: usize, strategy: ReloadStrategy) -> Plan {
+        let statuses: Vec<WorkerStatus> = self.list.iter().map(|worker| worker.status).collect();
+        pool::plan(&statuses, target, self.generation, strategy)
+    }
+
+    /// Whether `target` workers of the running deployment are ready.
+    pub(super) fn are_ready(&self, target: usize) -> bool {
+        self.of_generation().filter(|w| w.status.state == WorkerState::Ready).count() >= target
+    }
+
+    /// Whether a worker of the running deployment serves only the reason why the application failed
+    /// to load.
+    pub(super) fn any_serves_error_page(&self) -> bool {
+        self.of_generation().any(|worker| worker.serves_error_page)
+    }
+
+    fn of_generation(&self) -> impl Iterator<Item = &WorkerProcess> {
+        self.list.iter().filter(|worker| worker.status.generation == self.generation)
+    }
+
+    // Messages
+
+    /// Takes the messages of all workers, each with the pid of its sender.
+    pub(super) fn receive(&mut self) -> Vec<(i32, FromWorker)> {
+        let with_pid = |worker: &mut WorkerProcess| {
+            let pid = worker.pid;
+            worker.receive().into_iter().map(move |message| (pid, message)).collect::<Vec<_>>()
+        };
+        self.list.iter_mut().flat_map(with_pid).collect()
+    }
+
+    /// The worker that sent a message, if its status expects it: the only place where the master
+    /// decides whether to act on what a worker says.
+    pub(super) fn accept(&mut self, pid: i32, message: FromWorker) -> Option<&mut WorkerProcess> {
+        let generation = self.generation;
+        let worker = self.list.iter_mut().find(|worker| worker.pid == pid)?;
+        let expected = worker.status.expects(message, generation);
+        if !expected {
+            log::debug!("Worker {pid} sent an unexpected {message:?}: ignored");
+        }
+        expected.then_some(worker)
+    }
+
+    /// Notifies all workers if `multiprocess` has changed.
+    pub(super) fn set_multiprocess(&mut self, multiprocess: bool) {
+        if self.multiprocess == multiprocess {
+            return;
+        }
+        self.multiprocess = multiprocess;
+        for worker in &self.list {
+            // A worker that cannot be reached has exited and is reaped next.
+            let _ = worker.send(ToWorker::<&File>::Multiprocess(multiprocess));
+        }
+    }
+
+    // Ending
+
+    /// Asks one worker, by its index in the list, to exit when its running requests are done.
+    pub(super) fn retire(&mut self, index: usize, graceful_timeout: Duration) {
+        if let Some(worker) = self.list.get_mut(index) {
+            worker.retire(graceful_timeout);
+        }
+    }
+
+    /// Asks all workers to exit when their running requests are done.
+    pub(super) fn retire_all(&mut self, graceful_timeout: Duration) {
+        self.list.iter_mut().for_each(|worker| worker.retire(graceful_timeout));
+    }
+
+    /// Ends all workers with a signal.
+    pub(super) fn stop_all(&mut self, signal: i32, graceful_timeout: Duration) {
+        self.list.iter_mut().for_each(|worker| worker.stop(signal, graceful_timeout));
+    }
+
+    /// Sends SIGKILL to all workers.
+    pub(super) fn kill_all(&self) {
+        self.list.iter().for_each(|worker| kill(worker.pid, libc::SIGKILL));
+    }
+
+    /// Sends SIGUSR1 to the workers that catch it. One that is booting does not, and has counted
+    /// nothing.
+    pub(super) fn request_reports(&self) {
+        for worker in self.list.iter().filter(|w| w.status.state != WorkerState::Booting) {
+            kill(worker.pid, libc::SIGUSR1);
+        }
+    }
+
+    /// Kills the workers that are overdue.
+    pub(super) fn kill_overdue(&mut self, timeouts: &KillTimeouts, now: Instant) {
+        self.list.iter_mut().for_each(|worker| worker.kill_if_overdue(timeouts, now));
+    }
+
+    /// When [`Workers::kill_overdue`] has something to look at.
+    pub(super) fn next_deadline(&self, timeouts: &KillTimeouts) -> Option<Instant> {
+        self.list.iter().filter_map(|worker| worker.next_deadline(timeouts)).min()
+    }
+
+    /// Removes a worker that has exited from the list. One at a time, so that no signal goes to a
+    /// pid that was reaped and may belong to another process by now.
+    pub(super) fn reap_one(&mut self) -> Option<(WorkerProcess, std::process::ExitStatus)> {
+        let exited = |(at, worker): (usize, &WorkerProcess)| Some((at, try_wait(worker.pid)?));
+        let (at, status) = self.list.iter().enumerate().find_map(exited)?;
+        Some((self.list.remove(at), status))
+    }
+
+    // Rolling back
+
+    /// How many ready workers belong to the running deployment, and how many to earlier ones.
+    pub(super) fn ready_new_and_old(&self) -> (usize, usize) {
+        let ready = self.list.iter().filter(|worker| worker.status.state == WorkerState::Ready);
+        let (new, old): (Vec<_>, Vec<_>) =
+            ready.partition(|worker| worker.status.generation == self.generation);
+        (new.len(), old.len())
+    }
+
+    /// Undoes a reload: retires the workers that are booting, and with `retire_new` those of the
+    /// failed deployment; the others count as workers of the running deployment from now on.
+    pub(super) fn roll_back(&mut self, retire_new: bool, graceful_timeout: Duration) {
+        for worker in &mut self.list {
+            let is_new = worker.status.generation == self.generation;
+            match worker.status.state {
+                WorkerState::Booting => worker.retire(graceful_timeout),
+                WorkerState::Ready if is_new && retire_new => worker.retire(graceful_timeout),
+                WorkerState::Ready => worker.status.generation = self.generation,
+                WorkerState::Retiring => {}
+            }
+        }
+    }
+}
