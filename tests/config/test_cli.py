@@ -277,7 +277,7 @@ def test_doubtful_application_that_a_hook_may_replace_is_a_warning(
 
 def test_object_that_is_no_wsgi_application_is_reported_at_the_start(fresh_server, project) -> None:
     server = fresh_server("single:asgi", cwd=project)
-    server.wait_for_log(r"\[WARNING\] single:asgi is an async function")
+    server.wait_for_event("app.doubtful", "single:asgi is an async function")
 
 
 @pytest.mark.parametrize(

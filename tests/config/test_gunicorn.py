@@ -152,8 +152,8 @@ def test_gunicorn_configuration_is_found_by_its_default_name(fresh_server, tmp_p
         tmp_path, f"bind = '127.0.0.1:0'\nwsgi_app = '{APP}'\npythonpath = '{APPS}'\nworkers = 2\n"
     )
     server = fresh_server(None, bind=None, cwd=tmp_path)
-    server.wait_for_log(r"\(workers: 2, threads: 4\)")
-    server.wait_for_log(r"\[INFO\] Configuration read from: gunicorn\.conf\.py$")
+    server.wait_for_event("server.starting", r"\(workers: 2, threads: 4\)")
+    server.wait_for_event("config.files", r" gunicorn\.conf\.py$")
     assert server.get("/").status == 200
 
 

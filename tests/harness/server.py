@@ -301,7 +301,7 @@ class ServerProcess:
         """How often each limit was reached, as the only worker reports at USR1."""
         start = len(self.stderr())
         self.send_signal(signal.SIGUSR1)
-        said = self.wait_for_log(r"Limits reached since the start: (.*)\n", start=start)[1]
+        said = self.wait_for_event("server.counters", r": (.*)\n", start=start)[1]
         items = [item.partition("=") for item in said.split()]
         return {name: int(count) for name, _, count in items if count}
 

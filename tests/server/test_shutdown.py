@@ -40,7 +40,7 @@ def test_repeated_term_stays_graceful(fresh_server, fifo: Path) -> None:
         server.wait_for_log("request started")
         for count in range(1, 4):
             server.send_signal(signal.SIGTERM)
-            server.wait_for_log(r"(.|\n)*".join(["Handling signal: term"] * count))
+            server.wait_for_log(r"(.|\n)*".join([r"\[signal.received\] .* term"] * count))
         fifo.write_text("finished")
         assert client.response().body == b"finished"
     assert server.wait() == 0

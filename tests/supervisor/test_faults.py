@@ -227,7 +227,7 @@ def test_reload_without_descriptors_keeps_the_signal_handlers(fresh_server, tmp_
         server.wait_for_event("reload.rejected")
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
         server.send_signal(signal.SIGTERM)
-        server.wait_for_log("Handling signal: term")
+        server.wait_for_event("signal.received", "term")
         fifo.write_text("whole")
         assert client.response().body == b"whole"
     assert server.wait() == 0

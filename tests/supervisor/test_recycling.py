@@ -200,7 +200,7 @@ def test_workers_stopped_with_their_master_survive(fresh_server) -> None:
     server = fresh_server(APP, "--timeout", "1")
     pid = serving_pid(server)
     server.send_signal(signal.SIGUSR1)
-    server.wait_for_log("Limits reached")
+    server.wait_for_event("server.counters")
     freeze(server.pid)
     freeze(pid)
     time.sleep(5)  # longer than a worker may be silent, which is four

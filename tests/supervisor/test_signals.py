@@ -100,7 +100,7 @@ def test_boot_failure_on_reload_leaves_the_old_workers(
     module.write_text("from supervised import app\n")
     args = ["--workers", "2", "--reload-strategy", strategy]
     server = fresh_server("breaks:app", *args, "--pythonpath", str(tmp_path))
-    server.wait_for_log(r"Booting(.|\n)*Booting")
+    server.wait_for_event("worker.booting", r"(.|\n)*\[worker.booting\]")
     with Load(server.connect, kept=3) as load:
         wait_until(lambda: len(load.bodies) == 2, "both serve")
         old = workers(server, 2)
@@ -208,7 +208,7 @@ def test_reload_during_a_failing_start_uses_the_new_code(door: str, tmp_path: Pa
     config.write_text("bind = '127.0.0.1:0'\napp = 'late:app'\n")
     options = ["--config", str(config), "--pythonpath", str(tmp_path)]
     with ServerProcess(door, None, *options, bind=None) as server:
-        server.wait_for_log("Booting")
+        server.wait_for_event("worker.booting")
         config.write_text("bind = '127.0.0.1:0'\napp = 'http_broken:app'\n")
         server.send_signal(signal.SIGHUP)
         server.wait_for_event("reload.failed", "previous configuration$")
@@ -366,7 +366,7 @@ def test_signal_before_the_start_is_complete_is_ignored(
     master (USR2) could not know the result of the first start."""
     (tmp_path / "late.py").write_text(f"open({str(fifo)!r})\nfrom supervised import app\n")
     server = fresh_server("late:app", "--pythonpath", str(tmp_path))
-    server.wait_for_log("Booting")
+    server.wait_for_event("worker.booting")
     server.send_signal(sig)
     server.wait_for_event("signal.ignored", "not started yet")
     with opened(fifo):
@@ -435,5 +435,5 @@ def test_signal_handler_that_exits_ends_the_worker(fresh_server, tmp_path: Path)
     server = fresh_server("raising:app", "--pythonpath", str(tmp_path))
     pid = serving_pid(server)
     server.get("/alarm")
-    server.wait_for_log(f"Worker {pid} (has )?exited")
+    server.wait_for_log(rf"\[worker\.(exited|died)\] .*{pid}")
     assert serving_pid(server) != pid

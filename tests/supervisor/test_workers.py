@@ -144,7 +144,7 @@ def test_the_master_is_idle_when_nothing_happens(fresh_server) -> None:
         status = Path(f"/proc/{server.pid}/status").read_text()
         return next(line for line in status.splitlines() if line.startswith("voluntary_ctxt"))
 
-    server.wait_for_log(r"Booting(.|\n)*Booting")
+    server.wait_for_event("worker.booting", r"(.|\n)*\[worker.booting\]")
     wait_until(lambda: switches() == (time.sleep(0.3), switches())[1], "it rests")
     before = switches()
     server.get("/")
@@ -163,7 +163,7 @@ def test_worker_that_dies_is_replaced(fresh_server, path: str, how: str) -> None
         client.send(build_request("GET", path))
         with pytest.raises((NoResponse, ConnectionResetError)):
             client.response()
-    server.wait_for_log(f"Worker {first} .*{how}.*")
+    server.wait_for_log(rf"\[worker\.(exited|died)\] .*{first} .*{how}")
     assert serving_pid(server) != first
     assert workers(server, 1) == {serving_pid(server)}
 
@@ -263,7 +263,7 @@ def test_later_boot_failure_keeps_the_server(fresh_server, tmp_path: Path) -> No
     module.write_text("from supervised import app\n")
     server = fresh_server("mended:app", "--workers", "2", "--pythonpath", str(tmp_path))
     both = workers(server, 2)
-    server.wait_for_log(r"Booting(.|\n)*Booting")
+    server.wait_for_event("worker.booting", r"(.|\n)*\[worker.booting\]")
     with Load(server.connect, kept=1) as load:
         wait_until(lambda: len(load.bodies) == 2, "both workers serve")
     module.write_text("raise RuntimeError('half a deployment')\n")
@@ -298,7 +298,7 @@ def test_ttin_and_ttou_change_the_number_of_workers(fresh_server) -> None:
 
 def test_workers_end_when_the_master_is_killed(door: str) -> None:
     with ServerProcess(door, APP, "--workers", "2") as server:
-        server.wait_for_log(r"Booting(.|\n)*Booting")
+        server.wait_for_event("worker.booting", r"(.|\n)*\[worker.booting\]")
         serving_pid(server)
         both = workers(server, 2)
         os.kill(server.pid, signal.SIGKILL)

@@ -239,7 +239,7 @@ def test_child_forked_in_an_import_gets_signals(
     pid = server.get("/").body
     # What the master has heard comes before this.
     server.send_signal(signal.SIGUSR1)
-    server.wait_for_log("Handling signal: usr1")
+    server.wait_for_event("signal.received", "usr1")
     assert server.get("/").body == pid
     assert "Handling signal: term" not in server.stderr()
 
