@@ -53,8 +53,8 @@ pub struct Settings {
     pub pythonpath: Vec<PathBuf>,
     /// Environment variables of the application.
     pub env: Vec<(String, String)>,
-    /// The prefix of the application in the URL, for SCRIPT_NAME: empty, or `/…` without a slash at
-    /// its end.
+    /// The prefix of the application in the URL, for SCRIPT_NAME: empty, or `/…` without a final
+    /// slash.
     pub script_name: String,
     /// The virtual environment of the embedded interpreter.
     pub venv: Option<PathBuf>,

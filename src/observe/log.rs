@@ -21,7 +21,7 @@ use crate::sync::ignore_poison;
 /// lines are dropped at once until the reader reads again.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Set to `1`, it makes lines show their event ids: `[PID] [worker.ready] [INFO] message`.
+/// Set to `1`, it makes lines show their event ids: `[PID] [worker.booting] [INFO] message`.
 const EVENTS_VARIABLE: &str = "RUSTWSGI_LOG_EVENTS";
 
 static LOGGER: ErrorLog = ErrorLog { state: Mutex::new(None) };
@@ -141,7 +141,7 @@ impl Output {
 }
 
 /// The stable event id of a line, which is the `target` of its log macro:
-/// `info!(target: "worker.ready", ...)`. Without a target the `log` crate sets the module's path.
+/// `info!(target: "worker.booting", ...)`. Without a target the `log` crate sets the module's path.
 fn event(target: &str) -> Option<&str> {
     (!target.contains("::") && target.contains('.')).then_some(target)
 }

@@ -27,6 +27,7 @@ use pyo3::prelude::*;
 
 use self::dispatch::Event;
 use self::stage::Stage;
+use super::messages::FromWorker;
 use super::pidfile::Pidfile;
 use super::successor::Predecessor;
 
@@ -108,7 +109,14 @@ impl Master<'_> {
     fn dispatch(&mut self, py: Python<'_>) -> Result<(), MasterExit> {
         // Taken first, as what is handled below may be what another process has signalled for.
         let signals = self.signals.take();
+        let mut is_source_changed = false;
         for (pid, message) in self.workers.receive() {
+            // Every worker reports the same change: one reload is enough, also if it is rejected.
+            if message == FromWorker::SourceChanged
+                && std::mem::replace(&mut is_source_changed, true)
+            {
+                continue;
+            }
             self.handle(py, Event::Message(pid, message));
         }
         // A client that has been served may signal a server that counts as started.

@@ -117,6 +117,20 @@ def test_every_counter_has_a_bound_and_a_test() -> None:
         assert_tests_exist(danger, tests)
 
 
+def test_every_event_is_listed() -> None:
+    """docs/events.md has the ids that the code logs, and no others."""
+    in_rust = r'target: "([a-z]+\.[a-z_]+)"'
+    in_python = r'(?:event=|, )"([a-z]+\.[a-z_]+)"'
+    logged: set[str] = set()
+    for path in (ROOT / "src").rglob("*.rs"):
+        code = re.sub(r"(?m)^ *//.*$", "", path.read_text(encoding="utf-8"))
+        logged.update(re.findall(in_rust, code))
+    for path in (ROOT / "python").rglob("*.py"):
+        logged.update(re.findall(in_python, path.read_text(encoding="utf-8")))
+    listed = [row[0].strip("`") for row in rows(read("docs/events.md"), "| Event |")]
+    assert sorted(listed) == sorted(logged)
+
+
 def test_every_part_has_its_place_in_the_layout() -> None:
     """CONTRIBUTING.md and docs/architecture.md name every directory and layer."""
     layout = "".join(row[0] for row in rows(read("CONTRIBUTING.md"), "| Directory |"))
