@@ -30,7 +30,6 @@ MISTAKES = {
         1,
         ["--bind", "no-such-host.invalid", "correct"],
     ),
-    "interfaces": (["--bind", "*:80"], 2, ["write :80 for all interfaces"]),
     "in-use": (["--bind", "127.0.0.1:{port}"], 1, ["{port}", "in use", "choose another --bind"]),
     "not-ours": (["--bind", "192.0.2.1:0"], 1, ["192.0.2.1", "this machine has no such address"]),
     "no-socket-dir": (
@@ -81,6 +80,7 @@ SLIPS = {
     "twice-unix": (["-b", "unix:s", "-b", "unix:./x", "-b", "unix:s", APP], "unix:s is given"),
     "negative": (["--keep-alive", "-1", APP], "'-1' for '--keep-alive <S>': not between 0 and"),
     "negative-number": (["--threads", "-1", APP], "'-1' for '--threads <N>': not a whole number"),
+    "interfaces": (["-b", "*:80", APP], "write :80 for all interfaces"),
     "tool-table": (["-c", "tool.toml", APP], r"remove the line \[tool\.rustwsgi\]"),
     "table": (
         ["-c", "table.toml", APP],
