@@ -1,5 +1,5 @@
 //! What the poller does next with a connection. Each step does one thing and returns the next
-//! action; [`run`](super::run) carries them out. So no step calls the next one, and a client that
+//! action; [`mod@super::run`] carries them out. So no step calls the next one, and a client that
 //! pipelines costs no depth of stack.
 
 use crate::net::connection::Refusal;
