@@ -63,6 +63,13 @@ if os.path.exists({str(gate)!r}):
     )
     server = fresh_server("edited:app", "--reload", "--workers", "2", cwd=tmp_path)
     old = workers(server, 2)
+    serving: set[int] = set()
+
+    def all_serve() -> bool:
+        serving.add(serving_pid(server))
+        return serving == old
+
+    wait_until(all_serve, "both workers serve", timeout=20)
     os.mkfifo(gate)
     server.send_signal(signal.SIGHUP)
     new = workers(server, 4) - old
