@@ -132,17 +132,6 @@ HEADERS = {
     "length-lower-case": [("content-length", "-1")],
     "length-twice": [("Content-Length", "1"), ("Content-Length", "2")],
     "length-twice-case": [("Content-Length", "1"), ("X-A", "1"), ("CONTENT-LENGTH", "2")],
-    "hop-connection": [("Connection", "keep-alive")],
-    "hop-connection-upgrade": [("Connection", "Upgrade")],
-    "hop-connection-list": [("Connection", "close, X-A")],
-    "hop-keep-alive": [("Keep-Alive", "timeout=5")],
-    "hop-transfer-encoding": [("Transfer-Encoding", "chunked")],
-    "hop-transfer-encoding-case": [("transfer-ENCODING", "identity")],
-    "hop-upgrade": [("Upgrade", "websocket")],
-    "hop-te": [("TE", "trailers")],
-    "hop-trailer": [("Trailer", "X-T")],
-    "hop-proxy-authenticate": [("Proxy-Authenticate", "Basic")],
-    "hop-proxy-authorization": [("proxy-authorization", "x")],
 }
 
 #: Both readings of PEP 3333 are defensible; what must not happen is that something else is sent.
