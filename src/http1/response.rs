@@ -62,6 +62,8 @@ pub struct ResponseHead {
     has_server: bool,
     /// The application has set `Connection: close`.
     close: bool,
+    /// The application has set X-Sendfile or X-Accel-Redirect.
+    names_file: bool,
     dropped: DroppedFields,
 }
 
@@ -71,8 +73,8 @@ pub struct DroppedFields(u16);
 
 impl DroppedFields {
     fn add(&mut self, name: &[u8]) {
-        let known = |known: &&str| known.as_bytes().eq_ignore_ascii_case(name);
-        self.0 |= HOP_BY_HOP.iter().position(|name| known(&name)).map_or(0, |index| 1 << index);
+        let same = |known: &&str| known.as_bytes().eq_ignore_ascii_case(name);
+        self.0 |= HOP_BY_HOP.iter().position(same).map_or(0, |index| 1 << index);
     }
 
     /// True if no field was dropped.
@@ -102,6 +104,7 @@ enum FieldKind {
     Server,
     Connection,
     HopByHop,
+    NamesFile,
     Other,
 }
 
@@ -167,6 +170,7 @@ impl ResponseHead {
             }
             FieldKind::Date => self.has_date = true,
             FieldKind::Server => self.has_server = true,
+            FieldKind::NamesFile => self.names_file = true,
             FieldKind::Other => {}
         }
         self.append(name, value);
@@ -225,6 +229,12 @@ impl ResponseHead {
         self.close
     }
 
+    /// True if a field names the file that the proxy is to send instead of the content. Frameworks
+    /// then declare the length of that file and return no content.
+    pub(super) fn names_file(&self) -> bool {
+        self.names_file
+    }
+
     /// Writes the status line, Server and Date unless the application has set them, and its fields.
     /// Leaves its Content-Length out unless it agrees with the framing `announced`. Returns whether
     /// a Content-Length was written.
@@ -267,6 +277,8 @@ fn field_kind(name: &[u8]) -> FieldKind {
         7 if is("trailer") || is("upgrade") => FieldKind::HopByHop,
         8 if is("trailers") => FieldKind::HopByHop,
         10 if is("keep-alive") => FieldKind::HopByHop,
+        10 if is("x-sendfile") => FieldKind::NamesFile,
+        16 if is("x-accel-redirect") => FieldKind::NamesFile,
         16 if is("proxy-connection") => FieldKind::HopByHop,
         17 if is("transfer-encoding") => FieldKind::HopByHop,
         19 if is("proxy-authorization") => FieldKind::HopByHop,

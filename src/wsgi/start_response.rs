@@ -54,7 +54,7 @@ impl Responder {
     /// Raises TypeError for other types and ValueError for what HTTP cannot carry, AssertionError
     /// for a second call without `exc_info`, RuntimeError after the response has ended. With
     /// `exc_info` it raises that exception again if the head was already sent.
-    #[pyo3(signature = (status, headers, exc_info=None, /))]
+    #[pyo3(signature = (status, headers, /, exc_info=None))]
     fn start_response<'py>(
         &self,
         py: Python<'py>,

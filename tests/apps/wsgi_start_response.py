@@ -172,6 +172,16 @@ def bad_arguments(environ, start_response):
     return reply_json(start_response, {"raised": raised})
 
 
+def keyword(environ, start_response):
+    """exc_info by keyword, as WebOb and others pass it."""
+    start_response("200 First", [("X-First", "1")], exc_info=None)
+    try:
+        raise LookupError("replaced")
+    except LookupError:
+        start_response("500 Second", [("X-Second", "2")], exc_info=sys.exc_info())
+    return [b"body"]
+
+
 def either(environ, start_response):
     status, headers = EITHER[environ["PATH_INFO"].split("/")[2]]
     try:
@@ -413,6 +423,7 @@ app = table(
         "late-weak": late_weak,
         "bad": bad,
         "bad-arguments": bad_arguments,
+        "keyword": keyword,
         "either": either,
         "uncaught": uncaught,
         "good": good,

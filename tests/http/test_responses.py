@@ -406,6 +406,29 @@ def test_dropped_hop_by_hop_field_is_logged_once_for_each_name(fresh_server) -> 
     assert server.stderr().count("[response.field_dropped] [WARNING]") == len(names)
 
 
+@pytest.mark.parametrize("name", ["X-Sendfile", "x-accel-redirect"])
+@pytest.mark.parametrize("kind", ["list", "generator"])
+@pytest.mark.parametrize("blocks", [[], [""]], ids=["none", "empty"])
+def test_empty_response_that_names_a_file_is_complete(
+    server: ServerProcess, name: str, kind: str, blocks: list[str]
+) -> None:
+    """The proxy sends the file. werkzeug's send_file declares the length of that file."""
+    start = len(server.stderr())
+    fields = [*PLAIN, [name, "/srv/file"], ["Content-Length", "1000"]]
+    with server.connect() as client:
+        path = target(fields=fields, blocks=blocks, **{"as": kind})
+        response = client.request(build_request("GET", path))
+        assert (response.status, response.body) == (200, b""), response
+        assert response.get(name) == "/srv/file"
+        assert response.get_all("Content-Length") == ["0"]
+        assert_in_step(client)
+    # A HEAD tells the length of the file, and content that is there has to be complete.
+    head = server.get(path, method="HEAD")
+    assert head.get_all("Content-Length") in (["1000"], []), head
+    assert "response.short" not in server.stderr()[start:]
+    assert not ask(server, fields=fields, blocks=["x"]).complete
+
+
 @pytest.mark.parametrize("name", ["Proxy-Authenticate", "Proxy-Authentication-Info"])
 def test_proxy_authentication_fields_are_sent(server: ServerProcess, name: str) -> None:
     """RFC 9110 section 11.7: they are end-to-end for an application that is a proxy."""
