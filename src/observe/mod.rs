@@ -23,5 +23,5 @@ mod user;
 pub use access_log::AccessLog;
 pub use counters::{Count, Counters};
 pub use format::{Format, FormatError, Record, known_atoms};
-pub use log::{init, redirect, write_raw};
+pub use log::{init, redirect, write_text};
 pub use sink::{LogTarget, Sink, open, remedy};

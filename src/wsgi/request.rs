@@ -271,7 +271,7 @@ fn end_response(
                     "Error handling request {request}: responding with {status}"
                 );
             }
-            observe::write_raw(traceback::format(py, &error).as_bytes());
+            observe::write_text(&traceback::format(py, &error));
         }
     }
     exchange
@@ -327,7 +327,7 @@ fn report_close(py: Python<'_>, response: &Response, error: &PyErr) {
         "close() of the iterable returned for {} raised an exception; the response is not affected",
         request(py, response)
     );
-    observe::write_raw(traceback::format(py, error).as_bytes());
+    observe::write_text(&traceback::format(py, error));
 }
 
 /// The request as the error log names it.
