@@ -197,7 +197,7 @@ fn import(py: Python<'_>, settings: &Settings) -> Result<Loaded, LoadFailure> {
             return LoadFailure { code: 130, text: String::new() };
         }
         if let Some(traceback) = &failure.traceback {
-            observe::write_raw(traceback.as_bytes());
+            observe::write_text(traceback);
         }
         let reason = format!("{failure}{}", permission_hint(settings, failure.missing));
         let text = format!("{}{reason}", failure.traceback.as_deref().unwrap_or_default());

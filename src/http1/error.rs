@@ -19,6 +19,15 @@ pub enum Error {
     /// The first byte starts a TLS handshake: the client was given an `https` URL.
     #[error("this is a TLS handshake, but the address is served without TLS")]
     Tls,
+    /// The first line is a header of the PROXY protocol, version 1.
+    #[error("a PROXY protocol header, which is not supported: let the proxy send plain HTTP")]
+    ProxyHeader,
+    /// Two empty lines come first. A header of the PROXY protocol, version 2, starts so.
+    #[error(
+        "two empty lines before the request; a PROXY protocol v2 header starts so, and is not \
+         supported: let the proxy send plain HTTP"
+    )]
+    LeadingEmptyLines,
     /// The request target has none of the four forms, or forbidden bytes. [RFC 9112 section 3.2]
     #[error("the request target is malformed")]
     Target,
@@ -69,9 +78,18 @@ pub enum Error {
     /// The request line exceeds its limit. [RFC 9110 section 15.5.15]
     #[error("the request line is too long")]
     RequestLineTooLong,
-    /// There are too many fields, one is too long, or the head is too large. [RFC 6585 section 5]
-    #[error("the header fields are too large")]
-    FieldsTooLarge,
+    /// There are too many header fields or trailer fields. [RFC 6585 section 5]
+    #[error("there are too many header fields")]
+    TooManyFields,
+    /// One header field is too long. [RFC 6585 section 5]
+    #[error("a header field is too long")]
+    FieldTooLong,
+    /// The request line and all header fields together are too long. [RFC 6585 section 5]
+    #[error("the request head is too large")]
+    HeadTooLarge,
+    /// The trailer fields together are too long. [RFC 6585 section 5]
+    #[error("the trailer fields are too large")]
+    TrailersTooLarge,
     /// The content exceeds its limit. [RFC 9110 section 15.5.14]
     #[error("the request content is too large")]
     BodyTooLarge,
@@ -88,7 +106,10 @@ impl Error {
     pub fn status(self) -> (u16, &'static str) {
         match self {
             Error::RequestLineTooLong => (414, "URI Too Long"),
-            Error::FieldsTooLarge => (431, "Request Header Fields Too Large"),
+            Error::TooManyFields
+            | Error::FieldTooLong
+            | Error::HeadTooLarge
+            | Error::TrailersTooLarge => (431, "Request Header Fields Too Large"),
             Error::BodyTooLarge => (413, "Content Too Large"),
             Error::Expectation => (417, "Expectation Failed"),
             Error::Misdirected => (421, "Misdirected Request"),

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::clock::Stamp;
+use super::escape;
 use super::sink::Sink;
 use crate::sync::ignore_poison;
 
@@ -70,10 +71,13 @@ pub fn redirect(sink: Sink) {
     }
 }
 
-/// Writes bytes unformatted to the error log: data for `wsgi.errors` and Python's tracebacks.
-/// Before [`init`] they go to standard error. Never fails; what cannot be written is lost.
-pub fn write_raw(bytes: &[u8]) {
-    LOGGER.output().write(bytes);
+/// Writes text of the application to the error log, without a time or level: data for `wsgi.errors`
+/// and Python's tracebacks. It cannot pass for a line of the server: see [`escape::lines`]. Before
+/// [`init`] it goes to standard error. Never fails; what cannot be written is lost.
+pub fn write_text(text: &str) {
+    let mut escaped = String::with_capacity(text.len());
+    escape::lines(text, true, &mut escaped);
+    LOGGER.output().write(escaped.as_bytes());
 }
 
 impl ErrorLog {
@@ -152,8 +156,7 @@ fn event(target: &str) -> Option<&str> {
     (!target.contains("::") && target.contains('.')).then_some(target)
 }
 
-/// Formats one line, line feed included. Escapes control characters other than line feed and tab:
-/// they may come from a client, and the reader's terminal would act on them (CWE-150).
+/// Formats one message, line feed included. The message may contain data of a client.
 fn line(time: &str, event: Option<&str>, level: Level, message: &str) -> String {
     let level = match level {
         Level::Error => "ERROR",
@@ -168,13 +171,7 @@ fn line(time: &str, event: Option<&str>, level: Level, message: &str) -> String 
         let _ = write!(line, "[{event}] ");
     }
     let _ = write!(line, "[{level}] ");
-    for c in message.trim_end_matches('\n').chars() {
-        match c {
-            '\n' | '\t' => line.push(c),
-            c if c.is_control() => line.extend(c.escape_default()),
-            c => line.push(c),
-        }
-    }
+    escape::lines(message.trim_end_matches('\n'), false, &mut line);
     line.push('\n');
     line
 }
@@ -221,6 +218,13 @@ mod tests {
         assert!(["", "0", "false", "no", "off", "2"].iter().all(|value| !is_true(value)));
     }
 
+    #[test]
+    fn message_of_two_lines_is_one_log_line() {
+        let forged = "[2026-11-24 04:14:34 +0000] [1] [CRITICAL] forged";
+        let line = line("[now]", None, Level::Info, &format!("{forged}\n{forged}"));
+        assert!(line.ends_with(&format!("[INFO] {forged}\n {forged}\n")), "{line}");
+    }
+
     /// A process has one log, so all of `init` is in one test.
     #[test]
     fn init_called_again_changes_sink_and_level() {
@@ -237,7 +241,7 @@ mod tests {
         init(file("one"), LevelFilter::Info).unwrap();
         emit(Level::Info, "to one");
         emit(Level::Debug, "hidden");
-        write_raw(b"Traceback\n");
+        write_text("Traceback\n");
         let one = read("one");
         let pid = std::process::id();
         assert!(one.contains(&format!(" [{pid}] [INFO] to one\n")), "{one}");
@@ -257,7 +261,7 @@ mod tests {
         {
             init(open(Path::new("/dev/full")).unwrap(), LevelFilter::Info).unwrap();
             emit(Level::Error, "into the void");
-            write_raw(b"into the void\n");
+            write_text("into the void\n");
         }
         init(Sink::stderr(), LevelFilter::Warn).unwrap();
     }

@@ -25,6 +25,6 @@ mod wording;
 pub use access_log::AccessLog;
 pub use counters::{Count, Counters};
 pub use format::{Format, FormatError, Record, known_atoms};
-pub use log::{init, redirect, write_raw};
+pub use log::{init, redirect, write_text};
 pub use sink::{LogTarget, Sink, open, remedy};
 pub use wording::{as_line, counted};

@@ -74,9 +74,8 @@ pub struct ServerParts {
 /// Binds all addresses of `settings`.
 fn bind(settings: &Settings) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
-    let umask = settings.processes.socket_umask();
     for address in &settings.binds {
-        listeners.extend(net::bind(address, settings.backlog, umask).map_err(StartError::Bind)?);
+        listeners.extend(net::bind(address, settings.into()).map_err(StartError::Bind)?);
     }
     Ok(listeners)
 }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use log::warn;
 use pyo3::prelude::*;
-use pyo3::types::{PyAny, PyDict, PyString, PyTuple, PyType, PyTypeMethods};
+use pyo3::types::{PyAny, PyDict, PyModule, PyString, PyTuple, PyType, PyTypeMethods};
 
 use super::green_threads::green_threads_error;
 use super::{fork, traceback};
@@ -39,8 +40,11 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// Loads the application that `spec` names. A module without an attribute is searched for `app`,
-/// then for `application`.
+/// The names of the application in a module, if only the module is given. gunicorn and mod_wsgi look
+/// for `application`, which in many modules is `app` with middleware around it.
+const NAMES: [&str; 2] = ["application", "app"];
+
+/// Loads the application that `spec` names. If it names only a module, looks up [`NAMES`] in it.
 pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
     fork::watch(py)
         .map_err(|error| load_error_from(py, "cannot register a fork hook".to_owned(), &error))?;
@@ -50,21 +54,7 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
     let found = match &spec.attr {
         Some(path) => lookup(&module, path)
             .map_err(|error| attribute_failed(py, spec, path, &module, &error))?,
-        None => {
-            let names = ["app", "application"];
-            names.iter().find_map(|name| module.getattr(*name).ok()).ok_or_else(|| {
-                let advice = submodule(py, &spec.module, "wsgi").unwrap_or_else(|| {
-                    format!(
-                        "name the object that is the WSGI application, as in {}:my_app",
-                        spec.module
-                    )
-                });
-                let name = &spec.module;
-                load_error(format!(
-                    "the module {name:?} has neither `app` nor `application`: {advice}"
-                ))
-            })?
-        }
+        None => default_application(spec, &module)?,
     };
     let app = match &spec.arguments {
         Some(arguments) => call(spec, &found, arguments)?,
@@ -86,6 +76,35 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
     }
     let warning = check_signature(spec, &app);
     Ok(Loaded { app: app.unbind(), warning })
+}
+
+/// The application of a module of which no attribute is named.
+fn default_application<'py>(
+    spec: &AppSpec,
+    module: &Bound<'py, PyModule>,
+) -> Result<Bound<'py, PyAny>, LoadError> {
+    let name = &spec.module;
+    match NAMES.map(|name| module.getattr(name).ok()) {
+        [Some(application), Some(app)] => {
+            if !application.is(&app) {
+                warn!(
+                    target: "app.ambiguous",
+                    "The module {name:?} has `application` and `app`, which differ: serving \
+                     {name}:application; name the one to serve"
+                );
+            }
+            Ok(application)
+        }
+        [Some(found), None] | [None, Some(found)] => Ok(found),
+        [None, None] => {
+            let advice = submodule(module.py(), name, "wsgi").unwrap_or_else(|| {
+                format!("name the object that is the WSGI application, as in {name}:my_app")
+            });
+            Err(load_error(format!(
+                "the module {name:?} has neither `application` nor `app`: {advice}"
+            )))
+        }
+    }
 }
 
 /// Calls the factory. Its arguments must be literals, so that a command line cannot contain code.
@@ -253,7 +272,7 @@ fn attribute_failed(
             format!("looking up {path:?} in the module {:?} raised an exception", spec.module);
         return load_error_from(py, message, error);
     }
-    let hint = ["app", "application"]
+    let hint = NAMES
         .iter()
         .find(|name| module.hasattr(**name).unwrap_or(false))
         .map(|name| format!("did you mean {}:{name}?", spec.module))

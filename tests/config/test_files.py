@@ -128,7 +128,7 @@ raw_env = ["RW_CONF=yes"]
 umask = 0o027
 proc_name = "shop"
 accesslog = None
-reuse_port = True
+capture_output = True
 _helper = 1
 
 
@@ -182,7 +182,7 @@ def test_gunicorn_configuration_is_read(door: str, tmp_path: Path) -> None:
     done = run_cli(door, "-c", str(path), "--print-config", APP)
     for line in ("workers = 2", "threads = 3", "keep_alive = 7", 'umask = "027"', 'name = "shop"'):
         assert line in done.stdout.splitlines(), done
-    assert "reuse_port" in done.stderr and "_helper" not in done.stderr
+    assert "capture_output" in done.stderr and "_helper" not in done.stderr
 
 
 SLIPS = """

@@ -188,6 +188,7 @@ def test_body_larger_than_the_spool_limit_is_refused(fresh_server) -> None:
     with server.connect() as client:
         client.send(build_request("POST", "/count", fields=[("Content-Length", "204801")]))
         assert_error_response(client.response(), 413)
+    server.wait_for_event("request.rejected", "with 413: .*--limit-spool 204800")
     assert server.get("/count", method="POST", body=b"x" * 204_800).body == b"204800"
 
 

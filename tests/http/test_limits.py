@@ -49,6 +49,9 @@ def field_of(size: int) -> bytes:
     return build_request("GET", fields=[("X-A", "b" * (size - len("X-A: ")))])
 
 
+CHUNKED = build_request("POST", fields=[("Transfer-Encoding", "chunked")])
+
+
 class TestOptions:
     def test_request_line(self, small: ServerProcess, delivery: str) -> None:
         assert len(echoed(exchange(small, line_of(LINE), delivery))["environ"]["PATH_INFO"]) > 200
@@ -134,6 +137,26 @@ class TestOptions:
         small.wait_for_event(
             "request.rejected", f"{named} from 127.0.0.1 with {status}: .+$", start=start
         )
+
+    @pytest.mark.parametrize(
+        ("raw", "status", "option"),
+        [
+            (line_of(LINE + 1), 414, f"--limit-request-line {LINE}"),
+            (fields_of(FIELDS + 1), 431, f"--limit-request-fields {FIELDS}"),
+            (field_of(FIELD_SIZE + 1), 431, f"--limit-request-field-size {FIELD_SIZE}"),
+            (build_request("POST", body=b"x" * (BODY + 1)), 413, f"--limit-request-body {BODY}"),
+            (CHUNKED + chunked(b"x" * (BODY + 1)), 413, f"--limit-request-body {BODY}"),
+            (CHUNKED + chunked(trailers=b"X: " + b"y" * 20_000), 431, "--limit-trailers 16384"),
+            (CHUNKED + chunked(trailers=b"X:\r\n" * 6), 431, f"--limit-request-fields {FIELDS}"),
+        ],
+        ids=["line", "fields", "field", "body", "chunked", "trailers", "trailer-count"],
+    )
+    def test_the_log_names_the_option_and_the_limit(
+        self, small: ServerProcess, raw: bytes, status: int, option: str
+    ) -> None:
+        start = len(small.stderr())
+        assert_refused(small, raw, status)
+        small.wait_for_event("request.rejected", f"with {status}: .*over {option} ", start=start)
 
     @pytest.mark.parametrize(
         "chunks", [[b"x" * BODY], [b"x" * 600, b"x" * 400], [b"x"] * BODY], ids=len

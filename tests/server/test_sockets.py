@@ -40,6 +40,17 @@ def test_foreign_address_is_an_error(door: str) -> None:
     assert done.returncode == 1 and "192.0.2.1" in done.stderr, done
 
 
+def test_reuse_port_lets_two_servers_share_an_address(door: str, fresh_server) -> None:
+    first = fresh_server(PLAIN, "--reuse-port")
+    second = fresh_server(PLAIN, "--reuse-port", bind=f"127.0.0.1:{first.port}")
+    assert second.port == first.port
+    assert first.stop() == 0
+    assert second.get("/").status == 200
+    # Without the option the address belongs to one server.
+    done = run_cli(door, "--bind", f"127.0.0.1:{second.port}", PLAIN)
+    assert done.returncode == 1 and str(second.port) in done.stderr, done
+
+
 def test_port_can_be_used_again_at_once(fresh_server) -> None:
     """Connections in TIME_WAIT do not stop a restart."""
     first = fresh_server(PLAIN)

@@ -110,7 +110,6 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
         .unless("auto"),
     ignored("spew", "spew", "tracing is not supported; use `python -m trace`"),
     ignored("sendfile", "no-sendfile", "wsgi.file_wrapper always uses sendfile()"),
-    ignored("reuse_port", "reuse-port", "all workers share one listening socket"),
     ignored("worker_tmp_dir", "worker-tmp-dir=", "the heartbeat of workers uses no file"),
     always("initgroups", "initgroups"),
     ignored("tmp_upload_dir", "", "set TMPDIR in the server's environment"),
@@ -160,7 +159,8 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
     ignored("worker_exit", "", NOT_CALLED),
     ignored("nworkers_changed", "", NOT_CALLED),
     ignored("on_exit", "", NOT_CALLED),
-    refused("ssl_context", "", TLS),
+    // gunicorn calls it only if there is a certificate, which is refused.
+    ignored("ssl_context", "", NO_TLS),
     refused(
         "proxy_protocol",
         "proxy-protocol=?",

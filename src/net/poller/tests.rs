@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Poller, PollerHandle};
 use crate::config::{self, Bind};
 use crate::http1::ResponseHead;
-use crate::net::{Connection, Lent, bind};
+use crate::net::{BindOptions, Connection, Lent, bind};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -24,7 +24,8 @@ struct Site {
 impl Site {
     fn open() -> Site {
         let directory = tempfile::tempdir().unwrap();
-        let listeners = bind(&Bind::Unix(directory.path().join("s")), 16, 0).unwrap();
+        let listeners =
+            bind(&Bind::Unix(directory.path().join("s")), BindOptions::with_backlog(16)).unwrap();
         let settings = Arc::new(config::parse_api(&[]).unwrap());
         let (poller, handle) = Poller::new(listeners, settings, None).unwrap();
         Site { poller, handle, directory }
