@@ -156,7 +156,7 @@ class TestOptions:
     ) -> None:
         start = len(small.stderr())
         assert_refused(small, raw, status)
-        small.wait_for_event("request.rejected", f"with {status}: .*over {option} ", start=start)
+        small.wait_for_event("request.rejected", rf"with {status}: .*over {option}\b", start=start)
 
     @pytest.mark.parametrize(
         "chunks", [[b"x" * BODY], [b"x" * 600, b"x" * 400], [b"x"] * BODY], ids=len
