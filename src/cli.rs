@@ -115,8 +115,13 @@ fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) 
     if !loaded.files.is_empty() {
         info!(target: "config.files", "Configuration read from: {}", loaded.files.join(", "));
     }
-    let entrypoints =
-        Entrypoints { parse: |py, argv| parse(py, argv).map_err(|exit| exit.message), load };
+    let reparse = |py: Python<'_>, argv: &[OsString]| {
+        parse(py, argv).map_err(|exit| {
+            let message = exit.message;
+            message.strip_prefix("error: ").map_or(message.clone(), str::to_owned)
+        })
+    };
+    let entrypoints = Entrypoints { parse: reparse, load };
     match supervisor::run(py, argv, loaded, hooks, entrypoints) {
         Ok(code) => code,
         Err(failure) => {
@@ -162,7 +167,7 @@ fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
 /// Imports the application.
 fn import(py: Python<'_>, settings: &Settings) -> Result<Loaded, LoadFailure> {
     let failed = |code: i32, text: String| {
-        error!(target: "app.load_failed", "{}", text.trim_end());
+        error!(target: "app.load_failed", "{}", observe::as_line(text.trim_end()));
         LoadFailure { code, text }
     };
     if let Some(directory) = &settings.chdir
@@ -196,7 +201,7 @@ fn import(py: Python<'_>, settings: &Settings) -> Result<Loaded, LoadFailure> {
         }
         let reason = format!("{failure}{}", permission_hint(settings, failure.missing));
         let text = format!("{}{reason}", failure.traceback.as_deref().unwrap_or_default());
-        error!(target: "app.load_failed", "{reason}");
+        error!(target: "app.load_failed", "{}", observe::as_line(&reason));
         LoadFailure { code: 3, text }
     })
 }
@@ -281,7 +286,7 @@ fn wait_and_stop(
     }
     info!(
         target: "server.stopping",
-        "Shutting down: waiting up to {} s for requests in flight; SIGINT stops at once",
+        "Shutting down: waiting up to {} s for running requests; SIGINT stops at once",
         graceful.as_secs_f64()
     );
     server.stop();

@@ -142,7 +142,15 @@ fn bind_unix(path: &Path, backlog: i32, umask: u32) -> Result<Listener> {
         socket.listen(backlog).inspect_err(|_| socket_file::remove(path, file))?;
         Ok((socket, file))
     };
-    let (socket, (device, inode)) = open().map_err(|error| explain(error, &shown))?;
+    let (socket, (device, inode)) = open().map_err(|error| match path.parent() {
+        Some(directory) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = directory.display();
+            anyhow::Error::new(error).context(format!(
+                "cannot listen on {shown}: the directory {directory} does not exist; create it"
+            ))
+        }
+        _ => explain(error, &shown),
+    })?;
     let mut listener = Listener::from_socket(socket)?;
     let owned =
         OwnedFile { file: (path.to_path_buf(), device, inode).into(), ..OwnedFile::default() };

@@ -22,7 +22,8 @@ use crate::sync::ignore_poison;
 /// lines are dropped at once until the reader reads again.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Set to `1`, it makes lines show their event ids: `[PID] [worker.booting] [INFO] message`.
+/// Set to a truth value, it makes lines show their event ids:
+/// `[PID] [worker.booting] [INFO] message`.
 const EVENTS_VARIABLE: &str = "RUSTWSGI_LOG_EVENTS";
 
 static LOGGER: ErrorLog = ErrorLog { state: Mutex::new(None) };
@@ -123,7 +124,7 @@ impl State {
         State {
             output: Arc::new(Output::new(sink)),
             stamp: Stamp::new("[%Y-%m-%d %H:%M:%S %z]"),
-            show_events: std::env::var_os(EVENTS_VARIABLE).is_some_and(|value| value == "1"),
+            show_events: std::env::var(EVENTS_VARIABLE).is_ok_and(|value| is_true(&value)),
         }
     }
 }
@@ -142,6 +143,11 @@ impl Output {
         let complete = matches!(self.sink.write(bytes, timeout), Ok(n) if n == bytes.len());
         self.stalled.store(!complete, Ordering::Relaxed);
     }
+}
+
+/// The truth values of flags in the environment, as `config` has them.
+fn is_true(value: &str) -> bool {
+    ["1", "true", "yes", "on"].iter().any(|truth| value.eq_ignore_ascii_case(truth))
 }
 
 /// The stable event id of a line, which is the `target` of its log macro:
@@ -211,6 +217,12 @@ mod tests {
         let forged = "[2026-11-24 04:14:34 +0000] [1] [CRITICAL] forged";
         let line = line("[now]", None, Level::Info, &format!("{forged}\n{forged}"));
         assert!(line.ends_with(&format!("[INFO] {forged}\n {forged}\n")), "{line}");
+    }
+
+    #[test]
+    fn events_variable_takes_the_truth_values_of_flags() {
+        assert!(["1", "true", "YES", "on"].iter().all(|value| is_true(value)));
+        assert!(["", "0", "false", "no", "off", "2"].iter().all(|value| !is_true(value)));
     }
 
     /// A process has one log, so all of `init` is in one test.

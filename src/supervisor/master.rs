@@ -112,10 +112,12 @@ impl Master<'_> {
         let mut is_source_changed = false;
         for (pid, message) in self.workers.receive() {
             // Every worker reports the same change: one reload is enough, also if it is rejected.
-            if message == FromWorker::SourceChanged
-                && std::mem::replace(&mut is_source_changed, true)
-            {
-                continue;
+            // The report of an outdated worker, which is ignored, is not the one.
+            if message == FromWorker::SourceChanged {
+                if is_source_changed || self.workers.accept(pid, message).is_none() {
+                    continue;
+                }
+                is_source_changed = true;
             }
             self.handle(py, Event::Message(pid, message));
         }

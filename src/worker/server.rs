@@ -93,6 +93,7 @@ impl Server {
         for (_, url) in &server.addresses {
             info!(target: "server.listening", "Listening at: {url}");
         }
+        info!(target: "server.ready", "Ready: this process serves");
         Ok(server)
     }
 

@@ -68,7 +68,7 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
         };
         let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
         return Err(load_error(format!(
-            "{spec} is not a WSGI application: an object of type {found} cannot be called{advice}"
+            "the object {spec} is not a WSGI application: an object of type {found} cannot be called{advice}"
         )));
     }
     if let Some(refusal) = green_threads_error(py) {
@@ -223,12 +223,20 @@ fn import_failed(py: Python<'_>, spec: &AppSpec, error: &PyErr) -> LoadError {
     let module = &spec.module;
     let hint = match missing {
         Some(name) if *module == name || module.starts_with(&format!("{name}.")) => {
-            let advice = dotted_attribute(py, module).unwrap_or_else(|| {
-                "run rustwsgi in the directory that has it, or name that directory with --chdir or \
-                 --pythonpath"
-                    .to_owned()
-            });
-            format!("there is no module {name:?}: {advice}")
+            let advice = dotted_attribute(py, module);
+            match (advice, name.rsplit_once('.')) {
+                (None, Some((package, submodule))) if is_package(py, package) => {
+                    format!("the package {package:?} has no module {submodule:?}")
+                }
+                (advice, _) => {
+                    let advice = advice.unwrap_or_else(|| {
+                        "run rustwsgi in the directory that has it, or name that directory with \
+                         --chdir or --pythonpath"
+                            .to_owned()
+                    });
+                    format!("there is no module {name:?}: {advice}")
+                }
+            }
         }
         Some(name) => format!(
             "{module:?} imports {name:?}, which is not installed in this Python environment"
@@ -244,6 +252,12 @@ fn dotted_attribute(py: Python<'_>, module: &str) -> Option<String> {
     // The failed import of `hello.app` has imported `hello`.
     let loaded = py.import("sys").and_then(|sys| sys.getattr("modules")?.get_item(parent)).ok()?;
     loaded.hasattr(name).ok()?.then(|| format!("did you mean {parent}:{name}?"))
+}
+
+/// Whether this is a package that was imported.
+fn is_package(py: Python<'_>, name: &str) -> bool {
+    let loaded = py.import("sys").and_then(|sys| sys.getattr("modules")?.get_item(name));
+    loaded.is_ok_and(|module| module.hasattr("__path__").unwrap_or(false))
 }
 
 fn attribute_failed(

@@ -221,6 +221,7 @@ def project(tmp_path: Path) -> Path:
         ("mysite:application", "did you mean mysite.wsgi:application?"),
         ("single.application", "did you mean single:application?"),
         ("single.nothing", "--chdir"),
+        ("mysite.nothing:application", 'the package "mysite" has no module "nothing"'),
     ],
 )
 def test_misspelt_application_name_is_corrected(
@@ -334,7 +335,8 @@ def test_error_messages_hide_secrets(door: str, tmp_path: Path, where: str, valu
         options = ["-c", str(tmp_path / "secret.toml")]
     done = run_cli(door, *options, PLAIN, env=env)
     assert done.returncode == 2, done
-    assert "'***' for '--env <KEY=VALUE>': not of the form KEY=VALUE" in done.stderr
+    named = "" if where in ("variable", "file") else " for '--env <KEY=VALUE>'"
+    assert f"'***'{named}: not of the form KEY=VALUE" in done.stderr
     assert "s3cret" not in done.stdout + done.stderr
 
 

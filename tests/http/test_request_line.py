@@ -114,7 +114,7 @@ def test_proxy_protocol_header_is_named_in_the_log(
     """A proxy that sends it by mistake gets only 400s, and the reason is in its configuration."""
     start = len(echo.stderr())
     assert_refused(echo, header + build_request("GET"), 400, how=how)
-    echo.wait_for_event("request.refused", "400 .*PROXY protocol", start=start)
+    echo.wait_for_event("request.rejected", "400: .*PROXY protocol", start=start)
 
 
 def test_proxy_is_a_method_like_any_other(echo: ServerProcess) -> None:

@@ -123,7 +123,7 @@ def test_unix_socket_swapped_for_a_link_is_not_followed(door: str, tmp_path: Pat
     done = run_cli(door, "--bind", f"unix:{path}", PLAIN, env=env)
     assert path.is_symlink() and stat.S_IMODE(target.stat().st_mode) == 0o600
     assert done.returncode == 1, done
-    said = f"cannot listen on unix:{path}: another process has replaced it"
+    said = f"Cannot listen on unix:{path}: another process has replaced it"
     assert said in done.stderr and "Traceback" not in done.stderr, done
 
 
@@ -200,7 +200,7 @@ def test_unix_socket_whose_mode_cannot_be_set_is_an_error(tmp_path: Path, door: 
     )
     assert done.returncode == 1 and not path.exists(), done
     said = (
-        f"cannot listen on unix:{path}: cannot set the mode of its file; mount /proc, or use Linux"
+        f"Cannot listen on unix:{path}: cannot set the mode of its file; mount /proc, or use Linux"
     )
     assert said in done.stderr, done
 

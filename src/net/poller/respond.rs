@@ -8,7 +8,7 @@ use super::write;
 use crate::http1::{self, Head, Limits, ResponseHead};
 use crate::net::connection::{Connection, Refusal};
 use crate::net::tuning::RETRY_AFTER_SECONDS;
-use crate::observe::Count;
+use crate::observe::{Count, counted};
 use crate::sys::clock::wall_clock;
 
 /// An error response.
@@ -65,7 +65,8 @@ pub(super) fn refuse(state: &mut State, connection: Box<Connection>, refusal: &R
                 error!(
                     target: "spool.failed",
                     "Cannot store a request body in a temporary file: {error}: \
-                     refused {count} request(s) with 507"
+                     rejected {} with 507",
+                    counted(count, "request")
                 );
             }
             let detail = "the request content cannot be stored".to_owned();
@@ -75,7 +76,8 @@ pub(super) fn refuse(state: &mut State, connection: Box<Connection>, refusal: &R
             if let Some(count) = counters.increment_and_take_report(Count::SpoolLimit) {
                 warn!(
                     target: "spool.limit",
-                    "Temporary files exceed --limit-spool: refused {count} request(s) with 503"
+                    "Temporary files exceed --limit-spool: rejected {} with 503",
+                    counted(count, "request")
                 );
             }
             ErrorResponse::unavailable("there is no space for the request content now")
@@ -84,7 +86,8 @@ pub(super) fn refuse(state: &mut State, connection: Box<Connection>, refusal: &R
             if let Some(count) = counters.increment_and_take_report(Count::MemoryLimit) {
                 warn!(
                     target: "memory.limit",
-                    "Buffers exceed --limit-memory: refused {count} request(s) with 503"
+                    "Buffers exceed --limit-memory: rejected {} with 503",
+                    counted(count, "request")
                 );
             }
             ErrorResponse::unavailable("the server is short of memory")
@@ -105,12 +108,12 @@ pub(super) fn respond(
     // A 503 is not the client's fault, and there may be very many of them.
     let level = if *status == 503 { Level::Debug } else { Level::Info };
     log!(
-        target: "request.refused",
+        target: "request.rejected",
         level,
-        "Refused a request{} from {:?}: {status} {detail}{}",
-        limit.map_or_else(String::new, |(option, limit)| format!(" over {option} {limit}")),
-        connection.peer.address(),
-        describe(connection.http.head())
+        "Rejected {} from {} with {status}: {detail}{}",
+        describe(connection.http.head()),
+        connection.peer.described(),
+        limit.map_or_else(String::new, |(option, limit)| format!(" ({option} {limit})"))
     );
     let head = response_head(response);
     let page = format!("{status} {reason}: {detail}\n");
@@ -151,9 +154,9 @@ fn exceeded_limit(error: http1::Error, limits: &Limits) -> Option<(&'static str,
     }
 }
 
-/// The request line, if it was parsed.
+/// Method and target, if they were parsed.
 fn describe(head: &Head) -> String {
-    if head.method().is_empty() { String::new() } else { format!(": {head}") }
+    if head.method().is_empty() { "a request".to_owned() } else { head.to_string() }
 }
 
 fn response_head(response: &ErrorResponse) -> ResponseHead {
