@@ -227,7 +227,7 @@ impl Server {
         &self.addresses
     }
 
-    /// Begins a graceful shutdown: stops accepting, and lets requests in flight finish. Returns at
+    /// Begins a graceful shutdown: stops accepting, and lets running requests finish. Returns at
     /// once. Does nothing in a forked process.
     pub fn stop(&self) {
         if self.is_own_process() {
