@@ -77,7 +77,7 @@ impl Decoder {
     }
 
     /// Decodes up to the next piece of content, or the end of the message. The size of a chunk is
-    /// known before its data arrives: by [`Decoder::chunk_bytes_left`] the caller can refuse a
+    /// known before its data arrives: by [`Decoder::chunk_bytes_left`] the caller can reject a
     /// chunk that is too large at once.
     pub(crate) fn decode(&mut self, input: &[u8], limits: &Limits) -> Result<Decoded, Error> {
         let mut at = 0;

@@ -2,7 +2,7 @@
 //! steps of the RFC in its order. [RFC 9112 section 6.3]
 //!
 //! Request smuggling needs two servers that disagree on that length, so a request whose framing can
-//! be read in two ways is refused.
+//! be read in two ways is rejected.
 
 use super::grammar::{decimal, is_token};
 use super::{Error, Version};
@@ -28,7 +28,7 @@ pub(crate) struct RequestFraming {
 }
 
 impl RequestFraming {
-    /// Adds a Content-Length. A second one is refused even with the same value: some servers merge
+    /// Adds a Content-Length. A second one is rejected even with the same value: some servers merge
     /// them and others take the first or the last (waitress's CVE-2022-24761).
     pub(crate) fn content_length(&mut self, value: &[u8]) -> Result<(), Error> {
         if self.length.is_some() {

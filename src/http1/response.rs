@@ -21,7 +21,7 @@ const HOP_BY_HOP: [&str; 9] = [
     "Upgrade",
 ];
 
-/// Why a status or a field was refused. The application gets the message as an exception.
+/// Why a status or a field was rejected. The application gets the message as an exception.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResponseError {

@@ -86,20 +86,20 @@ pub(super) enum Parsed {
     NeedMore,
     /// The request is complete.
     Complete,
-    /// The request is refused. Boxed, as it is rare and the others need no room.
-    Refused(Box<Refusal>),
+    /// The request is rejected. Boxed, as it is rare and the others need no room.
+    Rejected(Box<Rejection>),
 }
 
-impl From<Refusal> for Parsed {
+impl From<Rejection> for Parsed {
     #[cold]
-    fn from(refusal: Refusal) -> Parsed {
-        Parsed::Refused(Box::new(refusal))
+    fn from(rejection: Rejection) -> Parsed {
+        Parsed::Rejected(Box::new(rejection))
     }
 }
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(super) enum Rejection {
     /// It violates the protocol or exceeds a limit of its own.
     Protocol(http1::Error),
     /// Its content could not be written to a temporary file.
@@ -171,7 +171,7 @@ impl Connection {
         parsed
     }
 
-    /// Reports what the connection holds to the memory budget, and refuses a request that needs
+    /// Reports what the connection holds to the memory budget, and rejects a request that needs
     /// more while the budget is exceeded. Most requests hold nothing, so that there is nothing to
     /// report.
     fn keep_within_budget(&mut self, parsed: &mut Parsed) {
@@ -187,14 +187,14 @@ impl Connection {
         self.charge();
         if matches!(parsed, Parsed::NeedMore) {
             if self.reservation.is_over_hard_limit() {
-                *parsed = Refusal::Memory.into();
+                *parsed = Rejection::Memory.into();
             } else if self.reservation.is_over_spool_limit() {
-                *parsed = Refusal::SpoolLimit.into();
+                *parsed = Rejection::SpoolLimit.into();
             }
         }
     }
 
-    /// Drops the content of a request that is refused: its client may stay for a while.
+    /// Drops the content of a request that is rejected: its client may stay for a while.
     pub(super) fn discard_content(&mut self) {
         self.body = Body::Empty;
         self.spool = Spool::default();
@@ -219,7 +219,7 @@ impl Connection {
                     if was_idle {
                         (self.started, self.started_at) = (wall_clock(), now);
                     }
-                    return (used, Refusal::Protocol(error).into());
+                    return (used, Rejection::Protocol(error).into());
                 }
             };
             if was_idle && !self.http.is_idle() {
@@ -239,7 +239,7 @@ impl Connection {
                         && length > body_buffer as u64
                         && self.reservation.memory_budget().never_fits(length)
                     {
-                        return (used, Refusal::NeverSpooled.into());
+                        return (used, Rejection::NeverSpooled.into());
                     }
                     let content = head.framing() != http1::Framing::Empty;
                     // A client that sends its content without waiting needs no 100.
@@ -258,7 +258,7 @@ impl Connection {
                     let in_memory = if short { body_buffer.min(SMALL_BODY) } else { body_buffer };
                     let block = &bytes[from + range.start..from + range.end];
                     if let Err(error) = self.spool.push(block, expected, in_memory) {
-                        return (used, Refusal::Spool(error).into());
+                        return (used, Rejection::Spool(error).into());
                     }
                 }
                 Event::End => {
@@ -267,7 +267,7 @@ impl Connection {
                             self.body = body;
                             (used, Parsed::Complete)
                         }
-                        Err(error) => (used, Refusal::Spool(error).into()),
+                        Err(error) => (used, Rejection::Spool(error).into()),
                     };
                 }
             }

@@ -327,7 +327,7 @@ impl Listener {
     /// Lets no client join the accept queue any more, in any process, until the socket is closed. A
     /// connection that arrives while the last process closes the socket would be reset. A client
     /// whose SYN is dropped tries again after a second, and is refused then.
-    pub fn refuse_newcomers(&self) -> io::Result<()> {
+    pub fn refuse_new_connections(&self) -> io::Result<()> {
         match self.kind {
             Kind::Tcp(_) => drop_syns(&socket2::SockRef::from(&self.socket)),
             Kind::Unix(..) => Ok(()),

@@ -2,12 +2,12 @@
 //! bodies and unsent responses in memory, request bodies in temporary files.
 //!
 //! Each connection has limits of its own, but a thousand connections within their limits can still
-//! hold more than the machine has. Nothing here blocks or refuses. Owners report what they hold,
+//! hold more than the machine has. Nothing here blocks or rejects. Owners report what they hold,
 //! and the places that could take on more (a request that is read, one that is about to run, an
 //! application that streams) check the limits first. So the totals are exact, and a limit is
 //! exceeded by one read of each connection at most.
 //!
-//! Memory has two limits. Over the *hard limit* (`--limit-memory`) requests are refused and stalled
+//! Memory has two limits. Over the *hard limit* (`--limit-memory`) requests are rejected and stalled
 //! responses reset. Over the *soft limit*, half of it, buffers get smaller.
 
 use std::sync::Arc;
@@ -137,7 +137,7 @@ mod tests {
         );
         assert!(
             two.is_over_spool_limit() && !one.is_over_spool_limit(),
-            "a connection without a file is not refused"
+            "a connection without a file is not rejected"
         );
         two.set(71, 10);
         assert!(

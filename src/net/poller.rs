@@ -251,8 +251,8 @@ impl Poller {
         let Some(slot) = self.state.connections.get_mut(id) else { return };
         if event.is_read_closed() && !slot.is_half_closed {
             slot.is_half_closed = true;
-            if let Phase::Lent { since, client_left } = &mut slot.phase {
-                *client_left = overload::is_departure(*since, self.state.last_poll);
+            if let Phase::Lent { since, client_disconnected } = &mut slot.phase {
+                *client_disconnected = overload::is_disconnect(*since, self.state.last_poll);
             }
         }
         slot.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
@@ -320,7 +320,7 @@ impl Poller {
         self.to_accept.clear();
         self.state.admission.resume();
         for id in self.state.connections.ids() {
-            close::hasten(&mut self.state, id);
+            close::shorten_linger(&mut self.state, id);
             if let Some(slot) = self.state.connections.get_mut(id)
                 && let Phase::Reading(_) = slot.phase
             {
@@ -345,7 +345,7 @@ impl Poller {
     #[cold]
     pub fn reject_queued(&mut self, connection: Lent) {
         let id = connection.id;
-        let action = reject::reject(&mut self.state, connection);
+        let action = reject::reject_queued(&mut self.state, connection);
         run(&mut self.state, id, action);
     }
 }

@@ -76,13 +76,13 @@ impl Transport {
     }
 
     /// Ends the sending side: the client sees the end of the stream.
-    pub(super) fn shut_sending(&self) -> io::Result<()> {
+    pub(super) fn shutdown_write(&self) -> io::Result<()> {
         self.socket.shutdown(std::net::Shutdown::Write)
     }
 
     /// Ends both directions. Closing the descriptor is not enough: an application that has forked
     /// holds another one.
-    pub(super) fn shut_down(&self) {
+    pub(super) fn shutdown(&self) {
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
@@ -90,15 +90,15 @@ impl Transport {
     /// is lost.
     pub(super) fn reset(&self) {
         let _ = self.socket.set_linger(Some(Duration::ZERO));
-        // As for `shut_down`, others may hold the descriptor. On Linux this is what resets at once;
+        // As for `shutdown`, others may hold the descriptor. On Linux this is what resets at once;
         // see connect(2) on AF_UNSPEC. A unix socket knows no resets and is shut down.
         if rustix::net::connect_unspec(&self.socket).is_err() {
-            self.shut_down();
+            self.shutdown();
         }
     }
 
     /// Asks the kernel whether the client has shut its side down or the connection is lost.
-    pub(super) fn peer_has_left(&self) -> bool {
+    pub(super) fn is_peer_disconnected(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
         let ends = PollFlags::RDHUP;

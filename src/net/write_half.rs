@@ -274,7 +274,7 @@ impl WriteHalf {
     /// Fails it if a producer waits for the client; returns whether one did. For the watch over
     /// request timeouts: of everything that a request may be blocked in, only this wait can be
     /// ended from outside. The error is [`REQUEST_ABORTED`].
-    pub fn end_wait(&self) -> bool {
+    pub fn abort_if_waiting(&self) -> bool {
         let mut state = self.lock();
         let is_waiting = state.has_waiter && state.failed.is_none();
         if is_waiting {
@@ -285,7 +285,7 @@ impl WriteHalf {
 
     /// Fails what is sent from now on, whether a producer waits or not; the error is
     /// [`REQUEST_ABORTED`].
-    pub fn break_off(&self) {
+    pub fn abort(&self) {
         self.fail_locked(&mut self.lock(), REQUEST_ABORTED.into());
     }
 
@@ -300,8 +300,8 @@ impl WriteHalf {
 
     /// Asks the kernel whether the client has shut its side down or the connection is lost. A
     /// client that only shut its sending side counts as gone: nothing else distinguishes the two.
-    pub fn peer_has_left(&self) -> bool {
-        self.transport.peer_has_left()
+    pub fn is_peer_disconnected(&self) -> bool {
+        self.transport.is_peer_disconnected()
     }
 
     /// True once the client is known to be gone.

@@ -31,7 +31,7 @@ pub enum Count {
     /// A request was rejected because the queue was full.
     QueueFull,
     /// A client disconnected while its request was queued.
-    ClientGone,
+    ClientDisconnected,
     /// An idle connection was evicted for a new one.
     IdleClosed,
     /// Accepting paused: `--worker-connections` connections were open and busy.
@@ -58,7 +58,7 @@ const NAMES: [(Count, &str); 16] = [
     (Count::OverLimit, "over_limit"),
     (Count::QueueTimeout, "queue_timeout"),
     (Count::QueueFull, "queue_full"),
-    (Count::ClientGone, "client_gone"),
+    (Count::ClientDisconnected, "client_disconnected"),
     (Count::IdleClosed, "idle_closed"),
     (Count::ConnectionLimit, "connection_limit"),
     (Count::AcceptFailed, "accept_failed"),

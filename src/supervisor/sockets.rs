@@ -129,7 +129,7 @@ impl Sockets {
     /// Refuses connections that are not in the accept queue yet, as the server stops.
     pub(super) fn refuse_new_connections(&self) {
         for entry in self.0.iter().filter(|entry| entry.owned.load(Relaxed)) {
-            if let Err(error) = entry.listener.refuse_newcomers() {
+            if let Err(error) = entry.listener.refuse_new_connections() {
                 debug!("{}: {error}", entry.listener.url());
             }
         }

@@ -102,8 +102,8 @@ impl Watch {
             let mut slot = self.lock(py, thread);
             let Some(started) = slot.started else { continue };
             let age = started.elapsed();
-            let has_disconnected =
-                age >= timeout && slot.write_half.as_ref().is_some_and(|half| half.end_wait());
+            let has_disconnected = age >= timeout
+                && slot.write_half.as_ref().is_some_and(|half| half.abort_if_waiting());
             let (stage, action) = slot.stage.advance(Check { age, timeout, has_disconnected });
             if action == Action::Interrupt {
                 drop(slot);
@@ -169,7 +169,7 @@ fn act(py: Python<'_>, mut slot: MutexGuard<'_, Slot>, action: Action, age: Dura
         }
         Action::Abort => {
             if let Some(write_half) = &slot.write_half {
-                write_half.break_off();
+                write_half.abort();
             }
         }
         Action::ReportStuck => {

@@ -267,7 +267,7 @@ pub(in crate::config) fn about_own_name(name: &str, given: &[String]) -> Option<
 }
 
 /// Whether the setting is refused, by its name or its flag with underscores.
-pub(in crate::config) fn is_refused(name: &str) -> bool {
+pub(in crate::config) fn is_rejected(name: &str) -> bool {
     find(name).is_some_and(|setting| matches!(setting.fate, Fate::Refused(_)))
 }
 

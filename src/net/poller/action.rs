@@ -2,7 +2,7 @@
 //! action; [`mod@super::run`] carries them out. So no step calls the next one, and a client that
 //! pipelines costs no depth of stack.
 
-use crate::net::connection::Refusal;
+use crate::net::connection::Rejection;
 
 /// The next action for one connection.
 #[derive(Debug)]
@@ -13,8 +13,8 @@ pub(super) enum Action {
     Read,
     /// The request is complete: lend the connection to a worker thread.
     Dispatch,
-    /// Refuse the request with an error response. Boxed, so that every action fits into registers.
-    Refuse(Box<Refusal>),
+    /// Reject the request with an error response. Boxed, so that every action fits into registers.
+    Reject(Box<Rejection>),
     /// End the sending side, and discard what the client still sends.
     Linger,
     /// Close.

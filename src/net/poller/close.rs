@@ -17,7 +17,7 @@ pub(super) fn linger(state: &mut State, id: ConnectionId) -> Action {
     let transport = slot.write_half.transport();
     let is_quiet = match &slot.phase {
         Phase::Reading(connection) | Phase::Sending(connection) => {
-            !connection.http.is_refused() && !connection.has_input()
+            !connection.http.is_rejected() && !connection.has_input()
         }
         _ => false,
     };
@@ -25,7 +25,7 @@ pub(super) fn linger(state: &mut State, id: ConnectionId) -> Action {
     let is_short = is_quiet
         && state.shutdown == Shutdown::Draining
         && !discard_unread(transport, &mut state.read_buffer);
-    if transport.shut_sending().is_err() {
+    if transport.shutdown_write().is_err() {
         return Action::Close;
     }
     slot.phase = Phase::Lingering { bytes_left: LINGER_BYTES, is_quiet };
@@ -50,7 +50,7 @@ pub(super) fn discard_more(state: &mut State, id: ConnectionId) -> Action {
 
 /// The server begins to drain while this connection lingers: shortens that, if nothing more is
 /// known to come.
-pub(super) fn hasten(state: &mut State, id: ConnectionId) {
+pub(super) fn shorten_linger(state: &mut State, id: ConnectionId) {
     if let Some(slot) = state.connections.get_mut(id)
         && matches!(slot.phase, Phase::Lingering { bytes_left: LINGER_BYTES, is_quiet: true })
     {
@@ -78,7 +78,7 @@ pub(super) fn reset(state: &mut State, id: ConnectionId) {
 /// Closes at once.
 pub(super) fn close(state: &mut State, id: ConnectionId) {
     if let Some(slot) = state.connections.get(id) {
-        slot.write_half.transport().shut_down();
+        slot.write_half.transport().shutdown();
     }
     release(state, id);
 }

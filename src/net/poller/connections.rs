@@ -20,7 +20,7 @@ pub(super) enum Phase {
         /// When the request was complete.
         since: Instant,
         /// The client has left since then.
-        client_left: bool,
+        client_disconnected: bool,
     },
     /// The response is complete; part of it waits for the socket.
     Sending(Box<Connection>),

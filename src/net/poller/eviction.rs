@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn relief_is_limited_and_counts_how_long_memory_is_short() {
+    fn memory_relief_is_rate_limited_and_escalates() {
         let start = Instant::now();
         let mut eviction = Eviction::new(start);
         for (milliseconds, due, may_evict_reader) in [

@@ -52,8 +52,13 @@ impl Overload {
     }
 
     /// What becomes of a request that was complete at `since`.
-    pub(super) fn verdict(&self, since: Instant, client_left: bool, now: Instant) -> Verdict {
-        if client_left {
+    pub(super) fn verdict(
+        &self,
+        since: Instant,
+        client_disconnected: bool,
+        now: Instant,
+    ) -> Verdict {
+        if client_disconnected {
             Verdict::Disconnected
         } else if now.saturating_duration_since(since) >= self.queue_timeout {
             Verdict::Expired
@@ -65,7 +70,7 @@ impl Overload {
 
 /// True if a client has left that shuts its sending side although its request is complete `since`
 /// then. `last_poll` is when the kernel was last asked and knew of no end yet.
-pub(super) fn is_departure(since: Instant, last_poll: Instant) -> bool {
+pub(super) fn is_disconnect(since: Instant, last_poll: Instant) -> bool {
     last_poll.saturating_duration_since(since) >= HALF_CLOSE_GRACE
 }
 
@@ -79,16 +84,16 @@ mod tests {
     fn queued_request_gets_its_verdict_by_age_and_client() {
         let start = Instant::now();
         let overload = Overload::new(500 * MS, start);
-        for (waited, client_left, expected) in [
+        for (waited, client_disconnected, expected) in [
             (0, false, Verdict::Keep),
             (499, false, Verdict::Keep),
             (500, false, Verdict::Expired),
             (0, true, Verdict::Disconnected),
             (500, true, Verdict::Disconnected),
         ] {
-            let verdict = overload.verdict(start, client_left, start + waited * MS);
-            assert_eq!(verdict, expected, "{waited} ms, {client_left}");
-            assert_eq!(verdict.calls_for_newest_first(), client_left);
+            let verdict = overload.verdict(start, client_disconnected, start + waited * MS);
+            assert_eq!(verdict, expected, "{waited} ms, {client_disconnected}");
+            assert_eq!(verdict.calls_for_newest_first(), client_disconnected);
         }
         // A turn's time may be from before the request.
         assert_eq!(overload.verdict(start + MS, false, start), Verdict::Keep);
@@ -104,11 +109,11 @@ mod tests {
     }
 
     #[test]
-    fn half_close_is_a_departure_only_long_after_the_request() {
+    fn late_half_close_is_a_disconnect() {
         let start = Instant::now();
         for (last_poll, expected) in [(0, false), (999, false), (1000, true)] {
-            assert_eq!(is_departure(start, start + last_poll * MS), expected, "{last_poll} ms");
+            assert_eq!(is_disconnect(start, start + last_poll * MS), expected, "{last_poll} ms");
         }
-        assert!(!is_departure(start + MS, start));
+        assert!(!is_disconnect(start + MS, start));
     }
 }

@@ -1,4 +1,4 @@
-//! Reading: until a request is complete or refused, or its client has left.
+//! Reading: until a request is complete or rejected, or its client has left.
 
 use std::io;
 
@@ -72,6 +72,6 @@ pub(super) fn on_parsed(connection: &mut Connection, parsed: Parsed) -> Option<A
             if is_sent { None } else { Some(Action::Close) }
         }
         Parsed::Complete => Some(Action::Dispatch),
-        Parsed::Refused(refusal) => Some(Action::Refuse(refusal)),
+        Parsed::Rejected(rejection) => Some(Action::Reject(rejection)),
     }
 }

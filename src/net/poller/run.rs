@@ -5,7 +5,7 @@ use super::close::{close, discard_more, linger, reset};
 use super::connections::Phase;
 use super::dispatch::dispatch;
 use super::read::read;
-use super::respond::refuse;
+use super::respond::reject_request;
 use super::state::State;
 use super::write::flush;
 use crate::net::arena::ConnectionId;
@@ -21,8 +21,8 @@ pub(super) fn run(state: &mut State, id: ConnectionId, mut action: Action) {
                 Ok(connection) => return state.ready.push(connection),
                 Err(action) => action,
             },
-            Action::Refuse(refusal) => match state.lend(id) {
-                Some(connection) => refuse(state, connection, &refusal),
+            Action::Reject(rejection) => match state.lend(id) {
+                Some(connection) => reject_request(state, connection, &rejection),
                 None => return,
             },
             Action::Linger => linger(state, id),

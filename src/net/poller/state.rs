@@ -97,7 +97,7 @@ impl State {
 impl Slot {
     /// Takes the connection out, if the poller owns it.
     pub(super) fn lend(&mut self, now: Instant) -> Option<Box<Connection>> {
-        let lent = Phase::Lent { since: now, client_left: false };
+        let lent = Phase::Lent { since: now, client_disconnected: false };
         match std::mem::replace(&mut self.phase, lent) {
             Phase::Reading(connection) | Phase::Sending(connection) => Some(connection),
             phase => {

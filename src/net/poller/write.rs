@@ -41,7 +41,7 @@ pub(super) fn on_sent(
     sent: io::Result<Flush>,
 ) -> Action {
     if matches!(sent, Ok(Flush::Done)) {
-        return settle(state, connection);
+        return finish_exchange(state, connection);
     }
     let id = connection.id;
     let Some(slot) = state.connections.get_mut(id) else { return Action::Wait };
@@ -70,7 +70,7 @@ fn on_write_error(state: &State, connection: &Connection, error: &io::Error) {
     let (client, request) = (connection.peer.described(), connection.http.head());
     match error.kind() {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => info!(
-            target: "response.client_left",
+            target: "response.client_disconnected",
             "The client {client} disconnected before its response was complete: {request}"
         ),
         io::ErrorKind::TimedOut => report_write_timeout(state, connection),
@@ -96,7 +96,7 @@ pub(super) fn report_write_timeout(state: &State, connection: &Connection) {
 }
 
 /// The kernel has the whole response: the next request, or the end.
-fn settle(state: &mut State, mut connection: Box<Connection>) -> Action {
+fn finish_exchange(state: &mut State, mut connection: Box<Connection>) -> Action {
     let Some(slot) = state.connections.get_mut(connection.id) else { return Action::Wait };
     match connection.start_next(state.now) {
         Next::Request => {

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_lead_to_their_stages() {
+    fn each_step_leads_to_its_stage() {
         let cases: &[(&[Step], &str)] = &[
             (&[], "starting"),
             (&[complete], "serving"),
