@@ -29,9 +29,8 @@ pub struct Loaded {
 /// configuration files in the current directory. A file that is a Python program is given to
 /// `execute`.
 ///
-/// # Errors
-/// An [`Exit`] with code 0 if help or the version was asked for, and with code 2 if an option is
-/// unknown, a value is invalid, or the application is missing.
+/// # Errors An [`Exit`] with code 0 if help or the version was requested, and with code 2 if an
+/// option is unknown, a value is invalid, or the application is missing.
 pub fn parse<I: IntoIterator<Item = OsString>>(
     argv: I,
     execute: Execute<'_>,

@@ -63,7 +63,7 @@ pub(crate) struct Decoder {
 /// The result of one step of [`Decoder::decode`]; `used` counts bytes of its input.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decoded {
-    /// All input is used, and the message goes on.
+    /// All input is used, and the message continues.
     NeedMore,
     /// `input[start..used]` is content.
     Data { start: usize, used: usize },

@@ -11,9 +11,9 @@
 //!   response and the poller,
 //! - [`transport`] is the byte stream below both,
 //! - [`timers`] holds deadlines, [`date`] formats the time of day,
-//! - [`arena`] is where connections live, by their ids,
-//! - [`poller`] is the readiness loop that drives them all, [`poller_link`] what a connection knows
-//!   of it,
+//! - [`arena`] stores connections by their ids,
+//! - [`poller`] is the event loop that drives all connections, [`poller_link`] is its interface to
+//!   them,
 //! - [`shutdown`] is the stage of the shutdown,
 //! - [`tuning`] has the constants.
 

@@ -1,11 +1,11 @@
-//! Opening a log's file with the right user's rights.
+//! Opens a log file with the rights of the proper user.
 //!
 //! With `--user` the master is root, and a user who can change the path of a log could put a link
 //! there, so that root creates a file elsewhere and opens it for writing. (nginx had that:
 //! CVE-2016-1247.) So root's rights open only a path that the workers' user cannot change. Links on
 //! such a path are the administrator's, such as one from `/var/log` to another disk or to
-//! `/dev/stdout`. Any other path is opened with the rights of the workers' user, who gains nothing
-//! from a link of his own.
+//! `/dev/stdout`. Any other path is opened with the rights of the workers' user, who then gains
+//! nothing from a link.
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
@@ -40,7 +40,7 @@ pub(super) fn open(py: Python<'_>, path: &Path, user: Option<&Identity>) -> io::
     }
 }
 
-/// Whether `user` could make this absolute path lead elsewhere. If not, that also cannot happen
+/// Whether `user` could change where this absolute path leads. If not, it also cannot change
 /// between this check and the use of the path.
 fn can_be_changed_by(user: &Identity, path: &Path) -> bool {
     let mut here = PathBuf::from("/");

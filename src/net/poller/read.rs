@@ -1,4 +1,4 @@
-//! Reading: until a request is complete or rejected, or its client has left.
+//! Reads until a request is complete or rejected, or its client has disconnected.
 
 use std::io;
 
@@ -62,7 +62,7 @@ pub(super) fn read(state: &mut State, id: ConnectionId) -> Action {
     Action::Wait
 }
 
-/// What follows from parsed bytes; `None` is to read on.
+/// The action that follows from parsed bytes; `None` to keep reading.
 pub(super) fn on_parsed(connection: &mut Connection, parsed: Parsed) -> Option<Action> {
     match parsed {
         Parsed::NeedMore => {

@@ -1,5 +1,4 @@
-//! Rejects queued requests as the overload policy decides: what reaches no thread is answered or
-//! dropped here.
+//! Carries out the overload policy: rejects or drops requests that no thread runs.
 
 use log::{info, warn};
 
@@ -11,7 +10,7 @@ use super::state::State;
 use crate::net::connection::Connection;
 use crate::observe::{Count, counted};
 
-/// What becomes of a connection that is lent and waits in the queue.
+/// The verdict on the request of a lent connection that waits in the queue.
 pub(super) fn verdict(state: &State, connection: &Connection) -> Verdict {
     match state.connections.get(connection.id).map(|slot| &slot.phase) {
         Some(&Phase::Lent { since, client_disconnected }) => {
@@ -22,8 +21,8 @@ pub(super) fn verdict(state: &State, connection: &Connection) -> Verdict {
     }
 }
 
-/// Takes a connection back whose request will not run, and answers or drops it. One that could have
-/// stayed in the queue has found it full.
+/// Takes back a connection whose request will not run, and rejects or drops it. If the policy would
+/// keep the request, the queue was full.
 #[cold]
 pub(super) fn reject_queued(state: &mut State, connection: Box<Connection>) -> Action {
     let counters = &state.link.counters;

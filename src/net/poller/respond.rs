@@ -1,4 +1,4 @@
-//! Error responses that the server gives by itself, without the application.
+//! The server's own error responses.
 
 use log::{Level, error, log, warn};
 
@@ -109,7 +109,7 @@ pub(super) fn respond(
     let ErrorResponse { status, reason, detail, limit } = response;
     connection.http.reject();
     connection.discard_content();
-    // A 503 is not the client's fault, and there may be very many of them.
+    // A 503 is not the client's fault, and may be very frequent.
     let level = if *status == 503 { Level::Debug } else { Level::Info };
     log!(
         target: "request.rejected",
