@@ -205,7 +205,7 @@ fn explain(error: io::Error, address: &str) -> anyhow::Error {
             ": another program is listening there; stop it or choose another --bind"
         }
         io::ErrorKind::PermissionDenied if address.starts_with("unix:") => {
-            ": this user may not make files in that directory; choose another --bind"
+            ": no permission to create files in that directory; choose another --bind"
         }
         io::ErrorKind::PermissionDenied => {
             ": ports below 1024 need privileges; choose another --bind"

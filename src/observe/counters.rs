@@ -1,8 +1,8 @@
 //! Counts how often each limit of the server was reached, and limits the rate of reports.
 //!
-//! A limit that is reached a thousand times a second must not log a thousand lines, nor must it be
-//! reached in silence. So every event is counted, and [`Counters::increment_and_take_report`]
-//! returns the number to report at most once in ten seconds.
+//! A limit that is reached a thousand times a second must not log a thousand lines, but must not be
+//! silent either. So every event is counted, and [`Counters::increment_and_take_report`] returns
+//! the number to report at most once in ten seconds.
 
 use std::fmt::{self, Display};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -104,7 +104,7 @@ impl Guarded<'_> {
     }
 
     fn exit(&self, code: i32, reason: &str) -> ! {
-        error!(target: "guard.exit", "The server ends while {}: {reason}", self.what);
+        error!(target: "guard.exit", "Shutting down while {}: {reason}", self.what);
         (self.before_exit)(code);
         signals::set_abort_exit_code(code);
         // To the process: the kernel chooses a thread that has not blocked the signal, the one for

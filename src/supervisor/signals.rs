@@ -165,7 +165,7 @@ pub(super) fn log_handler_error(py: Python<'_>, failure: PyErr) -> PyResult<()> 
     }
     error!(
         target: "signal.handler_failed",
-        "A signal handler of the application failed, which changes nothing: {failure}"
+        "A signal handler of the application raised an exception, ignoring it: {failure}"
     );
     let lines = failure.traceback(py).and_then(|traceback| traceback.format().ok());
     observe::write_text(&lines.unwrap_or_default());

@@ -201,7 +201,7 @@ impl Worker {
     fn on_server_end(&self, py: Python<'_>) -> i32 {
         self.hooks.call(py, "served", &[self.request_count()]);
         if !self.stage.is_stopping() {
-            error!(target: "worker.failed", "The server has ended by itself: exiting");
+            error!(target: "worker.failed", "The server's threads have ended unexpectedly: exiting");
             return SERVER_ENDED;
         }
         info!(target: "worker.exiting", "Worker exiting (pid: {})", std::process::id());
@@ -246,7 +246,7 @@ impl Worker {
         if let Some(path) = changed
             && !self.stage.is_stopping()
         {
-            info!(target: "reload.source_changed", "{path} has changed: asking for a reload");
+            info!(target: "reload.source_changed", "{path} has changed: requesting a reload");
             // Fails only if the master has exited, which the next turn handles.
             let _ = FromWorker::SourceChanged.send(channel);
         }

@@ -92,7 +92,7 @@ fn set_up(py: Python<'_>, context: &WorkerContext, listeners: &[Listener]) -> Re
         identity.assume(py).map_err(|failure| {
             error!(
                 target: "worker.failed",
-                "Cannot become the user of --user and --group, exiting: {failure}"
+                "Cannot change to the user and group of --user and --group, exiting: {failure}"
             );
             SETUP_FAILED
         })?;

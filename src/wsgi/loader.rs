@@ -68,7 +68,8 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
         };
         let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
         return Err(load_error(format!(
-            "the object {spec} is not a WSGI application: an object of type {found} cannot be called{advice}"
+            "the object {spec} is not a WSGI application: an object of type {found} cannot be \
+             called{advice}"
         )));
     }
     if let Some(refusal) = green_threads_error(py) {

@@ -21,7 +21,10 @@ pub(super) fn read(state: &mut State, id: ConnectionId) -> Action {
         let count = match slot.write_half.transport().read(&mut state.read_buffer) {
             Ok(0) => {
                 if !connection.http.is_idle() || connection.has_input() {
-                    debug!("{} left in the middle of a request", connection.peer.address());
+                    debug!(
+                        "The client {} disconnected before its request was complete",
+                        connection.peer.address()
+                    );
                 }
                 return Action::Close;
             }

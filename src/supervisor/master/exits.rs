@@ -62,7 +62,7 @@ impl Master<'_> {
             error!(target: "worker.boot_failed", "{what}: trying again after a pause");
             self.workers.backoff.on_boot_failure(Instant::now());
         } else {
-            error!(target: "worker.boot_failed", "{what}: the server ends");
+            error!(target: "worker.boot_failed", "{what}: shutting down");
             self.stop(status.code().filter(|&code| code != 0).unwrap_or(BOOT_FAILED), true);
         }
     }
