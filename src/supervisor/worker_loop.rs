@@ -201,7 +201,7 @@ impl Worker {
     fn on_server_end(&self, py: Python<'_>) -> i32 {
         self.hooks.call(py, "served", &[self.request_count()]);
         if !self.stage.is_stopping() {
-            error!(target: "worker.failed", "The server's threads have ended unexpectedly: exiting");
+            error!(target: "worker.failed", "The server has ended unexpectedly: exiting");
             return SERVER_ENDED;
         }
         info!(target: "worker.exiting", "Worker exiting (pid: {})", std::process::id());
