@@ -1,6 +1,7 @@
 //! Sockets: accepting, reading, writing and waiting, without Python.
 //!
 //! - [`listener`] binds addresses and accepts, [`socket_file`] handles the file of a unix socket,
+//! - [`syn_filter`] keeps a listener from accepting further handshakes,
 //! - [`forked`] takes the listeners away from processes that the application forks,
 //! - [`connection`] is one client: its protocol state, its unparsed input, its unsent output,
 //! - [`address`] names the two ends of a connection,
@@ -30,6 +31,7 @@ mod poller;
 mod poller_link;
 mod shutdown;
 mod socket_file;
+mod syn_filter;
 mod timers;
 mod transport;
 mod tuning;
