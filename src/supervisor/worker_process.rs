@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use log::{debug, error, warn};
+use log::{error, warn};
 
 use super::heartbeat::Heartbeat;
 use super::messages::{FromWorker, Received, ToWorker};
@@ -80,25 +80,28 @@ pub(super) struct WorkerProcess {
     /// reaped, so that waiting for it would spin.
     channel: Option<UnixStream>,
     heartbeat: Heartbeat,
+    /// An unexpected message was logged: further ones are ignored without a line.
+    has_sent_unexpected: bool,
 }
 
 impl WorkerProcess {
     /// A worker that was just forked.
     pub(super) fn new(
         pid: i32,
-        generation: u32,
+        status: WorkerStatus,
         channel: UnixStream,
         heartbeat: Heartbeat,
     ) -> WorkerProcess {
         WorkerProcess {
             pid,
-            status: WorkerStatus::booting(generation),
+            status,
             serves_error_page: false,
             since: Instant::now(),
             heartbeat_missing_since: None,
             kill: Kill::Unplanned,
             channel: Some(channel),
             heartbeat,
+            has_sent_unexpected: false,
         }
     }
 
@@ -121,14 +124,30 @@ impl WorkerProcess {
     pub(super) fn receive(&mut self) -> Vec<FromWorker> {
         match self.channel.as_ref().map(FromWorker::receive) {
             Some(Ok(Received::Data(messages))) => {
-                let report = |malformed| debug!("Worker {} sent a {malformed}: ignored", self.pid);
-                messages.into_iter().filter_map(|message| message.map_err(report).ok()).collect()
+                let mut report = |malformed| self.report_unexpected(&malformed);
+                messages
+                    .into_iter()
+                    .filter_map(|message| message.map_err(&mut report).ok())
+                    .collect()
             }
             Some(Ok(Received::Closed)) => {
                 self.channel = None;
                 Vec::new()
             }
             Some(Err(_)) | None => Vec::new(),
+        }
+    }
+
+    /// Logs that a message is ignored that this server does not send: code of the application has
+    /// written it. Once for each worker, so that it cannot fill the log.
+    pub(super) fn report_unexpected(&mut self, message: &dyn std::fmt::Display) {
+        if !std::mem::replace(&mut self.has_sent_unexpected, true) {
+            warn!(
+                target: "worker.unexpected_message",
+                "Worker {} has sent an unexpected message, probably not by the server's code: \
+                 ignoring this and further ones: {message}",
+                self.pid
+            );
         }
     }
 
@@ -243,7 +262,8 @@ mod tests {
     /// A worker whose pid is no process, so that signals to it reach none.
     fn worker() -> (WorkerProcess, UnixStream) {
         let Link { master_end, worker_end, heartbeat } = Link::new().unwrap();
-        (WorkerProcess::new(i32::MAX, 0, master_end, heartbeat), worker_end)
+        let status = WorkerStatus::booting(0, false);
+        (WorkerProcess::new(i32::MAX, status, master_end, heartbeat), worker_end)
     }
 
     const SECOND: Duration = Duration::from_secs(1);

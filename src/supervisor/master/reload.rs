@@ -20,6 +20,7 @@ use crate::supervisor::sockets::Sockets;
 impl Master<'_> {
     /// Builds a deployment from the configuration as it is now, and applies it.
     pub(super) fn reload(&mut self, py: Python<'_>) {
+        self.source_reload.on_reload(Instant::now());
         self.deployment.hooks.call(py, "on_reload", &[]);
         self.notifier.reloading();
         match self.build_deployment(py) {

@@ -20,6 +20,7 @@ use crate::supervisor::hooks::Hooks;
 use crate::supervisor::identity::{self, Identity};
 use crate::supervisor::log_files::LogFiles;
 use crate::supervisor::pidfile::{self, Pidfile};
+use crate::supervisor::pool::SourceReload;
 use crate::supervisor::signals::Signals;
 use crate::supervisor::sockets::Sockets;
 use crate::supervisor::successor::{self, Predecessor};
@@ -68,6 +69,7 @@ impl<'a> Master<'a> {
             deployment,
             stage: Stage::Starting(Start { launcher }),
             workers: Workers::default(),
+            source_reload: SourceReload::default(),
             signals,
             notifier: Notifier::new(),
             pidfile: pidfile.0.take(),

@@ -6,7 +6,7 @@ use super::stage::Stage;
 use crate::net::Listener;
 use crate::supervisor::deployment::{Deployment, Origin};
 use crate::supervisor::pidfile::Pidfile;
-use crate::supervisor::pool::Plan;
+use crate::supervisor::pool::{Plan, SourceReload};
 use crate::supervisor::signals::Signals;
 use crate::supervisor::successor::{Predecessor, Successor};
 use crate::supervisor::systemd::Notifier;
@@ -59,6 +59,8 @@ pub(in crate::supervisor) struct Master<'a> {
     /// Where the server is in its life.
     pub(super) stage: Stage,
     pub(super) workers: Workers,
+    /// The reload that changed source files ask for (`--reload`).
+    pub(super) source_reload: SourceReload,
     pub(super) signals: Signals,
     /// Reports to systemd.
     pub(super) notifier: Notifier,
