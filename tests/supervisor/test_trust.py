@@ -60,3 +60,9 @@ def test_reloads_that_a_worker_asks_for_are_bounded(fresh_server, tmp_path: Path
         assert server.get("/~").status == 200
     server.wait_for_event("reload.rejected")
     assert server.stderr().count("reload.rejected") < 5
+
+
+def test_pid_file_that_is_a_pipe_does_not_stop_the_start(fresh_server, fifo: Path) -> None:
+    server = fresh_server("supervised:app", "--pid", str(fifo))
+    assert server.get("/").status == 200
+    assert fifo.read_text() == f"{server.pid}\n"
