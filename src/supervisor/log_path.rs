@@ -127,7 +127,12 @@ mod tests {
     /// A user other than the one who runs the tests.
     fn other_user() -> Identity {
         let own = rustix::process::geteuid().as_raw();
-        Identity { uid: own + 12345, gid: own + 12345, groups: vec![own + 23456] }
+        Identity {
+            uid: own + 12345,
+            gid: own + 12345,
+            groups: vec![own + 23456],
+            ..Identity::default()
+        }
     }
 
     fn directory(path: PathBuf, mode: u32) -> PathBuf {

@@ -89,7 +89,7 @@ fn set_up(py: Python<'_>, context: &WorkerContext, listeners: &[Listener]) -> Re
         BOOT_FAILED
     })?;
     if let Some(identity) = &context.identity {
-        identity.assume(py).map_err(|failure| {
+        identity.assume(py, &context.settings).map_err(|failure| {
             error!(
                 target: "worker.failed",
                 "Cannot become the user of --user and --group, exiting: {failure}"

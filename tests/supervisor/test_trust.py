@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pwd
 import signal
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from harness.supervision import children
 
 pytestmark = pytest.mark.second_door("no case")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 # Writes a byte to each socket that connects the worker with the master.
 COMMANDS_MASTER = """
@@ -66,3 +70,35 @@ def test_pid_file_that_is_a_pipe_does_not_stop_the_start(fresh_server, fifo: Pat
     server = fresh_server("supervised:app", "--pid", str(fifo))
     assert server.get("/").status == 200
     assert fifo.read_text() == f"{server.pid}\n"
+
+
+SHOWS_ITS_RIGHTS = """
+import json, os, threading, traceback  # as root: another user may not read the interpreter
+
+def app(environ, start_response):
+    status = dict(line.rstrip().split(":\\t", 1) for line in open("/proc/self/status"))
+    shown = {name: status[name] for name in ["NoNewPrivs", "CapBnd", "CapPrm", "CapEff"]}
+    shown |= {name: os.environ.get(name) for name in ["HOME", "USER", "LOGNAME"]}
+    start_response("200 OK", [])
+    return [json.dumps(shown).encode()]
+"""
+
+
+@as_root
+def test_worker_of_another_user_can_gain_no_rights(fresh_server, tmp_path: Path) -> None:
+    (tmp_path / "shows.py").write_text(SHOWS_ITS_RIGHTS)
+    options = ["--preload", "--user", "nobody", "--group", "nogroup", "--env", "LOGNAME=given"]
+    shown = json.loads(fresh_server("shows:app", *options, cwd=tmp_path).get("/").body)
+    assert shown.pop("NoNewPrivs") == "1"
+    account = pwd.getpwnam("nobody")
+    names = {"HOME": account.pw_dir, "USER": "nobody", "LOGNAME": "given"}
+    assert {name: shown.pop(name) for name in names} == names
+    assert {int(rights, 16) for rights in shown.values()} == {0}
+
+
+@as_root
+def test_environment_names_a_user_without_an_entry(fresh_server, tmp_path: Path) -> None:
+    (tmp_path / "shows.py").write_text(SHOWS_ITS_RIGHTS)
+    options = ["--preload", "--user", "12345", "--group", "12345"]
+    shown = json.loads(fresh_server("shows:app", *options, cwd=tmp_path).get("/").body)
+    assert (shown["HOME"], shown["USER"], shown["LOGNAME"]) == ("/", "12345", "12345")
