@@ -16,7 +16,7 @@ use crate::config::{Processes, Settings};
 use crate::net::Listener;
 
 /// The user and group of the workers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) uid: u32,
     pub(super) gid: u32,
@@ -32,6 +32,20 @@ impl Identity {
     /// # Errors
     /// If there is no such user or group, or this process may not change to it.
     pub(super) fn resolve(py: Python<'_>, settings: &Processes) -> PyResult<Option<Identity>> {
+        let identity = Identity::find(py, settings)?;
+        if let Some(Identity { uid: uid @ 1.., gid: 0, .. }) = &identity
+            && settings.group.is_none()
+        {
+            warn!(
+                target: "config.root_group",
+                "--user {uid} leaves the workers in root's group, 0; give --group as well"
+            );
+        }
+        Ok(identity)
+    }
+
+    /// The same without a warning.
+    pub(super) fn find(py: Python<'_>, settings: &Processes) -> PyResult<Option<Identity>> {
         if settings.user.is_none() && settings.group.is_none() {
             return Ok(None);
         }
@@ -58,13 +72,6 @@ impl Identity {
                 "--user and --group: only root can become another user; start the server as that \
                  user",
             ));
-        }
-        if identity.gid == 0 && identity.uid != 0 && settings.group.is_none() {
-            warn!(
-                target: "config.root_group",
-                "--user {} leaves the workers in root's group, 0; give --group as well",
-                identity.uid
-            );
         }
         identity.groups = match name {
             Some(name) => os.call_method1("getgrouplist", (name, identity.gid))?.extract()?,
@@ -152,8 +159,8 @@ impl Identity {
     }
 }
 
-/// Empties the bounding set, which limits the capabilities that executed programs can gain, and sets
-/// `no_new_privs`, with which they gain none. For this thread and those that it starts.
+/// Empties the bounding set, which limits the capabilities that executed programs can gain, and
+/// sets `no_new_privs`, with which they gain none. For this thread and those that it starts.
 #[cfg(target_os = "linux")]
 fn drop_privilege_sources() -> std::io::Result<()> {
     use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set, set_no_new_privs};

@@ -73,6 +73,7 @@ impl Master<'_> {
             identity: self.deployment.identity.clone(),
             heartbeat,
             hooks: self.deployment.hooks.share(py),
+            import_guard: std::mem::take(&mut self.import_guard),
             app: self.app.as_ref().map(|app| app.clone_ref(py)),
             multiprocess: self.workers.multiprocess(),
             detaches: self.stage.launcher().is_some(),
