@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use log::{error, warn};
+use log::{debug, error, warn};
 
 use super::heartbeat::Heartbeat;
 use super::messages::{FromWorker, Received, ToWorker};
@@ -14,6 +14,10 @@ use crate::sys::process::kill;
 
 /// How long a worker that was to exit by its own deadline, or by SIGABRT, is given beyond that.
 pub(super) const EXIT_MARGIN: Duration = Duration::from_secs(3);
+
+/// After this number of ignored messages the master no longer reads what the worker sends. The
+/// server's own code causes a few at most.
+const MAX_IGNORED_MESSAGES: u32 = 64;
 
 /// How long a heartbeat may be missing when `--timeout` sets no limit.
 const DEFAULT_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -82,6 +86,7 @@ pub(super) struct WorkerProcess {
     heartbeat: Heartbeat,
     /// An unexpected message was logged: further ones are ignored without a line.
     has_sent_unexpected: bool,
+    ignored_messages: u32,
 }
 
 impl WorkerProcess {
@@ -102,12 +107,18 @@ impl WorkerProcess {
             channel: Some(channel),
             heartbeat,
             has_sent_unexpected: false,
+            ignored_messages: 0,
         }
     }
 
     /// Readable when there are messages, or when the worker has exited.
     pub(super) fn channel(&self) -> Option<BorrowedFd<'_>> {
-        self.channel.as_ref().map(AsFd::as_fd)
+        self.readable_channel().map(AsFd::as_fd)
+    }
+
+    /// The channel, unless the worker has flooded it, which must not keep the master busy.
+    fn readable_channel(&self) -> Option<&UnixStream> {
+        self.channel.as_ref().filter(|_| self.ignored_messages < MAX_IGNORED_MESSAGES)
     }
 
     /// How long it has been in its state.
@@ -122,9 +133,9 @@ impl WorkerProcess {
 
     /// Takes the messages that have arrived.
     pub(super) fn receive(&mut self) -> Vec<FromWorker> {
-        match self.channel.as_ref().map(FromWorker::receive) {
+        match self.readable_channel().map(FromWorker::receive) {
             Some(Ok(Received::Data(messages))) => {
-                let mut report = |malformed| self.report_unexpected(&malformed);
+                let mut report = |malformed| self.ignore_unexpected(&malformed);
                 messages
                     .into_iter()
                     .filter_map(|message| message.map_err(&mut report).ok())
@@ -138,9 +149,16 @@ impl WorkerProcess {
         }
     }
 
-    /// Logs that a message is ignored that this server does not send: code of the application has
-    /// written it. Once for each worker, so that it cannot fill the log.
-    pub(super) fn report_unexpected(&mut self, message: &dyn std::fmt::Display) {
+    /// Ignores a message that has come too late.
+    pub(super) fn ignore_late(&mut self, message: FromWorker) {
+        self.ignored_messages += 1;
+        debug!("Worker {} sent {message:?} too late: ignored", self.pid);
+    }
+
+    /// Ignores a message that this server does not send: code of the application has written it.
+    /// Logs that once for each worker, so that it cannot fill the log.
+    pub(super) fn ignore_unexpected(&mut self, message: &dyn std::fmt::Display) {
+        self.ignored_messages += 1;
         if !std::mem::replace(&mut self.has_sent_unexpected, true) {
             warn!(
                 target: "worker.unexpected_message",
@@ -328,5 +346,21 @@ mod tests {
         drop(other_end);
         assert_eq!(worker.receive(), []);
         assert!(worker.channel().is_none(), "no longer waited for");
+    }
+
+    #[test]
+    fn worker_that_floods_its_channel_is_no_longer_read() {
+        let (mut worker, mut other_end) = worker();
+        let flood = [b'x'; 2 * MAX_IGNORED_MESSAGES as usize];
+        io::Write::write_all(&mut other_end, &flood).unwrap();
+        FromWorker::ReplacementWanted.send(&other_end).unwrap();
+        for _ in 0..MAX_IGNORED_MESSAGES {
+            assert_eq!(worker.receive(), []);
+        }
+        assert!(worker.channel().is_none(), "no longer waited for");
+        worker.set_ready(false);
+        worker.retire(SECOND);
+        other_end.set_nonblocking(true).unwrap();
+        assert!(matches!(ToWorker::receive(&other_end), Ok(Received::Data(Ok(ToWorker::Retire)))));
     }
 }

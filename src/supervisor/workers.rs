@@ -110,11 +110,11 @@ impl Workers {
         match worker.status.judge(message, generation) {
             Verdict::Expected => Some(worker),
             Verdict::Late => {
-                log::debug!("Worker {pid} sent {message:?} too late: ignored");
+                worker.ignore_late(message);
                 None
             }
             Verdict::Unexpected => {
-                worker.report_unexpected(&format_args!("{message:?}"));
+                worker.ignore_unexpected(&format_args!("{message:?}"));
                 None
             }
         }
