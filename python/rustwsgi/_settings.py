@@ -160,7 +160,8 @@ def config(given: Mapping[str, Any], resolved: Iterable[tuple[str, list[str]]]) 
     """The server's settings, then those of the configuration file, then gunicorn's defaults."""
     settings = {**DEFAULTS, "chdir": os.getcwd(), **given}
     for name, values in resolved:
-        settings[name] = int(values[0], 8) if name == "umask" else typed(DEFAULTS[name], values)
+        octal = name == "umask" and bool(values)
+        settings[name] = int(values[0], 8) if octal else typed(DEFAULTS[name], values)
     settings["user"] = number_of("pwd", "getpwnam", settings["user"], os.geteuid())
     settings["group"] = number_of("grp", "getgrnam", settings["group"], os.getegid())
     settings["proc_name"] = settings["proc_name"] or settings["wsgi_app"]
@@ -168,9 +169,11 @@ def config(given: Mapping[str, Any], resolved: Iterable[tuple[str, list[str]]]) 
 
 
 def typed(default: Any, values: list[str]) -> Any:
-    """An option's values with the type of gunicorn's default."""
+    """An option's values with the type of gunicorn's default. Without values it is unset."""
     if isinstance(default, list):
         return values
+    if not values:
+        return default if default is None else type(default)()
     value = ",".join(values)
     if isinstance(default, bool):
         return value == "true"

@@ -3,7 +3,6 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use nix::sys::wait::{Id, WaitPidFlag};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 /// Ends this process at once: no exit handlers, no destructors, no flushing of buffers.
@@ -31,8 +30,16 @@ pub(crate) fn try_wait(pid: i32) -> Option<ExitStatus> {
 }
 
 /// The pid of any child that has ended. It stays to be reaped by [`try_wait`].
+///
+/// Not by `nix`, whose waitid fails for a child that a real-time signal has ended, and would fail
+/// again each time; nor by `rustix`, whose status has no pid.
 pub(crate) fn peek_ended_child() -> Option<i32> {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    let status = nix::sys::wait::waitid(Id::All, flags).ok()?;
-    status.pid().map(nix::unistd::Pid::as_raw)
+    // SAFETY: an all-zero `siginfo_t` is a valid value of that plain C struct.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: waitid fills in the one struct it is given, which lives until it returns.
+    let failed = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) } != 0;
+    // SAFETY: waitid always sets the pid, to zero if no child has ended.
+    let pid = unsafe { info.si_pid() };
+    (!failed && pid > 0).then_some(pid)
 }

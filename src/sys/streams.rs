@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use super::descriptors;
 
@@ -34,6 +34,9 @@ pub(crate) fn discard_output() -> io::Result<()> {
     Ok(rustix::stdio::dup2_stderr(&null)?)
 }
 
-fn null() -> io::Result<File> {
-    File::options().read(true).write(true).open("/dev/null")
+/// A descriptor of `/dev/null` that is none of the standard streams, even if one of them is closed,
+/// so that dropping it closes none.
+fn null() -> io::Result<OwnedFd> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    descriptors::duplicate(null.as_raw_fd())
 }

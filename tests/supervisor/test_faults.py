@@ -239,12 +239,15 @@ def test_reload_without_descriptors_keeps_the_signal_handlers(fresh_server, tmp_
     reason="needs a process namespace of its own",
 )
 def test_pid_1_reaps_orphans(door: str, tmp_path: Path) -> None:
-    """In a container without an init, the server is the parent of orphaned processes."""
+    """In a container without an init, the server is the parent of orphaned processes.
+
+    Regression: one that a real-time signal had ended was never reaped, nor any after it.
+    """
     (tmp_path / "orphans.py").write_text(
         "import os, subprocess\n"
         "def app(environ, start_response):\n"
         "    if environ['PATH_INFO'] == '/orphan':\n"
-        "        subprocess.run(['sh', '-c', 'true & true & :'])\n"
+        "        subprocess.run(['sh', '-c', 'true & sh -c \"kill -40 \\$\\$\" & true & :'])\n"
         "    data = subprocess.check_output(['ps', '-eo', 'stat=,ppid=,comm='])\n"
         "    start_response('200 OK', [('Content-Length', str(len(data)))])\n"
         "    return [data]\n"

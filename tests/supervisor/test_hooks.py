@@ -286,6 +286,19 @@ def when_ready(server):
     )
 
 
+def test_hooks_read_unset_settings_as_unset(start) -> None:
+    """Regression: what the file unset with an empty string was an empty string."""
+    text = """
+pidfile = accesslog = umask = ""
+reload_extra_files = ["unused.txt"]
+def when_ready(server):
+    cfg = server.cfg
+    server.log.info("cfg %s", (cfg.pidfile, cfg.accesslog, cfg.umask))
+    server.log.info("cfg %s", (cfg.reload_extra_files, cfg.access_log_format[:5], bool(cfg.chdir)))
+"""
+    log_in_order(start(text), r"cfg \(None, None, 0\)", r"cfg \(\[\], '%\(h\)s', True\)")
+
+
 def test_every_setting_of_gunicorn_is_in_cfg() -> None:
     from harness.gunicorn_settings import HOOKS, KNOWN_SETTINGS, NO_HOOKS
     from rustwsgi._settings import DEFAULTS

@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from harness import (
+    APPS,
     TIMEOUT,
     Client,
     build_request,
+    child_environment,
+    door_command,
     run_cli,
     wait_until,
 )
@@ -205,6 +208,22 @@ def test_daemon_serves_and_stops(start_daemon: StartDaemon, tmp_path: Path) -> N
     for pid in {master} | both:
         for stream in range(3):
             assert os.readlink(f"/proc/{pid}/fd/{stream}") == "/dev/null"
+
+
+def test_daemon_started_without_stdin_reads_dev_null(
+    door: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    """Regression: descriptor 0 stayed closed, and a socket of the server took its number."""
+    where = ["--bind", f"unix:{tmp_path / 's'}", "--pid", str(tmp_path / "pid")]
+    command = [*door_command(door), "--daemon", *where, APP]
+    closed = ["sh", "-c", 'exec "$@" <&-', "sh", *command]
+    done = subprocess.run(
+        closed, cwd=APPS, env=child_environment(), capture_output=True, timeout=60
+    )
+    assert done.returncode == 0, done
+    master = int((tmp_path / "pid").read_text())
+    for pid in {master} | children(master):
+        assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
 
 
 def test_daemon_logs_to_the_terminal_until_it_serves(start_daemon: StartDaemon) -> None:

@@ -6,16 +6,23 @@ use crate::config::option::OptionDef;
 use crate::config::options;
 use crate::config::settings::Settings;
 
-/// Every setting of gunicorn that is an option here and has a value: its values, as text.
+/// Settings of which hooks see what the configuration file has, or else gunicorn's default, if the
+/// option has no value.
+const DEFAULT_OF_GUNICORN: [&str; 2] = ["chdir", "access_log_format"];
+
+/// Every setting of gunicorn that is an option here: its values, as text, and none if it is unset.
 /// `python/rustwsgi/_settings.py` knows their types.
 pub fn gunicorn_values(settings: &Settings) -> Vec<(String, Vec<String>)> {
     options::all()
         .filter_map(|option| {
-            let values = match value(option, settings)? {
-                Value::Array(items) => items.iter().map(text).collect(),
-                value => vec![text(&value)],
+            let name = option.gunicorn?;
+            let values = match value(option, settings) {
+                Some(Value::Array(items)) => items.iter().map(text).collect(),
+                Some(value) => vec![text(&value)],
+                None if DEFAULT_OF_GUNICORN.contains(&name) => return None,
+                None => Vec::new(),
             };
-            Some((option.gunicorn?.to_owned(), values))
+            Some((name.to_owned(), values))
         })
         .collect()
 }

@@ -18,12 +18,14 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .uwsgi(&["http", "http_socket", "http11_socket"])
         .reload(Reload::ByMaster),
     option("host", &Maybe(NAME, |given| &mut given.host))
+        .takes("HOST")
         .help("Host to listen on")
         .hidden()
         .instead_of("bind")
         .reload(Reload::ByMaster)
         .resolved(|_| None),
     option("port", &Maybe(PORT, |given| &mut given.port))
+        .takes("PORT")
         .help("Port to listen on")
         .hidden()
         .instead_of("bind")
