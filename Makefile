@@ -24,7 +24,7 @@ SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
 
 ## Build rustwsgi and serve the Flask demo at ADDRESS (127.0.0.1:8000).
 demo: $(VENV)/.installed $(VENV)/.demo
-	@echo "Starting the demo at the address after \"Listening at\". Press Ctrl-C to stop it."
+	@echo "Starting the demo at $(ADDRESS); to choose another address: make demo ADDRESS=127.0.0.1:8001. Press Ctrl-C to stop."
 	@cd flask_application && ../$(BIN)/rustwsgi --bind $(ADDRESS) flask_app:app
 
 ## List the commands.

@@ -130,10 +130,13 @@ fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) 
     if !loaded.files.is_empty() {
         info!(target: "config.files", "Configuration read from: {}", loaded.files.join(", "));
     }
-    let entrypoints = Entrypoints {
-        parse: |py, argv, users| parse(py, argv, users).map_err(|exit| exit.message),
-        load,
+    let reparse = |py: Python<'_>, argv: &[OsString], users: &WorkerUsers| {
+        parse(py, argv, users).map_err(|exit| {
+            let message = exit.message;
+            message.strip_prefix("error: ").map_or(message.clone(), str::to_owned)
+        })
     };
+    let entrypoints = Entrypoints { parse: reparse, load };
     match supervisor::run(py, argv, loaded, hooks, entrypoints) {
         Ok(code) => code,
         Err(failure) => {
@@ -179,7 +182,7 @@ fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
 /// Imports the application.
 fn import(py: Python<'_>, settings: &Settings) -> Result<Loaded, LoadFailure> {
     let failed = |code: i32, text: String| {
-        error!(target: "app.load_failed", "{}", text.trim_end());
+        error!(target: "app.load_failed", "{}", observe::as_line(text.trim_end()));
         LoadFailure { code, text }
     };
     if let Some(directory) = &settings.chdir
@@ -209,11 +212,11 @@ fn import(py: Python<'_>, settings: &Settings) -> Result<Loaded, LoadFailure> {
             return LoadFailure { code: 130, text: String::new() };
         }
         if let Some(traceback) = &failure.traceback {
-            observe::write_raw(traceback.as_bytes());
+            observe::write_text(traceback);
         }
         let reason = format!("{failure}{}", permission_hint(settings, failure.missing));
         let text = format!("{}{reason}", failure.traceback.as_deref().unwrap_or_default());
-        error!(target: "app.load_failed", "{reason}");
+        error!(target: "app.load_failed", "{}", observe::as_line(&reason));
         LoadFailure { code: 3, text }
     })
 }
@@ -298,7 +301,7 @@ fn wait_and_stop(
     }
     info!(
         target: "server.stopping",
-        "Shutting down: waiting up to {} s for requests in flight; SIGINT stops at once",
+        "Shutting down: waiting up to {} s for running requests; SIGINT stops at once",
         graceful.as_secs_f64()
     );
     server.stop();

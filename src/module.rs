@@ -125,7 +125,7 @@ impl BackgroundServer {
         addresses
     }
 
-    /// Stops accepting, and waits for requests in flight up to the graceful timeout. Returns
+    /// Stops accepting, and waits for running requests up to the graceful timeout. Returns
     /// whether all have finished; if not, it may be called again. Does nothing if the server is not
     /// running.
     fn stop(&self, py: Python<'_>) -> PyResult<bool> {

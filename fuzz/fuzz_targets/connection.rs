@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use rustwsgi::http1::{self, Event, Next};
-use rustwsgi::net::{Connection, Lent, Poller, PollerHandle, bind};
+use rustwsgi::net::{BindOptions, Connection, Lent, Poller, PollerHandle, bind};
 use rustwsgi_fuzz::{LIMITS, answer, check_refusal, request, settings, way, without_interim};
 
 const LARGE: [u8; 100_000] = [b'x'; 100_000];
@@ -29,7 +29,8 @@ thread_local! {
 }
 
 fn start() -> Loop {
-    let listeners = bind(&"127.0.0.1:0".parse().expect("an address"), 16, 0).expect("a free port");
+    let listeners = bind(&"127.0.0.1:0".parse().expect("an address"), BindOptions::with_backlog(16))
+        .expect("a free port");
     let address = listeners[0].tcp_address().expect("TCP");
     let (poller, handle) = Poller::new(listeners, Arc::new(settings()), None).expect("epoll");
     Loop { poller, handle, address }

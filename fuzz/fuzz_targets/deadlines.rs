@@ -17,7 +17,7 @@ use libfuzzer_sys::fuzz_target;
 use rustwsgi::config::Bind;
 use rustwsgi::http1::{self, Event, Next};
 use rustwsgi::net::{
-    Lent, Poller, PollerHandle, SWEEP_INTERVAL, Verdict, WriteHalf, advance, bind, now,
+    BindOptions, Lent, Poller, PollerHandle, SWEEP_INTERVAL, Verdict, WriteHalf, advance, bind, now,
 };
 use rustwsgi::observe::Count;
 use rustwsgi_fuzz::{LIMITS, answer, check_refusal, request, settings, way, without_interim};
@@ -71,7 +71,8 @@ fn start() -> Loop {
     let name = format!("rustwsgi-fuzz-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(name).expect("a name");
     let listener = UnixListener::bind_addr(&address).expect("a free name");
-    let listeners = bind(&Bind::Fd(listener.into_raw_fd()), 16, 0).expect("a listener");
+    let listeners = bind(&Bind::Fd(listener.into_raw_fd()), BindOptions::with_backlog(16))
+        .expect("a listener");
     let (poller, handle) = Poller::new(listeners, Arc::new(settings), None).expect("epoll");
     Loop { poller, handle, address }
 }

@@ -21,7 +21,7 @@ RequestTimeout = _rustwsgi.RequestTimeout
 
 
 def serve(app: Any, **options: Any) -> None:
-    """Serve ``app`` until SIGINT or SIGTERM, then finish the requests in flight and return.
+    """Serve ``app`` until SIGINT or SIGTERM, then finish running requests and return.
 
     ``options`` are those of the command line with underscores: ``bind="127.0.0.1:8000"``,
     ``threads=8``, ``access_logfile="-"``. An option that may be repeated takes a list.
@@ -53,7 +53,7 @@ class Server:
         return self
 
     def stop(self) -> bool:
-        """Stop accepting and wait for the requests in flight, up to ``graceful_timeout`` seconds.
+        """Stop accepting and wait for running requests, up to ``graceful_timeout`` seconds.
 
         Returns True if all of them have finished. A second call does nothing.
         """

@@ -84,7 +84,15 @@ fn tcp(text: &str) -> Result<Bind, String> {
         None if is_number(text) => Ok(Bind::Tcp(DEFAULT_HOST.to_owned(), port_number(text)?)),
         None => Ok(Bind::Tcp(host_name(text)?, DEFAULT_PORT)),
         Some((_, port)) if port.contains(':') => {
-            Err("an IPv6 address needs brackets, as in [::1]:8000".to_owned())
+            // The zone of an address, such as %eth0, can be any text.
+            let address = text.split_once('%').map_or(text, |(address, _)| address);
+            match address.chars().all(|c| c.is_ascii_hexdigit() || matches!(c, ':' | '.')) {
+                true => Err("an IPv6 address needs brackets, as in [::1]:8000".to_owned()),
+                false => Err(format!("'{text}' has more than one ':'; write HOST:PORT")),
+            }
+        }
+        Some(("*", port)) => {
+            Err(format!("'*' is not a host name; write :{port} for all interfaces"))
         }
         Some(("", port)) => Ok(Bind::Tcp(ALL_INTERFACES.to_owned(), port_number(port)?)),
         Some((host, port)) => Ok(Bind::Tcp(host_name(host)?, port_number(port)?)),
@@ -182,6 +190,9 @@ mod tests {
             ("host: 80", "' 80' is not a port"),
             ("::1", "needs brackets"),
             ("::1:8000", "needs brackets"),
+            ("fe80::1%eth0", "needs brackets"),
+            ("localhost:8000:9", "more than one ':'; write HOST:PORT"),
+            ("*:8000", "write :8000 for all interfaces"),
             ("http://host:80", "write host:80"),
             ("http://host/", "write host"),
             ("https://host:443", "TLS is not supported"),

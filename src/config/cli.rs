@@ -111,7 +111,10 @@ pub(super) fn validate(arguments: &[Argument]) -> Result<(), Exit> {
         let Some(text) = &argument.text else { continue };
         let argv = [OsString::from("rustwsgi"), text.clone()];
         if let Err(error) = command.clone().try_get_matches_from(argv) {
-            return Err(Exit::usage(format_args!("{}: {}", argument.origin, reason(error))));
+            // The origin names the option already, as its source does.
+            let named = error.get(ContextKind::InvalidArg).map(|arg| format!(" for '{arg}'"));
+            let reason = reason(error).replacen(&named.unwrap_or_default(), "", 1);
+            return Err(Exit::usage(format_args!("{}: {reason}", argument.origin)));
         }
     }
     Ok(())
@@ -180,8 +183,12 @@ fn exit(error: clap::Error) -> Exit {
     ))
 }
 
-/// clap's text. It hides the value of `--env`, which may be a secret even if it is malformed.
+/// clap's text, without its tip to pass an unknown flag as a value. It hides the value of `--env`,
+/// which may be a secret even if it is malformed.
 fn render(mut error: clap::Error) -> String {
+    if error.kind() == ErrorKind::UnknownArgument {
+        error.remove(ContextKind::Suggested);
+    }
     let secret = |arg: &ContextValue| arg.to_string().starts_with("--env ");
     if error.get(ContextKind::InvalidArg).is_some_and(secret) {
         error.insert(ContextKind::InvalidValue, ContextValue::String(HIDDEN.into()));

@@ -29,6 +29,8 @@ pub struct Settings {
     pub threads: usize,
     /// Maximum number of pending connections in the listen queue.
     pub backlog: u32,
+    /// Whether TCP sockets are bound with SO_REUSEPORT.
+    pub reuse_port: bool,
     /// Maximum number of open connections per worker; at least 1.
     pub worker_connections: usize,
     /// The timeouts.
@@ -74,6 +76,7 @@ impl Settings {
             trusted: Vec::new(),
             threads: 0,
             backlog: 0,
+            reuse_port: false,
             worker_connections: 0,
             timeouts: Default::default(),
             limits: Default::default(),

@@ -8,11 +8,21 @@ use super::options;
 /// The message about a name that is no option.
 pub(super) fn unknown_option(name: &str) -> String {
     match (counterpart(name), keyword(name)) {
+        (Some(reason), _) if is_refused(name) => format!("'{name}' is not supported: {reason}"),
         (Some(reason), _) => format!("unknown option '{name}': {reason}"),
         (None, Some(nearest)) => format!("unknown option '{name}'; did you mean '{nearest}'?"),
         (None, None) => format!("unknown option '{name}'"),
     }
 }
+
+/// Whether the option of another server is refused, not just unknown.
+fn is_refused(name: &str) -> bool {
+    let name = name.replace('-', "_");
+    TLS_OPTIONS.contains(&name.as_str()) || gunicorn::is_refused(&name)
+}
+
+/// Options of other servers that no table has.
+const TLS_OPTIONS: [&str; 3] = ["ssl_certfile", "ssl_keyfile", "ssl_certificate"];
 
 /// The option with a similar name.
 pub(super) fn option(name: &str) -> Option<&'static OptionDef> {
@@ -35,9 +45,7 @@ pub(super) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option
 pub(super) fn counterpart(name: &str) -> Option<String> {
     let name = name.replace('-', "_");
     let reason = match name.as_str() {
-        "ssl_certfile" | "ssl_keyfile" | "ssl_certificate" => {
-            "TLS is not supported; terminate it in a proxy"
-        }
+        name if TLS_OPTIONS.contains(&name) => "TLS is not supported; terminate it in a proxy",
         "debug" => "configure debugging in the application; see also --reload and --log-level",
         "interface" => "only WSGI applications are supported",
         name => return gunicorn::counterpart(name).or_else(|| uwsgi::counterpart(name)),

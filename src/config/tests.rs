@@ -273,6 +273,8 @@ fn command_line_without_application_is_refused() {
 fn misspelt_option_gets_a_suggestion() {
     assert!(bad(&["a", "--thread", "4"]).contains("'--threads'"));
     assert!(bad(&["a", "b"]).contains("unexpected argument 'b'"));
+    let message = bad(&["a", "-x"]);
+    assert!(message.contains("unexpected argument '-x'") && !message.contains("tip"), "{message}");
 }
 
 #[test]

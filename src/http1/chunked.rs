@@ -169,14 +169,14 @@ impl Decoder {
         }
         self.trailers.push(byte);
         if self.trailers.len() > limits.trailers.saturating_add(2) {
-            return Err(Error::FieldsTooLarge);
+            return Err(Error::TrailersTooLarge);
         }
         if self.trailers != b"\r\n" && !self.trailers.ends_with(b"\r\n\r\n") {
             return Ok(State::Trailers);
         }
         let lines = memchr::memchr_iter(b'\n', &self.trailers).count() - 1;
         if lines > limits.fields {
-            return Err(Error::FieldsTooLarge);
+            return Err(Error::TooManyFields);
         }
         split_fields(&self.trailers, lines, |_, _| Ok(())).map_err(|_| Error::Trailer)?;
         self.trailers = Vec::new();

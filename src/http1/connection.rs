@@ -253,7 +253,8 @@ impl Connection {
 
     /// Writes the head of the response to `out`, and decides how the content is framed. `length` is
     /// the length of the content in bytes if the server knows it; a Content-Length of the
-    /// application takes precedence. `date` is an HTTP-date. Call it once for each request.
+    /// application takes precedence, unless it is that of a file which the proxy sends instead of
+    /// an empty content. `date` is an HTTP-date. Call it once for each request.
     pub fn begin(
         &mut self,
         response: &ResponseHead,
@@ -266,7 +267,9 @@ impl Connection {
             head_request: self.head.method() == b"HEAD",
             version: self.head.version(),
             status: response.status(),
-            declared_length: response.content_length(),
+            declared_length: response
+                .content_length()
+                .filter(|_| length != Some(0) || !response.names_file()),
             known_length: length,
         });
         self.is_last |= response.wants_close()

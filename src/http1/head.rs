@@ -206,9 +206,9 @@ impl Head {
 
     fn parse_request_line(&mut self, end: usize) -> Result<(), Error> {
         let line = &self.bytes[..end];
-        let first = memchr::memchr(b' ', line).ok_or(Error::RequestLine)?;
-        let second =
-            first + 1 + memchr::memchr(b' ', &line[first + 1..]).ok_or(Error::RequestLine)?;
+        let malformed = || malformed_request_line(line);
+        let first = memchr::memchr(b' ', line).ok_or_else(malformed)?;
+        let second = first + 1 + memchr::memchr(b' ', &line[first + 1..]).ok_or_else(malformed)?;
         if !is_token(&line[..first]) {
             return Err(Error::Method);
         }
@@ -226,7 +226,7 @@ impl Head {
                     return Err(Error::Version);
                 }
             }
-            rest if memchr::memchr(b' ', rest).is_some() => return Err(Error::RequestLine),
+            rest if memchr::memchr(b' ', rest).is_some() => return Err(malformed()),
             _ => return Err(Error::VersionSyntax),
         };
         self.target = target::parse(&self.bytes, self.raw_target, self.method.of(&self.bytes))?;
@@ -309,6 +309,18 @@ impl Head {
         self.expect_continue = expect_continue;
         Ok(())
     }
+}
+
+/// The error for a request line that is not three words. A proxy may have sent its own line first:
+/// `PROXY TCP4 SOURCE DESTINATION PORT PORT` or `PROXY UNKNOWN`.
+#[cold]
+fn malformed_request_line(line: &[u8]) -> Error {
+    let family = line.strip_prefix(b"PROXY ");
+    let is_proxy_header = family.is_some_and(|family| {
+        [&b"TCP4 "[..], b"TCP6 "].iter().any(|known| family.starts_with(known))
+            || family.starts_with(b"UNKNOWN")
+    });
+    if is_proxy_header { Error::ProxyHeader } else { Error::RequestLine }
 }
 
 /// Hashes a word at a time by multiplying and folding. It has to be fast and well distributed; it

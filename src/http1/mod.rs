@@ -31,4 +31,4 @@ pub use frame::Frame;
 pub use framing::{Framing, ResponseFraming};
 pub use head::{Head, Version};
 pub use limits::{Limits, Underscores};
-pub use response::{ResponseError, ResponseHead};
+pub use response::{DroppedFields, ResponseError, ResponseHead};

@@ -1,8 +1,25 @@
 //! The status line and the fields of a response, validated as they are added, so that they can
 //! neither split the response nor contradict the framing that the server has chosen.
 
+use std::sync::atomic::{AtomicU16, Ordering};
+
 use super::framing::ResponseFraming;
-use super::grammar::{decimal, is_field_value, is_token};
+use super::grammar::{decimal, is_field_value, is_token, trim_ows};
+
+/// The fields that concern the connection, which is the server's. [RFC 9110 section 7.6.1; PEP 3333,
+/// "Other HTTP Features"] Proxy-Authenticate and Proxy-Authentication-Info are none of them: a proxy
+/// that is a WSGI application sends them to its client. [RFC 9110 section 11.7]
+const HOP_BY_HOP: [&str; 9] = [
+    "Connection",
+    "Keep-Alive",
+    "Proxy-Authorization",
+    "Proxy-Connection",
+    "TE",
+    "Trailer",
+    "Trailers",
+    "Transfer-Encoding",
+    "Upgrade",
+];
 
 /// Why a status or a field was refused. The application gets the message as an exception.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,9 +39,6 @@ pub enum ResponseError {
     /// The field value has a control character. [RFC 9110 section 5.5]
     #[error("a header value must not contain control characters")]
     Value,
-    /// The field concerns the connection. [PEP 3333, "Other HTTP Features"]
-    #[error("only the server may set hop-by-hop header fields")]
-    HopByHop,
     /// The Content-Length is not a number. [RFC 9110 section 8.6]
     #[error("Content-Length must be a decimal number")]
     ContentLength,
@@ -48,6 +62,39 @@ pub struct ResponseHead {
     has_server: bool,
     /// The application has set `Connection: close`.
     close: bool,
+    /// The application has set X-Sendfile or X-Accel-Redirect.
+    names_file: bool,
+    dropped: DroppedFields,
+}
+
+/// The hop-by-hop fields of an application, which the server does not send: a set of their names.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct DroppedFields(u16);
+
+impl DroppedFields {
+    fn add(&mut self, name: &[u8]) {
+        let same = |known: &&str| known.as_bytes().eq_ignore_ascii_case(name);
+        self.0 |= HOP_BY_HOP.iter().position(same).map_or(0, |index| 1 << index);
+    }
+
+    /// True if no field was dropped.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Adds the names to `known`. Returns those that were not in it.
+    pub fn add_to(self, known: &AtomicU16) -> DroppedFields {
+        DroppedFields(self.0 & !known.fetch_or(self.0, Ordering::Relaxed))
+    }
+
+    /// The names in the set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        HOP_BY_HOP
+            .into_iter()
+            .enumerate()
+            .filter(move |(index, _)| self.0 & 1 << index != 0)
+            .map(|(_, name)| name)
+    }
 }
 
 /// How the server handles a field of the application.
@@ -57,6 +104,7 @@ enum FieldKind {
     Server,
     Connection,
     HopByHop,
+    NamesFile,
     Other,
 }
 
@@ -84,7 +132,9 @@ impl ResponseHead {
         Ok(())
     }
 
-    /// Adds a field after the others. After an error nothing is added.
+    /// Adds a field after the others. After an error nothing is added. A hop-by-hop field is not
+    /// added, either, except that `Connection: close` has its effect: frameworks set
+    /// `Connection: keep-alive`, which is no reason to fail a response.
     pub fn add_field(&mut self, name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
         if !is_token(name) {
             return Err(ResponseError::Name);
@@ -106,15 +156,21 @@ impl ResponseHead {
                 return Ok(());
             }
             FieldKind::Connection => {
-                if !value.eq_ignore_ascii_case(b"close") {
-                    return Err(ResponseError::HopByHop);
+                for option in value.split(|&b| b == b',').map(trim_ows) {
+                    match option.eq_ignore_ascii_case(b"close") {
+                        true => self.close = true,
+                        false => self.dropped.add(name),
+                    }
                 }
-                self.close = true;
                 return Ok(());
             }
-            FieldKind::HopByHop => return Err(ResponseError::HopByHop),
+            FieldKind::HopByHop => {
+                self.dropped.add(name);
+                return Ok(());
+            }
             FieldKind::Date => self.has_date = true,
             FieldKind::Server => self.has_server = true,
+            FieldKind::NamesFile => self.names_file = true,
             FieldKind::Other => {}
         }
         self.append(name, value);
@@ -163,9 +219,20 @@ impl ResponseHead {
         })
     }
 
+    /// The hop-by-hop fields that were not added.
+    pub fn dropped(&self) -> DroppedFields {
+        self.dropped
+    }
+
     /// True if the application has set `Connection: close`.
     pub(super) fn wants_close(&self) -> bool {
         self.close
+    }
+
+    /// True if a field names the file that the proxy is to send instead of the content. Frameworks
+    /// then declare the length of that file and return no content.
+    pub(super) fn names_file(&self) -> bool {
+        self.names_file
     }
 
     /// Writes the status line, Server and Date unless the application has set them, and its fields.
@@ -210,11 +277,11 @@ fn field_kind(name: &[u8]) -> FieldKind {
         7 if is("trailer") || is("upgrade") => FieldKind::HopByHop,
         8 if is("trailers") => FieldKind::HopByHop,
         10 if is("keep-alive") => FieldKind::HopByHop,
+        10 if is("x-sendfile") => FieldKind::NamesFile,
+        16 if is("x-accel-redirect") => FieldKind::NamesFile,
         16 if is("proxy-connection") => FieldKind::HopByHop,
         17 if is("transfer-encoding") => FieldKind::HopByHop,
-        18 if is("proxy-authenticate") => FieldKind::HopByHop,
         19 if is("proxy-authorization") => FieldKind::HopByHop,
-        25 if is("proxy-authentication-info") => FieldKind::HopByHop,
         _ => FieldKind::Other,
     }
 }

@@ -59,7 +59,7 @@ impl Scan {
             let length = line.len();
             if self.line_count == 0 && length == 0 {
                 if self.leading_crlf > 0 {
-                    return Err(Error::RequestLine);
+                    return Err(Error::LeadingEmptyLines);
                 }
                 self.leading_crlf = 2;
                 self.line_start = self.scanned;
@@ -79,7 +79,7 @@ impl Scan {
             self.line_start = self.scanned;
             self.line_count += 1;
             if self.line_count - 1 > limits.fields {
-                return Err(Error::FieldsTooLarge);
+                return Err(Error::TooManyFields);
             }
         }
         self.scanned = input.len();
@@ -109,13 +109,13 @@ impl Scan {
         match self.line_count {
             0 if length > limits.request_line => Err(Error::RequestLineTooLong),
             0 => Ok(()),
-            _ if length > limits.field_size => Err(Error::FieldsTooLarge),
+            _ if length > limits.field_size => Err(Error::FieldTooLong),
             _ => Ok(()),
         }
     }
 
     fn check_head_size(&self, total: usize, limits: &Limits) -> Result<(), Error> {
-        if total - self.leading_crlf > limits.head { Err(Error::FieldsTooLarge) } else { Ok(()) }
+        if total - self.leading_crlf > limits.head { Err(Error::HeadTooLarge) } else { Ok(()) }
     }
 }
 

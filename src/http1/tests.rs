@@ -261,6 +261,8 @@ fn every_error_has_a_status_and_a_message() {
         | Error::RequestLine
         | Error::Method
         | Error::Tls
+        | Error::ProxyHeader
+        | Error::LeadingEmptyLines
         | Error::Target
         | Error::VersionSyntax
         | Error::Field
@@ -277,7 +279,10 @@ fn every_error_has_a_status_and_a_message() {
         Error::RequestLineTooLong => 414,
         Error::Expectation => 417,
         Error::Misdirected => 421,
-        Error::FieldsTooLarge => 431,
+        Error::TooManyFields
+        | Error::FieldTooLong
+        | Error::HeadTooLarge
+        | Error::TrailersTooLarge => 431,
         Error::UnknownTransferCoding | Error::Connect => 501,
         Error::Version => 505,
     };
@@ -288,16 +293,20 @@ fn every_error_has_a_status_and_a_message() {
     let limits = Limits {
         request_line: 60,
         fields: 3,
+        field_size: 60,
+        head: 200,
         body: 10,
         chunk_extension: 4,
+        trailers: 20,
         underscores: Underscores::Refuse,
-        ..Limits::default()
     };
     for (input, error) in [
         ("GET / HTTP/1.1\nHost: a\r\n\r\n".into(), Error::BareLf),
         ("GET /\r\n\r\n".into(), Error::RequestLine),
         ("G@T / HTTP/1.1\r\n\r\n".into(), Error::Method),
         ("\x16\x03\x01\x02".into(), Error::Tls),
+        ("PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n\r\n".into(), Error::ProxyHeader),
+        ("\r\n\r\n\0\r\nQUIT\n".into(), Error::LeadingEmptyLines),
         ("GET # HTTP/1.1\r\n\r\n".into(), Error::Target),
         ("GET / HTTP/x.1\r\n\r\n".into(), Error::VersionSyntax),
         (get("no colon\r\n"), Error::Field),
@@ -314,7 +323,10 @@ fn every_error_has_a_status_and_a_message() {
         (format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(60)), Error::RequestLineTooLong),
         (get("Expect: more\r\n"), Error::Expectation),
         ("GET https://a/ HTTP/1.1\r\n\r\n".into(), Error::Misdirected),
-        (get("A: 1\r\nB: 2\r\nC: 3\r\n"), Error::FieldsTooLarge),
+        (get("A: 1\r\nB: 2\r\nC: 3\r\n"), Error::TooManyFields),
+        (get(&format!("A: {}\r\n", "a".repeat(60))), Error::FieldTooLong),
+        (get(&format!("A: {0}\r\nB: {0}\r\nC: {0}\r\n", "a".repeat(57))), Error::HeadTooLarge),
+        (chunked(&format!("0\r\nA: {}\r\n\r\n", "a".repeat(20))), Error::TrailersTooLarge),
         (get("Transfer-Encoding: gzip, chunked\r\n"), Error::UnknownTransferCoding),
         ("CONNECT a:80 HTTP/1.1\r\n\r\n".into(), Error::Connect),
         ("GET / HTTP/2.0\r\n\r\n".into(), Error::Version),

@@ -11,6 +11,11 @@ impl Peer {
     pub fn address(&self) -> String {
         self.0.map_or_else(String::new, |address| address.ip().to_canonical().to_string())
     }
+
+    /// How the error log names the client.
+    pub(super) fn described(&self) -> String {
+        self.0.map_or_else(|| "(unix socket)".to_owned(), |_| self.address())
+    }
 }
 
 /// The server's end, for SERVER_NAME and SERVER_PORT.

@@ -106,6 +106,8 @@ pub(super) enum Refusal {
     Spool(io::Error),
     /// The temporary files of all connections exceed `--limit-spool`.
     SpoolLimit,
+    /// Its content alone is larger than `--limit-spool`.
+    NeverSpooled,
     /// The buffers of all connections exceed `--limit-memory`.
     Memory,
 }
@@ -237,7 +239,7 @@ impl Connection {
                         && length > body_buffer as u64
                         && self.reservation.memory_budget().never_fits(length)
                     {
-                        return (used, Refusal::Protocol(http1::Error::BodyTooLarge).into());
+                        return (used, Refusal::NeverSpooled.into());
                     }
                     let content = head.framing() != http1::Framing::Empty;
                     // A client that sends its content without waiting needs no 100.

@@ -16,7 +16,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::address::{Local, Peer};
 use super::{forked, socket_file};
-use crate::config::Bind;
+use crate::config::{Bind, Settings};
 use crate::sys::descriptors;
 
 /// A bound and listening socket.
@@ -61,18 +61,45 @@ pub fn keep_in_children<'a>(listeners: impl IntoIterator<Item = &'a Listener>) {
     listeners.into_iter().map(Listener::descriptors).for_each(forked::keep_in_children);
 }
 
-/// Binds one address. The error names the address and, where there is one, the remedy. `umask` is
-/// the set of permissions that the file of a unix socket does not get.
-pub fn bind(bind: &Bind, backlog: u32, umask: u32) -> Result<Vec<Listener>> {
-    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+/// How sockets are bound.
+#[derive(Debug, Clone, Copy)]
+pub struct BindOptions {
+    /// The length of the accept queue.
+    pub backlog: u32,
+    /// The permissions that the file of a unix socket does not get.
+    pub umask: u32,
+    /// Whether a TCP socket gets SO_REUSEPORT.
+    pub reuse_port: bool,
+}
+
+impl BindOptions {
+    /// Options with this backlog, and otherwise without effect.
+    pub fn with_backlog(backlog: u32) -> BindOptions {
+        BindOptions { backlog, umask: 0, reuse_port: false }
+    }
+}
+
+impl From<&Settings> for BindOptions {
+    fn from(settings: &Settings) -> BindOptions {
+        BindOptions {
+            backlog: settings.backlog,
+            umask: settings.processes.socket_umask(),
+            reuse_port: settings.reuse_port,
+        }
+    }
+}
+
+/// Binds one address. The error names the address and, where there is one, the remedy.
+pub fn bind(bind: &Bind, options: BindOptions) -> Result<Vec<Listener>> {
+    let backlog = i32::try_from(options.backlog).unwrap_or(i32::MAX);
     match bind {
-        Bind::Tcp(host, port) => bind_tcp(host, *port, backlog),
-        Bind::Unix(path) => Ok(vec![bind_unix(path, backlog, umask)?]),
+        Bind::Tcp(host, port) => bind_tcp(host, *port, backlog, options.reuse_port),
+        Bind::Unix(path) => Ok(vec![bind_unix(path, backlog, options.umask)?]),
         Bind::Fd(fd) => Ok(vec![inherit(*fd, backlog)?]),
     }
 }
 
-fn bind_tcp(host: &str, port: u16, backlog: i32) -> Result<Vec<Listener>> {
+fn bind_tcp(host: &str, port: u16, backlog: i32, reuse_port: bool) -> Result<Vec<Listener>> {
     let addresses: Vec<SocketAddr> = (host, port)
         .to_socket_addrs()
         .with_context(|| {
@@ -84,14 +111,17 @@ fn bind_tcp(host: &str, port: u16, backlog: i32) -> Result<Vec<Listener>> {
     // A name such as localhost may have an IPv4 and an IPv6 address. Only the first is bound, as in
     // gunicorn: two sockets for one name would surprise, and port 0 would be two ports.
     let Some(&address) = addresses.first() else { bail!("the host name {host:?} has no address") };
-    let socket =
-        open_tcp(address, backlog).map_err(|error| explain(error, &address.to_string()))?;
+    let socket = open_tcp(address, backlog, reuse_port)
+        .map_err(|error| explain(error, &address.to_string()))?;
     Ok(vec![Listener::from_socket(socket)?])
 }
 
-fn open_tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
+fn open_tcp(address: SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
     Ok(socket)
@@ -112,7 +142,15 @@ fn bind_unix(path: &Path, backlog: i32, umask: u32) -> Result<Listener> {
         socket.listen(backlog).inspect_err(|_| socket_file::remove(path, file))?;
         Ok((socket, file))
     };
-    let (socket, (device, inode)) = open().map_err(|error| explain(error, &shown))?;
+    let (socket, (device, inode)) = open().map_err(|error| match path.parent() {
+        Some(directory) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = directory.display();
+            anyhow::Error::new(error).context(format!(
+                "cannot listen on {shown}: the directory {directory} does not exist; create it"
+            ))
+        }
+        _ => explain(error, &shown),
+    })?;
     let mut listener = Listener::from_socket(socket)?;
     let owned =
         OwnedFile { file: (path.to_path_buf(), device, inode).into(), ..OwnedFile::default() };

@@ -42,7 +42,7 @@ pub use body::Body;
 pub use connection::{Connection, Lent};
 pub use date::HttpDate;
 pub use forked::close_listeners_in_child;
-pub use listener::{Listener, bind, close_in_children, keep_in_children};
+pub use listener::{BindOptions, Listener, bind, close_in_children, keep_in_children};
 pub use output_queue::{Chunk, Flush, OutputQueue};
 pub use poller::{Poller, PollerHandle, Verdict};
 pub use shutdown::Shutdown;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::format::{Format, Record, Stamps};
 use super::sink::{LogTarget, Sink};
+use super::wording::counted;
 use crate::sync::ignore_poison;
 
 /// A thread that finds this many bytes buffered writes them.
@@ -129,8 +130,9 @@ impl AccessLog {
                 {
                     log::warn!(
                         target: "accesslog.recovered",
-                        "The access log {} can be written again: {lost} lines were lost",
-                        self.target
+                        "The access log {} can be written again: lost {}",
+                        self.target,
+                        counted(lost, "line")
                     );
                 }
             }

@@ -1,8 +1,11 @@
-//! Escapes data from clients for log lines.
+//! Escapes data from clients and texts of the application for the logs.
 //!
 //! The client chooses the bytes of a request's target, fields and user name. Unescaped, a line feed
 //! would forge a line, a quotation mark would end a column early, and an escape sequence would act
 //! on the terminal of the reader (CWE-117, CWE-150). So only printable ASCII is copied unchanged.
+//!
+//! A text of the application, such as a traceback, has lines of its own, and may contain what a
+//! client has sent. Its line feeds stay, but no line of it can pass for one of the error log.
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
@@ -28,6 +31,63 @@ fn escape_unless(bytes: &[u8], out: &mut Vec<u8>, plain: impl Fn(u8) -> bool) {
         rest = &rest[special + 1..];
     }
     out.extend_from_slice(rest);
+}
+
+/// Appends a text of several lines. Escapes control characters other than line feed and tab, and the
+/// characters at which some viewers break a line. Indents a line that starts as those of the error
+/// log do; the first one only if `at_line_start`.
+pub(super) fn lines(text: &str, at_line_start: bool, out: &mut String) {
+    let mut at_line_start = at_line_start;
+    for line in text.split_inclusive('\n') {
+        if at_line_start && may_pass_for_log_line(line) {
+            out.push(' ');
+        }
+        line_chars(line, out);
+        at_line_start = true;
+    }
+}
+
+fn line_chars(line: &str, out: &mut String) {
+    let is_special = |c: char| match c {
+        '\n' | '\t' => false,
+        '\u{2028}' | '\u{2029}' => true,
+        c => c.is_control(),
+    };
+    let mut rest = line;
+    while let Some(at) = rest.find(is_special) {
+        let (plain, special) = rest.split_at(at);
+        out.push_str(plain);
+        let mut chars = special.chars();
+        out.extend(chars.next().into_iter().flat_map(char::escape_default));
+        rest = chars.as_str();
+    }
+    out.push_str(rest);
+}
+
+/// True if `line` starts with a date and a time in square brackets and another bracket, which may be
+/// followed by anything. Also true for a part of that without a line feed: the application may write
+/// the rest later.
+fn may_pass_for_log_line(line: &str) -> bool {
+    // 9 stands for any digit.
+    const START: &[u8] = b"[9999-99-99 99:99:99";
+    let (line, is_whole) = match line.strip_suffix('\n') {
+        Some(line) => (line.as_bytes(), true),
+        None => (line.as_bytes(), false),
+    };
+    let (start, rest) = line.split_at(line.len().min(START.len()));
+    let fits = |(&found, &expected): (&u8, &u8)| match expected {
+        b'9' => found.is_ascii_digit(),
+        b' ' => matches!(found, b' ' | b'T'),
+        _ => found == expected,
+    };
+    if start.is_empty() || !start.iter().zip(START).all(fits) {
+        return false;
+    }
+    let after = rest.iter().position(|&b| b == b']').map(|end| rest[end + 1..].trim_ascii_start());
+    match after {
+        Some([first, ..]) => *first == b'[',
+        Some([]) | None => !is_whole,
+    }
 }
 
 /// Appends a JSON string, quotation marks included [RFC 8259 section 7]. Invalid UTF-8 becomes
@@ -94,6 +154,52 @@ mod tests {
     #[test]
     fn word_escapes_spaces() {
         assert_eq!(with(word, b"a b\"c"), r"a\x20b\x22c");
+    }
+
+    fn text_of(text: &str, at_line_start: bool) -> String {
+        let mut out = ">".to_owned();
+        lines(text, at_line_start, &mut out);
+        out.split_off(1)
+    }
+
+    #[test]
+    fn lines_without_control_characters_are_unchanged() {
+        for text in [
+            "",
+            "\n",
+            "Traceback (most recent call last):\n  File \"a\", line 1\n",
+            "a\tb\n\n\u{e9}\u{1f600} no line feed",
+            "[2026-11-29 22:43:15,123] ERROR in app: Exception on / [GET]\n",
+            "[1, 2]\n[2026-11-29]\n[]",
+            "[\n[20\n[2026-11-29 22:43:15 +0000]\n[2026-11-29 22:43:15\n",
+        ] {
+            assert_eq!(text_of(text, true), text);
+        }
+    }
+
+    #[test]
+    fn line_that_starts_like_a_log_line_is_indented() {
+        for line in [
+            "[2026-11-29 22:43:15 +0000] [1] [CRITICAL] forged",
+            "[0000-00-00T00:00:00.123456] [",
+            "[2026-11-29 22:43:15][x",
+        ] {
+            assert_eq!(text_of(line, true), format!(" {line}"));
+            assert_eq!(text_of(line, false), line);
+            assert_eq!(text_of(&format!("a\n{line}\nb"), false), format!("a\n {line}\nb"));
+            // In two pieces: the application may write any part of a line.
+            for end in 1..line.len() {
+                let (first, second) = line.split_at(end);
+                let whole = text_of(first, true) + &text_of(second, true);
+                assert!(whole.starts_with(" ["), "{whole}");
+            }
+        }
+    }
+
+    #[test]
+    fn control_characters_and_line_separators_in_lines_are_escaped() {
+        assert_eq!(text_of("\x1b[2J\r\n\0\u{9b}", true), "\\u{1b}[2J\\r\n\\u{0}\\u{9b}");
+        assert_eq!(text_of("a\u{85}b\u{2028}[\x0b", true), "a\\u{85}b\\u{2028}[\\u{b}");
     }
 
     #[test]

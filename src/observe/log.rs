@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::clock::Stamp;
+use super::escape;
 use super::sink::Sink;
 use crate::sync::ignore_poison;
 
@@ -21,7 +22,8 @@ use crate::sync::ignore_poison;
 /// lines are dropped at once until the reader reads again.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Set to `1`, it makes lines show their event ids: `[PID] [worker.booting] [INFO] message`.
+/// Set to a truth value, it makes lines show their event ids:
+/// `[PID] [worker.booting] [INFO] message`.
 const EVENTS_VARIABLE: &str = "RUSTWSGI_LOG_EVENTS";
 
 static LOGGER: ErrorLog = ErrorLog { state: Mutex::new(None) };
@@ -69,10 +71,13 @@ pub fn redirect(sink: Sink) {
     }
 }
 
-/// Writes bytes unformatted to the error log: data for `wsgi.errors` and Python's tracebacks.
-/// Before [`init`] they go to standard error. Never fails; what cannot be written is lost.
-pub fn write_raw(bytes: &[u8]) {
-    LOGGER.output().write(bytes);
+/// Writes text of the application to the error log, without a time or level: data for `wsgi.errors`
+/// and Python's tracebacks. It cannot pass for a line of the server: see [`escape::lines`]. Before
+/// [`init`] it goes to standard error. Never fails; what cannot be written is lost.
+pub fn write_text(text: &str) {
+    let mut escaped = String::with_capacity(text.len());
+    escape::lines(text, true, &mut escaped);
+    LOGGER.output().write(escaped.as_bytes());
 }
 
 impl ErrorLog {
@@ -119,7 +124,7 @@ impl State {
         State {
             output: Arc::new(Output::new(sink)),
             stamp: Stamp::new("[%Y-%m-%d %H:%M:%S %z]"),
-            show_events: std::env::var_os(EVENTS_VARIABLE).is_some_and(|value| value == "1"),
+            show_events: std::env::var(EVENTS_VARIABLE).is_ok_and(|value| is_true(&value)),
         }
     }
 }
@@ -140,14 +145,18 @@ impl Output {
     }
 }
 
+/// The truth values of flags in the environment, as `config` has them.
+fn is_true(value: &str) -> bool {
+    ["1", "true", "yes", "on"].iter().any(|truth| value.eq_ignore_ascii_case(truth))
+}
+
 /// The stable event id of a line, which is the `target` of its log macro:
 /// `info!(target: "worker.booting", ...)`. Without a target the `log` crate sets the module's path.
 fn event(target: &str) -> Option<&str> {
     (!target.contains("::") && target.contains('.')).then_some(target)
 }
 
-/// Formats one line, line feed included. Escapes control characters other than line feed and tab:
-/// they may come from a client, and the reader's terminal would act on them (CWE-150).
+/// Formats one message, line feed included. The message may contain data of a client.
 fn line(time: &str, event: Option<&str>, level: Level, message: &str) -> String {
     let level = match level {
         Level::Error => "ERROR",
@@ -162,13 +171,7 @@ fn line(time: &str, event: Option<&str>, level: Level, message: &str) -> String 
         let _ = write!(line, "[{event}] ");
     }
     let _ = write!(line, "[{level}] ");
-    for c in message.trim_end_matches('\n').chars() {
-        match c {
-            '\n' | '\t' => line.push(c),
-            c if c.is_control() => line.extend(c.escape_default()),
-            c => line.push(c),
-        }
-    }
+    escape::lines(message.trim_end_matches('\n'), false, &mut line);
     line.push('\n');
     line
 }
@@ -209,6 +212,19 @@ mod tests {
         assert!(line.ends_with("a\\u{1b}[2J\\rb\\u{9b}\n\tc\u{e9}\n"), "{line}");
     }
 
+    #[test]
+    fn events_variable_takes_the_truth_values_of_flags() {
+        assert!(["1", "true", "YES", "on"].iter().all(|value| is_true(value)));
+        assert!(["", "0", "false", "no", "off", "2"].iter().all(|value| !is_true(value)));
+    }
+
+    #[test]
+    fn message_of_two_lines_is_one_log_line() {
+        let forged = "[2026-11-24 04:14:34 +0000] [1] [CRITICAL] forged";
+        let line = line("[now]", None, Level::Info, &format!("{forged}\n{forged}"));
+        assert!(line.ends_with(&format!("[INFO] {forged}\n {forged}\n")), "{line}");
+    }
+
     /// A process has one log, so all of `init` is in one test.
     #[test]
     fn init_called_again_changes_sink_and_level() {
@@ -225,7 +241,7 @@ mod tests {
         init(file("one"), LevelFilter::Info).unwrap();
         emit(Level::Info, "to one");
         emit(Level::Debug, "hidden");
-        write_raw(b"Traceback\n");
+        write_text("Traceback\n");
         let one = read("one");
         let pid = std::process::id();
         assert!(one.contains(&format!(" [{pid}] [INFO] to one\n")), "{one}");
@@ -245,7 +261,7 @@ mod tests {
         {
             init(open(Path::new("/dev/full")).unwrap(), LevelFilter::Info).unwrap();
             emit(Level::Error, "into the void");
-            write_raw(b"into the void\n");
+            write_text("into the void\n");
         }
         init(Sink::stderr(), LevelFilter::Warn).unwrap();
     }

@@ -8,6 +8,7 @@
 //! - [`access_log`] buffers and writes the lines of the access log,
 //! - [`mod@format`] and [`json`] format a line, with [`escape`], [`user`] and [`clock`],
 //! - [`sink`] is the file or stream that a log is written to,
+//! - [`wording`] is the grammar of log lines,
 //! - [`counters`] counts how often each limit was reached.
 
 mod access_log;
@@ -19,9 +20,11 @@ mod json;
 mod log;
 mod sink;
 mod user;
+mod wording;
 
 pub use access_log::AccessLog;
 pub use counters::{Count, Counters};
 pub use format::{Format, FormatError, Record, known_atoms};
-pub use log::{init, redirect, write_raw};
+pub use log::{init, redirect, write_text};
 pub use sink::{LogTarget, Sink, open, remedy};
+pub use wording::{as_line, counted};

@@ -28,7 +28,7 @@ impl Pidfile {
         let path = std::path::absolute(path)?;
         refuse_if_taken(&path, std::process::id())?;
         let file = Pidfile { path };
-        file.write().map_err(system_error).map_err(|error| {
+        file.write().map_err(|error| {
             let advice = observe::remedy(&error);
             let path = file.path.display();
             anyhow!("--pid: cannot write {path}; {advice}: {error}")
@@ -43,7 +43,9 @@ impl Pidfile {
     /// Writes a temporary file and renames it, so that no reader sees half a number.
     fn write(&self) -> io::Result<()> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
-        let mut temporary = tempfile::NamedTempFile::new_in(directory)?;
+        // Opened here, as the crate would add the temporary name to an error.
+        let open = |path: &Path| fs::OpenOptions::new().write(true).create_new(true).open(path);
+        let mut temporary = tempfile::Builder::new().make_in(directory, open)?;
         writeln!(temporary, "{}", std::process::id())?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         temporary.as_file().set_permissions(mode)?;
@@ -75,12 +77,6 @@ impl Pidfile {
             let _ = fs::remove_file(&self.path);
         }
     }
-}
-
-/// The error of the system alone, without the name of the temporary file.
-fn system_error(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|inner| inner.source()?.downcast_ref::<io::Error>());
-    inner.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
 }
 
 /// `app.pid.2` for `app.pid`, as in gunicorn: the pid file of a new master while the old one runs.
@@ -158,6 +154,14 @@ mod tests {
         assert_eq!(read(Path::new("/dev/zero")), None);
         fs::write(&file, " ".repeat(100) + "1").unwrap();
         assert_eq!(read(&file), None);
+    }
+
+    #[test]
+    fn error_does_not_name_the_temporary_file() {
+        let error = Pidfile::create(Path::new("/nonexistent/p")).unwrap_err().to_string();
+        let end = "or name another file: No such file or directory (os error 2)";
+        assert!(error.starts_with("--pid: cannot write /nonexistent/p; "), "{error}");
+        assert!(error.ends_with(end), "{error}");
     }
 
     #[test]

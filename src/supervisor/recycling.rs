@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
 
 use crate::config::Recycling;
+use crate::observe::counted;
 
 /// The limits of one worker.
 #[derive(Debug)]
@@ -32,7 +33,10 @@ impl RecyclingLimits {
     /// Why the worker is to be replaced, if a limit is reached.
     pub(super) fn reached(&self, served: u64) -> Option<String> {
         if self.max_requests.is_some_and(|limit| served >= limit) {
-            return Some(format!("it has answered {served} requests (--max-requests)"));
+            return Some(format!(
+                "it has answered {} (--max-requests)",
+                counted(served, "request")
+            ));
         }
         let lifetime = self.started_at.elapsed();
         if lifetime >= self.max_lifetime {

@@ -171,6 +171,6 @@ pub(super) fn log_handler_error(py: Python<'_>, failure: PyErr) -> PyResult<()> 
         "A signal handler of the application failed, which changes nothing: {failure}"
     );
     let lines = failure.traceback(py).and_then(|traceback| traceback.format().ok());
-    observe::write_raw(lines.unwrap_or_default().as_bytes());
+    observe::write_text(&lines.unwrap_or_default());
     Ok(())
 }

@@ -13,7 +13,7 @@ use log::{debug, info, warn};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::config::{Bind, Settings};
-use crate::net::{self, Listener};
+use crate::net::{self, BindOptions, Listener};
 use crate::sys::descriptors;
 
 /// The variable that names the descriptors a new master inherits: `3=127.0.0.1:80,4=unix:/s`. The
@@ -53,10 +53,9 @@ impl Sockets {
         settings: &Settings,
         open: &Sockets,
     ) -> anyhow::Result<Sockets> {
-        let umask = settings.processes.socket_umask();
         let mut available = open.0.clone();
         for bind in binds.iter().filter(|bind| !open.has(bind)) {
-            for listener in net::bind(bind, settings.backlog, umask)? {
+            for listener in net::bind(bind, settings.into())? {
                 info!(target: "server.listening", "Listening at: {}", listener.url());
                 available.push(Entry::new(bind, listener, !matches!(bind, Bind::Fd(_))));
             }
@@ -84,7 +83,7 @@ impl Sockets {
         let mut sockets = Sockets::default();
         let Ok(text) = std::env::var(INHERITED_SOCKETS) else { return sockets };
         for (fd, bind) in decode(&text) {
-            match net::bind(&Bind::Fd(fd), backlog, 0) {
+            match net::bind(&Bind::Fd(fd), BindOptions::with_backlog(backlog)) {
                 Ok(listeners) => {
                     // The listener is a duplicate. Only the variable makes the original known.
                     drop(descriptors::adopt(fd));

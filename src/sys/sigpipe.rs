@@ -16,13 +16,19 @@ use super::signals::{Blocked, discard_pending};
 /// Does one system call that writes. SIGPIPE is raised for the calling thread and never goes to
 /// another.
 pub(crate) fn suppressed<T>(write: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let blocked = Blocked::these(&[libc::SIGPIPE]);
+    let blocked = match Blocked::these(&[libc::SIGPIPE]) {
+        Some(blocked) if !blocked.was_blocked(Signal::SIGPIPE) => blocked,
+        // Pending ones are the business of the code that blocked it, and there is nothing to
+        // restore.
+        blocked => {
+            std::mem::forget(blocked);
+            return write();
+        }
+    };
     let written = write();
-    // Also after a success: the reader may have gone when some of the bytes were sent. If the
-    // signal was blocked before, pending ones are the business of the code that blocked it.
-    if blocked.as_ref().is_some_and(|blocked| !blocked.was_blocked(Signal::SIGPIPE)) {
-        discard_pending(Signal::SIGPIPE);
-    }
+    // Also after a success: the reader may have gone when some of the bytes were sent.
+    discard_pending(Signal::SIGPIPE);
+    drop(blocked);
     written
 }
 
@@ -50,6 +56,18 @@ mod tests {
             writer.write(b"lost")
         });
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert!(!is_blocked());
+    }
+
+    #[test]
+    fn signal_that_was_blocked_before_stays_blocked() {
+        let outer = Blocked::these(&[libc::SIGPIPE]).unwrap();
+        let (reader, mut writer) = io::pipe().unwrap();
+        drop(reader);
+        assert!(suppressed(|| writer.write(b"lost")).is_err());
+        assert!(is_blocked());
+        discard_pending(Signal::SIGPIPE);
+        drop(outer);
         assert!(!is_blocked());
     }
 }

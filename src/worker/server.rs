@@ -74,9 +74,8 @@ pub struct ServerParts {
 /// Binds all addresses of `settings`.
 fn bind(settings: &Settings) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
-    let umask = settings.processes.socket_umask();
     for address in &settings.binds {
-        listeners.extend(net::bind(address, settings.backlog, umask).map_err(StartError::Bind)?);
+        listeners.extend(net::bind(address, settings.into()).map_err(StartError::Bind)?);
     }
     Ok(listeners)
 }
@@ -94,6 +93,7 @@ impl Server {
         for (_, url) in &server.addresses {
             info!(target: "server.listening", "Listening at: {url}");
         }
+        info!(target: "server.ready", "Ready: this process serves");
         Ok(server)
     }
 
@@ -227,7 +227,7 @@ impl Server {
         &self.addresses
     }
 
-    /// Begins a graceful shutdown: stops accepting, and lets requests in flight finish. Returns at
+    /// Begins a graceful shutdown: stops accepting, and lets running requests finish. Returns at
     /// once. Does nothing in a forked process.
     pub fn stop(&self) {
         if self.is_own_process() {

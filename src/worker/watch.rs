@@ -146,7 +146,7 @@ impl Watch {
             age.as_secs_f64(),
             handle.getattr("name")?
         );
-        observe::write_raw(stack.as_bytes());
+        observe::write_text(&stack);
         Ok(())
     }
 }

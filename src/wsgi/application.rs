@@ -87,7 +87,7 @@ impl RequestHooks {
                 target: "hook.failed",
                 "post_request raised an exception; the response was already sent"
             );
-            observe::write_raw(traceback::format(py, &error).as_bytes());
+            observe::write_text(&traceback::format(py, &error));
         }
     }
 }

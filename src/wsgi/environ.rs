@@ -14,7 +14,7 @@ use percent_encoding::percent_decode;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyList, PyString};
 
 use super::client_disconnected::ClientDisconnected;
 use super::environ_cache::{CachedValue, EnvironCache};
@@ -216,6 +216,9 @@ impl EnvironBuilder {
         let host = intern!(py, "HTTP_HOST");
         // A set of the common names that have occurred, one bit each.
         let mut seen = 0u64;
+        // The values of repeated fields by key, joined at the end: to join each to the ones before
+        // it would copy those every time.
+        let mut repetitions = None;
         for (name, value) in head.fields() {
             if is_hidden(name, chunked, head.authority().is_some()) {
                 continue;
@@ -234,13 +237,21 @@ impl EnvironBuilder {
                 }
             };
             if repeated && let Some(first) = environ.get_item(key)? {
-                // Repeated fields are joined by commas; Cookie's own syntax has semicolons.
-                // [RFC 9110 section 5.3, RFC 6265 section 5.4]
-                let separator = if name.eq_ignore_ascii_case(b"cookie") { "; " } else { "," };
-                environ.set_item(key, first.add(separator)?.add(value)?)?;
+                let repetitions = repetitions.get_or_insert_with(|| PyDict::new(py));
+                match repetitions.get_item(key)? {
+                    Some(values) => values.cast::<PyList>()?.append(value)?,
+                    None => repetitions.set_item(key, [first, value.into_any()])?,
+                }
             } else {
                 environ.set_item(key, value)?;
             }
+        }
+        // Repeated fields are joined by commas; Cookie's own syntax has semicolons.
+        // [RFC 9110 section 5.3, RFC 6265 section 5.4]
+        for (key, values) in repetitions.iter().flatten() {
+            let is_cookie = key.eq(intern!(py, "HTTP_COOKIE"))?;
+            let separator = if is_cookie { intern!(py, "; ") } else { intern!(py, ",") };
+            environ.set_item(key, separator.call_method1(intern!(py, "join"), (values,))?)?;
         }
         if let Some(authority) = head.authority() {
             environ.set_item(host, latin1(py, authority))?;

@@ -6,7 +6,7 @@ use pyo3::types::{PyAny, PyString};
 use crate::observe;
 
 /// The stream in `environ["wsgi.errors"]`. It writes to the error log at once, without a prefix
-/// and without buffering.
+/// and without buffering. A line that could pass for one of the server is indented.
 #[derive(Debug)]
 #[pyclass(frozen, module = "rustwsgi._rustwsgi")]
 pub struct Errors;
@@ -16,11 +16,11 @@ impl Errors {
     /// Writes a `str`. Returns how many characters it has.
     fn write(&self, text: &Bound<'_, PyString>) -> PyResult<usize> {
         match text.to_str() {
-            Ok(utf8) => observe::write_raw(utf8.as_bytes()),
+            Ok(utf8) => observe::write_text(utf8),
             // Lone surrogates are escaped: to raise here would hide the error that is reported.
             Err(_) => {
                 let bytes = text.call_method1("encode", ("utf-8", "backslashreplace"))?;
-                observe::write_raw(bytes.extract::<&[u8]>()?);
+                observe::write_text(&String::from_utf8_lossy(bytes.extract()?));
             }
         }
         text.len()

@@ -6,6 +6,7 @@
 use std::ffi::c_ulong;
 use std::ptr;
 
+use log::debug;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::string::PyStringData;
@@ -53,6 +54,37 @@ pub(super) fn has_weak_references(method: &Bound<'_, PyAny>) -> bool {
         let method = method.as_ptr();
         ffi::PyCFunction_Check(method) == 0
             || !(*method.cast::<ffi::PyCFunctionObject>()).m_weakreflist.is_null()
+    }
+}
+
+/// A context of its own for a request, which the thread enters until this is dropped.
+///
+/// It is a copy of the thread's context. Values that the application sets in it (`contextvars`), such
+/// as a user or a trace, end with the request: the next one on the thread does not get them.
+pub(super) struct RequestContext<'py>(Bound<'py, PyAny>);
+
+impl<'py> RequestContext<'py> {
+    pub(super) fn enter(py: Python<'py>) -> PyResult<RequestContext<'py>> {
+        // SAFETY: `py` proves that the thread is attached to the interpreter. The result is a new
+        // reference, or null with an exception set, which `from_owned_ptr_or_err` returns.
+        let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
+        // SAFETY: `context` is a live context that no thread has entered.
+        match unsafe { ffi::PyContext_Enter(context.as_ptr()) } {
+            0 => Ok(RequestContext(context)),
+            _ => Err(PyErr::fetch(py)),
+        }
+    }
+}
+
+impl Drop for RequestContext<'_> {
+    fn drop(&mut self) {
+        // SAFETY: this is the live context that was entered above, and no exception is set. An
+        // extension of the application may have left another one entered: then the call fails with
+        // an exception.
+        if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } != 0 {
+            let error = PyErr::fetch(self.0.py());
+            debug!("cannot leave the context of a request: {error}");
+        }
     }
 }
 

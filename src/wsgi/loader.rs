@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use log::warn;
 use pyo3::prelude::*;
-use pyo3::types::{PyAny, PyDict, PyString, PyTuple, PyType, PyTypeMethods};
+use pyo3::types::{PyAny, PyDict, PyModule, PyString, PyTuple, PyType, PyTypeMethods};
 
 use super::green_threads::green_threads_error;
 use super::{fork, traceback};
@@ -39,8 +40,11 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// Loads the application that `spec` names. A module without an attribute is searched for `app`,
-/// then for `application`.
+/// The names of the application in a module, if only the module is given. gunicorn and mod_wsgi look
+/// for `application`, which in many modules is `app` with middleware around it.
+const NAMES: [&str; 2] = ["application", "app"];
+
+/// Loads the application that `spec` names. If it names only a module, looks up [`NAMES`] in it.
 pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
     fork::watch(py)
         .map_err(|error| load_error_from(py, "cannot register a fork hook".to_owned(), &error))?;
@@ -50,21 +54,7 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
     let found = match &spec.attr {
         Some(path) => lookup(&module, path)
             .map_err(|error| attribute_failed(py, spec, path, &module, &error))?,
-        None => {
-            let names = ["app", "application"];
-            names.iter().find_map(|name| module.getattr(*name).ok()).ok_or_else(|| {
-                let advice = submodule(py, &spec.module, "wsgi").unwrap_or_else(|| {
-                    format!(
-                        "name the object that is the WSGI application, as in {}:my_app",
-                        spec.module
-                    )
-                });
-                let name = &spec.module;
-                load_error(format!(
-                    "the module {name:?} has neither `app` nor `application`: {advice}"
-                ))
-            })?
-        }
+        None => default_application(spec, &module)?,
     };
     let app = match &spec.arguments {
         Some(arguments) => call(spec, &found, arguments)?,
@@ -78,7 +68,7 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
         };
         let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
         return Err(load_error(format!(
-            "{spec} is not a WSGI application: an object of type {found} cannot be called{advice}"
+            "the object {spec} is not a WSGI application: an object of type {found} cannot be called{advice}"
         )));
     }
     if let Some(refusal) = green_threads_error(py) {
@@ -86,6 +76,35 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
     }
     let warning = check_signature(spec, &app);
     Ok(Loaded { app: app.unbind(), warning })
+}
+
+/// The application of a module of which no attribute is named.
+fn default_application<'py>(
+    spec: &AppSpec,
+    module: &Bound<'py, PyModule>,
+) -> Result<Bound<'py, PyAny>, LoadError> {
+    let name = &spec.module;
+    match NAMES.map(|name| module.getattr(name).ok()) {
+        [Some(application), Some(app)] => {
+            if !application.is(&app) {
+                warn!(
+                    target: "app.ambiguous",
+                    "The module {name:?} has `application` and `app`, which differ: serving \
+                     {name}:application; name the one to serve"
+                );
+            }
+            Ok(application)
+        }
+        [Some(found), None] | [None, Some(found)] => Ok(found),
+        [None, None] => {
+            let advice = submodule(module.py(), name, "wsgi").unwrap_or_else(|| {
+                format!("name the object that is the WSGI application, as in {name}:my_app")
+            });
+            Err(load_error(format!(
+                "the module {name:?} has neither `application` nor `app`: {advice}"
+            )))
+        }
+    }
 }
 
 /// Calls the factory. Its arguments must be literals, so that a command line cannot contain code.
@@ -204,12 +223,20 @@ fn import_failed(py: Python<'_>, spec: &AppSpec, error: &PyErr) -> LoadError {
     let module = &spec.module;
     let hint = match missing {
         Some(name) if *module == name || module.starts_with(&format!("{name}.")) => {
-            let advice = dotted_attribute(py, module).unwrap_or_else(|| {
-                "run rustwsgi in the directory that has it, or name that directory with --chdir or \
-                 --pythonpath"
-                    .to_owned()
-            });
-            format!("there is no module {name:?}: {advice}")
+            let advice = dotted_attribute(py, module);
+            match (advice, name.rsplit_once('.')) {
+                (None, Some((package, submodule))) if is_package(py, package) => {
+                    format!("the package {package:?} has no module {submodule:?}")
+                }
+                (advice, _) => {
+                    let advice = advice.unwrap_or_else(|| {
+                        "run rustwsgi in the directory that has it, or name that directory with \
+                         --chdir or --pythonpath"
+                            .to_owned()
+                    });
+                    format!("there is no module {name:?}: {advice}")
+                }
+            }
         }
         Some(name) => format!(
             "{module:?} imports {name:?}, which is not installed in this Python environment"
@@ -227,6 +254,12 @@ fn dotted_attribute(py: Python<'_>, module: &str) -> Option<String> {
     loaded.hasattr(name).ok()?.then(|| format!("did you mean {parent}:{name}?"))
 }
 
+/// Whether this is a package that was imported.
+fn is_package(py: Python<'_>, name: &str) -> bool {
+    let loaded = py.import("sys").and_then(|sys| sys.getattr("modules")?.get_item(name));
+    loaded.is_ok_and(|module| module.hasattr("__path__").unwrap_or(false))
+}
+
 fn attribute_failed(
     py: Python<'_>,
     spec: &AppSpec,
@@ -239,7 +272,7 @@ fn attribute_failed(
             format!("looking up {path:?} in the module {:?} raised an exception", spec.module);
         return load_error_from(py, message, error);
     }
-    let hint = ["app", "application"]
+    let hint = NAMES
         .iter()
         .find(|name| module.hasattr(**name).unwrap_or(false))
         .map(|name| format!("did you mean {}:{name}?", spec.module))

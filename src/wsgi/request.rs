@@ -15,6 +15,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use super::application::{Application, HookedRequest};
 use super::environ::{EnvironBuilder, ServerAddress};
 use super::exchange::Exchange;
+use super::ffi::RequestContext;
 use super::iterable::{send_iterable, send_sequence};
 use super::response::{Response, SendError};
 use super::thread_state::{Responses, ThreadState};
@@ -107,14 +108,17 @@ impl Wsgi {
     }
 
     /// Serves one request. Whatever the application does, the exchange comes back with its response
-    /// complete or aborted, and [`ThreadState::head`] is the head of that response.
+    /// complete or aborted, and [`ThreadState::head`] is the head of that response. All code of the
+    /// application runs in the context of the request.
     pub fn serve(
         &self,
         py: Python<'_>,
         thread_state: &mut ThreadState,
         mut exchange: Box<dyn Exchange>,
     ) -> Outcome {
+        let mut context = None;
         let environ = catch_panic(|| {
+            context = Some(RequestContext::enter(py)?);
             thread_state.disconnected.get().watch(exchange.client());
             Ok(self.environs.build(
                 py,
@@ -144,6 +148,9 @@ impl Wsgi {
             }
             hooks.call_post_request(&hooked, &thread_state.head, exchange.http().sent_bytes());
         }
+        drop(context);
+        // A destructor of the environ or of a value of the context may have forked.
+        fork::exit_if_forked(py, None);
         if let Err(error) = thread_state.replace_retained(py, &self.responses) {
             error!(
                 target: "request.no_memory",
@@ -264,7 +271,7 @@ fn end_response(
                     "Error handling request {request}: responding with {status}"
                 );
             }
-            observe::write_raw(traceback::format(py, &error).as_bytes());
+            observe::write_text(&traceback::format(py, &error));
         }
     }
     exchange
@@ -320,7 +327,7 @@ fn report_close(py: Python<'_>, response: &Response, error: &PyErr) {
         "close() of the iterable returned for {} raised an exception; the response is not affected",
         request(py, response)
     );
-    observe::write_raw(traceback::format(py, error).as_bytes());
+    observe::write_text(&traceback::format(py, error));
 }
 
 /// The request as the error log names it.

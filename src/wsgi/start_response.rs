@@ -6,7 +6,9 @@
 //! validated here, so that the application gets an exception at the call that caused it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
 
+use log::warn;
 use pyo3::exceptions::{
     PyAssertionError, PyBaseException, PyRuntimeError, PyTypeError, PyValueError,
 };
@@ -16,7 +18,7 @@ use pyo3::types::{PyAny, PyList, PyString, PyTuple};
 use super::block::written;
 use super::ffi::latin1_bytes;
 use super::response::{Queued, Response, SendError, StartError};
-use crate::http1::{ResponseError, ResponseHead};
+use crate::http1::{DroppedFields, ResponseError, ResponseHead};
 
 /// The object whose bound method is passed to the application as `start_response`.
 #[pyclass(frozen, module = "rustwsgi._rustwsgi")]
@@ -52,7 +54,7 @@ impl Responder {
     /// Raises TypeError for other types and ValueError for what HTTP cannot carry, AssertionError
     /// for a second call without `exc_info`, RuntimeError after the response has ended. With
     /// `exc_info` it raises that exception again if the head was already sent.
-    #[pyo3(signature = (status, headers, exc_info=None, /))]
+    #[pyo3(signature = (status, headers, /, exc_info=None))]
     fn start_response<'py>(
         &self,
         py: Python<'py>,
@@ -64,9 +66,19 @@ impl Responder {
             Some(info) if info.is_truthy()? => Some(info),
             _ => None,
         };
-        let parse = |head: &mut ResponseHead| parse_head(head, status, headers);
+        let mut dropped = DroppedFields::default();
+        let parse = |head: &mut ResponseHead| -> Result<(), InvalidHead<'py>> {
+            parse_head(head, status, headers)?;
+            dropped = head.dropped();
+            Ok(())
+        };
         match self.response.start(py, exc_info.is_some(), parse) {
-            Ok(Ok(())) => Ok(self.write.clone_ref(py)),
+            Ok(Ok(())) => {
+                if !dropped.is_empty() {
+                    warn_of_dropped(dropped);
+                }
+                Ok(self.write.clone_ref(py))
+            }
             Ok(Err(invalid)) => Err(invalid.into_exception()),
             Err(StartError::Ended) => Err(PyRuntimeError::new_err(
                 "start_response() was called after the response had ended",
@@ -106,6 +118,20 @@ impl Writer {
                 Err(PyAssertionError::new_err("write() was called before start_response()"))
             }
         }
+    }
+}
+
+/// Logs which hop-by-hop fields are not sent: once for each name, as every response may have them.
+#[cold]
+fn warn_of_dropped(dropped: DroppedFields) {
+    static WARNED: AtomicU16 = AtomicU16::new(0);
+    for name in dropped.add_to(&WARNED).names() {
+        let except = if name == "Connection" { " except for `close`" } else { "" };
+        warn!(
+            target: "response.field_dropped",
+            "The application has set the hop-by-hop header field {name}: dropping it{except}, as \
+             only the server may set it; this is logged once"
+        );
     }
 }
 

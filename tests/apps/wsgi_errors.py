@@ -43,6 +43,9 @@ def stop_iteration(key):
     raise StopIteration(f"secret-{key}")
 
 
+#: How a line of the error log starts.
+LOG_LINE = "[2026-11-29 22:43:15 +0000] [1] [CRITICAL]"
+
 FAILURES = {
     "exception": raising(RuntimeError),
     "value-error": raising(ValueError),
@@ -56,6 +59,9 @@ FAILURES = {
     "non-ascii": lambda key: raising(RuntimeError)(f"{key} caf\xe9 \u20ac \U0001f4a9"),
     "surrogate": lambda key: raising(RuntimeError)(f"{key} \udc80"),
     "crlf": lambda key: raising(RuntimeError)(f"{key}\r\nX-Injected: 1\r\n\r\n<script>"),
+    "forged": lambda key: raising(RuntimeError)(
+        f"{key}\n{LOG_LINE} {key}\x1b[2J\r{LOG_LINE}\u2028{LOG_LINE}"
+    ),
     "chained": chained,
     "recursion": recursion,
     "bad-str": lambda key: raising(lambda _: BadStr())(key),
@@ -124,6 +130,16 @@ def errors(environ, start_response):
             stream.write(f"{key} \udc80 odd\n")
         elif how == "large":
             stream.write(f"{key} " + "x" * 300000 + " end\n")
+        elif how == "forged":
+            stream.write(f"{LOG_LINE} {key}\n")
+            stream.write(f"{key}\n{LOG_LINE} {key}\x1b[2J\r{LOG_LINE}\x85{LOG_LINE}\n")
+        elif how == "forged-pieces":
+            for at in range(1, len(LOG_LINE)):
+                stream.write(f"{key}\n")
+                stream.writelines([LOG_LINE[:at], LOG_LINE[at:], f" {key}\n"])
+            stream.writelines([*f"{LOG_LINE} {key}", "\n"])
+        elif how == "flask":
+            stream.write(f"[2026-11-29 22:43:15,123] ERROR in app: {key}\n")
         elif how == "bytes":
             stream.write(b"bytes")
         elif how == "none":

@@ -132,17 +132,6 @@ HEADERS = {
     "length-lower-case": [("content-length", "-1")],
     "length-twice": [("Content-Length", "1"), ("Content-Length", "2")],
     "length-twice-case": [("Content-Length", "1"), ("X-A", "1"), ("CONTENT-LENGTH", "2")],
-    "hop-connection": [("Connection", "keep-alive")],
-    "hop-connection-upgrade": [("Connection", "Upgrade")],
-    "hop-connection-list": [("Connection", "close, X-A")],
-    "hop-keep-alive": [("Keep-Alive", "timeout=5")],
-    "hop-transfer-encoding": [("Transfer-Encoding", "chunked")],
-    "hop-transfer-encoding-case": [("transfer-ENCODING", "identity")],
-    "hop-upgrade": [("Upgrade", "websocket")],
-    "hop-te": [("TE", "trailers")],
-    "hop-trailer": [("Trailer", "X-T")],
-    "hop-proxy-authenticate": [("Proxy-Authenticate", "Basic")],
-    "hop-proxy-authorization": [("proxy-authorization", "x")],
 }
 
 #: Both readings of PEP 3333 are defensible; what must not happen is that something else is sent.
@@ -181,6 +170,16 @@ def bad_arguments(environ, start_response):
     except TypeError as problem:
         raised = type(problem).__name__
     return reply_json(start_response, {"raised": raised})
+
+
+def keyword(environ, start_response):
+    """exc_info by keyword, as WebOb and others pass it."""
+    start_response("200 First", [("X-First", "1")], exc_info=None)
+    try:
+        raise LookupError("replaced")
+    except LookupError:
+        start_response("500 Second", [("X-Second", "2")], exc_info=sys.exc_info())
+    return [b"body"]
 
 
 def either(environ, start_response):
@@ -424,6 +423,7 @@ app = table(
         "late-weak": late_weak,
         "bad": bad,
         "bad-arguments": bad_arguments,
+        "keyword": keyword,
         "either": either,
         "uncaught": uncaught,
         "good": good,

@@ -92,7 +92,8 @@ def test_uwsgi_option_is_answered_with_a_hint(door: str, option: str, instead: s
 @pytest.mark.parametrize(
     ("app", "body"),
     [
-        ("http_factory", b"app"),
+        ("http_factory", b"application"),
+        ("http_factory:app", b"app"),
         ("http_application", b"application"),
         ("http_factory:application", b"application"),
         ("http_factory:holder.app", b"held"),
@@ -220,6 +221,7 @@ def project(tmp_path: Path) -> Path:
         ("mysite:application", "did you mean mysite.wsgi:application?"),
         ("single.application", "did you mean single:application?"),
         ("single.nothing", "--chdir"),
+        ("mysite.nothing:application", 'the package "mysite" has no module "nothing"'),
     ],
 )
 def test_misspelt_application_name_is_corrected(
@@ -333,7 +335,8 @@ def test_error_messages_hide_secrets(door: str, tmp_path: Path, where: str, valu
         options = ["-c", str(tmp_path / "secret.toml")]
     done = run_cli(door, *options, PLAIN, env=env)
     assert done.returncode == 2, done
-    assert "'***' for '--env <KEY=VALUE>': not of the form KEY=VALUE" in done.stderr
+    named = "" if where in ("variable", "file") else " for '--env <KEY=VALUE>'"
+    assert f"'***'{named}: not of the form KEY=VALUE" in done.stderr
     assert "s3cret" not in done.stdout + done.stderr
 
 
@@ -363,6 +366,44 @@ def app(environ, start_response):
     return [body]
 """
     (directory / f"{name}.py").write_text(source)
+
+
+BOTH = """
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"app"]
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"application"]
+"""
+
+
+def test_module_alone_serves_application_before_app(fresh_server, tmp_path: Path) -> None:
+    """As in gunicorn: `app` may lack the middleware that checks who may see it."""
+    (tmp_path / "wsgi.py").write_text(BOTH)
+    server = fresh_server("wsgi", cwd=tmp_path)
+    assert server.get("/").body == b"application"
+    server.wait_for_event("app.ambiguous", "'?\"?wsgi.*application.*app")
+
+
+@pytest.mark.parametrize(
+    ("source", "served"),
+    [
+        (BOTH + "app = application", b"application"),
+        (BOTH + "application = app", b"app"),
+        (BOTH + "del application", b"app"),
+        (BOTH + "del app", b"application"),
+    ],
+    ids=["same", "same-app", "app", "application"],
+)
+def test_module_with_one_application_is_served_without_warning(
+    fresh_server, tmp_path: Path, source: str, served: bytes
+) -> None:
+    (tmp_path / "wsgi.py").write_text(source)
+    server = fresh_server("wsgi", cwd=tmp_path)
+    assert server.get("/").body == served
+    assert "[WARNING]" not in server.stderr()
 
 
 def test_chdir_changes_the_working_directory(fresh_server, tmp_path: Path) -> None:

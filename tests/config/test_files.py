@@ -128,7 +128,7 @@ raw_env = ["RW_CONF=yes"]
 umask = 0o027
 proc_name = "shop"
 accesslog = None
-reuse_port = True
+capture_output = True
 _helper = 1
 
 
@@ -182,7 +182,7 @@ def test_gunicorn_configuration_is_read(door: str, tmp_path: Path) -> None:
     done = run_cli(door, "-c", str(path), "--print-config", APP)
     for line in ("workers = 2", "threads = 3", "keep_alive = 7", 'umask = "027"', 'name = "shop"'):
         assert line in done.stdout.splitlines(), done
-    assert "reuse_port" in done.stderr and "_helper" not in done.stderr
+    assert "capture_output" in done.stderr and "_helper" not in done.stderr
 
 
 SLIPS = """
@@ -192,6 +192,9 @@ workers = 2
 worker = "of a loop, say: what it could be is there"
 timeouts = 3
 log_level = "debug"
+preload = True
+boot_timeout = 9
+pid = pidfile = "p"
 pre_froke = def_ = port = root = 1
 def post_froke(server, worker): ...
 class OnExit: ...
@@ -204,10 +207,13 @@ def test_misspelt_setting_is_corrected(door: str, tmp_path: Path) -> None:
     path.write_text(SLIPS)
     done = run_cli(door, "-c", str(path), "--check-config", APP)
     assert done.returncode == 0, done
+    assert "gunicorn.conf.py: 'log_level' is called 'loglevel' in a gunicorn" in done.stderr
+    assert "gunicorn.conf.py: 'preload' is called 'preload_app' in a gunicorn" in done.stderr
+    assert "'boot_timeout' has no effect in a gunicorn configuration" in done.stderr
+    assert "'pid'" not in done.stderr, "the file has pidfile, too"
     found = re.findall(r"unknown setting '(\w+)'; did you mean '(\w+)'\?", done.stderr)
     assert dict(found) == {
         "timeouts": "timeout",
-        "log_level": "loglevel",
         "pre_froke": "pre_fork",
         "post_froke": "post_fork",
     }

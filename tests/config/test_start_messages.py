@@ -32,7 +32,11 @@ MISTAKES = {
     ),
     "in-use": (["--bind", "127.0.0.1:{port}"], 1, ["{port}", "in use", "choose another --bind"]),
     "not-ours": (["--bind", "192.0.2.1:0"], 1, ["192.0.2.1", "this machine has no such address"]),
-    "no-socket-dir": (["--bind", "unix:{dir}/no/s"], 1, ["unix:{dir}/no/s", NOT_THERE]),
+    "no-socket-dir": (
+        ["--bind", "unix:{dir}/no/s"],
+        1,
+        ["unix:{dir}/no/s", "create it", NOT_THERE],
+    ),
     "chdir": (["--chdir", "{dir}/no"], 2, ["--chdir", "{dir}/no", NOT_THERE, "make it"]),
     "chdir-file": (["--chdir", "{dir}/file"], 2, ["--chdir", "{dir}/file", "Not a directory"]),
     "config": (["-c", "{dir}/no.toml"], 2, ["--config", "{dir}/no.toml", NOT_THERE]),
@@ -76,7 +80,12 @@ SLIPS = {
     "twice-unix": (["-b", "unix:s", "-b", "unix:./x", "-b", "unix:s", APP], "unix:s is given"),
     "negative": (["--keep-alive", "-1", APP], "'-1' for '--keep-alive <S>': not between 0 and"),
     "negative-number": (["--threads", "-1", APP], "'-1' for '--threads <N>': not a whole number"),
-    "table": (["-c", "table.toml", APP], r"options are top-level keys .* remove \[rustwsgi\]"),
+    "interfaces": (["-b", "*:80", APP], "write :80 for all interfaces"),
+    "tool-table": (["-c", "tool.toml", APP], r"remove the line \[tool\.rustwsgi\]"),
+    "table": (
+        ["-c", "table.toml", APP],
+        r"options are top-level keys .* remove the line \[rustwsgi\]",
+    ),
 }
 
 
@@ -87,6 +96,7 @@ def test_misspelt_value_is_corrected(door: str, tmp_path: Path, name: str) -> No
     for file in ("pkg/__init__", "pkg/wsgi", "pkg/sub/__init__", "pkg/sub/wsgi", "plain/shop"):
         (tmp_path / f"{file}.py").touch()
     (tmp_path / "table.toml").write_text("[rustwsgi]\nworkers = 2\n")
+    (tmp_path / "tool.toml").write_text("[tool.rustwsgi]\nworkers = 2\n")
     given, said = SLIPS[name]
     done = run_cli(door, *[text.format(dir=tmp_path) for text in given], cwd=tmp_path)
     assert done.returncode == 2, done

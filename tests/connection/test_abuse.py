@@ -156,7 +156,7 @@ def test_request_without_memory_is_rejected(fresh_server) -> None:
         assert client.at_eof()
     assert server.get("/").body == b"hello", "one that needs none is served"
     assert server.counters() == {"memory_limit": 1}
-    server.wait_for_event("memory.limit", "--limit-memory: refused 1 ")
+    server.wait_for_event("memory.limit", "--limit-memory: rejected 1 request ")
 
 
 def test_bodies_go_to_files_early_while_memory_is_short(fresh_server) -> None:
@@ -188,6 +188,7 @@ def test_body_larger_than_the_spool_limit_is_refused(fresh_server) -> None:
     with server.connect() as client:
         client.send(build_request("POST", "/count", fields=[("Content-Length", "204801")]))
         assert_error_response(client.response(), 413)
+    server.wait_for_event("request.rejected", "with 413: .*--limit-spool 204800")
     assert server.get("/count", method="POST", body=b"x" * 204_800).body == b"204800"
 
 
@@ -204,7 +205,7 @@ def test_body_over_the_spool_limit_is_rejected(fresh_server) -> None:
     # The space is free again.
     assert server.get("/count", method="POST", body=b"x" * 180_000).body == b"180000"
     assert server.counters() == {"spool_limit": 1}
-    server.wait_for_event("spool.limit", "--limit-spool: refused 1 ")
+    server.wait_for_event("spool.limit", "--limit-spool: rejected 1 request ")
 
 
 def test_body_on_a_full_disk_is_rejected(fresh_server) -> None:

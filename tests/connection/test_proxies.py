@@ -66,7 +66,7 @@ def test_reload_and_upgrade_behind_a_proxy_lose_nothing(
             server.send_signal(signal.SIGTTOU)
             crowd.more(200)
             server.send_signal(signal.SIGUSR2)
-            new = int(server.wait_for_event("upgrade.started", r"pid: (\d+)")[1])
+            new = int(server.wait_for_event("upgrade.started", r"master (\d+)")[1])
             wait_until(lambda: len(children(new)) == 2, "the new master has its workers")
             crowd.more(200)
             server.send_signal(signal.SIGTERM)

@@ -290,11 +290,21 @@ def test_client_that_never_reads_is_dropped(steps: ServerProcess) -> None:
         client.send(build_request("GET", f"/large?id={run}&size={size}"))
         assert steps.get(f"/wait?id={run}&for=started").body == b"true"
         wait_until(lambda: not steps.holds(client), "the server has let go")
+        steps.wait_for_event("response.timeout", rf"127\.0\.0\.1 .*: GET /large\?id={run}&")
         try:
             response = client.response()
         except ConnectionResetError:
             return
         assert not response.complete and len(response.body) < size
+
+
+def test_client_that_leaves_is_logged_with_its_request(steps: ServerProcess) -> None:
+    run = run_id()
+    client = steps.connect(receive_buffer=4096)
+    client.send(build_request("GET", f"/large?id={run}&size=30000000"))
+    assert client.head().status == 200
+    client.reset()
+    steps.wait_for_event("response.client_left", rf"127\.0\.0\.1 .*: GET /large\?id={run}&")
 
 
 def test_endless_unread_response_is_ended(steps: ServerProcess) -> None:

@@ -174,6 +174,7 @@ HONOURED: dict[str, tuple[list[str], Any, str]] = {
     "loglevel": (["--log-level", "debug"], "debug", 'log_level = "debug"'),
     "proc_name": (["-n", "n"], "n", 'name = "n"'),
     "pythonpath": (["--pythonpath", "p,q"], "p,q", 'pythonpath = ["p", "q"]'),
+    "reuse_port": (["--reuse-port"], True, "reuse_port = true"),
     "header_map": (["--header-map", "refuse"], "refuse", 'header_map = "refuse"'),
 }
 
@@ -185,7 +186,6 @@ IGNORED: dict[str, tuple[list[str], Any]] = {
     "reload_engine": (["--reload-engine", "poll"], "poll"),
     "spew": (["--spew"], True),
     "sendfile": (["--no-sendfile"], False),
-    "reuse_port": (["--reuse-port"], True),
     "worker_tmp_dir": (["--worker-tmp-dir", "/dev/shm"], "/dev/shm"),
     "tmp_upload_dir": ([], "/tmp"),
     "secure_scheme_headers": ([], {"X-SCHEME": "https"}),
@@ -208,6 +208,7 @@ IGNORED: dict[str, tuple[list[str], Any]] = {
     "config": ([], "other.py"),
     "proxy_allow_ips": (["--proxy-allow-from", "*"], "*"),
     "uwsgi_allow_ips": (["--uwsgi-allow-from", "*"], "*"),
+    "ssl_context": ([], "def ssl_context(config, factory): ..."),
     "ssl_version": (["--ssl-version", "5"], 5),
     "cert_reqs": (["--cert-reqs", "2"], 2),
     "ca_certs": (["--ca-certs", "f"], "f"),
@@ -249,7 +250,6 @@ ALWAYS: dict[str, tuple[list[str], Any]] = {
 REFUSED: dict[str, tuple[list[str], Any, str]] = {
     "paste": (["--paste", "f.ini"], "f.ini", "MODULE:NAME"),
     "raw_paste_global_conf": (["--paste-global", "a=b"], ["a=b"], "MODULE:NAME"),
-    "ssl_context": ([], "def ssl_context(config, factory): ...", "TLS is not supported"),
     "keyfile": (["--keyfile", "f"], "f", "TLS is not supported"),
     "certfile": (["--certfile", "f"], "f", "TLS is not supported"),
     "proxy_protocol": (["--proxy-protocol"], True, "X-Forwarded-Proto"),

@@ -97,6 +97,31 @@ def test_http09_simple_request_is_refused(echo: ServerProcess, raw: bytes, how: 
     assert_refused(echo, raw, {400, 505}, how=how)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n",
+        b"PROXY TCP6 2001:db8::1 ::1 56324 443\r\n",
+        b"PROXY UNKNOWN\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01\0\x50\0\x50",
+        b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+    ],
+    ids=["tcp4", "tcp6", "unknown", "v2", "v2-local"],
+)
+def test_proxy_protocol_header_is_named_in_the_log(
+    echo: ServerProcess, header: bytes, how: str
+) -> None:
+    """A proxy that sends it by mistake gets only 400s, and the reason is in its configuration."""
+    start = len(echo.stderr())
+    assert_refused(echo, header + build_request("GET"), 400, how=how)
+    echo.wait_for_event("request.rejected", "with 400: .*PROXY protocol", start=start)
+
+
+def test_proxy_is_a_method_like_any_other(echo: ServerProcess) -> None:
+    response = echo.get("/UNKNOWN", method="PROXY")
+    assert response.status == 200, response
+
+
 def test_one_leading_crlf_is_skipped(echo: ServerProcess, delivery: str) -> None:
     """RFC 9112 section 2.2: old clients send one after a POST body."""
     raw = b"\r\n" + build_request("GET", "/first")

@@ -365,27 +365,81 @@ def test_failure_after_the_head_of_http10_resets(server: ServerProcess) -> None:
         assert raw.endswith(b"\r\n\r\nabc")
 
 
-@pytest.mark.parametrize(
-    "field",
-    [
-        ["Connection", "keep-alive"],
-        ["Connection", "upgrade"],
-        ["Keep-Alive", "timeout=5"],
-        ["Transfer-Encoding", "chunked"],
-        ["Upgrade", "websocket"],
-        ["TE", "trailers"],
-        ["Trailer", "X"],
-        ["Proxy-Authenticate", "Basic"],
-        ["Proxy-Authorization", "Basic x"],
-        ["transfer-encoding", "identity"],
-    ],
-    ids=lambda f: ": ".join(f),
-)
+HOP_BY_HOP = [
+    ["Connection", "keep-alive"],
+    ["Connection", "upgrade"],
+    ["Keep-Alive", "timeout=5"],
+    ["Transfer-Encoding", "chunked"],
+    ["Upgrade", "websocket"],
+    ["TE", "trailers"],
+    ["Trailer", "X"],
+    ["Proxy-Authorization", "Basic x"],
+    ["Proxy-Connection", "keep-alive"],
+    ["transfer-encoding", "identity"],
+]
+
+
+@pytest.mark.parametrize("field", HOP_BY_HOP, ids=lambda f: ": ".join(f))
 @pytest.mark.parametrize("kind", ["list", "generator"])
-def test_hop_by_hop_fields_are_refused(server: ServerProcess, field: list[str], kind: str) -> None:
-    """PEP 3333, "Other HTTP Features": a fatal error, raised by start_response."""
-    response = ask(server, fields=[*PLAIN, field], blocks=["secret"], **{"as": kind})
-    assert response.status == 500 and b"secret" not in response.body, response
+def test_hop_by_hop_fields_are_dropped(server: ServerProcess, field: list[str], kind: str) -> None:
+    """RFC 9110 section 7.6.1. They are no reason to fail the response: see migration.md."""
+    with server.connect() as client:
+        fields = [["X-Before", "1"], field, *PLAIN]
+        path = target(fields=fields, blocks=["ab", "c"], **{"as": kind})
+        response = client.request(build_request("GET", path))
+        assert (response.status, response.body) == (200, b"abc"), response
+        framing = ["chunked"] if kind == "generator" else []
+        assert response.get_all("Transfer-Encoding") == framing
+        assert response.get("X-Before") == "1" and response.get("Content-Type") == "text/plain"
+        if field[0].lower() != "transfer-encoding":
+            assert response.get(field[0]) is None, response
+        assert_in_step(client)
+
+
+def test_dropped_hop_by_hop_field_is_logged_once_for_each_name(fresh_server) -> None:
+    server = fresh_server("http_responses:app", "--threads", "2")
+    for field in [*HOP_BY_HOP, *HOP_BY_HOP, ["keep-alive", "x"]]:
+        assert ask(server, fields=[*PLAIN, field], blocks=["x"]).status == 200
+    names = {field[0].title() for field in HOP_BY_HOP}
+    for name in names:
+        server.wait_for_event("response.field_dropped", f"field (?i:{name}):")
+    assert server.stderr().count("[response.field_dropped] [WARNING]") == len(names)
+
+
+@pytest.mark.parametrize("name", ["X-Sendfile", "x-accel-redirect"])
+@pytest.mark.parametrize("kind", ["list", "generator"])
+@pytest.mark.parametrize("blocks", [[], [""]], ids=["none", "empty"])
+def test_empty_response_that_names_a_file_is_complete(
+    server: ServerProcess, name: str, kind: str, blocks: list[str]
+) -> None:
+    """The proxy sends the file. werkzeug's send_file declares the length of that file."""
+    start = len(server.stderr())
+    fields = [*PLAIN, [name, "/srv/file"], ["Content-Length", "1000"]]
+    with server.connect() as client:
+        path = target(fields=fields, blocks=blocks, **{"as": kind})
+        response = client.request(build_request("GET", path))
+        assert (response.status, response.body) == (200, b""), response
+        assert response.get(name) == "/srv/file"
+        assert response.get_all("Content-Length") == ["0"]
+        assert_in_step(client)
+    # A HEAD may tell the length of the file.
+    head = server.get(path, method="HEAD")
+    assert head.get_all("Content-Length") in (["1000"], []), head
+    assert name not in server.stderr()[start:]
+
+
+def test_response_that_names_a_file_and_has_content_must_be_complete(server: ServerProcess) -> None:
+    fields = [*PLAIN, ["X-Sendfile", "/srv/file"], ["Content-Length", "9"]]
+    assert not ask(server, fields=fields, blocks=["content"]).complete
+
+
+@pytest.mark.parametrize("name", ["Proxy-Authenticate", "Proxy-Authentication-Info"])
+def test_proxy_authentication_fields_are_sent(server: ServerProcess, name: str) -> None:
+    """RFC 9110 section 11.7: they are end-to-end for an application that is a proxy."""
+    field = [name, 'Basic realm="x"']
+    status = "407 Proxy Authentication Required"
+    response = ask(server, status=status, fields=[*PLAIN, field], blocks=["x"])
+    assert response.status == 407 and response.get(name) == 'Basic realm="x"', response
 
 
 @pytest.mark.parametrize("status", ["100 Continue", "101 Switching Protocols", "103 Early Hints"])
@@ -397,7 +451,7 @@ def test_interim_status_is_refused(server: ServerProcess, status: str, kind: str
     assert b"secret" not in response.body
 
 
-@pytest.mark.parametrize("value", ["close", "Close"])
+@pytest.mark.parametrize("value", ["close", "Close", "close, X-A", "keep-alive,\tclose"])
 def test_connection_close_of_the_application_is_honoured(server: ServerProcess, value: str) -> None:
     with server.connect() as client:
         path = target(fields=[*PLAIN, ["Connection", value]], blocks=["x"])

@@ -40,6 +40,17 @@ def test_foreign_address_is_an_error(door: str) -> None:
     assert done.returncode == 1 and "192.0.2.1" in done.stderr, done
 
 
+def test_reuse_port_lets_two_servers_share_an_address(door: str, fresh_server) -> None:
+    first = fresh_server(PLAIN, "--reuse-port")
+    second = fresh_server(PLAIN, "--reuse-port", bind=f"127.0.0.1:{first.port}")
+    assert second.port == first.port
+    assert first.stop() == 0
+    assert second.get("/").status == 200
+    # Without the option the address belongs to one server.
+    done = run_cli(door, "--bind", f"127.0.0.1:{second.port}", PLAIN)
+    assert done.returncode == 1 and str(second.port) in done.stderr, done
+
+
 def test_port_can_be_used_again_at_once(fresh_server) -> None:
     """Connections in TIME_WAIT do not stop a restart."""
     first = fresh_server(PLAIN)
@@ -112,7 +123,7 @@ def test_unix_socket_swapped_for_a_link_is_not_followed(door: str, tmp_path: Pat
     done = run_cli(door, "--bind", f"unix:{path}", PLAIN, env=env)
     assert path.is_symlink() and stat.S_IMODE(target.stat().st_mode) == 0o600
     assert done.returncode == 1, done
-    said = f"cannot listen on unix:{path}: another process has replaced it"
+    said = f"Cannot listen on unix:{path}: another process has replaced it"
     assert said in done.stderr and "Traceback" not in done.stderr, done
 
 
@@ -189,7 +200,7 @@ def test_unix_socket_whose_mode_cannot_be_set_is_an_error(tmp_path: Path, door: 
     )
     assert done.returncode == 1 and not path.exists(), done
     said = (
-        f"cannot listen on unix:{path}: cannot set the mode of its file; mount /proc, or use Linux"
+        f"Cannot listen on unix:{path}: cannot set the mode of its file; mount /proc, or use Linux"
     )
     assert said in done.stderr, done
 

@@ -91,7 +91,7 @@ def test_reload_to_broken_code_is_logged(fresh_server, tmp_path: Path) -> None:
     serves(server, b"one")
     module.write_text("oops = <b>\n")
     server.wait_for_event("reload.error_page")
-    assert "new workers serve" not in server.stderr()
+    assert "[reload.completed]" not in server.stderr()
     module.write_text(SOURCE.format("mended"))
     server.wait_for_event("reload.completed")
     serves(server, b"mended")

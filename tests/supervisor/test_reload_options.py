@@ -192,11 +192,11 @@ def test_nworkers_changed_is_called(fresh_server, tmp_path: Path) -> None:
 
 def test_notes_on_gunicorn_settings_are_logged_once(fresh_server, tmp_path: Path) -> None:
     path = tmp_path / "gunicorn.conf.py"
-    path.write_text("reuse_port = True\n")
+    path.write_text("capture_output = True\n")
     server = fresh_server(APP, "-c", str(path))
-    path.write_text("reuse_port = True\nspew = True\n")
+    path.write_text("capture_output = True\nspew = True\n")
     hup(server)
-    assert server.stderr().count("'reuse_port' has no effect") == 1
+    assert server.stderr().count("'capture_output' has no effect") == 1
     assert server.stderr().count("'spew' has no effect") == 1
 
 

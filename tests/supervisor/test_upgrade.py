@@ -13,7 +13,7 @@ APP = "supervised:app"
 
 
 def _new_master(server: ServerProcess) -> int:
-    return int(server.wait_for_event("upgrade.started", r"pid: (\d+)")[1])
+    return int(server.wait_for_event("upgrade.started", r"master (\d+)")[1])
 
 
 def _begin_upgrade(server: ServerProcess) -> int:
@@ -22,7 +22,7 @@ def _begin_upgrade(server: ServerProcess) -> int:
 
     def begun() -> bool:
         server.send_signal(signal.SIGUSR2)
-        return "Started a new master" in server.stderr()
+        return "[upgrade.started]" in server.stderr()
 
     wait_until(begun, "a new master")
     return _new_master(server)

@@ -27,6 +27,7 @@ APP = "supervised:app"
 def test_one_worker_is_not_the_master(fresh_server) -> None:
     server = fresh_server(APP)
     assert workers(server, 1) == {serving_pid(server)}
+    server.wait_for_event("server.ready", "1 worker serves$")
 
 
 def test_every_worker_serves(fresh_server) -> None:

@@ -149,6 +149,7 @@ WRITTEN = {
     "writelines": "KEY one\ntwo three\n",
     "writelines-generator": "KEY one\ntwo\n",
     "print": "KEY printed 1\n",
+    "flask": "[2026-11-29 22:43:15,123] ERROR in app: KEY\n",
     "unicode": "KEY caf\xe9 \u20ac \U0001f4a9\n",
     "large": "KEY " + "x" * 300000 + " end\n",
 }
@@ -160,6 +161,32 @@ def test_wsgi_errors_goes_to_stderr_as_it_is(server, how, text):
     key, start = new_key(), len(server.stderr())
     assert get_json(server, f"/errors/{how}?key={key}")["raised"] is None
     server.wait_for_log("(?:^|(?<=no newline))" + re.escape(text.replace("KEY", key)), start=start)
+
+
+def assert_nothing_forged(server: ServerProcess, key: str, start: int) -> None:
+    """Of the lines with `key`, only those of the server start like one of the server."""
+    log = server.stderr()[start:]
+    assert not set(log) & {"\x1b", "\r", "\x85", "\u2028"}, log
+    for line in log.splitlines():
+        if key in line and re.match(r"\[\d{4}-\d\d-\d\d ", line):
+            assert re.match(r"\[.{25}\] \[\d+\] \[request\.failed\] \[ERROR\]", line), line
+
+
+@pytest.mark.parametrize("how", ["forged", "forged-pieces"])
+def test_wsgi_errors_cannot_forge_a_log_line(server, how):
+    """CWE-117: the application writes what a client has sent."""
+    key, start = new_key(), len(server.stderr())
+    assert get_json(server, f"/errors/{how}?key={key}")["raised"] is None
+    server.wait_for_log(rf"^ \[2026-11-29 22:43:15 \+0000\] \[1\] \[CRITICAL\] {key}", start=start)
+    assert_nothing_forged(server, key, start)
+
+
+@pytest.mark.parametrize("when", ["call", "later"])
+def test_traceback_cannot_forge_a_log_line(server, when):
+    key, start = new_key(), len(server.stderr())
+    server.get(f"/fail/{when}/forged?key={key}")
+    server.wait_for_log(rf"^ \[2026-11-29 22:43:15 \+0000\] \[1\] \[CRITICAL\] {key}", start=start)
+    assert_nothing_forged(server, key, start)
 
 
 def test_wsgi_errors_accepts_lone_surrogates(server):

@@ -39,6 +39,12 @@ def test_wrong_number_of_arguments_raises(server, n):
     assert get_json(server, f"/bad-arguments?n={n}") == {"raised": "TypeError"}
 
 
+def test_exc_info_is_taken_by_keyword(server):
+    response = server.get("/keyword")
+    assert (response.status, response.body) == (500, b"body"), response
+    assert response.get("X-Second") == "2" and response.get("X-First") is None
+
+
 def test_uncaught_bad_call_is_a_500(server):
     response = server.get("/uncaught")
     assert_error_500(response)

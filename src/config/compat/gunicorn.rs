@@ -110,7 +110,6 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
         .unless("auto"),
     ignored("spew", "spew", "tracing is not supported; use `python -m trace`"),
     ignored("sendfile", "no-sendfile", "wsgi.file_wrapper always uses sendfile()"),
-    ignored("reuse_port", "reuse-port", "all workers share one listening socket"),
     ignored("worker_tmp_dir", "worker-tmp-dir=", "the heartbeat of workers uses no file"),
     always("initgroups", "initgroups"),
     ignored("tmp_upload_dir", "", "set TMPDIR in the server's environment"),
@@ -160,7 +159,8 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
     ignored("worker_exit", "", NOT_CALLED),
     ignored("nworkers_changed", "", NOT_CALLED),
     ignored("on_exit", "", NOT_CALLED),
-    refused("ssl_context", "", TLS),
+    // gunicorn calls it only if there is a certificate, which is refused.
+    ignored("ssl_context", "", NO_TLS),
     refused(
         "proxy_protocol",
         "proxy-protocol=?",
@@ -247,6 +247,30 @@ pub(in crate::config) fn setting(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
 
+/// A sentence about a name that is an option here, but no setting of gunicorn. A configuration that
+/// also has gunicorn's name, which is among `given`, uses ours for itself; so may any configuration
+/// use a single word such as `port`.
+pub(in crate::config) fn about_own_name(name: &str, given: &[String]) -> Option<String> {
+    let is_own = |option: &&OptionDef| !option.is_positional() && !option.hidden;
+    let option = options::find(name).filter(is_own)?;
+    match option.gunicorn {
+        Some(theirs) => (!given.iter().any(|other| other == theirs))
+            .then(|| format!("'{name}' is called '{theirs}' in a gunicorn configuration")),
+        None => option.name.contains('_').then(|| {
+            format!(
+                "'{name}' has no effect in a gunicorn configuration; use --{} or {}",
+                option.long(),
+                option.variable()
+            )
+        }),
+    }
+}
+
+/// Whether the setting is refused, by its name or its flag with underscores.
+pub(in crate::config) fn is_refused(name: &str) -> bool {
+    find(name).is_some_and(|setting| matches!(setting.fate, Fate::Refused(_)))
+}
+
 /// The flags of settings that are no options here.
 pub(in crate::config) fn flags() -> impl Iterator<Item = Arg> {
     SETTINGS.iter().filter(|setting| !setting.flag.is_empty()).map(|setting| {
@@ -293,14 +317,18 @@ pub(in crate::config) fn counterpart(name: &str) -> Option<String> {
     if let Some(option) = option(name).filter(|option| option.name != name) {
         return Some(format!("the option is called '{}' here", option.name));
     }
-    let flag = |setting: &Setting| setting.flag_and_value().0.replace('-', "_");
-    let setting = SETTINGS
-        .iter()
-        .find(|setting| setting.name == name || !name.is_empty() && flag(setting) == name)?;
-    match setting.fate {
+    match find(name)?.fate {
         Fate::Always => Some("the server always behaves so".to_owned()),
         Fate::Ignored(reason) | Fate::Refused(reason) => Some(reason.to_owned()),
     }
+}
+
+/// The setting that is no option here, by its name or its flag with underscores.
+fn find(name: &str) -> Option<&'static Setting> {
+    let flag = |setting: &Setting| setting.flag_and_value().0.replace('-', "_");
+    SETTINGS
+        .iter()
+        .find(|setting| setting.name == name || !name.is_empty() && flag(setting) == name)
 }
 
 #[cfg(test)]
@@ -311,6 +339,28 @@ mod tests {
     fn setting_that_is_an_option_is_not_in_this_table() {
         for option in options::all() {
             assert!(option.gunicorn.is_none_or(|name| setting(name).is_none()), "{}", option.name);
+        }
+    }
+
+    #[test]
+    fn own_name_in_a_gunicorn_configuration_is_reported() {
+        for (name, given, said) in [
+            ("preload", "", Some("'preload' is called 'preload_app' in a gunicorn configuration")),
+            ("access_logfile", "", Some("is called 'accesslog'")),
+            ("log_file", "", Some("is called 'errorlog'")),
+            ("pid", "", Some("is called 'pidfile'")),
+            ("env", "", Some("is called 'raw_env'")),
+            ("name", "", Some("is called 'proc_name'")),
+            ("name", "proc_name", None),
+            ("boot_timeout", "", Some("use --boot-timeout or RUSTWSGI_BOOT_TIMEOUT")),
+            ("app", "", None),
+            ("port", "", None),
+            ("factory", "", None),
+            ("helper", "", None),
+        ] {
+            let found = about_own_name(name, &[given.to_owned()]);
+            assert_eq!(found.is_some(), said.is_some(), "{name}: {found:?}");
+            assert!(found.unwrap_or_default().contains(said.unwrap_or_default()), "{name}");
         }
     }
 

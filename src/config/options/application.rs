@@ -9,7 +9,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .takes("APP")
         .help(
             "The application: MODULE:NAME, MODULE:FACTORY(), MODULE:FACTORY('literal', key=1) or \
-             MODULE (app, then application)",
+             MODULE (application, then app)",
         )
         .gunicorn("wsgi_app")
         .command_line_only()

@@ -15,7 +15,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     option("limit_request_fields", &One(FIELD_COUNT, |given| &mut given.settings.limits.fields))
         .takes("N")
         .default("100")
-        .help("Maximum number of header fields; 0 and larger values mean 32768")
+        .help("Maximum number of header fields; 0, or more than 32768, means 32768")
         .gunicorn("limit_request_fields"),
     option(
         "limit_request_field_size",
@@ -71,8 +71,8 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .takes("BYTES")
         .default("1g")
         .help(
-            "Maximum memory per worker for buffers of requests and responses, beyond which it \
-             responds with 503; 0 is no limit",
+            "Maximum memory per worker for buffers of requests and responses; beyond it, requests \
+             get 503; 0 is no limit",
         ),
     option("limit_spool", &One(SIZE_LIMIT, |given| &mut given.settings.budget.spool))
         .takes("BYTES")

@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 
-use crate::config::field::{List, Maybe, One};
+use crate::config::field::{Flag, List, Maybe, One};
 use crate::config::notation::{ADDRESS, NAME, PATH, PORT, PROXY, Whole};
 use crate::config::option::{OptionDef, Reload, option};
 
@@ -63,4 +63,10 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     .help("Maximum number of pending connections in the listen queue")
     .gunicorn("backlog")
     .reload(Reload::ByMaster),
+    option("reuse_port", &Flag(true, |given| &mut given.settings.reuse_port))
+        .help(
+            "Set SO_REUSEPORT, so that other servers of the same user may listen on the address too",
+        )
+        .gunicorn("reuse_port")
+        .reload(Reload::Restart),
 ];

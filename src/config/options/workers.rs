@@ -29,7 +29,10 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     option("worker_class", &Maybe(WORKER_CLASS, |given| &mut given.worker_class))
         .short('k')
         .takes("CLASS")
-        .help("For gunicorn's users: gthread, or sync, which is one thread without --threads")
+        .help(
+            "Worker class, for compatibility with gunicorn: gthread, or sync (one thread unless \
+             --threads is given)",
+        )
         .gunicorn("worker_class")
         .resolved(|_| None),
     option(
@@ -50,7 +53,10 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .gunicorn("preload_app")
         .reload(Reload::Upgrade),
     option("no_gc_freeze", &Flag(false, |given| &mut given.settings.processes.gc_freeze))
-        .help("Do not exclude the imported objects from garbage collection (gc.freeze)")
+        .help(
+            "Do not call gc.freeze() after the import, so that imported objects are \
+             garbage-collected as usual",
+        )
         .reload(Reload::UnlessPreloaded),
     option("reload_strategy", &One(RELOAD_STRATEGY, |given| &mut given.settings.processes.reload))
         .takes("all|rolling")
@@ -70,7 +76,10 @@ pub(in crate::config) const RECYCLING: &[OptionDef] = &[
     )
     .takes("N")
     .default("0")
-    .help("Maximum number of requests a worker handles before it is replaced; 0 is no limit")
+    .help(
+        "Maximum number of requests a worker handles before it is replaced (checked once a \
+         second, so a worker may handle a few more); 0 is no limit",
+    )
     .aliases(&["limit-max-requests"])
     .gunicorn("max_requests"),
     option(

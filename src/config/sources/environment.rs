@@ -6,10 +6,11 @@ use crate::config::precedence::Entry;
 use crate::config::resolve::Variables;
 use crate::config::suggest;
 
-/// Variables that are no options: one master passes them to the next (`src/supervisor`), or the log
-/// reads them.
-const INTERNAL: [&str; 3] =
-    ["RUSTWSGI_INHERITED_SOCKETS", "RUSTWSGI_PREDECESSOR", "RUSTWSGI_LOG_EVENTS"];
+/// Variables that one master passes to the next (`src/supervisor`).
+const INTERNAL: [&str; 2] = ["RUSTWSGI_INHERITED_SOCKETS", "RUSTWSGI_PREDECESSOR"];
+
+/// A variable that is no option: the log reads it. The option that it would be.
+const LOG_EVENTS: &str = "log_events";
 
 /// The options that `RUSTWSGI_*` variables set. An empty variable counts as unset, as container
 /// tools cannot always leave one out.
@@ -42,15 +43,24 @@ pub(in crate::config) fn unknown_among(names: impl Iterator<Item = String>) -> V
     let mut warnings = Vec::new();
     for name in names {
         let Some(option) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
+        let option = option.to_ascii_lowercase();
         let known = options::all().any(|option| option.variable() == name);
-        if known || option.is_empty() || INTERNAL.contains(&name.as_str()) {
+        if known || option.is_empty() || option == LOG_EVENTS || INTERNAL.contains(&name.as_str()) {
             continue;
         }
-        let similar = suggest::option(&option.to_ascii_lowercase());
-        let tip = similar
-            .map_or_else(String::new, |option| format!("; did you mean {}?", option.variable()));
-        warnings.push(format!("unknown option in environment variable {name}{tip}"));
+        let tip =
+            similar(&option).map_or_else(String::new, |name| format!("; did you mean {name}?"));
+        warnings
+            .push(format!("Ignoring environment variable {name}: there is no such option{tip}"));
     }
     warnings.sort();
     warnings
+}
+
+/// The variable whose name is most similar to that of this option.
+fn similar(option: &str) -> Option<String> {
+    let known = options::all().flat_map(OptionDef::keywords).chain([LOG_EVENTS.to_owned()]);
+    let nearest = suggest::nearest(option, known)?;
+    let variable = || format!("{VARIABLE_PREFIX}{}", nearest.to_ascii_uppercase());
+    Some(options::find(&nearest).map_or_else(variable, OptionDef::variable))
 }

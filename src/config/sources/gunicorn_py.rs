@@ -20,16 +20,18 @@ pub(super) fn entries(
     origin: &str,
     settings: Options,
 ) -> Result<(Vec<Entry>, Vec<String>), String> {
-    let (mut options, mut warnings) = (Vec::new(), Vec::new());
+    let (mut entries, mut warnings) = (Vec::new(), Vec::new());
     let given: Vec<String> = settings.iter().map(|(name, _)| name.clone()).collect();
     for (name, values) in settings {
         if let Some(option) = gunicorn::option(&name) {
             // An empty string is gunicorn's way to unset a setting, except for the trusted proxies.
             if values != [""] || option.name == "forwarded_allow_ips" {
-                options.push((option.name.to_owned(), values));
+                entries.push(lookup::entry(origin, option, &name, values));
             }
         } else if let Some(setting) = gunicorn::setting(&name) {
             warnings.extend(setting.check(&values, &format!("{origin}: setting '{name}'"))?);
+        } else if let Some(about) = gunicorn::about_own_name(&name, &given) {
+            warnings.push(format!("{origin}: {about}"));
         } else {
             let others = gunicorn::gunicorn_settings().into_iter().map(str::to_owned);
             let nearest = suggest::nearest(&name, others.filter(|other| !given.contains(other)));
@@ -38,5 +40,5 @@ pub(super) fn entries(
             }));
         }
     }
-    Ok((lookup::entries(origin, options)?, warnings))
+    Ok((entries, warnings))
 }

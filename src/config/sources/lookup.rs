@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use crate::config::option::OptionDef;
 use crate::config::precedence::Entry;
 use crate::config::{options, suggest};
 
@@ -24,8 +25,18 @@ pub(in crate::config) fn entries(origin: &str, named: Options) -> Result<Vec<Ent
                  --venv or RUSTWSGI_VENV"
             ));
         }
-        let values = values.into_iter().map(OsString::from).collect();
-        entries.push(Entry { option, origin: format!("{origin}: '{name}'"), values });
+        entries.push(entry(origin, option, &name, values));
     }
     Ok(entries)
+}
+
+/// An option of a file. Error messages call it `name`, as the file does.
+pub(super) fn entry(
+    origin: &str,
+    option: &'static OptionDef,
+    name: &str,
+    values: Vec<String>,
+) -> Entry {
+    let values = values.into_iter().map(OsString::from).collect();
+    Entry { option, origin: format!("{origin}: '{name}'"), values }
 }

@@ -25,9 +25,13 @@ pub(super) fn parse(origin: &str, text: &str) -> Result<Table, String> {
 pub(super) fn options(origin: &str, table: Table) -> Result<Options, String> {
     let mut options = Vec::new();
     for (key, value) in table {
-        if value.is_table() && matches!(key.as_str(), "rustwsgi" | "tool") {
+        if let Some(nested) = value.as_table()
+            && matches!(key.as_str(), "rustwsgi" | "tool")
+        {
+            let has_own = key == "tool" && nested.contains_key("rustwsgi");
+            let header = if has_own { "tool.rustwsgi" } else { &key };
             return Err(format!(
-                "{origin}: options are top-level keys in this file; remove [{key}] above them"
+                "{origin}: options are top-level keys in this file; remove the line [{header}]"
             ));
         }
         let invalid = |what: &str| format!("{origin}: '{key}' {what}");

@@ -39,17 +39,20 @@ fn unknown_variable_is_warned_about() {
         "RUSTWSGI_APP",
         "RUSTWSGI_KEEPALIVE",
         "RUSTWSGI_FROBNICATE",
+        "RUSTWSGI_LOG_EVENT",
+        "RUSTWSGI_LOG_EVENTS",
         "RUSTWSGI_PREDECESSOR",
         "GUNICORN_CMD_ARGS",
         "PATH",
     ];
     let warnings = sources::environment::unknown_among(names.map(String::from).into_iter());
     let expected = [
-        "unknown option in environment variable RUSTWSGI_FROBNICATE",
-        "unknown option in environment variable RUSTWSGI_KEEPALIVE; \
-         did you mean RUSTWSGI_KEEP_ALIVE?",
-        "unknown option in environment variable RUSTWSGI_TREADS; did you mean RUSTWSGI_THREADS?",
+        "RUSTWSGI_FROBNICATE: there is no such option",
+        "RUSTWSGI_KEEPALIVE: there is no such option; did you mean RUSTWSGI_KEEP_ALIVE?",
+        "RUSTWSGI_LOG_EVENT: there is no such option; did you mean RUSTWSGI_LOG_EVENTS?",
+        "RUSTWSGI_TREADS: there is no such option; did you mean RUSTWSGI_THREADS?",
     ];
+    let expected = expected.map(|text| format!("Ignoring environment variable {text}"));
     assert_eq!(warnings, expected);
 }
 

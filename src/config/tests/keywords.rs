@@ -28,7 +28,7 @@ fn invalid_keyword_is_reported_by_its_name() {
     for (name, values, expected) in [
         ("thraeds", &["2"][..], "unknown option 'thraeds'; did you mean 'threads'?"),
         ("help", &["true"], "unknown option 'help'"),
-        ("certfile", &["x"], "unknown option 'certfile': TLS is not supported"),
+        ("certfile", &["x"], "'certfile' is not supported: TLS is not supported"),
         ("processes", &["4"], "unknown option 'processes': write --workers N"),
         ("debug", &["true"], "unknown option 'debug': configure debugging in the application"),
         ("version", &["true"], "unknown option 'version'"),

@@ -158,11 +158,11 @@ fn unfinished_line_over_limit_is_refused() {
         (fill(21), Outcome::Refused(Error::RequestLineTooLong)),
         (format!("GET / HTTP/1.1\r\n{}", fill(30)), Outcome::Unfinished),
         (format!("GET / HTTP/1.1\r\n{}\r", fill(30)), Outcome::Unfinished),
-        (format!("GET / HTTP/1.1\r\n{}", fill(31)), Outcome::Refused(Error::FieldsTooLarge)),
+        (format!("GET / HTTP/1.1\r\n{}", fill(31)), Outcome::Refused(Error::FieldTooLong)),
         (format!("GET / HTTP/1.1\r\n{}", "Abc: abcdefghijklmn\r\n".repeat(4)), Outcome::Unfinished),
         (
             format!("GET / HTTP/1.1\r\n{}X", "Abc: abcdefghijklmn\r\n".repeat(4)),
-            Outcome::Refused(Error::FieldsTooLarge),
+            Outcome::Refused(Error::HeadTooLarge),
         ),
     ] {
         assert_eq!(read_with(limits, input.as_bytes()).outcome, outcome, "{input:?}");

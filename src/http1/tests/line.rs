@@ -134,10 +134,28 @@ fn malformed_request_lines_are_refused() {
 }
 
 #[test]
+fn proxy_protocol_header_is_named() {
+    for line in [
+        "PROXY TCP4 192.0.2.1 192.0.2.2 56324 443",
+        "PROXY TCP6 ::1 ::1 56324 443",
+        "PROXY UNKNOWN",
+        "PROXY UNKNOWN ffff::1 ffff::1 1 2",
+    ] {
+        assert_refused(format!("{line}\r\n{}", get("")), Error::ProxyHeader);
+    }
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01\0\x50\0\x50";
+    assert_refused(v2, Error::LeadingEmptyLines);
+    // A method may have that name.
+    accepted(with_line("PROXY /UNKNOWN HTTP/1.1"));
+    assert_refused(with_line("PROXY /UNKNOWN"), Error::RequestLine);
+    assert_refused(with_line("PROXY * x HTTP/1.1"), Error::RequestLine);
+}
+
+#[test]
 fn one_empty_line_before_a_request_is_skipped() {
     let (head, _) = accepted(format!("\r\n{}", get("")));
     assert_eq!(head.method, "GET");
-    assert_refused(format!("\r\n\r\n{}", get("")), Error::RequestLine);
+    assert_refused(format!("\r\n\r\n{}", get("")), Error::LeadingEmptyLines);
     assert_refused(format!("\n{}", get("")), Error::BareLf);
     assert_refused(format!("\r{}", get("")), Error::Method);
     assert_refused(format!("\r\n\n{}", get("")), Error::BareLf);

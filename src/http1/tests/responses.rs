@@ -1,5 +1,7 @@
 //! The status and the fields that an application may set. [PEP 3333; RFC 9110 sections 5, 6 and 15]
 
+use std::sync::atomic::AtomicU16;
+
 use super::*;
 
 /// The head as it is written in response to a GET.
@@ -109,11 +111,10 @@ fn names_and_values_with_forbidden_bytes_are_refused() {
 }
 
 #[test]
-fn hop_by_hop_fields_except_close_are_refused() {
+fn hop_by_hop_fields_except_close_are_dropped() {
     for name in [
         "Keep-Alive",
         "keep-alive",
-        "Proxy-Authenticate",
         "Proxy-Authorization",
         "Proxy-Connection",
         "TE",
@@ -123,20 +124,41 @@ fn hop_by_hop_fields_except_close_are_refused() {
         "TRANSFER-ENCODING",
         "Upgrade",
     ] {
-        let mut head = response("200 OK", &[]);
-        let refused = head.add_field(name.as_bytes(), b"chunked");
-        assert_eq!(refused, Err(ResponseError::HopByHop), "{name}");
+        let head = response("200 OK", &[(name, "chunked"), (name, "x")]);
+        assert_eq!(sent(&head), sent(&response("200 OK", &[])), "{name}");
+        let dropped: Vec<_> = head.dropped().names().collect();
+        assert!(matches!(dropped[..], [one] if one.eq_ignore_ascii_case(name)), "{name}");
     }
-    for value in ["keep-alive", "upgrade", "close, x", "close, close", "", " close"] {
-        let mut head = response("200 OK", &[]);
-        let refused = head.add_field(b"Connection", value.as_bytes());
-        assert_eq!(refused, Err(ResponseError::HopByHop), "{value:?}");
+    for value in ["keep-alive", "upgrade", "", "closed", "x,y"] {
+        let head = response("200 OK", &[("Connection", value)]);
+        assert_eq!(sent(&head), sent(&response("200 OK", &[])), "{value:?}");
+        assert!(head.dropped().names().eq(["Connection"]), "{value:?}");
     }
-    for value in ["close", "Close"] {
+    for value in ["close", "Close", "close, x", "keep-alive,\tclose", "close, close", " close"] {
         let head = response("200 OK", &[("connection", value)]);
+        assert_eq!(head.dropped().is_empty(), !value.contains(['x', 'k']), "{value:?}");
         assert_eq!(sent(&head).matches("onnection").count(), 1);
         assert!(sent(&head).ends_with("Connection: close\r\n\r\n"));
     }
+}
+
+#[test]
+fn proxy_authentication_fields_are_sent() {
+    for name in ["Proxy-Authenticate", "Proxy-Authentication-Info"] {
+        let head = response("407 Proxy Authentication Required", &[(name, "Basic")]);
+        assert!(sent(&head).contains(&format!("{name}: Basic\r\n")));
+        assert!(head.dropped().is_empty());
+    }
+}
+
+#[test]
+fn dropped_fields_are_new_once() {
+    let known = AtomicU16::new(0);
+    let te = response("200 OK", &[("te", "x")]).dropped();
+    let both = response("200 OK", &[("TE", "x"), ("Upgrade", "x")]).dropped();
+    assert!(te.add_to(&known).names().eq(["TE"]));
+    assert!(both.add_to(&known).names().eq(["Upgrade"]));
+    assert!(both.add_to(&known).is_empty());
 }
 
 #[test]
@@ -195,7 +217,7 @@ fn field_is_found_by_name_without_case() {
 #[test]
 fn response_errors_have_messages() {
     use ResponseError::*;
-    for error in [Status, Informational, Name, Value, HopByHop, ContentLength, ConflictingLength] {
+    for error in [Status, Informational, Name, Value, ContentLength, ConflictingLength] {
         assert!(!error.to_string().is_empty());
     }
 }

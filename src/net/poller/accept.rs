@@ -18,7 +18,7 @@ use crate::net::arena::ConnectionId;
 use crate::net::connection::{Connection, Origin};
 use crate::net::listener::Listener;
 use crate::net::write_half::WriteHalf;
-use crate::observe::Count;
+use crate::observe::{Count, counted};
 
 /// What accepting from one listener came to.
 #[derive(Debug)]
@@ -69,8 +69,9 @@ fn on_error(state: &mut State, listener: &Listener, error: &io::Error) -> Accept
     if let Some(count) = state.link.counters.increment_and_take_report(Count::AcceptFailed) {
         warn!(
             target: "accept.paused",
-            "Accepting paused for a moment: {error} ({} connections are open; {count} times)",
-            state.connections.len()
+            "Accepting paused for a moment: {error} (open connections: {}; {})",
+            state.connections.len(),
+            counted(count, "time")
         );
     }
     state.admission.pause(state.now);
@@ -89,8 +90,9 @@ fn pause_without_place(state: &mut State) {
         warn!(
             target: "accept.paused",
             "Accepting paused for a moment: all of the {} connections of --worker-connections are \
-             busy ({count} times)",
-            state.connections.len()
+             busy ({})",
+            state.connections.len(),
+            counted(count, "time")
         );
     }
     state.admission.pause(state.now);

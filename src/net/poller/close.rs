@@ -51,7 +51,8 @@ pub(super) fn discard_more(state: &mut State, id: ConnectionId) -> Action {
 /// The server begins to drain while this connection lingers: shortens that, if nothing more is
 /// known to come.
 pub(super) fn hasten(state: &mut State, id: ConnectionId) {
-    if let Some(slot) = state.connections.get_mut(id)
+    if state.shutdown == Shutdown::Draining
+        && let Some(slot) = state.connections.get_mut(id)
         && matches!(slot.phase, Phase::Lingering { bytes_left: LINGER_BYTES, is_quiet: true })
     {
         let due = state.now + DRAIN_LINGER_TIMEOUT;

@@ -11,7 +11,7 @@ use super::state::State;
 use crate::net::arena::ConnectionId;
 #[cfg(doc)]
 use crate::net::write_half::WriteHalf;
-use crate::observe::Count;
+use crate::observe::{Count, counted};
 
 /// Closes the connection that has been idle for longest, because of `reason`; false if none is
 /// idle.
@@ -23,7 +23,8 @@ pub(super) fn evict_idle(state: &mut State, reason: &str) -> bool {
     if let Some(count) = state.link.counters.increment_and_take_report(Count::IdleClosed) {
         warn!(
             target: "connection.evicted",
-            "Closed {count} idle connection(s) for new ones: {reason}"
+            "Closed {} for new ones: {reason}",
+            counted(count, "idle connection")
         );
     }
     close(state, id);
@@ -74,7 +75,8 @@ fn evict_response(state: &mut State, id: ConnectionId) {
     if let Some(count) = state.link.counters.increment_and_take_report(Count::StalledClosed) {
         warn!(
             target: "memory.evicted",
-            "Buffers exceed --limit-memory: reset {count} response(s) that are not read"
+            "Buffers exceed --limit-memory: reset {} because of unread responses",
+            counted(count, "connection")
         );
     }
     match state.connections.get(id) {

@@ -37,7 +37,7 @@ impl PollerHandle {
         }
     }
 
-    /// Stops accepting, closes idle connections, and lets the requests in flight finish.
+    /// Stops accepting, closes idle connections, and lets running requests finish.
     pub fn stop(&self) {
         self.advance_shutdown(Shutdown::Draining);
     }

@@ -9,7 +9,7 @@ use super::overload::Verdict;
 use super::respond::{ErrorResponse, respond};
 use super::state::State;
 use crate::net::connection::Connection;
-use crate::observe::Count;
+use crate::observe::{Count, counted};
 
 /// What becomes of a connection that is lent and waits in the queue.
 pub(super) fn verdict(state: &State, connection: &Connection) -> Verdict {
@@ -32,7 +32,8 @@ pub(super) fn reject(state: &mut State, connection: Box<Connection>) -> Action {
             if let Some(count) = counters.increment_and_take_report(Count::ClientGone) {
                 info!(
                     target: "overload.client_left",
-                    "Dropped {count} queued request(s): the clients have left"
+                    "Dropped {}, as the clients have disconnected",
+                    counted(count, "queued request")
                 );
             }
             return Action::Close;
@@ -41,8 +42,8 @@ pub(super) fn reject(state: &mut State, connection: Box<Connection>) -> Action {
             if let Some(count) = counters.increment_and_take_report(Count::QueueTimeout) {
                 warn!(
                     target: "overload.queue_timeout",
-                    "Overloaded: rejected {count} request(s) with 503 \
-                     (waited longer than --queue-timeout)"
+                    "Overloaded: rejected {} with 503 (waited longer than --queue-timeout)",
+                    counted(count, "request")
                 );
             }
             "the server is overloaded"
@@ -51,8 +52,8 @@ pub(super) fn reject(state: &mut State, connection: Box<Connection>) -> Action {
             if let Some(count) = counters.increment_and_take_report(Count::QueueFull) {
                 warn!(
                     target: "overload.queue_full",
-                    "Overloaded: rejected {count} request(s) with 503 \
-                     (found --limit-queue others waiting)"
+                    "Overloaded: rejected {} with 503 (found --limit-queue others waiting)",
+                    counted(count, "request")
                 );
             }
             "too many requests are waiting"

@@ -5,10 +5,10 @@ use log::{Level, error, log, warn};
 use super::action::Action;
 use super::state::State;
 use super::write;
-use crate::http1::{Head, ResponseHead};
+use crate::http1::{self, Head, Limits, ResponseHead};
 use crate::net::connection::{Connection, Refusal};
 use crate::net::tuning::RETRY_AFTER_SECONDS;
-use crate::observe::Count;
+use crate::observe::{Count, counted};
 use crate::sys::clock::wall_clock;
 
 /// An error response.
@@ -18,15 +18,22 @@ pub(super) struct ErrorResponse {
     reason: &'static str,
     /// What is wrong, for the client and the log.
     detail: String,
+    /// The option whose limit the request exceeds, and that limit, for the log.
+    limit: Option<(&'static str, u64)>,
 }
 
 impl ErrorResponse {
     pub(super) fn unavailable(detail: &str) -> ErrorResponse {
-        ErrorResponse { status: 503, reason: "Service Unavailable", detail: detail.to_owned() }
+        ErrorResponse {
+            status: 503,
+            reason: "Service Unavailable",
+            detail: detail.to_owned(),
+            limit: None,
+        }
     }
 
     pub(super) fn timeout(detail: String) -> ErrorResponse {
-        ErrorResponse { status: 408, reason: "Request Timeout", detail }
+        ErrorResponse { status: 408, reason: "Request Timeout", detail, limit: None }
     }
 }
 
@@ -43,24 +50,34 @@ pub(super) fn refuse(state: &mut State, connection: Box<Connection>, refusal: &R
             } else {
                 Count::Malformed
             });
-            ErrorResponse { status, reason, detail: error.to_string() }
+            let limit = exceeded_limit(*error, &state.settings.limits);
+            ErrorResponse { status, reason, detail: error.to_string(), limit }
+        }
+        Refusal::NeverSpooled => {
+            counters.increment_and_take_report(Count::OverLimit);
+            let (status, reason) = http1::Error::BodyTooLarge.status();
+            let detail = http1::Error::BodyTooLarge.to_string();
+            let limit = Some(("--limit-spool", state.settings.budget.spool));
+            ErrorResponse { status, reason, detail, limit }
         }
         Refusal::Spool(error) => {
             if let Some(count) = counters.increment_and_take_report(Count::SpoolFailed) {
                 error!(
                     target: "spool.failed",
                     "Cannot store a request body in a temporary file: {error}: \
-                     refused {count} request(s) with 507"
+                     rejected {} with 507",
+                    counted(count, "request")
                 );
             }
             let detail = "the request content cannot be stored".to_owned();
-            ErrorResponse { status: 507, reason: "Insufficient Storage", detail }
+            ErrorResponse { status: 507, reason: "Insufficient Storage", detail, limit: None }
         }
         Refusal::SpoolLimit => {
             if let Some(count) = counters.increment_and_take_report(Count::SpoolLimit) {
                 warn!(
                     target: "spool.limit",
-                    "Temporary files exceed --limit-spool: refused {count} request(s) with 503"
+                    "Temporary files exceed --limit-spool: rejected {} with 503",
+                    counted(count, "request")
                 );
             }
             ErrorResponse::unavailable("there is no space for the request content now")
@@ -69,7 +86,8 @@ pub(super) fn refuse(state: &mut State, connection: Box<Connection>, refusal: &R
             if let Some(count) = counters.increment_and_take_report(Count::MemoryLimit) {
                 warn!(
                     target: "memory.limit",
-                    "Buffers exceed --limit-memory: refused {count} request(s) with 503"
+                    "Buffers exceed --limit-memory: rejected {} with 503",
+                    counted(count, "request")
                 );
             }
             ErrorResponse::unavailable("the server is short of memory")
@@ -84,17 +102,18 @@ pub(super) fn respond(
     mut connection: Box<Connection>,
     response: &ErrorResponse,
 ) -> Action {
-    let ErrorResponse { status, reason, detail } = response;
+    let ErrorResponse { status, reason, detail, limit } = response;
     connection.http.refuse();
     connection.discard_content();
     // A 503 is not the client's fault, and there may be very many of them.
     let level = if *status == 503 { Level::Debug } else { Level::Info };
     log!(
-        target: "request.refused",
+        target: "request.rejected",
         level,
-        "Refused a request from {:?}: {status} {detail}{}",
-        connection.peer.address(),
-        describe(connection.http.head())
+        "Rejected {} from {} with {status}: {detail}{}",
+        describe(connection.http.head()),
+        connection.peer.described(),
+        limit.map_or_else(String::new, |(option, limit)| format!(" (over {option} {limit})"))
     );
     let head = response_head(response);
     let page = format!("{status} {reason}: {detail}\n");
@@ -115,9 +134,29 @@ pub(super) fn respond(
     write::on_sent(state, connection, sent)
 }
 
-/// The request line, if it was parsed.
+/// The option whose limit a request with this error exceeds, and that limit.
+fn exceeded_limit(error: http1::Error, limits: &Limits) -> Option<(&'static str, u64)> {
+    match error {
+        http1::Error::RequestLineTooLong => {
+            Some(("--limit-request-line", limits.request_line as u64))
+        }
+        http1::Error::TooManyFields => Some(("--limit-request-fields", limits.fields as u64)),
+        http1::Error::FieldTooLong => {
+            Some(("--limit-request-field-size", limits.field_size as u64))
+        }
+        http1::Error::HeadTooLarge => Some(("--limit-request-head", limits.head as u64)),
+        http1::Error::TrailersTooLarge => Some(("--limit-trailers", limits.trailers as u64)),
+        http1::Error::ChunkExtension => {
+            Some(("--limit-chunk-extension", limits.chunk_extension as u64))
+        }
+        http1::Error::BodyTooLarge => Some(("--limit-request-body", limits.body)),
+        _ => None,
+    }
+}
+
+/// Method and target, if they were parsed.
 fn describe(head: &Head) -> String {
-    if head.method().is_empty() { String::new() } else { format!(": {head}") }
+    if head.method().is_empty() { "a request".to_owned() } else { head.to_string() }
 }
 
 fn response_head(response: &ErrorResponse) -> ResponseHead {

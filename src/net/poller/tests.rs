@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Poller, PollerHandle};
 use crate::config::{self, Bind};
 use crate::http1::ResponseHead;
-use crate::net::{Connection, Lent, bind};
+use crate::net::{BindOptions, Connection, Lent, bind};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -24,7 +24,8 @@ struct Site {
 impl Site {
     fn open() -> Site {
         let directory = tempfile::tempdir().unwrap();
-        let listeners = bind(&Bind::Unix(directory.path().join("s")), 16, 0).unwrap();
+        let listeners =
+            bind(&Bind::Unix(directory.path().join("s")), BindOptions::with_backlog(16)).unwrap();
         let settings = Arc::new(config::parse_api(&[]).unwrap());
         let (poller, handle) = Poller::new(listeners, settings, None).unwrap();
         Site { poller, handle, directory }
@@ -43,9 +44,14 @@ impl Site {
         self.poller.poll_once(Some(Duration::ZERO)).unwrap()
     }
 
-    fn answer(&self, mut connection: Lent) {
+    fn answer(&self, connection: Lent) {
+        self.answer_with(connection, &[]);
+    }
+
+    fn answer_with(&self, mut connection: Lent, fields: &[(&[u8], &[u8])]) {
         let mut head = ResponseHead::default();
         head.start(b"204 No Content").unwrap();
+        fields.iter().for_each(|(name, value)| head.add_field(name, value).unwrap());
         let Connection { http, queue, .. } = &mut *connection;
         queue.gather(|out| http.begin(&head, None, b"Thu, 01 Jan 1970 00:00:00 GMT", out));
         queue.gather(|out| http.finish(out)).unwrap();
@@ -139,4 +145,20 @@ fn request_behind_a_response_is_served_while_the_server_drains() {
     let mut received = Vec::new();
     client.read_to_end(&mut received).unwrap();
     assert_eq!(received.windows(4).filter(|end| end == b"\r\n\r\n").count(), 2);
+}
+
+#[test]
+fn lingering_connection_is_hastened_when_the_server_drains_but_not_when_it_retires() {
+    let mut site = Site::open();
+    let _client = site.client(REQUEST);
+    let mut ready = site.poll(2);
+    site.answer_with(ready.remove(0), &[(b"Connection", b"close")]);
+    assert!(site.poll(2).is_empty());
+    let lingers_until = site.poller.state.timers.next();
+    site.handle.retire();
+    assert!(site.poll(2).is_empty());
+    assert_eq!(site.poller.state.timers.next(), lingers_until);
+    site.handle.stop();
+    assert!(site.poll(2).is_empty());
+    assert!(site.poller.state.timers.next() < lingers_until);
 }

@@ -67,25 +67,31 @@ pub(super) fn on_sent(
 
 #[cold]
 fn on_write_error(state: &State, connection: &Connection, error: &io::Error) {
-    let peer = connection.peer.address();
+    let (client, request) = (connection.peer.described(), connection.http.head());
     match error.kind() {
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-            info!(target: "response.client_left", "{peer} left before its response was complete");
-        }
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => info!(
+            target: "response.client_left",
+            "The client {client} disconnected before its response was complete: {request}"
+        ),
         io::ErrorKind::TimedOut => report_write_timeout(state, connection),
         // The watch over request timeouts has logged it.
         REQUEST_ABORTED => {}
-        _ => error!(target: "response.failed", "Cannot send a response to {peer}: {error}"),
+        _ => error!(
+            target: "response.failed",
+            "Cannot send a response to the client {client}, {error}: {request}"
+        ),
     }
 }
 
 /// Counts and logs a client that reads too slowly; the caller resets the connection.
 pub(super) fn report_write_timeout(state: &State, connection: &Connection) {
     state.link.counters.increment_and_take_report(Count::WriteTimeout);
-    let peer = connection.peer.address();
     info!(
         target: "response.timeout",
-        "{peer} has read nothing of its response for --write-timeout: resetting the connection"
+        "The client {} has read nothing of its response for --write-timeout, resetting the \
+         connection: {}",
+        connection.peer.described(),
+        connection.http.head()
     );
 }
 

@@ -74,8 +74,7 @@ impl Master<'_> {
         };
         let parse = || (origin.entrypoints.parse)(py, origin.argv, worker_users);
         let read = signals.run_guarded(py, &guarded, parse);
-        let read = read.map_err(|failure| failure.to_string()).and_then(|read| read);
-        read.map_err(|reason| format!("cannot read the configuration: {reason}"))
+        read.map_err(|failure| failure.to_string()).and_then(|read| read)
     }
 
     fn begin_reload(&mut self, py: Python<'_>, next: Deployment) {
@@ -182,7 +181,7 @@ impl Master<'_> {
     /// Gives the workers' user the files of unix sockets.
     fn give_sockets(&self, owner: &Identity) {
         if let Err(failure) = owner.give_sockets(self.deployment.sockets.listeners()) {
-            error!(target: "socket.not_given", "{failure:#}");
+            error!(target: "socket.not_given", "{}", observe::as_line(&format!("{failure:#}")));
         }
     }
 
@@ -234,6 +233,14 @@ impl Master<'_> {
         }
         let Completed { start, previous } = self.stage.complete();
         if let Some(start) = start {
+            let serving = serving(self.deployment.target, "worker");
+            match self.workers.any_serves_error_page() {
+                false => info!(target: "server.ready", "Ready: {serving}"),
+                true => info!(
+                    target: "server.ready",
+                    "Ready, but the application failed to load: {serving} the error page"
+                ),
+            }
             self.deployment.hooks.call(py, "when_ready", &[]);
             self.notifier.ready();
             if let Some(launcher) = start.launcher {
@@ -249,9 +256,15 @@ impl Master<'_> {
                      file changes"
                 );
             } else {
-                let count = self.deployment.target;
-                info!(target: "reload.completed", "Reloaded: {count} new workers serve");
+                let serving = serving(self.deployment.target, "new worker");
+                info!(target: "reload.completed", "Reloaded: {serving}");
             }
         }
     }
+}
+
+/// `1 worker serves`, `2 workers serve`.
+fn serving(count: usize, noun: &str) -> String {
+    let verb = if count == 1 { "serves" } else { "serve" };
+    format!("{} {verb}", observe::counted(count as u64, noun))
 }

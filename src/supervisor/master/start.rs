@@ -11,6 +11,7 @@ use super::stage::{Stage, Start};
 use super::state::{CAUGHT, Master, MasterExit, hook_number};
 use crate::config::{Bind, Loaded, Settings};
 use crate::net::keep_in_children;
+use crate::observe::as_line;
 use crate::supervisor::background::Launcher;
 use crate::supervisor::deployment::{Deployment, Origin, check_paths};
 use crate::supervisor::entrypoints::Entrypoints;
@@ -193,6 +194,6 @@ fn clear_environment(py: Python<'_>, predecessor: Option<&Predecessor>) -> PyRes
 
 /// The server does not start: logs why.
 fn refuse(code: i32, reason: &dyn std::fmt::Display) -> MasterExit {
-    error!(target: "server.not_started", "{reason}");
+    error!(target: "server.not_started", "{}", as_line(&reason.to_string()));
     MasterExit::Code(code)
 }

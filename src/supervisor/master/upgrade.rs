@@ -25,7 +25,7 @@ impl Master<'_> {
             Ok(successor) => {
                 info!(
                     target: "upgrade.started",
-                    "Started a new master with pid: {}. Stop this one with TERM once that serves",
+                    "Started new master {}: when it logs that it is ready, stop this one with TERM",
                     successor.id()
                 );
                 self.successor = Some(successor);

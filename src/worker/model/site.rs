@@ -16,7 +16,7 @@ use super::super::dispatch::Dispatcher;
 use super::super::scheduler::Role;
 use crate::config::{self, Settings};
 use crate::http1::ResponseHead;
-use crate::net::{self, Chunk, Connection, Poller};
+use crate::net::{self, BindOptions, Chunk, Connection, Poller};
 use crate::sync::{Condvar, Mutex, MutexGuard, kernel};
 
 /// Bytes of one block of a large response: more than a socket and a write half take at once, so
@@ -100,7 +100,9 @@ impl Site {
         requests: usize,
     ) -> (Arc<Site>, Vec<thread::JoinHandle<()>>) {
         let (listener, address) = listen();
-        let listeners = net::bind(&config::Bind::Fd(listener.as_raw_fd()), 16, 0).unwrap();
+        let listeners =
+            net::bind(&config::Bind::Fd(listener.as_raw_fd()), BindOptions::with_backlog(16))
+                .unwrap();
         let settings = SETTINGS.get().expect("prepare made them");
         let settings = Arc::new(Settings { threads: worker_threads, ..settings.clone() });
         let network = Poller::new(listeners, settings.clone(), None).unwrap();

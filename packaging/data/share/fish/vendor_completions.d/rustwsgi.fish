@@ -8,11 +8,11 @@ complete -c rustwsgi -l forwarded-allow-ips -d 'Proxies whose X-Forwarded-Proto 
 complete -c rustwsgi -l backlog -d 'Maximum number of pending connections in the listen queue' -r
 complete -c rustwsgi -s w -l workers -d 'Number of worker processes [default: $WEB_CONCURRENCY, else 1]' -r
 complete -c rustwsgi -l threads -d 'Number of threads per worker that run the application; 0 means 1, as with gunicorn [default: 4]' -r
-complete -c rustwsgi -s k -l worker-class -d 'For gunicorn\'s users: gthread, or sync, which is one thread without --threads' -r
+complete -c rustwsgi -s k -l worker-class -d 'Worker class, for compatibility with gunicorn: gthread, or sync (one thread unless --threads is given)' -r
 complete -c rustwsgi -l worker-connections -d 'Maximum number of connections per worker; beyond it, the longest idle one is closed' -r
 complete -c rustwsgi -l reload-strategy -d 'How a reload replaces workers: all at once, or rolling (one by one, which needs less memory)' -r -f -a "all\t''
 rolling\t''"
-complete -c rustwsgi -l max-requests -d 'Maximum number of requests a worker handles before it is replaced; 0 is no limit' -r
+complete -c rustwsgi -l max-requests -d 'Maximum number of requests a worker handles before it is replaced (checked once a second, so a worker may handle a few more); 0 is no limit' -r
 complete -c rustwsgi -l max-requests-jitter -d 'Maximum random number of requests to add to --max-requests, so that workers are not replaced at the same time' -r
 complete -c rustwsgi -l max-worker-lifetime -d 'Maximum lifetime of a worker before it is replaced; 0 is no limit' -r
 complete -c rustwsgi -l max-worker-rss -d 'Maximum resident set size of a worker before it is replaced; 0 is no limit' -r
@@ -26,7 +26,7 @@ complete -c rustwsgi -l body-min-rate -d 'Minimum average rate of a request body
 complete -c rustwsgi -l write-timeout -d 'Maximum time for the client to receive the next bytes of a response' -r
 complete -c rustwsgi -l queue-timeout -d 'Maximum time for a request to wait for a thread; then it is rejected with 503' -r
 complete -c rustwsgi -l limit-request-line -d 'Maximum size of a request line; 0 means --limit-request-head' -r
-complete -c rustwsgi -l limit-request-fields -d 'Maximum number of header fields; 0 and larger values mean 32768' -r
+complete -c rustwsgi -l limit-request-fields -d 'Maximum number of header fields; 0, or more than 32768, means 32768' -r
 complete -c rustwsgi -l limit-request-field-size -d 'Maximum size of a header field; 0 means --limit-request-head' -r
 complete -c rustwsgi -l limit-request-head -d 'Maximum size of a request head: the request line and all header fields' -r
 complete -c rustwsgi -l limit-request-body -d 'Maximum size of a request body; 0 is no limit' -r
@@ -35,7 +35,7 @@ complete -c rustwsgi -l limit-trailers -d 'Maximum size of the trailer fields of
 complete -c rustwsgi -l header-map -d 'Handling of field names with underscores, which equal hyphens in WSGI: drop the field, or refuse the request' -r
 complete -c rustwsgi -l body-buffer-size -d 'Maximum size of a request body in memory; a larger one goes to a temporary file' -r
 complete -c rustwsgi -l limit-queue -d 'Maximum number of requests per worker that wait for a thread; further ones are rejected with 503' -r
-complete -c rustwsgi -l limit-memory -d 'Maximum memory per worker for buffers of requests and responses, beyond which it responds with 503; 0 is no limit' -r
+complete -c rustwsgi -l limit-memory -d 'Maximum memory per worker for buffers of requests and responses; beyond it, requests get 503; 0 is no limit' -r
 complete -c rustwsgi -l limit-spool -d 'Maximum size per worker of temporary files for request bodies; 0 is no limit' -r
 complete -c rustwsgi -l access-logfile -d 'Access log file; - is stdout' -r -F
 complete -c rustwsgi -l access-logformat -d 'Access log format: common, combined (gunicorn\'s default), json, or gunicorn\'s atoms, such as \'%(h)s %(r)s %(s)s\'' -r
@@ -50,8 +50,9 @@ complete -c rustwsgi -l reload-extra-file -d 'Additional file to watch with --re
 complete -c rustwsgi -l factory -d 'Treat NAME in MODULE:NAME as a factory that returns the application'
 complete -c rustwsgi -l check-config -d 'Load the application and exit, with status 0 if that succeeds'
 complete -c rustwsgi -l print-config -d 'Print the settings that result from all options, and exit'
+complete -c rustwsgi -l reuse-port -d 'Set SO_REUSEPORT, so that other servers of the same user may listen on the address too'
 complete -c rustwsgi -l preload -d 'Import the application before forking the workers; saves memory, but a reload does not import it again'
-complete -c rustwsgi -l no-gc-freeze -d 'Do not exclude the imported objects from garbage collection (gc.freeze)'
+complete -c rustwsgi -l no-gc-freeze -d 'Do not call gc.freeze() after the import, so that imported objects are garbage-collected as usual'
 complete -c rustwsgi -s D -l daemon -d 'Detach from the terminal and run in the background'
 complete -c rustwsgi -l reload -d 'Restart workers when a source file changes; for development'
 complete -c rustwsgi -s V -l version -d 'Print version'
