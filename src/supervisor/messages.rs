@@ -5,7 +5,7 @@
 //!
 //! Decoding is strict, because a worker runs the application, which can write to any of its
 //! descriptors: an unknown byte is not a message. Whether the receiver expects a message in its
-//! present state is decided elsewhere: in the master by `pool::WorkerStatus::expects`, in the
+//! present state is decided elsewhere: in the master by `pool::WorkerStatus::judge`, in the
 //! worker by its dispatcher.
 
 use std::fmt;
