@@ -165,7 +165,7 @@ fn check_config(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> i32 {
     0
 }
 
-/// Loads the application in the process that will serve it.
+/// Loads the application in the process that serves it.
 fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
     let loaded = import(py, settings)?;
     if let Some(warning) = loaded.warning {
@@ -234,7 +234,7 @@ fn permission_hint(settings: &Settings, missing: bool) -> String {
 
 /// Excludes imported objects from garbage collection: they live as long as the process, and each
 /// collection would take time for them, and copy pages that forked workers share. With
-/// `is_preloaded` it collects garbage first, so that no worker keeps it.
+/// `is_preloaded`, collects garbage first, so that no worker inherits any.
 fn freeze_gc(py: Python<'_>, is_preloaded: bool) -> PyResult<()> {
     let gc = py.import("gc")?;
     if is_preloaded {

@@ -1,4 +1,4 @@
-//! The locks and flags through which threads hand work to each other.
+//! The locks and flags with which threads pass work to each other.
 //!
 //! They are std's, unless a test is built with `--cfg shuttle`: then they are shuttle's, which runs
 //! the threads one at a time and tries one order of their steps after another (`make model`). Two
@@ -20,8 +20,8 @@ pub(crate) use shuttle::sync::{
 use std::sync::{LockResult, PoisonError};
 use std::time::Duration;
 
-/// The guard of a lock, also if a thread has panicked while it held it: a panic costs one request,
-/// and what these locks protect is never left half-changed.
+/// The guard of a lock, even if a thread has panicked while holding it. A panic costs one request,
+/// and never leaves the protected data half-changed.
 pub(crate) fn ignore_poison<G>(result: LockResult<G>) -> G {
     result.unwrap_or_else(PoisonError::into_inner)
 }
@@ -37,9 +37,8 @@ pub(crate) fn pause<'a, T>(
     ignore_poison(condvar.wait_timeout(guard, time)).0
 }
 
-/// In a model a short time may be over at any moment, before anything else happens or after all of
-/// it. (A plain `wait_timeout` of shuttle's is never over: a model that needs it deadlocks, which
-/// it reports.)
+/// In a model, a short timeout may expire at any moment. (shuttle's own `wait_timeout` never
+/// expires: a model that needs it deadlocks, which shuttle reports.)
 #[cfg(all(test, shuttle))]
 pub(crate) fn pause<'a, T>(
     mutex: &'a Mutex<T>,

@@ -245,7 +245,7 @@ fn no_layer_has_an_import_circle() {
 }
 
 #[test]
-fn the_table_is_the_one_that_readers_see() {
+fn layers_of_this_table_are_documented() {
     let lib = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
     let lib = fs::read_to_string(lib).unwrap();
     let (doc, code): (Vec<_>, Vec<_>) = lib.lines().partition(|line| line.starts_with("//!"));
@@ -261,7 +261,7 @@ fn the_table_is_the_one_that_readers_see() {
 }
 
 #[test]
-fn breaches_are_found() {
+fn import_of_a_higher_layer_is_found() {
     // path below src, source, what is said about it
     for (path, source, expected) in [
         ("http1/head.rs", "use super::Error;\nuse crate::net::X;", "2: http1 may use nothing"),

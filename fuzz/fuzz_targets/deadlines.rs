@@ -47,7 +47,7 @@ const COUNTS: [Count; 6] = [
     Count::KeepAlive,
     Count::WriteTimeout,
     Count::QueueTimeout,
-    Count::ClientGone,
+    Count::ClientDisconnected,
 ];
 
 struct Loop {

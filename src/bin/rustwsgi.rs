@@ -1,9 +1,9 @@
 //! The embedded binary: a Rust program that starts CPython, then runs the same `main` as the
 //! wheel's script.
 //!
-//! It sets `PyConfig.executable` to the `bin/python` of a virtual environment. From that CPython
-//! finds `pyvenv.cfg`, the standard library and the site-packages, as that interpreter would.
-//! (PYTHONHOME would not do: a virtual environment has no standard library.)
+//! It sets `PyConfig.executable` to the `bin/python` of a virtual environment. From that path
+//! CPython finds `pyvenv.cfg`, the standard library and the site-packages. (PYTHONHOME cannot be
+//! used: a virtual environment has no standard library.)
 #![allow(unsafe_code, reason = "starting and ending an interpreter has no safe wrapper")]
 
 use std::ffi::OsString;
@@ -94,7 +94,8 @@ fn choose_venv(argv: &[OsString]) -> Option<PathBuf> {
         .or_else(|| Some(PathBuf::from(".venv")).filter(|path| path.join("pyvenv.cfg").is_file()))
 }
 
-/// The interpreter of a virtual environment. Fails if it is of another Python than this binary.
+/// The interpreter of a virtual environment. Fails if its Python version differs from that of this
+/// binary.
 fn venv_python(venv: &Path) -> Result<PathBuf> {
     let venv = std::path::absolute(venv)?;
     let settings = std::fs::read_to_string(venv.join("pyvenv.cfg")).with_context(|| {

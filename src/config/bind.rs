@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_reads_back() {
+    fn displayed_value_is_parsed_to_the_same() {
         for text in
             ["127.0.0.1:8000", "[::1]:8000", "[fe80::1%eth0]:1", "unix:/run/a.sock", "fd://3"]
         {

@@ -28,7 +28,7 @@ impl fmt::Display for Remedy {
 }
 
 /// The options that differ from those at the start of the server (`old`) and that a reload does not
-/// apply, each with what does.
+/// apply, each with the action that applies it.
 pub fn changes_needing_restart(old: &Settings, new: &Settings) -> Vec<(&'static str, Remedy)> {
     let remedy = |reload| match reload {
         Reload::Restart => Some(Remedy::Restart),

@@ -8,7 +8,7 @@ use super::compat::uwsgi;
 use super::option::{OptionDef, Reload};
 use super::options;
 
-/// What holds for all options, ahead of their tables.
+/// The introduction to the tables of options.
 const INTRODUCTION: &str = "\
 # Configuration
 
@@ -128,7 +128,7 @@ fn introduction() -> String {
         .replace("RELOAD", &rows.concat())
 }
 
-/// What holds for gunicorn's settings, ahead of their table.
+/// The introduction to the table of gunicorn's settings.
 const GUNICORN: &str = "
 ## gunicorn's settings
 
@@ -141,7 +141,7 @@ start with status 2. The flag is in parentheses if its name differs. Hooks are l
 |---|---|
 ";
 
-/// What holds for uWSGI's options, ahead of their table.
+/// The introduction to the table of uWSGI's options.
 const UWSGI: &str = "
 ## uWSGI's options
 
@@ -153,7 +153,7 @@ the message says what to write. See also [migration.md](migration.md#from-uwsgi)
 |---|---|
 ";
 
-/// A row of gunicorn's table: its rank, what becomes of the setting, and its name with its flag.
+/// A row of gunicorn's table: its rank, how the setting is treated, and its name with its flag.
 type Row = (u8, String, String);
 
 fn honoured(option: &OptionDef) -> Option<Row> {
@@ -164,7 +164,7 @@ fn honoured(option: &OptionDef) -> Option<Row> {
     })
 }
 
-/// Hooks have a table of their own.
+/// Omits hooks, which have their own table.
 fn unsupported(setting: &Setting) -> Option<Row> {
     let (rank, fate) = match setting.fate {
         Fate::Ignored(gunicorn::NOT_CALLED) => return None,
@@ -179,7 +179,7 @@ fn unsupported(setting: &Setting) -> Option<Row> {
     Some((rank, fate.replace('|', "\\|"), format!("{}{flag}", code(setting.name))))
 }
 
-/// Settings that share what becomes of them share a row, up to a readable length.
+/// Settings with the same treatment share a row, up to a readable length.
 fn grouped(settings: impl Iterator<Item = Row>) -> String {
     const MAX_CELL: usize = 120;
     let mut rows: Vec<Row> = Vec::new();

@@ -17,12 +17,12 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// Bad usage.
+    /// An error in the options.
     pub(super) fn usage(message: impl fmt::Display) -> Exit {
         Exit { code: USAGE, stdout: false, message: format!("error: {message}") }
     }
 
-    /// Text that was asked for.
+    /// Text that the command line requested.
     pub(super) fn output(message: String) -> Exit {
         Exit { code: 0, stdout: true, message }
     }

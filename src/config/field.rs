@@ -1,6 +1,6 @@
 //! How many values an option has: the kinds of [`Field`].
 //!
-//! Each pairs a notation with the place in [`Given`] that the option sets, so that the parser, the
+//! Each pairs a notation with the field of [`Given`] that the option sets. So the parser, the
 //! setting and `--print-config` cannot disagree about its type.
 
 use clap::{Arg, ArgAction, ArgMatches};
@@ -10,14 +10,14 @@ use super::given::Given;
 use super::notation::{Notation, PATH};
 use super::option::Field;
 
-/// The place of an option's value.
+/// The field that stores an option's value.
 type Place<T> = fn(&mut Given) -> &mut T;
 
-/// What a notation's values have to be for clap.
+/// The traits that clap requires of a value.
 pub(super) trait Item: Clone + Send + Sync + 'static {}
 impl<T: Clone + Send + Sync + 'static> Item for T {}
 
-/// A flag, which sets its place to the first value.
+/// A flag, which stores the value given here.
 pub(super) struct Flag(pub(super) bool, pub(super) Place<bool>);
 
 /// An option with a default, which always has a value.

@@ -7,7 +7,7 @@ use super::notation::WorkerClass;
 use super::settings::Settings;
 use crate::observe::LogTarget;
 
-/// Most options are settings as they are. The other fields are those of options that
+/// Most options are stored in the settings directly. The other fields belong to options that
 /// [`resolve`](super::resolve) combines.
 #[derive(Debug, Clone)]
 pub(super) struct Given {

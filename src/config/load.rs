@@ -34,9 +34,8 @@ pub type CheckFile<'a> = &'a dyn Fn(&Path, Option<&str>, Option<&str>) -> Result
 /// configuration files in the current directory. A file that is a Python program is given to
 /// `execute`. Each file is checked with `check`, before it is read and again when all is known.
 ///
-/// # Errors
-/// An [`Exit`] with code 0 if help or the version was asked for, and with code 2 if an option is
-/// unknown, a value is invalid, or the application is missing.
+/// # Errors An [`Exit`] with code 0 if help or the version was requested, and with code 2 if an
+/// option is unknown, a value is invalid, or the application is missing.
 pub fn parse<I: IntoIterator<Item = OsString>>(
     argv: I,
     execute: Execute<'_>,

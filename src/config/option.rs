@@ -30,9 +30,9 @@ pub(super) struct OptionDef {
     pub(super) aliases: &'static [&'static str],
     /// An alias that `--help` and completions show.
     pub(super) visible_alias: Option<&'static str>,
-    /// Whether `--help` leaves it out: it is there for the users of other servers.
+    /// Whether `--help` omits it: it exists for users of other servers.
     pub(super) hidden: bool,
-    /// The option that it replaces, and cannot be given along with.
+    /// The option that it replaces. Giving both is an error.
     pub(super) instead_of: Option<&'static str>,
     /// A variable without our prefix that sets the option if no source does.
     pub(super) fallback_variable: Option<&'static str>,
@@ -44,8 +44,8 @@ pub(super) struct OptionDef {
     pub(super) reload: Reload,
     /// Whether `--print-config` and error messages hide the value.
     pub(super) secret: bool,
-    /// Whether it concerns the loading of the application, which a caller of the Python API has
-    /// done.
+    /// Whether it concerns the loading of the application, which callers of the Python API do
+    /// themselves.
     pub(super) command_line_only: bool,
     /// The value in the settings, for options that are combined with others.
     pub(super) resolved: Option<fn(&Settings) -> Option<Value>>,
@@ -198,7 +198,7 @@ impl OptionDef {
         std::iter::once(self.name.to_owned()).chain(aliases)
     }
 
-    /// Whether the application is given so: it has no flag.
+    /// Whether this is the positional argument, the application.
     pub(super) fn is_positional(&self) -> bool {
         self.name == "app"
     }

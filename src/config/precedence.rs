@@ -35,7 +35,7 @@ pub(super) struct Precedence<'a> {
 }
 
 impl<'a> Precedence<'a> {
-    /// Starts with what was typed, if there is a command line.
+    /// Starts with the typed options, if there is a command line.
     pub(super) fn new(typed: Option<&'a ArgMatches>) -> Precedence<'a> {
         Precedence { typed, arguments: Vec::new() }
     }

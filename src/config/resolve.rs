@@ -19,11 +19,10 @@ pub(super) const DEFAULT_THREADS: usize = 4;
 /// The environment: the value of a variable.
 pub(super) type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The settings that all sources together result in. `variables` is asked for those that are no
-/// options: `PORT` and `SCRIPT_NAME`.
+/// The settings that all sources together result in. `variables` looks up `PORT` and `SCRIPT_NAME`,
+/// which are not options.
 ///
-/// # Errors
-/// A sentence about options that are valid each but not together.
+/// # Errors A sentence about options that contradict each other.
 pub(super) fn resolve(matches: &ArgMatches, variables: Variables<'_>) -> Result<Settings, String> {
     let mut given = Given::from(Settings::unset());
     for option in options::all() {

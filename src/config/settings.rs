@@ -1,7 +1,7 @@
 //! The settings that the server runs with.
 //!
-//! Nothing is optional here that has a default, no two fields say the same, and a timeout that is
-//! switched off is one that never expires.
+//! A field is an `Option` only if it has no default, and no two fields hold the same fact. A
+//! disabled timeout is [`Duration::MAX`].
 
 use std::path::PathBuf;
 use std::time::Duration;

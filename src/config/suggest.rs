@@ -8,7 +8,7 @@ use super::options;
 /// The message about a name that is no option.
 pub(super) fn unknown_option(name: &str) -> String {
     match (counterpart(name), keyword(name)) {
-        (Some(reason), _) if is_refused(name) => format!("'{name}' is not supported: {reason}"),
+        (Some(reason), _) if is_rejected(name) => format!("'{name}' is not supported: {reason}"),
         (Some(reason), _) => format!("unknown option '{name}': {reason}"),
         (None, Some(nearest)) => format!("unknown option '{name}'; did you mean '{nearest}'?"),
         (None, None) => format!("unknown option '{name}'"),
@@ -16,9 +16,9 @@ pub(super) fn unknown_option(name: &str) -> String {
 }
 
 /// Whether the option of another server is refused, not just unknown.
-fn is_refused(name: &str) -> bool {
+fn is_rejected(name: &str) -> bool {
     let name = name.replace('-', "_");
-    TLS_OPTIONS.contains(&name.as_str()) || gunicorn::is_refused(&name)
+    TLS_OPTIONS.contains(&name.as_str()) || gunicorn::is_rejected(&name)
 }
 
 /// Options of other servers that no table has.

@@ -63,7 +63,7 @@ pub(crate) struct Decoder {
 /// The result of one step of [`Decoder::decode`]; `used` counts bytes of its input.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decoded {
-    /// All input is used, and the message goes on.
+    /// All input is used, and the message continues.
     NeedMore,
     /// `input[start..used]` is content.
     Data { start: usize, used: usize },
@@ -77,7 +77,7 @@ impl Decoder {
     }
 
     /// Decodes up to the next piece of content, or the end of the message. The size of a chunk is
-    /// known before its data arrives: by [`Decoder::chunk_bytes_left`] the caller can refuse a
+    /// known before its data arrives: by [`Decoder::chunk_bytes_left`] the caller can reject a
     /// chunk that is too large at once.
     pub(crate) fn decode(&mut self, input: &[u8], limits: &Limits) -> Result<Decoded, Error> {
         let mut at = 0;

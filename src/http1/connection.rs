@@ -31,7 +31,7 @@ enum Reading {
     Chunked(Decoder),
     /// The request was read to its end. Bytes that follow belong to the next one.
     Complete,
-    /// The request was refused: nothing more is read from this connection.
+    /// The request was rejected: nothing more is read from this connection.
     Failed,
 }
 
@@ -142,8 +142,8 @@ impl Connection {
         matches!(self.reading, Reading::Length(_) | Reading::Chunked(_))
     }
 
-    /// True if the request was refused. The client may still be sending the rest of it.
-    pub fn is_refused(&self) -> bool {
+    /// True if the request was rejected. The client may still be sending the rest of it.
+    pub fn is_rejected(&self) -> bool {
         matches!(self.reading, Reading::Failed)
     }
 
@@ -165,9 +165,9 @@ impl Connection {
         result
     }
 
-    /// Refuses the request for a reason of the caller, such as a deadline: nothing more is read,
+    /// Rejects the request for a reason of the caller, such as a deadline: nothing more is read,
     /// and the connection closes after the response.
-    pub fn refuse(&mut self) {
+    pub fn reject(&mut self) {
         if let Reading::Head(_) = self.reading {
             self.head.clear();
         }

@@ -1,6 +1,5 @@
-//! The protocol errors of clients, as one closed list. Each knows the status of the response to it,
-//! and a message that names the rule which the client has violated. The response and the log print
-//! that message.
+//! The protocol errors of clients, as one closed list. Each has the status of its response, and a
+//! message that names the violated rule. The response and the log print that message.
 
 /// A request that violates the protocol. The response has the status [`Error::status`], and then
 /// the connection closes: after a framing error the start of the next request is unknown.

@@ -2,7 +2,7 @@
 //! steps of the RFC in its order. [RFC 9112 section 6.3]
 //!
 //! Request smuggling needs two servers that disagree on that length, so a request whose framing can
-//! be read in two ways is refused.
+//! be read in two ways is rejected.
 
 use super::grammar::{decimal, is_token};
 use super::{Error, Version};
@@ -28,7 +28,7 @@ pub(crate) struct RequestFraming {
 }
 
 impl RequestFraming {
-    /// Adds a Content-Length. A second one is refused even with the same value: some servers merge
+    /// Adds a Content-Length. A second one is rejected even with the same value: some servers merge
     /// them and others take the first or the last (waitress's CVE-2022-24761).
     pub(crate) fn content_length(&mut self, value: &[u8]) -> Result<(), Error> {
         if self.length.is_some() {
@@ -108,9 +108,9 @@ pub(crate) fn response_framing(facts: ResponseFacts) -> (ResponseFraming, Respon
         // "a server MUST NOT generate content in a 205 response" [RFC 9110 section 15.3.6]
         ResponseFacts { status: 205, .. } => ResponseFraming::Length(0),
         ResponseFacts { declared_length: Some(length), .. } => ResponseFraming::Length(length),
-        // A 304 has the Content-Length of the 200 in its place, which the server does not know. It
-        // does not know that of a GET, either, if the application answers a HEAD without content.
-        // [RFC 9110 section 8.6]
+        // A 304 has the Content-Length that a 200 would have, which the server does not know. Nor
+        // does it know that of the GET if the application answers a HEAD without content. [RFC 9110
+        // section 8.6]
         ResponseFacts { status: 304, .. } => ResponseFraming::None,
         ResponseFacts { head_request: true, known_length: Some(0), .. } => ResponseFraming::None,
         ResponseFacts { known_length: Some(length), .. } => ResponseFraming::Length(length),

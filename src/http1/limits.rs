@@ -31,7 +31,7 @@ pub enum Underscores {
     /// The field is left out of the environ (the default; nginx does the same).
     #[default]
     Drop,
-    /// The request is refused with 400.
+    /// The request is rejected with 400.
     Refuse,
 }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use super::framing::ResponseFraming;
 use super::grammar::{decimal, is_field_value, is_token, trim_ows};
 
-/// The fields that concern the connection, which is the server's. [RFC 9110 section 7.6.1; PEP 3333,
-/// "Other HTTP Features"] Proxy-Authenticate and Proxy-Authentication-Info are none of them: a proxy
-/// that is a WSGI application sends them to its client. [RFC 9110 section 11.7]
+/// The fields that concern the connection, which the server manages. [RFC 9110 section 7.6.1; PEP
+/// 3333, "Other HTTP Features"] Proxy-Authenticate and Proxy-Authentication-Info are not among
+/// them: a proxy that is a WSGI application sends them to its client. [RFC 9110 section 11.7]
 const HOP_BY_HOP: [&str; 9] = [
     "Connection",
     "Keep-Alive",
@@ -21,7 +21,7 @@ const HOP_BY_HOP: [&str; 9] = [
     "Upgrade",
 ];
 
-/// Why a status or a field was refused. The application gets the message as an exception.
+/// Why a status or a field was rejected. The application gets the message as an exception.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResponseError {
@@ -29,8 +29,8 @@ pub enum ResponseError {
     /// start_response() Callable"]
     #[error("status must be three digits, a space and a reason phrase, without control characters")]
     Status,
-    /// A 1xx status is interim: the client would go on waiting for the response.
-    /// [RFC 9110 section 15.2]
+    /// A 1xx status is interim: the client would keep waiting for the final response. [RFC 9110
+    /// section 15.2]
     #[error("a 1xx status is not a final response")]
     Informational,
     /// The field name is not a token. [RFC 9110 section 5.1]

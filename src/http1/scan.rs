@@ -1,7 +1,7 @@
 //! Finds the end of a head as it arrives, and enforces the limits.
 //!
 //! The scan continues where it stopped, so that a head which arrives byte by byte costs the same as
-//! one that arrives whole. It refuses a head at the first byte that violates a rule, so that a
+//! one that arrives whole. It rejects a head at the first byte that violates a rule, so that a
 //! client cannot make the server buffer more than the limits allow. Lines end in CRLF: many
 //! parsers, such as httparse, also accept a lone LF, which smuggles requests past the parsers that
 //! do not.
@@ -119,7 +119,7 @@ impl Scan {
     }
 }
 
-/// Refuses a line at the first byte that no method can have, such as that of a TLS handshake on a
+/// Rejects a line at the first byte that no method can have, such as that of a TLS handshake on a
 /// plain port, which would never send the end of a line.
 fn check_method_so_far(line: &[u8]) -> Result<(), Error> {
     // 22 is the content type of a TLS handshake record. [RFC 8446 section 5.1]

@@ -19,7 +19,7 @@ pub(crate) struct Target {
 pub(crate) fn parse(bytes: &[u8], span: Span, method: &[u8]) -> Result<Target, Error> {
     let target = span.of(bytes);
     // Visible ASCII only. A conforming client sends no fragment, and servers disagree on where a
-    // path with a `#` ends, so it is refused.
+    // path with a `#` ends, so it is rejected.
     if target.is_empty() || target.iter().any(|&b| !(0x21..=0x7e).contains(&b) || b == b'#') {
         return Err(Error::Target);
     }
@@ -49,7 +49,7 @@ fn split_at_query(target: &[u8], start: usize) -> Target {
     }
 }
 
-/// Parses `http://authority/path?query`. User information is refused: it has no meaning here, and
+/// Parses `http://authority/path?query`. User information is rejected: it has no meaning here, and
 /// it hides the real host from a human reader. [RFC 9110 section 4.2.4]
 fn parse_absolute(target: &[u8], start: usize) -> Result<Target, Error> {
     let Some(colon) = memchr::memmem::find(target, b"://") else {

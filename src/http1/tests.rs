@@ -67,7 +67,7 @@ enum Outcome {
     Complete(usize),
     /// More bytes are needed.
     Unfinished,
-    Refused(Error),
+    Rejected(Error),
 }
 
 /// The events of one request.
@@ -100,7 +100,7 @@ fn read_with_arrivals(
         let (used, event) = match connection.receive(&input[at..arrived]) {
             Ok(step) => step,
             Err(error) => {
-                parsed.outcome = Outcome::Refused(error);
+                parsed.outcome = Outcome::Rejected(error);
                 return parsed;
             }
         };
@@ -157,7 +157,7 @@ fn read_with(limits: Limits, input: &[u8]) -> Parsed {
     whole
 }
 
-/// Checks that a complete request uses no byte of the next one, and that a refused request is the
+/// Checks that a complete request uses no byte of the next one, and that a rejected request is the
 /// last of its connection.
 fn check_next_request(connection: &mut Connection, parsed: &Parsed, following: &[u8]) {
     match parsed.outcome {
@@ -181,7 +181,7 @@ fn check_next_request(connection: &mut Connection, parsed: &Parsed, following: &
                 assert_eq!(next, Next::Close);
             }
         }
-        Outcome::Refused(error) => {
+        Outcome::Rejected(error) => {
             assert!(!connection.wants_head() && !connection.wants_content());
             assert_eq!(
                 connection.receive(NEXT_REQUEST),
@@ -215,17 +215,17 @@ fn accepted(input: impl AsRef<[u8]>) -> (HeadCopy, Vec<u8>) {
 }
 
 #[track_caller]
-fn assert_refused(input: impl AsRef<[u8]>, error: Error) {
+fn assert_rejected(input: impl AsRef<[u8]>, error: Error) {
     let input = input.as_ref();
-    assert_eq!(read(input).outcome, Outcome::Refused(error), "{}", text(input));
+    assert_eq!(read(input).outcome, Outcome::Rejected(error), "{}", text(input));
 }
 
-/// Asserts that `input` is refused with one of these statuses.
+/// Asserts that `input` is rejected with one of these statuses.
 #[track_caller]
 fn assert_status(input: impl AsRef<[u8]>, statuses: &[u16]) {
     let input = input.as_ref();
     match read(input).outcome {
-        Outcome::Refused(error) if statuses.contains(&error.status().0) => {}
+        Outcome::Rejected(error) if statuses.contains(&error.status().0) => {}
         outcome => panic!("{outcome:?}: {}", text(input)),
     }
 }
@@ -333,7 +333,7 @@ fn every_error_has_a_status_and_a_message() {
     ] {
         let input: String = input;
         let parsed = read_with(limits, input.as_bytes());
-        assert_eq!(parsed.outcome, Outcome::Refused(error), "{input}");
+        assert_eq!(parsed.outcome, Outcome::Rejected(error), "{input}");
         let (code, reason) = error.status();
         assert_eq!(code, expected(error), "{error:?}");
         // Code and reason phrase are a valid status for a response.

@@ -1,10 +1,10 @@
-//! Where the poller's connections live: a vector of slots that are reused, addressed by an id that
-//! outlives its connection without ever naming the next one in the same slot.
+//! The storage of the poller's connections: a vector of reused slots, addressed by slot and
+//! generation. The id of a closed connection never names the next connection in its slot.
 //!
-//! This is what the `slotmap` crate does as well. Its licence is not among those that `deny.toml`
-//! allows, and a look-up costs the same here (an index and a comparison) without `unsafe`.
+//! The `slotmap` crate does the same, but `deny.toml` does not allow its licence. A look-up here
+//! costs an index and a comparison, without `unsafe`.
 
-/// Names one connection: a slot, and which of the slot's connections in turn.
+/// Names one connection by its slot and its generation in that slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ConnectionId {
     slot: u32,
@@ -38,7 +38,7 @@ struct Slot<T> {
 #[derive(Debug)]
 pub(super) struct Arena<T> {
     slots: Vec<Slot<T>>,
-    /// Slots without a value; the last one is reused first, its memory is warm.
+    /// Slots without a value. The last one is reused first: its memory is warm.
     free: Vec<u32>,
 }
 

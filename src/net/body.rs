@@ -1,6 +1,6 @@
-//! The content of a request, collected before a Python thread is occupied with it: in memory while
-//! it is small, in an unlinked temporary file beyond that. So neither a slow upload nor a large one
-//! costs a thread or memory.
+//! Buffers the content of a request before a worker thread runs it: in memory while it is small,
+//! beyond that in an unlinked temporary file. So a slow upload holds no thread, and a large one no
+//! memory.
 
 use std::fs::File;
 use std::io::{self, Write};

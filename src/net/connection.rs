@@ -1,4 +1,5 @@
-//! One client: its protocol state, the bytes it sent ahead, the request body collected so far.
+//! One client connection: its protocol state, its unparsed bytes, and the request body received so
+//! far.
 //!
 //! A connection has exactly one owner at any time: the poller while it reads, a worker thread while
 //! its request runs. So it needs no lock; only its [`WriteHalf`] is shared.
@@ -24,9 +25,9 @@ use crate::sys::clock::{self, wall_clock};
 ///
 /// With HTTP/1.1 that is the whole connection. HTTP/2 will lend one stream while the connection
 /// stays with the poller: this becomes an enum of the two then. The scheduler and the dispatcher
-/// hand it on without looking inside; `worker::exchange` shows it to the WSGI layer, which knows
-/// only the trait `wsgi::Exchange`. An exchange consists of these parts of a connection: `http`
-/// (the head of the request, the framing of the response), `body`, `queue` with its `write_half`,
+/// treat it as opaque. `worker::exchange` implements the trait `wsgi::Exchange` for it, which is
+/// all that the WSGI layer knows. An exchange consists of these parts of a connection: `http` (the
+/// head of the request, the framing of the response), `body`, `queue` with its `write_half`,
 /// `peer`, `local` and `write_timeout`.
 pub type Lent = Box<Connection>;
 
@@ -39,7 +40,7 @@ pub struct Connection {
     pub http: http1::Connection,
     /// The writing half, shared with the poller.
     pub write_half: Arc<WriteHalf>,
-    /// Response bytes that the write half has not got yet.
+    /// Response bytes that were not passed to the write half yet.
     pub queue: OutputQueue,
     /// The poller that it returns to.
     poller: Arc<PollerLink>,
@@ -55,7 +56,7 @@ pub struct Connection {
     spool: Spool,
     /// The bytes of `input`, `body` and `spool`, as the memory budget counts them.
     reservation: Reservation,
-    /// How long the client may take no byte of its response (`--write-timeout`).
+    /// How long the client may read nothing of its response (`--write-timeout`).
     pub write_timeout: Duration,
     /// Wall clock time of the request's first byte, for the access log.
     started: SystemTime,
@@ -63,14 +64,14 @@ pub struct Connection {
     started_at: Instant,
     /// When the request's head was complete.
     head_complete_at: Instant,
-    /// When the current wait began: for the next request with the end of the last one, for a head
-    /// with its first byte, for content with the last byte that came.
+    /// When the current wait began: at the end of the previous request, at the first byte of a
+    /// head, or at the last byte of content received.
     waiting_since: Instant,
     /// Requests of this connection that were answered.
     served: u64,
 }
 
-/// Where a connection comes from.
+/// The origin of a connection.
 #[derive(Debug)]
 pub(super) struct Origin {
     pub(super) peer: Peer,
@@ -86,21 +87,21 @@ pub(super) enum Parsed {
     NeedMore,
     /// The request is complete.
     Complete,
-    /// The request is refused. Boxed, as it is rare and the others need no room.
-    Refused(Box<Refusal>),
+    /// The request is rejected. Boxed, because it is rare and would enlarge every other variant.
+    Rejected(Box<Rejection>),
 }
 
-impl From<Refusal> for Parsed {
+impl From<Rejection> for Parsed {
     #[cold]
-    fn from(refusal: Refusal) -> Parsed {
-        Parsed::Refused(Box::new(refusal))
+    fn from(rejection: Rejection) -> Parsed {
+        Parsed::Rejected(Box::new(rejection))
     }
 }
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug)]
-pub(super) enum Refusal {
-    /// It violates the protocol or exceeds a limit of its own.
+pub(super) enum Rejection {
+    /// It violates the protocol, or exceeds a limit for single requests.
     Protocol(http1::Error),
     /// Its content could not be written to a temporary file.
     Spool(io::Error),
@@ -156,7 +157,7 @@ impl Connection {
         }
     }
 
-    /// Parses bytes that have been received already, as when a request was sent ahead.
+    /// Parses bytes that were received earlier, such as a pipelined request.
     pub(super) fn resume(&mut self, body_buffer: usize, now: Instant) -> Parsed {
         let input = std::mem::take(&mut self.input);
         let (used, mut parsed) = self.parse(&input, body_buffer, now);
@@ -171,9 +172,8 @@ impl Connection {
         parsed
     }
 
-    /// Reports what the connection holds to the memory budget, and refuses a request that needs
-    /// more while the budget is exceeded. Most requests hold nothing, so that there is nothing to
-    /// report.
+    /// Reports the bytes that the connection holds to the memory budget, and rejects a request that
+    /// needs more while the budget is exceeded. Most requests hold nothing, and report nothing.
     fn keep_within_budget(&mut self, parsed: &mut Parsed) {
         let is_empty =
             matches!(self.body, Body::Empty) && self.input.capacity() == 0 && self.spool.is_new();
@@ -187,14 +187,14 @@ impl Connection {
         self.charge();
         if matches!(parsed, Parsed::NeedMore) {
             if self.reservation.is_over_hard_limit() {
-                *parsed = Refusal::Memory.into();
+                *parsed = Rejection::Memory.into();
             } else if self.reservation.is_over_spool_limit() {
-                *parsed = Refusal::SpoolLimit.into();
+                *parsed = Rejection::SpoolLimit.into();
             }
         }
     }
 
-    /// Drops the content of a request that is refused: its client may stay for a while.
+    /// Drops the content of a rejected request: its client may stay connected for a while.
     pub(super) fn discard_content(&mut self) {
         self.body = Body::Empty;
         self.spool = Spool::default();
@@ -219,7 +219,7 @@ impl Connection {
                     if was_idle {
                         (self.started, self.started_at) = (wall_clock(), now);
                     }
-                    return (used, Refusal::Protocol(error).into());
+                    return (used, Rejection::Protocol(error).into());
                 }
             };
             if was_idle && !self.http.is_idle() {
@@ -239,7 +239,7 @@ impl Connection {
                         && length > body_buffer as u64
                         && self.reservation.memory_budget().never_fits(length)
                     {
-                        return (used, Refusal::NeverSpooled.into());
+                        return (used, Rejection::NeverSpooled.into());
                     }
                     let content = head.framing() != http1::Framing::Empty;
                     // A client that sends its content without waiting needs no 100.
@@ -258,7 +258,7 @@ impl Connection {
                     let in_memory = if short { body_buffer.min(SMALL_BODY) } else { body_buffer };
                     let block = &bytes[from + range.start..from + range.end];
                     if let Err(error) = self.spool.push(block, expected, in_memory) {
-                        return (used, Refusal::Spool(error).into());
+                        return (used, Rejection::Spool(error).into());
                     }
                 }
                 Event::End => {
@@ -267,7 +267,7 @@ impl Connection {
                             self.body = body;
                             (used, Parsed::Complete)
                         }
-                        Err(error) => (used, Refusal::Spool(error).into()),
+                        Err(error) => (used, Rejection::Spool(error).into()),
                     };
                 }
             }
@@ -284,23 +284,23 @@ impl Connection {
         self.served > 0 && self.http.is_idle()
     }
 
-    /// If the connection waits for a request of which nothing has come: when that wait began, and
-    /// whether it has answered a request before.
+    /// If the connection waits for the first byte of a request: when that wait began, and whether
+    /// the connection has answered a request before.
     pub(super) fn idle(&self) -> Option<(Instant, bool)> {
         let is_idle = self.http.is_idle() && !self.has_input();
         is_idle.then_some((self.waiting_since, self.served > 0))
     }
 
-    /// True once the server shuts down: no further request is taken on this connection.
+    /// True once the server shuts down: this connection serves no further request.
     pub fn is_server_stopping(&self) -> bool {
         self.poller.is_shutting_down()
     }
 
-    /// Leaves what is queued to the poller's next turn. The thread that runs this request takes
-    /// that turn when it is done with others as well, or another thread does within a scheduler
-    /// tick if the request takes longer. So the responses of a batch go out together, after the
-    /// interpreter was released, and so do the blocks of a generator that yields faster than that.
-    /// Fails if the client is gone.
+    /// Schedules the queued bytes for the poller's next turn. The thread that runs this request
+    /// takes that turn at the end of its batch; if the batch takes longer than a scheduler tick,
+    /// another thread takes it. So the responses of a batch are sent together, after the
+    /// interpreter was released, and so are the blocks of a fast generator. Fails if the client has
+    /// disconnected.
     pub fn send_soon(&mut self) -> io::Result<()> {
         if self.queue.is_empty() {
             return Ok(());
@@ -315,7 +315,7 @@ impl Connection {
         Ok(())
     }
 
-    /// For the poller: sends what is queued, within the limit of one turn. Once all is sent
+    /// For the poller: sends queued bytes, within the limit of one turn. Once all are sent,
     /// [`Connection::start_next`] decides what follows.
     pub(super) fn send(&mut self) -> io::Result<Flush> {
         if self.http.is_finished() {

@@ -1,8 +1,8 @@
 //! Takes the listening sockets away from a process that the application forks.
 //!
-//! Such a child may outlive the server. As long as it holds a listening socket the kernel completes
-//! handshakes that no process will ever answer, and no other server can bind the address. That a
-//! descriptor closes on exec does not help with a child that never calls exec.
+//! Such a child may outlive the server. As long as it holds a listening socket, the kernel
+//! completes handshakes that no process answers, and no other server can bind the address.
+//! Close-on-exec does not help: the child may never call exec.
 
 use std::fs::File;
 use std::os::fd::RawFd;
@@ -20,7 +20,7 @@ static CLOSED_IN_CHILDREN: Mutex<Vec<(RawFd, FileId)>> = Mutex::new(Vec::new());
 pub(super) struct Descriptors {
     /// Its own.
     pub(super) own: RawFd,
-    /// The one that another process has passed it as, which may name another file by now.
+    /// The inherited descriptor that it was duplicated from, which may name another file by now.
     pub(super) passed: Option<RawFd>,
 }
 
@@ -33,7 +33,7 @@ impl Descriptors {
     }
 }
 
-/// From now on forked children do not get these descriptors.
+/// Closes these descriptors in children that are forked from now on.
 pub(super) fn close_in_children(listener: Descriptors) {
     for entry in listener.entries() {
         let mut closed = ignore_poison(CLOSED_IN_CHILDREN.lock());
@@ -42,14 +42,14 @@ pub(super) fn close_in_children(listener: Descriptors) {
     }
 }
 
-/// From now on forked children get these descriptors again.
+/// Leaves these descriptors open in children that are forked from now on.
 pub(super) fn keep_in_children(listener: Descriptors) {
     for entry in listener.entries() {
         ignore_poison(CLOSED_IN_CHILDREN.lock()).retain(|other| *other != entry);
     }
 }
 
-/// In a process that was just forked: closes the listeners that it must not have.
+/// In a process that was just forked: closes the registered listeners.
 pub fn close_listeners_in_child() {
     // A thread that held the lock does not exist here, and waiting for it would be a deadlock. Then
     // a server was just starting or stopping, and the child keeps its listeners.
@@ -62,7 +62,7 @@ pub fn close_listeners_in_child() {
     // replacement.
     let Ok(null) = File::open("/dev/null") else { return };
     for (fd, socket) in closed {
-        // The descriptor that the listener was passed as may name another file by now.
+        // The inherited descriptor may name another file by now.
         if descriptors::file_id(fd) == Some(socket) {
             descriptors::replace_with_null(&null, fd);
         }

@@ -1,5 +1,4 @@
-//! Listening sockets: binding the addresses that the options name, with errors that say what to do,
-//! and accepting.
+//! Listening sockets: binds addresses, with errors that name the remedy, and accepts connections.
 
 use std::fs;
 use std::io;
@@ -15,7 +14,7 @@ use log::debug;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::address::{Local, Peer};
-use super::{forked, socket_file};
+use super::{forked, socket_file, syn_filter};
 use crate::config::{Bind, Settings};
 use crate::sys::descriptors;
 
@@ -24,7 +23,7 @@ use crate::sys::descriptors;
 pub struct Listener {
     socket: mio::net::TcpListener,
     kind: Kind,
-    /// The descriptor that another process has passed it as, which may name another file by now.
+    /// The inherited descriptor that it was duplicated from, which may name another file by now.
     passed: Option<RawFd>,
 }
 
@@ -40,7 +39,7 @@ enum Kind {
 struct OwnedFile {
     /// Its path, device and inode, once this process has created it or taken it over.
     file: OnceLock<(PathBuf, u64, u64)>,
-    /// Another process removes it at the end.
+    /// Another process removes the file at its end.
     left: AtomicBool,
 }
 
@@ -51,12 +50,12 @@ impl OwnedFile {
     }
 }
 
-/// From now on processes that the application forks do not get these listeners.
+/// Closes these listeners in processes that the application forks from now on.
 pub fn close_in_children<'a>(listeners: impl IntoIterator<Item = &'a Listener>) {
     listeners.into_iter().map(Listener::descriptors).for_each(forked::close_in_children);
 }
 
-/// From now on processes that are forked get these listeners again.
+/// Leaves these listeners open in processes that are forked from now on.
 pub fn keep_in_children<'a>(listeners: impl IntoIterator<Item = &'a Listener>) {
     listeners.into_iter().map(Listener::descriptors).for_each(forked::keep_in_children);
 }
@@ -135,7 +134,7 @@ fn bind_unix(path: &Path, backlog: i32, umask: u32) -> Result<Listener> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&address)?;
         // Set before `listen`, so that no client can connect earlier. The process's umask, 022 as a
-        // rule, does not apply: connecting takes the right to write, and the proxy in front of the
+        // rule, does not apply: connecting needs write permission, and the proxy in front of the
         // server runs as another user. gunicorn's default umask is 0, which configurations rely on;
         // the directory, or --umask, keeps other users out. A socket has nothing to execute.
         let file = socket_file::set_mode(path, 0o666 & !umask)?;
@@ -206,7 +205,7 @@ fn explain(error: io::Error, address: &str) -> anyhow::Error {
             ": another program is listening there; stop it or choose another --bind"
         }
         io::ErrorKind::PermissionDenied if address.starts_with("unix:") => {
-            ": this user may not make files in that directory; choose another --bind"
+            ": no permission to create files in that directory; choose another --bind"
         }
         io::ErrorKind::PermissionDenied => {
             ": ports below 1024 need privileges; choose another --bind"
@@ -262,7 +261,7 @@ impl Listener {
         }
     }
 
-    /// The address for people: `http://127.0.0.1:8000`, `unix:/run/app.sock`.
+    /// The address as the log shows it: `http://127.0.0.1:8000`, `unix:/run/app.sock`.
     pub fn url(&self) -> String {
         match &self.kind {
             Kind::Tcp(address) => format!("http://{address}"),
@@ -270,7 +269,7 @@ impl Listener {
         }
     }
 
-    /// Changes the length of the accept queue. Where the system refuses that, the length stays.
+    /// Changes the length of the accept queue. Does nothing if the system refuses.
     pub fn set_backlog(&self, backlog: u32) {
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
         if let Err(error) = rustix::net::listen(self.fd(), backlog) {
@@ -287,14 +286,14 @@ impl Listener {
         forked::Descriptors { own: self.fd().as_raw_fd(), passed: self.passed }
     }
 
-    /// From now on another process removes the file of a unix socket at the end.
+    /// Leaves the file of a unix socket to another process, which removes it at its end.
     pub fn disown(&self) {
         if let Kind::Unix(owned, _) = &self.kind {
             owned.left.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Removes the file of a unix socket, unless that is up to another process.
+    /// Removes the file of a unix socket, unless another process owns it.
     pub fn remove_file(&self) {
         if let Kind::Unix(owned, _) = &self.kind
             && let Some((path, device, inode)) = owned.get()
@@ -303,13 +302,13 @@ impl Listener {
         }
     }
 
-    /// From now on this process removes the file of a unix socket at the end: the server that it
-    /// was inherited from has exited.
+    /// Takes over the file of a unix socket, which this process removes at its end: the server that
+    /// passed the socket has exited.
     pub fn own(&self) {
         if let Kind::Unix(owned, shown) = &self.kind
             && let Ok(meta) = fs::symlink_metadata(shown)
         {
-            // Fails if this process has created the file, which is its own then.
+            // Fails if this process has created the file, and so owns it already.
             let _ = owned.file.set((PathBuf::from(shown), meta.dev(), meta.ino()));
         }
     }
@@ -324,12 +323,12 @@ impl Listener {
         }
     }
 
-    /// Lets no client join the accept queue any more, in any process, until the socket is closed. A
+    /// Lets no further client enter the accept queue, in any process, until the socket is closed. A
     /// connection that arrives while the last process closes the socket would be reset. A client
     /// whose SYN is dropped tries again after a second, and is refused then.
-    pub fn refuse_newcomers(&self) -> io::Result<()> {
+    pub fn refuse_new_connections(&self) -> io::Result<()> {
         match self.kind {
-            Kind::Tcp(_) => drop_syns(&socket2::SockRef::from(&self.socket)),
+            Kind::Tcp(_) => syn_filter::drop_syns(&socket2::SockRef::from(&self.socket)),
             Kind::Unix(..) => Ok(()),
         }
     }
@@ -357,30 +356,6 @@ impl Listener {
     pub(super) fn source(&mut self) -> &mut mio::net::TcpListener {
         &mut self.socket
     }
-}
-
-/// Attaches a packet filter that drops a SYN without an ACK. Accepted sockets inherit it, where it
-/// never matches.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn drop_syns(listener: &Socket) -> io::Result<()> {
-    use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
-    use socket2::SockFilter;
-    const FLAGS: u32 = 13; // the byte of the TCP header [RFC 9293 section 3.1]
-    const SYN: u32 = 0x02;
-    const ACK: u32 = 0x10;
-    let code = |parts: u32| u16::try_from(parts).unwrap_or_default();
-    listener.attach_filter(&[
-        SockFilter::new(code(BPF_LD | BPF_B | BPF_ABS), 0, 0, FLAGS),
-        SockFilter::new(code(BPF_ALU | BPF_AND | BPF_K), 0, 0, SYN | ACK),
-        SockFilter::new(code(BPF_JMP | BPF_JEQ | BPF_K), 0, 1, SYN),
-        SockFilter::new(code(BPF_RET | BPF_K), 0, 0, 0),
-        SockFilter::new(code(BPF_RET | BPF_K), 0, 0, u32::MAX),
-    ])
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn drop_syns(_: &Socket) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]

@@ -1,14 +1,13 @@
-//! How many bytes the connections of one worker hold together, and how many they may: request
+//! Counts the bytes that the connections of one worker hold together, and their limits: request
 //! bodies and unsent responses in memory, request bodies in temporary files.
 //!
-//! Each connection has limits of its own, but a thousand connections within their limits can still
-//! hold more than the machine has. Nothing here blocks or refuses. Owners report what they hold,
-//! and the places that could take on more (a request that is read, one that is about to run, an
-//! application that streams) check the limits first. So the totals are exact, and a limit is
-//! exceeded by one read of each connection at most.
+//! Each connection has its limits, but a thousand connections within them can still hold more than
+//! the machine has. The budget neither blocks nor rejects. Owners report the bytes that they hold.
+//! The steps that could need more (reading a request, running it, streaming a response) check the
+//! limits first. So the totals are exact, and each connection exceeds a limit by at most one read.
 //!
-//! Memory has two limits. Over the *hard limit* (`--limit-memory`) requests are refused and stalled
-//! responses reset. Over the *soft limit*, half of it, buffers get smaller.
+//! Memory has two limits. Over the *hard limit* (`--limit-memory`) requests are rejected and
+//! stalled responses aborted. Over the *soft limit*, half of it, buffers get smaller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -33,7 +32,7 @@ impl MemoryBudget {
 
     /// Reports that an owner which held `from` bytes of memory holds `to` bytes now.
     pub(super) fn change_memory(&self, from: usize, to: usize) {
-        // If `to` is less both operations wrap around, which leaves the right sum.
+        // If `to` is less than `from`, both operations wrap around, and the sum is right.
         self.memory.fetch_add(to.wrapping_sub(from), Ordering::Relaxed);
     }
 
@@ -62,8 +61,8 @@ impl MemoryBudget {
     }
 }
 
-/// What one connection holds of its requests, as reported to the budget; dropping it gives that
-/// back.
+/// The bytes that one connection has reported for its requests. Dropping it returns them to the
+/// budget.
 #[derive(Debug)]
 pub(super) struct Reservation {
     /// The totals of the worker.
@@ -137,7 +136,7 @@ mod tests {
         );
         assert!(
             two.is_over_spool_limit() && !one.is_over_spool_limit(),
-            "a connection without a file is not refused"
+            "a connection without a file is not rejected"
         );
         two.set(71, 10);
         assert!(

@@ -1,6 +1,7 @@
 //! Sockets: accepting, reading, writing and waiting, without Python.
 //!
 //! - [`listener`] binds addresses and accepts, [`socket_file`] handles the file of a unix socket,
+//! - [`syn_filter`] keeps a listener from accepting further handshakes,
 //! - [`forked`] takes the listeners away from processes that the application forks,
 //! - [`connection`] is one client: its protocol state, its unparsed input, its unsent output,
 //! - [`address`] names the two ends of a connection,
@@ -11,9 +12,9 @@
 //!   response and the poller,
 //! - [`transport`] is the byte stream below both,
 //! - [`timers`] holds deadlines, [`date`] formats the time of day,
-//! - [`arena`] is where connections live, by their ids,
-//! - [`poller`] is the readiness loop that drives them all, [`poller_link`] what a connection knows
-//!   of it,
+//! - [`arena`] stores connections by their ids,
+//! - [`poller`] is the event loop that drives all connections, [`poller_link`] is its interface to
+//!   them,
 //! - [`shutdown`] is the stage of the shutdown,
 //! - [`tuning`] has the constants.
 
@@ -30,6 +31,7 @@ mod poller;
 mod poller_link;
 mod shutdown;
 mod socket_file;
+mod syn_filter;
 mod timers;
 mod transport;
 mod tuning;

@@ -1,5 +1,5 @@
-//! The unsent bytes of responses, in their order: small parts are copied together, large blocks and
-//! files stay as they are. Sending takes as few system calls as possible and never blocks.
+//! The unsent bytes of responses, in order. Small parts are copied together, large blocks and files
+//! are not copied. Sending takes as few system calls as possible and never blocks.
 //!
 //! A queue has one owner. Locking, and waiting for a slow client, belong to the
 //! [write half](super::write_half).
@@ -35,13 +35,13 @@ pub enum Chunk {
 #[derive(Debug, Default)]
 pub struct OutputQueue {
     chunks: VecDeque<Chunk>,
-    /// Bytes of the first chunk that are sent already, if it is [`Chunk::Gathered`].
+    /// Bytes of the first chunk that were sent, if it is [`Chunk::Gathered`].
     sent: usize,
     /// Unsent bytes held in memory; files count nothing.
     size: usize,
 }
 
-/// How far a flush came.
+/// The result of a flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
     /// The kernel has taken everything.
@@ -150,7 +150,7 @@ impl OutputQueue {
             *slot = IoSlice::new(bytes);
             count += 1;
         }
-        // The end follows only if this was everything.
+        // The end follows only if these slices are the whole queue.
         let then = if count == self.chunks.len() { then } else { Then::Open };
         let sent = transport.send(&slices[..count], then)?;
         self.consume(sent);

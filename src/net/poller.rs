@@ -1,20 +1,19 @@
-//! The readiness loop: turns what the kernel reports into complete requests, and sends on responses
-//! that did not fit into a socket at once.
+//! The event loop: turns readiness events into complete requests, and sends the rest of responses
+//! that the socket did not accept at once.
 //!
 //! The thread that calls [`Poller::poll_once`] is the poller for one *turn*. A turn waits for
-//! events, reads, parses, and returns the connections whose request is complete. Those are *lent*:
-//! while a worker thread owns one, its slot only remembers what the kernel reports about it, until
-//! [`PollerHandle::return_connection`]. Readiness is edge-triggered and both directions are
-//! registered once, so a kept-alive request costs no registration at all.
+//! events, reads, parses, and returns the connections whose request is complete. These are *lent*
+//! to worker threads. Meanwhile a connection's slot only records the events that the kernel
+//! reports, until [`PollerHandle::return_connection`]. Readiness is edge-triggered and both
+//! directions are registered once, so a kept-alive request costs no registration at all.
 //!
-//! Each file here is one room:
+//! Each file has one task:
 //!
 //! - this one is the loop: it polls, accepts and shuts down; [`mod@run`] carries out the [`action`]
 //!   that each step returns,
 //! - the steps are [`accept`], [`read`], [`dispatch`], [`mod@write`], [`close`], [`respond`],
 //!   [`expire`], [`evict`] and [`reject`]; they share the [`state`] with its [`connections`],
-//! - the policies, [`admission`], [`eviction`] and [`overload`], decide without I/O and without a
-//!   clock,
+//! - the policies [`admission`], [`eviction`] and [`overload`] decide, without I/O or clock,
 //! - [`handle`] is the poller as other threads see it; its connections see it as a
 //!   [`PollerLink`].
 
@@ -78,7 +77,7 @@ pub struct Poller {
     poll: Poll,
     /// The events of the last wait.
     events: Events,
-    /// Where other threads return connections.
+    /// The interface for other threads, which return connections here.
     handle: Arc<PollerHandle>,
     /// The listeners, each with the address that its connections show; none once the server shuts
     /// down.
@@ -89,7 +88,7 @@ pub struct Poller {
     unregistered: Vec<ConnectionId>,
     /// An empty vector, kept for its memory.
     returned: Vec<Lent>,
-    /// What the steps share.
+    /// The state that the steps share.
     state: State,
 }
 
@@ -135,10 +134,10 @@ impl Poller {
         self.state.connections.len()
     }
 
-    /// Sets how many requests would find a free thread, if other processes accept from the same
-    /// sockets. Then no more connections are accepted in one turn than that, and without a free
-    /// thread they are left to the others for a moment. A listener's readiness is kept, so that
-    /// nothing is lost if the others are busy, too.
+    /// Sets the number of free threads, or `None` if no other process accepts from the same
+    /// sockets. With a number, a turn accepts at most one connection for each free thread; if none
+    /// is free, it leaves connections to the other processes for a moment. The listener's readiness
+    /// is kept, so no connection is lost if all processes are busy.
     pub fn set_free_threads(&mut self, free_threads: Option<usize>) {
         self.state.admission.set_free_threads(free_threads);
     }
@@ -146,7 +145,8 @@ impl Poller {
     /// Waits for events, for `timeout` at most, handles them, and returns the connections whose
     /// request is complete.
     pub fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Lent>> {
-        // Responses first: the threads that made them left them to be sent without the interpreter.
+        // Responses first: worker threads leave them to the poller, which sends them without the
+        // interpreter.
         self.state.last_poll = self.state.now;
         self.state.now = clock::now();
         self.process_returned();
@@ -156,7 +156,7 @@ impl Poller {
         }
         self.wait(if self.state.ready.is_empty() { timeout } else { Some(Duration::ZERO) })?;
         self.state.now = clock::now();
-        // The run queue continues behind the events, and once a turn.
+        // The run queue comes after the events, once a turn.
         let run_queue = std::mem::take(&mut self.state.run_queue);
         for id in &run_queue {
             if let Some(slot) = self.state.connections.get_mut(*id) {
@@ -189,7 +189,7 @@ impl Poller {
                 run(&mut self.state, id, action);
             }
         }
-        // Those that were returned have sent theirs already.
+        // Returned connections have flushed theirs already.
         for write_half in self.state.link.take_scheduled() {
             write_half.flush_scheduled();
         }
@@ -207,7 +207,7 @@ impl Poller {
             Some(Duration::ZERO)
         } else {
             let deadline = [timers.next(), admission.wakes_at()].into_iter().flatten().min();
-            // Rounded up, or the loop would spin during a deadline's last millisecond.
+            // Rounded up: otherwise the loop would spin in the last millisecond before a deadline.
             let until = deadline
                 .map(|at| at.saturating_duration_since(clock::now()) + Duration::from_millis(1));
             [until, timeout].into_iter().flatten().min()
@@ -223,9 +223,8 @@ impl Poller {
         }
     }
 
-    /// Registers the connections of the last turn that are still open. One that was answered and
-    /// closed within it, as is usual for clients that make a single request, has cost no
-    /// registration.
+    /// Registers the connections of the last turn that are still open. A client that makes a single
+    /// request is often answered and closed within one turn, and costs no registration.
     fn register(&mut self) {
         while let Some(id) = self.unregistered.pop() {
             accept::register(&mut self.state, id, self.poll.registry());
@@ -245,14 +244,13 @@ impl Poller {
         self.events = events;
     }
 
-    /// Remembers what the kernel reports about a connection, and continues with it unless it is
-    /// lent.
+    /// Records an event of a connection, and continues with the connection unless it is lent.
     fn on_event(&mut self, id: ConnectionId, event: &Event) {
         let Some(slot) = self.state.connections.get_mut(id) else { return };
         if event.is_read_closed() && !slot.is_half_closed {
             slot.is_half_closed = true;
-            if let Phase::Lent { since, client_left } = &mut slot.phase {
-                *client_left = overload::is_departure(*since, self.state.last_poll);
+            if let Phase::Lent { since, client_disconnected } = &mut slot.phase {
+                *client_disconnected = overload::is_disconnect(*since, self.state.last_poll);
             }
         }
         slot.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
@@ -278,7 +276,7 @@ impl Poller {
         }
     }
 
-    /// Accepts and reads what is waiting at one listener; true if there may be more.
+    /// Accepts and reads connections of one listener; true if more may be waiting.
     fn accept_from(&mut self, index: usize) -> bool {
         let before = self.state.ready.len();
         for _ in 0..self.state.admission.batch_size() {
@@ -299,15 +297,14 @@ impl Poller {
         true
     }
 
-    /// Moves to a later stage of the shutdown. What the kernel has accepted on our behalf is
-    /// served, then the listeners close; in the last stage idle connections do as well.
+    /// Moves to a later stage of the shutdown. Accepts the connections in the accept queues, then
+    /// closes the listeners. In the last stage, closes idle connections as well.
     #[cold]
     fn shut_down(&mut self, stage: Shutdown) {
         self.state.shutdown = stage;
         self.state.admission.drain();
         self.to_accept = (0..self.listeners.len()).collect();
-        // No more than the accept queue holds now: further clients could keep the server from
-        // ending.
+        // No more than the accept queue holds: further clients could keep the server from ending.
         for _ in 0..=self.state.settings.backlog as usize / MAX_ACCEPT_PER_TURN {
             if !self.state.admission.is_paused() && !self.to_accept.is_empty() {
                 self.accept();
@@ -320,7 +317,7 @@ impl Poller {
         self.to_accept.clear();
         self.state.admission.resume();
         for id in self.state.connections.ids() {
-            close::hasten(&mut self.state, id);
+            close::shorten_linger(&mut self.state, id);
             if let Some(slot) = self.state.connections.get_mut(id)
                 && let Phase::Reading(_) = slot.phase
             {
@@ -336,16 +333,16 @@ impl Poller {
         self.state.overload.is_sweep_due(self.state.now)
     }
 
-    /// What becomes of a connection that is lent and waits in the queue.
+    /// The verdict on the request of a lent connection that waits in the queue.
     pub fn verdict(&self, connection: &Lent) -> Verdict {
         reject::verdict(&self.state, connection)
     }
 
-    /// Takes a connection back whose request will not run, and answers or drops it.
+    /// Takes back a connection whose request will not run, and rejects or drops it.
     #[cold]
     pub fn reject_queued(&mut self, connection: Lent) {
         let id = connection.id;
-        let action = reject::reject(&mut self.state, connection);
+        let action = reject::reject_queued(&mut self.state, connection);
         run(&mut self.state, id, action);
     }
 }

@@ -1,5 +1,5 @@
-//! What a connection knows of its poller, wherever it is: whether the poller is blocked, how to
-//! wake it, which write halves its next turn flushes, and what the whole worker counts.
+//! A connection's link to its poller, also while it is lent: whether the poller is blocked, how to
+//! wake it, the write halves that its next turn flushes, and the worker's counters.
 
 use std::sync::Arc;
 
@@ -22,11 +22,11 @@ pub(super) struct PollerLink {
     is_blocked: AtomicBool,
     /// Write halves of lent connections that the next turn flushes.
     to_flush: Mutex<Vec<Arc<WriteHalf>>>,
-    /// The stage of the shutdown that was asked for.
+    /// The requested stage of the shutdown.
     pub(super) shutdown: AtomicShutdown,
     /// How often each limit was reached.
     pub(super) counters: Counters,
-    /// What all connections hold.
+    /// The bytes that all connections hold.
     pub(super) memory_budget: Arc<MemoryBudget>,
 }
 
@@ -52,8 +52,8 @@ impl PollerLink {
         self.is_blocked.store(is_blocked, Ordering::SeqCst);
     }
 
-    /// Has the poller's next turn flush a write half. Returns false if the poller is blocked, so
-    /// that no turn may come soon.
+    /// Schedules a write half for the poller's next turn. Returns false if the poller is blocked,
+    /// so that the next turn may be far off.
     pub(super) fn schedule_flush(&self, write_half: &Arc<WriteHalf>) -> bool {
         ignore_poison(self.to_flush.lock()).push(write_half.clone());
         !self.is_blocked()
@@ -69,7 +69,7 @@ impl PollerLink {
         !ignore_poison(self.to_flush.lock()).is_empty()
     }
 
-    /// True once the server shuts down: no further request is taken on a connection.
+    /// True once the server shuts down: connections serve no further request.
     pub(super) fn is_shutting_down(&self) -> bool {
         self.shutdown.get() != Shutdown::Serving
     }

@@ -1,5 +1,4 @@
-//! How far the server's shutdown is: the one state that the poller and the other threads share
-//! about it.
+//! The stage of the shutdown, which the poller shares with other threads.
 
 use crate::sync::{AtomicU8, Ordering};
 

@@ -1,8 +1,8 @@
 //! The file of a unix socket: its mode and its owner.
 //!
-//! The directory may belong to a user with fewer rights than the server, who replaces the file by a
-//! link between two of its calls. So the file is examined and changed through one descriptor, which
-//! no link can redirect.
+//! The directory may belong to a user with fewer rights than the server. Between two calls, that
+//! user can replace the file by a link. So the file is examined and changed through one descriptor,
+//! which no link can redirect.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -59,7 +59,7 @@ pub(super) fn give(path: &Path, known: (u64, u64), uid: u32, gid: u32) -> io::Re
     Ok(())
 }
 
-/// Opens the file itself, not what a link leads to, and without asking for the right to read it.
+/// Opens the file itself without following a link, and without read permission.
 #[cfg(target_os = "linux")]
 fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;

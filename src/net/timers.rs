@@ -1,8 +1,8 @@
 //! Deadlines for every connection, at almost no cost on the hot path.
 //!
-//! A deadline moves with every request but is rarely reached. So a connection stores its deadline;
-//! the heap holds at most one valid entry for it, under the same time or an earlier one, and when
-//! that time comes the entry moves to the deadline. A kept-alive connection costs one heap
+//! A deadline moves with every request but is rarely reached. So the connection stores its
+//! deadline, and the heap holds at most one valid entry for it, at the same time or earlier. When
+//! that time comes, the entry is moved to the deadline. A kept-alive connection costs one heap
 //! operation every few seconds, however many requests it makes.
 
 use std::cmp::Reverse;
@@ -58,8 +58,8 @@ impl Timers {
         }
     }
 
-    /// Removes entries that are not `live` once they outnumber the `connections` by far: those of
-    /// connections that were closed long before their deadline.
+    /// Removes entries that are not `live`, once they far outnumber the `connections`. They belong
+    /// to connections that were closed long before their deadline.
     pub(super) fn compact(
         &mut self,
         connections: usize,
@@ -75,7 +75,7 @@ impl Timers {
         self.heap.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// Takes the next entry whose time has come. The caller then asks [`Timers::is_due`].
+    /// Takes the next entry whose time has come. The caller then checks [`Timers::is_due`].
     pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, ConnectionId)> {
         if self.next()? > now {
             return None;

@@ -1,18 +1,16 @@
 //! The byte stream below a connection: a plain socket today, TLS next.
 //!
-//! Everything above (the parser, the output queue, the poller) sees bytes and never a record.
-//! [`WriteHalf`](super::write_half) owns the transport, the poller reads through it. All calls are
-//! non-blocking, and `&self` is enough for each, because the thread that makes a response writes
-//! while the poller may read.
+//! The layers above (parser, output queue, poller) see bytes, never TLS records.
+//! [`WriteHalf`](super::write_half) owns the transport; the poller reads through it. All calls are
+//! non-blocking. They take `&self`, because a worker thread may write while the poller reads.
 //!
-//! Where TLS will stand: as a second kind of `Transport` that holds its session behind a lock. With
-//! it a read may have to write (an alert, a key update) and a write may have to wait for a read
-//! (the handshake). Neither changes the callers' contract. Records that a read has produced stay in
-//! the session and go out with the next flush, so `WriteHalf::has_waiting` will count them; a write
-//! that needs input first fails with `WouldBlock`, and since both directions are registered with
-//! the poller from the start, the next event of either direction continues it. A file cannot be
-//! handed to the kernel then: `send_file` reads and encrypts a block at a time, as it does where
-//! there is no `sendfile`.
+//! TLS will be a second kind of `Transport`, which holds its session behind a lock. With TLS a read
+//! may have to write (an alert, a key update), and a write may have to wait for a read (the
+//! handshake). Neither changes the contract with the callers. Records that a read has produced stay
+//! in the session until the next flush, and `WriteHalf::has_waiting` will count them. A write that
+//! needs input first fails with `WouldBlock`. Both directions are registered with the poller from
+//! the start, so the next event of either direction continues it. `send_file` will read and encrypt
+//! a block at a time, as it does on systems without `sendfile`.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read as _};
@@ -24,7 +22,7 @@ use socket2::Socket;
 #[cfg(target_os = "linux")]
 use crate::sys::sigpipe;
 
-/// What follows the bytes of a send.
+/// Whether more may follow the bytes of a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Then {
     /// Anything, or nothing yet.
@@ -75,30 +73,30 @@ impl Transport {
         sigpipe::suppressed(|| Ok(rustix::fs::sendfile(&self.socket, file, Some(offset), count)?))
     }
 
-    /// Ends the sending side: the client sees the end of the stream.
-    pub(super) fn shut_sending(&self) -> io::Result<()> {
+    /// Shuts down the sending side: the client sees the end of the stream.
+    pub(super) fn shutdown_write(&self) -> io::Result<()> {
         self.socket.shutdown(std::net::Shutdown::Write)
     }
 
-    /// Ends both directions. Closing the descriptor is not enough: an application that has forked
-    /// holds another one.
-    pub(super) fn shut_down(&self) {
+    /// Shuts down both directions. Closing the descriptor is not enough: a child that the
+    /// application has forked holds a copy.
+    pub(super) fn shutdown(&self) {
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
-    /// Ends both directions so that the client sees an error. What the kernel has not delivered yet
-    /// is lost.
+    /// Resets the connection, so that the client sees an error. Undelivered bytes are lost.
     pub(super) fn reset(&self) {
         let _ = self.socket.set_linger(Some(Duration::ZERO));
-        // As for `shut_down`, others may hold the descriptor. On Linux this is what resets at once;
-        // see connect(2) on AF_UNSPEC. A unix socket knows no resets and is shut down.
+        // As for `shutdown`, a child may hold a copy of the descriptor. On Linux this call resets
+        // the connection at once: see connect(2) on AF_UNSPEC. A unix socket has no reset and is
+        // shut down.
         if rustix::net::connect_unspec(&self.socket).is_err() {
-            self.shut_down();
+            self.shutdown();
         }
     }
 
-    /// Asks the kernel whether the client has shut its side down or the connection is lost.
-    pub(super) fn peer_has_left(&self) -> bool {
+    /// True if the client has shut down its side, or the connection is lost. Asks the kernel.
+    pub(super) fn is_peer_disconnected(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
         let ends = PollFlags::RDHUP;

@@ -1,5 +1,5 @@
-//! The constants that the network layer is tuned by, each with its unit and its reason. What an
-//! operator may want to change is an option instead: see `config`.
+//! The tuning constants of the network layer, each with its unit and its reason. Values that an
+//! operator may want to change are options: see `config`.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ pub(super) const MAX_READ_PER_TURN: usize = 256 * 1024;
 /// Bytes that are collected in memory before they are appended to a temporary file, so that a
 /// client that sends byte by byte does not cost a system call for each.
 pub(super) const SPOOL_BLOCK: usize = 64 * 1024;
-/// The same while a body may hold less than this in memory: the memory budget has passed its soft
-/// limit, or `--body-buffer-size` is small.
+/// Replaces [`SPOOL_BLOCK`] where a body may hold less than that in memory: the memory budget has
+/// passed its soft limit, or `--body-buffer-size` is small.
 pub(super) const SMALL_SPOOL_BLOCK: usize = 4 * 1024;
 /// Bytes of a body that stay in memory while the memory budget has passed its soft limit. One
 /// less than [`SMALL_SPOOL_BLOCK`], which selects the small block.
@@ -33,8 +33,8 @@ pub(super) const MAX_SLICES: usize = 16;
 /// Bytes that the poller sends to one connection per turn, so that a fast reader does not keep it
 /// from the other connections.
 pub(super) const MAX_WRITE_PER_TURN: u64 = 1 << 20;
-/// From this many unsent bytes on a streamed response is sent at once. Below it the poller's next
-/// turn sends it, together with what the application adds until then.
+/// A streamed response with this many unsent bytes is sent at once. Below it the poller's next turn
+/// sends it, together with what the application adds until then.
 pub(super) const FLUSH_THRESHOLD: usize = 64 * 1024;
 /// An application that streams waits while more than this many bytes of memory are unsent.
 pub(super) const HIGH_WATER_MARK: usize = 256 * 1024;
@@ -44,10 +44,10 @@ pub(super) const REDUCED_HIGH_WATER_MARK: usize = 32 * 1024;
 // Accepting
 
 /// Connections that are accepted from one listener per turn, so that a burst of new clients does
-/// not keep the poller from those it has.
+/// not delay existing connections.
 pub(super) const MAX_ACCEPT_PER_TURN: usize = 128;
-/// How long accepting pauses when no descriptor, no memory or no place for a connection is left.
-/// The listener stays readable meanwhile, so to try again at once would spin.
+/// How long accepting pauses without descriptors or memory, or at the connection limit. The
+/// listener stays readable meanwhile, so to retry at once would spin.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a worker without a free thread leaves new connections to other workers. An idle one
 /// accepts them at once; if none is idle, a wait in the kernel's accept queue is no worse than one
@@ -56,42 +56,40 @@ pub(super) const YIELD_PAUSE: Duration = Duration::from_millis(100);
 
 // Closing
 
-/// How long a closing connection is read on, so that the client gets the response before the reset
-/// that unread input would cause. [RFC 9112 section 9.6]
+/// How long input is read and discarded before a close, so that the client gets the response before
+/// the reset that unread input would cause. [RFC 9112 section 9.6]
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes that are read and discarded in that time.
 pub(super) const LINGER_BYTES: usize = 256 * 1024;
 /// Replaces [`LINGER_TIMEOUT`] while the server drains, for a client that has sent complete
-/// requests and nothing more: its next request may yet cross the end of the connection.
+/// requests and nothing more: its next request may cross the end of the connection.
 pub(super) const DRAIN_LINGER_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long a connection that has made no request yet may still make one while the server drains.
 pub(super) const DRAIN_FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 // Eviction
 
-/// Idle connections that one search collects: closing one for each new client must not search
-/// all connections each time.
+/// Idle connections that one search collects, so that not every eviction searches all connections.
 pub(super) const IDLE_BATCH: usize = 64;
 /// How long no new search begins after one that has found no idle connection.
 pub(super) const IDLE_SEARCH_PAUSE: Duration = Duration::from_millis(100);
 /// A client that has connected sends its request at once, as a rule. One that has sent nothing
 /// for this long counts as idle.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(1);
-/// A client that has taken nothing of its response for this long may count as one that does not
-/// read.
+/// A response of which the client has read nothing for this long counts as stalled.
 pub(super) const STALLED_AFTER: Duration = Duration::from_secs(1);
-/// While memory is over its hard limit for this long, responses end as well that are read, but too
-/// slowly.
+/// After memory was over its hard limit for this long, responses that are read slowly are aborted
+/// as well.
 pub(super) const MEMORY_SHORT_AFTER: Duration = Duration::from_secs(2);
 /// How often responses are searched for stalled ones while memory is over its hard limit.
 pub(super) const RELIEF_INTERVAL: Duration = Duration::from_millis(100);
 
 // Overload
 
-/// How often queued requests are checked for timeouts and clients that left, while any is queued.
+/// How often queued requests are checked for timeouts and disconnected clients.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
-/// A client that shuts its sending side together with its request may only say that no other
-/// follows. One that does so this much later has given up.
+/// A client that shuts down its sending side together with its request may only announce that no
+/// other follows. A client that does so this much later has given up.
 pub(super) const HALF_CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// Seconds after which a client that got a 503 may try again: the value of `Retry-After`.
 pub(super) const RETRY_AFTER_SECONDS: &[u8] = b"5";

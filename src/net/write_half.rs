@@ -1,6 +1,6 @@
-//! The writing half of a connection, the one part of it that two threads use: the thread that runs
-//! the application adds blocks, the poller sends what the socket did not take at once. So it has a
-//! lock, held only around non-blocking calls. Unsent bytes are in an [`OutputQueue`].
+//! The writing half of a connection, the only part that two threads share: a worker thread adds
+//! blocks, and the poller sends what the socket did not accept at once. Its lock is held only
+//! around non-blocking calls. Unsent bytes are in an [`OutputQueue`].
 //!
 //! A client that reads slowly costs no thread: its response waits here. Only an application that
 //! streams past the high-water mark waits, in [`WriteHalf::wait`], until the poller has sent
@@ -21,8 +21,8 @@ use super::tuning::{
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, ignore_poison};
 use crate::sys::clock;
 
-/// The error of a response whose request was aborted for taking too long. It does not blame the
-/// client, and `send` has no such error on a connected socket. [POSIX, send()]
+/// The error of a response whose request was aborted because it ran too long. `send` never returns
+/// it on a connected socket, so it cannot be mistaken for a disconnect. [POSIX, send()]
 pub(super) const REQUEST_ABORTED: io::ErrorKind = io::ErrorKind::ConnectionAborted;
 
 /// The writing half of a connection, with its unsent bytes.
@@ -30,9 +30,9 @@ pub(super) const REQUEST_ABORTED: io::ErrorKind = io::ErrorKind::ConnectionAbort
 pub struct WriteHalf {
     /// The socket.
     transport: Transport,
-    /// The unsent bytes, and how sending them goes.
+    /// The unsent bytes, and the state of sending them.
     state: Mutex<State>,
-    /// Mirrors whether the queue holds anything, so that the poller need not lock to know.
+    /// Mirrors whether the queue is not empty, so that the poller can check it without locking.
     waiting: AtomicBool,
     /// Notified when the queue falls below the high-water mark, or the socket fails.
     drained: Condvar,
@@ -53,12 +53,12 @@ struct State {
     is_scheduled: bool,
     /// Bytes of the queue that the memory budget counts.
     charged: usize,
-    /// A producer waits at `drained`. Tracked because notifying costs a system call even if no
-    /// thread waits.
+    /// A producer waits at `drained`. Tracked, because `notify` costs a system call even without
+    /// waiters.
     has_waiter: bool,
 }
 
-/// What the caller of [`WriteHalf::enqueue`] has to do.
+/// The result of [`WriteHalf::enqueue`]: what the caller does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Enqueued {
     /// Flush now: the queue has reached [`FLUSH_THRESHOLD`].
@@ -114,15 +114,14 @@ impl WriteHalf {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// For the poller: sends what is waiting and then what `queue` holds, at most
-    /// [`MAX_WRITE_PER_TURN`] bytes and without blocking; the rest stays here. Fails once the
-    /// client is gone.
+    /// For the poller: sends the unsent bytes and then `queue`, at most [`MAX_WRITE_PER_TURN`]
+    /// bytes and without blocking; the rest stays here. Fails once the client has disconnected.
     pub(super) fn send(&self, queue: &mut OutputQueue) -> io::Result<Flush> {
         self.send_within(queue, MAX_WRITE_PER_TURN, Then::Open)
     }
 
     /// As [`WriteHalf::send`], for the last bytes of a connection: the caller shuts the sending
-    /// side as soon as they are out. Then the last bytes and the end are one packet, and the client
+    /// side as soon as they are out. Then the last bytes and the FIN share a packet, and the client
     /// wakes up once.
     pub(super) fn send_last(&self, queue: &mut OutputQueue) -> io::Result<Flush> {
         self.send_within(queue, MAX_WRITE_PER_TURN, Then::End)
@@ -160,7 +159,8 @@ impl WriteHalf {
         self.flush_locked(&mut state, budget)
     }
 
-    /// Takes over what `queue` holds without sending it. Fails once the client is gone.
+    /// Moves the bytes of `queue` here without sending them. Fails once the client has
+    /// disconnected.
     pub(super) fn enqueue(&self, queue: &mut OutputQueue) -> io::Result<Enqueued> {
         let mut state = self.lock();
         if let Some(error) = &state.failed {
@@ -192,9 +192,9 @@ impl WriteHalf {
         while matches!(self.flush(), Ok(Flush::More)) {}
     }
 
-    /// Sends what is waiting, at most [`MAX_WRITE_PER_TURN`] bytes and without blocking. It must
-    /// wait for the lock rather than look at `waiting`: the kernel may report room before the
-    /// `sendmsg` of another thread has returned, and reports it only once.
+    /// Sends unsent bytes, at most [`MAX_WRITE_PER_TURN`] and without blocking. It takes the lock
+    /// rather than checking `waiting`: the kernel may report writability before another thread's
+    /// `sendmsg` has returned, and reports it only once.
     pub(super) fn flush(&self) -> io::Result<Flush> {
         let mut state = self.lock();
         if let Some(error) = &state.failed {
@@ -223,8 +223,8 @@ impl WriteHalf {
         }
     }
 
-    /// Blocks the producer while more is unsent than the high-water mark. Fails when the client is
-    /// gone, or has taken nothing for `write_timeout`.
+    /// Blocks the producer while the unsent bytes exceed the high-water mark. Fails when the client
+    /// has disconnected, or has read nothing for `write_timeout`.
     pub fn wait(&self, write_timeout: Duration) -> io::Result<()> {
         let mut state = self.lock();
         while state.queue.size() > self.high_water_mark() && state.failed.is_none() {
@@ -232,7 +232,7 @@ impl WriteHalf {
             let waited = clock::now().saturating_duration_since(progress);
             let Some(left) = write_timeout.checked_sub(waited).filter(|left| !left.is_zero())
             else {
-                // It may have made room without an event: see `progress`.
+                // The client may have read without an event: see `progress`.
                 self.flush_locked(&mut state, u64::MAX)?;
                 if state.progress == progress {
                     return Err(self.fail_locked(&mut state, io::ErrorKind::TimedOut.into()));
@@ -258,23 +258,22 @@ impl WriteHalf {
         if self.has_waiting() { self.lock().queue.size() } else { 0 }
     }
 
-    /// When the socket last took bytes. The kernel reports room only once there is a lot of it, a
-    /// third of a buffer of megabytes, and until then a client that reads slowly looks like one
-    /// that does not read. So a caller that is about to drop a client calls [`WriteHalf::flush`]
-    /// first, which uses what room there is.
+    /// When the socket last took bytes. The kernel reports writability only once a third of its
+    /// send buffer, which may have megabytes, is free. Until then a slow reader looks like one that
+    /// does not read. So a caller that is about to drop a client calls [`WriteHalf::flush`] first.
     pub(super) fn progress(&self) -> Instant {
         self.lock().progress
     }
 
-    /// Drops what is waiting and fails what is sent from now on: the client is gone.
+    /// Drops the unsent bytes and fails all later sends: the client has disconnected.
     pub(super) fn fail(&self) {
         self.fail_locked(&mut self.lock(), io::ErrorKind::BrokenPipe.into());
     }
 
-    /// Fails it if a producer waits for the client; returns whether one did. For the watch over
-    /// request timeouts: of everything that a request may be blocked in, only this wait can be
-    /// ended from outside. The error is [`REQUEST_ABORTED`].
-    pub fn end_wait(&self) -> bool {
+    /// Aborts the response if a producer waits for the client; returns whether one did. For the
+    /// request timeout: of all calls that may block a request, only this one can be ended by
+    /// another thread. The error is [`REQUEST_ABORTED`].
+    pub fn abort_if_waiting(&self) -> bool {
         let mut state = self.lock();
         let is_waiting = state.has_waiter && state.failed.is_none();
         if is_waiting {
@@ -283,9 +282,9 @@ impl WriteHalf {
         is_waiting
     }
 
-    /// Fails what is sent from now on, whether a producer waits or not; the error is
+    /// Aborts the response: fails all later sends, whether a producer waits or not. The error is
     /// [`REQUEST_ABORTED`].
-    pub fn break_off(&self) {
+    pub fn abort(&self) {
         self.fail_locked(&mut self.lock(), REQUEST_ABORTED.into());
     }
 
@@ -298,19 +297,20 @@ impl WriteHalf {
         error
     }
 
-    /// Asks the kernel whether the client has shut its side down or the connection is lost. A
-    /// client that only shut its sending side counts as gone: nothing else distinguishes the two.
-    pub fn peer_has_left(&self) -> bool {
-        self.transport.peer_has_left()
+    /// True if the client has shut down its side, or the connection is lost. Asks the kernel. A
+    /// client that only shut down its sending side counts as disconnected: the kernel cannot
+    /// distinguish the two.
+    pub fn is_peer_disconnected(&self) -> bool {
+        self.transport.is_peer_disconnected()
     }
 
-    /// True once the client is known to be gone.
+    /// True once the client is known to have disconnected.
     pub fn has_failed(&self) -> bool {
         self.lock().failed.is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it is held; if something did, the queue is still a queue.
+        // Nothing panics while the lock is held. Even after a panic the queue would be consistent.
         ignore_poison(self.state.lock())
     }
 }

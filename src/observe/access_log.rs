@@ -162,7 +162,7 @@ impl Drop for AccessLog {
     }
 }
 
-/// A thread that panicked with the lock held leaves at worst half a line, so logging goes on.
+/// A panic with the lock held leaves at worst half a line, so logging continues.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     ignore_poison(mutex.lock())
 }

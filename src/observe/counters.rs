@@ -1,8 +1,8 @@
 //! Counts how often each limit of the server was reached, and limits the rate of reports.
 //!
-//! A limit that is reached a thousand times a second must not log a thousand lines, nor must it be
-//! reached in silence. So every event is counted, and [`Counters::increment_and_take_report`]
-//! returns the number to report at most once in ten seconds.
+//! A limit that is reached a thousand times a second must not log a thousand lines, but must not be
+//! silent either. So every event is counted, and [`Counters::increment_and_take_report`] returns
+//! the number to report at most once in ten seconds.
 
 use std::fmt::{self, Display};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +31,7 @@ pub enum Count {
     /// A request was rejected because the queue was full.
     QueueFull,
     /// A client disconnected while its request was queued.
-    ClientGone,
+    ClientDisconnected,
     /// An idle connection was evicted for a new one.
     IdleClosed,
     /// Accepting paused: `--worker-connections` connections were open and busy.
@@ -58,7 +58,7 @@ const NAMES: [(Count, &str); 16] = [
     (Count::OverLimit, "over_limit"),
     (Count::QueueTimeout, "queue_timeout"),
     (Count::QueueFull, "queue_full"),
-    (Count::ClientGone, "client_gone"),
+    (Count::ClientDisconnected, "client_disconnected"),
     (Count::IdleClosed, "idle_closed"),
     (Count::ConnectionLimit, "connection_limit"),
     (Count::AcceptFailed, "accept_failed"),

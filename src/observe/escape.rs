@@ -4,8 +4,8 @@
 //! would forge a line, a quotation mark would end a column early, and an escape sequence would act
 //! on the terminal of the reader (CWE-117, CWE-150). So only printable ASCII is copied unchanged.
 //!
-//! A text of the application, such as a traceback, has lines of its own, and may contain what a
-//! client has sent. Its line feeds stay, but no line of it can pass for one of the error log.
+//! A text of the application, such as a traceback, has several lines and may contain data of a
+//! client. Its line feeds stay, but none of its lines can be mistaken for a line of the server.
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
@@ -33,9 +33,9 @@ fn escape_unless(bytes: &[u8], out: &mut Vec<u8>, plain: impl Fn(u8) -> bool) {
     out.extend_from_slice(rest);
 }
 
-/// Appends a text of several lines. Escapes control characters other than line feed and tab, and the
-/// characters at which some viewers break a line. Indents a line that starts as those of the error
-/// log do; the first one only if `at_line_start`.
+/// Appends a text of several lines. Escapes control characters other than line feed and tab, and
+/// the characters at which some viewers break a line. Indents each line that looks like a line of
+/// the error log; the first one only if `at_line_start`.
 pub(super) fn lines(text: &str, at_line_start: bool, out: &mut String) {
     let mut at_line_start = at_line_start;
     for line in text.split_inclusive('\n') {
@@ -64,9 +64,9 @@ fn line_chars(line: &str, out: &mut String) {
     out.push_str(rest);
 }
 
-/// True if `line` starts with a date and a time in square brackets and another bracket, which may be
-/// followed by anything. Also true for a part of that without a line feed: the application may write
-/// the rest later.
+/// True if `line` starts as the lines of the error log do: a date and a time in brackets, then
+/// another bracket. Also true for an unfinished line that could become one: the application may
+/// write the rest later.
 fn may_pass_for_log_line(line: &str) -> bool {
     // 9 stands for any digit.
     const START: &[u8] = b"[9999-99-99 99:99:99";
@@ -187,7 +187,7 @@ mod tests {
             assert_eq!(text_of(line, true), format!(" {line}"));
             assert_eq!(text_of(line, false), line);
             assert_eq!(text_of(&format!("a\n{line}\nb"), false), format!("a\n {line}\nb"));
-            // In two pieces: the application may write any part of a line.
+            // In two writes: the application may write any part of a line.
             for end in 1..line.len() {
                 let (first, second) = line.split_at(end);
                 let whole = text_of(first, true) + &text_of(second, true);

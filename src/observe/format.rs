@@ -69,7 +69,7 @@ enum Shape {
 enum Piece {
     /// Literal text.
     Text(String),
-    /// A value with a letter of its own.
+    /// A value with its own letter.
     Atom(Atom),
     /// A request field; its name is in lower case.
     RequestField(String),
@@ -79,7 +79,7 @@ enum Piece {
     Environ(String),
 }
 
-/// The values that have a letter of their own.
+/// The values with their own letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Atom {
     Remote,

@@ -23,8 +23,8 @@ const INTERRUPTED: i32 = 130;
 pub(super) struct Launcher(File);
 
 impl Launcher {
-    /// Continues in a grandchild with its own session, and returns there only. Its output still
-    /// goes to the terminal; its input does not come from there. `log` is where the error log goes.
+    /// Continues in a grandchild with its own session, and returns only there. Its output still
+    /// goes to the terminal, but it reads no input from it. `log` is the target of the error log.
     ///
     /// # Errors
     /// As fork(2) and setsid(2).
@@ -58,7 +58,7 @@ impl Launcher {
         self.report(0);
     }
 
-    /// The server ends with this exit code without having been ready.
+    /// Reports that the server ends with this exit code before it was ready.
     pub(super) fn report_failure(&self, code: i32) {
         // Even an orderly exit is a failed start.
         self.report(u8::try_from(code).unwrap_or(1).max(1));

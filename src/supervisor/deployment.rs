@@ -1,8 +1,9 @@
-//! What the server runs, as a whole: a configuration, and what was opened for it.
+//! A deployment: a configuration, with the hooks, identity, sockets and log files that belong to
+//! it.
 //!
-//! A reload builds a deployment beside the running one, applies it when nothing can fail any more,
-//! and rolls back to the previous one if the new workers cannot boot. Building has no effect on the
-//! running deployment, so a configuration with a mistake changes nothing.
+//! A reload builds a new deployment beside the running one, and applies it once everything was
+//! opened. If the new workers cannot boot, it rolls back to the previous deployment. Building has
+//! no effect on the running deployment, so an invalid configuration changes nothing.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -17,26 +18,26 @@ use super::log_files::{self, LogFiles};
 use super::sockets::Sockets;
 use crate::config::{Bind, Loaded, Settings};
 
-/// What is fixed when the server starts, and no reload changes.
+/// The facts of the start that no reload changes.
 pub(super) struct Origin<'a> {
     /// The command line, which each reload parses again.
     pub(super) argv: &'a [OsString],
     pub(super) entrypoints: Entrypoints,
-    /// The settings of the start. Some options hold until the end.
+    /// The settings of the start. Some options cannot be changed by a reload.
     pub(super) settings: Arc<Settings>,
     /// The file mode mask that the process was started with.
     pub(super) umask: Mode,
-    /// The sockets that systemd has opened, in place of the addresses of the settings.
+    /// The sockets that systemd has opened, which replace the addresses of the settings.
     pub(super) activated: Option<Vec<Bind>>,
 }
 
-/// A configuration, and what was opened for it.
+/// A configuration and its open resources.
 pub(super) struct Deployment {
     pub(super) settings: Arc<Settings>,
     /// The warnings about the settings, which have been logged.
     pub(super) warnings: Vec<String>,
     pub(super) hooks: Hooks,
-    /// The user and group that the workers run as, if not the master's.
+    /// The user and group of the workers; `None` if they are the master's.
     pub(super) identity: Option<Identity>,
     pub(super) sockets: Sockets,
     /// The open log files. USR1 replaces them while the deployment runs.
@@ -46,8 +47,8 @@ pub(super) struct Deployment {
 }
 
 impl Deployment {
-    /// Opens all that a configuration needs. `open` are the sockets that are open already. An error
-    /// is a message for the log; nothing has changed then.
+    /// Opens everything that a configuration needs; `open` are the sockets that are open already.
+    /// On an error, a message for the log, nothing has changed.
     pub(super) fn build(
         py: Python<'_>,
         origin: &Origin<'_>,
@@ -73,8 +74,8 @@ impl Deployment {
 /// The deployment that a reload has replaced, until the new workers are ready.
 pub(super) struct PreviousDeployment {
     pub(super) deployment: Deployment,
-    /// The sockets of deployments that were replaced before they were ready, by another reload.
-    /// Their workers may serve until this one is.
+    /// The sockets of deployments that another reload replaced before they were ready. Their
+    /// workers may still serve.
     superseded: Sockets,
 }
 
@@ -83,7 +84,7 @@ impl PreviousDeployment {
         PreviousDeployment { deployment, superseded: Sockets::default() }
     }
 
-    /// Records that a second reload has replaced this deployment, which never was ready.
+    /// Records that a second reload has replaced a deployment that never was ready.
     pub(super) fn supersede(&mut self, replaced: &Deployment) {
         self.superseded.keep(&replaced.sockets);
     }
@@ -101,12 +102,12 @@ impl PreviousDeployment {
     }
 }
 
-/// Checks the paths that every worker would fail at, so that a mistake is reported once. An error
-/// is an exit code and a message for the log.
+/// Checks paths on which every worker would fail, so that a mistake is reported once. An error is
+/// an exit code and a message for the log.
 pub(super) fn check_paths(settings: &Settings) -> Result<(), (i32, String)> {
     if let Some(directory) = &settings.chdir
         && let Err(failure) = std::fs::read_dir(directory)
-        // The workers' user may have the right that this one lacks.
+        // The workers' user may have permissions that this one lacks.
         && failure.kind() != std::io::ErrorKind::PermissionDenied
     {
         let reason = format!(

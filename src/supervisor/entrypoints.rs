@@ -1,5 +1,5 @@
-//! What the supervisor is given by the layer above it: reading the configuration and importing the
-//! application. The supervisor itself never imports `wsgi`.
+//! Functions that the layer above passes in: reading the configuration and importing the
+//! application. The supervisor itself never uses `wsgi`.
 
 use std::ffi::OsString;
 
@@ -13,7 +13,7 @@ use crate::config::{Loaded, Settings};
 /// the users can change.
 pub type Parse = fn(Python<'_>, &[OsString], &WorkerUsers) -> Result<(Loaded, Hooks), String>;
 
-/// The functions of the layers that the supervisor does not know.
+/// The functions that the layer above passes in.
 #[derive(Debug, Clone, Copy)]
 pub struct Entrypoints {
     /// Reads the configuration. An error is a message for the log.

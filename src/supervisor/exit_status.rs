@@ -1,4 +1,4 @@
-//! How processes have exited, in words.
+//! Describes exit statuses for the log.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -15,8 +15,8 @@ fn parse_oom_kills(vmstat: &str) -> Option<u64> {
     vmstat.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
-/// An exit status in words: `was killed by SIGSEGV`. `out_of_memory` means that the kernel has
-/// lately killed a process for lack of memory.
+/// Describes an exit status: `was killed by SIGSEGV`. `out_of_memory` means that the kernel has
+/// recently killed a process for lack of memory.
 pub(super) fn describe(py: Python<'_>, status: ExitStatus, out_of_memory: bool) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with code {code}"),

@@ -1,9 +1,8 @@
-//! Signals of processes that the application forks: they have their default effect, as without a
-//! server.
+//! Restores the default signal handling in processes that the application forks.
 //!
-//! A fork inherits Python's handlers, which do nothing here, and the wakeup descriptor that its
-//! parent reads. So a signal to the child would not end the child, and the parent would take it for
-//! one of its own.
+//! A child inherits Python's handlers, which do nothing here, and the wakeup descriptor, which the
+//! parent reads. So a signal to the child would not end the child, and the parent would handle it
+//! instead.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -38,7 +37,8 @@ pub(super) fn empty_handler(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 }
 
 /// The Python handler of a signal that ends foreign code. It raises KeyboardInterrupt, as
-/// `default_int_handler` does, but is another object than one that the foreign code has set.
+/// `default_int_handler` does, but is a distinct object: the foreign code may have set that handler
+/// itself.
 pub(super) fn interrupting_handler(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static HANDLER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let make = || -> PyResult<Py<PyAny>> {
@@ -56,7 +56,7 @@ pub(super) fn set_wakeup_fd(fd: i32) {
     WAKEUP.store(fd, Relaxed);
 }
 
-/// Runs `fork`, which forks a worker: the signals of that child are left as they are.
+/// Runs `fork`, which forks a worker: the hooks do not change the signals of that child.
 pub(super) fn fork_worker<T>(fork: impl FnOnce() -> T) -> T {
     IS_WORKER.set(true);
     let forked = fork();
@@ -75,21 +75,20 @@ static HOOKS: ForkHooks = ForkHooks {
     },
 };
 
-/// The signals that this process, or its workers, ever catch.
+/// All signals that this process or its workers catch.
 static CAUGHT: OnceLock<&'static [i32]> = OnceLock::new();
 
 fn caught() -> &'static [i32] {
     CAUGHT.get().copied().unwrap_or_default()
 }
 
-/// Registers the fork hooks. `signals` are those that this process, or its workers, ever catch.
+/// Registers the fork hooks. `signals` are all signals that this process or its workers catch.
 pub(super) fn register_hooks(py: Python<'_>, signals: &'static [i32]) -> PyResult<()> {
     CAUGHT.get_or_init(|| signals);
     fork::register(py, &HOOKS)
 }
 
-/// In the child: replaces the handlers of this server by the default ones, and keeps the
-/// application's.
+/// In the child: replaces the server's handlers by the default ones, and keeps the application's.
 fn reset(py: Python<'_>, caught: &[i32]) -> PyResult<()> {
     let module = py.import("signal")?;
     let wakeup = module.call_method1("set_wakeup_fd", (-1,))?.extract::<i32>()?;

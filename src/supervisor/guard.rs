@@ -1,11 +1,10 @@
-//! Watches foreign code while the master runs it: an application that is preloaded, a
-//! configuration.
+//! Watches foreign code while the master runs it: the import of a preloaded application, or a
+//! gunicorn configuration.
 //!
-//! Such code may hang where Python's signal handlers never run, in a C function that does not
-//! return, or it may swallow the exceptions that they raise. Then the master's only thread cannot
-//! end it. So a second thread, which needs no interpreter, runs meanwhile: it receives the signals,
-//! keeps them for the master, and ends the process if it has to. It has ended before the next
-//! worker is forked.
+//! Such code may hang in a C function, where Python's signal handlers never run, or swallow the
+//! exceptions that they raise. Then the master's only thread cannot end it. So a second thread runs
+//! meanwhile, which needs no interpreter: it receives the signals, keeps them for the master, and
+//! ends the process if necessary. It ends before the next worker is forked.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -20,7 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::sys::process::{exit_immediately, kill};
 use crate::sys::signals::{self, AbortHandler, without_signals};
 
-/// How long the code may run on after a signal that is to end it.
+/// How long the code may continue after a signal that should end it.
 const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long `faulthandler` may take to write the stacks.
 const STACKS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -33,7 +32,7 @@ const INTERRUPTED: i32 = 130;
 
 /// Foreign code.
 pub(super) struct Guarded<'a> {
-    /// What it does, for the log: `importing the application`.
+    /// A description for the log: `importing the application`.
     pub(super) what: &'static str,
     /// How long it may take.
     pub(super) limit: Duration,
@@ -41,9 +40,9 @@ pub(super) struct Guarded<'a> {
     pub(super) before_exit: &'a (dyn Fn(i32) + Sync),
 }
 
-/// What the second thread does next.
+/// The decision of the second thread.
 enum Verdict {
-    /// The code may go on.
+    /// The code may continue.
     Continue,
     /// The process ends with this exit code, for this reason.
     Exit(i32, String),
@@ -70,7 +69,8 @@ impl Guarded<'_> {
             let process = std::process::id();
             let result = code();
             if std::process::id() != process {
-                // A child that the code has forked, and that would go on as a second master.
+                // A child that the code has forked returns here. It would continue as a second
+                // master.
                 exit_immediately(STRAY_CHILD);
             }
             drop(done);
@@ -104,7 +104,7 @@ impl Guarded<'_> {
     }
 
     fn exit(&self, code: i32, reason: &str) -> ! {
-        error!(target: "guard.exit", "The server ends while {}: {reason}", self.what);
+        error!(target: "guard.exit", "Shutting down while {}: {reason}", self.what);
         (self.before_exit)(code);
         signals::set_abort_exit_code(code);
         // To the process: the kernel chooses a thread that has not blocked the signal, the one for
@@ -121,7 +121,7 @@ impl Guarded<'_> {
 struct Watch {
     limit: Duration,
     started: Instant,
-    /// When the first signal came that is to end the code.
+    /// When the first signal came that should end the code.
     interrupted_at: Option<Instant>,
 }
 
@@ -163,8 +163,8 @@ impl Watch {
     }
 }
 
-/// Reports that the code is done, however it ends. By a shutdown: closing the socket would not do,
-/// as children that the code has forked have a copy.
+/// Reports that the code has ended, even if it panics. Uses `shutdown`, because children that the
+/// code has forked hold copies of the socket.
 struct ShutDown<'a>(&'a UnixStream);
 
 impl Drop for ShutDown<'_> {

@@ -1,5 +1,5 @@
 //! The hooks of a gunicorn configuration: functions that are called at events. An exception is
-//! logged, and ends what it ends in gunicorn: the start of the server, or of a worker.
+//! logged, and ends the start of the server or of a worker if it does so in gunicorn.
 
 use log::error;
 use pyo3::prelude::*;
@@ -25,15 +25,15 @@ impl Hooks {
         Ok(())
     }
 
-    /// Calls a hook whose failure has no consequence.
+    /// Calls a hook. A failure is only logged.
     pub(super) fn call(&self, py: Python<'_>, name: &str, numbers: &[i64]) {
         if let Err(failure) = self.try_call(py, name, numbers) {
             error!(target: "hook.failed", "The hook {name} failed: {failure}");
         }
     }
 
-    /// Calls post_worker_init, which finds the application as `worker.wsgi` and may replace it;
-    /// returns what it has left there.
+    /// Calls post_worker_init, which may replace the application in `worker.wsgi`. Returns the
+    /// application.
     pub(super) fn worker_init(&self, py: Python<'_>, app: Py<PyAny>) -> PyResult<Py<PyAny>> {
         let Some(hooks) = &self.0 else { return Ok(app) };
         Ok(hooks.bind(py).call_method1("worker_init", (app,))?.unbind())

@@ -1,8 +1,7 @@
 //! Users, groups, the file mode mask, and the names in process lists.
 //!
 //! The master keeps its user, because it may have to bind a low port again and signals its workers.
-//! A worker gives up every other user before the first line of the application is imported; if that
-//! fails, it does not run.
+//! A worker changes to its user before it imports the application; if that fails, it exits.
 
 use std::ffi::OsString;
 
@@ -130,7 +129,7 @@ impl Identity {
             PyResult::Ok(act())
         })();
         if own.restore(&os).is_err() {
-            // A process with the rights of two users must not go on.
+            // A process with the rights of two users must not continue.
             std::process::abort();
         }
         result

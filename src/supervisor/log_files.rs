@@ -1,9 +1,9 @@
-//! The log files: who opens them, and how workers get them.
+//! The log files: the master opens them and passes them to the workers.
 //!
 //! The master opens both logs: at the start, at a reload, and at USR1, when logrotate has moved
 //! them away. Workers never open one. They are forked with the open files; at USR1 the master sends
 //! each worker the new files through its channel, where a worker that is still booting finds them
-//! when it is ready. So it does not matter what the workers' user may do with the files.
+//! when it is ready. So the workers' user needs no rights to the files.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -22,7 +22,7 @@ use crate::observe::{self, LogTarget, Sink};
 /// The open files of both logs.
 #[derive(Debug, Default)]
 pub(super) struct LogFiles {
-    /// Where the error log goes once the deployment is applied; `None`: where it goes already.
+    /// The new sink of the error log once the deployment is applied; `None` keeps the current one.
     pub(super) error: Option<Sink>,
     /// The file of the access log, if it goes to a file.
     pub(super) access: Option<File>,
@@ -76,7 +76,7 @@ pub fn open_error_log(py: Python<'_>, settings: &Settings) -> io::Result<Sink> {
     let user = match &settings.error_log {
         LogTarget::File(_) => match Identity::resolve(py, &settings.processes) {
             Ok(user) => user,
-            // The start is refused for that reason, and reports it on standard error.
+            // The start fails for the same reason, and reports it on standard error.
             Err(_) => return Ok(Sink::stderr()),
         },
         LogTarget::Stdout | LogTarget::Stderr => None,
@@ -100,8 +100,8 @@ pub(super) fn reopen(
     opened.inspect_err(|failure| report_not_reopened(log, &path.display(), failure)).ok()
 }
 
-/// Checks what every worker would fail at to open, so that it is reported once. An error is a
-/// message for the log.
+/// Checks a log that every worker would fail to open, so that the mistake is reported once. An
+/// error is a message for the log.
 pub(super) fn check_access_log(settings: &Settings) -> Result<(), String> {
     let Some(path) = settings.access_log_file() else { return Ok(()) };
     let directory = path.parent().unwrap_or(Path::new("/"));

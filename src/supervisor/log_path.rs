@@ -1,11 +1,10 @@
-//! Opening a log's file with the right user's rights.
+//! Opens a log file with the rights of the proper user.
 //!
-//! With `--user` the master is root, and a user who can change the path of a log could put a link
-//! there, so that root creates a file elsewhere and opens it for writing. (nginx had that:
-//! CVE-2016-1247.) So root's rights open only a path that the workers' user cannot change. Links on
-//! such a path are the administrator's, such as one from `/var/log` to another disk or to
-//! `/dev/stdout`. Any other path is opened with the rights of the workers' user, who gains nothing
-//! from a link of his own.
+//! With `--user` the master is root. A user who can change the path of a log could put a link
+//! there, and root would create or open a file elsewhere. (nginx had that: CVE-2016-1247.) So
+//! root's rights open only a path that the workers' user cannot change. Links on such a path are
+//! the administrator's, such as one from `/var/log` to another disk or to `/dev/stdout`. Any other
+//! path is opened with the rights of the workers' user, who then gains nothing from a link.
 
 use std::fs::File;
 use std::io;

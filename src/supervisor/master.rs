@@ -1,11 +1,11 @@
-//! The master's loop: it waits for signals, for messages of its workers and for deadlines, and acts
-//! on each. Nothing else wakes it.
+//! The master's loop: waits for signals, messages of workers and deadlines, and handles each.
+//! Nothing else wakes it.
 //!
-//! - [`state`] is what the master knows, [`stage`] the stages of its life and the steps between
+//! - [`state`] has the master's fields, [`stage`] the stages of its life and the steps between
 //!   them,
-//! - [`dispatch`] is the one place where an event is turned into an action,
-//! - [`start`] comes before the loop, [`fork`] makes workers, [`exits`] deals with processes that
-//!   have exited,
+//! - [`dispatch`] turns each event into an action,
+//! - [`start`] runs before the loop, [`fork`] forks workers, [`exits`] handles processes that have
+//!   exited,
 //! - [`reload`] replaces the deployment, [`upgrade`] the master itself, [`shutdown`] ends the
 //!   server.
 
@@ -51,7 +51,7 @@ impl Master<'_> {
         exit
     }
 
-    /// Does what is due: kills workers, retires and starts others, or ends the server.
+    /// Carries out what is due: kills, retires and starts workers, or ends the server.
     fn act(&mut self, py: Python<'_>) -> Result<(), MasterExit> {
         let now = Instant::now();
         self.notifier.beat(now);
@@ -84,8 +84,8 @@ impl Master<'_> {
         Ok(())
     }
 
-    /// Notifies the workers whether several serve. Those of another master count; and TTIN, a
-    /// reload or an upgrade give even a single worker company.
+    /// Notifies the workers whether several workers serve (`wsgi.multiprocess`). Workers of another
+    /// master count too.
     fn update_multiprocess(&mut self, starting: usize) {
         let count = self.deployment.target.max(self.workers.iter().count() + starting);
         let beside_another_master = self.successor.is_some() || self.predecessor.is_some();
@@ -111,12 +111,14 @@ impl Master<'_> {
 
     /// Handles all events that have come.
     fn dispatch(&mut self, py: Python<'_>) -> Result<(), MasterExit> {
-        // Taken first, as what is handled below may be what another process has signalled for.
+        // Taken first: a process may have sent its signal because of a message that is handled
+        // below.
         let signals = self.signals.take();
         for (pid, message) in self.workers.receive() {
             self.handle(py, Event::Message(pid, message));
         }
-        // A client that has been served may signal a server that counts as started.
+        // Before the signals: a client that was served may send a signal that requires a started
+        // server.
         self.complete_stage(py);
         for signal in signals {
             self.handle(py, Event::Signal(signal));
@@ -135,7 +137,8 @@ impl Master<'_> {
         Ok(())
     }
 
-    /// Before the process ends: reports a failed start, and leaves what a new master uses.
+    /// Cleans up before the process ends: reports a failed start, and keeps files that a new master
+    /// uses.
     fn clean_up(&mut self, code: i32) {
         if let Some(start) = self.stage.take_start()
             && let Some(launcher) = start.launcher

@@ -22,7 +22,7 @@ use rustix::net::{
 
 use crate::sys::sigpipe;
 
-/// The most messages that the master takes from one worker before it looks at the others.
+/// How many messages the master reads from one worker before it turns to the others.
 const MAX_MESSAGES_PER_READ: usize = 16;
 
 /// What a worker reports to the master.
@@ -41,7 +41,7 @@ pub(super) enum FromWorker {
 /// sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ToWorker<F = File> {
-    /// Its replacement is ready: finish the running requests, then exit.
+    /// Retire, because the replacement is ready: finish the running requests, then exit.
     Retire,
     /// Whether other workers serve beside it (`wsgi.multiprocess`).
     Multiprocess(bool),
@@ -65,7 +65,7 @@ impl fmt::Display for Log {
     }
 }
 
-/// Bytes that are no message.
+/// Bytes that are not a message.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Malformed {
     #[error("unknown message {0:#04x}")]
@@ -193,7 +193,7 @@ impl ToWorker {
     }
 }
 
-/// What a read of the channel gave.
+/// The result of reading from the channel.
 #[derive(Debug)]
 pub(super) enum Received<T> {
     Data(T),

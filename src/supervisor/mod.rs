@@ -6,16 +6,15 @@
 //! connection in the accept queue belongs to all of them until one accepts it, so a worker that
 //! dies loses only the requests it was running.
 //!
-//! From the top:
+//! The modules:
 //!
 //! - [`master`] is the loop, and the stages of the master's life,
 //! - [`worker_main`] is a worker's boot after the fork, [`worker_loop`] its loop while it serves,
 //! - [`deployment`] is what a reload replaces as a whole,
-//! - [`workers`] are the processes of the pool, [`worker_process`] one of them as the master sees
-//!   it,
+//! - [`workers`] are the processes of the pool, [`worker_process`] is one of them,
 //! - [`pool`] is the policy: which workers start, and which retire,
-//! - [`messages`] is what the master and a worker send each other, [`heartbeat`] the worker's sign
-//!   of life, [`recycling`] its limits,
+//! - [`messages`] defines the messages between master and workers, [`heartbeat`] the workers'
+//!   heartbeat, [`recycling`] the limits of a worker,
 //! - [`successor`] is the upgrade to a new master (USR2), [`sockets`] keeps listening sockets
 //!   across reloads and upgrades,
 //! - [`signals`] waits for signals, [`guard`] watches foreign code that runs in the master,

@@ -1,4 +1,4 @@
-//! The pid file, from which scripts learn which process to send signals to.
+//! The pid file, which names the process to send signals to.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -65,8 +65,8 @@ impl Pidfile {
         Ok(())
     }
 
-    /// Whether the new master `pid` has the second pid file beside this one, which it renames to
-    /// this one when this process exits.
+    /// Whether the new master `pid` has the second pid file, which it renames to this one when this
+    /// process exits.
     pub(super) fn is_awaited_by(&self, pid: u32) -> bool {
         read(&second(&self.path)) == Some(pid)
     }

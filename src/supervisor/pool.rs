@@ -1,5 +1,5 @@
 //! The policy of the pool: which workers are started, and which are retired. It does no I/O and
-//! knows no process, so that tables can test it.
+//! knows no processes, so it is tested by tables.
 //!
 //! Its one rule: no worker is retired before its replacement is ready to serve.
 
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::messages::FromWorker;
 use crate::config::ReloadStrategy;
 
-/// A worker that has served for this long has proven itself: its death counts as an accident.
+/// The death of a worker that has served for at least this long does not count as an early death.
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
 /// The first pause after a worker that could not boot; each further one doubles it.
 const MIN_BOOT_PAUSE: Duration = Duration::from_millis(500);
@@ -27,11 +27,11 @@ pub(super) enum WorkerState {
     Booting,
     /// Serves requests.
     Ready,
-    /// Was asked to exit.
+    /// Asked to exit.
     Retiring,
 }
 
-/// What the policy knows about a worker.
+/// The facts about a worker that the policy uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct WorkerStatus {
     /// The deployment it was started with.
@@ -82,7 +82,7 @@ impl WorkerStatus {
     }
 }
 
-/// What the master does next.
+/// The actions that the master takes next.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     /// The number of workers to start.
@@ -91,8 +91,8 @@ pub(super) struct Plan {
     pub(super) retire: Vec<usize>,
 }
 
-/// Compares the workers with the goal: `target` workers of this `generation`. `workers` is in the
-/// order in which they were started.
+/// Compares the workers with the target: `target` ready workers of this `generation`. `workers` is
+/// in the order in which they were started.
 pub(super) fn plan(
     workers: &[WorkerStatus],
     target: usize,
@@ -106,7 +106,7 @@ pub(super) fn plan(
     let ready = indices(&|w| is_current(w) && w.state == WorkerState::Ready);
     let booting = indices(&|w| is_current(w) && w.state == WorkerState::Booting);
     let outdated = indices(&|w| !is_current(w) && w.state == WorkerState::Ready);
-    // A later reload has overtaken these before they could serve.
+    // A later reload has replaced their deployment before they were ready.
     let mut retire = indices(&|w| !is_current(w) && w.state == WorkerState::Booting);
 
     let missing = target.saturating_sub(ready.len());
@@ -165,7 +165,7 @@ impl Backoff {
         self.boot_failures = 0;
     }
 
-    /// The operator has changed something: ends the pause and forgets the failures.
+    /// Ends the pause and clears the failures, after a change by the operator.
     pub(super) fn reset(&mut self) {
         *self = Backoff::default();
     }

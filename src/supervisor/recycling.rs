@@ -1,5 +1,5 @@
 //! When a worker is recycled: after a number of requests, after a time, or above a memory size.
-//! Leaks and fragmentation are facts of life; replacing a worker costs one boot and no request.
+//! This bounds leaks and fragmentation, at the cost of one boot and no request.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -52,7 +52,7 @@ impl RecyclingLimits {
 /// A random number from 0 to `max`.
 fn random_up_to(max: u64) -> u64 {
     let mut hasher = RandomState::new().build_hasher();
-    // Workers inherit the keys of `RandomState` from the master, so the pid makes the difference.
+    // Workers inherit the keys of `RandomState` from the master, so the pid is hashed as well.
     hasher.write_u32(std::process::id());
     max.checked_add(1).map_or_else(|| hasher.finish(), |count| hasher.finish() % count)
 }

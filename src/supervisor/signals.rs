@@ -1,9 +1,8 @@
-//! Waiting for signals, and for descriptors at the same time.
+//! Waits for signals and descriptors at the same time.
 //!
 //! Signals go through Python's own machinery: its C-level handler writes the signal's number to the
 //! wakeup descriptor, a socket, which ends the wait. So the handlers that an application sets for
-//! other signals keep working in a worker, and after a fork only what Python knows about has to be
-//! reset.
+//! other signals keep working in a worker, and after a fork only Python's state has to be reset.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -47,7 +46,7 @@ impl Signals {
     }
 
     /// Waits until a signal comes, one of `others` is readable or closed, or `limit` is over. Other
-    /// Python threads run meanwhile, and Python's signal handlers afterwards.
+    /// Python threads run meanwhile; Python's signal handlers run afterwards.
     pub(super) fn wait(
         &self,
         py: Python<'_>,
@@ -78,7 +77,7 @@ impl Signals {
         self.kept.drain(..).chain(bytes[..count].iter().copied()).map(i32::from).collect()
     }
 
-    /// Blocks the caught signals around a fork, after which two processes have one socket.
+    /// Blocks the caught signals around a fork, after which both processes share the socket.
     pub(super) fn block(&self, py: Python<'_>) -> PyResult<()> {
         self.mask(py, "SIG_BLOCK")
     }
@@ -107,8 +106,7 @@ impl Signals {
     }
 
     /// Runs foreign code, in which TERM, INT and QUIT raise `KeyboardInterrupt`; if that does not
-    /// end it, `guarded` ends the process. The code may set handlers of its own, which are replaced
-    /// afterwards.
+    /// end it, `guarded` ends the process. Handlers that the code sets are replaced afterwards.
     pub(super) fn run_guarded<T>(
         &mut self,
         py: Python<'_>,
@@ -121,8 +119,7 @@ impl Signals {
         }
         module.call_method1("signal", (libc::SIGINT, module.getattr("default_int_handler")?))?;
         let ran = guarded.run(py, &self.receiver, run);
-        // A signal that interrupts this has come too late for the code. It is among those that are
-        // kept.
+        // A signal that interrupts this loop came after the code had ended. It is kept, too.
         while let Err(failure) = self.install_handlers(py) {
             if !failure.is_instance_of::<PyKeyboardInterrupt>(py) {
                 return Err(failure);
@@ -147,8 +144,8 @@ impl Signals {
 }
 
 impl Drop for Signals {
-    /// Signals keep coming, and the number of the wakeup descriptor may soon be that of another
-    /// file.
+    /// Unsets the wakeup descriptor: signals may still come, and its number may be reused by
+    /// another file.
     fn drop(&mut self) {
         Python::attach(|py| {
             let _ = self.module.bind(py).call_method1("set_wakeup_fd", (-1,));
@@ -157,8 +154,8 @@ impl Drop for Signals {
     }
 }
 
-/// Logs an exception of the application's signal handler, which would otherwise end the code of
-/// this server that it interrupts. A `SystemExit` is meant for the process.
+/// Logs an exception of a signal handler of the application, which would otherwise propagate into
+/// the server. A `SystemExit` is returned: it is meant to end the process.
 ///
 /// # Errors
 /// An exception that is not derived from `Exception`.
@@ -168,7 +165,7 @@ pub(super) fn log_handler_error(py: Python<'_>, failure: PyErr) -> PyResult<()> 
     }
     error!(
         target: "signal.handler_failed",
-        "A signal handler of the application failed, which changes nothing: {failure}"
+        "A signal handler of the application raised an exception, ignoring it: {failure}"
     );
     let lines = failure.traceback(py).and_then(|traceback| traceback.format().ok());
     observe::write_text(&lines.unwrap_or_default());

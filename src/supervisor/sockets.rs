@@ -1,8 +1,8 @@
 //! The listening sockets. They outlive the workers, survive a reload that keeps their addresses,
-//! and can be handed to a new master, so that no connection is refused meanwhile.
+//! and are passed to a new master, so no connection is refused meanwhile.
 //!
-//! Each socket is shared by the deployments that have its address. It is closed, and the file of a
-//! unix socket removed, when the last of them is dropped.
+//! Each socket is shared by the deployments that have its address. When the last of these
+//! deployments is dropped, the socket is closed and its file removed.
 
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -43,11 +43,9 @@ impl Entry {
 }
 
 impl Sockets {
-    /// The sockets for these addresses: those of `open` that have one of them, and new ones for the
-    /// others.
+    /// Opens sockets for these addresses. Reuses a socket of `open` that has the address.
     ///
-    /// # Errors
-    /// As [`net::bind`]. The sockets that were opened until then are closed again.
+    /// # Errors As [`net::bind`]. Sockets that were opened before the error are closed.
     pub(super) fn open(
         binds: &[Bind],
         settings: &Settings,
@@ -85,7 +83,8 @@ impl Sockets {
         for (fd, bind) in decode(&text) {
             match net::bind(&Bind::Fd(fd), BindOptions::with_backlog(backlog)) {
                 Ok(listeners) => {
-                    // The listener is a duplicate. Only the variable makes the original known.
+                    // The listener is a duplicate, so the original is closed. No other code knows
+                    // its number.
                     drop(descriptors::adopt(fd));
                     for listener in listeners {
                         let url = listener.url();
@@ -129,7 +128,7 @@ impl Sockets {
     /// Refuses connections that are not in the accept queue yet, as the server stops.
     pub(super) fn refuse_new_connections(&self) {
         for entry in self.0.iter().filter(|entry| entry.owned.load(Relaxed)) {
-            if let Err(error) = entry.listener.refuse_newcomers() {
+            if let Err(error) = entry.listener.refuse_new_connections() {
                 debug!("{}: {error}", entry.listener.url());
             }
         }
@@ -160,7 +159,7 @@ impl Sockets {
         self.0.iter().map(|entry| &entry.listener)
     }
 
-    /// The listeners, for a worker: no other deployment may be left in its process.
+    /// The listeners, for a worker. No other deployment may exist in its process.
     pub(super) fn into_listeners(self) -> Vec<Listener> {
         let unshared = |entry| Arc::into_inner(entry).map(|entry: Entry| entry.listener);
         let unshared = self.0.into_iter().map(unshared).collect::<Option<Vec<_>>>();
@@ -179,7 +178,7 @@ impl Sockets {
     }
 }
 
-/// Reads the value of [`INHERITED_SOCKETS`], leaving out entries that cannot be one.
+/// Parses the value of [`INHERITED_SOCKETS`], skipping malformed entries.
 fn decode(text: &str) -> Vec<(RawFd, Bind)> {
     let entry = |entry: &str| {
         let (fd, bind) = entry.split_once('=')?;

@@ -1,5 +1,5 @@
-//! USR2: runs the same command again, as a new master on the same sockets. The two masters serve
-//! side by side until the operator stops one of them.
+//! USR2: runs the same command again as a new master on the same sockets. Both masters serve until
+//! the operator stops one of them.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus};
@@ -11,7 +11,8 @@ use rustix::pipe::PipeFlags;
 use super::sockets::{INHERITED_SOCKETS, Sockets};
 use crate::sys::descriptors;
 
-/// The variable with the descriptor that a new master reads the end of when the old one exits.
+/// The variable that names a descriptor, which the new master finds at its end when the old master
+/// exits.
 const PREDECESSOR: &str = "RUSTWSGI_PREDECESSOR";
 /// The variables from one master to the next, which are not for the application.
 pub(super) const VARIABLES: [&str; 2] = [INHERITED_SOCKETS, PREDECESSOR];
@@ -64,7 +65,7 @@ impl Predecessor {
     /// `None` if this process was not started by another master.
     pub(super) fn of_this_process() -> Option<Predecessor> {
         let fd: i32 = std::env::var(PREDECESSOR).ok()?.parse().ok().filter(|&fd| fd >= 3)?;
-        // Only the variable makes the number known. It may name no open descriptor.
+        // No other code knows the number. It may name no open descriptor.
         let lifeline = descriptors::adopt(fd).ok()?;
         // Commands that the application runs must not inherit it.
         let kept = rustix::io::fcntl_setfd(&lifeline, FdFlags::CLOEXEC);

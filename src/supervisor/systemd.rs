@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 
 use crate::config::Bind;
 
-/// The variables of socket activation, which are for this process alone: sd_listen_fds(3).
+/// The variables of socket activation, which are meant for this process only: sd_listen_fds(3).
 pub(super) const VARIABLES: [&str; 3] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
 /// The sockets that systemd has opened for this process. They replace all addresses, as in
@@ -19,8 +19,8 @@ pub(super) fn activated() -> Option<Vec<Bind>> {
     (!fds.is_empty()).then_some(fds)
 }
 
-/// Has a new master notify the watchdog from its start. systemd listens to the main process only,
-/// which the new master becomes when the old one exits, and the variable names the old one.
+/// Makes a new master notify the watchdog from its start. systemd listens only to the main process,
+/// which the new master becomes when the old one exits; the variable still names the old one.
 pub(super) fn take_over_watchdog(environ: &Bound<'_, PyAny>, predecessor: u32) -> PyResult<()> {
     const NAME: &str = "WATCHDOG_PID";
     if std::env::var(NAME).is_ok_and(|pid| pid == predecessor.to_string()) {

@@ -19,23 +19,23 @@ use crate::worker::{Server, exit_now};
 /// TERM finishes running requests, INT and QUIT do not, USR1 logs the counters.
 pub(super) const CAUGHT: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1];
 
-/// How often the worker sends its heartbeat and looks at its server.
+/// How often the worker sends its heartbeat and checks its server.
 const TICK: Duration = Duration::from_secs(1);
-/// The same while it is stopping.
+/// How often it checks its server while it is stopping.
 const TICK_WHILE_STOPPING: Duration = Duration::from_millis(20);
 /// How long complete responses may take to be sent when running requests are not waited for.
 const QUICK_FLUSH: Duration = Duration::from_millis(100);
 
-/// The exit code of a worker whose server has ended by itself.
+/// The exit code of a worker whose server has ended unexpectedly.
 const SERVER_ENDED: i32 = 1;
 
-/// Where a worker is in its life.
+/// The stage of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     Serving,
-    /// It serves on until the master retires it, which was asked for a replacement.
+    /// Has asked the master for a replacement, and serves until the master retires it.
     AwaitingReplacement,
-    /// It exits when all requests are done, at the latest at the deadline, if there is one.
+    /// Exits when all requests have finished, or at the deadline, if there is one.
     Stopping {
         deadline: Option<Instant>,
     },
@@ -58,7 +58,7 @@ impl Stage {
     }
 }
 
-/// What the worker reacts to.
+/// The events that the worker handles.
 enum Event {
     Signal(i32),
     Message(ToWorker),
@@ -70,7 +70,7 @@ enum Event {
 pub(super) struct Worker {
     pub(super) signals: Signals,
     pub(super) server: Server,
-    /// To the master; `None` once that has exited.
+    /// The channel to the master; `None` once the master has exited.
     pub(super) channel: Option<UnixStream>,
     pub(super) heartbeat: Heartbeat,
     pub(super) hooks: Hooks,
@@ -89,7 +89,7 @@ impl Worker {
             let channel: Vec<_> = self.channel.iter().map(AsFd::as_fd).collect();
             self.signals.wait(py, &channel, Some(tick))?;
             // Each step of a turn runs Python code, in which a signal handler of the application
-            // may raise. The next turn does what this cuts short.
+            // may raise an exception. The next turn repeats the steps that it skips.
             match self.turn(py) {
                 Ok(None) => {}
                 Ok(Some(code)) => return Ok(code),
@@ -98,10 +98,10 @@ impl Worker {
         }
     }
 
-    /// Does what is due; returns the exit code if that was the end.
+    /// Carries out what is due; returns the exit code when the worker ends.
     fn turn(&mut self, py: Python<'_>) -> PyResult<Option<i32>> {
         let signals = self.signals.take();
-        // Messages first: the master sends new log files before the signal whose answer goes there.
+        // Messages before signals: on USR1, the counters must go to the new log file.
         while let Some(event) = self.receive() {
             self.handle(py, event);
         }
@@ -136,15 +136,15 @@ impl Worker {
         }
     }
 
-    /// Acts on an event; returns the exit code if that was the end.
+    /// Handles an event; returns the exit code when the worker ends.
     fn handle(&mut self, py: Python<'_>, event: Event) -> Option<i32> {
         match event {
             Event::Signal(libc::SIGUSR1) => self.server.log_counters(),
-            // May come several times: from the master, and from a process manager that signals all
-            // processes of a service or a terminal.
+            // May come several times: from the master, and from a process manager or terminal that
+            // signals all processes.
             Event::Signal(libc::SIGTERM) => self.stop(),
             Event::Signal(libc::SIGINT | libc::SIGQUIT) => return Some(self.stop_quickly(py)),
-            // A signal that the application catches.
+            // A signal that the application handles.
             Event::Signal(_) => {}
             Event::Message(ToWorker::Retire) => {
                 self.server.retire();
@@ -162,7 +162,8 @@ impl Worker {
             Event::Malformed(Malformed::MissingFile(log)) => report_lost_log(log),
             Event::Malformed(malformed) => debug!("The master sent a {malformed}: ignored"),
             Event::MasterExited => {
-                // Without a master nothing replaces this worker, and it keeps the address in use.
+                // Without a master, this worker would never be replaced and would keep the address
+                // in use.
                 let pid = std::process::id();
                 warn!(
                     target: "worker.orphaned",
@@ -200,7 +201,7 @@ impl Worker {
     fn on_server_end(&self, py: Python<'_>) -> i32 {
         self.hooks.call(py, "served", &[self.request_count()]);
         if !self.stage.is_stopping() {
-            error!(target: "worker.failed", "The server has ended by itself: exiting");
+            error!(target: "worker.failed", "The server has ended unexpectedly: exiting");
             return SERVER_ENDED;
         }
         info!(target: "worker.exiting", "Worker exiting (pid: {})", std::process::id());
@@ -226,7 +227,7 @@ impl Worker {
         };
         let Some(reason) = reason else { return Ok(()) };
         if is_stuck {
-            // gunicorn calls it in a worker that the master aborts; this worker has noticed by
+            // gunicorn calls it in a worker that the master aborts. This worker detects the timeout
             // itself.
             self.hooks.call(py, "worker_abort", &[self.request_count()]);
         }
@@ -245,8 +246,8 @@ impl Worker {
         if let Some(path) = changed
             && !self.stage.is_stopping()
         {
-            info!(target: "reload.source_changed", "{path} has changed: asking for a reload");
-            // Fails only if the master has exited, which the next turn notices.
+            info!(target: "reload.source_changed", "{path} has changed: requesting a reload");
+            // Fails only if the master has exited, which the next turn handles.
             let _ = FromWorker::SourceChanged.send(channel);
         }
         Ok(())

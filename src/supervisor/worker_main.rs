@@ -1,5 +1,5 @@
-//! A worker from the fork until it serves: it assumes its user, imports the application, and starts
-//! the server.
+//! The boot of a worker, from the fork until it serves: changes the user, imports the application,
+//! and starts the server.
 
 use std::fs::File;
 use std::io;
@@ -32,14 +32,14 @@ const USAGE_ERROR: i32 = 2;
 /// The exit code of a worker that cannot boot, as in gunicorn.
 const BOOT_FAILED: i32 = 3;
 
-/// What a worker gets from the master.
+/// The values that a worker gets from the master.
 pub(super) struct WorkerContext {
-    /// To the master. It is closed when the master exits.
+    /// The channel to the master. It is closed when the master exits.
     pub(super) channel: UnixStream,
     pub(super) settings: Arc<Settings>,
     /// The file of the access log.
     pub(super) access_log: Option<File>,
-    /// The user and group to run as, if not the master's.
+    /// The user and group to run as; `None` if they are the master's.
     pub(super) identity: Option<Identity>,
     pub(super) heartbeat: Heartbeat,
     pub(super) hooks: Hooks,
@@ -49,7 +49,7 @@ pub(super) struct WorkerContext {
     pub(super) app: Option<Py<PyAny>>,
     /// Other workers serve beside it.
     pub(super) multiprocess: bool,
-    /// It stops writing to the terminal once it is ready (`--daemon`).
+    /// Stop writing to the terminal once ready (`--daemon`).
     pub(super) detaches: bool,
 }
 
@@ -95,7 +95,7 @@ fn set_up(py: Python<'_>, context: &mut WorkerContext, listeners: &[Listener]) -
         identity.assume(py, &context.settings).map_err(|failure| {
             error!(
                 target: "worker.failed",
-                "Cannot become the user of --user and --group, exiting: {failure}"
+                "Cannot change to the user and group of --user and --group, exiting: {failure}"
             );
             SETUP_FAILED
         })?;
@@ -108,10 +108,10 @@ fn set_up(py: Python<'_>, context: &mut WorkerContext, listeners: &[Listener]) -
     Ok(())
 }
 
-/// What a worker serves.
+/// The application that a worker serves.
 struct Loaded {
     app: Py<PyAny>,
-    /// The application failed to load, and this one shows why.
+    /// Whether this is the error page of an application that failed to load.
     is_error_page: bool,
     /// Notices changed source files (`--reload`).
     watcher: Option<Py<PyAny>>,
@@ -148,8 +148,8 @@ fn load(
     Ok(Loaded { app, is_error_page, watcher })
 }
 
-/// An application that shows why the real one failed to load. Adds the files that the traceback
-/// names to those that are watched.
+/// Makes an application that shows why the real one failed to load. Also watches the files that the
+/// traceback names.
 fn error_page(
     py: Python<'_>,
     failure: &LoadFailure,
@@ -181,7 +181,7 @@ fn serve(
     let app = hooks.worker_init(py, app)?;
     heartbeat.beat();
     let report_ready = || {
-        // Not earlier: until now there may have been an error to report on the terminal.
+        // Not earlier: until now, errors were reported on the terminal.
         if context.detaches {
             background::discard_output(py);
         }
@@ -212,13 +212,13 @@ fn serve(
     Ok(worker.run(py)?)
 }
 
-/// What the master may change while the worker boots.
+/// The values that the master may change while the worker boots.
 struct Boot {
     access_log: Option<File>,
     multiprocess: bool,
 }
 
-/// Takes the messages that have come while the application was imported.
+/// Receives the messages that came while the application was imported.
 fn receive_while_booting(channel: &UnixStream, mut boot: Boot) -> Boot {
     while let Ok(Received::Data(message)) = ToWorker::receive(channel) {
         match message {
@@ -234,8 +234,8 @@ fn receive_while_booting(channel: &UnixStream, mut boot: Boot) -> Boot {
     boot
 }
 
-/// Where the access log goes. Without the master's file neither a start nor a reload comes this
-/// far.
+/// The sink of the access log. The master has opened the file: otherwise the start or the reload
+/// fails earlier.
 fn access_sink(log: &AccessLogSettings, file: Option<File>) -> io::Result<Sink> {
     match (&log.target, file) {
         (LogTarget::File(_), Some(file)) => Ok(Sink::from(file)),

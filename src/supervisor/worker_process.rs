@@ -1,4 +1,4 @@
-//! One worker as the master sees it: its status, its channel, its heartbeat, and when it is killed.
+//! The master's view of one worker: its status, its channel, its heartbeat, and when to kill it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,7 +12,7 @@ use super::messages::{FromWorker, Received, ToWorker};
 use super::pool::{WorkerState, WorkerStatus};
 use crate::sys::process::kill;
 
-/// How long a worker that was to exit by its own deadline, or by SIGABRT, is given beyond that.
+/// How long the master waits beyond a worker's own deadline, or after SIGABRT, before SIGKILL.
 pub(super) const EXIT_MARGIN: Duration = Duration::from_secs(3);
 
 /// After this number of ignored messages the master no longer reads what the worker sends. The
@@ -22,7 +22,7 @@ const MAX_IGNORED_MESSAGES: u32 = 64;
 /// How long a heartbeat may be missing when `--timeout` sets no limit.
 const DEFAULT_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What connects a worker with the master; made before the fork.
+/// The channel and heartbeat between a worker and the master, created before the fork.
 pub(super) struct Link {
     pub(super) master_end: UnixStream,
     pub(super) worker_end: UnixStream,
@@ -37,7 +37,7 @@ impl Link {
     }
 }
 
-/// After what time the master kills a worker.
+/// The times after which the master kills a worker.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KillTimeouts {
     /// From the fork to the ready message.
@@ -57,12 +57,12 @@ impl KillTimeouts {
     }
 }
 
-/// Whether the master kills the worker.
+/// The plan to kill the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kill {
-    /// Nothing is wrong.
+    /// None.
     Unplanned,
-    /// It was asked to exit and gets SIGKILL at this time; never, if there is none.
+    /// It was asked to exit, and is sent SIGKILL at this time, if any.
     Due(Option<Instant>),
     /// SIGKILL was sent.
     Sent,
@@ -77,7 +77,7 @@ pub(super) struct WorkerProcess {
     pub(super) serves_error_page: bool,
     /// When it entered its state.
     since: Instant,
-    /// When the master first found the heartbeat missing.
+    /// When a check first found the heartbeat missing.
     heartbeat_missing_since: Option<Instant>,
     kill: Kill,
     /// `None` once the worker has closed its end: a closed channel is readable until the process is
@@ -190,7 +190,8 @@ impl WorkerProcess {
         self.set_retiring(graceful_timeout);
     }
 
-    /// Ends it with a signal, and kills it after `graceful_timeout`. Again, if it was asked before.
+    /// Ends it with a signal, and kills it after `graceful_timeout`, even if it was asked to exit
+    /// before.
     pub(super) fn stop(&mut self, signal: i32, graceful_timeout: Duration) {
         kill(self.pid, signal);
         self.set_retiring(graceful_timeout);
@@ -249,8 +250,8 @@ impl WorkerProcess {
         }
     }
 
-    /// Whether the heartbeat was missing at two looks that are [`EXIT_MARGIN`] apart. One look is
-    /// not enough: after a suspend of the machine the master may run before its workers.
+    /// Whether the heartbeat was missing at two checks that are [`EXIT_MARGIN`] apart. One check is
+    /// not enough: after the machine was suspended, the master may run before its workers.
     fn misses_heartbeat(&mut self, missing_now: bool, now: Instant) -> bool {
         self.heartbeat_missing_since =
             missing_now.then(|| self.heartbeat_missing_since.unwrap_or(now));
@@ -258,7 +259,7 @@ impl WorkerProcess {
             .is_some_and(|since| now.saturating_duration_since(since) >= EXIT_MARGIN)
     }
 
-    /// When [`WorkerProcess::kill_if_overdue`] has to look at it next.
+    /// When to call [`WorkerProcess::kill_if_overdue`] next.
     pub(super) fn next_deadline(&self, timeouts: &KillTimeouts) -> Option<Instant> {
         match (self.kill, self.status.state) {
             (Kill::Sent, _) => None,

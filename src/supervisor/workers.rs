@@ -1,4 +1,4 @@
-//! The processes of the pool: what the policy of [`pool`] is applied to.
+//! The processes of the pool, to which the policy of [`pool`] is applied.
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
@@ -48,7 +48,7 @@ impl Workers {
 
     // Starting
 
-    /// Counts a fork; returns how many there were with it.
+    /// Counts a fork, and returns the number of forks so far.
     pub(super) fn count_fork(&mut self) -> i64 {
         self.forked += 1;
         self.forked
@@ -59,12 +59,12 @@ impl Workers {
         self.list.push(worker);
     }
 
-    /// Forgets all workers, in a process that is one of them.
+    /// Drops all workers, in a new worker process.
     pub(super) fn clear(&mut self) {
         self.list.clear();
     }
 
-    /// From now on new workers belong to another deployment.
+    /// Begins a new deployment: workers added from now on belong to it.
     pub(super) fn begin_generation(&mut self) {
         self.generation += 1;
         self.backoff.reset();
@@ -81,8 +81,7 @@ impl Workers {
         self.of_generation().filter(|w| w.status.state == WorkerState::Ready).count() >= target
     }
 
-    /// Whether a worker of the running deployment serves only the reason why the application failed
-    /// to load.
+    /// Whether a worker of the running deployment serves the error page.
     pub(super) fn any_serves_error_page(&self) -> bool {
         self.of_generation().any(|worker| worker.serves_error_page)
     }
@@ -102,8 +101,8 @@ impl Workers {
         self.list.iter_mut().flat_map(with_pid).collect()
     }
 
-    /// The worker that sent a message, if its status expects it: the only place where the master
-    /// decides whether to act on what a worker says.
+    /// The worker that sent a message, if its status expects it. This is the only place that
+    /// decides whether the master acts on a message.
     pub(super) fn accept(&mut self, pid: i32, message: FromWorker) -> Option<&mut WorkerProcess> {
         let generation = self.generation;
         let worker = self.list.iter_mut().find(|worker| worker.pid == pid)?;
@@ -169,7 +168,7 @@ impl Workers {
         self.list.iter_mut().for_each(|worker| worker.kill_if_overdue(timeouts, now));
     }
 
-    /// When [`Workers::kill_overdue`] has something to look at.
+    /// When to call [`Workers::kill_overdue`] next.
     pub(super) fn next_deadline(&self, timeouts: &KillTimeouts) -> Option<Instant> {
         self.list.iter().filter_map(|worker| worker.next_deadline(timeouts)).min()
     }

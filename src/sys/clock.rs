@@ -1,11 +1,10 @@
-//! The two clocks: the steady one that deadlines are counted in, and the time of day.
+//! The two clocks: the monotonic clock for deadlines, and the time of day.
 //!
-//! Under the fuzzer, whose clients are slow in every way, the steady clock stands still until the
-//! fuzzer advances it.
+//! Under the fuzzer, the monotonic clock stands still until the fuzzer advances it.
 
 use std::time::SystemTime;
 
-/// The current time of the steady clock.
+/// The current time of the monotonic clock.
 #[cfg(not(fuzzing))]
 pub(crate) fn now() -> std::time::Instant {
     std::time::Instant::now()

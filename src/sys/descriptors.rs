@@ -23,7 +23,7 @@ pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A duplicate of a descriptor, closed on exec, which leaves the original alone whatever it is.
+/// Duplicates a descriptor of any kind, with close-on-exec. The original is not changed.
 ///
 /// # Errors
 /// If it is not open, or no descriptor is left.
@@ -34,7 +34,7 @@ pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(borrow(fd), LOWEST)?)
 }
 
-/// Has an exec close a descriptor that was passed to this process.
+/// Sets close-on-exec on a descriptor that was passed to this process.
 ///
 /// # Errors
 /// If it is not open.
@@ -56,8 +56,8 @@ pub(crate) fn file_id(fd: RawFd) -> Option<FileId> {
     Some(FileId(u64::try_from(stat.st_dev).ok()?, u64::try_from(stat.st_ino).ok()?))
 }
 
-/// Puts `/dev/null` in the place of a descriptor, in one step, so that its owner may still close
-/// it. For a process that was just forked and has copies that no code in it uses.
+/// Replaces a descriptor by `/dev/null` atomically, so that its owner may still close it. For a
+/// process that was just forked and does not use its copies.
 pub(crate) fn replace_with_null(null: &File, fd: RawFd) {
     // SAFETY: dup2 touches no memory. By the function's contract no code in this process uses `fd`.
     unsafe { libc::dup2(null.as_raw_fd(), fd) };
@@ -71,9 +71,9 @@ pub(super) fn standard_stream(fd: RawFd) -> Option<BorrowedFd<'static>> {
 /// Lends a number to a system call.
 fn borrow(fd: RawFd) -> BorrowedFd<'static> {
     debug_assert!(fd >= 0);
-    // SAFETY: the number is not -1, as all callers check. What the system says of one that is not
-    // open, or that another thread closes just now, is an error and no undefined behaviour, as no
-    // caller keeps it but `standard_stream`, whose descriptors this process never closes.
+    // SAFETY: the number is not -1, as all callers check. For a number that is not open, or that
+    // another thread closes meanwhile, the call returns an error. No caller keeps the value except
+    // `standard_stream`, whose descriptors this process never closes.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
@@ -84,7 +84,7 @@ fn borrow(fd: RawFd) -> BorrowedFd<'static> {
 /// As the system does.
 #[cfg(target_os = "linux")]
 pub(crate) fn change_mode_of_path_descriptor(file: impl AsFd, mode: u32) -> io::Result<()> {
-    /// On every architecture but MIPS, where no call has this number.
+    /// The number on all architectures but MIPS, where no call has it.
     const FCHMODAT2: libc::c_long = 452;
     // SAFETY: the descriptor is open, and the kernel only reads the path, which is an empty C
     // string.
@@ -98,7 +98,7 @@ pub(crate) fn change_mode_of_path_descriptor(file: impl AsFd, mode: u32) -> io::
 mod tests {
     use super::*;
 
-    /// No process has so many.
+    /// More than a process has.
     const CLOSED: RawFd = 1_000_000;
 
     #[test]

@@ -1,8 +1,8 @@
-//! What has to happen around a fork that Python does: one registration with `os.register_at_fork`,
-//! of which each part of the server makes its hooks.
+//! The hooks around Python's forks: one registration with `os.register_at_fork`, to which each part
+//! of the server adds its hooks.
 //!
 //! The application may fork at any time. Its child inherits listening sockets, signal handlers and
-//! a copy of the server, none of which are its business.
+//! a copy of the server, none of which it may use.
 
 use std::sync::OnceLock;
 
@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
-/// What one part of the server does around a fork.
+/// The hooks of one part of the server.
 pub(crate) struct ForkHooks {
     /// In the parent, before it. Hooks run in reverse order of their registration.
     pub(crate) before: fn(),
@@ -21,7 +21,7 @@ pub(crate) struct ForkHooks {
     pub(crate) in_child: fn(Python<'_>) -> PyResult<()>,
 }
 
-/// For hooks that have nothing to do at one of the moments.
+/// A hook that does nothing.
 pub(crate) fn nothing() {}
 
 /// The hooks, in the order of their registration. No lock: another thread could hold it during a

@@ -1,17 +1,16 @@
-//! What the operating system does for a process: signals, forks, descriptors, clocks, the end.
+//! The operating system: signals, forks, descriptors, clocks, the end of a process.
 //!
-//! The lowest layer, which imports nothing of ours. `unsafe` lives here, in `wsgi`, and in the
-//! embedded binary, and nowhere else (`unsafe_code` is denied): a caller of this layer says what it
-//! wants, and the invariant that makes the system call sound is written beside the call. Where
-//! [`rustix`] or [`nix`] has a safe wrapper, there is none of ours.
+//! The lowest layer, which imports no other. `unsafe` is allowed only here, in `wsgi` and in the
+//! embedded binary (`unsafe_code` is denied elsewhere). Each unsafe call states the invariant that
+//! makes it sound. Calls for which [`rustix`] or [`nix`] has a safe wrapper are not wrapped here.
 //!
 //! - [`signals`] blocks signals for a scope and chooses what SIGABRT does,
 //! - [`sigpipe`] writes without raising SIGPIPE,
 //! - [`process`] signals, reaps and ends processes,
-//! - [`fork`] registers what has to happen around a fork, once for the whole server,
+//! - [`fork`] registers the fork hooks of the whole server,
 //! - [`descriptors`] adopts, duplicates and replaces raw descriptors,
-//! - [`streams`] has the standard streams,
-//! - [`clock`] has the steady clock and the time of day.
+//! - [`streams`] handles the standard streams,
+//! - [`clock`] reads the monotonic clock and the time of day.
 
 pub(crate) mod clock;
 #[allow(unsafe_code, reason = "a raw descriptor is a number: whose it is, the caller knows")]

@@ -1,4 +1,4 @@
-//! Other processes and the end of this one.
+//! Signals and reaps child processes, and ends this one.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;

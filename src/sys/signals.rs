@@ -1,4 +1,4 @@
-//! Which signals a thread takes, and what SIGABRT does.
+//! The signal mask of a thread, and the action of SIGABRT.
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
@@ -7,8 +7,8 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 use super::process;
 
-/// While this exists the calling thread takes none of the blocked signals; what comes meanwhile is
-/// delivered when it is dropped. Belongs to the thread that made it.
+/// Blocks signals for the calling thread until it is dropped; pending signals are delivered then.
+/// Belongs to the thread that created it.
 #[derive(Debug)]
 pub(crate) struct Blocked {
     previous: SigSet,
@@ -16,7 +16,8 @@ pub(crate) struct Blocked {
 }
 
 impl Blocked {
-    /// Blocks `signals` besides those that are blocked already. `None` if the system refuses.
+    /// Blocks `signals` in addition to signals that are blocked already. `None` if the system
+    /// refuses.
     pub(crate) fn these(signals: &[i32]) -> Option<Blocked> {
         let signals = signals.iter().filter_map(|&number| Signal::try_from(number).ok());
         Blocked::set(&signals.collect())
@@ -40,24 +41,23 @@ impl Blocked {
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        // It fails only for an invalid request, which this is not.
+        // Fails only for an invalid argument.
         let _ = self.previous.thread_set_mask();
     }
 }
 
-/// Starts a thread that no signal is delivered to, by `start`: a thread inherits the mask of its
-/// creator.
+/// Runs `start` with all signals blocked. A thread that it starts inherits the mask and gets no
+/// signals.
 ///
-/// Signals are for the threads that Python has made. In the embedded binary Rust gives its threads
-/// a small stack for signal handlers, which Python's handlers use and which two signals at a time
-/// overflow.
+/// Only threads created by Python handle signals. In the embedded binary, Rust gives its threads a
+/// small alternate stack for signal handlers, which two of Python's handlers at a time overflow.
 pub(crate) fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     let _blocked = Blocked::all();
     start()
 }
 
-/// Takes a blocked signal of the calling thread out of the pending ones, if it is there. It may not
-/// be: some systems forget a blocked signal that is ignored.
+/// Discards a blocked signal of the calling thread, if it is pending. Some systems drop a blocked
+/// signal that is ignored.
 pub(super) fn discard_pending(signal: Signal) {
     let mut pending = MaybeUninit::uninit();
     // SAFETY: sigpending initializes `pending`, which is read only if it has succeeded.
@@ -66,7 +66,7 @@ pub(super) fn discard_pending(signal: Signal) {
             && libc::sigismember(pending.as_ptr(), signal as libc::c_int) == 1
     };
     if is_pending {
-        // Does not block: no other thread can take what is pending for this one.
+        // Does not block: no other thread can take this thread's pending signal.
         let _ = SigSet::from(signal).wait();
     }
 }
@@ -74,8 +74,8 @@ pub(super) fn discard_pending(signal: Signal) {
 /// The exit code after SIGABRT; the signal's default action if it is negative.
 static ABORT_EXIT_CODE: AtomicI32 = AtomicI32::new(-1);
 
-/// While this exists SIGABRT ends the process with the code of [`set_abort_exit_code`], or as by
-/// default if none was set.
+/// While this exists, SIGABRT ends the process with the code of [`set_abort_exit_code`], or with
+/// the default action if none was set.
 pub(crate) struct AbortHandler {
     previous: Option<libc::sigaction>,
 }
@@ -95,7 +95,7 @@ impl Drop for AbortHandler {
     }
 }
 
-/// What the process exits with when SIGABRT comes while there is an [`AbortHandler`].
+/// Sets the exit code after SIGABRT, while there is an [`AbortHandler`].
 pub(crate) fn set_abort_exit_code(code: i32) {
     ABORT_EXIT_CODE.store(code, Relaxed);
 }

@@ -1,11 +1,11 @@
-//! Writing to a pipe or socket whose reader may be gone, without SIGPIPE.
+//! Writes without SIGPIPE to a pipe or socket whose reader may have closed it.
 //!
 //! Python ignores SIGPIPE, but an application may restore its default, which ends the process: then
 //! one client that aborts a download would end a worker. `send` has a flag against that; `sendfile`
 //! and `write` have none. So the signal is blocked around those calls, and discarded if it came.
 //!
-//! Only around them: a program that the application starts inherits the signal mask of its parent's
-//! thread, and `yes | head -1` relies on the signal.
+//! It is not blocked permanently: a program that the application starts inherits the thread's
+//! signal mask, and `yes | head -1` relies on the signal.
 
 use std::io;
 
@@ -13,20 +13,18 @@ use nix::sys::signal::Signal;
 
 use super::signals::{Blocked, discard_pending};
 
-/// Does one system call that writes. SIGPIPE is raised for the calling thread and never goes to
-/// another.
+/// Makes one system call that writes. SIGPIPE is always sent to the calling thread.
 pub(crate) fn suppressed<T>(write: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let blocked = match Blocked::these(&[libc::SIGPIPE]) {
         Some(blocked) if !blocked.was_blocked(Signal::SIGPIPE) => blocked,
-        // Pending ones are the business of the code that blocked it, and there is nothing to
-        // restore.
+        // The code that blocked it handles pending signals, and there is no mask to restore.
         blocked => {
             std::mem::forget(blocked);
             return write();
         }
     };
     let written = write();
-    // Also after a success: the reader may have gone when some of the bytes were sent.
+    // Even after a success: the reader may have closed after some of the bytes were sent.
     discard_pending(Signal::SIGPIPE);
     drop(blocked);
     written
@@ -44,8 +42,7 @@ mod tests {
         SigSet::thread_get_mask().unwrap().contains(Signal::SIGPIPE)
     }
 
-    /// That the signal does not end the process is for the black-box tests to show: here it would
-    /// end all tests.
+    /// Black-box tests show that the signal does not end the process: here it would end all tests.
     #[test]
     fn write_without_a_reader_fails_and_leaves_the_signal_mask_alone() {
         let (reader, mut writer) = io::pipe().unwrap();

@@ -16,7 +16,7 @@ pub(crate) fn stderr() -> Option<BorrowedFd<'static>> {
     descriptors::standard_stream(libc::STDERR_FILENO)
 }
 
-/// Leaves the terminal's input: reading finds the end of the file.
+/// Redirects standard input to `/dev/null`.
 ///
 /// # Errors
 /// As the system does.

@@ -1,8 +1,8 @@
 //! Joins the scheduler to the poller: polls when the scheduler asks for it, and queues the requests
 //! that a poll returns for the threads that run them.
 //!
-//! What running a request means is up to the caller: `worker_thread` does it with Python, the model
-//! checker (`make model`) without.
+//! The caller runs the requests: `worker_thread` with Python, the model checker (`make model`)
+//! without.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use crate::config::Settings;
 use crate::net::{Lent, Poller, PollerHandle, SWEEP_INTERVAL, Verdict};
 use crate::sync::{Mutex, ignore_poison};
 
-/// What the threads of a worker share: the scheduler and the poller.
+/// The scheduler and the poller, shared by the threads of a worker.
 #[derive(Debug)]
 pub struct Dispatcher {
     scheduler: Scheduler<Lent>,
@@ -35,8 +35,9 @@ impl Wake for PollerHandle {
 }
 
 impl Dispatcher {
-    /// For `--threads` worker threads, of which the interpreter runs `parallel` at a time.
-    /// `multiprocess` is whether other workers accept from the same sockets, and may change.
+    /// Creates a dispatcher for `--threads` worker threads, of which the interpreter runs
+    /// `parallel` at a time. `multiprocess` says whether other workers accept from the same
+    /// sockets, and may change.
     pub fn new(
         (poller, handle): (Poller, Arc<PollerHandle>),
         parallel: usize,
@@ -52,8 +53,8 @@ impl Dispatcher {
         }
     }
 
-    /// True if other workers accept from the same sockets. A worker without others leaves no
-    /// connection to them, and accepts as many at a time as are waiting.
+    /// True if other workers accept from the same sockets. A single worker leaves no connections to
+    /// others, and accepts all that are waiting.
     fn is_multiprocess(&self) -> bool {
         self.multiprocess.load(Ordering::Relaxed)
     }
@@ -65,9 +66,9 @@ impl Dispatcher {
         self.handle.wake();
     }
 
-    /// Polls as worker thread `me` until there is something to do with the interpreter, and returns
-    /// the role: to run requests, or to quit. [`Role::Poll`] means that the thread only has to hold
-    /// the interpreter for a moment, which `wants_interpreter` asks for while no request runs.
+    /// Polls as worker thread `me` until its role requires the interpreter, and returns that role:
+    /// to run requests, or to quit. [`Role::Poll`] means that the thread must attach to the
+    /// interpreter once, because `wants_interpreter` is true.
     pub fn role(&self, me: usize, wants_interpreter: impl Fn() -> bool) -> Role {
         loop {
             match self.scheduler.take_role(me, &*self.handle) {
@@ -85,8 +86,8 @@ impl Dispatcher {
         }
     }
 
-    /// Runs requests as worker thread `me`, which holds the interpreter, while there are any and
-    /// `serve` returns true: that runs one, and returns whether there is time for another.
+    /// Runs queued requests as worker thread `me`, which is attached to the interpreter. `serve`
+    /// runs one request, and returns whether there is time for another.
     pub fn run_batch(&self, me: usize, mut serve: impl FnMut(Lent) -> bool) {
         let Some(mut job) = self.scheduler.begin_batch(me, &*self.handle) else { return };
         while serve(job) {
@@ -101,8 +102,8 @@ impl Dispatcher {
 
     /// Runs the sentinel until the server stops.
     pub fn watch(&self) {
-        // The sentinel polls when every worker thread is inside the application: what it accepts
-        // has to wait, so no thread is free. It never runs a request, so it may block in the poll.
+        // The sentinel polls only while every worker thread is inside the application, so no thread
+        // is free. It never runs a request, so it may block in the poll.
         let free_threads = || self.is_multiprocess().then_some(0);
         self.scheduler.run_sentinel(&*self.handle, || self.poll_once(free_threads(), |_| false));
     }
@@ -115,7 +116,7 @@ impl Dispatcher {
         has_work: impl FnOnce(&Load) -> bool,
     ) -> Vec<Lent> {
         let mut poller = ignore_poison(self.poller.lock());
-        // Only now: the thread that held the lock may have found work.
+        // After locking: the thread that held the lock may have found work.
         let load = self.scheduler.load();
         let queued = load.queued;
         let timeout = match queued {
@@ -125,7 +126,7 @@ impl Dispatcher {
         };
         poller.set_free_threads(free_threads);
         let mut ready = poller.poll_once(timeout).unwrap_or_else(|failure| {
-            // Nothing is left to serve with: the worker ends rather than spin.
+            // Without a poller nothing can be served: the worker exits instead of spinning.
             error!(target: "poller.failed", "Polling failed: {failure}: the worker stops");
             self.scheduler.stop();
             Vec::new()

@@ -99,6 +99,6 @@ impl Exchange for Connection {
 
 impl Client for WriteHalf {
     fn is_disconnected(&self) -> bool {
-        self.peer_has_left()
+        self.is_peer_disconnected()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`scheduler`] is the thread policy: which thread polls, runs requests, or waits,
 //! - [`dispatch`] carries out the roles of a thread, as far as that needs no Python,
-//! - `worker_thread` is the rest: it attaches to the interpreter and serves requests,
+//! - `worker_thread` attaches to the interpreter and serves requests,
 //! - `exchange` implements the WSGI layer's view of a connection,
 //! - `forks` closes the listeners in processes that the application forks,
 //! - `watch` ends requests that run longer than `--timeout`, as `request_stage` decides,

@@ -1,5 +1,5 @@
-//! What the server does about a request that runs longer than `--timeout`: a state machine without
-//! clock and I/O. `watch` checks once a second, and does what the machine decides.
+//! The steps to end a request that runs longer than `--timeout`: a state machine without clock and
+//! I/O. `watch` checks once a second, and carries out the action.
 //!
 //! Under threads a timeout must not end the process: it serves other requests. So the server first
 //! raises an exception in the request's thread, which ends code written in Python. A thread in a C
@@ -9,8 +9,8 @@
 //!
 //! A request that waits for a client which reads slowly needs no exception: the server fails the
 //! wait, and the application finds its client disconnected. An exception would disturb the cleanup
-//! that follows, so the request gets [`CLEANUP_GRACE`] before it counts as running too long. A
-//! client must never be the reason for which a worker is replaced.
+//! that follows, so the request gets [`CLEANUP_GRACE`] before it counts as running too long. A slow
+//! client must never cause the replacement of a worker.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(super) const ABORT_AFTER: Duration = Duration::from_secs(5);
 /// How long after the exception the request counts as stuck.
 pub(super) const STUCK_AFTER: Duration = Duration::from_secs(6);
 
-/// How far the server has gone to end a request. Times are the request's age.
+/// The steps that the server has taken to end a request. Times are ages of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum RequestStage {
     /// The server has done nothing.
@@ -37,7 +37,7 @@ pub(super) enum RequestStage {
     Stuck,
 }
 
-/// What a check of a request has found.
+/// The facts that a check of a request has found.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Check {
     /// How long the request has run.
@@ -63,7 +63,7 @@ pub(super) enum Action {
 }
 
 impl RequestStage {
-    /// The next stage and what leads to it. All transitions are here.
+    /// The next stage, and the action to take. All transitions are here.
     pub(super) fn advance(self, check: Check) -> (RequestStage, Action) {
         use RequestStage::{Aborted, Disconnected, Interrupted, Running, Stuck};
         let Check { age, timeout, has_disconnected } = check;

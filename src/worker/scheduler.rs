@@ -1,18 +1,19 @@
 //! The thread policy of a worker: which thread polls, which runs requests, which waits.
 //!
-//! Handing a request from one thread to another costs as much as serving a small one. So the thread
-//! that polled also runs what it found, and wakes no other thread while requests are short. But one
-//! request that blocks must not stop the others. That is the job of the *sentinel*: a thread that
-//! never runs the application, and checks once a millisecond whether the other threads get on.
+//! Passing a request from one thread to another costs as much as serving a small one. So the thread
+//! that polls also runs the requests that it finds, and wakes no other thread while requests are
+//! short. But a request that blocks must not stop the others. The *sentinel* prevents that: a
+//! thread that never runs the application, and checks once a millisecond whether the other threads
+//! make progress.
 //!
 //! - The **worker threads** (`--threads`) are equal. At most one is the **leader**, as in the
 //!   Leader/Followers pattern: it polls, runs the requests that became ready, and polls again. A
-//!   worker thread that finds nothing to do parks.
+//!   worker thread without a role parks.
 //! - At most one worker thread **waits to attach** to the interpreter (for the GIL) with requests
 //!   in the queue; more would only contend for it. Once attached it knows that the thread that held
 //!   the GIL has released it. If other threads are inside the application at that moment, the
-//!   application blocks, and the scheduler calls the next thread at once. A free-threaded
-//!   interpreter is attached to without waiting; there the scheduler calls threads until every core
+//!   application blocks, and the scheduler wakes the next thread at once. Threads attach to a
+//!   free-threaded interpreter without waiting; there the scheduler wakes threads until every core
 //!   has one.
 //! - A batch is the requests that a thread runs without detaching. Its responses go to the poller
 //!   together when the batch ends, so that all of them cost one wake-up. If a request in the batch
@@ -25,8 +26,8 @@
 //! Requests run in the order of their arrival until a client disconnects while its request is
 //! queued. From then on the oldest requests are those whose clients are about to time out as well,
 //! and a server that kept the order would answer none of them in time. So the newest request runs
-//! first until the queue is empty. The polling thread removes requests that need no answer with
-//! [`Scheduler::withdraw`].
+//! first until the queue is empty. The polling thread removes expired and disconnected requests
+//! with [`Scheduler::withdraw`].
 //!
 //! The scheduler knows neither sockets nor Python, only jobs: its tests need neither.
 
@@ -55,7 +56,7 @@ pub enum Role {
     Quit,
 }
 
-/// What a polling thread needs to know of the queue and the other threads.
+/// The state of the queue and the other threads, for the polling thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
     /// Jobs are queued and no thread is about to run them, or the server has stopped: the poll must
@@ -67,7 +68,7 @@ pub struct Load {
     pub free_threads: usize,
 }
 
-/// The thread that polls, or that returns to polling after the jobs it runs.
+/// The thread that polls, or that returns to polling after its jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leader {
     None,
@@ -90,7 +91,7 @@ struct State<J> {
     threads_in_app: usize,
     /// Worker threads without a role. The last to park is woken first: its caches are warm.
     parked: Vec<usize>,
-    /// The role that a parked thread wakes up to, by thread.
+    /// The role of a parked thread when it wakes up, by thread.
     assigned_roles: Vec<Option<Role>>,
     /// Counts finished polls and jobs that the leader took. A leader that does not poll and has not
     /// advanced it since the sentinel's last check is late.
@@ -182,8 +183,8 @@ impl<J> Scheduler<J> {
         if state.is_stopped {
             return Role::Quit;
         }
-        // A polling sentinel comes before queued jobs: it cannot run what it finds, and while it
-        // polls it does not watch the other threads.
+        // Relieving a polling sentinel comes before queued jobs: it cannot run requests, and while
+        // it polls it does not watch the other threads.
         if state.has_unclaimed_jobs() && state.leader != Leader::Sentinel {
             state.is_thread_attaching = true;
             if state.leader == Leader::WorkerThread(thread) {
@@ -271,8 +272,8 @@ impl<J> Scheduler<J> {
         let mut state = self.lock();
         state.queue.extend(jobs);
         if !state.queue.is_empty() {
-            // Even if the leader will not run them: another thread may take the first job before it
-            // does. If that job blocks, only the sentinel notices that more are queued.
+            // Another thread may take the first job before the leader does. If that job blocks,
+            // only the sentinel notices that more are queued.
             self.wake_sentinel(&mut state);
         }
         state.leader_progress += 1;

@@ -57,7 +57,7 @@ pub struct Server {
     pid: u32,
 }
 
-/// The parts of a server.
+/// The arguments of [`Server::start_with`].
 pub struct ServerParts {
     /// The application.
     pub app: Application,
@@ -150,7 +150,7 @@ impl Server {
         if started.is_err() {
             server.stop();
         }
-        // From here on the application may run, and this thread may run its signal handlers.
+        // From now on the application may run, and this thread may run its signal handlers.
         server.shared.started.set(()).ok();
         if let Err(failure) = started {
             server.join(py, None)?;
@@ -235,7 +235,7 @@ impl Server {
         }
     }
 
-    /// Makes the exit of the program not wait for running requests: the caller has done so.
+    /// Lets the program exit without waiting for running requests: the caller has waited.
     pub fn skip_exit_wait(&self) {
         self.skips_exit_wait.store(true, Ordering::Relaxed);
     }
@@ -348,7 +348,7 @@ fn join_all(py: Python<'_>, threads: &[Py<PyAny>], limit: Option<Duration>) -> P
 }
 
 /// Exits the process without waiting for threads that are stuck in the application: Python's
-/// finalization could wait for them for ever.
+/// finalization could wait for them forever.
 pub fn exit_now(py: Python<'_>, code: i32) {
     for stream in ["stdout", "stderr"] {
         let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));

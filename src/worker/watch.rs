@@ -1,6 +1,6 @@
-//! The watch over `--timeout`: which request each worker thread runs and since when, so that one
-//! that runs too long can be logged, and ended. [`request_stage`](super::request_stage) decides
-//! what to do; this module does it.
+//! Enforces `--timeout`. Records which request each worker thread runs, and logs and ends requests
+//! that run too long. [`request_stage`](super::request_stage) decides what to do; this module does
+//! it.
 
 use std::ffi::c_ulong;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,13 +73,13 @@ impl Watch {
         slot.started = None;
         slot.write_half = None;
         slot.stage = RequestStage::Running;
-        // The request may have ended by itself just before the exception: the next one must not get
-        // it.
+        // The request may have ended just before the exception was raised: the next request must
+        // not get it.
         slot.withdraw_interrupt(py);
     }
 
-    /// Detaches from the interpreter if it has to wait: the thread that holds the lock may have to
-    /// stop all threads of a free-threaded interpreter.
+    /// Detaches from the interpreter to wait: the thread that holds the lock may stop all attached
+    /// threads of a free-threaded interpreter.
     fn lock(&self, py: Python<'_>, thread: usize) -> MutexGuard<'_, Slot> {
         ignore_poison(self.slots[thread].lock_py_attached(py))
     }
@@ -102,8 +102,8 @@ impl Watch {
             let mut slot = self.lock(py, thread);
             let Some(started) = slot.started else { continue };
             let age = started.elapsed();
-            let has_disconnected =
-                age >= timeout && slot.write_half.as_ref().is_some_and(|half| half.end_wait());
+            let has_disconnected = age >= timeout
+                && slot.write_half.as_ref().is_some_and(|half| half.abort_if_waiting());
             let (stage, action) = slot.stage.advance(Check { age, timeout, has_disconnected });
             if action == Action::Interrupt {
                 drop(slot);
@@ -125,8 +125,8 @@ impl Watch {
         handle: &Bound<'_, PyAny>,
         started: Instant,
     ) -> PyResult<()> {
-        // No lock is held here: Python code may release the GIL, and the thread that gets it may
-        // need the lock to end this very request.
+        // No lock is held here: Python code may release the GIL, and the thread that takes it may
+        // need the lock to end this request.
         let ident: c_ulong = handle.getattr("ident")?.extract()?;
         let stack = format_stack(py, ident).unwrap_or_default();
         let mut slot = self.lock(py, thread);
@@ -157,7 +157,7 @@ fn act(py: Python<'_>, mut slot: MutexGuard<'_, Slot>, action: Action, age: Dura
     match action {
         Action::None | Action::Interrupt => {}
         Action::ReportDisconnect => {
-            // A thread in a wait does not raise a pending exception, but would after it.
+            // A thread that waits would raise the pending exception after the wait.
             slot.withdraw_interrupt(py);
             let request = slot.request.escape_ascii().to_string();
             drop(slot);
@@ -169,7 +169,7 @@ fn act(py: Python<'_>, mut slot: MutexGuard<'_, Slot>, action: Action, age: Dura
         }
         Action::Abort => {
             if let Some(write_half) = &slot.write_half {
-                write_half.break_off();
+                write_half.abort();
             }
         }
         Action::ReportStuck => {

@@ -30,7 +30,7 @@ pub(super) struct Shared {
     pub(super) access_log: Option<Arc<AccessLog>>,
 }
 
-/// The target of the Python thread that is worker thread `thread`.
+/// The main function of worker thread `thread`.
 pub(super) fn run(py: Python<'_>, shared: &Shared, thread: usize) -> PyResult<()> {
     py.detach(|| shared.started.wait());
     let mut thread_state = shared.wsgi.thread_state(py)?;
@@ -38,7 +38,7 @@ pub(super) fn run(py: Python<'_>, shared: &Shared, thread: usize) -> PyResult<()
         // Only the application runs attached. The end of `detach` waits for the GIL.
         match py.detach(|| shared.dispatcher.role(thread, take_deferred_drops)) {
             Role::Run => run_batch(py, shared, &mut thread_state, thread),
-            // The thread only had to attach for a moment: see `Dispatcher::role`.
+            // The thread only had to attach once: see `Dispatcher::role`.
             Role::Poll => {}
             Role::Quit => return Ok(()),
         }

@@ -1,5 +1,5 @@
-//! What the server serves: the WSGI application, and the hooks of a gunicorn configuration that
-//! run before and after each request.
+//! The WSGI application, and the hooks of a gunicorn configuration that run before and after each
+//! request.
 
 use log::error;
 use pyo3::intern;

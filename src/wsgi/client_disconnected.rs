@@ -11,7 +11,7 @@ use crate::sync::ignore_poison;
 /// A callable that says whether the client of the request has disconnected.
 ///
 /// A thread uses one object for request after request. If an application keeps a reference beyond
-/// its request, the thread makes a new object, and the old one goes on answering for its client.
+/// its request, the thread makes a new object, and the old one keeps answering for its client.
 #[pyclass(frozen, module = "rustwsgi._rustwsgi")]
 pub struct ClientDisconnected {
     client: Mutex<Option<Weak<dyn Client>>>,

@@ -1,10 +1,10 @@
 //! The environ: a `dict` that describes the request to the application.
 //! [PEP 3333, "environ Variables"; RFC 3875 section 4.1]
 //!
-//! A template for each listener holds what all of its requests have in common; the rest comes from
-//! the head of the request. [`super::environ_cache`] keeps environs by their heads, so that a
-//! client that repeats its head costs one copy of a dict. Variables of `os.environ` are not copied
-//! in: a variable HTTP_PROXY there must not look like a field that the client sent.
+//! A template for each listener holds the items that all its requests share; the rest comes from
+//! the request head. [`super::environ_cache`] keeps environs by their heads, so that a client that
+//! repeats its head costs one copy of a dict. Variables of `os.environ` are not copied in: a
+//! variable HTTP_PROXY there must not look like a field that the client sent.
 
 use core::net::IpAddr;
 use std::sync::Arc;
@@ -85,8 +85,8 @@ impl EnvironBuilder {
             template.set_item(intern!(py, "wsgi.input_terminated"), true)?;
             template.set_item(intern!(py, "wsgi.file_wrapper"), py.get_type::<FileWrapper>())?;
             template.set_item(intern!(py, "wsgi.input"), &empty_input)?;
-            // Keys for what every request has. A dict of 22 entries has room for twenty more, so
-            // that no copy of the template has to grow.
+            // Keys that every request sets. A dict of 22 entries has room for twenty more, so that
+            // no copy of the template has to grow.
             for key in PER_REQUEST_KEYS {
                 template.set_item(PyString::intern(py, key), "")?;
             }

@@ -1,4 +1,4 @@
-//! Calls of CPython's C API for which PyO3 has no safe function, each behind a safe one of ours.
+//! Safe wrappers for calls of CPython's C API that PyO3 does not wrap.
 //!
 //! Native strings are converted here, too: PEP 3333 passes header fields and most environ values as
 //! `str` objects whose code points are bytes. [PEP 3333, "A Note On String Types"]
@@ -57,10 +57,10 @@ pub(super) fn has_weak_references(method: &Bound<'_, PyAny>) -> bool {
     }
 }
 
-/// A context of its own for a request, which the thread enters until this is dropped.
+/// The `contextvars` context of one request, which the thread leaves when this is dropped.
 ///
-/// It is a copy of the thread's context. Values that the application sets in it (`contextvars`), such
-/// as a user or a trace, end with the request: the next one on the thread does not get them.
+/// It is a copy of the thread's context. Values that the application sets in it, such as a user or
+/// a trace, end with the request: the next request on the thread does not see them.
 pub(super) struct RequestContext<'py>(Bound<'py, PyAny>);
 
 impl<'py> RequestContext<'py> {
@@ -103,6 +103,6 @@ pub(super) fn set_async_exception(
 ) {
     let exception = exception.map_or(ptr::null_mut(), Bound::as_ptr);
     // SAFETY: `_py` proves that the thread is attached to the interpreter. The pointer is null, or
-    // that of a live type, to which CPython takes a reference of its own.
+    // that of a live type, to which CPython takes its own reference.
     unsafe { ffi::PyThreadState_SetAsyncExc(ident as _, exception) };
 }

@@ -2,8 +2,8 @@
 //!
 //! `os.fork()` in an application copies the server: the child shares the connections and the poller
 //! of its parent. While it does the work it was forked for, or replaces itself by `exec`, the
-//! server does not interfere. If it comes back from the application instead, by returning or
-//! raising, it exits here: going on, it would be a second server on the same connections.
+//! server does not interfere. If it returns from the application, normally or by an exception, it
+//! exits here: otherwise it would be a second server on the same connections.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -40,8 +40,8 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// The names of the application in a module, if only the module is given. gunicorn and mod_wsgi look
-/// for `application`, which in many modules is `app` with middleware around it.
+/// The names to look up if only the module is given. gunicorn and mod_wsgi look for `application`,
+/// which in many modules is `app` wrapped in middleware.
 const NAMES: [&str; 2] = ["application", "app"];
 
 /// Loads the application that `spec` names. If it names only a module, looks up [`NAMES`] in it.
@@ -68,7 +68,8 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
         };
         let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
         return Err(load_error(format!(
-            "the object {spec} is not a WSGI application: an object of type {found} cannot be called{advice}"
+            "the object {spec} is not a WSGI application: an object of type {found} cannot be \
+             called{advice}"
         )));
     }
     if let Some(refusal) = green_threads_error(py) {

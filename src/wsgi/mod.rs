@@ -1,5 +1,5 @@
-//! The application's side of the server: PEP 3333. This is the only layer that uses Python, and it
-//! sees no socket: what it needs of a connection is the trait [`Exchange`].
+//! The application's side of the server: PEP 3333. This is the only layer that runs Python code,
+//! and it sees no sockets: it uses a connection through the trait [`Exchange`].
 //!
 //! One request is one call of [`Wsgi::serve`] ([`request`]):
 //!
@@ -10,10 +10,11 @@
 //! [`response`] is the response in progress, which these steps share, and [`block`] the `bytes`
 //! that it is made of. [`loader`] imports the application, and [`application`] holds it with its
 //! request hooks. [`input`], [`errors`], [`file_wrapper`] and [`client_disconnected`] are objects
-//! in the environ, [`names`] makes its keys. [`thread_state`] and [`environ_cache`] are what a
-//! thread keeps from request to request. [`timeout`] interrupts a request, [`fork`] ends a forked
-//! process that returns to the server, [`green_threads`] refuses applications that replace threads,
-//! and [`traceback`] formats exceptions. [`ffi`] calls CPython where PyO3 has no safe function.
+//! in the environ, [`names`] makes its keys. [`thread_state`] and [`environ_cache`] hold the
+//! objects that a thread keeps between requests. [`timeout`] interrupts a request, [`fork`] ends a
+//! forked process that returns to the server, [`green_threads`] refuses applications that replace
+//! threads, and [`traceback`] formats exceptions. [`ffi`] calls CPython where PyO3 has no safe
+//! function.
 
 mod application;
 mod block;

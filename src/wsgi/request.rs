@@ -25,7 +25,7 @@ use crate::config::Settings;
 use crate::http1::{BodyTooShort, ResponseHead};
 use crate::observe;
 
-/// The application, and what all requests to it share.
+/// The application, and the state that all its requests share.
 pub struct Wsgi {
     app: Application,
     environs: EnvironBuilder,
@@ -185,8 +185,7 @@ impl Wsgi {
         let returned = self.app.callable.bind(py).call1((environ, start_response));
         fork::exit_if_forked(py, returned.as_ref().err());
         let returned = returned?;
-        // Most applications return a list or a tuple: all blocks are there, and there is no
-        // close().
+        // Most applications return a list or a tuple: all blocks exist, and there is no close().
         if let Ok(list) = returned.cast_exact::<PyList>() {
             return match list.len() {
                 1 => send_sequence(py, response, &[list.get_item(0)?]),
@@ -277,7 +276,7 @@ fn end_response(
     exchange
 }
 
-/// Queues a page that gives nothing away: the details are in the error log.
+/// Queues an error page without details: they are in the error log.
 fn send_error_page(exchange: &mut dyn Exchange, status: &str) -> ResponseHead {
     let page = format!("{status}\n");
     let page = page.as_bytes();

@@ -2,8 +2,8 @@
 //!
 //! It holds the exchange while the application runs. Once the exchange is taken out, a late call of
 //! the application fails instead of writing to the connection. The lock is held briefly and never
-//! while Python code may run: what could call back into the application (a `repr`, a destructor) is
-//! done after it is released.
+//! while Python code may run: operations that could call back into the application (a `repr`, a
+//! destructor) come after its release.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -151,7 +151,7 @@ impl Response {
         let mut state = self.state(py);
         match &mut state.exchange {
             Some(exchange) => Some(exchange.http().head().to_string()),
-            // A flush takes microseconds: what a report finds here is the wait for a slow client.
+            // A flush takes microseconds, so a request in this state waits for a slow client.
             None => {
                 let request = state.request_being_sent.as_ref();
                 request.map(|request| format!("{request} (waiting for its client to read)"))
@@ -252,7 +252,7 @@ impl Response {
         Ok(())
     }
 
-    /// Writes what is queued to the socket, and leaves the rest to the poller.
+    /// Writes the queue to the socket, and leaves the rest to the poller.
     pub(super) fn flush(&self, py: Python<'_>) -> Result<(), SendError> {
         let detach_to_send = std::mem::take(&mut self.wait_for_exchange(py).detach_to_send);
         self.run_unlocked(py, detach_to_send, |exchange| exchange.flush())

@@ -51,9 +51,9 @@ impl Responder {
     /// Sets the status and the headers of the response, and returns the callable `write`.
     ///
     /// `status` is a `str` such as `"200 OK"`, `headers` a list of `(name, value)` tuples of `str`.
-    /// Raises TypeError for other types and ValueError for what HTTP cannot carry, AssertionError
-    /// for a second call without `exc_info`, RuntimeError after the response has ended. With
-    /// `exc_info` it raises that exception again if the head was already sent.
+    /// Raises TypeError for other types and ValueError for bytes that HTTP does not allow,
+    /// AssertionError for a second call without `exc_info`, RuntimeError after the response has
+    /// ended. With `exc_info` it raises that exception again if the head was already sent.
     #[pyo3(signature = (status, headers, /, exc_info=None))]
     fn start_response<'py>(
         &self,
@@ -96,7 +96,7 @@ impl Responder {
 
 #[pymethods]
 impl Writer {
-    /// Sends `data`, as far as the socket takes it, and leaves the rest to the server. Raises
+    /// Sends `data`, as far as the socket accepts it, and leaves the rest to the server. Raises
     /// OSError once the client has disconnected, ValueError for more bytes than the Content-Length
     /// allows, TypeError for anything but bytes.
     #[pyo3(signature = (data, /))]

@@ -129,7 +129,7 @@ def test_suspicious_value_is_a_warning(door: str, options: list[str], said: str 
         ("--pid", "{dir}/p", "--pid: cannot write {dir}/p; this user may not write there"),
         ("--access-logfile", "{dir}/a", "--access-logfile: cannot open {dir}/a; this user may not"),
         ("--error-logfile", "{dir}/e", "--error-logfile: cannot open {dir}/e; this user may not"),
-        ("--bind", "unix:{dir}/s", "unix:{dir}/s: this user may not make files in that directory"),
+        ("--bind", "unix:{dir}/s", "unix:{dir}/s: no permission to create files in that directory"),
     ],
 )
 def test_path_without_write_permission_is_an_error(

@@ -16,7 +16,7 @@ from harness import (
     Client,
     ServerProcess,
     assert_error_response,
-    assert_rejected,
+    assert_unavailable,
     build_request,
     wait_until,
 )
@@ -152,7 +152,7 @@ def test_request_without_memory_is_rejected(fresh_server) -> None:
     server = fresh_server(MEMORY, "--limit-memory", "1k", "--body-buffer-size", "64k")
     with server.connect() as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 5000)
-        assert_rejected(client.response())
+        assert_unavailable(client.response())
         assert client.at_eof()
     assert server.get("/").body == b"hello", "one that needs none is served"
     assert server.counters() == {"memory_limit": 1}
@@ -183,7 +183,7 @@ def test_bodies_go_to_files_early_while_memory_is_short(fresh_server) -> None:
 SPOOL = ["--body-buffer-size", "1k", "--limit-spool", "200k"]
 
 
-def test_body_larger_than_the_spool_limit_is_refused(fresh_server) -> None:
+def test_body_larger_than_the_spool_limit_is_rejected(fresh_server) -> None:
     server = fresh_server(MEMORY, *SPOOL)
     with server.connect() as client:
         client.send(build_request("POST", "/count", fields=[("Content-Length", "204801")]))
@@ -199,7 +199,7 @@ def test_body_over_the_spool_limit_is_rejected(fresh_server) -> None:
         first.send(chunked + b"1d4c0\r\n" + b"x" * 120_000)
         wait_until(lambda: server.has_read(first), "it was read")
         second.send(chunked + b"2bf20\r\n" + b"x" * 180_000)
-        assert_rejected(second.response())
+        assert_unavailable(second.response())
         first.send(b"\r\n0\r\n\r\n")
         assert first.response().body == b"120000"
     # The space is free again.

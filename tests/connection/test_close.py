@@ -136,7 +136,7 @@ def test_half_open_sockets_use_no_processor_time(serve) -> None:
 
 
 @pytest.mark.parametrize("size", [1000, 100_000, 1_000_000])
-def test_refusal_survives_the_unread_body(serve, size: int) -> None:
+def test_rejection_with_unread_body_reaches_the_client(serve, size: int) -> None:
     """RFC 9112 section 9.6: a close with unread input sends a reset, which destroys the
     response."""
     server = serve("echo:app", "--threads", "1", "--limit-request-body", "1000")
@@ -149,14 +149,16 @@ def test_refusal_survives_the_unread_body(serve, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1000, 100_000, 1_000_000])
-def test_refusal_survives_what_follows_a_bad_head(echo: ServerProcess, size: int) -> None:
+def test_rejection_of_a_bad_head_with_bytes_behind_it_reaches_the_client(
+    echo: ServerProcess, size: int
+) -> None:
     with echo.connect() as client:
         client.send(b"POST / HTTP/1.1\r\nContent-Length: 5000000\r\n\r\n" + b"x" * size)
         assert_error_response(client.response(), 400)
         assert client.at_eof()
 
 
-def test_refusal_survives_a_client_that_keeps_sending(echo: ServerProcess) -> None:
+def test_rejection_reaches_a_client_that_keeps_sending(echo: ServerProcess) -> None:
     """The client reads the response first and stops sending later."""
     with echo.connect() as client:
         client.send(b"BAD\r\n\r\n")
@@ -166,7 +168,7 @@ def test_refusal_survives_a_client_that_keeps_sending(echo: ServerProcess) -> No
         assert client.at_eof()
 
 
-def test_answer_with_close_survives_what_follows(echo: ServerProcess) -> None:
+def test_response_with_close_reaches_a_client_that_pipelines(echo: ServerProcess) -> None:
     raw = build_request("GET", "/last?pad=500000", fields=[("Connection", "close")])
     with echo.connect(receive_buffer=4096) as client:
         client.send(raw + b"x" * 100_000)
@@ -174,7 +176,7 @@ def test_answer_with_close_survives_what_follows(echo: ServerProcess) -> None:
         assert client.at_eof()
 
 
-def test_answer_of_an_application_that_closes_survives_what_follows(serve) -> None:
+def test_response_with_close_of_the_application_reaches_a_client_that_pipelines(serve) -> None:
     """The client pipelines, and the application sends `close`. Regression: closing at once
     destroyed the response."""
     server = serve("http_responses:app", "--threads", "2")
@@ -187,7 +189,7 @@ def test_answer_of_an_application_that_closes_survives_what_follows(serve) -> No
         assert client.at_eof()
 
 
-def test_answer_with_close_survives_late_bytes(steps: ServerProcess) -> None:
+def test_response_with_close_reaches_a_client_that_sends_late_bytes(steps: ServerProcess) -> None:
     """The client asked for `close` and keeps sending, and the server does not read: the same loss."""
     run = f"c{next(_ids)}"
     with steps.connect() as client:
@@ -223,7 +225,7 @@ def test_body_left_unread_is_never_a_request(echo: ServerProcess, coding: str, s
 
 
 @pytest.mark.second_door("no case")
-def test_refused_client_that_stays_is_closed(echo: ServerProcess) -> None:
+def test_rejected_client_that_stays_is_closed(echo: ServerProcess) -> None:
     """Lingering is bounded: a client that never closes does not keep the socket."""
     with echo.connect() as client:
         client.send(b"BAD\r\n\r\n")

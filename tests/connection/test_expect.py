@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness import ServerProcess, assert_refused, build_request, chunked, echoed
+from harness import ServerProcess, assert_rejected, build_request, chunked, echoed
 
 EXPECT = ("Expect", "100-continue")
 CHUNKED = ("Transfer-Encoding", "chunked")
@@ -87,16 +87,16 @@ def test_expect_continue_in_a_pipeline_is_answered_with_100(echo: ServerProcess)
         pytest.param([("Host", "a"), ("Host", "b"), ("Content-Length", "5")], id="hosts"),
     ],
 )
-def test_no_continue_for_a_refused_head(
+def test_no_continue_for_a_rejected_head(
     echo: ServerProcess, fields: list[tuple[str, str]], how: str
 ) -> None:
-    assert_refused(echo, head(EXPECT, *fields), {400, 501}, how=how)
+    assert_rejected(echo, head(EXPECT, *fields), {400, 501}, how=how)
 
 
 def test_no_continue_before_413(serve, how: str) -> None:
     """The 413 comes in place of the 100."""
     server = serve("echo:app", "--threads", "1", "--limit-request-body", "1000")
-    assert_refused(server, head(EXPECT, ("Content-Length", "1001")), 413, how=how)
+    assert_rejected(server, head(EXPECT, ("Content-Length", "1001")), 413, how=how)
 
 
 @pytest.mark.parametrize(
@@ -104,15 +104,15 @@ def test_no_continue_before_413(serve, how: str) -> None:
     ["200-ok", "100", "continue", "100-continue, x", "100-continue=1", "x=y", "100-continuex"],
 )
 @pytest.mark.parametrize("framing", [[], [("Content-Length", "5")], [CHUNKED]], ids=str)
-def test_unknown_expectation_is_refused(
+def test_unknown_expectation_is_rejected(
     echo: ServerProcess, value: str, framing: list[tuple[str, str]], how: str
 ) -> None:
     """RFC 9110 section 15.5.18."""
-    assert_refused(echo, head(("Expect", value), *framing), 417, how=how)
+    assert_rejected(echo, head(("Expect", value), *framing), 417, how=how)
 
 
-def test_unknown_expectation_beside_continue_is_refused(echo: ServerProcess) -> None:
-    assert_refused(echo, head(EXPECT, ("Expect", "x"), ("Content-Length", "5")), 417)
+def test_unknown_expectation_beside_continue_is_rejected(echo: ServerProcess) -> None:
+    assert_rejected(echo, head(EXPECT, ("Expect", "x"), ("Content-Length", "5")), 417)
 
 
 def test_client_that_leaves_after_continue_is_harmless(echo: ServerProcess) -> None:

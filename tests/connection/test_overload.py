@@ -19,7 +19,7 @@ from harness import (
     Client,
     Response,
     ServerProcess,
-    assert_rejected,
+    assert_unavailable,
     build_request,
     wait_until,
 )
@@ -86,7 +86,7 @@ def test_request_over_queue_timeout_is_rejected(fresh_server, gate, tmp_path: Pa
     server = fresh_server(APP, "--threads", "1", "--queue-timeout", "0.5")
     held = hold(server, gate, tmp_path)
     with ask(server, "/late") as client:
-        assert_rejected(client.response())
+        assert_unavailable(client.response())
         assert client.at_eof()
     assert held.open().body == b"served"
     assert server.get("/next").status == 200
@@ -111,7 +111,7 @@ def test_queue_timeout_does_not_need_the_interpreter(fresh_server) -> None:
         seizing.send(build_request("GET", "/seize?4"))
         server.wait_for_log("^seized")
         with ask(server, "/late") as client:
-            assert_rejected(client.response())
+            assert_unavailable(client.response())
         assert not select.select([seizing.sock], [], [], 0)[0], "it still has the interpreter"
         assert seizing.response().status == 200
 
@@ -124,7 +124,7 @@ def test_upload_over_queue_timeout_is_rejected(fresh_server, gate, tmp_path: Pat
     held = hold(server, gate, tmp_path)
     with server.connect() as client:
         client.send(build_request("POST", "/late", body=b"x" * 100_000))
-        assert_rejected(client.response())
+        assert_unavailable(client.response())
     assert held.open().status == 200
 
 
@@ -133,7 +133,7 @@ def test_request_over_limit_queue_is_rejected(fresh_server, gate, tmp_path: Path
     held = hold(server, gate, tmp_path)
     waiting = [ask(server, "/first"), ask(server, "/second")]
     with ask(server, "/third") as client:
-        assert_rejected(client.response())
+        assert_unavailable(client.response())
     assert held.open().status == 200
     for client in waiting:
         assert client.response().body == b"served"
@@ -171,7 +171,7 @@ def test_queued_request_of_a_reset_client_does_not_run(fresh_server, gate, tmp_p
     held = hold(server, gate, tmp_path)
     client = ask(server, "/gone")
     client.reset()
-    wait_until(lambda: server.counters() == {"client_gone": 1}, "the request is dropped")
+    wait_until(lambda: server.counters() == {"client_disconnected": 1}, "the request is dropped")
     assert held.open().status == 200
     assert ran(server) == ["/hold"]
 
@@ -183,7 +183,7 @@ def test_queued_request_of_a_closed_client_does_not_run(fresh_server, gate, tmp_
     client = ask(server, "/gone")
     time.sleep(1.2)
     client.close()
-    wait_until(lambda: server.counters() == {"client_gone": 1}, "the request is dropped")
+    wait_until(lambda: server.counters() == {"client_disconnected": 1}, "the request is dropped")
     assert held.open().status == 200
     assert ran(server) == ["/hold"]
 
@@ -233,7 +233,7 @@ def test_newest_request_runs_first_once_clients_leave(fresh_server, gate, tmp_pa
     gone = ask(server, "/gone")
     clients = [ask(server, f"/{number}") for number in range(3)]
     gone.reset()
-    wait_until(lambda: server.counters() == {"client_gone": 1}, "one has left")
+    wait_until(lambda: server.counters() == {"client_disconnected": 1}, "one has left")
     assert held.open().status == 200
     for client in clients:
         assert client.response().status == 200
@@ -323,7 +323,7 @@ def test_counters_are_logged_at_the_end(fresh_server, gate, tmp_path: Path) -> N
     server = fresh_server(APP, "--threads", "1", "--limit-queue", "1")
     held = hold(server, gate, tmp_path)
     clients = [ask(server, "/waits"), ask(server, "/refused")]
-    assert_rejected(clients[1].response())
+    assert_unavailable(clients[1].response())
     assert held.open().status == 200
     assert clients[0].response().status == 200
     assert server.get("/", fields=[("Bad Name", "x")]).status == 400

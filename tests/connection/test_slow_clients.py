@@ -304,7 +304,7 @@ def test_client_that_leaves_is_logged_with_its_request(steps: ServerProcess) -> 
     client.send(build_request("GET", f"/large?id={run}&size=30000000"))
     assert client.head().status == 200
     client.reset()
-    steps.wait_for_event("response.client_left", rf"127\.0\.0\.1 .*: GET /large\?id={run}&")
+    steps.wait_for_event("response.client_disconnected", rf"127\.0\.0\.1 .*: GET /large\?id={run}&")
 
 
 def test_endless_unread_response_is_ended(steps: ServerProcess) -> None:

@@ -69,7 +69,7 @@ def canned() -> Iterator[type[Canned]]:
         server.close()
 
 
-def test_right_answers_pass(canned: type[Canned]) -> None:
+def test_probe_accepts_correct_responses(canned: type[Canned]) -> None:
     probe.check(canned(RIGHT).port, BY_NAME["hello"])
     probe.check(canned(CLOSE, limit=1).port, BY_NAME["newconn"])
 

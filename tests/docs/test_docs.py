@@ -151,7 +151,7 @@ def test_every_part_has_its_place_in_the_layout() -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/deployment.md"])
-def test_figures_are_those_of_the_benchmarks(page: str) -> None:
+def test_figures_equal_the_benchmarks(page: str) -> None:
     figures = re.findall(r"\b\d{1,3}(?:,\d{3})+\b", read(page))
     assert figures, "they are no longer found"
     measured = set(re.findall(r"[\d,.]+", read("docs/benchmarks.md")))

@@ -1,4 +1,4 @@
-"""What most tests do: deliver a request and check that it is answered or refused."""
+"""What most tests do: deliver a request and check that it is answered or rejected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from .client import TIMEOUT, Client, Response
 from .server import ServerProcess
 
-#: What `assert_refused` pipelines after a bad request: the application must never see it.
+#: What `assert_rejected` pipelines after a bad request: the application must never see it.
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -22,7 +22,7 @@ def deliver(client: Client, raw: bytes, how: str = "whole") -> None:
 
 
 def assert_error_response(response: Response, status: int | set[int]) -> None:
-    """A well-formed refusal: the status, a text that explains it, and `Connection: close`."""
+    """A well-formed rejection: the status, a text that explains it, and `Connection: close`."""
     wanted = {status} if isinstance(status, int) else status
     assert response.status in wanted, response
     assert "close" in response.connection, response
@@ -32,13 +32,13 @@ def assert_error_response(response: Response, status: int | set[int]) -> None:
     assert response.get("Date"), response
 
 
-def assert_rejected(response: Response) -> None:
+def assert_unavailable(response: Response) -> None:
     """An overloaded server's 503, which says when to try again."""
     assert_error_response(response, 503)
     assert response.get("Retry-After") == "5"
 
 
-def assert_refused(
+def assert_rejected(
     server: ServerProcess,
     raw: bytes,
     status: int | set[int],
@@ -46,7 +46,7 @@ def assert_refused(
     reason_contains: str | None = None,
     how: str = "whole",
 ) -> Response:
-    """`raw`, with a good request pipelined after it, gets one refusal, then a clean end of file.
+    """`raw`, with a good request pipelined after it, gets one rejection, then a clean end of file.
 
     The application (which must be `recorded`, see apps/echo.py) is not called for any of it.
     Calls differ in the client's port. The list of calls is requested on a new
@@ -62,7 +62,7 @@ def assert_refused(
             client.send(SMUGGLED)
         response = client.response()
         assert_error_response(response, status)
-        assert client.at_eof(), f"more after the refusal: {client.rest()!r}"
+        assert client.at_eof(), f"more after the rejection: {client.rest()!r}"
     if reason_contains is not None:
         assert reason_contains.lower() in (response.text + response.reason).lower(), response
     calls = server.calls_since_last_asked()

@@ -177,7 +177,7 @@ POLITE: dict[Kind, float] = {
 
 # ------------------------------------------------------------------------------------ rude kinds
 
-#: What must be refused, and with what.
+#: What must be rejected, and with what.
 BAD = [
     (b"GET / HTTP/1.1\r\n\r\n", 400),
     (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400),

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from harness import ServerProcess, assert_refused, echoed, exchange, readable
+from harness import ServerProcess, assert_rejected, echoed, exchange, readable
 
 HEAD = b"POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -17,18 +17,18 @@ BAD_SIZES += [b"00000000000000005", b"0" * 400 + b"5"]
 
 
 @pytest.mark.parametrize("size", BAD_SIZES, ids=lambda s: "9112-7.1-" + readable(s)[:20])
-def test_chunk_size_that_is_not_hexadecimal_is_refused(
+def test_chunk_size_that_is_not_hexadecimal_is_rejected(
     echo: ServerProcess, size: bytes, how: str
 ) -> None:
-    assert_refused(echo, HEAD + size + b"\r\nhello\r\n" + END, 400, how=how)
+    assert_rejected(echo, HEAD + size + b"\r\nhello\r\n" + END, 400, how=how)
 
 
 @pytest.mark.parametrize("size", [b"", b"-0", b"0 ", b"0" * 17])
-def test_last_chunk_size_that_is_not_zeros_is_refused(
+def test_last_chunk_size_that_is_not_zeros_is_rejected(
     echo: ServerProcess, size: bytes, how: str
 ) -> None:
     """gunicorn and httparse have taken an empty size for the last chunk."""
-    assert_refused(echo, HEAD + b"5\r\nhello\r\n" + size + b"\r\n\r\n", 400, how=how)
+    assert_rejected(echo, HEAD + b"5\r\nhello\r\n" + size + b"\r\n\r\n", 400, how=how)
 
 
 @pytest.mark.parametrize(
@@ -38,14 +38,14 @@ def test_last_chunk_size_that_is_not_zeros_is_refused(
         *[b"8000000000000000", b"100000005" + b"0" * 8, b"ffffffff0"],
     ],
 )
-def test_chunk_size_that_overflows_is_refused(echo: ServerProcess, size: bytes) -> None:
+def test_chunk_size_that_overflows_is_rejected(echo: ServerProcess, size: bytes) -> None:
     """RFC 9112 section 7.1: recipients MUST anticipate large numerals."""
-    assert_refused(echo, HEAD + size + b"\r\nhello\r\n" + END, {400, 413})
+    assert_rejected(echo, HEAD + size + b"\r\nhello\r\n" + END, {400, 413})
 
 
-def test_chunk_sizes_that_overflow_together_are_refused(echo: ServerProcess) -> None:
+def test_chunk_sizes_that_overflow_together_are_rejected(echo: ServerProcess) -> None:
     raw = HEAD + b"5\r\nhello\r\n" + b"fffffffffffffffb\r\nhello\r\n" + END
-    assert_refused(echo, raw, {400, 413})
+    assert_rejected(echo, raw, {400, 413})
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,10 @@ def test_chunk_sizes_that_overflow_together_are_refused(echo: ServerProcess) -> 
         pytest.param(b"5\r\nhello\r\n0\r\r\n\r\n", id="cr-cr-lf-after-last-size"),
     ],
 )
-def test_chunk_line_that_does_not_end_in_crlf_is_refused(
+def test_chunk_line_that_does_not_end_in_crlf_is_rejected(
     echo: ServerProcess, body: bytes, how: str
 ) -> None:
-    assert_refused(echo, HEAD + body, 400, how=how)
+    assert_rejected(echo, HEAD + body, 400, how=how)
 
 
 # A few of each kind; all of them are in src/http1/tests/chunked.rs.
@@ -84,17 +84,17 @@ BAD_EXTENSIONS += [b';x="\n"', b";x=y\n", b";x\n", b";x\r;y"]
 
 
 @pytest.mark.parametrize("extension", BAD_EXTENSIONS, ids=lambda e: "9112-7.1.1-" + readable(e))
-def test_malformed_chunk_extension_is_refused(
+def test_malformed_chunk_extension_is_rejected(
     echo: ServerProcess, extension: bytes, how: str
 ) -> None:
-    assert_refused(echo, HEAD + b"5" + extension + b"\r\nhello\r\n" + END, 400, how=how)
+    assert_rejected(echo, HEAD + b"5" + extension + b"\r\nhello\r\n" + END, 400, how=how)
 
 
 @pytest.mark.parametrize("extension", [b";", b";x\n", b';x="'])
-def test_malformed_extension_of_the_last_chunk_is_refused(
+def test_malformed_extension_of_the_last_chunk_is_rejected(
     echo: ServerProcess, extension: bytes, how: str
 ) -> None:
-    assert_refused(echo, HEAD + b"5\r\nhello\r\n0" + extension + b"\r\n\r\n", 400, how=how)
+    assert_rejected(echo, HEAD + b"5\r\nhello\r\n0" + extension + b"\r\n\r\n", 400, how=how)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ def test_malformed_extension_of_the_last_chunk_is_refused(
         pytest.param(b";x=" + b"a" * 200_000, id="without-end"),
     ],
 )
-def test_chunk_extension_over_the_limit_is_refused(echo: ServerProcess, extension: bytes) -> None:
+def test_chunk_extension_over_the_limit_is_rejected(echo: ServerProcess, extension: bytes) -> None:
     """RFC 9112 section 7.1.1: a limit for the total length of extensions."""
-    assert_refused(echo, HEAD + b"5" + extension + b"\r\nhello\r\n" + END, {400, 413, 431})
+    assert_rejected(echo, HEAD + b"5" + extension + b"\r\nhello\r\n" + END, {400, 413, 431})
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def test_chunked_body_split_anywhere_is_decoded(echo: ServerProcess, cut: int) -
         pytest.param(b"GET /smuggled HTTP/1.1\r\n", id="a-request-line"),
     ],
 )
-def test_malformed_trailer_is_refused(echo: ServerProcess, trailer: bytes, how: str) -> None:
-    assert_refused(echo, HEAD + b"5\r\nhello\r\n0\r\n" + trailer + b"\r\n", 400, how=how)
+def test_malformed_trailer_is_rejected(echo: ServerProcess, trailer: bytes, how: str) -> None:
+    assert_rejected(echo, HEAD + b"5\r\nhello\r\n0\r\n" + trailer + b"\r\n", 400, how=how)
 
 
 @pytest.mark.parametrize(
@@ -206,8 +206,8 @@ def test_malformed_trailer_is_refused(echo: ServerProcess, trailer: bytes, how: 
         pytest.param(b"X: " + b"a" * 200_000, id="without-end"),
     ],
 )
-def test_trailers_over_the_limit_are_refused(echo: ServerProcess, trailers: bytes) -> None:
-    assert_refused(echo, HEAD + b"5\r\nhello\r\n0\r\n" + trailers + b"\r\n", {400, 431})
+def test_trailers_over_the_limit_are_rejected(echo: ServerProcess, trailers: bytes) -> None:
+    assert_rejected(echo, HEAD + b"5\r\nhello\r\n0\r\n" + trailers + b"\r\n", {400, 431})
 
 
 @pytest.mark.parametrize(

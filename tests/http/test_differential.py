@@ -43,7 +43,7 @@ class Difference:
     theirs: Request | Ended | None
 
     def kind(self) -> str:
-        """Such as "refused/accepted", ours first, or which part of a request is read differently."""
+        """Such as "rejected/accepted", ours first, or which part of a request is read differently."""
         if isinstance(self.ours, Request) and isinstance(self.theirs, Request):
             parts = ["method", "target", "fields", "body", "open"]
             return ", ".join(p for p in parts if getattr(self.ours, p) != getattr(self.theirs, p))
@@ -62,7 +62,7 @@ class Explained:
     peer: str
     #: What `Difference.kind` says.
     kind: str
-    #: Found in the reason of the one that refuses; rustwsgi's if both do.
+    #: Found in the reason of the one that rejects; rustwsgi's if both do.
     reason: str
     #: Found in the input: what is judged differently.
     pattern: bytes
@@ -74,7 +74,7 @@ class Explained:
         if not re.fullmatch(self.kind, difference.kind()):
             return False
         ended = difference.ours if isinstance(difference.ours, Ended) else None
-        if (ended is None or ended.how != "refused") and isinstance(difference.theirs, Ended):
+        if (ended is None or ended.how != "rejected") and isinstance(difference.theirs, Ended):
             ended = difference.theirs
         # No reason is given to HEAD.
         if ended and ended.reason and not re.search(self.reason, ended.reason):
@@ -83,8 +83,8 @@ class Explained:
 
 
 BOTH = "h11|gunicorn"
-#: rustwsgi refuses at once what the other takes, or would go on reading.
-STRICTER = "refused/(accepted|incomplete)"
+#: rustwsgi rejects at once what the other takes, or would go on reading.
+STRICTER = "rejected/(accepted|incomplete)"
 
 EXPLAINED = [
     # ----------------------------------------------------------------- rustwsgi is the stricter
@@ -121,7 +121,7 @@ EXPLAINED = [
         STRICTER,
         "header field is malformed",
         rb"\r\n[ \t]",
-        "A folded line is refused, which a server may do. RFC 9112 5.2",
+        "A folded line is rejected, which a server may do. RFC 9112 5.2",
     ),
     Explained(
         "h11",
@@ -174,17 +174,17 @@ EXPLAINED = [
     ),
     Explained(
         BOTH,
-        "refused/incomplete",
+        "rejected/incomplete",
         "chunk is malformed",
         rb"(?<!\r)\n",
-        "A size line that ends in LF is refused there and then. RFC 9112 2.2",
+        "A size line that ends in LF is rejected there and then. RFC 9112 2.2",
     ),
     Explained(
         "h11",
         STRICTER,
         "Content-Length is malformed or repeated",
         rb"(?i)content-length",
-        "Content-Length twice, or twice in one field, is refused even if equal. RFC 9112 6.3",
+        "Content-Length twice, or twice in one field, is rejected even if equal. RFC 9112 6.3",
     ),
     Explained(
         BOTH,
@@ -205,7 +205,7 @@ EXPLAINED = [
         STRICTER,
         "expectation is unknown",
         rb"(?i)expect:",
-        "An expectation that cannot be met is refused. RFC 9110 10.1.1",
+        "An expectation that cannot be met is rejected. RFC 9110 10.1.1",
     ),
     Explained(
         "h11",
@@ -223,60 +223,60 @@ EXPLAINED = [
     ),
     Explained(
         BOTH,
-        "refused/incomplete",
+        "rejected/incomplete",
         "method is malformed",
         rb"",
-        "What can never become a method is refused before its line is complete. RFC 9110 9.1",
+        "What can never become a method is rejected before its line is complete. RFC 9110 9.1",
     ),
     # ----------------------------------------------------------------- rustwsgi is the more lenient
     Explained(
         "h11",
-        "(accepted|incomplete)/refused",
+        "(accepted|incomplete)/rejected",
         "no request line received",
         rb"^\r\n|\r\n\r\n",
         "One empty line before a request line is skipped. RFC 9112 2.2",
     ),
     Explained(
         "h11",
-        "(accepted|incomplete)/refused",
+        "(accepted|incomplete)/rejected",
         "illegal chunk header",
         rb"[0-9a-fA-F][ \t]*;[ \t]*[^\r\n ]+[ \t]*=?[ \t]*",
         "Blanks around the parts of an extension must be taken. RFC 9112 7.1.1",
     ),
     Explained(
         "h11",
-        "(accepted|incomplete)/refused",
+        "(accepted|incomplete)/rejected",
         "bad Content-Length",
         rb"(?i)0[^\r]*\r\nContent-Length",
         "The same.",
     ),
     Explained(
         "h11",
-        "incomplete/refused",
+        "incomplete/rejected",
         "illegal request line",
         rb"\r\Z",
-        "A CR is refused when what follows shows that no LF does.",
+        "A CR is rejected when what follows shows that no LF does.",
     ),
     Explained(
         "gunicorn",
-        "(accepted|incomplete)/refused",
+        "(accepted|incomplete)/rejected",
         "InvalidHeader",
         rb"(?i)\n0[^\r]*\r\n.*(Content-Length|Host|TE):",
         "A trailer field that may not be one is ignored. RFC 9110 6.5.1",
     ),
     Explained(
         "gunicorn",
-        "accepted/refused",
+        "accepted/rejected",
         "ExpectationFailed",
         rb"HTTP/1\.0",
         "HTTP/1.0 knows no expectations: the field means nothing there. RFC 9110 10.1.1",
     ),
     Explained(
         "gunicorn",
-        "incomplete/refused",
+        "incomplete/rejected",
         "InvalidRequestLine|InvalidHTTPVersion",
         rb"",
-        "A request line is judged once the head is complete. It is refused then.",
+        "A request line is judged once the head is complete. It is rejected then.",
     ),
     # ---------------------------------------------------------------------------- read differently
     Explained(
@@ -350,13 +350,13 @@ ACCEPTED = Request("POST", "/", {"HOST": "a", "CONTENT-LENGTH": "5"}, "hello", T
     [
         (
             ACCEPTED,
-            Ended("refused", "bad Content-Length"),
+            Ended("rejected", "bad Content-Length"),
             b"POST / HTTP/1.1\r\nContent-Length: +5",
         ),
-        (ACCEPTED, Ended("refused", "bare LF"), b"POST / HTTP/1.1\nContent-Length: 5"),
+        (ACCEPTED, Ended("rejected", "bare LF"), b"POST / HTTP/1.1\nContent-Length: 5"),
         (ACCEPTED, replace(ACCEPTED, body=""), b"POST / HTTP/1.1\r\nContent-Length: 0"),
         (None, ACCEPTED, b"GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1"),
-        (Ended("refused", "chunk is malformed"), ACCEPTED, b"5\r\nhello\r\n0\r\n\r\n"),
+        (Ended("rejected", "chunk is malformed"), ACCEPTED, b"5\r\nhello\r\n0\r\n\r\n"),
     ],
 )
 @pytest.mark.parametrize("peer", ["h11", "gunicorn"])

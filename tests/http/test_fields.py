@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from harness import ServerProcess, assert_refused, build_request, echoed, exchange
+from harness import ServerProcess, assert_rejected, build_request, echoed, exchange
 
 
 def with_fields(*lines: bytes, end: bytes = b"\r\n\r\n") -> bytes:
     return b"\r\n".join([b"GET /f HTTP/1.1", b"Host: a", *lines]) + end
 
 
-REFUSED = [
+REJECTED = [
     pytest.param([b"X-A : 1"], id="9112-5.1-space-before-colon"),
     pytest.param([b"X-A\t: 1"], id="9112-5.1-tab-before-colon"),
     pytest.param([b"X-A\x0b: 1"], id="9112-5.1-vertical-tab-before-colon"),
@@ -32,20 +32,20 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("lines", REFUSED)
-def test_malformed_field_is_refused(echo: ServerProcess, lines: list[bytes], how: str) -> None:
-    assert_refused(echo, with_fields(*lines), 400, how=how)
+@pytest.mark.parametrize("lines", REJECTED)
+def test_malformed_field_is_rejected(echo: ServerProcess, lines: list[bytes], how: str) -> None:
+    assert_rejected(echo, with_fields(*lines), 400, how=how)
 
 
 @pytest.mark.parametrize(
     "first", [b" X-A: 1", b"\tX-A: 1", b" Host: a", b" ", b"\t", b" \t ", b" : "]
 )
-def test_white_space_after_the_request_line_is_refused(
+def test_white_space_after_the_request_line_is_rejected(
     echo: ServerProcess, first: bytes, how: str
 ) -> None:
     """RFC 9112 section 2.2: a line that could be taken for a fold of the request line."""
     raw = b"GET / HTTP/1.1\r\n" + first + b"\r\nHost: a\r\n\r\n"
-    assert_refused(echo, raw, 400, how=how)
+    assert_rejected(echo, raw, 400, how=how)
 
 
 # All bytes are tried by `each_byte_has_its_place` in src/http1/tests/line.rs, and at the ends by
@@ -56,20 +56,22 @@ CONTROLS = [0x00, 0x0A, 0x0B, 0x0D, 0x7F]
 
 @pytest.mark.parametrize("byte", NOT_TOKEN, ids="9110-5.1-name-{:02x}".format)
 @pytest.mark.parametrize("where", ["inside", "first", "last"])
-def test_field_name_that_is_no_token_is_refused(echo: ServerProcess, byte: int, where: str) -> None:
+def test_field_name_that_is_no_token_is_rejected(
+    echo: ServerProcess, byte: int, where: str
+) -> None:
     c = bytes([byte])
     name = {"inside": b"X" + c + b"A", "first": c + b"XA", "last": b"XA" + c}[where]
-    assert_refused(echo, with_fields(name + b": 1"), 400)
+    assert_rejected(echo, with_fields(name + b": 1"), 400)
 
 
 @pytest.mark.parametrize("byte", CONTROLS, ids="9110-5.5-value-{:02x}".format)
 @pytest.mark.parametrize("where", ["inside", "first", "last"])
-def test_control_character_in_a_value_is_refused(
+def test_control_character_in_a_value_is_rejected(
     echo: ServerProcess, byte: int, where: str
 ) -> None:
     c = bytes([byte])
     value = {"inside": b"a" + c + b"b", "first": c + b"ab", "last": b"ab" + c}[where]
-    assert_refused(echo, with_fields(b"X-A: " + value), 400)
+    assert_rejected(echo, with_fields(b"X-A: " + value), 400)
 
 
 @pytest.mark.parametrize(
@@ -135,10 +137,10 @@ def test_field_with_an_underscore_is_dropped(
 
 
 @pytest.mark.parametrize("name", [b"X_A", b"X-Forwarded_For", b"Content_Length", b"_"])
-def test_underscore_with_header_map_refuse_is_refused(serve, name: bytes, how: str) -> None:
+def test_underscore_with_header_map_refuse_is_rejected(serve, name: bytes, how: str) -> None:
     """The strict choice: a proxy that lets such a field through is set up wrongly."""
     server = serve("echo:app", "--threads", "1", "--header-map", "refuse")
-    assert_refused(server, with_fields(name + b": 1"), 400, how=how, reason_contains="underscore")
+    assert_rejected(server, with_fields(name + b": 1"), 400, how=how, reason_contains="underscore")
     assert echoed(exchange(server, with_fields(b"X-A: 1"), how))["environ"]["HTTP_X_A"] == "1"
 
 
@@ -149,5 +151,5 @@ def test_content_fields_have_no_http_twin(echo: ServerProcess) -> None:
     assert not {"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"} & set(seen["http"])
 
 
-def test_repeated_content_type_is_refused(echo: ServerProcess, how: str) -> None:
-    assert_refused(echo, with_fields(b"Content-Type: a/b", b"content-type: c/d"), 400, how=how)
+def test_repeated_content_type_is_rejected(echo: ServerProcess, how: str) -> None:
+    assert_rejected(echo, with_fields(b"Content-Type: a/b", b"content-type: c/d"), 400, how=how)

@@ -1,6 +1,6 @@
 """Where a request's content ends: Content-Length and Transfer-Encoding. [RFC 9112 section 6]
 
-Everything request smuggling is made of: whatever two parsers could read differently is refused.
+Everything request smuggling is made of: whatever two parsers could read differently is rejected.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pytest
 
 from harness import (
     ServerProcess,
-    assert_refused,
+    assert_rejected,
     build_request,
     chunked,
     echoed,
@@ -46,25 +46,25 @@ OVERFLOWS = [
 
 
 @pytest.mark.parametrize("value", BAD_LENGTHS, ids=lambda v: "9112-6.3-" + readable(v))
-def test_content_length_that_is_not_digits_is_refused(
+def test_content_length_that_is_not_digits_is_rejected(
     echo: ServerProcess, value: bytes, how: str
 ) -> None:
-    assert_refused(echo, post(b"Content-Length: " + value, body=BODY), 400, how=how)
+    assert_rejected(echo, post(b"Content-Length: " + value, body=BODY), 400, how=how)
 
 
 @pytest.mark.parametrize("value", BAD_LENGTHS[1:6], ids=lambda v: "9112-6.3-" + readable(v))
 @pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"POST / HTTP/1.0", b"HEADX / HTTP/1.1"])
-def test_malformed_content_length_of_any_request_line_is_refused(
+def test_malformed_content_length_of_any_request_line_is_rejected(
     echo: ServerProcess, line: bytes, value: bytes
 ) -> None:
     raw = line + b"\r\nHost: a\r\nContent-Length: " + value + b"\r\n\r\n" + BODY
-    assert_refused(echo, raw, 400)
+    assert_rejected(echo, raw, 400)
 
 
 @pytest.mark.parametrize("value", OVERFLOWS, ids=lambda v: "9110-8.6-" + readable(v)[:24])
-def test_content_length_that_overflows_is_refused(echo: ServerProcess, value: bytes) -> None:
+def test_content_length_that_overflows_is_rejected(echo: ServerProcess, value: bytes) -> None:
     """RFC 9110 section 8.6: digits can stand for anything; none may wrap to a small number."""
-    assert_refused(echo, post(b"Content-Length: " + value, body=BODY), {400, 413})
+    assert_rejected(echo, post(b"Content-Length: " + value, body=BODY), {400, 413})
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,10 @@ def test_content_length_that_overflows_is_refused(echo: ServerProcess, value: by
         pytest.param([b"Content-Length: 5"] * 3, id="three-times"),
     ],
 )
-def test_repeated_content_length_is_refused(
+def test_repeated_content_length_is_rejected(
     echo: ServerProcess, lines: list[bytes], how: str
 ) -> None:
-    assert_refused(echo, post(*lines, body=BODY), 400, how=how)
+    assert_rejected(echo, post(*lines, body=BODY), 400, how=how)
 
 
 @pytest.mark.parametrize(
@@ -160,19 +160,19 @@ def test_content_with_every_byte_is_whole(echo: ServerProcess, delivery: str) ->
     ],
 )
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"], ids=["1.0", "1.1"])
-def test_content_length_beside_chunked_is_refused(
+def test_content_length_beside_chunked_is_rejected(
     echo: ServerProcess, version: bytes, lines: list[bytes], how: str
 ) -> None:
     """RFC 9112 section 6.1: ought to be handled as an error."""
-    assert_refused(echo, post(*lines, version=version, body=CHUNKED_BODY), 400, how=how)
+    assert_rejected(echo, post(*lines, version=version, body=CHUNKED_BODY), 400, how=how)
 
 
 @pytest.mark.parametrize("coding", [b"identity", b"gzip", b"chunked, chunked", b"chunked;x"])
-def test_content_length_beside_another_coding_is_refused(
+def test_content_length_beside_another_coding_is_rejected(
     echo: ServerProcess, coding: bytes
 ) -> None:
     raw = post(b"Content-Length: 5", b"Transfer-Encoding: " + coding, body=BODY)
-    assert_refused(echo, raw, {400, 501})
+    assert_rejected(echo, raw, {400, 501})
 
 
 # A few of each kind; all of them are in src/http1/tests/framing.rs.
@@ -182,11 +182,11 @@ BAD_CODINGS += [b"\xa0chunked", b"chunKed\xe2\x84\xaa", b"chunked\r\n chunked"]
 
 
 @pytest.mark.parametrize("value", BAD_CODINGS, ids=lambda v: "9112-6.1-" + readable(v))
-def test_transfer_encoding_other_than_chunked_is_refused(
+def test_transfer_encoding_other_than_chunked_is_rejected(
     echo: ServerProcess, value: bytes, how: str
 ) -> None:
     raw = post(b"Transfer-Encoding: " + value, body=CHUNKED_BODY)
-    assert_refused(echo, raw, {400, 501}, how=how)
+    assert_rejected(echo, raw, {400, 501}, how=how)
 
 
 @pytest.mark.parametrize(
@@ -201,20 +201,20 @@ def test_transfer_encoding_other_than_chunked_is_refused(
         pytest.param([b"Transfer-Encoding: chunked", b"Transfer-Encoding:"], id="empty-last"),
     ],
 )
-def test_repeated_transfer_encoding_is_refused(
+def test_repeated_transfer_encoding_is_rejected(
     echo: ServerProcess, lines: list[bytes], how: str
 ) -> None:
-    assert_refused(echo, post(*lines, body=CHUNKED_BODY), {400, 501}, how=how)
+    assert_rejected(echo, post(*lines, body=CHUNKED_BODY), {400, 501}, how=how)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEADX"])
 @pytest.mark.parametrize("keep", [b"", b"Connection: keep-alive\r\n"], ids=["", "keep-alive"])
-def test_transfer_encoding_in_http10_is_refused(
+def test_transfer_encoding_in_http10_is_rejected(
     echo: ServerProcess, method: str, keep: bytes, how: str
 ) -> None:
     """RFC 9112 section 6.1: the framing is faulty."""
     head = b" / HTTP/1.0\r\nHost: a\r\n" + keep + b"Transfer-Encoding: chunked\r\n\r\n"
-    assert_refused(echo, method.encode() + head + CHUNKED_BODY, 400, how=how)
+    assert_rejected(echo, method.encode() + head + CHUNKED_BODY, 400, how=how)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The bounds of one request: at the limit it is served, one beyond it is refused.
+"""The bounds of one request: at the limit it is served, one beyond it is rejected.
 
 Request line 414, fields 431, content 413. [RFC 9110 sections 15.5.14, 15.5.15; RFC 6585 section 5]
 The defaults are those of the table in docs/configuration.md.
@@ -11,7 +11,7 @@ import pytest
 from harness import (
     ServerProcess,
     assert_error_response,
-    assert_refused,
+    assert_rejected,
     build_request,
     chunked,
     echoed,
@@ -57,7 +57,7 @@ class TestOptions:
         assert len(echoed(exchange(small, line_of(LINE), delivery))["environ"]["PATH_INFO"]) > 200
 
     def test_request_line_too_long(self, small: ServerProcess, how: str) -> None:
-        assert_refused(small, line_of(LINE + 1), 414, how=how)
+        assert_rejected(small, line_of(LINE + 1), 414, how=how)
 
     @pytest.mark.parametrize(
         "raw",
@@ -68,25 +68,25 @@ class TestOptions:
         ],
     )
     def test_request_line_without_end(self, small: ServerProcess, raw: bytes, how: str) -> None:
-        """Refused as soon as it is known, not when the line ends."""
-        assert_refused(small, raw, {400, 414}, how=how)
+        """Rejected as soon as it is known, not when the line ends."""
+        assert_rejected(small, raw, {400, 414}, how=how)
 
     def test_fields(self, small: ServerProcess, delivery: str) -> None:
         assert "HTTP_X_3" in echoed(exchange(small, fields_of(FIELDS), delivery))["http"]
 
     def test_too_many_fields(self, small: ServerProcess, how: str) -> None:
-        assert_refused(small, fields_of(FIELDS + 1), 431, how=how)
+        assert_rejected(small, fields_of(FIELDS + 1), 431, how=how)
 
     def test_dropped_fields_count(self, small: ServerProcess) -> None:
         raw = build_request("GET", fields=[("X_A", "y")] * FIELDS)
-        assert_refused(small, raw, 431)
+        assert_rejected(small, raw, 431)
 
     def test_field_size(self, small: ServerProcess, delivery: str) -> None:
         seen = echoed(exchange(small, field_of(FIELD_SIZE), delivery))
         assert seen["environ"]["HTTP_X_A"] == "b" * (FIELD_SIZE - 5)
 
     def test_field_too_long(self, small: ServerProcess, how: str) -> None:
-        assert_refused(small, field_of(FIELD_SIZE + 1), 431, how=how)
+        assert_rejected(small, field_of(FIELD_SIZE + 1), 431, how=how)
 
     @pytest.mark.parametrize(
         "field",
@@ -98,7 +98,7 @@ class TestOptions:
     )
     def test_field_without_end(self, small: ServerProcess, field: bytes, how: str) -> None:
         raw = b"GET / HTTP/1.1\r\nHost: a\r\n" + field
-        assert_refused(small, raw, {400, 431}, how=how)
+        assert_rejected(small, raw, {400, 431}, how=how)
 
     @pytest.mark.parametrize("size", [BODY - 1, BODY])
     def test_body(self, small: ServerProcess, size: int, delivery: str) -> None:
@@ -110,7 +110,7 @@ class TestOptions:
         self, small: ServerProcess, body: bytes, how: str
     ) -> None:
         length = [("Content-Length", str(BODY + 1))]
-        assert_refused(small, build_request("POST", fields=length) + body, 413, how=how)
+        assert_rejected(small, build_request("POST", fields=length) + body, 413, how=how)
 
     @pytest.mark.parametrize(
         ("raw", "named", "status"),
@@ -155,7 +155,7 @@ class TestOptions:
         self, small: ServerProcess, raw: bytes, status: int, option: str
     ) -> None:
         start = len(small.stderr())
-        assert_refused(small, raw, status)
+        assert_rejected(small, raw, status)
         small.wait_for_event("request.rejected", rf"with {status}: .*over {option}\b", start=start)
 
     @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ class TestOptions:
     )
     def test_chunked_body_too_large(self, small: ServerProcess, chunks: bytes, how: str) -> None:
         raw = build_request("POST", fields=[("Transfer-Encoding", "chunked")]) + chunks
-        assert_refused(small, raw, 413, how=how)
+        assert_rejected(small, raw, 413, how=how)
 
     @pytest.mark.parametrize("size", [HEAD_OPTION, HEAD_OPTION + 1])
     def test_head(self, serve, size: int, how: str) -> None:
@@ -188,7 +188,7 @@ class TestOptions:
         raw = _head_of(size, field=300)
         assert len(raw) == size
         if size > HEAD_OPTION:
-            assert_refused(server, raw, 431, how=how)
+            assert_rejected(server, raw, 431, how=how)
         else:
             assert "HTTP_X_REST" in echoed(exchange(server, raw, how))["http"]
 
@@ -200,7 +200,7 @@ class TestOptions:
         body = b"1" + extension + b"\r\nx\r\n"
         raw = build_request("POST", fields=[("Transfer-Encoding", "chunked")]) + body * 3
         if extra:
-            assert_refused(server, raw + b"0\r\n\r\n", 400, how=how)
+            assert_rejected(server, raw + b"0\r\n\r\n", 400, how=how)
         else:
             assert echoed(exchange(server, raw + b"0\r\n\r\n", how))["length"] == 3
 
@@ -213,7 +213,7 @@ class TestOptions:
         raw = build_request("POST", fields=[("Transfer-Encoding", "chunked")])
         raw += chunked(b"hello", trailers=trailers)
         if extra:
-            assert_refused(server, raw, 431, how=how)
+            assert_rejected(server, raw, 431, how=how)
         else:
             assert echoed(exchange(server, raw, how))["length"] == 5
 
@@ -230,34 +230,34 @@ class TestOptions:
 class TestDefaults:
     def test_request_line(self, echo: ServerProcess) -> None:
         echoed(exchange(echo, line_of(8192), "pipelined"))
-        assert_refused(echo, line_of(8193), 414)
+        assert_rejected(echo, line_of(8193), 414)
 
     def test_request_line_without_end(self, echo: ServerProcess) -> None:
-        assert_refused(echo, b"GET /" + b"a" * 100_000, 414)
+        assert_rejected(echo, b"GET /" + b"a" * 100_000, 414)
 
     def test_fields(self, echo: ServerProcess) -> None:
         echoed(exchange(echo, fields_of(100), "pipelined"))
-        assert_refused(echo, fields_of(101), 431)
+        assert_rejected(echo, fields_of(101), 431)
 
     def test_field_size(self, echo: ServerProcess) -> None:
         echoed(exchange(echo, field_of(8192), "pipelined"))
-        assert_refused(echo, field_of(8193), 431)
+        assert_rejected(echo, field_of(8193), 431)
 
     def test_field_without_end(self, echo: ServerProcess) -> None:
-        assert_refused(echo, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 100_000, 431)
+        assert_rejected(echo, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 100_000, 431)
 
     def test_head(self, echo: ServerProcess) -> None:
         """No single field is too long; together they are."""
         echoed(exchange(echo, _head_of(60_000), "pipelined"))
-        assert_refused(echo, _head_of(HEAD + 1000), 431)
+        assert_rejected(echo, _head_of(HEAD + 1000), 431)
 
     def test_fields_without_end(self, echo: ServerProcess) -> None:
         raw = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 20_000
-        assert_refused(echo, raw, 431)
+        assert_rejected(echo, raw, 431)
 
     def test_body(self, echo: ServerProcess) -> None:
         raw = build_request("POST", fields=[("Content-Length", str((1 << 30) + 1))])
-        assert_refused(echo, raw, 413)
+        assert_rejected(echo, raw, 413)
 
 
 def _head_of(size: int, field: int = 5000) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness import ServerProcess, assert_refused, build_request, chunked, echoed
+from harness import ServerProcess, assert_rejected, build_request, chunked, echoed
 
 #: The request that the reports smuggle.
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -128,18 +128,18 @@ SMUGGLING = {
 
 
 @pytest.mark.parametrize(("raw", "status"), SMUGGLING.values(), ids=SMUGGLING)
-def test_smuggling_attempt_is_refused(
+def test_smuggling_attempt_is_rejected(
     echo: ServerProcess, raw: bytes, status: int | set[int], how: str
 ) -> None:
-    assert_refused(echo, raw, status, how=how)
+    assert_rejected(echo, raw, status, how=how)
 
 
-def test_invalid_field_is_refused_at_once(echo: ServerProcess) -> None:
+def test_invalid_field_is_rejected_at_once(echo: ServerProcess) -> None:
     """waitress, CVE-2020-5236: a regular expression went back and forth in such a field for ever."""
     for filler in (b"x", b" ", b"x ", b"\t"):
         value = filler * (8000 // len(filler))
         raw = b"GET / HTTP/1.1\r\nHost: a\r\nBad-header: " + value + b"\x10\r\n\r\n"
-        assert_refused(echo, raw, 400)
+        assert_rejected(echo, raw, 400)
 
 
 def test_websocket_key_adds_no_content(echo: ServerProcess) -> None:

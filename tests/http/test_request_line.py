@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness import ServerProcess, assert_refused, build_request, echoed, exchange, readable
+from harness import ServerProcess, assert_rejected, build_request, echoed, exchange, readable
 
 HOST = b"Host: a\r\n\r\n"
 
@@ -59,42 +59,42 @@ BAD_METHOD_BYTES = list(b'\x00\x0b"(:\x7f\xe9')
 
 
 @pytest.mark.parametrize("raw", LINE_ENDS)
-def test_line_that_does_not_end_in_crlf_is_refused(
+def test_line_that_does_not_end_in_crlf_is_rejected(
     echo: ServerProcess, raw: bytes, how: str
 ) -> None:
-    assert_refused(echo, raw, 400, how=how)
+    assert_rejected(echo, raw, 400, how=how)
 
 
 @pytest.mark.parametrize("line", REQUEST_LINES)
-def test_malformed_request_line_is_refused(echo: ServerProcess, line: bytes, how: str) -> None:
-    assert_refused(echo, line + b"\r\n" + HOST, 400, how=how)
+def test_malformed_request_line_is_rejected(echo: ServerProcess, line: bytes, how: str) -> None:
+    assert_rejected(echo, line + b"\r\n" + HOST, 400, how=how)
 
 
 @pytest.mark.parametrize("byte", BAD_METHOD_BYTES, ids=lambda b: f"9110-9.1-method-{b:02x}")
-def test_method_that_is_no_token_is_refused(echo: ServerProcess, byte: int) -> None:
-    assert_refused(echo, b"GE" + bytes([byte]) + b"T / HTTP/1.1\r\n" + HOST, 400)
+def test_method_that_is_no_token_is_rejected(echo: ServerProcess, byte: int) -> None:
+    assert_rejected(echo, b"GE" + bytes([byte]) + b"T / HTTP/1.1\r\n" + HOST, 400)
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda v: "9112-2.3-" + readable(v))
-def test_malformed_version_is_refused(echo: ServerProcess, version: bytes, how: str) -> None:
-    assert_refused(echo, b"GET / " + version + b"\r\n" + HOST, {400}, how=how)
+def test_malformed_version_is_rejected(echo: ServerProcess, version: bytes, how: str) -> None:
+    assert_rejected(echo, b"GET / " + version + b"\r\n" + HOST, {400}, how=how)
 
 
 @pytest.mark.parametrize("version", ["HTTP/0.9", "HTTP/0.0", "HTTP/2.0", "HTTP/3.0", "HTTP/9.9"])
-def test_other_major_version_is_refused(echo: ServerProcess, version: str, how: str) -> None:
+def test_other_major_version_is_rejected(echo: ServerProcess, version: str, how: str) -> None:
     """RFC 9112 section 2.3: a major version that the server does not speak."""
-    assert_refused(echo, f"GET / {version}\r\nHost: a\r\n\r\n".encode(), {400, 505}, how=how)
+    assert_rejected(echo, f"GET / {version}\r\nHost: a\r\n\r\n".encode(), {400, 505}, how=how)
 
 
-def test_http2_preface_is_refused(echo: ServerProcess, how: str) -> None:
+def test_http2_preface_is_rejected(echo: ServerProcess, how: str) -> None:
     """RFC 9113 section 3.4: prior knowledge of HTTP/2, which is not spoken here."""
     frames = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-    assert_refused(echo, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frames, {400, 505}, how=how)
+    assert_rejected(echo, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frames, {400, 505}, how=how)
 
 
 @pytest.mark.parametrize("raw", [b"GET /\r\n", b"GET /smuggled?\r\n"])
-def test_http09_simple_request_is_refused(echo: ServerProcess, raw: bytes, how: str) -> None:
-    assert_refused(echo, raw, {400, 505}, how=how)
+def test_http09_simple_request_is_rejected(echo: ServerProcess, raw: bytes, how: str) -> None:
+    assert_rejected(echo, raw, {400, 505}, how=how)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_proxy_protocol_header_is_named_in_the_log(
 ) -> None:
     """A proxy that sends it by mistake gets only 400s, and the reason is in its configuration."""
     start = len(echo.stderr())
-    assert_refused(echo, header + build_request("GET"), 400, how=how)
+    assert_rejected(echo, header + build_request("GET"), 400, how=how)
     echo.wait_for_event("request.rejected", "with 400: .*PROXY protocol", start=start)
 
 

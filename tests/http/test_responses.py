@@ -444,7 +444,7 @@ def test_proxy_authentication_fields_are_sent(server: ServerProcess, name: str) 
 
 @pytest.mark.parametrize("status", ["100 Continue", "101 Switching Protocols", "103 Early Hints"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_interim_status_is_refused(server: ServerProcess, status: str, kind: str) -> None:
+def test_interim_status_is_rejected(server: ServerProcess, status: str, kind: str) -> None:
     """RFC 9110 section 15.2: it ends no exchange, so the client would wait for the real answer."""
     response = ask(server, status=status, blocks=["secret"], **{"as": kind})
     assert response.status == 500 and response.complete, response

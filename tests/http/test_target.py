@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from harness import ServerProcess, assert_refused, build_request, echoed, exchange, readable
+from harness import ServerProcess, assert_rejected, build_request, echoed, exchange, readable
 
 
 def raw_target(target: bytes, method: bytes = b"GET", host: bytes = b"a") -> bytes:
     return method + b" " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
 
 
-REFUSED = [
+REJECTED = [
     pytest.param(b"GET", b"/p#f", id="9112-3.2-fragment"),
     pytest.param(b"GET", b"/p?q#f", id="9112-3.2-fragment-after-query"),
     pytest.param(b"GET", b"#", id="9112-3.2-fragment-alone"),
@@ -40,20 +40,20 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("method", "target"), REFUSED)
-def test_malformed_target_is_refused(
+@pytest.mark.parametrize(("method", "target"), REJECTED)
+def test_malformed_target_is_rejected(
     echo: ServerProcess, method: bytes, target: bytes, how: str
 ) -> None:
-    assert_refused(echo, raw_target(target, method), 400, how=how)
+    assert_rejected(echo, raw_target(target, method), 400, how=how)
 
 
 @pytest.mark.parametrize("where", [b"/a%cb", b"/a?b%cd", b"http://a/%c"])
 @pytest.mark.parametrize("byte", [0x00, 0x0B, 0x7F, 0x80, 0xE9], ids="{:02x}".format)
-def test_control_or_8bit_byte_in_a_target_is_refused(
+def test_control_or_8bit_byte_in_a_target_is_rejected(
     echo: ServerProcess, where: bytes, byte: int
 ) -> None:
     """RFC 9112 section 3.2 with RFC 3986; one 8-bit byte has crashed other servers."""
-    assert_refused(echo, raw_target(where.replace(b"%c", bytes([byte]))), 400)
+    assert_rejected(echo, raw_target(where.replace(b"%c", bytes([byte]))), 400)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,10 @@ def test_control_or_8bit_byte_in_a_target_is_refused(
         pytest.param(b"*", {400, 501}, id="9110-9.3.6-asterisk"),
     ],
 )
-def test_connect_is_refused(echo: ServerProcess, target: bytes, status: set[int], how: str) -> None:
-    assert_refused(echo, raw_target(target, b"CONNECT", b"a:80"), status, how=how)
+def test_connect_is_rejected(
+    echo: ServerProcess, target: bytes, status: set[int], how: str
+) -> None:
+    assert_rejected(echo, raw_target(target, b"CONNECT", b"a:80"), status, how=how)
 
 
 @pytest.mark.parametrize(
@@ -108,9 +110,9 @@ def test_target_is_split_into_path_and_query(
     assert environ["QUERY_STRING"] == query
 
 
-def test_https_target_without_tls_is_refused(echo: ServerProcess, how: str) -> None:
+def test_https_target_without_tls_is_rejected(echo: ServerProcess, how: str) -> None:
     """RFC 9110 section 7.4."""
-    assert_refused(echo, raw_target(b"https://a/"), {400, 421}, how=how)
+    assert_rejected(echo, raw_target(b"https://a/"), {400, 421}, how=how)
 
 
 def test_asterisk_form_of_options_is_served(echo: ServerProcess, delivery: str) -> None:
@@ -149,19 +151,19 @@ def test_absolute_form_replaces_host(
     ],
 )
 @pytest.mark.parametrize("target", [b"/", b"http://a/"], ids=["origin", "absolute"])
-def test_missing_or_repeated_host_is_refused(
+def test_missing_or_repeated_host_is_rejected(
     echo: ServerProcess, target: bytes, fields: bytes, how: str
 ) -> None:
     raw = b"GET " + target + b" HTTP/1.1\r\n" + fields + b"\r\n"
-    assert_refused(echo, raw, 400, how=how)
+    assert_rejected(echo, raw, 400, how=how)
 
 
-def test_missing_host_above_http11_is_refused(echo: ServerProcess) -> None:
-    assert_refused(echo, b"GET / HTTP/1.2\r\n\r\n", 400)
+def test_missing_host_above_http11_is_rejected(echo: ServerProcess) -> None:
+    assert_rejected(echo, b"GET / HTTP/1.2\r\n\r\n", 400)
 
 
-def test_repeated_host_in_http10_is_refused(echo: ServerProcess) -> None:
-    assert_refused(echo, b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400)
+def test_repeated_host_in_http10_is_rejected(echo: ServerProcess) -> None:
+    assert_rejected(echo, b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400)
 
 
 # A few of each kind; all of them are in src/http1/tests/fields.rs.
@@ -174,15 +176,15 @@ BAD_HOSTS += [b"http://a", b'a"', b"a%zz", b"\xe9"]
     BAD_HOSTS,
     ids=lambda h: "9110-7.2-" + readable(h),
 )
-def test_malformed_host_is_refused(echo: ServerProcess, host: bytes, how: str) -> None:
-    assert_refused(echo, b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n", 400, how=how)
+def test_malformed_host_is_rejected(echo: ServerProcess, host: bytes, how: str) -> None:
+    assert_rejected(echo, b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n", 400, how=how)
 
 
 @pytest.mark.parametrize("host", [b"a/b", b"a b", b"a:x", b"u@a"])
-def test_malformed_host_beside_an_absolute_target_is_refused(
+def test_malformed_host_beside_an_absolute_target_is_rejected(
     echo: ServerProcess, host: bytes
 ) -> None:
-    assert_refused(echo, raw_target(b"http://ok/", host=host), 400)
+    assert_rejected(echo, raw_target(b"http://ok/", host=host), 400)
 
 
 @pytest.mark.parametrize(

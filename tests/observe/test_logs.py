@@ -86,7 +86,7 @@ def test_access_log_is_off_by_default(fresh_server) -> None:
     assert "/sized" not in server.stdout() + server.stderr()
 
 
-def test_access_log_has_the_time_of_a_refused_request(fresh_server) -> None:
+def test_access_log_has_the_time_of_a_rejected_request(fresh_server) -> None:
     """Also for a request with an incomplete head."""
     server = fresh_server(PLAIN, "--access-logfile", "-", "--access-logformat", "%(t)s %(s)s")
     with server.connect() as client:

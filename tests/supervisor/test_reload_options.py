@@ -190,7 +190,7 @@ def test_nworkers_changed_is_called(fresh_server, tmp_path: Path) -> None:
     assert server.stderr().count("hook ") == 2
 
 
-def test_notes_on_gunicorn_settings_are_logged_once(fresh_server, tmp_path: Path) -> None:
+def test_warnings_about_gunicorn_settings_are_logged_once(fresh_server, tmp_path: Path) -> None:
     path = tmp_path / "gunicorn.conf.py"
     path.write_text("capture_output = True\n")
     server = fresh_server(APP, "-c", str(path))

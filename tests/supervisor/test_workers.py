@@ -218,7 +218,7 @@ def test_worker_that_cannot_start_threads_ends_the_server(door: str, tmp_path: P
     )
     options = ["--bind", "127.0.0.1:0", "--pythonpath", str(tmp_path)]
     done = run_cli(door, *options, "single:app")
-    assert done.returncode == 1 and "before it was ready: the server ends" in done.stderr, done
+    assert done.returncode == 1 and "before it was ready: shutting down" in done.stderr, done
 
 
 # ------------------------------------------------------------------------ --boot-timeout

@@ -130,7 +130,7 @@ def test_close_is_called_when_the_client_leaves(server, how, leave):
     assert events(server, key, want="freed").count("close") == 1
 
 
-def test_close_is_called_when_the_client_left_before_the_response(server):
+def test_close_is_called_when_the_client_disconnected_before_the_response(server):
     key = new_key()
     client = server.connect()
     client.send(build_request("GET", f"/disconnect?key={key}&how=before"))
@@ -144,7 +144,7 @@ def test_close_is_called_when_the_client_left_before_the_response(server):
 
 
 @pytest.mark.parametrize("leave", ["reset", "close"])
-def test_client_disconnected_is_true_after_the_client_left(server, leave):
+def test_client_disconnected_is_true_after_a_disconnect(server, leave):
     """`rustwsgi.client_disconnected`: a generator with nothing to send can ask."""
     key = new_key()
     client = server.connect()
@@ -171,7 +171,7 @@ def test_client_disconnected_is_false_while_the_client_waits(server, pipelined):
 
 
 @pytest.mark.parametrize("how", ["list", "generator", "raise", "raise-later"])
-def test_nothing_of_a_request_outlives_it(server, how):
+def test_objects_of_a_request_are_freed_after_it(server, how):
     """The environ and the frames of a traceback are freed without the garbage collector."""
     key = new_key()
     with server.connect() as client:  # kept open: it must not keep the request either

@@ -181,7 +181,7 @@ def test_path_info_is_decoded_once(server, target, path):
 
 
 @pytest.mark.parametrize("target", ["/%00", "/a%00b", "/a%00"])
-def test_nul_in_path_is_refused(server, target):
+def test_nul_in_path_is_rejected(server, target):
     assert server.get(target).status == 400
 
 
@@ -335,7 +335,7 @@ def test_underscore_name_does_not_join_its_twin(server):
 
 
 @pytest.mark.parametrize("second", ["Content-Type: c/d", "content-type: a/b"])
-def test_content_type_twice_is_refused(server, second):
+def test_content_type_twice_is_rejected(server, second):
     with server.connect() as client:
         assert client.request(get("/", "Content-Type: a/b", second)).status == 400
 

@@ -150,7 +150,7 @@ def test_file_without_close(server):
 
 @pytest.mark.skipif(made_up(0) == b"", reason="needs /proc")
 @pytest.mark.parametrize("name", ["made-up", "made-up-unbuffered", "made-up-with-a-size"])
-def test_file_that_the_kernel_makes_up_is_iterated(server, name):
+def test_virtual_file_is_iterated(server, name):
     """Regression: a file without a size, or with a wrong one, was sent empty or cut off."""
     content = FILES[name][1]
     with server.connect() as client:

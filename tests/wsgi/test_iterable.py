@@ -55,7 +55,7 @@ def test_length_of_one_gives_a_content_length(server, name):
 
 
 @pytest.mark.parametrize("name", LYING)
-def test_lying_length_never_breaks_the_framing(server, name):
+def test_wrong_length_never_breaks_the_framing(server, name):
     with server.connect() as client:
         response = ask(client, f"/lying/{name}")
         if response.status == 500:

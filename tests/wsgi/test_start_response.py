@@ -53,7 +53,7 @@ def test_uncaught_bad_call_is_a_500(server):
 
 
 @pytest.mark.parametrize("name", EITHER)
-def test_borderline_call_is_refused_or_sent_as_it_is(server, name):
+def test_borderline_call_is_rejected_or_sent_unchanged(server, name):
     response = server.get(f"/either/{name}")
     assert response.complete and response.body == b"body"
     assert response.get("X-Injected") is None

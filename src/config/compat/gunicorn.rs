@@ -1,9 +1,10 @@
-//! gunicorn's settings, as of 27.0, that are no options here, and what becomes of each.
+//! gunicorn's settings, as of 27.0, that are not options here, and how each is treated.
 //!
 //! A command line or `gunicorn.conf.py` that was written for gunicorn starts this server unchanged.
-//! A setting is an option (the column `gunicorn` of the table of options), or it is accepted with a
-//! warning that says why it has no effect, or, where the server would not do what its user relies
-//! on, it is refused with what to use instead. gunicorn's default values are accepted silently.
+//! Each setting is treated in one of three ways. It is an option (column `gunicorn` of the table of
+//! options); or it is accepted with a warning that says why it has no effect; or it is refused with
+//! a message that names the replacement, because its user relies on it. gunicorn's default values
+//! are accepted silently.
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
@@ -11,7 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use crate::config::option::OptionDef;
 use crate::config::options;
 
-/// What becomes of a setting.
+/// How a setting is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::config) enum Fate {
     /// The server always behaves so.
@@ -100,7 +101,7 @@ const SYSLOG: &str =
 const LOGGING: &str = "use --access-logfile, --access-logformat, --error-logfile and --log-level";
 const STRICT: &str = "requests are always parsed strictly; what it allows is rejected with 400";
 const PASTE: &str = "name the application as MODULE:NAME; its module can load a PasteDeploy file";
-/// The reason for hooks. Those that are called never get here.
+/// The reason for hooks that the server does not call.
 pub(in crate::config) const NOT_CALLED: &str = "this hook is not called";
 
 /// Every one, in the order of gunicorn's documentation.
@@ -267,7 +268,7 @@ pub(in crate::config) fn about_own_name(name: &str, given: &[String]) -> Option<
 }
 
 /// Whether the setting is refused, by its name or its flag with underscores.
-pub(in crate::config) fn is_refused(name: &str) -> bool {
+pub(in crate::config) fn is_rejected(name: &str) -> bool {
     find(name).is_some_and(|setting| matches!(setting.fate, Fate::Refused(_)))
 }
 

@@ -64,9 +64,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     .gunicorn("backlog")
     .reload(Reload::ByMaster),
     option("reuse_port", &Flag(true, |given| &mut given.settings.reuse_port))
-        .help(
-            "Set SO_REUSEPORT, so that other servers of the same user may listen on the address too",
-        )
+        .help("Set SO_REUSEPORT: other servers of the same user may listen on the same address")
         .gunicorn("reuse_port")
         .reload(Reload::Restart),
 ];

@@ -31,8 +31,8 @@ fn entry(option: &'static OptionDef, name: &str, variables: Variables<'_>) -> Op
     Some(Entry { option, origin: format!("environment variable {name}"), values: vec![value] })
 }
 
-/// Warnings about variables that look like options and are none: a misspelt name would have no
-/// effect without one.
+/// Warnings about `RUSTWSGI_*` variables that name no option. Without a warning, a misspelt name
+/// would silently have no effect.
 pub fn unknown_variables() -> Vec<String> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     unknown_among(names)

@@ -60,7 +60,7 @@ fn trailer_fields_are_dropped() {
 }
 
 #[test]
-fn malformed_chunks_are_refused() {
+fn malformed_chunks_are_rejected() {
     for body in [
         // Sizes
         "\r\n",
@@ -135,12 +135,12 @@ fn malformed_chunks_are_refused() {
         "2;a=\"b\" =c\r\nhi",
         "2;a=\"b\"\n",
     ] {
-        assert_refused(post(body), Error::Chunk);
+        assert_rejected(post(body), Error::Chunk);
     }
 }
 
 #[test]
-fn malformed_trailers_are_refused() {
+fn malformed_trailers_are_rejected() {
     for trailers in [
         "\n",
         "X: y\n\r\n",
@@ -159,28 +159,28 @@ fn malformed_trailers_are_refused() {
         "X\u{e9}: y\r\n\r\n",
         "GET / HTTP/1.1\r\n\r\n",
     ] {
-        assert_refused(post(&format!("0\r\n{trailers}")), Error::Trailer);
-        assert_refused(post(&format!("2\r\nhi\r\n0\r\n{trailers}")), Error::Trailer);
+        assert_rejected(post(&format!("0\r\n{trailers}")), Error::Trailer);
+        assert_rejected(post(&format!("2\r\nhi\r\n0\r\n{trailers}")), Error::Trailer);
     }
 }
 
 #[test]
-fn body_with_malformed_chunk_after_content_is_refused() {
+fn body_with_malformed_chunk_after_content_is_rejected() {
     // If the application got the truncated body as a complete one, it would act on it.
     let parsed = read(post("2\r\nhi\r\nx"));
-    assert_eq!(parsed.outcome, Outcome::Refused(Error::Chunk));
+    assert_eq!(parsed.outcome, Outcome::Rejected(Error::Chunk));
     assert_eq!(parsed.content, b"hi");
 }
 
 #[test]
-fn chunk_size_followed_by_any_other_byte_is_refused() {
+fn chunk_size_followed_by_any_other_byte_is_rejected() {
     for byte in 0..=u8::MAX {
         let mut input = post("1").into_bytes();
         input.push(byte);
         let expected = match byte {
             b'\r' | b' ' | b'\t' | b';' => Outcome::Unfinished,
             _ if byte.is_ascii_hexdigit() => Outcome::Unfinished,
-            _ => Outcome::Refused(Error::Chunk),
+            _ => Outcome::Rejected(Error::Chunk),
         };
         assert_eq!(read(&input).outcome, expected, "{byte:#x}");
     }
@@ -188,7 +188,7 @@ fn chunk_size_followed_by_any_other_byte_is_refused() {
 
 /// Notations that some parsers accept as a size, also as that of the last chunk.
 #[test]
-fn chunk_size_in_another_notation_is_refused() {
+fn chunk_size_in_another_notation_is_rejected() {
     let values: &[&[u8]] = &[
         b"",
         b" ",
@@ -256,7 +256,7 @@ fn chunk_size_in_another_notation_is_refused() {
 
 /// Also on the last chunk, which has the same grammar.
 #[test]
-fn chunk_extension_with_broken_grammar_is_refused() {
+fn chunk_extension_with_broken_grammar_is_rejected() {
     let values: &[&[u8]] = &[
         b";",
         b";;",

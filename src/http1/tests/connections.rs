@@ -235,7 +235,7 @@ fn state_predicates_follow_the_request() {
 }
 
 #[test]
-fn refused_head_clears_the_previous_one() {
+fn rejected_head_clears_the_previous_one() {
     // Otherwise the log would name the previous request, and a HEAD would suppress the error page.
     for bad in ["\x16\x03", "GET / HTTP/1.1\n", "G@T / HTTP/1.1\r\n\r\n"] {
         let mut connection = connection_after("HEAD /old HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -248,12 +248,12 @@ fn refused_head_clears_the_previous_one() {
 }
 
 #[test]
-fn refuse_by_the_caller_ends_reading() {
+fn reject_by_the_caller_ends_reading() {
     // In a head: the request is unknown.
     let mut connection = connection_after("HEAD /old HTTP/1.1\r\nHost: a\r\n\r\n");
     respond(&mut connection, "200 OK");
     connection.receive(b"GET /new HT").unwrap();
-    connection.refuse();
+    connection.reject();
     assert_eq!(connection.head().method(), b"");
     assert!(!connection.wants_head() && !connection.is_idle());
     let (sent, next) = respond(&mut connection, "408 Request Timeout");
@@ -265,7 +265,7 @@ fn refuse_by_the_caller_ends_reading() {
     let mut connection = Connection::new(Limits::default());
     let request = b"POST /new HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nh";
     assert_eq!(read_in_steps(&mut connection, request, request.len()).outcome, Outcome::Unfinished);
-    connection.refuse();
+    connection.reject();
     assert_eq!(connection.head().raw_target(), b"/new");
     assert!(!connection.wants_content());
     assert_eq!(connection.receive(b"i"), Ok((0, Event::NeedMore)));

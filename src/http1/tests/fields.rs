@@ -34,13 +34,13 @@ fn field_values_are_trimmed_of_sp_and_htab_only() {
     let bytes = [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", &b"\xa0y\x85"[..], b"\r\n\r\n"].concat();
     assert_eq!(accepted(bytes).0.values("x"), ["\\xa0y\\x85"]);
     for control in ["\x0b", "\x0c", "\x1f", "\x7f", "\0"] {
-        assert_refused(get(&format!("X: y{control}\r\n")), Error::Field);
-        assert_refused(get(&format!("X: {control}y\r\n")), Error::Field);
+        assert_rejected(get(&format!("X: y{control}\r\n")), Error::Field);
+        assert_rejected(get(&format!("X: {control}y\r\n")), Error::Field);
     }
 }
 
 #[test]
-fn malformed_field_lines_are_refused() {
+fn malformed_field_lines_are_rejected() {
     for line in [
         "X",
         "X y",
@@ -58,14 +58,14 @@ fn malformed_field_lines_are_refused() {
         "X: y\0z",
         "X: y\rz",
     ] {
-        assert_refused(get(&format!("{line}\r\n")), Error::Field);
+        assert_rejected(get(&format!("{line}\r\n")), Error::Field);
         // As the first field, where a leading blank would continue the request line.
-        assert_refused(format!("GET / HTTP/1.1\r\n{line}\r\nHost: a\r\n\r\n"), Error::Field);
+        assert_rejected(format!("GET / HTTP/1.1\r\n{line}\r\nHost: a\r\n\r\n"), Error::Field);
     }
     // Line folding, by a space and by a tab.
-    assert_refused(get("X: y\r\n z\r\n"), Error::Field);
-    assert_refused(get("X: y\r\n\tz\r\n"), Error::Field);
-    assert_refused(get("X: y\r\n \r\n"), Error::Field);
+    assert_rejected(get("X: y\r\n z\r\n"), Error::Field);
+    assert_rejected(get("X: y\r\n\tz\r\n"), Error::Field);
+    assert_rejected(get("X: y\r\n \r\n"), Error::Field);
 }
 
 #[test]
@@ -111,19 +111,19 @@ fn host_is_validated() {
         "x%4",
         "x%zz",
     ] {
-        assert_refused(format!("GET / HTTP/1.1\r\nHost: {value}\r\n\r\n"), Error::Host);
-        assert_refused(format!("GET / HTTP/1.0\r\nHost: {value}\r\n\r\n"), Error::Host);
+        assert_rejected(format!("GET / HTTP/1.1\r\nHost: {value}\r\n\r\n"), Error::Host);
+        assert_rejected(format!("GET / HTTP/1.0\r\nHost: {value}\r\n\r\n"), Error::Host);
     }
 }
 
 #[test]
-fn host_missing_or_repeated_is_refused() {
-    assert_refused("GET / HTTP/1.1\r\n\r\n", Error::Host);
-    assert_refused("GET http://a/ HTTP/1.1\r\n\r\n", Error::Host);
+fn host_missing_or_repeated_is_rejected() {
+    assert_rejected("GET / HTTP/1.1\r\n\r\n", Error::Host);
+    assert_rejected("GET http://a/ HTTP/1.1\r\n\r\n", Error::Host);
     for version in ["1.0", "1.1"] {
         for second in ["Host: a", "host: a", "HOST: b", "X: y\r\nHost: a"] {
             let input = format!("GET / HTTP/{version}\r\nHost: a\r\n{second}\r\n\r\n");
-            assert_refused(input, Error::Host);
+            assert_rejected(input, Error::Host);
         }
     }
     // HTTP/1.0 does not require it.
@@ -131,7 +131,7 @@ fn host_missing_or_repeated_is_refused() {
 }
 
 #[test]
-fn field_names_with_underscore_are_dropped_or_refused() {
+fn field_names_with_underscore_are_dropped_or_rejected() {
     let input = get("X_Y: 1\r\nX-Y: 2\r\nContent_Length: 5\r\nTransfer_Encoding: chunked\r\n");
     let (head, content) = accepted(&input);
     assert_eq!(head.fields.len(), 2, "{:?}", head.fields);
@@ -139,18 +139,18 @@ fn field_names_with_underscore_are_dropped_or_refused() {
     assert_eq!((head.framing, content), (Framing::Empty, vec![]));
 
     let limits = Limits { underscores: Underscores::Refuse, ..Limits::default() };
-    let refused = Outcome::Refused(Error::Underscore);
-    assert_eq!(read_with(limits, input.as_bytes()).outcome, refused);
+    let rejected = Outcome::Rejected(Error::Underscore);
+    assert_eq!(read_with(limits, input.as_bytes()).outcome, rejected);
     // An underscore in a value is allowed.
     let input = get("X-Y: a_b\r\n");
     assert_eq!(read_with(limits, input.as_bytes()).outcome, Outcome::Complete(input.len()));
 }
 
 #[test]
-fn content_type_repeated_is_refused() {
+fn content_type_repeated_is_rejected() {
     accepted(get("Content-Type: text/plain\r\n"));
     for second in ["text/plain", "text/html", ""] {
-        assert_refused(
+        assert_rejected(
             get(&format!("Content-Type: text/plain\r\nCONTENT-TYPE: {second}\r\n")),
             Error::RepeatedContentType,
         );
@@ -158,7 +158,7 @@ fn content_type_repeated_is_refused() {
 }
 
 #[test]
-fn expectation_other_than_100_continue_is_refused() {
+fn expectation_other_than_100_continue_is_rejected() {
     for (fields, expects) in [
         ("", false),
         ("Expect: 100-continue\r\n", true),
@@ -169,9 +169,9 @@ fn expectation_other_than_100_continue_is_refused() {
         assert_eq!(accepted(get(fields)).0.expect_continue, expects, "{fields}");
     }
     for value in ["", "200-ok", "100-continue;x", "100-continue, y", "100", "\"100-continue\""] {
-        assert_refused(get(&format!("Expect: {value}\r\n")), Error::Expectation);
+        assert_rejected(get(&format!("Expect: {value}\r\n")), Error::Expectation);
     }
-    assert_refused(get("Expect: 100-continue\r\nExpect: more\r\n"), Error::Expectation);
+    assert_rejected(get("Expect: 100-continue\r\nExpect: more\r\n"), Error::Expectation);
     // A server must ignore expectations in an HTTP/1.0 request. [RFC 9110 section 10.1.1]
     for value in ["100-continue", "more"] {
         let (head, _) = accepted(format!("GET / HTTP/1.0\r\nExpect: {value}\r\n\r\n"));
@@ -190,7 +190,7 @@ fn upgrade_is_ignored() {
 
 /// Values that are neither a name nor an address, with or without a port.
 #[test]
-fn host_with_broken_grammar_is_refused() {
+fn host_with_broken_grammar_is_rejected() {
     let values: &[&[u8]] = &[
         b"a, b",
         b"a/",

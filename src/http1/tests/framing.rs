@@ -57,7 +57,7 @@ fn truncated_body_is_unfinished() {
 }
 
 #[test]
-fn malformed_content_lengths_are_refused() {
+fn malformed_content_lengths_are_rejected() {
     for value in [
         "",
         " ",
@@ -80,14 +80,14 @@ fn malformed_content_lengths_are_refused() {
         "\u{665}",
         "5\u{a0}",
     ] {
-        assert_refused(
+        assert_rejected(
             post(&format!("Content-Length: {value}\r\n"), "hello"),
             Error::ContentLength,
         );
     }
     // Repeated, with a different value or the same. [waitress CVE-2022-24761]
     for second in ["6", "5", ""] {
-        assert_refused(
+        assert_rejected(
             post(&format!("Content-Length: 5\r\nX: y\r\ncontent-length: {second}\r\n"), "hello"),
             Error::ContentLength,
         );
@@ -95,7 +95,7 @@ fn malformed_content_lengths_are_refused() {
 }
 
 #[test]
-fn transfer_encoding_other_than_chunked_is_refused() {
+fn transfer_encoding_other_than_chunked_is_rejected() {
     for value in ["chunked", "Chunked", "CHUNKED", " chunked\t"] {
         let (head, content) =
             accepted(post(&format!("Transfer-Encoding:{value}\r\n"), "2\r\nhi\r\n0\r\n\r\n"));
@@ -125,38 +125,38 @@ fn transfer_encoding_other_than_chunked_is_refused() {
         ("chun ked", TransferEncoding),
         ("", TransferEncoding),
     ] {
-        assert_refused(post(&format!("Transfer-Encoding: {value}\r\n"), "0\r\n\r\n"), error);
+        assert_rejected(post(&format!("Transfer-Encoding: {value}\r\n"), "0\r\n\r\n"), error);
     }
-    assert_refused(post("Transfer-Encoding: \x0bchunked\r\n", "0\r\n\r\n"), Error::Field);
-    assert_refused(post("Transfer-Encoding: chunked\x0c\r\n", "0\r\n\r\n"), Error::Field);
-    assert_refused(post("Transfer-Encoding : chunked\r\n", "0\r\n\r\n"), Error::Field);
+    assert_rejected(post("Transfer-Encoding: \x0bchunked\r\n", "0\r\n\r\n"), Error::Field);
+    assert_rejected(post("Transfer-Encoding: chunked\x0c\r\n", "0\r\n\r\n"), Error::Field);
+    assert_rejected(post("Transfer-Encoding : chunked\r\n", "0\r\n\r\n"), Error::Field);
     for second in ["chunked", "gzip", "gzip, chunked", "identity", ""] {
         let fields = format!("Transfer-Encoding: chunked\r\nTransfer-Encoding: {second}\r\n");
-        assert_refused(post(&fields, "0\r\n\r\n"), TransferEncoding);
+        assert_rejected(post(&fields, "0\r\n\r\n"), TransferEncoding);
     }
     let fields = "Transfer-Encoding: gzip, chunked\r\nTransfer-Encoding: chunked\r\n";
-    assert_refused(post(fields, "0\r\n\r\n"), UnknownTransferCoding);
+    assert_rejected(post(fields, "0\r\n\r\n"), UnknownTransferCoding);
 }
 
 #[test]
-fn content_length_with_transfer_encoding_is_refused() {
+fn content_length_with_transfer_encoding_is_rejected() {
     for fields in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
     ] {
-        assert_refused(post(fields, "0\r\n\r\n"), Error::ConflictingFraming);
+        assert_rejected(post(fields, "0\r\n\r\n"), Error::ConflictingFraming);
     }
 }
 
 #[test]
-fn http_1_0_with_transfer_encoding_is_refused() {
+fn http_1_0_with_transfer_encoding_is_rejected() {
     for fields in [
         "Transfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
         "Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n",
     ] {
-        assert_refused(
+        assert_rejected(
             format!("POST / HTTP/1.0\r\n{fields}\r\n0\r\n\r\n"),
             Error::TransferEncoding,
         );
@@ -167,7 +167,7 @@ fn http_1_0_with_transfer_encoding_is_refused() {
 
 /// Notations that some parsers accept as a number.
 #[test]
-fn content_length_in_another_notation_is_refused() {
+fn content_length_in_another_notation_is_rejected() {
     let values: &[&[u8]] = &[
         b"-0",
         b"+0",
@@ -227,7 +227,7 @@ fn content_length_in_another_notation_is_refused() {
 
 /// Spellings that some parsers accept as `chunked`.
 #[test]
-fn transfer_coding_in_another_spelling_is_refused() {
+fn transfer_coding_in_another_spelling_is_rejected() {
     let values: &[&[u8]] = &[
         b"deflate",
         b"compress",

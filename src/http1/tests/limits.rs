@@ -1,9 +1,9 @@
 //! Each limit at its boundary: a request of exactly that size is served, one byte or field more is
-//! refused with the status of the limit.
+//! rejected with the status of the limit.
 
 use super::*;
 
-/// Reads `input` under `limits`. Returns the status that it is refused with.
+/// Reads `input` under `limits`. Returns the status that it is rejected with.
 #[track_caller]
 fn status(limits: Limits, input: &str) -> Option<u16> {
     match read_with(limits, input.as_bytes()).outcome {
@@ -11,7 +11,7 @@ fn status(limits: Limits, input: &str) -> Option<u16> {
             assert_eq!(used, input.len());
             None
         }
-        Outcome::Refused(error) => Some(error.status().0),
+        Outcome::Rejected(error) => Some(error.status().0),
         Outcome::Unfinished => panic!("unfinished: {input:?}"),
     }
 }
@@ -83,10 +83,10 @@ fn content_length_over_limit_is_413() {
     let make = |n| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {n}\r\n\r\n{}", fill(n));
     check(|limits, n| limits.body = n as u64, make, 0, 413);
 
-    // Refused before a byte of the body has arrived, with the head.
+    // Rejected before a byte of the body has arrived, with the head.
     let limits = Limits { body: 10, ..Limits::default() };
     let parsed = read_with(limits, get("Content-Length: 11\r\n").as_bytes());
-    assert_eq!(parsed.outcome, Outcome::Refused(Error::BodyTooLarge));
+    assert_eq!(parsed.outcome, Outcome::Rejected(Error::BodyTooLarge));
     assert_eq!(parsed.head, None);
 }
 
@@ -97,11 +97,11 @@ fn chunked_body_over_limit_is_413() {
     let many = |n| chunked(&format!("{}0\r\n\r\n", "1\r\na\r\n".repeat(n)));
     check(|limits, n| limits.body = n as u64, many, 0, 413);
 
-    // A chunk that exceeds the limit is refused by its size line.
+    // A chunk that exceeds the limit is rejected by its size line.
     let limits = Limits { body: 10, ..Limits::default() };
     for body in ["b\r\n", "8\r\naaaaaaaa\r\n3\r\n", "ffffffffffffffff\r\n"] {
         let parsed = read_with(limits, chunked(body).as_bytes());
-        assert_eq!(parsed.outcome, Outcome::Refused(Error::BodyTooLarge), "{body:?}");
+        assert_eq!(parsed.outcome, Outcome::Rejected(Error::BodyTooLarge), "{body:?}");
     }
 }
 
@@ -147,22 +147,22 @@ fn trailer_count_over_limit_is_431() {
 }
 
 #[test]
-fn unfinished_line_over_limit_is_refused() {
+fn unfinished_line_over_limit_is_rejected() {
     // If limits were checked at line ends only, a client could make the server buffer any amount.
     let limits = Limits { request_line: 20, field_size: 30, head: 100, ..Limits::default() };
     for (input, outcome) in [
         (format!("GET /{}", fill(15)), Outcome::Unfinished),
         (format!("GET /{}\r", fill(15)), Outcome::Unfinished),
-        (format!("GET /{}", fill(16)), Outcome::Refused(Error::RequestLineTooLong)),
+        (format!("GET /{}", fill(16)), Outcome::Rejected(Error::RequestLineTooLong)),
         (fill(20), Outcome::Unfinished),
-        (fill(21), Outcome::Refused(Error::RequestLineTooLong)),
+        (fill(21), Outcome::Rejected(Error::RequestLineTooLong)),
         (format!("GET / HTTP/1.1\r\n{}", fill(30)), Outcome::Unfinished),
         (format!("GET / HTTP/1.1\r\n{}\r", fill(30)), Outcome::Unfinished),
-        (format!("GET / HTTP/1.1\r\n{}", fill(31)), Outcome::Refused(Error::FieldTooLong)),
+        (format!("GET / HTTP/1.1\r\n{}", fill(31)), Outcome::Rejected(Error::FieldTooLong)),
         (format!("GET / HTTP/1.1\r\n{}", "Abc: abcdefghijklmn\r\n".repeat(4)), Outcome::Unfinished),
         (
             format!("GET / HTTP/1.1\r\n{}X", "Abc: abcdefghijklmn\r\n".repeat(4)),
-            Outcome::Refused(Error::HeadTooLarge),
+            Outcome::Rejected(Error::HeadTooLarge),
         ),
     ] {
         assert_eq!(read_with(limits, input.as_bytes()).outcome, outcome, "{input:?}");

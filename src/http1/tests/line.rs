@@ -64,7 +64,7 @@ fn minor_version_above_1_is_served_as_1_1() {
 }
 
 #[test]
-fn malformed_request_lines_are_refused() {
+fn malformed_request_lines_are_rejected() {
     use Error::*;
     for (line, error) in [
         ("GET", RequestLine),
@@ -126,11 +126,11 @@ fn malformed_request_lines_are_refused() {
         ("CONNECT a:80 HTTP/1.1", Connect),
         ("CONNECT / HTTP/1.1", Connect),
     ] {
-        assert_refused(with_line(line), error);
+        assert_rejected(with_line(line), error);
     }
     // The preface of HTTP/2, and a TLS handshake on a plain port, which has no line end.
-    assert_refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Version);
-    assert_refused(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Error::Tls);
+    assert_rejected("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Version);
+    assert_rejected(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Error::Tls);
 }
 
 #[test]
@@ -141,25 +141,25 @@ fn proxy_protocol_header_is_named() {
         "PROXY UNKNOWN",
         "PROXY UNKNOWN ffff::1 ffff::1 1 2",
     ] {
-        assert_refused(format!("{line}\r\n{}", get("")), Error::ProxyHeader);
+        assert_rejected(format!("{line}\r\n{}", get("")), Error::ProxyHeader);
     }
     let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01\0\x50\0\x50";
-    assert_refused(v2, Error::LeadingEmptyLines);
+    assert_rejected(v2, Error::LeadingEmptyLines);
     // A method may have that name.
     accepted(with_line("PROXY /UNKNOWN HTTP/1.1"));
-    assert_refused(with_line("PROXY /UNKNOWN"), Error::RequestLine);
-    assert_refused(with_line("PROXY * x HTTP/1.1"), Error::RequestLine);
+    assert_rejected(with_line("PROXY /UNKNOWN"), Error::RequestLine);
+    assert_rejected(with_line("PROXY * x HTTP/1.1"), Error::RequestLine);
 }
 
 #[test]
 fn one_empty_line_before_a_request_is_skipped() {
     let (head, _) = accepted(format!("\r\n{}", get("")));
     assert_eq!(head.method, "GET");
-    assert_refused(format!("\r\n\r\n{}", get("")), Error::LeadingEmptyLines);
-    assert_refused(format!("\n{}", get("")), Error::BareLf);
-    assert_refused(format!("\r{}", get("")), Error::Method);
-    assert_refused(format!("\r\n\n{}", get("")), Error::BareLf);
-    assert_refused(format!(" \r\n{}", get("")), Error::Method);
+    assert_rejected(format!("\r\n\r\n{}", get("")), Error::LeadingEmptyLines);
+    assert_rejected(format!("\n{}", get("")), Error::BareLf);
+    assert_rejected(format!("\r{}", get("")), Error::Method);
+    assert_rejected(format!("\r\n\n{}", get("")), Error::BareLf);
+    assert_rejected(format!(" \r\n{}", get("")), Error::Method);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn empty_line_alone_leaves_the_connection_idle() {
 }
 
 #[test]
-fn line_ends_other_than_crlf_are_refused() {
+fn line_ends_other_than_crlf_are_rejected() {
     let good = "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
     accepted(good);
     for (at, _) in good.match_indices("\r\n") {
@@ -182,14 +182,14 @@ fn line_ends_other_than_crlf_are_refused() {
         {
             let input = [&good[..at], end, &good[at + 2..]].concat();
             match read(&input).outcome {
-                Outcome::Refused(found) => {
+                Outcome::Rejected(found) => {
                     assert!(error.is_none_or(|e| e == found), "{found:?}: {input:?}");
                     assert_eq!(found.status().0, 400, "{input:?}");
                 }
                 // The end of the head has not arrived. A proper end must not complete it, either.
                 Outcome::Unfinished => {
                     let outcome = read(format!("{input}\r\n\r\n")).outcome;
-                    assert!(matches!(outcome, Outcome::Refused(_)), "{input:?}");
+                    assert!(matches!(outcome, Outcome::Rejected(_)), "{input:?}");
                 }
                 Outcome::Complete(_) => panic!("{input:?}"),
             }
@@ -226,7 +226,7 @@ fn each_byte_value_is_accepted_only_where_allowed() {
             if allowed(byte) {
                 assert_eq!(outcome, Outcome::Complete(input.len()), "{}", text(&input));
             } else {
-                assert!(matches!(outcome, Outcome::Refused(_)), "{}", text(&input));
+                assert!(matches!(outcome, Outcome::Rejected(_)), "{}", text(&input));
             }
         }
     }
@@ -234,7 +234,7 @@ fn each_byte_value_is_accepted_only_where_allowed() {
 
 /// A version is `HTTP/`, a digit, a dot and a digit.
 #[test]
-fn version_in_another_spelling_is_refused() {
+fn version_in_another_spelling_is_rejected() {
     let values: &[&[u8]] = &[
         b"http/1.1",
         b"Http/1.1",
@@ -271,7 +271,7 @@ fn version_in_another_spelling_is_refused() {
 
 /// A request line is a method, a target and a version, with one space between them.
 #[test]
-fn request_line_without_its_three_parts_is_refused() {
+fn request_line_without_its_three_parts_is_rejected() {
     let values: &[&[u8]] = &[
         b" GET / HTTP/1.1",
         b"GET  / HTTP/1.1",
@@ -300,7 +300,7 @@ fn request_line_without_its_three_parts_is_refused() {
 }
 
 #[test]
-fn target_with_a_control_or_an_8_bit_byte_is_refused() {
+fn target_with_a_control_or_an_8_bit_byte_is_rejected() {
     for (before, after) in
         [("/a", "b"), ("/a?b", "d"), ("http://a/", ""), ("", ""), ("/", ""), ("http://a", "/")]
     {
@@ -314,7 +314,7 @@ fn target_with_a_control_or_an_8_bit_byte_is_refused() {
 
 /// Targets in none of the four forms. [RFC 9112 section 3.2]
 #[test]
-fn target_in_no_known_form_is_refused() {
+fn target_in_no_known_form_is_rejected() {
     let targets: &[(&[u8], &[u8])] = &[
         (b"GET", b"/p#f"),
         (b"GET", b"/p?q#f"),

@@ -38,7 +38,7 @@ fn date_and_server_of_the_application_are_kept() {
 }
 
 #[test]
-fn status_that_is_malformed_is_refused() {
+fn status_that_is_malformed_is_rejected() {
     for (status, code) in [
         ("200 OK", 200),
         ("200 ", 200),
@@ -82,7 +82,7 @@ fn status_that_is_malformed_is_refused() {
 }
 
 #[test]
-fn interim_status_is_refused() {
+fn interim_status_is_rejected() {
     for status in ["100 Continue", "101 Switching Protocols", "103 Early Hints", "199 x"] {
         let mut head = ResponseHead::default();
         assert_eq!(head.start(status.as_bytes()), Err(ResponseError::Informational), "{status}");
@@ -91,7 +91,7 @@ fn interim_status_is_refused() {
 }
 
 #[test]
-fn names_and_values_with_forbidden_bytes_are_refused() {
+fn names_and_values_with_forbidden_bytes_are_rejected() {
     let mut head = response("200 OK", &[]);
     for name in ["", "a b", "a:", ":a", "a\r\nb", "a\0", "\u{e9}", "a(b)", "a\t", " a"] {
         assert_eq!(head.add_field(name.as_bytes(), b"v"), Err(ResponseError::Name), "{name:?}");
@@ -99,11 +99,11 @@ fn names_and_values_with_forbidden_bytes_are_refused() {
     for value in ["a\rb", "a\nb", "a\r\nSet-Cookie: x", "a\0", "\x7f", "\x0b", "\x1b[31m"] {
         assert_eq!(head.add_field(b"X", value.as_bytes()), Err(ResponseError::Value), "{value:?}");
         for name in ["Content-Length", "Connection", "Date", "Transfer-Encoding"] {
-            let refused = head.add_field(name.as_bytes(), value.as_bytes());
-            assert_eq!(refused, Err(ResponseError::Value), "{name}: {value:?}");
+            let rejected = head.add_field(name.as_bytes(), value.as_bytes());
+            assert_eq!(rejected, Err(ResponseError::Value), "{name}: {value:?}");
         }
     }
-    // A refused field adds nothing.
+    // A rejected field adds nothing.
     assert_eq!(sent(&head), sent(&response("200 OK", &[])));
     for value in ["", " a\tb ", "\u{e9}", "a: b"] {
         assert_eq!(head.add_field(b"X", value.as_bytes()), Ok(()), "{value:?}");
@@ -162,7 +162,7 @@ fn dropped_fields_are_new_once() {
 }
 
 #[test]
-fn content_length_malformed_or_conflicting_is_refused() {
+fn content_length_malformed_or_conflicting_is_rejected() {
     for (value, length) in [("0", 0), ("5", 5), ("005", 5), ("18446744073709551615", u64::MAX)] {
         let head = response("200 OK", &[("content-LENGTH", value)]);
         assert_eq!(head.content_length(), Some(length));
@@ -171,8 +171,8 @@ fn content_length_malformed_or_conflicting_is_refused() {
     }
     for value in ["", "-1", "+1", " 1", "1 ", "1,1", "0x1", "1_0", "x", "18446744073709551616"] {
         let mut head = response("200 OK", &[]);
-        let refused = head.add_field(b"Content-Length", value.as_bytes());
-        assert_eq!(refused, Err(ResponseError::ContentLength), "{value:?}");
+        let rejected = head.add_field(b"Content-Length", value.as_bytes());
+        assert_eq!(rejected, Err(ResponseError::ContentLength), "{value:?}");
         assert_eq!(head.content_length(), None);
     }
     // Repeated with the same value it is sent once; different values are an error.
@@ -199,7 +199,7 @@ fn start_clears_the_previous_head() {
     head.start(b"500 Oops").unwrap();
     assert_eq!(head.content_length(), None);
     assert_eq!(sent(&head), sent(&response("500 Oops", &[])));
-    // Also if the new status is refused.
+    // Also if the new status is rejected.
     head.start(b"nonsense").unwrap_err();
     assert_eq!((head.status(), head.field(b"z")), (0, None));
 }

@@ -20,12 +20,12 @@ use crate::net::listener::Listener;
 use crate::net::write_half::WriteHalf;
 use crate::observe::{Count, counted};
 
-/// What accepting from one listener came to.
+/// The result of one accept.
 #[derive(Debug)]
 pub(super) enum Accepted {
     /// A connection, which has not been read from or registered.
     Connection(ConnectionId),
-    /// The client left between its connect and our accept; more may be waiting.
+    /// The client disconnected before it was accepted; more may be waiting.
     Aborted,
     /// No connection is waiting.
     Empty,
@@ -33,10 +33,10 @@ pub(super) enum Accepted {
     Paused,
 }
 
-/// Accepts one connection, if there is a place for it.
+/// Accepts one connection, if the limit allows it.
 pub(super) fn accept_one(state: &mut State, listener: &Listener, local: &Arc<Local>) -> Accepted {
     if !state.admission.has_place(state.connections.len()) {
-        // No idle connection is closed unless another one is waiting.
+        // An idle connection is evicted only if a new one is waiting.
         if !listener.has_waiting() {
             return Accepted::Empty;
         }
@@ -78,7 +78,7 @@ fn on_error(state: &mut State, listener: &Listener, error: &io::Error) -> Accept
     Accepted::Paused
 }
 
-/// The process, or the system, has no descriptor for another connection. The kernel says so even if
+/// True if the process or the system has no free descriptor. accept(2) returns this error even if
 /// no connection is waiting.
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
@@ -109,8 +109,8 @@ fn add(state: &mut State, socket: Socket, peer: Peer, local: Arc<Local>) -> Conn
     })
 }
 
-/// Registers a connection for readiness events, if it is still open. Readiness from before is
-/// reported as well.
+/// Registers a connection for readiness events, if it is still open. The kernel also reports
+/// readiness from before the registration.
 pub(super) fn register(state: &mut State, id: ConnectionId, registry: &Registry) {
     let Some(slot) = state.connections.get(id) else { return };
     let fd = slot.write_half.transport().as_raw_fd();
@@ -120,7 +120,7 @@ pub(super) fn register(state: &mut State, id: ConnectionId, registry: &Registry)
     };
     warn!(target: "connection.not_registered", "Cannot register a connection: {error}");
     match slot.phase {
-        // The thread that owns it sees the failure, and it ends when it is returned.
+        // The owning thread sees the failure; the connection closes when it is returned.
         Phase::Lent { .. } => slot.write_half.fail(),
         _ => close(state, id),
     }

@@ -1,5 +1,5 @@
-//! The admission policy: when the poller accepts connections, how many, when it pauses, and when it
-//! leaves them to other processes that accept from the same sockets.
+//! The admission policy: when the poller accepts connections and how many, when it pauses, and when
+//! it leaves them to other processes on the same sockets.
 //!
 //! The policy does no I/O and has no clock; `accept` acts on it.
 
@@ -7,20 +7,21 @@ use std::time::Instant;
 
 use crate::net::tuning::{ACCEPT_PAUSE, MAX_ACCEPT_PER_TURN, YIELD_PAUSE};
 
-/// What the policy remembers.
+/// The state of the policy.
 #[derive(Debug)]
 pub(super) struct Admission {
     /// `--worker-connections`.
     max_connections: usize,
-    /// How many requests would find a free thread, if other processes accept from the same sockets.
+    /// The number of free threads; `None` if no other process accepts from the same sockets.
     free_threads: Option<usize>,
-    /// Accepting pauses until then: no descriptor, no memory or no place is left.
+    /// Accepting pauses until then: there is no descriptor or memory left, or the connection limit
+    /// is reached.
     paused_until: Option<Instant>,
-    /// New connections are left to other processes until then, as no thread is free.
+    /// No thread is free: new connections are left to other processes until then.
     yielding_until: Option<Instant>,
     /// The last turn has left new connections to other processes.
     has_yielded: bool,
-    /// The server shuts down: what is in the accept queues is accepted without a limit.
+    /// The server shuts down: the accept queues are drained without a limit.
     is_draining: bool,
 }
 
@@ -36,8 +37,7 @@ impl Admission {
         }
     }
 
-    /// Sets how many requests would find a free thread, if other processes accept from the same
-    /// sockets.
+    /// Sets the number of free threads; `None` if no other process accepts from the same sockets.
     pub(super) fn set_free_threads(&mut self, free_threads: Option<usize>) {
         self.free_threads = free_threads;
         if free_threads != Some(0) {
@@ -45,8 +45,8 @@ impl Admission {
         }
     }
 
-    /// True if this turn accepts connections. `ready` is how many requests it has found so far,
-    /// `has_waiting` whether a listener may have connections waiting.
+    /// True if this turn accepts connections. `ready` counts the requests that it has found so far;
+    /// `has_waiting` says whether a listener may have connections waiting.
     pub(super) fn admits(&mut self, ready: usize, has_waiting: bool, now: Instant) -> bool {
         if self.paused_until.is_some_and(|until| now < until) {
             return false;
@@ -60,8 +60,9 @@ impl Admission {
         true
     }
 
-    /// True while new connections are left to other processes: for a moment if no thread is free,
-    /// for one turn if this turn's requests occupy the free ones, as they may be short.
+    /// True while new connections are left to other processes: for [`YIELD_PAUSE`] if no thread is
+    /// free, or for one turn if this turn's requests occupy all free threads, since they may be
+    /// short.
     fn must_yield(&mut self, ready: usize, now: Instant) -> bool {
         match self.free_threads {
             Some(0) => now < *self.yielding_until.get_or_insert(now + YIELD_PAUSE),
@@ -70,7 +71,7 @@ impl Admission {
         }
     }
 
-    /// How many connections one listener may bring in this turn.
+    /// How many connections to accept from one listener in this turn.
     pub(super) fn batch_size(&self) -> usize {
         match self.free_threads {
             Some(free @ 1..) if !self.is_draining => free.min(MAX_ACCEPT_PER_TURN),
@@ -78,26 +79,26 @@ impl Admission {
         }
     }
 
-    /// True if the next connection is for another process: `ready` requests occupy all free
-    /// threads, and this listener has brought one of them. `before` is how many there were before
+    /// True if the next connection is left to another process: the `ready` requests occupy all free
+    /// threads, and at least one came from this listener. `before` is the number of requests before
     /// it.
     pub(super) fn is_satisfied(&self, before: usize, ready: usize) -> bool {
         !self.is_draining && ready > before && self.free_threads.is_some_and(|free| ready >= free)
     }
 
-    /// True if there is a place for another connection beside `open` ones. While the server drains
-    /// there always is: connections left in the accept queue are reset when the listener closes,
-    /// and there are no more of them than `--backlog`.
+    /// True if `open` connections leave room for another one. While the server drains, always true:
+    /// closing the listener resets the connections in its accept queue, which are at most
+    /// `--backlog`.
     pub(super) fn has_place(&self, open: usize) -> bool {
         self.is_draining || open < self.max_connections
     }
 
-    /// Pauses accepting: no descriptor, no memory or no place is left.
+    /// Pauses accepting: there is no descriptor or memory left, or the connection limit is reached.
     pub(super) fn pause(&mut self, now: Instant) {
         self.paused_until = Some(now + ACCEPT_PAUSE);
     }
 
-    /// Ends the pause: a connection was closed, which leaves a place and a descriptor.
+    /// Ends the pause: a connection was closed, which frees a descriptor.
     pub(super) fn resume(&mut self) {
         self.paused_until = None;
     }
@@ -118,7 +119,7 @@ impl Admission {
         self.paused_until.is_none() && self.yielding_until.is_none()
     }
 
-    /// When the poller must look again.
+    /// When the poller must check again.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         [self.paused_until, self.yielding_until].into_iter().flatten().min()
     }

@@ -1,4 +1,4 @@
-//! The three ways a connection ends: at once, after what the client still sends, or with an error.
+//! The three ways to end a connection: close, linger, or reset.
 
 use std::io;
 
@@ -10,22 +10,21 @@ use crate::net::shutdown::Shutdown;
 use crate::net::transport::Transport;
 use crate::net::tuning::{DRAIN_LINGER_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT};
 
-/// Ends the sending side and waits for the client's end, so that what it sends meanwhile causes no
-/// reset.
+/// Shuts down the sending side and waits for the client's end, so that late input causes no reset.
 pub(super) fn linger(state: &mut State, id: ConnectionId) -> Action {
     let Some(slot) = state.connections.get_mut(id) else { return Action::Wait };
     let transport = slot.write_half.transport();
     let is_quiet = match &slot.phase {
         Phase::Reading(connection) | Phase::Sending(connection) => {
-            !connection.http.is_refused() && !connection.has_input()
+            !connection.http.is_rejected() && !connection.has_input()
         }
         _ => false,
     };
-    // Checked before the end is on its way: what arrives later has crossed it.
+    // Checked before the shutdown: later bytes have crossed it.
     let is_short = is_quiet
         && state.shutdown == Shutdown::Draining
         && !discard_unread(transport, &mut state.read_buffer);
-    if transport.shut_sending().is_err() {
+    if transport.shutdown_write().is_err() {
         return Action::Close;
     }
     slot.phase = Phase::Lingering { bytes_left: LINGER_BYTES, is_quiet };
@@ -34,7 +33,7 @@ pub(super) fn linger(state: &mut State, id: ConnectionId) -> Action {
     discard_more(state, id)
 }
 
-/// Discards what a client sends on a lingering connection, until its end or its limit.
+/// Discards input on a lingering connection, until its end or the limit.
 pub(super) fn discard_more(state: &mut State, id: ConnectionId) -> Action {
     let Some(slot) = state.connections.get_mut(id) else { return Action::Wait };
     let Phase::Lingering { bytes_left, .. } = &mut slot.phase else { return Action::Wait };
@@ -48,9 +47,9 @@ pub(super) fn discard_more(state: &mut State, id: ConnectionId) -> Action {
     }
 }
 
-/// The server begins to drain while this connection lingers: shortens that, if nothing more is
-/// known to come.
-pub(super) fn hasten(state: &mut State, id: ConnectionId) {
+/// The server begins to drain while this connection lingers: shortens the wait, unless the client
+/// is known to be sending.
+pub(super) fn shorten_linger(state: &mut State, id: ConnectionId) {
     if state.shutdown == Shutdown::Draining
         && let Some(slot) = state.connections.get_mut(id)
         && matches!(slot.phase, Phase::Lingering { bytes_left: LINGER_BYTES, is_quiet: true })
@@ -60,15 +59,15 @@ pub(super) fn hasten(state: &mut State, id: ConnectionId) {
     }
 }
 
-/// Discards bytes that have arrived and no request has used; true if there were any.
+/// Discards unread input; true if there was any.
 pub(super) fn discard_unread(transport: &Transport, buffer: &mut [u8]) -> bool {
     matches!(transport.read(buffer), Ok(1..))
 }
 
-/// Closes so that the client sees an error: its response broke off, and an ordinary end would look
-/// like the end of a response without a length. What the kernel has not delivered is lost as well,
-/// even of an earlier response: no event reports that its queue is empty, and only HTTP/1.0 clients
-/// that pipeline could miss it.
+/// Resets the connection: its response was aborted, and an ordinary close would look like the end
+/// of a response without a length. Undelivered bytes of earlier responses are lost too, because no
+/// event reports that the kernel's queue is empty. Only HTTP/1.0 clients that pipeline are
+/// affected.
 pub(super) fn reset(state: &mut State, id: ConnectionId) {
     if let Some(slot) = state.connections.get(id) {
         slot.write_half.transport().reset();
@@ -79,13 +78,12 @@ pub(super) fn reset(state: &mut State, id: ConnectionId) {
 /// Closes at once.
 pub(super) fn close(state: &mut State, id: ConnectionId) {
     if let Some(slot) = state.connections.get(id) {
-        slot.write_half.transport().shut_down();
+        slot.write_half.transport().shutdown();
     }
     release(state, id);
 }
 
-/// Frees the slot. The last reference to the socket is dropped here, which also takes it out of the
-/// poll set.
+/// Frees the slot. This drops the last reference to the socket, which also unregisters it.
 fn release(state: &mut State, id: ConnectionId) {
     state.connections.remove(id);
     state.admission.resume();

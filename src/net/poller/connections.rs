@@ -1,4 +1,4 @@
-//! The poller's connections: what each is doing, and what the poller must remember of it meanwhile.
+//! The poller's connections: the phase of each, and the readiness to remember for it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,24 +9,23 @@ use crate::net::connection::Connection;
 use crate::net::timers::Deadline;
 use crate::net::write_half::WriteHalf;
 
-/// What a connection is doing. The connection itself is part of the phases in which the poller owns
-/// it.
+/// The phase of a connection. It holds the connection itself while the poller owns it.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// It waits for a request or the rest of one.
+    /// Waits for a request, or for the rest of one.
     Reading(Box<Connection>),
-    /// A worker thread owns it and runs its request.
+    /// A worker thread owns it, and runs its request.
     Lent {
         /// When the request was complete.
         since: Instant,
-        /// The client has left since then.
-        client_left: bool,
+        /// The client has disconnected since then.
+        client_disconnected: bool,
     },
     /// The response is complete; part of it waits for the socket.
     Sending(Box<Connection>),
-    /// The response is sent and the sending side shut; what still arrives is discarded.
+    /// The response is sent and the sending side shut down. Further input is discarded.
     Lingering {
-        /// Bytes that may still arrive before the connection is closed anyway.
+        /// Bytes that are still discarded before the connection is closed anyway.
         bytes_left: usize,
         /// The client has sent complete requests and nothing more: see
         /// [`DRAIN_LINGER_TIMEOUT`](crate::net::tuning::DRAIN_LINGER_TIMEOUT).
@@ -48,13 +47,13 @@ pub(super) struct Slot {
     pub(super) is_half_closed: bool,
     /// It is in the run queue.
     pub(super) is_scheduled: bool,
-    /// When the phase ends at the latest.
+    /// The latest end of the phase.
     pub(super) deadline: Deadline,
 }
 
 impl Slot {
-    /// A connection that was just accepted. Often its request has arrived as well, so it is worth a
-    /// read.
+    /// A connection that was just accepted. It counts as readable: often its request has arrived
+    /// too.
     pub(super) fn new(connection: Connection, write_half: Arc<WriteHalf>) -> Slot {
         Slot {
             phase: Phase::Reading(Box::new(connection)),
@@ -66,7 +65,7 @@ impl Slot {
         }
     }
 
-    /// If it waits for a request of which nothing has come.
+    /// The idle state, if it waits for the first byte of a request.
     fn idle(&self) -> Option<Idle> {
         match &self.phase {
             Phase::Reading(connection) if !self.is_readable => {

@@ -4,14 +4,14 @@ use super::action::Action;
 use super::evict::relieve_memory;
 use super::state::State;
 use crate::net::arena::ConnectionId;
-use crate::net::connection::{Lent, Refusal};
+use crate::net::connection::{Lent, Rejection};
 use crate::net::shutdown::Shutdown;
 
 /// Lends a connection whose request is complete to a worker thread, unless memory is short: then
 /// returns what to do instead.
 pub(super) fn dispatch(state: &mut State, id: ConnectionId) -> Result<Lent, Action> {
     if state.link.memory_budget.is_over_hard_limit() && !relieve_memory(state) {
-        return Err(Action::Refuse(Box::new(Refusal::Memory)));
+        return Err(Action::Reject(Box::new(Rejection::Memory)));
     }
     // It may have been closed to free memory.
     let Some(slot) = state.connections.get_mut(id) else { return Err(Action::Wait) };

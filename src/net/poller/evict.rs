@@ -1,4 +1,5 @@
-//! Evicts what the eviction policy chooses: idle connections for new ones, responses for memory.
+//! Carries out the eviction policy: closes idle connections for new ones, and aborts responses to
+//! free memory.
 
 use std::time::Instant;
 
@@ -31,8 +32,8 @@ pub(super) fn evict_idle(state: &mut State, reason: &str) -> bool {
     true
 }
 
-/// While buffers exceed the hard limit: resets the responses that were not read for longest, until
-/// they no longer do. False if that was not enough.
+/// Aborts the responses that were not read for longest, until buffers are below the hard limit.
+/// False if that was not enough.
 #[cold]
 pub(super) fn relieve_memory(state: &mut State) -> bool {
     if !state.eviction.is_relief_due(state.now) {
@@ -59,7 +60,8 @@ pub(super) fn relieve_memory(state: &mut State) -> bool {
     !state.link.memory_budget.is_over_hard_limit()
 }
 
-/// True if a client has read since `progress` without an event: see [`WriteHalf::progress`].
+/// True if a client has read since `progress`, which causes no event at first: see
+/// [`WriteHalf::progress`].
 fn has_progressed(state: &State, id: ConnectionId, progress: Instant) -> bool {
     let Some(slot) = state.connections.get(id) else { return false };
     slot.write_half.flush().is_ok() && slot.write_half.progress() > progress
@@ -80,7 +82,7 @@ fn evict_response(state: &mut State, id: ConnectionId) {
         );
     }
     match state.connections.get(id) {
-        // The thread that makes the response sees the failure, and returns the connection.
+        // The thread that runs the request sees the failure, and returns the connection.
         Some(slot) if matches!(slot.phase, Phase::Lent { .. }) => slot.write_half.fail(),
         _ => reset(state, id),
     }

@@ -1,9 +1,9 @@
-//! The eviction policy: which connection closes when there are too many, and which responses are
-//! given up when memory is over its hard limit.
+//! The eviction policy: which connection is closed when there are too many, and which responses are
+//! aborted while memory is over its hard limit.
 //!
-//! In both cases the one goes first that has done nothing for longest: a connection that waits for
-//! a request, a response that its client does not read. The policy does no I/O and has no clock;
-//! `evict` acts on it.
+//! In both cases the longest inactive one goes first: a connection that waits for a request, or a
+//! response that its client does not read. The policy does no I/O and has no clock; `evict` carries
+//! it out.
 
 use std::time::Instant;
 
@@ -12,16 +12,16 @@ use crate::net::tuning::{
     IDLE_BATCH, IDLE_SEARCH_PAUSE, MEMORY_SHORT_AFTER, RELIEF_INTERVAL, SILENT_AFTER, STALLED_AFTER,
 };
 
-/// A connection that waits for a request of which nothing has come.
+/// A connection that waits for the first byte of a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Idle {
     /// When that wait began.
     pub(super) since: Instant,
-    /// It has answered a request before.
+    /// Whether it has answered a request before.
     pub(super) has_served: bool,
 }
 
-/// The connections among which one is chosen.
+/// The connections to choose from.
 pub(super) trait Candidates {
     /// All connections.
     fn ids(&self) -> Vec<ConnectionId>;
@@ -30,7 +30,7 @@ pub(super) trait Candidates {
     fn idle(&self, id: ConnectionId) -> Option<Idle>;
 }
 
-/// What the policy remembers.
+/// The state of the policy.
 #[derive(Debug)]
 pub(super) struct Eviction {
     /// Idle connections that a search has found, each with the time at which it became idle, the
@@ -38,9 +38,9 @@ pub(super) struct Eviction {
     found: Vec<(Instant, ConnectionId)>,
     /// When a search may be made again after one that has found nothing.
     next_search: Instant,
-    /// When responses may be given up again to free memory.
+    /// When responses may be aborted again to free memory.
     next_relief: Instant,
-    /// Since when memory has been over its hard limit at each relief.
+    /// The first of the consecutive reliefs that found memory over its hard limit.
     memory_short_since: Instant,
 }
 
@@ -61,7 +61,8 @@ impl Eviction {
             is_evictable.then_some(since)
         };
         loop {
-            // What a search has found has been idle for longer than what has become idle since.
+            // Connections of the last search have been idle for longer than those that became idle
+            // since.
             while let Some((since, id)) = self.found.pop() {
                 if idle_since(id) == Some(since) {
                     return Some(id);
@@ -84,8 +85,8 @@ impl Eviction {
         }
     }
 
-    /// True if it is time to free memory. To be asked while memory is over its hard limit and a
-    /// request needs some.
+    /// True if it is time to free memory. Call it when a request needs memory that is over its hard
+    /// limit.
     pub(super) fn is_relief_due(&mut self, now: Instant) -> bool {
         if now < self.next_relief {
             return false;
@@ -99,7 +100,7 @@ impl Eviction {
     }
 
     /// The responses that are not read, the longest stalled one first, each with the time at which
-    /// its client last took bytes. `unsent` are the responses with bytes to send.
+    /// its client last read. `unsent` lists the responses with unsent bytes.
     pub(super) fn stalled(
         unsent: impl Iterator<Item = (Instant, ConnectionId)>,
         now: Instant,
@@ -110,8 +111,8 @@ impl Eviction {
         stalled
     }
 
-    /// True if memory has been short for so long that the largest response goes although its client
-    /// reads: one that takes a byte now and then keeps all others out.
+    /// True if memory has been short for so long that the largest response is aborted although its
+    /// client reads. A client that reads a byte now and then would otherwise block all others.
     pub(super) fn may_evict_reader(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.memory_short_since) >= MEMORY_SHORT_AFTER
     }
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn relief_is_limited_and_counts_how_long_memory_is_short() {
+    fn memory_relief_is_rate_limited_and_escalates() {
         let start = Instant::now();
         let mut eviction = Eviction::new(start);
         for (milliseconds, due, may_evict_reader) in [

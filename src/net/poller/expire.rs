@@ -1,4 +1,4 @@
-//! What follows when the deadline of a connection has passed.
+//! Handles connections whose deadline has passed.
 
 use super::action::Action;
 use super::connections::Phase;
@@ -34,8 +34,8 @@ pub(super) fn on_deadline(state: &mut State, id: ConnectionId) -> Action {
     }
 }
 
-/// The client has read nothing for `--write-timeout`. That counts from the last byte that the
-/// socket took, which may be now: see [`WriteHalf::progress`].
+/// The client seems to have read nothing for `--write-timeout`. Flushes first, as the socket may
+/// accept bytes now: see [`WriteHalf::progress`].
 fn on_write_deadline(state: &mut State, id: ConnectionId) -> Action {
     let action = write::flush(state, id);
     if let Action::Wait = action
@@ -50,8 +50,8 @@ fn on_write_deadline(state: &mut State, id: ConnectionId) -> Action {
     action
 }
 
-/// The request has not arrived in time. It may be there all the same: one poll reports a limited
-/// number of events, and a process that was stopped for a while finds all its connections overdue.
+/// The request has not arrived in time. Reads once more before giving up: a poll returns a limited
+/// number of events, and a process that was suspended finds all its connections overdue.
 fn on_read_deadline(state: &mut State, id: ConnectionId) -> Action {
     if let Some(slot) = state.connections.get_mut(id) {
         slot.is_readable = true;
@@ -81,9 +81,9 @@ fn on_read_deadline(state: &mut State, id: ConnectionId) -> Action {
     }
 }
 
-/// A connection has been idle for too long. A client that was kept alive may be sending its next
-/// request just now. A reset would say less to it than the plain end of the connection, and
-/// HAProxy repeats the request only after the latter.
+/// A connection has been idle for too long. A kept-alive client may be sending its next request at
+/// this moment. It lingers, because HAProxy repeats a request after a regular close, but not after
+/// a reset.
 fn on_idle_timeout(state: &State, is_kept_alive: bool) -> Action {
     if is_kept_alive {
         state.link.counters.increment_and_take_report(Count::KeepAlive);

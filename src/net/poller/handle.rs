@@ -9,12 +9,12 @@ use crate::net::shutdown::Shutdown;
 use crate::observe::Counters;
 use crate::sync::{Mutex, ignore_poison};
 
-/// What threads that do not poll may ask of the poller.
+/// The poller's interface for other threads.
 #[derive(Debug)]
 pub struct PollerHandle {
-    /// What the poller shares with its connections.
+    /// The state that the poller shares with its connections.
     link: Arc<PollerLink>,
-    /// Lent connections that have come back since the last turn.
+    /// Lent connections that were returned since the last turn.
     returned: Mutex<Vec<Lent>>,
 }
 
@@ -23,9 +23,8 @@ impl PollerHandle {
         PollerHandle { link, returned: Mutex::default() }
     }
 
-    /// Returns a connection whose request was answered, or whose response was aborted. The poller's
-    /// next turn, which [`PollerHandle::wake_for_returned`] brings about, sends what is in its
-    /// queue.
+    /// Returns a connection whose response is complete or aborted. The poller's next turn sends its
+    /// queue; [`PollerHandle::wake_for_returned`] causes that turn.
     pub fn return_connection(&self, connection: Lent) {
         ignore_poison(self.returned.lock()).push(connection);
     }
@@ -42,9 +41,9 @@ impl PollerHandle {
         self.advance_shutdown(Shutdown::Draining);
     }
 
-    /// As [`PollerHandle::stop`], for a process that another one replaces: an idle connection stays
-    /// open, because its client may be sending the next request just now. It ends with the response
-    /// to that request, or when it has been idle for `--keep-alive`.
+    /// As [`PollerHandle::stop`], for a process that another one replaces. Idle connections stay
+    /// open, because a client may be sending its next request at this moment. A connection closes
+    /// after the response to that request, or when it has been idle for `--keep-alive`.
     pub fn retire(&self) {
         self.advance_shutdown(Shutdown::Retiring);
     }
@@ -54,7 +53,7 @@ impl PollerHandle {
         self.link.wake();
     }
 
-    /// The stage of the shutdown that was asked for.
+    /// The requested stage of the shutdown.
     pub fn shutdown(&self) -> Shutdown {
         self.link.shutdown.get()
     }
@@ -69,8 +68,7 @@ impl PollerHandle {
         self.link.wake();
     }
 
-    /// Takes the returned connections in exchange for an empty vector, so that neither of the two
-    /// has to be allocated anew.
+    /// Swaps the returned connections with an empty vector, so that neither is allocated again.
     pub(super) fn take_returned(&self, empty: &mut Vec<Lent>) {
         std::mem::swap(&mut *ignore_poison(self.returned.lock()), empty);
     }

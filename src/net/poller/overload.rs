@@ -1,34 +1,34 @@
-//! The overload policy: what becomes of requests that are complete but wait for a thread.
+//! The overload policy: which of the requests in the queue are served, rejected or dropped.
 //!
-//! A request whose client has left is dropped, one that has waited longer than `--queue-timeout`,
-//! or that finds the queue full, gets a 503. None of them reaches the application. The policy does
-//! no I/O and has no clock; `reject` acts on it.
+//! A request whose client has disconnected is dropped. A request that has waited longer than
+//! `--queue-timeout`, or that finds the queue full, is rejected with 503. The application sees none
+//! of them. The policy does no I/O and has no clock; `reject` carries it out.
 
 use std::time::{Duration, Instant};
 
 use crate::net::tuning::{HALF_CLOSE_GRACE, SWEEP_INTERVAL};
 
-/// What becomes of a queued request.
+/// The decision on a queued request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It stays in the queue.
     Keep,
     /// It has waited longer than `--queue-timeout`.
     Expired,
-    /// Its client has left.
+    /// Its client has disconnected.
     Disconnected,
 }
 
 impl Verdict {
-    /// True if the newest request should run first from now on. Where one client has left, those
-    /// next in line are about to leave as well, and a server that goes on in their order answers
-    /// none of them in time.
+    /// True if the newest request should run first from now on. If one client has given up, those
+    /// next in the queue are about to, and a server that kept the order would answer none of them
+    /// in time.
     pub fn calls_for_newest_first(self) -> bool {
         self == Verdict::Disconnected
     }
 }
 
-/// What the policy remembers.
+/// The state of the policy.
 #[derive(Debug)]
 pub(super) struct Overload {
     /// `--queue-timeout`.
@@ -51,9 +51,14 @@ impl Overload {
         is_due
     }
 
-    /// What becomes of a request that was complete at `since`.
-    pub(super) fn verdict(&self, since: Instant, client_left: bool, now: Instant) -> Verdict {
-        if client_left {
+    /// The verdict on a request that was complete at `since`.
+    pub(super) fn verdict(
+        &self,
+        since: Instant,
+        client_disconnected: bool,
+        now: Instant,
+    ) -> Verdict {
+        if client_disconnected {
             Verdict::Disconnected
         } else if now.saturating_duration_since(since) >= self.queue_timeout {
             Verdict::Expired
@@ -63,9 +68,10 @@ impl Overload {
     }
 }
 
-/// True if a client has left that shuts its sending side although its request is complete `since`
-/// then. `last_poll` is when the kernel was last asked and knew of no end yet.
-pub(super) fn is_departure(since: Instant, last_poll: Instant) -> bool {
+/// True if a client that now shuts down its sending side has disconnected, rather than only
+/// announced that it sends no further request. Its request was complete at `since`; at `last_poll`
+/// the kernel had not reported the end yet.
+pub(super) fn is_disconnect(since: Instant, last_poll: Instant) -> bool {
     last_poll.saturating_duration_since(since) >= HALF_CLOSE_GRACE
 }
 
@@ -79,16 +85,16 @@ mod tests {
     fn queued_request_gets_its_verdict_by_age_and_client() {
         let start = Instant::now();
         let overload = Overload::new(500 * MS, start);
-        for (waited, client_left, expected) in [
+        for (waited, client_disconnected, expected) in [
             (0, false, Verdict::Keep),
             (499, false, Verdict::Keep),
             (500, false, Verdict::Expired),
             (0, true, Verdict::Disconnected),
             (500, true, Verdict::Disconnected),
         ] {
-            let verdict = overload.verdict(start, client_left, start + waited * MS);
-            assert_eq!(verdict, expected, "{waited} ms, {client_left}");
-            assert_eq!(verdict.calls_for_newest_first(), client_left);
+            let verdict = overload.verdict(start, client_disconnected, start + waited * MS);
+            assert_eq!(verdict, expected, "{waited} ms, {client_disconnected}");
+            assert_eq!(verdict.calls_for_newest_first(), client_disconnected);
         }
         // A turn's time may be from before the request.
         assert_eq!(overload.verdict(start + MS, false, start), Verdict::Keep);
@@ -104,11 +110,11 @@ mod tests {
     }
 
     #[test]
-    fn half_close_is_a_departure_only_long_after_the_request() {
+    fn late_half_close_is_a_disconnect() {
         let start = Instant::now();
         for (last_poll, expected) in [(0, false), (999, false), (1000, true)] {
-            assert_eq!(is_departure(start, start + last_poll * MS), expected, "{last_poll} ms");
+            assert_eq!(is_disconnect(start, start + last_poll * MS), expected, "{last_poll} ms");
         }
-        assert!(!is_departure(start + MS, start));
+        assert!(!is_disconnect(start + MS, start));
     }
 }

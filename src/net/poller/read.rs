@@ -1,4 +1,4 @@
-//! Reading: until a request is complete or refused, or its client has left.
+//! Reads until a request is complete or rejected, or its client has disconnected.
 
 use std::io;
 
@@ -21,7 +21,10 @@ pub(super) fn read(state: &mut State, id: ConnectionId) -> Action {
         let count = match slot.write_half.transport().read(&mut state.read_buffer) {
             Ok(0) => {
                 if !connection.http.is_idle() || connection.has_input() {
-                    debug!("{} left in the middle of a request", connection.peer.address());
+                    debug!(
+                        "The client {} disconnected before its request was complete",
+                        connection.peer.address()
+                    );
                 }
                 return Action::Close;
             }
@@ -62,7 +65,7 @@ pub(super) fn read(state: &mut State, id: ConnectionId) -> Action {
     Action::Wait
 }
 
-/// What follows from parsed bytes; `None` is to read on.
+/// The action that follows from parsed bytes; `None` to keep reading.
 pub(super) fn on_parsed(connection: &mut Connection, parsed: Parsed) -> Option<Action> {
     match parsed {
         Parsed::NeedMore => {
@@ -72,6 +75,6 @@ pub(super) fn on_parsed(connection: &mut Connection, parsed: Parsed) -> Option<A
             if is_sent { None } else { Some(Action::Close) }
         }
         Parsed::Complete => Some(Action::Dispatch),
-        Parsed::Refused(refusal) => Some(Action::Refuse(refusal)),
+        Parsed::Rejected(rejection) => Some(Action::Reject(rejection)),
     }
 }

@@ -1,5 +1,4 @@
-//! Rejects queued requests as the overload policy decides: what reaches no thread is answered or
-//! dropped here.
+//! Carries out the overload policy: rejects or drops requests that no thread runs.
 
 use log::{info, warn};
 
@@ -11,27 +10,27 @@ use super::state::State;
 use crate::net::connection::Connection;
 use crate::observe::{Count, counted};
 
-/// What becomes of a connection that is lent and waits in the queue.
+/// The verdict on the request of a lent connection that waits in the queue.
 pub(super) fn verdict(state: &State, connection: &Connection) -> Verdict {
     match state.connections.get(connection.id).map(|slot| &slot.phase) {
-        Some(&Phase::Lent { since, client_left }) => {
-            let client_left = client_left || connection.write_half.has_failed();
-            state.overload.verdict(since, client_left, state.now)
+        Some(&Phase::Lent { since, client_disconnected }) => {
+            let client_disconnected = client_disconnected || connection.write_half.has_failed();
+            state.overload.verdict(since, client_disconnected, state.now)
         }
         _ => Verdict::Keep,
     }
 }
 
-/// Takes a connection back whose request will not run, and answers or drops it. One that could have
-/// stayed in the queue has found it full.
+/// Takes back a connection whose request will not run, and rejects or drops it. If the policy would
+/// keep the request, the queue was full.
 #[cold]
-pub(super) fn reject(state: &mut State, connection: Box<Connection>) -> Action {
+pub(super) fn reject_queued(state: &mut State, connection: Box<Connection>) -> Action {
     let counters = &state.link.counters;
     let detail = match verdict(state, &connection) {
         Verdict::Disconnected => {
-            if let Some(count) = counters.increment_and_take_report(Count::ClientGone) {
+            if let Some(count) = counters.increment_and_take_report(Count::ClientDisconnected) {
                 info!(
-                    target: "overload.client_left",
+                    target: "overload.client_disconnected",
                     "Dropped {}, as the clients have disconnected",
                     counted(count, "queued request")
                 );

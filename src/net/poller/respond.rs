@@ -1,4 +1,4 @@
-//! Error responses that the server gives by itself, without the application.
+//! The server's own error responses.
 
 use log::{Level, error, log, warn};
 
@@ -6,7 +6,7 @@ use super::action::Action;
 use super::state::State;
 use super::write;
 use crate::http1::{self, Head, Limits, ResponseHead};
-use crate::net::connection::{Connection, Refusal};
+use crate::net::connection::{Connection, Rejection};
 use crate::net::tuning::RETRY_AFTER_SECONDS;
 use crate::observe::{Count, counted};
 use crate::sys::clock::wall_clock;
@@ -37,12 +37,16 @@ impl ErrorResponse {
     }
 }
 
-/// Refuses a request: counts and reports why, and responds.
+/// Rejects a request: counts and reports why, and responds.
 #[cold]
-pub(super) fn refuse(state: &mut State, connection: Box<Connection>, refusal: &Refusal) -> Action {
+pub(super) fn reject_request(
+    state: &mut State,
+    connection: Box<Connection>,
+    rejection: &Rejection,
+) -> Action {
     let counters = &state.link.counters;
-    let response = match refusal {
-        Refusal::Protocol(error) => {
+    let response = match rejection {
+        Rejection::Protocol(error) => {
             let (status, reason) = error.status();
             let is_over_limit = matches!(status, 413 | 414 | 431);
             counters.increment_and_take_report(if is_over_limit {
@@ -53,14 +57,14 @@ pub(super) fn refuse(state: &mut State, connection: Box<Connection>, refusal: &R
             let limit = exceeded_limit(*error, &state.settings.limits);
             ErrorResponse { status, reason, detail: error.to_string(), limit }
         }
-        Refusal::NeverSpooled => {
+        Rejection::NeverSpooled => {
             counters.increment_and_take_report(Count::OverLimit);
             let (status, reason) = http1::Error::BodyTooLarge.status();
             let detail = http1::Error::BodyTooLarge.to_string();
             let limit = Some(("--limit-spool", state.settings.budget.spool));
             ErrorResponse { status, reason, detail, limit }
         }
-        Refusal::Spool(error) => {
+        Rejection::Spool(error) => {
             if let Some(count) = counters.increment_and_take_report(Count::SpoolFailed) {
                 error!(
                     target: "spool.failed",
@@ -69,10 +73,10 @@ pub(super) fn refuse(state: &mut State, connection: Box<Connection>, refusal: &R
                     counted(count, "request")
                 );
             }
-            let detail = "the request content cannot be stored".to_owned();
+            let detail = "the request body cannot be stored".to_owned();
             ErrorResponse { status: 507, reason: "Insufficient Storage", detail, limit: None }
         }
-        Refusal::SpoolLimit => {
+        Rejection::SpoolLimit => {
             if let Some(count) = counters.increment_and_take_report(Count::SpoolLimit) {
                 warn!(
                     target: "spool.limit",
@@ -80,9 +84,9 @@ pub(super) fn refuse(state: &mut State, connection: Box<Connection>, refusal: &R
                     counted(count, "request")
                 );
             }
-            ErrorResponse::unavailable("there is no space for the request content now")
+            ErrorResponse::unavailable("there is no space for the request body now")
         }
-        Refusal::Memory => {
+        Rejection::Memory => {
             if let Some(count) = counters.increment_and_take_report(Count::MemoryLimit) {
                 warn!(
                     target: "memory.limit",
@@ -103,9 +107,9 @@ pub(super) fn respond(
     response: &ErrorResponse,
 ) -> Action {
     let ErrorResponse { status, reason, detail, limit } = response;
-    connection.http.refuse();
+    connection.http.reject();
     connection.discard_content();
-    // A 503 is not the client's fault, and there may be very many of them.
+    // A 503 is not the client's fault, and may be very frequent.
     let level = if *status == 503 { Level::Debug } else { Level::Info };
     log!(
         target: "request.rejected",

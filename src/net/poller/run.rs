@@ -5,13 +5,13 @@ use super::close::{close, discard_more, linger, reset};
 use super::connections::Phase;
 use super::dispatch::dispatch;
 use super::read::read;
-use super::respond::refuse;
+use super::respond::reject_request;
 use super::state::State;
 use super::write::flush;
 use crate::net::arena::ConnectionId;
 use crate::net::output_queue::Flush;
 
-/// Carries out an action and those that follow from it.
+/// Carries out an action and the actions that follow from it.
 pub(super) fn run(state: &mut State, id: ConnectionId, mut action: Action) {
     loop {
         action = match action {
@@ -21,8 +21,8 @@ pub(super) fn run(state: &mut State, id: ConnectionId, mut action: Action) {
                 Ok(connection) => return state.ready.push(connection),
                 Err(action) => action,
             },
-            Action::Refuse(refusal) => match state.lend(id) {
-                Some(connection) => refuse(state, connection, &refusal),
+            Action::Reject(rejection) => match state.lend(id) {
+                Some(connection) => reject_request(state, connection, &rejection),
                 None => return,
             },
             Action::Linger => linger(state, id),
@@ -32,7 +32,7 @@ pub(super) fn run(state: &mut State, id: ConnectionId, mut action: Action) {
     }
 }
 
-/// Continues with whatever the connection's phase calls for.
+/// Continues as the connection's phase requires.
 pub(super) fn proceed(state: &mut State, id: ConnectionId) {
     let Some(slot) = state.connections.get(id) else { return };
     let action = match &slot.phase {
@@ -45,8 +45,8 @@ pub(super) fn proceed(state: &mut State, id: ConnectionId) {
             }
         }
         Phase::Lent { .. } => {
-            // Part of a streamed response. The write half is flushed even if it looks empty: while
-            // another thread is sending that may be out of date, and this event would be lost.
+            // Part of a streamed response. The write half is flushed even if it looks empty: that
+            // may be out of date while another thread is sending, and this event would be lost.
             if matches!(slot.write_half.flush(), Ok(Flush::More)) {
                 state.reschedule(id);
             }

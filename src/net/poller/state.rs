@@ -1,5 +1,4 @@
-//! What all steps of the poller share: its connections, their deadlines, the policies, and the
-//! time.
+//! The state that all steps of the poller share: connections, deadlines, policies, and the time.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,7 +21,7 @@ use crate::sys::clock;
 /// The state of the poller, without what it polls.
 #[derive(Debug)]
 pub(super) struct State {
-    /// What the connections and other threads share with the poller.
+    /// The state that connections and other threads share with the poller.
     pub(super) link: Arc<PollerLink>,
     /// The settings of the worker.
     pub(super) settings: Arc<Settings>,
@@ -49,9 +48,9 @@ pub(super) struct State {
     pub(super) shutdown: Shutdown,
     /// Decides when to accept connections.
     pub(super) admission: Admission,
-    /// Decides which connections close for others.
+    /// Decides which connections to evict.
     pub(super) eviction: Eviction,
-    /// Decides what becomes of queued requests.
+    /// Decides which queued requests to serve, reject or drop.
     pub(super) overload: Overload,
 }
 
@@ -81,12 +80,12 @@ impl State {
         }
     }
 
-    /// Takes a connection out of its slot, for a step that owns it or for a worker thread.
+    /// Takes a connection out of its slot, for a step of the poller or for a worker thread.
     pub(super) fn lend(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
         self.connections.get_mut(id)?.lend(self.now)
     }
 
-    /// Has the next turn continue with a connection, as no event will.
+    /// Lets the next turn continue with a connection without an event.
     pub(super) fn reschedule(&mut self, id: ConnectionId) {
         if let Some(slot) = self.connections.get_mut(id) {
             slot.reschedule(id, &mut self.run_queue);
@@ -97,7 +96,7 @@ impl State {
 impl Slot {
     /// Takes the connection out, if the poller owns it.
     pub(super) fn lend(&mut self, now: Instant) -> Option<Box<Connection>> {
-        let lent = Phase::Lent { since: now, client_left: false };
+        let lent = Phase::Lent { since: now, client_disconnected: false };
         match std::mem::replace(&mut self.phase, lent) {
             Phase::Reading(connection) | Phase::Sending(connection) => Some(connection),
             phase => {

@@ -15,8 +15,8 @@ pub(super) fn wait_for_events(
     poll.poll(events, timeout)
 }
 
-/// In a model the kernel is asked for real, but a thread that would block there blocks where the
-/// checker sees it. No deadline ever comes.
+/// Under the model checker: polls the kernel without blocking, and blocks where the checker sees it
+/// instead. Deadlines never expire.
 #[cfg(all(test, shuttle))]
 pub(super) fn wait_for_events(
     poll: &mut Poll,
@@ -24,7 +24,7 @@ pub(super) fn wait_for_events(
     timeout: Option<Duration>,
 ) -> io::Result<()> {
     use crate::sync::kernel;
-    // Other threads may wait for what this turn has sent.
+    // Other threads may wait for bytes that this turn has sent.
     kernel::changed();
     loop {
         let seen = kernel::changes();

@@ -1,4 +1,4 @@
-//! Writing: what becomes of a connection once its response is sent, or part of it.
+//! Sends responses, and decides what follows once one is sent.
 
 use std::io;
 
@@ -23,7 +23,7 @@ pub(super) fn on_returned(state: &mut State, mut connection: Box<Connection>) ->
     on_sent(state, connection, sent)
 }
 
-/// Sends on for a connection whose response did not fit into the socket.
+/// Sends more of a response that the socket did not accept at once.
 pub(super) fn flush(state: &mut State, id: ConnectionId) -> Action {
     match state.lend(id) {
         Some(connection) => {
@@ -41,7 +41,7 @@ pub(super) fn on_sent(
     sent: io::Result<Flush>,
 ) -> Action {
     if matches!(sent, Ok(Flush::Done)) {
-        return settle(state, connection);
+        return finish_exchange(state, connection);
     }
     let id = connection.id;
     let Some(slot) = state.connections.get_mut(id) else { return Action::Wait };
@@ -70,11 +70,11 @@ fn on_write_error(state: &State, connection: &Connection, error: &io::Error) {
     let (client, request) = (connection.peer.described(), connection.http.head());
     match error.kind() {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => info!(
-            target: "response.client_left",
+            target: "response.client_disconnected",
             "The client {client} disconnected before its response was complete: {request}"
         ),
         io::ErrorKind::TimedOut => report_write_timeout(state, connection),
-        // The watch over request timeouts has logged it.
+        // `worker::watch` has logged it.
         REQUEST_ABORTED => {}
         _ => error!(
             target: "response.failed",
@@ -95,8 +95,8 @@ pub(super) fn report_write_timeout(state: &State, connection: &Connection) {
     );
 }
 
-/// The kernel has the whole response: the next request, or the end.
-fn settle(state: &mut State, mut connection: Box<Connection>) -> Action {
+/// The whole response was sent: starts the next request, or ends the connection.
+fn finish_exchange(state: &mut State, mut connection: Box<Connection>) -> Action {
     let Some(slot) = state.connections.get_mut(connection.id) else { return Action::Wait };
     match connection.start_next(state.now) {
         Next::Request => {
@@ -112,9 +112,9 @@ fn settle(state: &mut State, mut connection: Box<Connection>) -> Action {
             action.unwrap_or(Action::Read)
         }
         Next::Close => {
-            // A client that asked for the end sends nothing more. If one breaks that rule between
-            // this check and the close, it may be reset; to linger would cost every other client an
-            // event and a turn. [RFC 9112 section 9.6]
+            // A client that sent `Connection: close` sends nothing more. One that does, between
+            // this check and the close, may see a reset: to linger would cost all others an event
+            // and a turn. [RFC 9112 section 9.6]
             let is_last = connection.http.client_wants_close() && !connection.has_input();
             let is_done = is_last
                 && !discard_unread(connection.write_half.transport(), &mut state.read_buffer);

@@ -13,10 +13,10 @@ use crate::supervisor::log_files;
 use crate::supervisor::messages::{FromWorker, Log, ToWorker};
 use crate::supervisor::worker_process::WorkerProcess;
 
-/// What the master reacts to, deadlines apart.
+/// The events that the master handles, besides deadlines.
 pub(super) enum Event {
     Signal(i32),
-    /// A worker, named by its pid, has sent this.
+    /// A message from the worker with this pid.
     Message(i32, FromWorker),
     WorkerExited(WorkerProcess, ExitStatus),
     SuccessorExited(ExitStatus),
@@ -24,7 +24,7 @@ pub(super) enum Event {
 }
 
 impl Master<'_> {
-    /// Acts on an event.
+    /// Handles an event.
     pub(super) fn handle(&mut self, py: Python<'_>, event: Event) {
         match event {
             Event::Signal(signal) => self.handle_signal(py, signal),
@@ -59,8 +59,8 @@ impl Master<'_> {
                 info!(target: "server.stopping", "Shutting down without waiting for requests");
                 self.stop(0, true);
             }
-            // A further TERM does not make it quicker: `timeout`, systemd, or a shell that signals
-            // a process and its group may send several.
+            // Further TERMs change nothing: `timeout`, systemd, or a shell that signals a process
+            // and its group may send several.
             (Stage::Stopping(_), _) => {}
             (_, libc::SIGTERM) => {
                 info!(
@@ -110,8 +110,8 @@ impl Master<'_> {
         info!(target: "signal.ignored", "Ignoring WINCH: {reason}");
     }
 
-    /// Opens the files of both logs again and sends them to all workers. Those that are booting
-    /// find them when they are ready.
+    /// Reopens both logs and sends the files to all workers. A booting worker reads the message
+    /// when it is ready.
     fn reopen_logs(&mut self, py: Python<'_>) {
         for log in [Log::Error, Log::Access] {
             let (settings, user) = (&self.deployment.settings, self.deployment.identity.as_ref());

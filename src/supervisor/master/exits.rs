@@ -1,4 +1,5 @@
-//! Processes that have exited: workers, and in a container's first process also orphans.
+//! Handles processes that have exited: workers, and orphans if the master is a container's first
+//! process.
 
 use std::process::ExitStatus;
 use std::time::Instant;
@@ -61,7 +62,7 @@ impl Master<'_> {
             error!(target: "worker.boot_failed", "{what}: trying again after a pause");
             self.workers.backoff.on_boot_failure(Instant::now());
         } else {
-            error!(target: "worker.boot_failed", "{what}: the server ends");
+            error!(target: "worker.boot_failed", "{what}: shutting down");
             self.stop(status.code().filter(|&code| code != 0).unwrap_or(BOOT_FAILED), true);
         }
     }
@@ -81,7 +82,7 @@ impl Master<'_> {
             let is_successor = |successor: u32| i32::try_from(successor) == Ok(pid);
             let is_known = self.workers.iter().any(|worker| worker.pid == pid)
                 || self.successor.as_ref().is_some_and(|other| is_successor(other.id()));
-            // A worker that has just exited is dealt with in the next turn.
+            // A worker that has just exited is handled in the next turn.
             if is_known || try_wait(pid).is_none() {
                 return;
             }

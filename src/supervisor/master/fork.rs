@@ -10,13 +10,13 @@ use crate::supervisor::pool::WorkerStatus;
 use crate::supervisor::worker_main::WorkerContext;
 use crate::supervisor::worker_process::{Link, WorkerProcess};
 
-/// The signals that a worker ignores: a terminal sends some of these to every process in it, and
-/// they are the master's business.
+/// The signals that a worker ignores: the master handles them, but a terminal sends some to all its
+/// processes.
 const IGNORED_BY_WORKERS: &[i32] =
     &[libc::SIGHUP, libc::SIGUSR2, libc::SIGTTIN, libc::SIGTTOU, libc::SIGWINCH];
 
 impl Master<'_> {
-    /// Forks a worker of the running deployment; in the worker that is the end of the loop. If the
+    /// Forks a worker of the running deployment. In the worker, this ends the master's loop. If the
     /// system refuses, the next attempt comes after a pause, and the workers that serve keep
     /// serving.
     pub(super) fn fork_worker(&mut self, py: Python<'_>) -> Result<(), MasterExit> {
@@ -30,7 +30,8 @@ impl Master<'_> {
         let number = self.workers.count_fork();
         self.deployment.hooks.call(py, "pre_fork", &[number]);
         if self.app.is_some() {
-            // Both processes would write what an imported application has left in Python's buffers.
+            // Otherwise both processes would write the output that an imported application has
+            // buffered.
             identity::flush_streams(py);
         }
         self.signals.block(py)?;
@@ -55,10 +56,10 @@ impl Master<'_> {
         }
     }
 
-    /// In the new worker: lets go of the other processes, and gathers what the worker needs.
+    /// In the new worker: drops the state of other processes, and collects the worker's context.
     fn become_worker(&mut self, py: Python<'_>, link: Link) -> PyResult<WorkerContext> {
-        // Inherited ends of their channels would hide from the other workers, and from a new
-        // master, that the master has exited.
+        // With inherited ends of their channels open, other workers and a new master would not
+        // notice that the master has exited.
         self.workers.clear();
         self.successor = None;
         self.predecessor = None;

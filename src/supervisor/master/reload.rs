@@ -1,4 +1,4 @@
-//! HUP: a new deployment, whose workers are started while the old ones keep serving.
+//! HUP: applies a new deployment, whose workers start while the old ones keep serving.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::supervisor::pidfile::{self, Pidfile};
 use crate::supervisor::sockets::Sockets;
 
 impl Master<'_> {
-    /// Builds a deployment from the configuration as it is now, and applies it.
+    /// Builds a deployment from the current configuration, and applies it.
     pub(super) fn reload(&mut self, py: Python<'_>) {
         self.source_reload.on_reload(Instant::now());
         self.deployment.hooks.call(py, "on_reload", &[]);
@@ -31,8 +31,8 @@ impl Master<'_> {
                     target: "reload.rejected",
                     "Reload rejected, keeping the running configuration: {reason}"
                 );
-                // systemd waits for the end of this reload. If another one is in progress, its end
-                // counts.
+                // systemd waits for the end of this reload. A reload that is in progress already
+                // will report its own.
                 if self.stage.has_started() && !self.stage.is_reloading() {
                     self.notifier.ready();
                 }
@@ -57,7 +57,7 @@ impl Master<'_> {
         Ok(deployment)
     }
 
-    /// The configuration may be a program, which may have to be ended by a signal.
+    /// Guarded, because the configuration may be a Python program, which may hang.
     fn read_configuration(&mut self, py: Python<'_>) -> Result<(Loaded, Hooks), String> {
         let Master { signals, origin, deployment, pidfile, successor, worker_users, .. } = self;
         let before_exit = |_| {
@@ -98,12 +98,12 @@ impl Master<'_> {
         self.workers.begin_generation();
     }
 
-    /// Swaps a deployment in; returns the one that ran until now. What fails stays as it was, and
-    /// is logged.
+    /// Applies a deployment and returns the previous one. A step that fails is logged and changes
+    /// nothing.
     fn apply(&mut self, py: Python<'_>, mut next: Deployment) -> Deployment {
         self.guard_against(py, next.identity.as_ref());
         let settings = &next.settings;
-        // First, because it holds for the files made below.
+        // First, because it applies to the files created below.
         identity::set_umask(settings, self.origin.umask);
         next.log_files.error.take().into_iter().for_each(observe::redirect);
         log::set_max_level(settings.log_level);
@@ -155,7 +155,7 @@ impl Master<'_> {
         }
     }
 
-    /// Warns about what is new in the configuration, and about options that need more than a
+    /// Logs the new warnings of the configuration, and options whose change needs more than a
     /// reload.
     fn report_changes(&self, replaced: &Deployment) {
         let settings = &self.deployment.settings;
@@ -185,9 +185,9 @@ impl Master<'_> {
         }
     }
 
-    /// A worker of the new deployment cannot boot: the old ones keep serving, and the previous
-    /// deployment is swapped back in. But if a rolling reload has replaced some of the old workers
-    /// already, the workers of both serve side by side, under the new configuration.
+    /// A worker of the new deployment cannot boot: restores the previous deployment, and the old
+    /// workers keep serving. If a rolling reload has already retired some of them, the workers of
+    /// both deployments keep serving, and the new configuration stays.
     pub(super) fn roll_back(&mut self, py: Python<'_>) {
         let Some(PreviousDeployment { deployment: previous, .. }) = self.stage.roll_back() else {
             return;
@@ -213,7 +213,7 @@ impl Master<'_> {
         self.call_nworkers_changed(py, target);
     }
 
-    /// Swaps the previous deployment back in.
+    /// Restores the previous deployment.
     fn restore(&mut self, py: Python<'_>, mut previous: Deployment) {
         let settings = &previous.settings;
         previous.log_files = identity::with_umask(settings, self.origin.umask, || {
@@ -226,7 +226,7 @@ impl Master<'_> {
         }
     }
 
-    /// If all workers are ready: ends the start, or the reload.
+    /// Completes the start or the reload once all workers are ready.
     pub(super) fn complete_stage(&mut self, py: Python<'_>) {
         if !self.workers.are_ready(self.deployment.target) {
             return;

@@ -1,4 +1,4 @@
-//! The end of the server.
+//! Shuts the server down.
 
 use super::stage::Shutdown;
 use super::state::Master;
@@ -7,7 +7,7 @@ use crate::supervisor::worker_process::EXIT_MARGIN;
 impl Master<'_> {
     /// Closes the sockets and asks all workers to exit; `quick` does not wait for running requests.
     pub(super) fn stop(&mut self, exit_code: i32, quick: bool) {
-        // A new master that has just exited takes nothing over.
+        // A new master that has exited takes nothing over.
         self.successor.take_if(|successor| successor.exit_status().is_some());
         self.close_sockets();
         match (&self.successor, &self.predecessor) {
@@ -19,7 +19,7 @@ impl Master<'_> {
         let &Shutdown { quick, .. } = self.stage.stop(exit_code, quick);
         let graceful_timeout = self.deployment.settings.timeouts.graceful;
         if quick {
-            // INT also ends a worker that is still booting, without a core file.
+            // INT also ends a booting worker, without a core file.
             self.workers.stop_all(libc::SIGINT, graceful_timeout.min(EXIT_MARGIN));
         } else if self.successor.is_some() || self.predecessor.is_some() {
             // Another master serves: clients are treated as in a reload.
@@ -29,7 +29,7 @@ impl Master<'_> {
         }
     }
 
-    /// Clients that connect from now on are refused at once, or reach the other master.
+    /// Refuses further clients at once, or leaves them to the other master.
     fn close_sockets(&mut self) {
         let sockets = std::mem::take(&mut self.deployment.sockets);
         if self.successor.is_some() {

@@ -1,4 +1,4 @@
-//! The stages of the master's life, and every step from one to another.
+//! The stages of the master's life, and all transitions between them.
 //!
 //! ```text
 //!  Starting ──────── all workers ready ────────▶ Serving
@@ -13,8 +13,7 @@
 use crate::supervisor::background::Launcher;
 use crate::supervisor::deployment::PreviousDeployment;
 
-/// Where the server is in its life. Generic over what a reload replaces, so that tests need no
-/// deployment.
+/// The stage of the server. Generic over the previous deployment, so that tests need none.
 pub(super) enum Stage<P = PreviousDeployment> {
     /// Not all workers have been ready yet.
     Starting(Start),
@@ -33,14 +32,14 @@ pub(super) enum Stage<P = PreviousDeployment> {
 /// A start that is not complete.
 #[derive(Default)]
 pub(super) struct Start {
-    /// The process that waits for the outcome (`--daemon`).
+    /// The launcher, which waits for the outcome (`--daemon`).
     pub(super) launcher: Option<Launcher>,
 }
 
-/// The end of the server.
+/// A shutdown in progress.
 pub(super) struct Shutdown {
     pub(super) exit_code: i32,
-    /// Running requests are not waited for.
+    /// Do not wait for running requests.
     pub(super) quick: bool,
     start: Option<Start>,
 }
@@ -74,7 +73,7 @@ impl<P> Stage<P> {
         }
     }
 
-    /// The process that waits for the outcome of the start, if there is one.
+    /// The launcher that waits for the outcome of the start, if any.
     pub(super) fn launcher(&self) -> Option<&Launcher> {
         match self {
             Stage::Starting(start) => start.launcher.as_ref(),
@@ -98,8 +97,8 @@ impl<P> Stage<P> {
         }
     }
 
-    /// A reload was applied. `replaced` makes what it can be rolled back to: from the one of a
-    /// reload that is in progress already, if there is one.
+    /// A reload was applied. `replaced` makes the deployment to roll back to; its argument is that
+    /// of a reload in progress, if any.
     pub(super) fn begin_reload(&mut self, replaced: impl FnOnce(Option<P>) -> P) {
         *self = match self.take() {
             Stage::Starting(start) => {
@@ -113,7 +112,7 @@ impl<P> Stage<P> {
         }
     }
 
-    /// A reload has failed: returns what to roll back to.
+    /// A reload has failed: returns the deployment to roll back to.
     pub(super) fn roll_back(&mut self) -> Option<P> {
         match self.take() {
             Stage::Reloading { previous, start } => {
@@ -127,7 +126,7 @@ impl<P> Stage<P> {
         }
     }
 
-    /// Ends the server. A second call can only make it quicker; the first exit code stays.
+    /// Begins the shutdown. A second call can only make it quick; the first exit code stays.
     pub(super) fn stop(&mut self, exit_code: i32, quick: bool) -> &Shutdown {
         let shutdown = match self.take() {
             Stage::Starting(start) => Shutdown { exit_code, quick, start: Some(start) },
@@ -142,7 +141,7 @@ impl<P> Stage<P> {
         }
     }
 
-    /// The start that never was completed, as the process ends.
+    /// Takes the start that was not completed when the process ends.
     pub(super) fn take_start(&mut self) -> Option<Start> {
         match self {
             Stage::Starting(start) => Some(std::mem::take(start)),
@@ -153,7 +152,7 @@ impl<P> Stage<P> {
         }
     }
 
-    /// In a new worker: what is left of the master's reload.
+    /// In a new worker: the previous deployment of a reload in progress.
     pub(super) fn into_previous(self) -> Option<P> {
         match self {
             Stage::Reloading { previous, .. } => Some(previous),
@@ -208,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_lead_to_their_stages() {
+    fn each_step_leads_to_its_stage() {
         let cases: &[(&[Step], &str)] = &[
             (&[], "starting"),
             (&[complete], "serving"),

@@ -1,4 +1,4 @@
-//! The start: what happens before the first fork.
+//! The start of the master, up to the first fork.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use crate::supervisor::workers::Workers;
 use crate::worker::close_in_children;
 
 impl<'a> Master<'a> {
-    /// Opens what the server needs, and detaches from the terminal with `--daemon`.
+    /// Opens sockets, logs and the pid file, and detaches from the terminal with `--daemon`.
     pub(in crate::supervisor) fn start(
         py: Python<'_>,
         argv: &'a [OsString],
@@ -42,7 +42,7 @@ impl<'a> Master<'a> {
     ) -> Result<Master<'a>, MasterExit> {
         let Loaded { settings, warnings, .. } = loaded;
         let settings = Arc::new(settings);
-        // While the terminal is there to report mistakes on.
+        // Before detaching, so that mistakes are reported on the terminal.
         check_paths(&settings).map_err(|(code, reason)| refuse(code, &reason))?;
         let identity = Identity::resolve(py, &settings.processes)
             .map_err(|failure| refuse(1, &failure.value(py)))?;
@@ -105,13 +105,13 @@ impl<'a> Master<'a> {
             limit: deployment.settings.timeouts.boot,
             before_exit: &before_exit,
         };
-        // Until then each child is a process of the application's; afterwards it is a worker.
+        // Until now a child was a process of the application; from now on it is a worker.
         close_in_children(py, deployment.sockets.listeners())?;
         let load = || (origin.entrypoints.load)(py, &deployment.settings);
         let loaded = signals.run_guarded(py, &guarded, load)?;
         keep_in_children(deployment.sockets.listeners());
-        // --chdir is for the application, which runs in the workers. A reload and a new master read
-        // the files of the command line relative to the directory it was typed in.
+        // --chdir is for the application, in the workers. The master stays in the start directory:
+        // a reload and a new master resolve the paths of the command line there.
         std::env::set_current_dir(directory)?;
         self.app = Some(loaded.map_err(|failure| MasterExit::Code(failure.code))?);
         self.import_guard = ImportGuard::install(py, &self.worker_users)?;
@@ -157,14 +157,15 @@ fn create_pidfile(
 }
 
 fn call_start_hooks(py: Python<'_>, hooks: &Hooks, settings: &Settings) -> Result<(), MasterExit> {
-    // gunicorn calls this one for the first number of workers as well; there was none before.
+    // gunicorn calls this hook for the initial number of workers as well.
     hooks.call(py, "nworkers_changed", &[hook_number(settings.processes.workers), -1]);
     hooks
         .try_call(py, "on_starting", &[])
         .map_err(|failure| refuse(1, &format!("the hook on_starting failed: {failure}")))
 }
 
-/// The sockets, and the addresses that take the place of those of the settings.
+/// Opens the sockets. Also returns the addresses of systemd's sockets, which replace those of the
+/// settings.
 fn open_sockets(settings: &Settings) -> Result<(Sockets, Option<Vec<Bind>>), MasterExit> {
     let inherited = Sockets::inherited(settings.backlog);
     // A new master inherits the sockets that systemd passed to the old one.
@@ -180,7 +181,7 @@ fn give_sockets(owner: Option<&Identity>, sockets: &Sockets) -> Result<(), Maste
     given.map_err(|failure| refuse(1, &format!("{failure:#}")))
 }
 
-/// Removes the variables that are for this process alone, not for the application.
+/// Removes the variables that are meant for this process only, not for the application.
 fn clear_environment(py: Python<'_>, predecessor: Option<&Predecessor>) -> PyResult<()> {
     let environ = py.import("os")?.getattr("environ")?;
     if let Some(predecessor) = predecessor {
@@ -192,7 +193,7 @@ fn clear_environment(py: Python<'_>, predecessor: Option<&Predecessor>) -> PyRes
     Ok(())
 }
 
-/// The server does not start: logs why.
+/// Logs why the server does not start.
 fn refuse(code: i32, reason: &dyn std::fmt::Display) -> MasterExit {
     error!(target: "server.not_started", "{}", as_line(&reason.to_string()));
     MasterExit::Code(code)

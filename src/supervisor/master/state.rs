@@ -1,4 +1,4 @@
-//! What the master knows. The files beside this one are the steps that change it.
+//! The state of the master. The sibling files are the steps that change it.
 
 use pyo3::prelude::*;
 
@@ -30,7 +30,7 @@ pub(super) const CAUGHT: &[i32] = &[
     libc::SIGCHLD,
 ];
 
-/// Why the loop, or a step of it, ends.
+/// Why the loop ends.
 pub(in crate::supervisor) enum MasterExit {
     /// The server has ended, with this exit code.
     Code(i32),
@@ -54,11 +54,11 @@ impl From<std::io::Error> for MasterExit {
 
 /// The master.
 pub(in crate::supervisor) struct Master<'a> {
-    /// What no reload changes.
+    /// The facts of the start.
     pub(super) origin: Origin<'a>,
-    /// What runs now.
+    /// The running deployment.
     pub(super) deployment: Deployment,
-    /// Where the server is in its life.
+    /// The stage of the server.
     pub(super) stage: Stage,
     pub(super) workers: Workers,
     /// The users that workers have run as: the master uses no file that they can change.
@@ -77,12 +77,12 @@ pub(in crate::supervisor) struct Master<'a> {
     pub(super) oom_kills: Option<u64>,
     /// The new master, after USR2.
     pub(super) successor: Option<Successor>,
-    /// The master that has started this one, as long as it lives.
+    /// The master that has started this one, until it exits.
     pub(super) predecessor: Option<Predecessor>,
 }
 
 impl Master<'_> {
-    /// In a new worker: drops all that belongs to the master, except the listening sockets.
+    /// In a new worker: drops the master's state, except the listening sockets.
     pub(in crate::supervisor) fn into_worker_listeners(self) -> Vec<Listener> {
         self.deployment.sockets.disown();
         if let Some(previous) = self.stage.into_previous() {
@@ -91,7 +91,7 @@ impl Master<'_> {
         self.deployment.sockets.into_listeners()
     }
 
-    /// Sends SIGKILL to all workers: the last resort of a master that fails.
+    /// Sends SIGKILL to all workers, when the master itself fails.
     pub(in crate::supervisor) fn kill_workers(&self) {
         self.workers.kill_all();
     }
@@ -106,7 +106,7 @@ impl Master<'_> {
         KillTimeouts::new(timeouts.boot, timeouts.request)
     }
 
-    /// Calls the hook for a changed number of workers, if it has changed.
+    /// Calls nworkers_changed, if the number of workers has changed.
     pub(super) fn call_nworkers_changed(&self, py: Python<'_>, previous: usize) {
         let target = self.deployment.target;
         if target != previous {

@@ -1,4 +1,4 @@
-//! USR2: starts a new master beside this one, and takes the place of an old one.
+//! USR2: starts a new master beside this one. The new master takes over when the old one exits.
 
 use std::process::ExitStatus;
 
@@ -43,7 +43,7 @@ impl Master<'_> {
         warn!(target: "upgrade.ended", "The new master {pid} {how}: this one keeps serving");
     }
 
-    /// The old master has exited: takes its place.
+    /// Takes over after the old master has exited.
     pub(super) fn take_over(&mut self) {
         let Some(predecessor) = self.predecessor.take() else { return };
         self.deployment.sockets.take_ownership();

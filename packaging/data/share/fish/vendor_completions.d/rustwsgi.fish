@@ -50,7 +50,7 @@ complete -c rustwsgi -l reload-extra-file -d 'Additional file to watch with --re
 complete -c rustwsgi -l factory -d 'Treat NAME in MODULE:NAME as a factory that returns the application'
 complete -c rustwsgi -l check-config -d 'Load the application and exit, with status 0 if that succeeds'
 complete -c rustwsgi -l print-config -d 'Print the settings that result from all options, and exit'
-complete -c rustwsgi -l reuse-port -d 'Set SO_REUSEPORT, so that other servers of the same user may listen on the address too'
+complete -c rustwsgi -l reuse-port -d 'Set SO_REUSEPORT: other servers of the same user may listen on the same address'
 complete -c rustwsgi -l preload -d 'Import the application before forking the workers; saves memory, but a reload does not import it again'
 complete -c rustwsgi -l no-gc-freeze -d 'Do not call gc.freeze() after the import, so that imported objects are garbage-collected as usual'
 complete -c rustwsgi -s D -l daemon -d 'Detach from the terminal and run in the background'
