@@ -19,13 +19,13 @@ use pyo3::types::PyList;
 
 use crate::config::{self, Settings};
 use crate::observe;
-use crate::supervisor::{self, Entrypoints, Hooks, LoadFailure};
+use crate::supervisor::{self, Entrypoints, Hooks, ImportGuard, LoadFailure, WorkerUsers};
 use crate::worker::{Server, StartError};
 use crate::wsgi::{self, Loaded};
 
 /// Parses `argv`, which begins with the program's name, serves, and returns the exit code.
 pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
-    match parse(py, &argv) {
+    match parse(py, &argv, &WorkerUsers::default()) {
         Ok((loaded, hooks)) => run(py, &argv, loaded, hooks),
         Err(exit) => print_exit(&exit),
     }
@@ -43,15 +43,30 @@ pub fn print_exit(exit: &config::Exit) -> i32 {
     exit.code
 }
 
-/// Parses the command line and the files that it names.
-fn parse(py: Python<'_>, argv: &[OsString]) -> Result<(config::Loaded, Hooks), config::Exit> {
+/// Parses the command line and the files that it names. A file that one of the workers' users can
+/// change is refused: those of `users`, and the one that the configuration itself names.
+fn parse(
+    py: Python<'_>,
+    argv: &[OsString],
+    users: &WorkerUsers,
+) -> Result<(config::Loaded, Hooks), config::Exit> {
     let hooks = RefCell::new(Hooks::default());
+    let users = RefCell::new(users.clone());
+    let check = |path: &Path, user: Option<&str>, group: Option<&str>| {
+        let mut users = users.borrow_mut();
+        users.add_named(py, user, group);
+        users.check_file(path)
+    };
     let execute = |path: &Path| {
-        let (options, defined_hooks) = execute_gunicorn_config(py, path)?;
+        let guard = ImportGuard::install(py, &users.borrow());
+        let mut guard = guard.map_err(|failure| failure.to_string())?;
+        let executed = execute_gunicorn_config(py, path);
+        guard.remove(py).map_err(|failure| failure.to_string())?;
+        let (options, defined_hooks) = executed?;
         hooks.replace(defined_hooks);
         Ok(options)
     };
-    let loaded = config::parse(argv.iter().cloned(), &execute)?;
+    let loaded = config::parse(argv.iter().cloned(), &execute, &check)?;
     let hooks = hooks.into_inner();
     if let Some(object) = &hooks.0 {
         let values = config::gunicorn_values(&loaded.settings);
@@ -115,8 +130,8 @@ fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) 
     if !loaded.files.is_empty() {
         info!(target: "config.files", "Configuration read from: {}", loaded.files.join(", "));
     }
-    let reparse = |py: Python<'_>, argv: &[OsString]| {
-        parse(py, argv).map_err(|exit| {
+    let reparse = |py: Python<'_>, argv: &[OsString], users: &WorkerUsers| {
+        parse(py, argv, users).map_err(|exit| {
             let message = exit.message;
             message.strip_prefix("error: ").map_or(message.clone(), str::to_owned)
         })

@@ -24,6 +24,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("rustwsgi._request_hooks", include_str!("../../python/rustwsgi/_request_hooks.py")),
     ("rustwsgi._settings", include_str!("../../python/rustwsgi/_settings.py")),
     ("rustwsgi._gunicorn", include_str!("../../python/rustwsgi/_gunicorn.py")),
+    ("rustwsgi._import_guard", include_str!("../../python/rustwsgi/_import_guard.py")),
     ("rustwsgi._reload", include_str!("../../python/rustwsgi/_reload.py")),
     ("rustwsgi._lingering_threads", include_str!("../../python/rustwsgi/_lingering_threads.py")),
     ("rustwsgi._signals", include_str!("../../python/rustwsgi/_signals.py")),
@@ -38,7 +39,8 @@ fn main() -> ExitCode {
     // gunicorn configuration file is executed later; until then assume that it names the
     // application.
     let assumed = |_: &Path| Ok(vec![("wsgi_app".to_owned(), vec!["named:later".to_owned()])]);
-    if let Err(exit) = rustwsgi::config::parse(argv.clone(), &assumed) {
+    let checked_later = |_: &Path, _: Option<&str>, _: Option<&str>| Ok(());
+    if let Err(exit) = rustwsgi::config::parse(argv.clone(), &assumed, &checked_later) {
         return ExitCode::from(u8::try_from(rustwsgi::cli::print_exit(&exit)).unwrap_or(1));
     }
     match start_python(&argv) {

@@ -10,6 +10,7 @@ use super::generate;
 use super::precedence::Precedence;
 use super::resolve::{Variables, resolve};
 use super::settings::Settings;
+use super::sources::files::Reader;
 use super::sources::gunicorn_py::Execute;
 use super::sources::{environment, files, gunicorn_cmd_args, keywords};
 use super::warnings;
@@ -25,18 +26,23 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
+/// Decides whether a configuration file may be used by a server with these values of `--user` and
+/// `--group`, as far as they are known yet. An error is a sentence.
+pub type CheckFile<'a> = &'a dyn Fn(&Path, Option<&str>, Option<&str>) -> Result<(), String>;
+
 /// Settings from a command line, whose first item is the program's name, the environment, and the
 /// configuration files in the current directory. A file that is a Python program is given to
-/// `execute`.
+/// `execute`. Each file is checked with `check`, before it is read and again when all is known.
 ///
 /// # Errors An [`Exit`] with code 0 if help or the version was requested, and with code 2 if an
 /// option is unknown, a value is invalid, or the application is missing.
 pub fn parse<I: IntoIterator<Item = OsString>>(
     argv: I,
     execute: Execute<'_>,
+    check: CheckFile<'_>,
 ) -> Result<Loaded, Exit> {
     let variables = |name: &str| std::env::var_os(name);
-    parse_with(argv.into_iter().collect(), &variables, Path::new("."), execute)
+    parse_with(argv.into_iter().collect(), &variables, Path::new("."), execute, check)
 }
 
 /// The same in another environment and directory.
@@ -45,6 +51,7 @@ pub(super) fn parse_with(
     variables: Variables<'_>,
     directory: &Path,
     execute: Execute<'_>,
+    check: CheckFile<'_>,
 ) -> Result<Loaded, Exit> {
     let argv = cli::with_hyphens(argv);
     let typed = cli::parse(&argv)?;
@@ -62,11 +69,16 @@ pub(super) fn parse_with(
         sources.add(args.entries).map_err(Exit::usage)?;
         warnings.extend(args.warnings);
     }
-    let found = files::read(directory, named.as_deref(), execute).map_err(Exit::usage)?;
+    let [user, group] = ["user", "group"].map(|name| sources.value(name));
+    let check_read = |path: &Path| check(path, user.as_deref(), group.as_deref());
+    let reader = Reader { execute, check: &check_read };
+    let found = files::read(directory, named.as_deref(), reader).map_err(Exit::usage)?;
     let mut files = Vec::new();
+    let mut paths = Vec::new();
     for file in found.files {
         sources.add(file.entries).map_err(Exit::usage)?;
         files.push(file.origin);
+        paths.extend(file.path);
     }
     warnings.extend(found.warnings);
     sources.add(environment::fallbacks(variables)).map_err(Exit::usage)?;
@@ -75,6 +87,10 @@ pub(super) fn parse_with(
     cli::validate(&arguments)?;
     let matches = cli::parse_merged(argv, arguments)?;
     let settings = resolve(&matches, variables).map_err(Exit::usage)?;
+    let (user, group) = (&settings.processes.user, &settings.processes.group);
+    for path in paths {
+        check(&path, user.as_deref(), group.as_deref()).map_err(Exit::usage)?;
+    }
     if settings.app.is_none() && !settings.print_config {
         return Err(Exit::usage(
             "no application given; specify MODULE:NAME, for example: rustwsgi hello:app\n\n\

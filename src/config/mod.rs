@@ -55,7 +55,7 @@ pub use changes::{Remedy, changes_needing_restart};
 pub use compat::gunicorn::gunicorn_settings;
 pub use compat::gunicorn_cfg::gunicorn_values;
 pub use exit::Exit;
-pub use load::{Loaded, parse, parse_api};
+pub use load::{CheckFile, Loaded, parse, parse_api};
 pub use options::is_command_line_only;
 pub use print::print_config;
 pub use settings::{

@@ -64,6 +64,20 @@ impl<'a> Precedence<'a> {
             || self.arguments.iter().any(|argument| argument.option.group() == option.group())
     }
 
+    /// The value of an option that takes one, if a source has set it.
+    pub(super) fn value(&self, name: &str) -> Option<String> {
+        let option = options::find(name)?;
+        let typed = self
+            .typed
+            .filter(|typed| typed.value_source(option.name) == Some(ValueSource::CommandLine));
+        let typed = typed.and_then(|typed| typed.get_raw(option.name)?.next());
+        let text = || {
+            let argument = self.arguments.iter().find(|argument| argument.option.name == name)?;
+            argument.text.as_deref()?.to_str()?.split_once('=').map(|(_, value)| value.to_owned())
+        };
+        typed.map(|value| value.to_string_lossy().into_owned()).or_else(text)
+    }
+
     /// The arguments of all sources.
     pub(super) fn into_arguments(self) -> Vec<Argument> {
         self.arguments

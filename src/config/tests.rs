@@ -42,7 +42,13 @@ fn load_at(
         found.map(|(_, value)| OsString::from(value))
     };
     let execute = |path: &Path| Ok(vec![("wsgi_app".to_owned(), vec![path.display().to_string()])]);
-    parse_with(argv.map(OsString::from).collect(), &variable, directory, &execute)
+    parse_with(
+        argv.map(OsString::from).collect(),
+        &variable,
+        directory,
+        &execute,
+        &|_, _, _| Ok(()),
+    )
 }
 
 fn ok(arguments: &[&str]) -> Settings {

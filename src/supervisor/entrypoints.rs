@@ -6,10 +6,12 @@ use std::ffi::OsString;
 use pyo3::prelude::*;
 
 use super::hooks::Hooks;
+use super::path_trust::WorkerUsers;
 use crate::config::{Loaded, Settings};
 
-/// Reads the command line, and the files and variables that belong to it.
-pub type Parse = fn(Python<'_>, &[OsString]) -> Result<(Loaded, Hooks), String>;
+/// Reads the command line, and the files and variables that belong to it. Refuses files that one of
+/// the users can change.
+pub type Parse = fn(Python<'_>, &[OsString], &WorkerUsers) -> Result<(Loaded, Hooks), String>;
 
 /// The functions that the layer above passes in.
 #[derive(Debug, Clone, Copy)]

@@ -3,8 +3,10 @@
 //! The master keeps its user, because it may have to bind a low port again and signals its workers.
 //! A worker changes to its user before it imports the application; if that fails, it exits.
 
+use std::ffi::OsString;
+
 use anyhow::Context;
-use log::warn;
+use log::{debug, warn};
 use pyo3::exceptions::{PyLookupError, PyPermissionError};
 use pyo3::prelude::*;
 use rustix::fs::Mode;
@@ -13,12 +15,14 @@ use crate::config::{Processes, Settings};
 use crate::net::Listener;
 
 /// The user and group of the workers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) uid: u32,
     pub(super) gid: u32,
     /// The supplementary groups, `gid` included.
     pub(super) groups: Vec<u32>,
+    /// The variables that follow `--user`: HOME, USER and LOGNAME. Empty without it.
+    pub(super) environment: Vec<(&'static str, OsString)>,
 }
 
 impl Identity {
@@ -27,18 +31,33 @@ impl Identity {
     /// # Errors
     /// If there is no such user or group, or this process may not change to it.
     pub(super) fn resolve(py: Python<'_>, settings: &Processes) -> PyResult<Option<Identity>> {
+        let identity = Identity::find(py, settings)?;
+        if let Some(Identity { uid: uid @ 1.., gid: 0, .. }) = &identity
+            && settings.group.is_none()
+        {
+            warn!(
+                target: "config.root_group",
+                "--user {uid} leaves the workers in root's group, 0; give --group as well"
+            );
+        }
+        Ok(identity)
+    }
+
+    /// The same without a warning.
+    pub(super) fn find(py: Python<'_>, settings: &Processes) -> PyResult<Option<Identity>> {
         if settings.user.is_none() && settings.group.is_none() {
             return Ok(None);
         }
         let os = py.import("os")?;
         let own = |what: &str| -> PyResult<u32> { os.call_method0(what)?.extract() };
         let (own_uid, own_gid) = (own("geteuid")?, own("getegid")?);
-        let mut identity = Identity { uid: own_uid, gid: own_gid, groups: Vec::new() };
+        let mut identity = Identity { uid: own_uid, gid: own_gid, ..Identity::default() };
         let mut name = None;
         if let Some(user) = &settings.user {
             let account = Account::find(py, user)?;
             identity.uid = account.uid;
             identity.gid = account.gid.unwrap_or(own_gid);
+            identity.environment = account.environment();
             name = account.name;
         }
         if let Some(group) = &settings.group {
@@ -53,13 +72,6 @@ impl Identity {
                  user",
             ));
         }
-        if identity.gid == 0 && identity.uid != 0 && settings.group.is_none() {
-            warn!(
-                target: "config.root_group",
-                "--user {} leaves the workers in root's group, 0; give --group as well",
-                identity.uid
-            );
-        }
         identity.groups = match name {
             Some(name) => os.call_method1("getgrouplist", (name, identity.gid))?.extract()?,
             None => vec![identity.gid],
@@ -67,12 +79,21 @@ impl Identity {
         Ok(Some(identity))
     }
 
-    /// Changes this process to the user and group, irrevocably.
+    /// Changes this process to the user and group, irrevocably: no program that it executes regains
+    /// rights, as by a set-user-ID bit or file capabilities. HOME, USER and LOGNAME follow, except
+    /// for those that the `settings` give.
     ///
     /// # Errors
     /// If the system refuses, or root's rights could be regained.
-    pub(super) fn assume(&self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn assume(&self, py: Python<'_>, settings: &Settings) -> PyResult<()> {
         let os = py.import("os")?;
+        let environ = os.getattr("environ")?;
+        let is_given = |name: &str| settings.env.iter().any(|(given, _)| given == name);
+        for (name, value) in self.environment.iter().filter(|(name, _)| !is_given(name)) {
+            environ.set_item(name, value)?;
+        }
+        #[cfg(target_os = "linux")]
+        drop_privilege_sources()?;
         os.call_method1("setgroups", (&self.groups,))?;
         // As root these set the saved IDs as well, so that there is no way back.
         os.call_method1("setgid", (self.gid,))?;
@@ -117,7 +138,7 @@ impl Identity {
     /// The user and group of this process.
     pub(super) fn own() -> Identity {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-        Identity { uid: uid.as_raw(), gid: gid.as_raw(), groups: Vec::new() }
+        Identity { uid: uid.as_raw(), gid: gid.as_raw(), ..Identity::default() }
     }
 
     /// Gives the user the files of unix sockets.
@@ -135,6 +156,27 @@ impl Identity {
         }
         Ok(())
     }
+}
+
+/// Empties the bounding set, which limits the capabilities that executed programs can gain, and
+/// sets `no_new_privs`, with which they gain none. For this thread and those that it starts.
+#[cfg(target_os = "linux")]
+fn drop_privilege_sources() -> std::io::Result<()> {
+    use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set, set_no_new_privs};
+
+    for number in 0..u64::BITS {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+            Ok(()) => {}
+            // The kernel knows no further one.
+            Err(rustix::io::Errno::INVAL) => break,
+            // A container may lack CAP_SETPCAP. With `no_new_privs` the bounding set has no effect.
+            Err(failure) => {
+                debug!("Cannot empty the bounding set of capabilities: {failure}");
+                break;
+            }
+        }
+    }
+    Ok(set_no_new_privs(true)?)
 }
 
 /// The rights that [`Identity::with_rights`] restores.
@@ -158,6 +200,7 @@ struct Account {
     uid: u32,
     gid: Option<u32>,
     name: Option<String>,
+    home: Option<OsString>,
 }
 
 impl Account {
@@ -168,7 +211,7 @@ impl Account {
             Ok(uid) => match users.call_method1("getpwuid", (uid,)) {
                 Ok(entry) => entry,
                 // A number need not have an entry, as in containers.
-                Err(_) => return Ok(Account { uid, gid: None, name: None }),
+                Err(_) => return Ok(Account { uid, gid: None, name: None, home: None }),
             },
             Err(_) => users
                 .call_method1("getpwnam", (user,))
@@ -178,7 +221,19 @@ impl Account {
             uid: entry.getattr("pw_uid")?.extract()?,
             gid: Some(entry.getattr("pw_gid")?.extract()?),
             name: Some(entry.getattr("pw_name")?.extract()?),
+            home: Some(entry.getattr("pw_dir")?.extract()?),
         })
+    }
+
+    /// The variables that a login as this user sets. A user without an entry has the root directory
+    /// for a home, as with login(1).
+    fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let home = self.home.clone().unwrap_or_else(|| "/".into());
+        let name: OsString = match &self.name {
+            Some(name) => name.into(),
+            None => self.uid.to_string().into(),
+        };
+        vec![("HOME", home), ("USER", name.clone()), ("LOGNAME", name)]
     }
 }
 

@@ -27,7 +27,6 @@ use pyo3::prelude::*;
 
 use self::dispatch::Event;
 use self::stage::Stage;
-use super::messages::FromWorker;
 use super::pidfile::Pidfile;
 use super::successor::Predecessor;
 
@@ -66,6 +65,10 @@ impl Master<'_> {
             info!(target: "server.stopped", "Shut down");
             return Err(MasterExit::Code(shutdown.exit_code));
         }
+        // Every worker reports the same change: one reload is enough, also if it is rejected.
+        if self.source_reload.deadline(now).is_some_and(|at| at <= now) {
+            self.reload(py);
+        }
         let plan = self.plan();
         let graceful_timeout = self.deployment.settings.timeouts.graceful;
         for index in plan.retire {
@@ -102,7 +105,8 @@ impl Master<'_> {
         let starts_workers = !is_stopping && self.plan().start > 0;
         let pause = self.workers.backoff.paused_until().filter(|_| starts_workers);
         let kills = self.workers.next_deadline(&self.kill_timeouts());
-        kills.into_iter().chain(self.notifier.next_beat()).chain(pause).min()
+        let reload = self.source_reload.deadline(Instant::now()).filter(|_| !is_stopping);
+        kills.into_iter().chain(reload).chain(self.notifier.next_beat()).chain(pause).min()
     }
 
     /// Handles all events that have come.
@@ -110,16 +114,7 @@ impl Master<'_> {
         // Taken first: a process may have sent its signal because of a message that is handled
         // below.
         let signals = self.signals.take();
-        let mut is_source_changed = false;
         for (pid, message) in self.workers.receive() {
-            // Every worker reports the same change: one reload is enough, also if it is rejected.
-            // The report of an outdated worker, which is ignored, is not the one.
-            if message == FromWorker::SourceChanged {
-                if is_source_changed || self.workers.accept(pid, message).is_none() {
-                    continue;
-                }
-                is_source_changed = true;
-            }
             self.handle(py, Event::Message(pid, message));
         }
         // Before the signals: a client that was served may send a signal that requires a started

@@ -4,9 +4,9 @@
 //! Both ends belong to the same build, so there is no version and no negotiation.
 //!
 //! Decoding is strict, because a worker runs the application, which can write to any of its
-//! descriptors: an unknown byte is not a message. Whether a message is expected in the receiver's
-//! state is checked elsewhere: in the master by `pool::WorkerStatus::expects`, in the worker by its
-//! dispatcher.
+//! descriptors: an unknown byte is not a message. Whether the receiver expects a message in its
+//! present state is decided elsewhere: in the master by `pool::WorkerStatus::judge`, in the
+//! worker by its dispatcher.
 
 use std::fmt;
 use std::fs::File;

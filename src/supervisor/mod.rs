@@ -19,8 +19,10 @@
 //!   across reloads and upgrades,
 //! - [`signals`] waits for signals, [`guard`] watches foreign code that runs in the master,
 //!   [`forks`] keeps signals away from processes that the application forks,
-//! - [`log_files`] opens the logs, [`log_path`] chooses the user with whose rights,
-//! - [`identity`] handles users, groups and process names, [`exit_status`] describes exits,
+//! - [`log_files`] opens the logs, [`log_path`] decides with whose rights,
+//! - [`path_trust`] knows which files the workers' user can change, [`import_guard`] refuses to
+//!   import them,
+//! - [`identity`] is users, groups and process names, [`exit_status`] how a process has exited,
 //! - [`background`] detaches from the terminal, [`systemd`] is its protocols, [`pidfile`] the pid
 //!   file,
 //! - [`hooks`] calls the functions of a gunicorn configuration,
@@ -35,13 +37,14 @@ mod guard;
 mod heartbeat;
 mod hooks;
 mod identity;
+mod import_guard;
 mod log_files;
 mod log_path;
 mod master;
 mod messages;
+mod path_trust;
 mod pidfile;
 mod pool;
-
 mod recycling;
 mod signals;
 mod sockets;
@@ -61,7 +64,9 @@ use crate::config::Loaded;
 
 pub use entrypoints::{Entrypoints, LoadFailure, Parse};
 pub use hooks::Hooks;
+pub use import_guard::ImportGuard;
 pub use log_files::open_error_log;
+pub use path_trust::WorkerUsers;
 
 use self::master::{Master, MasterExit};
 

@@ -1,12 +1,16 @@
 //! The pid file, which names the process to send signals to.
 
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
+use rustix::fs::{Mode, OFlags};
 
 use crate::observe;
+
+/// More bytes than a pid file has.
+const MAX_PIDFILE_BYTES: u64 = 64;
 
 /// A file that contains the pid of this process.
 #[derive(Debug)]
@@ -94,8 +98,18 @@ fn refuse_if_taken(path: &Path, known: u32) -> Result<()> {
     }
 }
 
+/// The pid in a file. A user who can write to the directory may have put something else there: so
+/// links are not followed, a named pipe does not block, and the read is bounded.
 fn read(path: &Path) -> Option<u32> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let file = File::from(file);
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    file.take(MAX_PIDFILE_BYTES).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 fn is_running(pid: u32) -> bool {
@@ -125,6 +139,21 @@ mod tests {
         assert!(error.contains("process 1, which is running"), "{error}");
         file.remove();
         assert!(path.exists(), "the file of another process stays");
+    }
+
+    #[test]
+    fn link_pipe_and_long_file_have_no_pid() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, link, pipe] = ["file", "link", "pipe"].map(|name| dir.path().join(name));
+        fs::write(&file, "1\n").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RWXU).unwrap();
+        assert_eq!(read(&file), Some(1));
+        assert_eq!(read(&link), None);
+        assert_eq!(read(&pipe), None, "and it does not block");
+        assert_eq!(read(Path::new("/dev/zero")), None);
+        fs::write(&file, " ".repeat(100) + "1").unwrap();
+        assert_eq!(read(&file), None);
     }
 
     #[test]

@@ -17,6 +17,8 @@ const MAX_BOOT_PAUSE: Duration = Duration::from_secs(30);
 /// The longest pause after a worker that died while serving. Short, because a request that crashes
 /// workers must not be able to keep the site down.
 const MAX_RESPAWN_PAUSE: Duration = Duration::from_secs(2);
+/// The shortest time between two reloads for changed source files.
+const MIN_SOURCE_RELOAD_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The state of a worker, as the master knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,27 +39,45 @@ pub(super) struct WorkerStatus {
     pub(super) state: WorkerState,
     /// It is to be retired as soon as its replacement is ready.
     pub(super) replacement_wanted: bool,
+    /// It was started with `--reload`, and so reports changed source files.
+    pub(super) watches_files: bool,
+}
+
+/// What the master makes of a message. A worker runs the application, which can write to any of its
+/// descriptors: so a message is data, which has an effect only in the state that expects it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The master acts on it.
+    Expected,
+    /// The master has changed the worker's state while the message was on its way: ignored.
+    Late,
+    /// This server never sends it in this state, so something else has written it: ignored.
+    Unexpected,
 }
 
 impl WorkerStatus {
     /// A worker that was just forked.
-    pub(super) fn booting(generation: u32) -> WorkerStatus {
-        WorkerStatus { generation, state: WorkerState::Booting, replacement_wanted: false }
+    pub(super) fn booting(generation: u32, watches_files: bool) -> WorkerStatus {
+        let state = WorkerState::Booting;
+        WorkerStatus { generation, state, replacement_wanted: false, watches_files }
     }
 
-    /// Whether the master acts on a message from a worker of this status while `generation` runs.
-    /// It ignores all other messages.
-    pub(super) fn expects(&self, message: FromWorker, generation: u32) -> bool {
-        match message {
-            FromWorker::Ready { .. } => self.state == WorkerState::Booting,
-            FromWorker::ReplacementWanted => {
-                self.state == WorkerState::Ready && !self.replacement_wanted
-            }
+    /// Decides about a message of a worker of this status while `generation` runs.
+    pub(super) fn judge(&self, message: FromWorker, generation: u32) -> Verdict {
+        use {Verdict::*, WorkerState::*};
+        match (message, self.state) {
+            (FromWorker::Ready { .. }, Booting) => Expected,
+            (FromWorker::Ready { .. }, Retiring) => Late,
+            (FromWorker::Ready { .. }, Ready) => Unexpected,
+            (FromWorker::ReplacementWanted, Booting) => Unexpected,
+            (FromWorker::ReplacementWanted, Ready) if !self.replacement_wanted => Expected,
+            (FromWorker::ReplacementWanted, Ready | Retiring) => Late,
+            (FromWorker::SourceChanged, Booting) => Unexpected,
+            (FromWorker::SourceChanged, _) if !self.watches_files => Unexpected,
             // The workers of an older generation report what the reload in progress already
             // answers.
-            FromWorker::SourceChanged => {
-                self.state != WorkerState::Booting && self.generation == generation
-            }
+            (FromWorker::SourceChanged, Ready) if self.generation == generation => Expected,
+            (FromWorker::SourceChanged, Ready | Retiring) => Late,
         }
     }
 }
@@ -165,6 +185,33 @@ impl Backoff {
     }
 }
 
+/// Bounds how often changed source files reload the server (`--reload`), whatever workers report.
+/// A change that comes too early is not lost: its reload waits.
+#[derive(Debug, Default)]
+pub(super) struct SourceReload {
+    is_wanted: bool,
+    /// No reload before this time.
+    not_before: Option<Instant>,
+}
+
+impl SourceReload {
+    /// A worker has reported a changed file.
+    pub(super) fn request(&mut self) {
+        self.is_wanted = true;
+    }
+
+    /// A reload begins, for this or for another reason: it reads every file anew.
+    pub(super) fn on_reload(&mut self, now: Instant) {
+        self.is_wanted = false;
+        self.not_before = now.checked_add(MIN_SOURCE_RELOAD_INTERVAL);
+    }
+
+    /// When the next reload is due, if one is wanted.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.is_wanted.then(|| self.not_before.unwrap_or(now))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,7 +220,10 @@ mod tests {
 
     fn workers(list: &[(u32, WorkerState)]) -> Vec<WorkerStatus> {
         list.iter()
-            .map(|&(generation, state)| WorkerStatus { state, ..WorkerStatus::booting(generation) })
+            .map(|&(generation, state)| WorkerStatus {
+                state,
+                ..WorkerStatus::booting(generation, true)
+            })
             .collect()
     }
 
@@ -256,25 +306,49 @@ mod tests {
 
     #[test]
     fn messages_are_expected_in_one_state_only() {
+        use Verdict::{Expected, Late, Unexpected};
         let ready = FromWorker::Ready { serves_error_page: false };
-        for (message, generation, state, expected) in [
-            (ready, 1, Booting, true),
-            (ready, 0, Booting, true),
-            (ready, 1, Ready, false),
-            (ready, 1, Retiring, false),
-            (FromWorker::ReplacementWanted, 1, Booting, false),
-            (FromWorker::ReplacementWanted, 1, Ready, true),
-            (FromWorker::ReplacementWanted, 1, Retiring, false),
-            (FromWorker::SourceChanged, 1, Booting, false),
-            (FromWorker::SourceChanged, 1, Ready, true),
-            (FromWorker::SourceChanged, 0, Ready, false),
-            (FromWorker::SourceChanged, 1, Retiring, true),
+        for (message, generation, state, verdict) in [
+            (ready, 1, Booting, Expected),
+            (ready, 0, Booting, Expected),
+            (ready, 1, Ready, Unexpected),
+            (ready, 1, Retiring, Late),
+            (FromWorker::ReplacementWanted, 1, Booting, Unexpected),
+            (FromWorker::ReplacementWanted, 1, Ready, Expected),
+            (FromWorker::ReplacementWanted, 1, Retiring, Late),
+            (FromWorker::SourceChanged, 1, Booting, Unexpected),
+            (FromWorker::SourceChanged, 1, Ready, Expected),
+            (FromWorker::SourceChanged, 0, Ready, Late),
+            (FromWorker::SourceChanged, 1, Retiring, Late),
         ] {
-            let status = WorkerStatus { state, ..WorkerStatus::booting(generation) };
-            assert_eq!(status.expects(message, 1), expected, "{message:?} from {status:?}");
+            let status = WorkerStatus { state, ..WorkerStatus::booting(generation, true) };
+            assert_eq!(status.judge(message, 1), verdict, "{message:?} from {status:?}");
         }
-        let status = WorkerStatus { generation: 1, state: Ready, replacement_wanted: true };
-        assert!(!status.expects(FromWorker::ReplacementWanted, 1), "it was accepted before");
+        let booting = WorkerStatus::booting(1, true);
+        let status = WorkerStatus { state: Ready, replacement_wanted: true, ..booting };
+        assert_eq!(status.judge(FromWorker::ReplacementWanted, 1), Late, "it was accepted before");
+    }
+
+    #[test]
+    fn source_change_without_reload_option_is_unexpected() {
+        for state in [Booting, Ready, Retiring] {
+            let status = WorkerStatus { state, ..WorkerStatus::booting(1, false) };
+            assert_eq!(status.judge(FromWorker::SourceChanged, 1), Verdict::Unexpected);
+        }
+    }
+
+    #[test]
+    fn source_reloads_keep_their_distance_and_none_is_lost() {
+        let now = Instant::now();
+        let mut reload = SourceReload::default();
+        assert_eq!(reload.deadline(now), None);
+        reload.request();
+        assert_eq!(reload.deadline(now), Some(now), "the first is due at once");
+        reload.on_reload(now);
+        assert_eq!(reload.deadline(now), None);
+        reload.request();
+        reload.request();
+        assert_eq!(reload.deadline(now), Some(now + MIN_SOURCE_RELOAD_INTERVAL));
     }
 
     #[test]

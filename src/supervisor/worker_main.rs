@@ -15,6 +15,7 @@ use super::entrypoints::{Entrypoints, LoadFailure};
 use super::heartbeat::Heartbeat;
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
+use super::import_guard::ImportGuard;
 use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
 use super::signals::Signals;
@@ -42,6 +43,8 @@ pub(super) struct WorkerContext {
     pub(super) identity: Option<Identity>,
     pub(super) heartbeat: Heartbeat,
     pub(super) hooks: Hooks,
+    /// The master's, until this process is the workers' user.
+    pub(super) import_guard: ImportGuard,
     /// The application, if the master has imported it.
     pub(super) app: Option<Py<PyAny>>,
     /// Other workers serve beside it.
@@ -58,7 +61,7 @@ pub(super) fn run(
     entrypoints: Entrypoints,
 ) -> i32 {
     info!(target: "worker.booting", "Booting worker with pid: {}", std::process::id());
-    if let Err(code) = set_up(py, &context, &listeners) {
+    if let Err(code) = set_up(py, &mut context, &listeners) {
         return code;
     }
     let loaded = match load(py, &mut context, entrypoints) {
@@ -75,7 +78,7 @@ pub(super) fn run(
 }
 
 /// Prepares the process for the application. An error is the exit code.
-fn set_up(py: Python<'_>, context: &WorkerContext, listeners: &[Listener]) -> Result<(), i32> {
+fn set_up(py: Python<'_>, context: &mut WorkerContext, listeners: &[Listener]) -> Result<(), i32> {
     // Writes the stacks of all threads to standard error after a crash, and when the master sends
     // SIGABRT.
     let _ = py.import("faulthandler").and_then(|module| module.call_method0("enable"));
@@ -89,7 +92,7 @@ fn set_up(py: Python<'_>, context: &WorkerContext, listeners: &[Listener]) -> Re
         BOOT_FAILED
     })?;
     if let Some(identity) = &context.identity {
-        identity.assume(py).map_err(|failure| {
+        identity.assume(py, &context.settings).map_err(|failure| {
             error!(
                 target: "worker.failed",
                 "Cannot change to the user and group of --user and --group, exiting: {failure}"
@@ -97,6 +100,10 @@ fn set_up(py: Python<'_>, context: &WorkerContext, listeners: &[Listener]) -> Re
             SETUP_FAILED
         })?;
     }
+    context.import_guard.remove(py).map_err(|failure| {
+        error!(target: "worker.failed", "Cannot allow all imports again, exiting: {failure}");
+        SETUP_FAILED
+    })?;
     identity::set_process_title(py, "worker", &context.settings);
     Ok(())
 }

@@ -15,6 +15,10 @@ use crate::sys::process::kill;
 /// How long the master waits beyond a worker's own deadline, or after SIGABRT, before SIGKILL.
 pub(super) const EXIT_MARGIN: Duration = Duration::from_secs(3);
 
+/// After this number of ignored messages the master no longer reads what the worker sends. The
+/// server's own code causes a few at most.
+const MAX_IGNORED_MESSAGES: u32 = 64;
+
 /// How long a heartbeat may be missing when `--timeout` sets no limit.
 const DEFAULT_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -80,31 +84,41 @@ pub(super) struct WorkerProcess {
     /// reaped, so that waiting for it would spin.
     channel: Option<UnixStream>,
     heartbeat: Heartbeat,
+    /// An unexpected message was logged: further ones are ignored without a line.
+    has_sent_unexpected: bool,
+    ignored_messages: u32,
 }
 
 impl WorkerProcess {
     /// A worker that was just forked.
     pub(super) fn new(
         pid: i32,
-        generation: u32,
+        status: WorkerStatus,
         channel: UnixStream,
         heartbeat: Heartbeat,
     ) -> WorkerProcess {
         WorkerProcess {
             pid,
-            status: WorkerStatus::booting(generation),
+            status,
             serves_error_page: false,
             since: Instant::now(),
             heartbeat_missing_since: None,
             kill: Kill::Unplanned,
             channel: Some(channel),
             heartbeat,
+            has_sent_unexpected: false,
+            ignored_messages: 0,
         }
     }
 
     /// Readable when there are messages, or when the worker has exited.
     pub(super) fn channel(&self) -> Option<BorrowedFd<'_>> {
-        self.channel.as_ref().map(AsFd::as_fd)
+        self.readable_channel().map(AsFd::as_fd)
+    }
+
+    /// The channel, unless the worker has flooded it, which must not keep the master busy.
+    fn readable_channel(&self) -> Option<&UnixStream> {
+        self.channel.as_ref().filter(|_| self.ignored_messages < MAX_IGNORED_MESSAGES)
     }
 
     /// How long it has been in its state.
@@ -119,10 +133,13 @@ impl WorkerProcess {
 
     /// Takes the messages that have arrived.
     pub(super) fn receive(&mut self) -> Vec<FromWorker> {
-        match self.channel.as_ref().map(FromWorker::receive) {
+        match self.readable_channel().map(FromWorker::receive) {
             Some(Ok(Received::Data(messages))) => {
-                let report = |malformed| debug!("Worker {} sent a {malformed}: ignored", self.pid);
-                messages.into_iter().filter_map(|message| message.map_err(report).ok()).collect()
+                let mut report = |malformed| self.ignore_unexpected(&malformed);
+                messages
+                    .into_iter()
+                    .filter_map(|message| message.map_err(&mut report).ok())
+                    .collect()
             }
             Some(Ok(Received::Closed)) => {
                 self.channel = None;
@@ -132,7 +149,27 @@ impl WorkerProcess {
         }
     }
 
-    /// Records that the worker serves.
+    /// Ignores a message that has come too late.
+    pub(super) fn ignore_late(&mut self, message: FromWorker) {
+        self.ignored_messages += 1;
+        debug!("Worker {} sent {message:?} too late: ignored", self.pid);
+    }
+
+    /// Ignores a message that this server does not send: code of the application has written it.
+    /// Logs that once for each worker, so that it cannot fill the log.
+    pub(super) fn ignore_unexpected(&mut self, message: &dyn std::fmt::Display) {
+        self.ignored_messages += 1;
+        if !std::mem::replace(&mut self.has_sent_unexpected, true) {
+            warn!(
+                target: "worker.unexpected_message",
+                "Worker {} has sent an unexpected message, probably not by the server's code: \
+                 ignoring this and further ones: {message}",
+                self.pid
+            );
+        }
+    }
+
+    /// The worker serves from now on.
     pub(super) fn set_ready(&mut self, serves_error_page: bool) {
         self.status.state = WorkerState::Ready;
         self.serves_error_page = serves_error_page;
@@ -244,7 +281,8 @@ mod tests {
     /// A worker whose pid is no process, so that signals to it reach none.
     fn worker() -> (WorkerProcess, UnixStream) {
         let Link { master_end, worker_end, heartbeat } = Link::new().unwrap();
-        (WorkerProcess::new(i32::MAX, 0, master_end, heartbeat), worker_end)
+        let status = WorkerStatus::booting(0, false);
+        (WorkerProcess::new(i32::MAX, status, master_end, heartbeat), worker_end)
     }
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -309,5 +347,21 @@ mod tests {
         drop(other_end);
         assert_eq!(worker.receive(), []);
         assert!(worker.channel().is_none(), "no longer waited for");
+    }
+
+    #[test]
+    fn worker_that_floods_its_channel_is_no_longer_read() {
+        let (mut worker, mut other_end) = worker();
+        let flood = [b'x'; 2 * MAX_IGNORED_MESSAGES as usize];
+        io::Write::write_all(&mut other_end, &flood).unwrap();
+        FromWorker::ReplacementWanted.send(&other_end).unwrap();
+        for _ in 0..MAX_IGNORED_MESSAGES {
+            assert_eq!(worker.receive(), []);
+        }
+        assert!(worker.channel().is_none(), "no longer waited for");
+        worker.set_ready(false);
+        worker.retire(SECOND);
+        other_end.set_nonblocking(true).unwrap();
+        assert!(matches!(ToWorker::receive(&other_end), Ok(Received::Data(Ok(ToWorker::Retire)))));
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use super::messages::{FromWorker, ToWorker};
-use super::pool::{self, Backoff, Plan, WorkerState, WorkerStatus};
+use super::pool::{self, Backoff, Plan, Verdict, WorkerState, WorkerStatus};
 use super::worker_process::{KillTimeouts, WorkerProcess};
 use crate::config::ReloadStrategy;
 use crate::sys::process::{kill, try_wait};
@@ -106,11 +106,17 @@ impl Workers {
     pub(super) fn accept(&mut self, pid: i32, message: FromWorker) -> Option<&mut WorkerProcess> {
         let generation = self.generation;
         let worker = self.list.iter_mut().find(|worker| worker.pid == pid)?;
-        let expected = worker.status.expects(message, generation);
-        if !expected {
-            log::debug!("Worker {pid} sent an unexpected {message:?}: ignored");
+        match worker.status.judge(message, generation) {
+            Verdict::Expected => Some(worker),
+            Verdict::Late => {
+                worker.ignore_late(message);
+                None
+            }
+            Verdict::Unexpected => {
+                worker.ignore_unexpected(&format_args!("{message:?}"));
+                None
+            }
         }
-        expected.then_some(worker)
     }
 
     /// Notifies all workers if `multiprocess` has changed.

@@ -28,15 +28,15 @@ impl Master<'_> {
     pub(super) fn handle(&mut self, py: Python<'_>, event: Event) {
         match event {
             Event::Signal(signal) => self.handle_signal(py, signal),
-            Event::Message(pid, message) => self.handle_message(py, pid, message),
+            Event::Message(pid, message) => self.handle_message(pid, message),
             Event::WorkerExited(worker, status) => self.on_worker_exit(py, &worker, status),
             Event::SuccessorExited(status) => self.on_successor_exit(py, status),
             Event::PredecessorExited => self.take_over(),
         }
     }
 
-    /// Handles a message, if the worker's status expects it.
-    fn handle_message(&mut self, py: Python<'_>, pid: i32, message: FromWorker) {
+    /// Acts on a message, if the worker's status expects it.
+    fn handle_message(&mut self, pid: i32, message: FromWorker) {
         let Some(worker) = self.workers.accept(pid, message) else { return };
         match message {
             FromWorker::Ready { serves_error_page } => {
@@ -44,10 +44,7 @@ impl Master<'_> {
                 self.workers.backoff.on_ready();
             }
             FromWorker::ReplacementWanted => worker.status.replacement_wanted = true,
-            FromWorker::SourceChanged => match self.stage {
-                Stage::Stopping(_) => {}
-                _ => self.reload(py),
-            },
+            FromWorker::SourceChanged => self.source_reload.request(),
         }
     }
 

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use super::state::{Master, MasterExit};
 use crate::supervisor::forks;
 use crate::supervisor::identity;
+use crate::supervisor::pool::WorkerStatus;
 use crate::supervisor::worker_main::WorkerContext;
 use crate::supervisor::worker_process::{Link, WorkerProcess};
 
@@ -42,8 +43,9 @@ impl Master<'_> {
                 self.signals.unblock(py)?;
                 self.deployment.hooks.call(py, "forked", &[pid.into()]);
                 let Link { master_end, heartbeat, .. } = link;
-                let generation = self.workers.generation();
-                self.workers.add(WorkerProcess::new(pid, generation, master_end, heartbeat));
+                let watches_files = self.deployment.settings.processes.watch.is_some();
+                let status = WorkerStatus::booting(self.workers.generation(), watches_files);
+                self.workers.add(WorkerProcess::new(pid, status, master_end, heartbeat));
                 Ok(())
             }
             Err(failure) => {
@@ -72,6 +74,7 @@ impl Master<'_> {
             identity: self.deployment.identity.clone(),
             heartbeat,
             hooks: self.deployment.hooks.share(py),
+            import_guard: std::mem::take(&mut self.import_guard),
             app: self.app.as_ref().map(|app| app.clone_ref(py)),
             multiprocess: self.workers.multiprocess(),
             detaches: self.stage.launcher().is_some(),

@@ -14,12 +14,14 @@ use crate::supervisor::deployment::{Deployment, PreviousDeployment};
 use crate::supervisor::guard::Guarded;
 use crate::supervisor::hooks::Hooks;
 use crate::supervisor::identity::{self, Identity};
+use crate::supervisor::import_guard::ImportGuard;
 use crate::supervisor::pidfile::{self, Pidfile};
 use crate::supervisor::sockets::Sockets;
 
 impl Master<'_> {
     /// Builds a deployment from the current configuration, and applies it.
     pub(super) fn reload(&mut self, py: Python<'_>) {
+        self.source_reload.on_reload(Instant::now());
         self.deployment.hooks.call(py, "on_reload", &[]);
         self.notifier.reloading();
         match self.build_deployment(py) {
@@ -46,12 +48,18 @@ impl Master<'_> {
         if let Some(previous) = self.stage.previous() {
             previous.keep_sockets_in(&mut open);
         }
-        Deployment::build(py, &self.origin, configuration, &open)
+        let deployment = Deployment::build(py, &self.origin, configuration, &open)?;
+        let mut users = self.worker_users.clone();
+        users.add(deployment.identity.as_ref());
+        if let Some(path) = &deployment.settings.processes.pidfile {
+            users.check_pidfile(path)?;
+        }
+        Ok(deployment)
     }
 
     /// Guarded, because the configuration may be a Python program, which may hang.
     fn read_configuration(&mut self, py: Python<'_>) -> Result<(Loaded, Hooks), String> {
-        let Master { signals, origin, deployment, pidfile, successor, .. } = self;
+        let Master { signals, origin, deployment, pidfile, successor, worker_users, .. } = self;
         let before_exit = |_| {
             // The workers notice that the master has exited, and exit.
             if successor.is_none() {
@@ -64,8 +72,8 @@ impl Master<'_> {
             limit: Duration::MAX,
             before_exit: &before_exit,
         };
-        let read =
-            signals.run_guarded(py, &guarded, || (origin.entrypoints.parse)(py, origin.argv));
+        let parse = || (origin.entrypoints.parse)(py, origin.argv, worker_users);
+        let read = signals.run_guarded(py, &guarded, parse);
         read.map_err(|failure| failure.to_string()).and_then(|read| read)
     }
 
@@ -93,6 +101,7 @@ impl Master<'_> {
     /// Applies a deployment and returns the previous one. A step that fails is logged and changes
     /// nothing.
     fn apply(&mut self, py: Python<'_>, mut next: Deployment) -> Deployment {
+        self.guard_against(py, next.identity.as_ref());
         let settings = &next.settings;
         // First, because it applies to the files created below.
         identity::set_umask(settings, self.origin.umask);
@@ -103,6 +112,25 @@ impl Master<'_> {
         self.move_pidfile(settings.processes.pidfile.as_deref());
         next.hooks.adopt(py, &self.deployment.hooks);
         std::mem::replace(&mut self.deployment, next)
+    }
+
+    /// From now on uses and imports nothing that this user can change either.
+    fn guard_against(&mut self, py: Python<'_>, user: Option<&Identity>) {
+        if !self.worker_users.add(user) {
+            return;
+        }
+        let guarded = self.import_guard.remove(py).and_then(|()| {
+            self.import_guard = ImportGuard::install(py, &self.worker_users)?;
+            Ok(())
+        });
+        if let Err(failure) = guarded {
+            // Workers of this user may plant a module that the master imports.
+            error!(
+                target: "server.failed",
+                "Cannot guard the master's imports against the new user: exiting: {failure}"
+            );
+            std::process::abort();
+        }
     }
 
     fn move_pidfile(&mut self, path: Option<&Path>) {

@@ -19,8 +19,11 @@ use crate::supervisor::exit_status::oom_kills;
 use crate::supervisor::guard::Guarded;
 use crate::supervisor::hooks::Hooks;
 use crate::supervisor::identity::{self, Identity};
+use crate::supervisor::import_guard::ImportGuard;
 use crate::supervisor::log_files::LogFiles;
+use crate::supervisor::path_trust::WorkerUsers;
 use crate::supervisor::pidfile::{self, Pidfile};
+use crate::supervisor::pool::SourceReload;
 use crate::supervisor::signals::Signals;
 use crate::supervisor::sockets::Sockets;
 use crate::supervisor::successor::{self, Predecessor};
@@ -43,6 +46,7 @@ impl<'a> Master<'a> {
         check_paths(&settings).map_err(|(code, reason)| refuse(code, &reason))?;
         let identity = Identity::resolve(py, &settings.processes)
             .map_err(|failure| refuse(1, &failure.value(py)))?;
+        let (worker_users, import_guard) = draw_boundary(py, &settings, identity.as_ref())?;
         let predecessor = Predecessor::of_this_process();
         let launcher = (settings.processes.daemon && predecessor.is_none())
             .then(|| Launcher::detach(py, &settings.error_log))
@@ -69,6 +73,9 @@ impl<'a> Master<'a> {
             deployment,
             stage: Stage::Starting(Start { launcher }),
             workers: Workers::default(),
+            worker_users,
+            import_guard,
+            source_reload: SourceReload::default(),
             signals,
             notifier: Notifier::new(),
             pidfile: pidfile.0.take(),
@@ -84,6 +91,8 @@ impl<'a> Master<'a> {
         if !self.deployment.settings.processes.preload {
             return Ok(());
         }
+        // The application is imported as root, because --preload says so, but only now.
+        self.import_guard.remove(py)?;
         let directory = std::env::current_dir()?;
         let Master { signals, origin, deployment, stage, pidfile, .. } = &mut *self;
         let before_exit = |code| {
@@ -105,11 +114,27 @@ impl<'a> Master<'a> {
         // a reload and a new master resolve the paths of the command line there.
         std::env::set_current_dir(directory)?;
         self.app = Some(loaded.map_err(|failure| MasterExit::Code(failure.code))?);
+        self.import_guard = ImportGuard::install(py, &self.worker_users)?;
         Ok(())
     }
 }
 
-/// The pid file of a start that is not complete. Removed if the start fails.
+/// From now on the master, which is root, uses nothing that the workers' user can change.
+fn draw_boundary(
+    py: Python<'_>,
+    settings: &Settings,
+    user: Option<&Identity>,
+) -> Result<(WorkerUsers, ImportGuard), MasterExit> {
+    let mut users = WorkerUsers::default();
+    users.add(user);
+    if let Some(path) = &settings.processes.pidfile {
+        users.check_pidfile(path).map_err(|reason| refuse(1, &reason))?;
+    }
+    let guard = ImportGuard::install(py, &users)?;
+    Ok((users, guard))
+}
+
+/// The pid file of a start that may fail yet, and removes it then.
 struct PidfileClaim(Option<Pidfile>);
 
 impl Drop for PidfileClaim {

@@ -5,8 +5,10 @@ use pyo3::prelude::*;
 use super::stage::Stage;
 use crate::net::Listener;
 use crate::supervisor::deployment::{Deployment, Origin};
+use crate::supervisor::import_guard::ImportGuard;
+use crate::supervisor::path_trust::WorkerUsers;
 use crate::supervisor::pidfile::Pidfile;
-use crate::supervisor::pool::Plan;
+use crate::supervisor::pool::{Plan, SourceReload};
 use crate::supervisor::signals::Signals;
 use crate::supervisor::successor::{Predecessor, Successor};
 use crate::supervisor::systemd::Notifier;
@@ -59,6 +61,12 @@ pub(in crate::supervisor) struct Master<'a> {
     /// The stage of the server.
     pub(super) stage: Stage,
     pub(super) workers: Workers,
+    /// The users that workers have run as: the master uses no file that they can change.
+    pub(super) worker_users: WorkerUsers,
+    /// Guards the master's imports against these users.
+    pub(super) import_guard: ImportGuard,
+    /// The reload that changed source files ask for (`--reload`).
+    pub(super) source_reload: SourceReload,
     pub(super) signals: Signals,
     /// Reports to systemd.
     pub(super) notifier: Notifier,
