@@ -36,7 +36,7 @@ class Request:
 class Ended:
     """Why no further request follows."""
 
-    #: "refused", "incomplete" or "closed"
+    #: "rejected", "incomplete" or "closed"
     how: str
     reason: str = field(default="", compare=False)
 
@@ -75,7 +75,7 @@ def read_by_rustwsgi(server: ServerProcess, data: bytes) -> Story:
                 continue
             if response.status != 200:
                 assert "close" in response.connection and client.at_eof(), response
-                return [*story, Ended("refused", response.body.decode().strip())]
+                return [*story, Ended("rejected", response.body.decode().strip())]
             seen = json.loads(response.get("X-Seen") or "")
             names = {key: key.removeprefix("HTTP_").replace("_", "-") for key in seen}
             fields = {
@@ -101,7 +101,7 @@ def read_by_h11(data: bytes) -> Story:
         try:
             event = connection.next_event()
         except h11.RemoteProtocolError as error:
-            return [*story, Ended("refused", str(error))]
+            return [*story, Ended("rejected", str(error))]
         if isinstance(event, h11.Request):
             head, body = event, b""
         elif isinstance(event, h11.Data):
@@ -136,7 +136,7 @@ def read_by_gunicorn(data: bytes) -> Story:
             return [*story, Ended("incomplete")]
         except ParseException as error:
             incomplete = type(error).__name__ == "ChunkMissingTerminator" and not error.term
-            return [*story, Ended("incomplete" if incomplete else "refused", repr(error))]
+            return [*story, Ended("incomplete" if incomplete else "rejected", repr(error))]
         stays = not request.should_close()
         fields = folded(request.headers, request.uri, body)
         story.append(Request(request.method, request.uri, fields, body, stays))
