@@ -1,13 +1,13 @@
 """Measures goodput under overload: ten times the server's capacity, from clients that time out.
 
 Clients arrive at a fixed rate (an open loop). Each opens a connection and sends one request. A
-client without a response within its timeout (`--patience`) closes the connection. The result is
-the rate of responses in time, as a share of the server's capacity.
+client without a response within its timeout (`--client-timeout`) closes the connection. The result
+is the rate of responses in time, as a share of the server's capacity.
 
     python benches/overload.py
     python benches/overload.py --server OTHER/.venv/bin/rustwsgi -- --queue-timeout 1
 
-Takes up to a minute, with `load * capacity * patience` connections open on 127.0.0.1.
+Takes up to a minute, with `load * capacity * client_timeout` connections open on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ DEFAULT = Path(sys.executable).parent / "rustwsgi"
 _START_SECONDS = 20
 
 
-async def ask(port: int, patience: float) -> str:
+async def ask(port: int, client_timeout: float) -> str:
     """Send one request; return its status, or how it failed."""
     writer = None
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(client_timeout):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(REQUEST)
             response = await reader.read()
@@ -62,17 +62,17 @@ async def closed_loop(port: int, clients: int, seconds: float) -> float:
 
 
 async def open_loop(
-    port: int, rate: float, seconds: float, patience: float, settle: float
+    port: int, rate: float, seconds: float, client_timeout: float, warm_up: float
 ) -> tuple[float, Counter[str]]:
-    """Responses in time per second after the first `settle` seconds, and all outcomes."""
+    """Responses in time per second after the first `warm_up` seconds, and all outcomes."""
     outcomes: Counter[str] = Counter()
     start, good = time.monotonic(), 0
 
     async def client() -> None:
         nonlocal good
-        outcome = await ask(port, patience)
+        outcome = await ask(port, client_timeout)
         outcomes[outcome] += 1
-        good += outcome == "200" and settle <= time.monotonic() - start < seconds
+        good += outcome == "200" and warm_up <= time.monotonic() - start < seconds
 
     tasks = set()
     for number in range(int(rate * seconds)):
@@ -81,7 +81,7 @@ async def open_loop(
         tasks.add(task)
         task.add_done_callback(tasks.discard)
     await asyncio.gather(*tasks)
-    return good / (seconds - settle), outcomes
+    return good / (seconds - warm_up), outcomes
 
 
 def main() -> None:
@@ -92,7 +92,9 @@ def main() -> None:
     parser.add_argument(
         "--load", type=float, default=10.0, help="request rate as a multiple of capacity"
     )
-    parser.add_argument("--patience", type=float, default=3.0, help="client timeout in seconds")
+    parser.add_argument(
+        "--client-timeout", type=float, default=3.0, help="client timeout in seconds"
+    )
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("options", nargs="*", help="options for the server, after --")
     args = parser.parse_args()
@@ -106,13 +108,14 @@ def main() -> None:
         probe.wait_until_up(port, REQUEST, until, lambda: server.poll() is None)
         capacity = asyncio.run(closed_loop(port, 8 * args.threads, 3))
         before = usage(server.pid)
-        rate, settle = args.load * capacity, args.patience + 2
+        rate, warm_up = args.load * capacity, args.client_timeout + 2
         good, outcomes = asyncio.run(
-            open_loop(port, rate, args.seconds + settle, args.patience, settle)
+            open_loop(port, rate, args.seconds + warm_up, args.client_timeout, warm_up)
         )
         after = usage(server.pid)
         print(
-            f"capacity {capacity:.0f}/s, offered {rate:.0f}/s, client timeout {args.patience:g} s"
+            f"capacity {capacity:.0f}/s, offered {rate:.0f}/s, "
+            f"client timeout {args.client_timeout:g} s"
         )
         print(f"goodput {good:.0f}/s: {good / capacity:.0%} of capacity")
         print("  ".join(f"{outcome}: {count}" for outcome, count in outcomes.most_common()))

@@ -17,7 +17,7 @@ VENV = TARGET / "venv"
 BIN = VENV / "bin"
 
 OURS = "rustwsgi"
-#: Not a peer: it answers without Python, and shows the limit of kernel and load generator.
+#: Not a peer: it responds without Python, and shows the limit of kernel and load generator.
 LIMIT = "nginx"
 
 

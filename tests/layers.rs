@@ -59,9 +59,9 @@ const LAYERS: &[Layer] = &[
             "UdpSocket",
         ],
     },
-    // What is locked, it does not know.
+    // Independent of the data that the locks protect.
     Layer { name: "sync", may_use: &[], never: &["pyo3", "mio", "socket2", "std::net"] },
-    // Python tells of its own forks.
+    // May use pyo3: it registers hooks for forks made by Python.
     Layer { name: "sys/fork", may_use: &[], never: &["mio", "socket2", "std::net"] },
     Layer { name: "sys", may_use: &[], never: &["pyo3", "mio", "socket2", "std::net"] },
     Layer { name: "observe", may_use: &["http1", "sync", "sys"], never: PYTHON },

@@ -1,4 +1,4 @@
-"""Says in a field what it was given, so that the answer to HEAD says it as well."""
+"""Reports the request in a response field, so that a response to HEAD has it too."""
 
 import json
 

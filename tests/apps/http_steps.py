@@ -1,9 +1,9 @@
-"""Responses that go on when another request says so: order is shown by events, never by time.
+"""Responses that continue when another request releases them: no test has to sleep.
 
 /start?id=X&...  begins, then waits for /go?id=X before each further step
 /go?id=X         lets it take one step
 /state?id=X      what has happened so far
-/wait?id=X&for=E answers when E has happened
+/wait?id=X&for=E responds when E has happened
 """
 
 import json

@@ -26,7 +26,7 @@ BLOCK = bytes(range(256)) * 4
 
 
 class Broken(Exception):
-    """The failure that is asked for."""
+    """The requested failure."""
 
 
 class Mallinfo(ctypes.Structure):

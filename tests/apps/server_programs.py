@@ -249,7 +249,7 @@ def stop_again():
 
 
 def fork_inside():
-    """The child leaves the block; the parent, in it, goes on to serve."""
+    """The child leaves the block; the parent stays in it and serves."""
     path = os.path.abspath(f"{os.getpid()}.sock")
     try:
         with rustwsgi.Server(app, bind=[LOCAL, f"unix:{path}"]) as server:

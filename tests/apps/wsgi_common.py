@@ -1,4 +1,4 @@
-"""What the WSGI fixture applications share: a table of paths, JSON answers, notes and gates.
+"""Shared parts of the WSGI test applications: a table of paths, JSON responses, notes and gates.
 
 Every module built with `table` has two paths of its own, by which a test talks to the process:
 
@@ -13,7 +13,7 @@ import json
 import threading
 from urllib.parse import parse_qs
 
-#: Below the client's own limit, so that a test that fails gets an answer to show.
+#: Below the client's own limit, so that a failing test gets a response to show.
 LIMIT = 8.0
 
 _notes = {}

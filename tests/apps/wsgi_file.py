@@ -371,7 +371,7 @@ def shrink(environ, start_response):
 
 
 def growing(environ, start_response):
-    """The file has grown after its size was told."""
+    """The file grows after its size was reported."""
     file = temporary(b"more than was promised")
     start_response("200 OK", [("Content-Length", str(len(CONTENT)))])
     return environ["wsgi.file_wrapper"](file)

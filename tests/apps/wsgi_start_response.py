@@ -407,7 +407,7 @@ def late(environ, start_response):
 
 
 def late_weak(environ, start_response):
-    """The same, for who has kept no more than a weak reference: a request without an answer is a 500."""
+    """The same for an application that has kept a weak reference."""
     before = getattr(KEPT, "reference", None)
     KEPT.reference = weakref.ref(start_response)
     kept = before and before()

@@ -51,7 +51,7 @@ def serial(environ, start_response):
 
 
 def background(environ, start_response):
-    """A thread of the application's own goes on while the server is idle."""
+    """A thread of the application keeps running while the server is idle."""
     key, errors = query(environ, "key"), environ["wsgi.errors"]
 
     def work():

@@ -106,7 +106,7 @@ WRITES = {
 
 
 def write_bad(environ, start_response):
-    """A bad argument raises and sends nothing; the response goes on."""
+    """A bad argument raises and sends nothing; the response continues."""
     write = start_response("200 OK", [])
     raised = "nothing"
     try:

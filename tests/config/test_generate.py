@@ -65,7 +65,7 @@ def complete(door: str, typed: str) -> list[str]:
     """The completions of bash for the last word."""
     script = generate(door, "completions-bash")
     run("bash", "-n", text=script)
-    # `complete -p` tells which function bash would call, with the words in its variables.
+    # `complete -p` prints the function that bash would call, with the words in its variables.
     script += """
 spec=$(complete -p rustwsgi); [[ $spec =~ -F\\ ([^ ]+) ]]
 COMP_WORDS=("$@"); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}

@@ -235,7 +235,7 @@ def test_rejected_client_that_stays_is_closed(echo: ServerProcess) -> None:
 
 
 def test_lingering_is_bounded_in_bytes(echo: ServerProcess) -> None:
-    """The server discards only so many bytes of a refused client."""
+    """The server discards a limited number of bytes after a rejection."""
     with echo.connect() as client:
         client.send(b"BAD\r\n\r\n")
         assert_error_response(client.response(), 400)

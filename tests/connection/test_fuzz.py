@@ -58,7 +58,7 @@ def pieces(source: random.Random, data: bytes) -> list[bytes]:
 
 
 def check(response: Response, method: str | None, last: int, may_be_reset: bool) -> int:
-    """One response; returns the number of the request that it answers."""
+    """One response; returns the number of its request."""
     way = response.get("X-Way")
     if method is None:
         # The server's own; to HEAD it has no content, and is the connection's last.

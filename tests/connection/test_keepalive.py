@@ -89,7 +89,7 @@ def test_many_requests_on_one_connection_are_answered(echo: ServerProcess) -> No
 
 
 def test_idle_connection_is_closed(serve) -> None:
-    """RFC 9112 section 9.5; silently, since a 408 could be taken for the answer to a request."""
+    """RFC 9112 section 9.5; silently, since a 408 could be mistaken for the response to a request."""
     server = serve("echo:app", "--threads", "1", "--keep-alive", "1", "--header-timeout", "1")
     with server.connect() as silent, server.connect() as idle, server.connect() as begun:
         echoed(idle.request(build_request()))

@@ -267,7 +267,7 @@ def test_unread_last_block_does_not_delay_others(serve) -> None:
 
 
 def test_unread_pipelined_responses_do_not_delay_others(serve) -> None:
-    """One thread; two hundred requests at once from a client that reads none of the answers yet."""
+    """One thread; two hundred requests at once from a client that reads no response yet."""
     server, count, size = serve("http_steps:app", "--threads", "1"), 200, 100_000
     run = run_id()
     with server.connect(receive_buffer=4096) as client:

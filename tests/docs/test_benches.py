@@ -30,7 +30,7 @@ CLOSE = RIGHT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
 
 class Canned:
-    """Sends `answer` for each request; after `limit` of them it closes the connection."""
+    """Sends `answer` to each request; after `limit` of them it closes the connection."""
 
     def __init__(self, answer: bytes, limit: int = 1000) -> None:
         self._answer, self._limit = answer, limit

@@ -1,4 +1,4 @@
-"""The same applications on gunicorn and on rustwsgi give the same answers, byte for byte.
+"""The same applications on gunicorn and on rustwsgi give the same responses, byte for byte.
 
 A user who comes from gunicorn finds nothing changed. Each request goes to both servers; version,
 status, reason, field list (order and repetition), framing and body must be equal. Left out are Date,
@@ -70,7 +70,7 @@ _FORM_BODY = urlencode([("a", "1"), ("a", "\u20ac & co"), ("b", "")]).encode()
 _UPLOAD_KIND, _UPLOAD = multipart([("note", None, b"n\xc3\xb6te"), ("file", "a.bin", b"f" * 9000)])
 _SINCE = ("If-Modified-Since", "Mon, 03 Feb 2020 04:05:06 GMT")
 
-#: What both sites answer, each in its way.
+#: Requests that both sites serve, each through its framework.
 COMMON = {
     "root": r("/"),
     "root-1.0": r("/", version="HTTP/1.0"),
@@ -224,7 +224,7 @@ def gunicorns(site_envs: dict[str, dict[str, str]]) -> Iterator[dict[str, Server
 def masked(name: str, value: str) -> str:
     """Signed cookies contain the time and CSRF tokens are random: names and attributes count."""
     if name.lower() == "expires":
-        return "..."  # made from the time of day, which goes on between the two requests
+        return "..."  # contains the time of day, which differs between the two requests
     if name.lower() == "set-cookie":
         value = re.sub(r"^(session|sessionid|csrftoken)=[^;]*", r"\1=...", value)
         value = re.sub(r"^(sessionid|csrftoken)(=.*expires=)[^;]*", r"\1\2...", value)

@@ -46,12 +46,12 @@ class Session:
             self._client = None
 
     def ask(self, raw: bytes, status: int = 200) -> Response:
-        """Send one request on the kept connection; its answer."""
+        """Send one request on the kept connection; return the response."""
         self.client.send(raw)
         return self.hear(raw, status)
 
     def hear(self, raw: bytes, status: int = 200) -> Response:
-        """The answer to a request that was sent on the kept connection."""
+        """The response to a request that was sent on the kept connection."""
         response = self.client.response(raw.split(b" ", 1)[0].decode())
         while response.status < 200:
             response = self.client.response(raw.split(b" ", 1)[0].decode())
@@ -61,7 +61,7 @@ class Session:
         return response
 
     def note(self, response: Response, status: int, raw: bytes) -> Response:
-        """Count an answer, which must be complete and have this status."""
+        """Count a response, which must be complete and have this status."""
         self.answers[response.status] += 1
         assert response.status == status and response.complete, (raw[:80], response)
         return response
@@ -406,7 +406,7 @@ class Crowd:
 
     @property
     def answers(self) -> Counter[int]:
-        """The number of answers with each status."""
+        """The number of responses with each status."""
         return sum((Counter(session.answers) for session in self.sessions), Counter())
 
     def more(self, count: int) -> None:

@@ -83,7 +83,7 @@ class Explained:
 
 
 BOTH = "h11|gunicorn"
-#: rustwsgi rejects at once what the other takes, or would go on reading.
+#: Input that rustwsgi rejects at once, and the other parser accepts or keeps reading.
 STRICTER = "rejected/(accepted|incomplete)"
 
 EXPLAINED = [

@@ -1,4 +1,4 @@
-"""What goes on the wire for what an application returns. [RFC 9110 section 6, 9112 section 6]"""
+"""The bytes on the wire for each kind of application response. [RFC 9110 section 6, 9112 section 6]"""
 
 from __future__ import annotations
 
@@ -422,7 +422,7 @@ def test_empty_response_that_names_a_file_is_complete(
         assert response.get(name) == "/srv/file"
         assert response.get_all("Content-Length") == ["0"]
         assert_in_step(client)
-    # A HEAD may tell the length of the file.
+    # A HEAD may declare the length of the file.
     head = server.get(path, method="HEAD")
     assert head.get_all("Content-Length") in (["1000"], []), head
     assert name not in server.stderr()[start:]
@@ -445,7 +445,7 @@ def test_proxy_authentication_fields_are_sent(server: ServerProcess, name: str) 
 @pytest.mark.parametrize("status", ["100 Continue", "101 Switching Protocols", "103 Early Hints"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_interim_status_is_rejected(server: ServerProcess, status: str, kind: str) -> None:
-    """RFC 9110 section 15.2: it ends no exchange, so the client would wait for the real answer."""
+    """RFC 9110 section 15.2: it ends no exchange, so the client would wait for the final response."""
     response = ask(server, status=status, blocks=["secret"], **{"as": kind})
     assert response.status == 500 and response.complete, response
     assert b"secret" not in response.body

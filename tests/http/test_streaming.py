@@ -1,4 +1,4 @@
-"""Each block is on its way before the next is asked for. [PEP 3333, "Buffering and Streaming"]"""
+"""Each block is sent before the next is requested. [PEP 3333, "Buffering and Streaming"]"""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_systemd_service_starts_and_stops(door: str, systemd: Systemd) -> None:
         process.send_signal(signal.SIGTERM)
         systemd.wait_for("STOPPING=1")
         assert process.wait(15) == 0
-        # It is systemd's socket: it goes on listening for the next start.
+        # systemd owns the socket, which keeps listening for the next start.
         socket.create_connection(listener.getsockname(), TIMEOUT).close()
 
 
