@@ -253,10 +253,9 @@ fn response(status: &str, fields: &[(&str, &str)]) -> ResponseHead {
     head
 }
 
-#[test]
-fn every_error_has_a_status_and_a_message() {
-    // No wildcard: a new error does not compile until its status is listed here.
-    let expected = |error| match error {
+/// No wildcard: a new error does not compile until its status is listed here.
+fn expected_status(error: Error) -> u16 {
+    match error {
         Error::BareLf
         | Error::RequestLine
         | Error::Method
@@ -285,7 +284,11 @@ fn every_error_has_a_status_and_a_message() {
         | Error::TrailersTooLarge => 431,
         Error::UnknownTransferCoding | Error::Connect => 501,
         Error::Version => 505,
-    };
+    }
+}
+
+#[test]
+fn every_error_has_a_status_and_a_message() {
     // One request for each error.
     let chunked = |body: &str| {
         format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
@@ -335,7 +338,7 @@ fn every_error_has_a_status_and_a_message() {
         let parsed = read_with(limits, input.as_bytes());
         assert_eq!(parsed.outcome, Outcome::Rejected(error), "{input}");
         let (code, reason) = error.status();
-        assert_eq!(code, expected(error), "{error:?}");
+        assert_eq!(code, expected_status(error), "{error:?}");
         // Code and reason phrase are a valid status for a response.
         assert_eq!(ResponseHead::default().start(format!("{code} {reason}").as_bytes()), Ok(()));
         assert!(!error.to_string().is_empty());

@@ -48,11 +48,10 @@ impl<'a> Master<'a> {
             .map_err(|failure| refuse(1, &failure.value(py)))?;
         let (worker_users, import_guard) = draw_boundary(py, &settings, identity.as_ref())?;
         let predecessor = Predecessor::of_this_process();
-        let launcher = (settings.processes.daemon && predecessor.is_none())
-            .then(|| Launcher::detach(py, &settings.error_log))
-            .transpose()?;
-        let umask = rustix::process::umask(Mode::empty());
-        identity::set_umask(&settings, umask);
+        let is_launched = settings.processes.daemon && predecessor.is_none();
+        let launcher =
+            is_launched.then(|| Launcher::detach(py, &settings.error_log)).transpose()?;
+        let umask = take_umask(&settings);
         let signals = Signals::catch(py, CAUGHT)?;
         let mut pidfile = create_pidfile(&settings, predecessor.is_some())?;
         call_start_hooks(py, &hooks, &settings)?;
@@ -60,10 +59,9 @@ impl<'a> Master<'a> {
         clear_environment(py, predecessor.as_ref())?;
         give_sockets(identity.as_ref(), &sockets)?;
         identity::set_process_title(py, "master", &settings);
-        let access = LogFiles::open_access(py, &settings, identity.as_ref())
-            .map_err(|reason| refuse(1, &reason))?;
-        // The error log is open already.
-        let log_files = LogFiles { error: None, access };
+        let access = LogFiles::open_access(py, &settings, identity.as_ref());
+        let access = access.map_err(|reason| refuse(1, &reason))?;
+        let log_files = LogFiles { error: None, access }; // the error log is open already
         let target = settings.processes.workers;
         let origin = Origin { argv, entrypoints, settings: settings.clone(), umask, activated };
         let deployment =
@@ -141,6 +139,13 @@ impl Drop for PidfileClaim {
     fn drop(&mut self) {
         self.0.iter().for_each(Pidfile::remove);
     }
+}
+
+/// Sets the mask of the settings, and returns the one that the process was started with.
+fn take_umask(settings: &Settings) -> Mode {
+    let umask = rustix::process::umask(Mode::empty());
+    identity::set_umask(settings, umask);
+    umask
 }
 
 fn create_pidfile(
