@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -141,9 +142,12 @@ def test_memory_used_up_by_a_slowly_read_response_is_freed(fresh_server) -> None
                 pass  # nothing yet, or given up
             return server.get("/").status == 200
 
+        start = time.monotonic()
         reader.send(build_request("GET", f"/one-block?size={1024 * MIB}"))
         assert reader.head().status == 200
-        assert server.get("/").status == 503
+        rejected = server.get("/").status == 503
+        # On a machine that is very slow just now, the response has stalled for a second already.
+        assert rejected or time.monotonic() - start >= 1
         wait_until(others_are_served, "there is memory for others")
         assert server.counters()["stalled_closed"] == 1
 
