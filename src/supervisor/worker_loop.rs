@@ -14,7 +14,7 @@ use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
 use super::signals::{self, Signals};
 use crate::observe::{self, Sink};
-use crate::worker::{Server, exit_now};
+use crate::worker::{GracefulEnd, Server, exit_now};
 
 /// TERM finishes running requests, INT and QUIT do not, USR1 logs the counters.
 pub(super) const CAUGHT: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1];
@@ -117,8 +117,14 @@ impl Worker {
             return Ok(Some(self.on_server_end(py)));
         }
         if self.stage.is_overdue(Instant::now()) {
-            self.server.warn_of_running_requests(py);
-            return Ok(Some(self.exit_immediately(py)));
+            return Ok(Some(match self.server.end_graceful_period(py)? {
+                GracefulEnd::Stopped => self.on_server_end(py),
+                GracefulEnd::Idle => {
+                    log_exit();
+                    self.exit_immediately(py)
+                }
+                GracefulEnd::Aborted => self.exit_immediately(py),
+            }));
         }
         Ok(None)
     }
@@ -204,7 +210,7 @@ impl Worker {
             error!(target: "worker.failed", "The server has ended unexpectedly: exiting");
             return SERVER_ENDED;
         }
-        info!(target: "worker.exiting", "Worker exiting (pid: {})", std::process::id());
+        log_exit();
         // Python waits for threads of the application that are not daemons.
         let threads = py.import("rustwsgi._lingering_threads");
         let _ = threads.and_then(|module| module.call_method0("report_soon"));
@@ -252,6 +258,10 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+fn log_exit() {
+    info!(target: "worker.exiting", "Worker exiting (pid: {})", std::process::id());
 }
 
 /// The kernel has dropped a log's file, because this process has no free descriptor.

@@ -31,4 +31,4 @@ pub use crate::wsgi::Application;
 #[cfg(feature = "python")]
 pub use forks::close_in_children;
 #[cfg(feature = "python")]
-pub use server::{Server, ServerParts, StartError, exit_now};
+pub use server::{GracefulEnd, Server, ServerParts, StartError, exit_now};

@@ -1,5 +1,9 @@
 //! Starts and stops the server of one process: binds its addresses, starts its threads, joins them.
 
+mod shutdown;
+
+pub use shutdown::GracefulEnd;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -271,16 +275,6 @@ impl Server {
     /// The number of requests that were answered.
     pub fn requests_served(&self) -> u64 {
         self.shared.watch.requests_served()
-    }
-
-    /// Logs the requests that still run after the graceful timeout.
-    pub fn warn_of_running_requests(&self, py: Python<'_>) {
-        let running = self.shared.wsgi.running(py);
-        let running = match running.is_empty() {
-            true => "no request was running, but clients were still sending or reading".to_owned(),
-            false => format!("still running: {}", running.join(", ")),
-        };
-        warn!(target: "server.aborted", "Shut down after the graceful timeout: {running}");
     }
 
     /// Takes the next step to end each request that has run longer than `--timeout`. Returns
