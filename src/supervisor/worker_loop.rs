@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use log::{debug, error, info, warn};
 use pyo3::prelude::*;
 
-use super::heartbeat::Heartbeat;
+use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
 use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
@@ -73,6 +73,7 @@ pub(super) struct Worker {
     /// The channel to the master; `None` once the master has exited.
     pub(super) channel: Option<UnixStream>,
     pub(super) heartbeat: Heartbeat,
+    pub(super) progress: Progress,
     pub(super) hooks: Hooks,
     /// Notices changed source files (`--reload`).
     pub(super) watcher: Option<Py<PyAny>>,
@@ -110,7 +111,7 @@ impl Worker {
                 return Ok(Some(code));
             }
         }
-        self.heartbeat.beat();
+        self.send_heartbeat();
         self.check_recycling(py)?;
         self.check_source_files(py)?;
         if self.server.join(py, Some(Duration::ZERO))? {
@@ -121,6 +122,16 @@ impl Worker {
             return Ok(Some(self.exit_immediately(py)));
         }
         Ok(None)
+    }
+
+    /// Sends the heartbeat if the server has made progress. An idle one makes it when it is woken,
+    /// so every other tick has a heartbeat then. A worker that stops has its own deadline.
+    fn send_heartbeat(&mut self) {
+        if self.progress.has_advanced(self.server.progress()) || self.stage.is_stopping() {
+            self.heartbeat.beat();
+        } else {
+            self.server.wake_poller();
+        }
     }
 
     /// The next message of the master.

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 
 use super::background;
 use super::entrypoints::{Entrypoints, LoadFailure};
-use super::heartbeat::Heartbeat;
+use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::import_guard::ImportGuard;
@@ -203,6 +203,7 @@ fn serve(
         server,
         channel: Some(channel),
         heartbeat,
+        progress: Progress::default(),
         hooks,
         watcher,
         limits: RecyclingLimits::new(&settings.processes.recycling),

@@ -266,6 +266,17 @@ impl Server {
         self.shared.watch.requests_served()
     }
 
+    /// A number that changes whenever the poller makes a turn or a thread finishes a request.
+    pub fn progress(&self) -> u64 {
+        let turns = self.shared.dispatcher.handle.turns() as u64;
+        turns.wrapping_add(self.requests_served())
+    }
+
+    /// Ends the poller's current wait for events, so that an idle server makes progress.
+    pub fn wake_poller(&self) {
+        self.shared.dispatcher.handle.wake();
+    }
+
     /// Logs the requests that still run after the graceful timeout.
     pub fn warn_of_running_requests(&self, py: Python<'_>) {
         let running = self.shared.wsgi.running(py);
