@@ -20,9 +20,11 @@ use super::watch::Watch;
 use super::worker_thread::{self, Shared};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::{self, Listener, Poller};
-use crate::observe::{AccessLog, Format, Sink, remedy};
+use crate::observe::{AccessLog, Exclusion, Format, Sink, remedy};
 use crate::sys::signals::without_signals;
-use crate::wsgi::{Application, ServerAddress, Wsgi, green_threads_error};
+use crate::wsgi::{
+    AccessLogger, Application, ServerAddress, Wsgi, green_threads_error, install_loggers_in_program,
+};
 
 /// Why the server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +89,7 @@ impl Server {
         app: Application,
         settings: Arc<Settings>,
     ) -> Result<Server, StartError> {
+        install_loggers_in_program(py, &settings)?;
         let (listeners, access_log) = (bind(&settings)?, open_access_log(&settings)?);
         let parts = ServerParts { app, listeners, access_log, settings, multiprocess: false };
         let server = Server::start_with(py, parts, || Ok(()))?;
@@ -111,9 +114,8 @@ impl Server {
         }
         let ServerParts { app, listeners, access_log, settings, multiprocess } = parts;
         close_in_children(py, &listeners)?;
-        let access_log = settings.access_log.as_ref().zip(access_log);
-        let access_log = access_log.map(|(settings, sink)| build_access_log(settings, sink));
-        let access_log = access_log.transpose()?;
+        let access_log = access_log.map(|sink| build_access_log(&settings, sink));
+        let access_log = access_log.transpose()?.flatten();
         let addresses: Vec<_> = listeners.iter().map(|l| (l.tcp_address(), l.url())).collect();
         let servers: Vec<_> = listeners
             .iter()
@@ -123,6 +125,10 @@ impl Server {
             .collect();
         let log_keys = access_log.as_ref().map_or_else(Vec::new, |(_, keys)| keys.clone());
         let access_log = access_log.map(|(log, _)| Arc::new(log));
+        let access_logger = match &access_log {
+            Some(log) => AccessLogger::attach(py, log)?,
+            None => None,
+        };
         let network = Poller::new(listeners, settings.clone(), access_log.clone())?;
         let multiprocess = Arc::new(AtomicBool::new(multiprocess));
         let wsgi = Wsgi::new(py, app, &servers, &settings, multiprocess.clone(), log_keys)?;
@@ -133,6 +139,7 @@ impl Server {
             watch: Watch::new(settings.threads, settings.timeouts.request),
             settings,
             access_log,
+            access_logger,
         });
         let mut server = Server {
             shared,
@@ -374,13 +381,16 @@ fn open_access_log(settings: &Settings) -> Result<Option<Sink>, StartError> {
     sink.map(Some).map_err(StartError::AccessLog)
 }
 
-/// The log, and the environ keys that its format needs.
+/// The log, if there is one, and the environ keys that its format needs.
 fn build_access_log(
-    settings: &AccessLogSettings,
+    settings: &Settings,
     sink: Sink,
-) -> Result<(AccessLog, Vec<String>), StartError> {
-    let format =
-        Format::parse(&settings.format).map_err(|error| StartError::AccessLog(error.into()))?;
+) -> Result<Option<(AccessLog, Vec<String>)>, StartError> {
+    let Some(AccessLogSettings { target, format }) = &settings.access_log else { return Ok(None) };
+    let format = Format::parse(format).map_err(|error| StartError::AccessLog(error.into()))?;
+    let patterns = settings.access_log_exclude.iter().map(String::as_str);
+    let exclusion = Exclusion::new(patterns)
+        .map_err(|reason| StartError::AccessLog(anyhow!("--access-log-exclude: {reason}")))?;
     let keys = format.environ_keys().to_vec();
-    Ok((AccessLog::new(&settings.target, format, sink), keys))
+    Ok(Some((AccessLog::new(target, format, sink).excluding(exclusion), keys)))
 }
