@@ -13,6 +13,7 @@
 //! - [`deployment`] is what a reload replaces as a whole,
 //! - [`workers`] are the processes of the pool, [`worker_process`] is one of them,
 //! - [`pool`] is the policy: which workers start, and which retire,
+//! - [`pacing`] is how soon the master starts workers after failures and reloads after changes,
 //! - [`messages`] defines the messages between master and workers, [`heartbeat`] the workers'
 //!   heartbeat, [`recycling`] the limits of a worker,
 //! - [`successor`] is the upgrade to a new master (USR2), [`sockets`] keeps listening sockets
@@ -42,6 +43,7 @@ mod log_files;
 mod log_path;
 mod master;
 mod messages;
+mod pacing;
 mod path_trust;
 mod pidfile;
 mod pool;
