@@ -20,7 +20,7 @@ use pyo3::types::PyList;
 use crate::config::{self, Settings};
 use crate::observe;
 use crate::supervisor::{self, Entrypoints, Hooks, ImportGuard, LoadFailure, WorkerUsers};
-use crate::worker::{Server, StartError};
+use crate::worker::{GracefulEnd, Server, StartError};
 use crate::wsgi::{self, Loaded};
 
 /// Parses `argv`, which begins with the program's name, serves, and returns the exit code.
@@ -318,8 +318,7 @@ fn wait_and_stop(
             return Ok(false);
         }
         if end.is_some_and(|end| std::time::Instant::now() >= end) {
-            server.warn_of_running_requests(py);
-            return Ok(false);
+            return Ok(server.end_graceful_period(py)? != GracefulEnd::Aborted);
         }
     }
 }

@@ -84,6 +84,10 @@ pub(super) const PROXY: &Notation<Trust> = &Notation::new(
     |trust| Value::from(trust.to_string()),
 );
 
+/// A header field that a trusted proxy may set although its name has an underscore.
+pub(super) const FORWARDER_HEADER: &Notation<String> =
+    &Notation::new(|| ValueParser::new(parse::forwarder_header), |name| Value::from(name.as_str()));
+
 /// A whole number from `LOW` to `HIGH`.
 pub(super) struct Whole<T, const LOW: u64, const HIGH: u64>(T);
 

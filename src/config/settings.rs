@@ -3,6 +3,7 @@
 //! A field is an `Option` only if it has no default, and no two fields hold the same fact. A
 //! disabled timeout is [`Duration::MAX`].
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub struct Settings {
     pub processes: Processes,
     /// Proxies whose forwarded header fields are trusted.
     pub trusted: Vec<Trust>,
+    /// Header fields with an underscore that these proxies may set, in capitals; `*` is all.
+    pub forwarder_headers: Vec<String>,
     /// Threads per worker that run the application; at least 1.
     pub threads: usize,
     /// Maximum number of pending connections in the listen queue.
@@ -76,6 +79,7 @@ impl Settings {
             binds: Vec::new(),
             processes: Default::default(),
             trusted: Vec::new(),
+            forwarder_headers: Vec::new(),
             threads: 0,
             backlog: 0,
             reuse_port: false,
@@ -97,6 +101,17 @@ impl Settings {
             check_config: false,
             print_config: false,
         }
+    }
+
+    /// Whether a peer is a trusted proxy. `None` is a peer on a Unix socket, which always is.
+    pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_none_or(|ip| self.trusted.iter().any(|trust| trust.covers(ip)))
+    }
+
+    /// Whether a trusted proxy may set this header field, whose name has an underscore.
+    pub fn is_forwarder_header(&self, name: &[u8]) -> bool {
+        let is_named = |known: &String| known == "*" || known.as_bytes().eq_ignore_ascii_case(name);
+        self.forwarder_headers.iter().any(is_named)
     }
 
     /// The path of the access log, if it is a file. A relative path is one of `--chdir`, where the
