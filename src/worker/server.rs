@@ -250,6 +250,13 @@ impl Server {
         self.shared.dispatcher.handle.retire();
     }
 
+    /// Begins the graceful shutdown of a process whose successor starts when it has ended: idle
+    /// connections close, and clients in the accept queue are left to the successor. Returns at
+    /// once.
+    pub fn yield_to_successor(&self) {
+        self.shared.dispatcher.handle.yield_to_successor();
+    }
+
     /// Sets whether other processes accept from the same sockets.
     pub fn set_multiprocess(&self, multiprocess: bool) {
         self.shared.dispatcher.set_multiprocess(multiprocess);
