@@ -88,6 +88,8 @@ pub(super) struct Worker {
     pub(super) watcher: Option<Py<PyAny>>,
     pub(super) limits: RecyclingLimits,
     pub(super) graceful_timeout: Duration,
+    /// Replaces it if the successor starts after the end of this worker.
+    pub(super) yield_timeout: Duration,
     pub(super) stage: Stage,
 }
 
@@ -192,6 +194,10 @@ impl Worker {
             Event::Message(ToWorker::Retire) => {
                 self.server.retire();
                 self.stage.stop(Instant::now(), self.graceful_timeout);
+            }
+            Event::Message(ToWorker::Yield) => {
+                self.server.yield_to_successor();
+                self.stage.stop(Instant::now(), self.yield_timeout);
             }
             Event::Message(ToWorker::Multiprocess(multiprocess)) => {
                 self.server.set_multiprocess(multiprocess);

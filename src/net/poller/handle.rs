@@ -53,6 +53,12 @@ impl PollerHandle {
         self.advance_shutdown(Shutdown::Retiring);
     }
 
+    /// As [`PollerHandle::stop`], for a process that must end before another one replaces it: the
+    /// clients in the accept queue are left to that one.
+    pub fn yield_to_successor(&self) {
+        self.advance_shutdown(Shutdown::Yielding);
+    }
+
     fn advance_shutdown(&self, stage: Shutdown) {
         self.link.shutdown.advance(stage);
         self.link.wake();

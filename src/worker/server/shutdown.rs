@@ -41,6 +41,13 @@ impl Server {
         self.shared.dispatcher.handle.retire();
     }
 
+    /// Begins the graceful shutdown of a process whose successor starts when it has ended: idle
+    /// connections close, and clients in the accept queue are left to the successor. Returns at
+    /// once.
+    pub fn yield_to_successor(&self) {
+        self.shared.dispatcher.handle.yield_to_successor();
+    }
+
     /// The graceful timeout is over: logs what the process aborts when it exits now. Connections
     /// that are idle, as a proxy keeps them, are closed first; they are no reason for a warning.
     pub fn end_graceful_period(&mut self, py: Python<'_>) -> PyResult<GracefulEnd> {
