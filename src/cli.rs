@@ -90,12 +90,25 @@ fn execute_gunicorn_config(
     };
     match run() {
         Ok((options, hooks)) => Ok((options, Hooks(Some(hooks)))),
+        Err(failure) if lacks_gunicorn(py, &failure) => Err(format!(
+            "the configuration file {} imports gunicorn, which is not installed in this Python \
+             environment; remove the import if it is not needed, or install gunicorn as well: \
+             pip install gunicorn",
+            path.display()
+        )),
         Err(failure) => Err(format!(
             "cannot execute the configuration file {}:\n{}",
             path.display(),
             wsgi::format_exception(py, &failure).trim_end()
         )),
     }
+}
+
+/// True if a module of gunicorn was not found.
+fn lacks_gunicorn(py: Python<'_>, failure: &PyErr) -> bool {
+    let name = || failure.value(py).getattr("name")?.extract::<String>();
+    failure.is_instance_of::<PyModuleNotFoundError>(py)
+        && name().is_ok_and(|name| name == "gunicorn" || name.starts_with("gunicorn."))
 }
 
 fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) -> i32 {

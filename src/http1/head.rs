@@ -315,8 +315,10 @@ impl Head {
             }
         }
         self.framing = framing.decide(self.version)?;
-        if hosts > 1 || (hosts == 0 && self.version == Version::Http11) {
-            return Err(Error::Host);
+        match hosts {
+            0 if self.version == Version::Http11 => return Err(Error::MissingHost),
+            0 | 1 => {}
+            _ => return Err(Error::Host),
         }
         if content_types > 1 {
             return Err(Error::RepeatedContentType);
