@@ -196,7 +196,7 @@ fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
 fn import(py: Python<'_>, settings: &Settings) -> Result<Loaded, LoadFailure> {
     let failed = |code: i32, text: String| {
         error!(target: "app.load_failed", "{}", observe::as_line(text.trim_end()));
-        LoadFailure { code, text }
+        LoadFailure { code, text, is_conflict: false }
     };
     if let Some(directory) = &settings.chdir
         && let Err(failure) = std::env::set_current_dir(directory)
@@ -222,7 +222,7 @@ fn import(py: Python<'_>, settings: &Settings) -> Result<Loaded, LoadFailure> {
     wsgi::load(py, spec).map_err(|failure| {
         // A signal ended the import: this is not an error to report.
         if failure.interrupted {
-            return LoadFailure { code: 130, text: String::new() };
+            return LoadFailure { code: 130, text: String::new(), is_conflict: false };
         }
         if let Some(traceback) = &failure.traceback {
             observe::write_text(traceback);
@@ -230,7 +230,8 @@ fn import(py: Python<'_>, settings: &Settings) -> Result<Loaded, LoadFailure> {
         let reason = format!("{failure}{}", permission_hint(settings, failure.missing));
         let text = format!("{}{reason}", failure.traceback.as_deref().unwrap_or_default());
         error!(target: "app.load_failed", "{}", observe::as_line(&reason));
-        LoadFailure { code: 3, text }
+        let is_conflict = failure.cause.is_some_and(|cause| supervisor::is_conflict(py, &cause));
+        LoadFailure { code: 3, text, is_conflict }
     })
 }
 

@@ -114,6 +114,12 @@ impl Settings {
         self.forwarder_headers.iter().any(is_named)
     }
 
+    /// How long a worker that ends before its successor starts may finish its running requests.
+    pub fn yield_timeout(&self) -> Duration {
+        let graceful = self.timeouts.graceful;
+        if self.processes.watch.is_some() { graceful.min(RELOAD_TIMEOUT) } else { graceful }
+    }
+
     /// The path of the access log, if it is a file. A relative path is one of `--chdir`, where the
     /// workers open it.
     pub fn access_log_file(&self) -> Option<PathBuf> {
@@ -124,6 +130,9 @@ impl Settings {
         }
     }
 }
+
+/// With `--reload`, a stream that never ends must not keep a change from showing.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The worker processes. Only the command line has them; the Python API serves in the calling
 /// process.
@@ -137,6 +146,8 @@ pub struct Processes {
     pub gc_freeze: bool,
     /// How a reload replaces the workers.
     pub reload: ReloadStrategy,
+    /// Whether a worker ends before its successor starts.
+    pub replace: Replace,
     /// The PID file of the master.
     pub pidfile: Option<PathBuf>,
     /// With `--reload`: files to watch in addition to the imported modules.
@@ -170,6 +181,16 @@ pub enum ReloadStrategy {
     All,
     /// Replace one worker at a time.
     Rolling,
+}
+
+/// The order in which a worker is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Replace {
+    /// The worker retires when its successor is ready.
+    #[default]
+    ReadyFirst,
+    /// The successor starts when the worker has ended.
+    StopFirst,
 }
 
 /// The limits at which a worker is recycled. 0 and [`Duration::MAX`] are no limit.

@@ -1,5 +1,5 @@
-//! The end of a graceful shutdown that takes too long: closes idle connections, and logs what is
-//! aborted.
+//! The graceful shutdown of a server: begins it, and ends one that takes too long. Then idle
+//! connections are closed, and what is aborted is logged.
 
 use std::time::Duration;
 
@@ -27,6 +27,27 @@ pub enum GracefulEnd {
 }
 
 impl Server {
+    /// Begins a graceful shutdown: stops accepting, and lets running requests finish. Returns at
+    /// once. Does nothing in a forked process.
+    pub fn stop(&self) {
+        if self.is_own_process() {
+            self.shared.dispatcher.handle.stop();
+        }
+    }
+
+    /// Begins the graceful shutdown of a process that another one replaces: keep-alive connections
+    /// may send one more request. Returns at once.
+    pub fn retire(&self) {
+        self.shared.dispatcher.handle.retire();
+    }
+
+    /// Begins the graceful shutdown of a process whose successor starts when it has ended: idle
+    /// connections close, and clients in the accept queue are left to the successor. Returns at
+    /// once.
+    pub fn yield_to_successor(&self) {
+        self.shared.dispatcher.handle.yield_to_successor();
+    }
+
     /// The graceful timeout is over: logs what the process aborts when it exits now. Connections
     /// that are idle, as a proxy keeps them, are closed first; they are no reason for a warning.
     pub fn end_graceful_period(&mut self, py: Python<'_>) -> PyResult<GracefulEnd> {

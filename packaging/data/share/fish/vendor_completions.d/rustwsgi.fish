@@ -13,6 +13,8 @@ complete -c rustwsgi -s k -l worker-class -d 'Worker class, for compatibility wi
 complete -c rustwsgi -l worker-connections -d 'Maximum number of connections per worker; beyond it, the longest idle one is closed' -r
 complete -c rustwsgi -l reload-strategy -d 'How a reload replaces workers: all at once, or rolling (one by one, which needs less memory)' -r -f -a "all\t''
 rolling\t''"
+complete -c rustwsgi -l replace -d 'When a worker that is recycled or reloaded ends: when its successor is ready, or before its successor starts (for an application that locks a file or a port)' -r -f -a "ready-first\t''
+stop-first\t''"
 complete -c rustwsgi -l max-requests -d 'Maximum number of requests a worker handles before it is replaced (checked once a second, so a worker may handle a few more); 0 is no limit' -r
 complete -c rustwsgi -l max-requests-jitter -d 'Maximum random number of requests to add to --max-requests, so that workers are not replaced at the same time' -r
 complete -c rustwsgi -l max-worker-lifetime -d 'Maximum lifetime of a worker before it is replaced; 0 is no limit' -r
