@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -114,6 +115,9 @@ def is_own(name: str, names: dict[str, Any]) -> bool:
 class Log:
     """`server.log`, which writes to the error log."""
 
+    error_log = _loggers.error_logger
+    access_log = _loggers.access_logger
+
     def _log(self, level: str, message: object, args: tuple[Any, ...]) -> None:
         text = str(message)
         _rustwsgi.log(level, text % args if args else text, "hook.message")
@@ -133,6 +137,12 @@ class Log:
         self._log("error", message, args)
 
     critical = error
+
+    def log(self, level: int | str, message: object, *args: Any, **_: Any) -> None:
+        if isinstance(level, str):
+            level = int(getattr(logging, level.upper(), logging.INFO))
+        known = [name for name, number in _loggers.LEVELS.items() if number <= level]
+        self._log(known[-1] if known else "debug", message, args)
 
     def exception(self, message: object, *args: Any, **_: Any) -> None:
         self._log("error", message, args)

@@ -163,17 +163,40 @@ def test_lines_of_the_application_go_to_the_access_log(fresh_server) -> None:
     ]
 
 
-def test_filter_that_a_hook_sets_is_honoured(fresh_server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("hook", ["on_starting(server)", "post_fork(server, worker)"])
+@pytest.mark.parametrize(
+    "logger", ["logging.getLogger('gunicorn.access')", "server.log.access_log"]
+)
+def test_filter_that_a_hook_sets_is_honoured(
+    fresh_server, tmp_path: Path, hook: str, logger: str
+) -> None:
     config = tmp_path / "gunicorn.conf.py"
     config.write_text(
         "import logging\n"
-        "def post_fork(server, worker):\n"
-        "    assert logging.getLogger('gunicorn.error').handlers\n"
-        "    logger = logging.getLogger('gunicorn.access')\n"
-        "    logger.addFilter(lambda record: record.args['U'] != '/healthz')\n"
+        f"def {hook}:\n"
+        "    assert server.log.error_log.handlers\n"
+        f"    {logger}.addFilter(lambda record: record.args['U'] != '/healthz')\n"
     )
     lines, _ = access_lines(fresh_server, tmp_path, "recipe", "-c", str(config))
     assert lines == ALL[1:]
+
+
+def test_server_log_of_hooks_has_gunicorns_log_method(fresh_server, tmp_path: Path) -> None:
+    config = tmp_path / "gunicorn.conf.py"
+    config.write_text(
+        "def on_starting(server):\n"
+        "    for level in ('critical', 'warning', 10, 25, 'unknown'):\n"
+        "        server.log.log(level, 'at %s', level)\n"
+    )
+    server = fresh_server(app("recipe"), "-c", str(config))
+    server.wait_for_event("hook.message", "at unknown")
+    lines = re.findall(r"\[hook\.message\] (.*)", server.stderr())
+    assert lines == [
+        "[ERROR] at critical",
+        "[WARNING] at warning",
+        "[INFO] at 25",
+        "[INFO] at unknown",
+    ]
 
 
 # ---------------------------------------------------------------- --access-log-exclude
