@@ -15,7 +15,7 @@ use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
 use super::worker_signals::{SignalReceiver, WorkerSignals};
 use crate::observe::{self, Sink};
-use crate::worker::{Server, exit_now};
+use crate::worker::{MainThread, Server, exit_now};
 
 /// How often the worker sends its heartbeat and checks its server.
 const TICK: Duration = Duration::from_secs(1);
@@ -23,6 +23,8 @@ const TICK: Duration = Duration::from_secs(1);
 const TICK_WHILE_STOPPING: Duration = Duration::from_millis(20);
 /// How long complete responses may take to be sent when running requests are not waited for.
 const QUICK_FLUSH: Duration = Duration::from_millis(100);
+/// How long signal handlers of the application may run then.
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The exit code of a worker whose server has ended unexpectedly.
 const SERVER_ENDED: i32 = 1;
@@ -79,6 +81,7 @@ pub(super) struct Worker {
     /// A signal has come that stops the worker.
     pub(super) is_stopped_by_signal: bool,
     pub(super) server: Server,
+    pub(super) main_thread: MainThread,
     /// The channel to the master; `None` once the master has exited.
     pub(super) channel: Option<UnixStream>,
     pub(super) heartbeat: Heartbeat,
@@ -118,8 +121,8 @@ impl Worker {
     fn turn(&mut self, py: Python<'_>) -> PyResult<Option<Ended>> {
         let signals = self.signals.take();
         // Also without a signal: a request may have replaced the wakeup descriptor.
-        if !signals.is_empty() || self.server.serves_on_main_thread() {
-            self.server.call_main_thread();
+        if !signals.is_empty() || self.main_thread.serves() {
+            self.main_thread.call();
         }
         // Messages before signals: on USR1, the counters must go to the new log file.
         let messages = std::iter::from_fn(|| self.receive()).collect::<Vec<_>>();
@@ -210,8 +213,10 @@ impl Worker {
     /// Exits without waiting for running requests.
     fn stop_quickly(&mut self, py: Python<'_>) -> Ended {
         self.server.stop();
+        self.main_thread.call();
         self.hooks.call(py, "worker_int", &[self.request_count()]);
         let _ = self.server.join(py, Some(QUICK_FLUSH));
+        self.main_thread.wait_until_answered(py, HANDLER_TIMEOUT, Duration::ZERO);
         self.exit_immediately(py)
     }
 

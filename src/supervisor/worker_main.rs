@@ -212,6 +212,7 @@ fn serve(
         signals: receiver,
         is_stopped_by_signal: false,
         server,
+        main_thread: main_thread.clone(),
         channel: Some(channel),
         heartbeat,
         hooks,
