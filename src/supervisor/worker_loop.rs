@@ -15,6 +15,7 @@ use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
 use super::worker_signals::{SignalReceiver, WorkerSignals};
 use crate::observe::{self, Sink};
+use crate::sys::signals::SignalMask;
 use crate::worker::{MainThread, Server, exit_now};
 
 /// How often the worker sends its heartbeat and checks its server.
@@ -78,6 +79,8 @@ pub(super) enum Ended {
 /// A worker that serves.
 pub(super) struct Worker {
     pub(super) signals: SignalReceiver,
+    /// The signal mask of the main thread; the control thread blocks all signals.
+    pub(super) signal_mask: SignalMask,
     /// A signal has come that stops the worker.
     pub(super) is_stopped_by_signal: bool,
     pub(super) server: Server,
@@ -214,7 +217,7 @@ impl Worker {
     fn stop_quickly(&mut self, py: Python<'_>) -> Ended {
         self.server.stop();
         self.main_thread.call();
-        self.hooks.call(py, "worker_int", &[self.request_count()]);
+        self.call_hook(py, "worker_int");
         let _ = self.server.join(py, Some(QUICK_FLUSH));
         self.main_thread.wait_until_answered(py, HANDLER_TIMEOUT, Duration::ZERO);
         self.exit_immediately(py)
@@ -223,7 +226,7 @@ impl Worker {
     /// Ends the process, even if threads of the application are stuck. Python's own exit would wait
     /// for them.
     fn exit_immediately(&self, py: Python<'_>) -> Ended {
-        self.hooks.call(py, "worker_exit", &[self.request_count()]);
+        self.call_hook(py, "worker_exit");
         exit_now(py, 0);
         Ended::Exited
     }
@@ -245,6 +248,11 @@ impl Worker {
         0
     }
 
+    /// Calls a hook on the control thread. Commands that it starts inherit the signal mask.
+    fn call_hook(&self, py: Python<'_>, name: &str) {
+        self.signal_mask.during(|| self.hooks.call(py, name, &[self.request_count()]));
+    }
+
     /// Requests so far, for the hooks.
     fn request_count(&self) -> i64 {
         self.server.requests_served().try_into().unwrap_or(i64::MAX)
@@ -263,7 +271,7 @@ impl Worker {
         if is_stuck {
             // gunicorn calls it in a worker that the master aborts. This worker detects the timeout
             // itself.
-            self.hooks.call(py, "worker_abort", &[self.request_count()]);
+            self.call_hook(py, "worker_abort");
         }
         let pid = std::process::id();
         info!(target: "worker.recycling", "Worker {pid} asks to be replaced: {reason}");

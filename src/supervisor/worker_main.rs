@@ -23,6 +23,7 @@ use super::worker_signals::{SignalReceiver, WorkerSignals};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
 use crate::observe::{self, LogTarget, Sink};
+use crate::sys::signals::SignalMask;
 use crate::worker::{Application, Server, ServerParts, StartError, close_in_children};
 
 /// The exit code of a worker that cannot set itself up.
@@ -210,6 +211,7 @@ fn serve(
     let main_thread = server.main_thread();
     let mut worker = Worker {
         signals: receiver,
+        signal_mask: SignalMask::of_this_thread(),
         is_stopped_by_signal: false,
         server,
         main_thread: main_thread.clone(),

@@ -165,6 +165,20 @@ def test_handler_of_a_hook_is_called(start, tmp_path: Path) -> None:
         assert server.stdout() == "handler\n"
 
 
+def test_command_of_a_hook_blocks_no_signals(start, tmp_path: Path) -> None:
+    """The control thread, which calls the hook, blocks all of them."""
+    config = tmp_path / "gunicorn.conf.py"
+    config.write_text(
+        "import subprocess\n"
+        "def worker_int(worker):\n"
+        "    subprocess.run(['grep', 'SigBlk', '/proc/self/status'])\n"
+    )
+    server = start(SET, "-c", str(config), "--threads", "1")
+    serving_pid(server)
+    assert server.stop(signal.SIGINT) == 0
+    assert server.stdout().split() == ["SigBlk:", "0000000000000000"]
+
+
 def test_usr1_handler_is_called_and_the_counters_are_logged(start) -> None:
     source = SET + "signal.signal(signal.SIGUSR1, lambda *_: print('handler', flush=True))"
     server = start(source)
