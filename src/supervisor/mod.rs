@@ -10,9 +10,11 @@
 //!
 //! - [`master`] is the loop, and the stages of the master's life,
 //! - [`worker_main`] is a worker's boot after the fork, [`worker_loop`] its loop while it serves,
+//! - [`conflict`] recognizes why a worker cannot boot beside another one,
 //! - [`deployment`] is what a reload replaces as a whole,
 //! - [`workers`] are the processes of the pool, [`worker_process`] is one of them,
 //! - [`pool`] is the policy: which workers start, and which retire,
+//! - [`pacing`] is how soon the master starts workers after failures and reloads after changes,
 //! - [`messages`] defines the messages between master and workers, [`heartbeat`] the workers'
 //!   heartbeat, [`recycling`] the limits of a worker,
 //! - [`successor`] is the upgrade to a new master (USR2), [`sockets`] keeps listening sockets
@@ -30,6 +32,7 @@
 //! - [`entrypoints`] are the functions that the layer above passes in.
 
 mod background;
+mod conflict;
 mod deployment;
 mod entrypoints;
 mod exit_status;
@@ -44,6 +47,7 @@ mod log_files;
 mod log_path;
 mod master;
 mod messages;
+mod pacing;
 mod path_trust;
 mod pidfile;
 mod pool;
@@ -65,6 +69,7 @@ use pyo3::prelude::*;
 
 use crate::config::Loaded;
 
+pub use conflict::is_conflict;
 pub use entrypoints::{Entrypoints, LoadFailure, Parse};
 pub use hooks::Hooks;
 pub use import_guard::ImportGuard;

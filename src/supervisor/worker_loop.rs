@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use log::{debug, error, info, warn};
 use pyo3::prelude::*;
 
-use super::heartbeat::Heartbeat;
+use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
 use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
 use super::worker_signals::{SignalReceiver, WorkerSignals};
 use crate::observe::{self, Sink};
 use crate::sys::signals::SignalMask;
-use crate::worker::{MainThread, Server, exit_now};
+use crate::worker::{GracefulEnd, MainThread, Server, exit_now};
 
 /// How often the worker sends its heartbeat and checks its server.
 const TICK: Duration = Duration::from_secs(1);
@@ -88,11 +88,14 @@ pub(super) struct Worker {
     /// The channel to the master; `None` once the master has exited.
     pub(super) channel: Option<UnixStream>,
     pub(super) heartbeat: Heartbeat,
+    pub(super) progress: Progress,
     pub(super) hooks: Hooks,
     /// Notices changed source files (`--reload`).
     pub(super) watcher: Option<Py<PyAny>>,
     pub(super) limits: RecyclingLimits,
     pub(super) graceful_timeout: Duration,
+    /// Replaces it if the successor starts after the end of this worker.
+    pub(super) yield_timeout: Duration,
     pub(super) stage: Stage,
 }
 
@@ -135,17 +138,33 @@ impl Worker {
                 return Ok(Some(ended));
             }
         }
-        self.heartbeat.beat();
+        self.send_heartbeat();
         self.check_recycling(py)?;
         self.check_source_files(py)?;
         if self.server.join(py, Some(Duration::ZERO))? {
             return Ok(Some(Ended::Served));
         }
         if self.stage.is_overdue(Instant::now()) {
-            self.server.warn_of_running_requests(py);
-            return Ok(Some(self.exit_immediately(py)));
+            return Ok(Some(match self.server.end_graceful_period(py)? {
+                GracefulEnd::Stopped => Ended::Served,
+                GracefulEnd::Idle => {
+                    log_exit();
+                    self.exit_immediately(py)
+                }
+                GracefulEnd::Aborted => self.exit_immediately(py),
+            }));
         }
         Ok(None)
+    }
+
+    /// Sends the heartbeat if the server has made progress. An idle one makes it when it is woken,
+    /// so every other tick has a heartbeat then. A worker that stops has its own deadline.
+    fn send_heartbeat(&mut self) {
+        if self.progress.has_advanced(self.server.progress()) || self.stage.is_stopping() {
+            self.heartbeat.beat();
+        } else {
+            self.server.wake_poller();
+        }
     }
 
     /// The next message of the master.
@@ -181,6 +200,10 @@ impl Worker {
             Event::Message(ToWorker::Retire) => {
                 self.server.retire();
                 self.stage.stop(Instant::now(), self.graceful_timeout);
+            }
+            Event::Message(ToWorker::Yield) => {
+                self.server.yield_to_successor();
+                self.stage.stop(Instant::now(), self.yield_timeout);
             }
             Event::Message(ToWorker::Multiprocess(multiprocess)) => {
                 self.server.set_multiprocess(multiprocess);
@@ -241,7 +264,7 @@ impl Worker {
             error!(target: "worker.failed", "The server has ended unexpectedly: exiting");
             return SERVER_ENDED;
         }
-        info!(target: "worker.exiting", "Worker exiting (pid: {})", std::process::id());
+        log_exit();
         // Python waits for threads of the application that are not daemons.
         let threads = py.import("rustwsgi._lingering_threads");
         let _ = threads.and_then(|module| module.call_method0("report_soon"));
@@ -294,6 +317,10 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+fn log_exit() {
+    info!(target: "worker.exiting", "Worker exiting (pid: {})", std::process::id());
 }
 
 /// The kernel has dropped a log's file, because this process has no free descriptor.

@@ -1,5 +1,9 @@
 //! Starts and stops the server of one process: binds its addresses, starts its threads, joins them.
 
+mod shutdown;
+
+pub use shutdown::GracefulEnd;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,9 +25,11 @@ use super::watch::Watch;
 use super::worker_thread::{self, Shared};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::{self, Listener, Poller};
-use crate::observe::{AccessLog, Format, Sink, remedy};
+use crate::observe::{AccessLog, Exclusion, Format, Sink, remedy};
 use crate::sys::signals::without_signals;
-use crate::wsgi::{Application, ServerAddress, Wsgi, green_threads_error};
+use crate::wsgi::{
+    AccessLogger, Application, ServerAddress, Wsgi, green_threads_error, install_loggers_in_program,
+};
 
 /// Why the server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +98,7 @@ impl Server {
         app: Application,
         settings: Arc<Settings>,
     ) -> Result<Server, StartError> {
+        install_loggers_in_program(py, &settings)?;
         let (listeners, access_log) = (bind(&settings)?, open_access_log(&settings)?);
         let parts = ServerParts {
             app,
@@ -124,9 +131,8 @@ impl Server {
         let ServerParts { app, listeners, access_log, settings, multiprocess, has_main_thread } =
             parts;
         close_in_children(py, &listeners)?;
-        let access_log = settings.access_log.as_ref().zip(access_log);
-        let access_log = access_log.map(|(settings, sink)| build_access_log(settings, sink));
-        let access_log = access_log.transpose()?;
+        let access_log = access_log.map(|sink| build_access_log(&settings, sink));
+        let access_log = access_log.transpose()?.flatten();
         let addresses: Vec<_> = listeners.iter().map(|l| (l.tcp_address(), l.url())).collect();
         let servers: Vec<_> = listeners
             .iter()
@@ -136,6 +142,10 @@ impl Server {
             .collect();
         let log_keys = access_log.as_ref().map_or_else(Vec::new, |(_, keys)| keys.clone());
         let access_log = access_log.map(|(log, _)| Arc::new(log));
+        let access_logger = match &access_log {
+            Some(log) => AccessLogger::attach(py, log)?,
+            None => None,
+        };
         let network = Poller::new(listeners, settings.clone(), access_log.clone())?;
         let multiprocess = Arc::new(AtomicBool::new(multiprocess));
         let wsgi = Wsgi::new(py, app, &servers, &settings, multiprocess.clone(), log_keys)?;
@@ -148,6 +158,7 @@ impl Server {
             main_thread: MainThreadLink::default(),
             settings,
             access_log,
+            access_logger,
         });
         let mut server = Server {
             shared,
@@ -245,14 +256,6 @@ impl Server {
         &self.addresses
     }
 
-    /// Begins a graceful shutdown: stops accepting, and lets running requests finish. Returns at
-    /// once. Does nothing in a forked process.
-    pub fn stop(&self) {
-        if self.is_own_process() {
-            self.shared.dispatcher.handle.stop();
-        }
-    }
-
     /// Lets the program exit without waiting for running requests: the caller has waited.
     pub fn skip_exit_wait(&self) {
         self.skips_exit_wait.store(true, Ordering::Relaxed);
@@ -260,12 +263,6 @@ impl Server {
 
     fn is_own_process(&self) -> bool {
         std::process::id() == self.pid
-    }
-
-    /// Begins the graceful shutdown of a process that another one replaces: keep-alive connections
-    /// may send one more request. Returns at once.
-    pub fn retire(&self) {
-        self.shared.dispatcher.handle.retire();
     }
 
     /// Sets whether other processes accept from the same sockets.
@@ -284,14 +281,15 @@ impl Server {
         self.shared.watch.requests_served()
     }
 
-    /// Logs the requests that still run after the graceful timeout.
-    pub fn warn_of_running_requests(&self, py: Python<'_>) {
-        let running = self.shared.wsgi.running(py);
-        let running = match running.is_empty() {
-            true => "no request was running, but clients were still sending or reading".to_owned(),
-            false => format!("still running: {}", running.join(", ")),
-        };
-        warn!(target: "server.aborted", "Shut down after the graceful timeout: {running}");
+    /// A number that changes whenever the poller makes a turn or a thread finishes a request.
+    pub fn progress(&self) -> u64 {
+        let turns = self.shared.dispatcher.handle.turns() as u64;
+        turns.wrapping_add(self.requests_served())
+    }
+
+    /// Ends the poller's current wait for events, so that an idle server makes progress.
+    pub fn wake_poller(&self) {
+        self.shared.dispatcher.handle.wake();
     }
 
     /// Takes the next step to end each request that has run longer than `--timeout`. Returns
@@ -365,13 +363,16 @@ fn open_access_log(settings: &Settings) -> Result<Option<Sink>, StartError> {
     sink.map(Some).map_err(StartError::AccessLog)
 }
 
-/// The log, and the environ keys that its format needs.
+/// The log, if there is one, and the environ keys that its format needs.
 fn build_access_log(
-    settings: &AccessLogSettings,
+    settings: &Settings,
     sink: Sink,
-) -> Result<(AccessLog, Vec<String>), StartError> {
-    let format =
-        Format::parse(&settings.format).map_err(|error| StartError::AccessLog(error.into()))?;
+) -> Result<Option<(AccessLog, Vec<String>)>, StartError> {
+    let Some(AccessLogSettings { target, format }) = &settings.access_log else { return Ok(None) };
+    let format = Format::parse(format).map_err(|error| StartError::AccessLog(error.into()))?;
+    let patterns = settings.access_log_exclude.iter().map(String::as_str);
+    let exclusion = Exclusion::new(patterns)
+        .map_err(|reason| StartError::AccessLog(anyhow!("--access-log-exclude: {reason}")))?;
     let keys = format.environ_keys().to_vec();
-    Ok((AccessLog::new(&settings.target, format, sink), keys))
+    Ok(Some((AccessLog::new(target, format, sink).excluding(exclusion), keys)))
 }

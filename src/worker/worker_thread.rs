@@ -14,7 +14,7 @@ use super::watch::Watch;
 use crate::config::Settings;
 use crate::net::Connection;
 use crate::observe::AccessLog;
-use crate::wsgi::{ThreadState, Wsgi, take_deferred_drops};
+use crate::wsgi::{AccessLogger, ThreadState, Wsgi, take_deferred_drops};
 
 /// How long a thread runs requests before it returns to polling: one long request, or several short
 /// ones.
@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) watch: Watch,
     pub(super) access_log: Option<Arc<AccessLog>>,
+    /// Python's logger for the lines of requests that have run.
+    pub(super) access_logger: Option<AccessLogger>,
     /// The only worker thread is the main thread.
     pub(super) serves_on_main_thread: bool,
     pub(super) main_thread: MainThreadLink,
@@ -103,7 +105,11 @@ fn serve(
         return;
     };
     if let Some(log) = &shared.access_log {
-        connection.log_access(log, thread_state.head(), &outcome.logged);
+        let (request, response) = (connection.http.head(), thread_state.head());
+        connection.log_access(response, &outcome.logged, |record| match &shared.access_logger {
+            Some(logger) => logger.log(py, log, record, (request, response)),
+            None => log.log(record),
+        });
     }
     shared.dispatcher.handle.return_connection(connection);
 }

@@ -84,6 +84,11 @@ def loop_with_signals(environ, start_response):
     return reply_json(start_response, "come")
 
 
+def is_default(environ, start_response):
+    """Whether TERM would kill the process."""
+    return reply_json(start_response, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+
+
 def term(environ, start_response):
     """TERM comes while the request runs."""
     os.kill(os.getpid(), signal.SIGTERM)
@@ -104,6 +109,7 @@ app = table(
         "unhandled-alarm": unhandled_alarm,
         "later": later,
         "loop-with-signals": loop_with_signals,
+        "is-default": is_default,
         "term": term,
         "leave": leave,
     }

@@ -63,6 +63,7 @@ def test_event_loop_with_signal_handlers_leaves_the_server_its_own(fresh_server)
     server = fresh_server(APP, "--threads", "1")
     for _ in range(2):
         assert get_json(server, "/loop-with-signals") == "come"
+    wait_until(lambda: not get_json(server, "/is-default"), "the handler is set again")
     pid = get_json(server, "/later")
     os.kill(pid, signal.SIGTERM)
     server.wait_for_event("worker.exiting", rf"\(pid: {pid}\)")
