@@ -98,7 +98,8 @@ const STATSD: &str =
     "StatsD is not supported; the access log has the time of each request (%(L)s or json)";
 const SYSLOG: &str =
     "syslog is not supported; log to the standard streams, for systemd-journald or logger(1)";
-const LOGGING: &str = "use --access-logfile, --access-logformat, --error-logfile and --log-level";
+const LOGGING: &str = "use --access-logfile, --access-logformat, --error-logfile and --log-level; \
+     a hook may add filters and handlers to the logger gunicorn.access";
 const STRICT: &str = "requests are always parsed strictly; what it allows is rejected with 400";
 const PASTE: &str = "name the application as MODULE:NAME; its module can load a PasteDeploy file";
 /// The reason for hooks that the server does not call.
