@@ -12,6 +12,12 @@ const MAX_BOOT_PAUSE: Duration = Duration::from_secs(30);
 /// The longest pause after a worker that died while serving. Short, because a request that crashes
 /// workers must not be able to keep the site down.
 const MAX_RESPAWN_PAUSE: Duration = Duration::from_secs(2);
+/// An editor writes a file in several steps, and perhaps several files, before the reload reads
+/// them. The old workers need most of this time to exit.
+const SETTLING_TIME: Duration = Duration::from_millis(50);
+/// How many workers in a row are ended while they boot, because a file has changed meanwhile. An
+/// application that rewrites its own files would never serve otherwise.
+const MAX_INTERRUPTED_BOOTS: u32 = 5;
 /// The shortest time between two reloads for changed source files.
 const MIN_SOURCE_RELOAD_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -78,31 +84,45 @@ impl Backoff {
 /// A change that comes too early is not lost: its reload waits.
 #[derive(Debug, Default)]
 pub(super) struct SourceReload {
-    is_wanted: bool,
+    /// When the files have settled, if a reload is wanted.
+    wanted_at: Option<Instant>,
     /// No reload before this time.
     not_before: Option<Instant>,
+    /// Boots in a row that a changed file has interrupted.
+    interrupted_boots: u32,
 }
 
 impl SourceReload {
     /// A worker has reported a changed file.
-    pub(super) fn request(&mut self) {
-        self.is_wanted = true;
+    pub(super) fn request(&mut self, now: Instant) {
+        self.wanted_at = now.checked_add(SETTLING_TIME);
+    }
+
+    /// A worker has reported a changed file while it booted. Returns whether it is ended.
+    pub(super) fn may_interrupt_boot(&mut self) -> bool {
+        self.interrupted_boots += 1;
+        self.interrupted_boots <= MAX_INTERRUPTED_BOOTS
+    }
+
+    /// A worker is ready.
+    pub(super) fn on_ready(&mut self) {
+        self.interrupted_boots = 0;
     }
 
     /// A reload begins, for this or for another reason: it reads every file anew.
     pub(super) fn on_reload(&mut self, now: Instant) {
-        self.is_wanted = false;
+        self.wanted_at = None;
         self.not_before = now.checked_add(MIN_SOURCE_RELOAD_INTERVAL);
     }
 
     /// Whether a reload is wanted that has not begun.
     pub(super) fn is_wanted(&self) -> bool {
-        self.is_wanted
+        self.wanted_at.is_some()
     }
 
     /// When the next reload is due, if one is wanted.
-    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        self.is_wanted.then(|| self.not_before.unwrap_or(now))
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.wanted_at.map(|at| self.not_before.map_or(at, |not_before| at.max(not_before)))
     }
 }
 
@@ -114,14 +134,30 @@ mod tests {
     fn source_reloads_keep_their_distance_and_none_is_lost() {
         let now = Instant::now();
         let mut reload = SourceReload::default();
-        assert_eq!(reload.deadline(now), None);
-        reload.request();
-        assert_eq!(reload.deadline(now), Some(now), "the first is due at once");
+        assert_eq!(reload.deadline(), None);
+        reload.request(now);
+        assert_eq!(reload.deadline(), Some(now + SETTLING_TIME), "the first is due soon");
         reload.on_reload(now);
-        assert_eq!(reload.deadline(now), None);
-        reload.request();
-        reload.request();
-        assert_eq!(reload.deadline(now), Some(now + MIN_SOURCE_RELOAD_INTERVAL));
+        assert_eq!(reload.deadline(), None);
+        reload.request(now);
+        reload.request(now);
+        assert_eq!(reload.deadline(), Some(now + MIN_SOURCE_RELOAD_INTERVAL));
+        reload.on_reload(now);
+        let later = now + 2 * MIN_SOURCE_RELOAD_INTERVAL;
+        reload.request(later);
+        assert_eq!(reload.deadline(), Some(later + SETTLING_TIME));
+    }
+
+    #[test]
+    fn boots_are_interrupted_a_few_times_in_a_row() {
+        let mut reload = SourceReload::default();
+        for _ in 0..2 {
+            for _ in 0..MAX_INTERRUPTED_BOOTS {
+                assert!(reload.may_interrupt_boot());
+            }
+            assert!(!reload.may_interrupt_boot());
+            reload.on_ready();
+        }
     }
 
     #[test]
