@@ -138,6 +138,8 @@ def _django_directories(_app: Any) -> Iterator[str]:
         for backend in sys.modules["django.template"].engines.all():
             yield from backend.template_dirs
             yield from _loader_directories(getattr(getattr(backend, "env", None), "loader", None))
+            for loader in getattr(getattr(backend, "engine", None), "template_loaders", ()):
+                yield from loader.get_dirs() if hasattr(loader, "get_dirs") else ()
 
 
 _FINDERS: dict[str, Callable[[Any], Iterator[str]]] = {

@@ -17,7 +17,7 @@ const MAX_RESPAWN_PAUSE: Duration = Duration::from_secs(2);
 const SETTLING_TIME: Duration = Duration::from_millis(50);
 /// How many workers in a row are ended while they boot, because a file has changed meanwhile. An
 /// application that rewrites its own files would never serve otherwise.
-const MAX_INTERRUPTED_BOOTS: u32 = 5;
+const MAX_INTERRUPTED_BOOTS: u32 = 10;
 /// The shortest time between two reloads for changed source files.
 const MIN_SOURCE_RELOAD_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -34,11 +34,13 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// A worker could not boot, or could not be forked.
-    pub(super) fn on_boot_failure(&mut self, now: Instant) {
+    /// A worker could not boot, or could not be forked. With `watches_files` (`--reload`), the next
+    /// attempt comes soon: no worker is left that could notice a change.
+    pub(super) fn on_boot_failure(&mut self, now: Instant, watches_files: bool) {
         let pause = MIN_BOOT_PAUSE * 2_u32.pow(self.boot_failures.min(6));
+        let max = if watches_files { MAX_RESPAWN_PAUSE } else { MAX_BOOT_PAUSE };
         self.boot_failures += 1;
-        self.paused_until = now.checked_add(pause.min(MAX_BOOT_PAUSE));
+        self.paused_until = now.checked_add(pause.min(max));
     }
 
     /// A worker died after it had served for this long. The first is replaced without a pause.
@@ -176,10 +178,12 @@ mod tests {
             assert!(pause_after_death(soon) <= Some(MAX_RESPAWN_PAUSE));
         }
         backoff.reset();
-        for _ in 0..100 {
-            backoff.on_boot_failure(now);
+        for (watches_files, max) in [(false, MAX_BOOT_PAUSE), (true, MAX_RESPAWN_PAUSE)] {
+            for _ in 0..100 {
+                backoff.on_boot_failure(now, watches_files);
+            }
+            assert_eq!(backoff.paused_until(), Some(now + max));
         }
-        assert_eq!(backoff.paused_until(), Some(now + MAX_BOOT_PAUSE));
     }
 
     #[test]
@@ -187,11 +191,11 @@ mod tests {
         let now = Instant::now();
         let mut backoff = Backoff::default();
         assert!(backoff.end_pause(now), "there is none");
-        backoff.on_boot_failure(now);
+        backoff.on_boot_failure(now, false);
         assert!(!backoff.end_pause(now));
         assert!(backoff.end_pause(now + MIN_BOOT_PAUSE));
         backoff.on_ready();
-        backoff.on_boot_failure(now);
+        backoff.on_boot_failure(now, false);
         assert_eq!(backoff.paused_until(), Some(now + MIN_BOOT_PAUSE), "the count starts again");
         backoff.on_death(now, Duration::ZERO);
         backoff.on_death(now, PROVEN_AFTER);

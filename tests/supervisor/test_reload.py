@@ -217,6 +217,31 @@ def test_change_while_the_application_is_imported_is_loaded(
         assert client.response().body == b"three", "the second version never serves"
 
 
+def test_crash_of_the_new_code_is_left_when_it_is_mended(fresh_server, tmp_path: Path) -> None:
+    """No worker is there that could notice the change."""
+    module = tmp_path / "edited.py"
+    module.write_text(SOURCE.format("one"))
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    serves(server, b"one")
+    module.write_text("import os\nos._exit(7)\n")
+    server.wait_for_event("worker.boot_failed", "code 7")
+    module.write_text(SOURCE.format("two"))
+    serves(server, b"two")
+
+
+def test_thread_of_the_application_does_not_delay_the_new_code(
+    fresh_server, tmp_path: Path
+) -> None:
+    """Python waits for it at the exit of the old worker."""
+    module = tmp_path / "edited.py"
+    thread = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"
+    module.write_text(thread + SOURCE.format("one"))
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    serves(server, b"one")
+    module.write_text(SOURCE.format("two"))
+    serves(server, b"two")
+
+
 def test_application_that_rewrites_itself_is_served(fresh_server, tmp_path: Path) -> None:
     (tmp_path / "edited.py").write_text(
         "import os, pathlib\npathlib.Path(__file__).touch()\n" + SOURCE.format("one")
