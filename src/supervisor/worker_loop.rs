@@ -13,6 +13,7 @@ use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
 use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
+use super::source_watch::SourceWatch;
 use super::worker_signals::{SignalReceiver, WorkerSignals};
 use crate::observe::{self, Sink};
 use crate::sys::signals::SignalMask;
@@ -91,7 +92,7 @@ pub(super) struct Worker {
     pub(super) progress: Progress,
     pub(super) hooks: Hooks,
     /// Notices changed source files (`--reload`).
-    pub(super) watcher: Option<Py<PyAny>>,
+    pub(super) watch: Option<SourceWatch>,
     pub(super) limits: RecyclingLimits,
     pub(super) graceful_timeout: Duration,
     /// Replaces it if the successor starts after the end of this worker.
@@ -140,7 +141,9 @@ impl Worker {
         }
         self.send_heartbeat();
         self.check_recycling(py)?;
-        self.check_source_files(py)?;
+        if let Some(watch) = &self.watch {
+            watch.update(py)?;
+        }
         if self.server.join(py, Some(Duration::ZERO))? {
             return Ok(Some(Ended::Served));
         }
@@ -199,10 +202,12 @@ impl Worker {
             Event::Signal(_) => {}
             Event::Message(ToWorker::Retire) => {
                 self.server.retire();
+                self.watch = None;
                 self.stage.stop(Instant::now(), self.graceful_timeout);
             }
             Event::Message(ToWorker::Yield) => {
                 self.server.yield_to_successor();
+                self.watch = None;
                 self.stage.stop(Instant::now(), self.yield_timeout);
             }
             Event::Message(ToWorker::Multiprocess(multiprocess)) => {
@@ -233,6 +238,7 @@ impl Worker {
     /// Stops accepting, and exits when the running requests are done.
     fn stop(&mut self) {
         self.server.stop();
+        self.watch = None;
         self.stage.stop(Instant::now(), self.graceful_timeout);
     }
 
@@ -300,20 +306,6 @@ impl Worker {
         info!(target: "worker.recycling", "Worker {pid} asks to be replaced: {reason}");
         if FromWorker::ReplacementWanted.send(channel).is_ok() {
             self.stage = Stage::AwaitingReplacement;
-        }
-        Ok(())
-    }
-
-    /// Asks for a reload when a source file has changed.
-    fn check_source_files(&self, py: Python<'_>) -> PyResult<()> {
-        let (Some(watcher), Some(channel)) = (&self.watcher, &self.channel) else { return Ok(()) };
-        let changed: Option<String> = watcher.bind(py).call_method0("changed")?.extract()?;
-        if let Some(path) = changed
-            && !self.stage.is_stopping()
-        {
-            info!(target: "reload.source_changed", "{path} has changed: requesting a reload");
-            // Fails only if the master has exited, which the next turn handles.
-            let _ = FromWorker::SourceChanged.send(channel);
         }
         Ok(())
     }
