@@ -27,6 +27,7 @@ mod forked;
 mod listener;
 mod memory_budget;
 mod output_queue;
+mod parsed;
 mod poller;
 mod poller_link;
 mod shutdown;
@@ -35,6 +36,7 @@ mod syn_filter;
 mod timers;
 mod transport;
 mod tuning;
+mod waiting;
 mod write_half;
 
 #[cfg(fuzzing)]

@@ -10,6 +10,9 @@ pub(super) const READ_BUFFER: usize = 64 * 1024;
 /// Bytes that the poller reads from one connection per turn, so that a fast upload does not keep
 /// it from the other connections.
 pub(super) const MAX_READ_PER_TURN: usize = 256 * 1024;
+/// A buffer of unparsed bytes is not shrunk below this many bytes: a reallocation costs more than
+/// they do.
+pub(super) const MIN_INPUT_BUFFER: usize = 1024;
 
 // Request bodies
 
@@ -69,13 +72,16 @@ pub(super) const DRAIN_FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 // Eviction
 
-/// Idle connections that one search collects, so that not every eviction searches all connections.
-pub(super) const IDLE_BATCH: usize = 64;
+/// Connections that one search collects, so that not every eviction searches all of them.
+pub(super) const EVICTION_BATCH: usize = 64;
 /// How long no new search begins after one that has found no idle connection.
-pub(super) const IDLE_SEARCH_PAUSE: Duration = Duration::from_millis(100);
-/// A client that has connected sends its request at once, as a rule. One that has sent nothing
-/// for this long counts as idle.
+pub(super) const EVICTION_SEARCH_PAUSE: Duration = Duration::from_millis(100);
+/// A client that has connected sends its request at once, as a rule. One that has sent nothing, or
+/// no complete head, for this long may be evicted.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(1);
+/// A request of whose content nothing has arrived for this long may be evicted. Longer than a radio
+/// link needs to change its cell.
+pub(super) const CONTENT_STALLED_AFTER: Duration = Duration::from_secs(5);
 /// A response of which the client has read nothing for this long counts as stalled.
 pub(super) const STALLED_AFTER: Duration = Duration::from_secs(1);
 /// After memory was over its hard limit for this long, responses that are read slowly are aborted

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::eviction::{Candidates, Idle};
+use super::eviction::Candidates;
 use crate::net::arena::{Arena, ConnectionId};
 use crate::net::connection::Connection;
 use crate::net::timers::Deadline;
+use crate::net::waiting::Waiting;
 use crate::net::write_half::WriteHalf;
 
 /// The phase of a connection. It holds the connection itself while the poller owns it.
@@ -65,13 +66,10 @@ impl Slot {
         }
     }
 
-    /// The idle state, if it waits for the first byte of a request.
-    fn idle(&self) -> Option<Idle> {
+    /// What its client has to send, if the connection waits for that.
+    fn waiting(&self) -> Option<Waiting> {
         match &self.phase {
-            Phase::Reading(connection) if !self.is_readable => {
-                let (since, has_served) = connection.idle()?;
-                Some(Idle { since, has_served })
-            }
+            Phase::Reading(connection) if !self.is_readable => Some(connection.waiting()),
             _ => None,
         }
     }
@@ -85,7 +83,7 @@ impl Candidates for Connections {
         Arena::ids(self)
     }
 
-    fn idle(&self, id: ConnectionId) -> Option<Idle> {
-        self.get(id)?.idle()
+    fn waiting(&self, id: ConnectionId) -> Option<Waiting> {
+        self.get(id)?.waiting()
     }
 }

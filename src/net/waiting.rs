@@ -1,0 +1,24 @@
+//! What a connection waits for while the poller reads from it: what the eviction policy decides by.
+
+use std::time::Instant;
+
+/// The part of a request that a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Awaited {
+    /// The first byte of another request, after an answered one.
+    NextRequest,
+    /// The first byte of its first request.
+    FirstRequest,
+    /// The rest of a head.
+    Head,
+    /// The rest of the content.
+    Content,
+}
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) awaited: Awaited,
+    /// When the wait began. For content, the time of the last bytes.
+    pub(super) since: Instant,
+}
