@@ -20,6 +20,7 @@ use pyo3::types::PyList;
 use crate::config::{self, Settings};
 use crate::observe;
 use crate::supervisor::{self, Entrypoints, Hooks, ImportGuard, LoadFailure, WorkerUsers};
+use crate::sys::limits;
 use crate::worker::{Server, StartError};
 use crate::wsgi::{self, Loaded};
 
@@ -130,6 +131,7 @@ fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) 
     if !loaded.files.is_empty() {
         info!(target: "config.files", "Configuration read from: {}", loaded.files.join(", "));
     }
+    limits::raise_descriptor_limit();
     let reparse = |py: Python<'_>, argv: &[OsString], users: &WorkerUsers| {
         parse(py, argv, users).map_err(|exit| {
             let message = exit.message;

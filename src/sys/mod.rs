@@ -9,6 +9,7 @@
 //! - [`process`] signals, reaps and ends processes,
 //! - [`fork`] registers the fork hooks of the whole server,
 //! - [`descriptors`] adopts, duplicates and replaces raw descriptors,
+//! - [`limits`] raises the limit of open descriptors,
 //! - [`streams`] handles the standard streams,
 //! - [`clock`] reads the monotonic clock and the time of day.
 
@@ -17,6 +18,8 @@ pub(crate) mod clock;
 pub(crate) mod descriptors;
 #[cfg(feature = "python")]
 pub(crate) mod fork;
+#[cfg(feature = "python")]
+pub(crate) mod limits;
 #[allow(unsafe_code, reason = "ending a process at once has no safe wrapper")]
 pub(crate) mod process;
 #[allow(
