@@ -26,10 +26,12 @@ use crate::wsgi::{self, Loaded};
 
 /// Parses `argv`, which begins with the program's name, serves, and returns the exit code.
 pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
-    match parse(py, &argv, &WorkerUsers::default()) {
+    let code = match parse(py, &argv, &WorkerUsers::default()) {
         Ok((loaded, hooks)) => run(py, &argv, loaded, hooks),
         Err(exit) => print_exit(&exit),
-    }
+    };
+    observe::finish();
+    code
 }
 
 /// Prints a help text or an error, and returns its exit code.

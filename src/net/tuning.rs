@@ -104,6 +104,8 @@ pub(super) const RETRY_AFTER_SECONDS: &[u8] = b"5";
 
 /// Events that one poll returns at most.
 pub(super) const MAX_EVENTS: usize = 256;
+/// How often an idle poller tries to write log lines that a reader has not taken.
+pub(super) const LOG_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Stale entries that the heap of deadlines may hold, besides four for each connection, before it
 /// is compacted.
 pub(super) const STALE_TIMERS: usize = 256;

@@ -8,6 +8,7 @@
 //! - [`access_log`] buffers and writes the lines of the access log,
 //! - [`mod@format`] and [`json`] format a line, with [`escape`], [`user`] and [`clock`],
 //! - [`sink`] is the file or stream that a log is written to,
+//! - [`writer`] writes lines to a sink, and buffers those that it does not take,
 //! - [`wording`] is the grammar of log lines,
 //! - [`counters`] counts how often each limit was reached.
 
@@ -21,10 +22,11 @@ mod log;
 mod sink;
 mod user;
 mod wording;
+mod writer;
 
 pub use access_log::AccessLog;
 pub use counters::{Count, Counters};
 pub use format::{Format, FormatError, Record, known_atoms};
-pub use log::{init, redirect, write_text};
+pub use log::{finish, flush, has_backlog, init, redirect, without_waiting, write_text};
 pub use sink::{LogTarget, Sink, open, remedy};
 pub use wording::{as_line, counted};

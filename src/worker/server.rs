@@ -20,9 +20,12 @@ use super::watch::Watch;
 use super::worker_thread::{self, Shared};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::{self, Listener, Poller};
-use crate::observe::{AccessLog, Format, Sink, remedy};
+use crate::observe::{self, AccessLog, Format, Sink, remedy};
 use crate::sys::signals::without_signals;
 use crate::wsgi::{Application, ServerAddress, Wsgi, green_threads_error};
+
+/// How long the end of the server waits for a reader of the access log that does not keep up.
+const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why the server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -309,8 +312,9 @@ impl Server {
             }
         }
         if let Some(log) = &self.shared.access_log {
-            log.flush();
+            py.detach(|| log.flush_until(Instant::now() + LAST_FLUSH_TIMEOUT));
         }
+        py.detach(observe::finish);
         Ok(true)
     }
 }
@@ -353,6 +357,7 @@ pub fn exit_now(py: Python<'_>, code: i32) {
     for stream in ["stdout", "stderr"] {
         let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
     }
+    py.detach(observe::finish);
     let _ = py.import("os").and_then(|os| os.call_method1("_exit", (code,)));
 }
 
