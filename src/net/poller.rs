@@ -145,10 +145,6 @@ impl Poller {
     /// Waits for events, for `timeout` at most, handles them, and returns the connections whose
     /// request is complete.
     pub fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Lent>> {
-        observe::without_waiting(|| self.turn(timeout))
-    }
-
-    fn turn(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Lent>> {
         // Responses first: worker threads leave them to the poller, which sends them without the
         // interpreter.
         self.state.last_poll = self.state.now;

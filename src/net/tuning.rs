@@ -65,7 +65,8 @@ pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes that are read and discarded in that time.
 pub(super) const LINGER_BYTES: usize = 256 * 1024;
 /// Replaces [`LINGER_TIMEOUT`] while the server drains, for a client that has sent complete
-/// requests and nothing more: its next request may cross the end of the connection.
+/// requests and nothing more: its next request may cross the end of the connection. Any client keeps
+/// this much of the time if its connection is closed for a new one.
 pub(super) const DRAIN_LINGER_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long a connection that has made no request yet may still make one while the server drains.
 pub(super) const DRAIN_FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,14 +1,16 @@
-//! What a connection waits for while the poller reads from it: what the eviction policy decides by.
+//! What a connection waits for while it is its client's turn: the eviction policy decides by it.
 
 use std::time::Instant;
 
-/// The part of a request that a connection waits for.
+/// What a client has to send, or to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Awaited {
     /// The first byte of another request, after an answered one.
     NextRequest,
     /// The first byte of its first request.
     FirstRequest,
+    /// The client's close, after the last response.
+    Close,
     /// The rest of a head.
     Head,
     /// The rest of the content.

@@ -51,7 +51,8 @@ impl AccessLog {
     fn append(&self, add_line: impl FnOnce(&mut Vec<u8>, &mut Stamps)) {
         let buffered =
             self.writer.append(1, |buffer| self.with_stamps(|stamps| add_line(buffer, stamps)));
-        if buffered >= FLUSH_THRESHOLD_BYTES {
+        // A forked child has no poller that flushes.
+        if buffered >= FLUSH_THRESHOLD_BYTES || self.writer.was_forked() {
             self.report(self.writer.write());
         }
     }

@@ -48,6 +48,16 @@ fn lines_before_a_flush_are_not_written() {
 }
 
 #[test]
+fn forked_child_writes_each_line_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let log = open(&path);
+    log.writer.pretend_fork();
+    log.log(&request(b"/"));
+    assert_eq!(std::fs::read(&path).unwrap(), b"GET / HTTP/1.1\n");
+}
+
+#[test]
 fn dropped_log_is_flushed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");

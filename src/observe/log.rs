@@ -3,13 +3,12 @@
 //! Lines have gunicorn's format, `[2026-11-24 04:14:34 +0000] [PID] [INFO] message`. Each is one
 //! write(2) by the thread that logs it, so that lines of several processes do not mix, and none is
 //! lost in a buffer when the process dies. While the reader does not take them, lines stay in a
-//! bounded buffer, and [`flush`] writes them later. The poller never waits for a reader, other
-//! threads only for one that is a little late.
+//! bounded buffer, and [`flush`] writes them later. No line of the server waits for the reader, as
+//! the poller may log it; text of the application waits for one that is a little late.
 //!
 //! A process has one error log, which all layers reach with the macros of the `log` crate. A process
 //! that starts a second server redirects it by calling [`init`] again.
 
-use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +23,8 @@ use super::sink::Sink;
 use super::wording::counted;
 use super::writer::{self, LogWriter, Outcome};
 
-/// How long a thread waits for a reader that is only a little late: a process that ends at once, such
-/// as a forked child, would take the line with it.
+/// How long text of the application waits for a reader that is only a little late: a process that ends
+/// at once, such as a forked child, would take the text with it.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long the end of the process waits for a reader that does not keep up.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -40,19 +39,6 @@ static LOGGER: ErrorLog = ErrorLog {
     stamp: Mutex::new(None),
     writer: LogWriter::new(),
 };
-
-thread_local! {
-    /// The thread does not wait when it logs.
-    static IS_HURRIED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Calls `run`, which does not wait when it logs: for the poller.
-pub fn without_waiting<T>(run: impl FnOnce() -> T) -> T {
-    let before = IS_HURRIED.replace(true);
-    let result = run();
-    IS_HURRIED.set(before);
-    result
-}
 
 /// The `log` crate's logger. That is a static, so [`init`] opens it later.
 struct ErrorLog {
@@ -95,7 +81,8 @@ pub fn redirect(sink: Sink) {
 pub fn write_text(text: &str) {
     let mut escaped = String::with_capacity(text.len());
     escape::lines(text, true, &mut escaped);
-    LOGGER.write(escaped);
+    LOGGER.append(escaped);
+    LOGGER.report(LOGGER.writer.write_patiently(WRITE_TIMEOUT));
 }
 
 /// True while lines wait for the reader of the error log.
@@ -112,21 +99,15 @@ pub fn flush() {
 
 /// As [`flush`], at the end of the process: gives the reader a moment.
 pub fn finish() {
-    if has_backlog() {
-        LOGGER.report(LOGGER.writer.write_until(Instant::now() + FINISH_TIMEOUT));
-    }
+    LOGGER.report(LOGGER.writer.write_until(Instant::now() + FINISH_TIMEOUT));
 }
 
 impl ErrorLog {
-    fn write(&self, text: String) {
+    fn append(&self, text: String) {
         let line_ends = memchr::memchr_iter(b'\n', text.as_bytes()).count();
         self.writer.append(line_ends, |buffer| match buffer.is_empty() {
             true => *buffer = text.into_bytes(),
             false => buffer.extend_from_slice(text.as_bytes()),
-        });
-        self.report(match IS_HURRIED.get() {
-            true => self.writer.write(),
-            false => self.writer.write_patiently(WRITE_TIMEOUT),
         });
     }
 
@@ -170,7 +151,10 @@ impl Log for ErrorLog {
         // The message is formatted before any lock is taken: its `Display` may log itself.
         let message = record.args().to_string();
         let event = event(record.target()).filter(|_| self.show_events.load(Ordering::Relaxed));
-        self.write(line(&self.time(), event, record.level(), &message));
+        self.append(line(&self.time(), event, record.level(), &message));
+        // This may be the poller, which waits for nobody: neither for the reader, nor for another
+        // thread that is writing, which also writes this line.
+        self.report(self.writer.write());
     }
 
     fn flush(&self) {}

@@ -27,6 +27,6 @@ mod writer;
 pub use access_log::AccessLog;
 pub use counters::{Count, Counters};
 pub use format::{Format, FormatError, Record, known_atoms};
-pub use log::{finish, flush, has_backlog, init, redirect, without_waiting, write_text};
+pub use log::{finish, flush, has_backlog, init, redirect, write_text};
 pub use sink::{LogTarget, Sink, open, remedy};
 pub use wording::{as_line, counted};

@@ -6,20 +6,19 @@
 //! time writes, without holding the lock: meanwhile other threads add lines, and the application can
 //! fork.
 //!
-//! A forked child must not find the lock held by a thread that it does not have. So a fork takes the
-//! locks of all writers and releases them on both sides. The child begins with an empty buffer,
-//! since its parent writes the lines.
+//! [`registry`] has all writers of the process, for a fork.
 
-use std::cell::RefCell;
+mod registry;
+
+pub(super) use registry::{OwnedWriter, hold_at_fork};
+
 use std::mem;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::sink::Sink;
 use crate::sync::ignore_poison;
-use crate::sys::at_fork;
 
 /// Lines are dropped while this many bytes are buffered.
 pub(super) const DROP_THRESHOLD_BYTES: usize = 256 * 1024;
@@ -41,6 +40,8 @@ pub(super) struct LogWriter {
     has_backlog: AtomicBool,
     /// The reader has not made room when it was given time.
     is_stalled: AtomicBool,
+    /// The process was forked after the log was opened.
+    was_forked: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -86,6 +87,7 @@ impl LogWriter {
             written: Condvar::new(),
             has_backlog: AtomicBool::new(false),
             is_stalled: AtomicBool::new(false),
+            was_forked: AtomicBool::new(false),
         }
     }
 
@@ -108,7 +110,7 @@ impl LogWriter {
         if state.is_writing { Outcome::Quiet } else { self.write_locked(state) }
     }
 
-    /// As [`LogWriter::write`], and waits for another thread that is writing. So a line is with the
+    /// As [`LogWriter::write`], and waits for another thread that is writing. So the text is with the
     /// kernel when the call returns, unless the sink is full or very slow.
     pub(super) fn write_through(&self) -> Outcome {
         let mut state = self.lock();
@@ -161,6 +163,11 @@ impl LogWriter {
         self.has_backlog.load(Ordering::Relaxed)
     }
 
+    /// True in a child of the process that has opened the log.
+    pub(super) fn was_forked(&self) -> bool {
+        self.was_forked.load(Ordering::Relaxed)
+    }
+
     /// Writes what is buffered to the old sink, and to `sink` what that does not take and all
     /// further lines.
     pub(super) fn redirect(&self, sink: Sink) -> Outcome {
@@ -207,7 +214,7 @@ impl LogWriter {
                         state.ends_mid_line = batch[count - 1] != b'\n';
                     }
                     batch.drain(..count);
-                    if batch.is_empty() && state.buffer.is_empty() && state.dropped + dropped == 0 {
+                    if batch.is_empty() && state.buffer.is_empty() && state.dropped == 0 {
                         let recovered = state.lost.take().map(Outcome::Recovered);
                         outcome = recovered.unwrap_or(outcome);
                     }
@@ -270,104 +277,6 @@ impl State {
     }
 }
 
-/// The writer of a log that can be closed, and takes it back then.
-#[derive(Debug)]
-pub(super) struct OwnedWriter(&'static LogWriter);
-
-impl OwnedWriter {
-    /// A writer to `sink`.
-    pub(super) fn new(sink: Sink) -> OwnedWriter {
-        let mut writers = writers();
-        let free = writers.iter().copied().find(|writer| writer.lock().is_free);
-        let writer = free.unwrap_or_else(|| {
-            // A fork takes the locks of all writers, so they live as long as the process. A closed
-            // one is used again.
-            let writer = Box::leak(Box::new(LogWriter::new()));
-            register(&mut writers, writer);
-            writer
-        });
-        let mut state = writer.lock();
-        state.is_free = false;
-        state.sink = Some(Arc::new(sink));
-        drop(state);
-        OwnedWriter(writer)
-    }
-}
-
-impl Deref for OwnedWriter {
-    type Target = LogWriter;
-
-    fn deref(&self) -> &LogWriter {
-        self.0
-    }
-}
-
-impl Drop for OwnedWriter {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.reset();
-        state.sink = None;
-        state.is_free = true;
-        self.0.has_backlog.store(false, Ordering::Relaxed);
-    }
-}
-
-/// All writers of the process.
-static WRITERS: Mutex<Vec<&'static LogWriter>> = Mutex::new(Vec::new());
-
-fn writers() -> MutexGuard<'static, Vec<&'static LogWriter>> {
-    ignore_poison(WRITERS.lock())
-}
-
-/// Takes the lock of this writer, too, whenever the process forks.
-pub(super) fn hold_at_fork(writer: &'static LogWriter) {
-    let mut writers = writers();
-    if !writers.iter().any(|known| std::ptr::eq(*known, writer)) {
-        register(&mut writers, writer);
-    }
-}
-
-fn register(writers: &mut Vec<&'static LogWriter>, writer: &'static LogWriter) {
-    static REGISTERED: Once = Once::new();
-    REGISTERED.call_once(|| at_fork::register(hold_all, release_all, reset_all));
-    writers.push(writer);
-}
-
-/// The locks of all writers, with that of their list.
-struct Held {
-    states: Vec<MutexGuard<'static, State>>,
-    writers: MutexGuard<'static, Vec<&'static LogWriter>>,
-}
-
-thread_local! {
-    /// What the thread that forks holds meanwhile.
-    static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
-}
-
-/// Before a fork. No thread holds two locks of writers, nor forks while it holds one.
-fn hold_all() {
-    let writers = writers();
-    let states = writers.iter().map(|writer| writer.lock()).collect();
-    // Fails only if the thread is ending; then the locks are released at once.
-    let _ = HELD.try_with(|held| held.replace(Some(Held { states, writers })));
-}
-
-/// After a fork, in the parent.
-fn release_all() {
-    let _ = HELD.try_with(RefCell::take);
-}
-
-/// After a fork, in the child: no thread is writing, and the parent writes what is buffered.
-fn reset_all() {
-    let held = HELD.try_with(RefCell::take).ok().flatten();
-    if let Some(mut held) = held {
-        for (state, writer) in held.states.iter_mut().zip(held.writers.iter()) {
-            state.reset();
-            writer.has_backlog.store(false, Ordering::Relaxed);
-        }
-    }
-}
-
 /// State that only tests read.
 #[cfg(test)]
 impl LogWriter {
@@ -377,6 +286,10 @@ impl LogWriter {
 
     pub(super) fn buffered_bytes(&self) -> usize {
         self.lock().buffer.len()
+    }
+
+    pub(super) fn pretend_fork(&self) {
+        self.was_forked.store(true, Ordering::Relaxed);
     }
 }
 

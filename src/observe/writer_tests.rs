@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{PipeReader, Read as _};
 use std::os::fd::OwnedFd;
 
+use super::registry::{hold_all, release_all};
 use super::*;
 use crate::observe::LogTarget;
 

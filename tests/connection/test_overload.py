@@ -345,6 +345,23 @@ def test_incomplete_requests_are_evicted(fresh_server, sent: bytes) -> None:
     server.wait_for_event("connection.evicted", "1 incomplete request .*--worker-connections")
 
 
+def test_lingering_connections_are_evicted(fresh_server) -> None:
+    """They are done but for the client's close, which it may delay by two seconds."""
+    server = fresh_server(APP, "--worker-connections", "3")
+    lingering = [server.connect() for _ in range(3)]
+    start = time.monotonic()
+    for client in lingering:
+        client.send(b"BAD\r\n\r\n")
+        assert client.response().status == 400
+    for _ in range(3):
+        with server.connect() as newcomer:
+            assert newcomer.request(build_request()).status == 200
+    # On a machine that is very slow just now, they have closed by themselves.
+    assert "idle_closed" in server.counters() or time.monotonic() - start >= 2
+    for client in lingering:
+        client.close()
+
+
 def test_running_requests_are_not_evicted(fresh_server, gate, tmp_path: Path) -> None:
     """Neither is a queued one, whatever its client has sent behind it."""
     server = fresh_server(APP, "--threads", "1", "--worker-connections", "3")

@@ -7,7 +7,7 @@ use super::eviction::Candidates;
 use crate::net::arena::{Arena, ConnectionId};
 use crate::net::connection::Connection;
 use crate::net::timers::Deadline;
-use crate::net::waiting::Waiting;
+use crate::net::waiting::{Awaited, Waiting};
 use crate::net::write_half::WriteHalf;
 
 /// The phase of a connection. It holds the connection itself while the poller owns it.
@@ -26,6 +26,8 @@ pub(super) enum Phase {
     Sending(Box<Connection>),
     /// The response is sent and the sending side shut down. Further input is discarded.
     Lingering {
+        /// When it was shut down.
+        since: Instant,
         /// Bytes that are still discarded before the connection is closed anyway.
         bytes_left: usize,
         /// The client has sent complete requests and nothing more: see
@@ -66,10 +68,11 @@ impl Slot {
         }
     }
 
-    /// What its client has to send, if the connection waits for that.
+    /// What its client has to do, if the connection waits for that.
     fn waiting(&self) -> Option<Waiting> {
         match &self.phase {
             Phase::Reading(connection) if !self.is_readable => Some(connection.waiting()),
+            &Phase::Lingering { since, .. } => Some(Waiting { awaited: Awaited::Close, since }),
             _ => None,
         }
     }

@@ -23,7 +23,9 @@ pub(super) fn evict_waiting(state: &mut State, reason: &str) -> bool {
         return false;
     };
     let (what, count) = match awaited {
-        Awaited::NextRequest | Awaited::FirstRequest => ("idle connection", Count::IdleClosed),
+        Awaited::NextRequest | Awaited::FirstRequest | Awaited::Close => {
+            ("idle connection", Count::IdleClosed)
+        }
         Awaited::Head | Awaited::Content => ("incomplete request", Count::IncompleteClosed),
     };
     if let Some(count) = state.link.counters.increment_and_take_report(count) {

@@ -1,18 +1,18 @@
 //! The eviction policy: which connection is closed when there are too many, and which responses are
 //! aborted while memory is over its hard limit.
 //!
-//! For a new connection, an idle one goes first, then one that waits for the rest of a head, then
-//! one that waits for the rest of a request's content; among equals the one that has waited for
-//! longest. So a byte now and then does not protect a connection. One whose request is complete is
-//! never closed for a new one. For memory, the response that was not read for longest goes first.
+//! For a new connection, an idle one goes first, then one that lingers after its last response, then
+//! one that waits for the rest of a head, then one that waits for the rest of a request's content;
+//! among equals the one that has waited for longest. So a byte now and then does not protect a
+//! connection. One whose request is complete is never closed for a new one. For memory, the response that was not read for longest goes first.
 //! The policy does no I/O and has no clock; `evict` carries it out.
 
 use std::time::{Duration, Instant};
 
 use crate::net::arena::ConnectionId;
 use crate::net::tuning::{
-    CONTENT_STALLED_AFTER, EVICTION_BATCH, EVICTION_SEARCH_PAUSE, MEMORY_SHORT_AFTER,
-    RELIEF_INTERVAL, SILENT_AFTER, STALLED_AFTER,
+    CONTENT_STALLED_AFTER, DRAIN_LINGER_TIMEOUT, EVICTION_BATCH, EVICTION_SEARCH_PAUSE,
+    MEMORY_SHORT_AFTER, RELIEF_INTERVAL, SILENT_AFTER, STALLED_AFTER,
 };
 use crate::net::waiting::{Awaited, Waiting};
 
@@ -21,6 +21,7 @@ impl Awaited {
     fn grace(self) -> Duration {
         match self {
             Awaited::NextRequest => Duration::ZERO,
+            Awaited::Close => DRAIN_LINGER_TIMEOUT,
             Awaited::FirstRequest | Awaited::Head => SILENT_AFTER,
             Awaited::Content => CONTENT_STALLED_AFTER,
         }
@@ -30,8 +31,9 @@ impl Awaited {
     fn rank(self) -> u8 {
         match self {
             Awaited::NextRequest | Awaited::FirstRequest => IDLE,
-            Awaited::Head => 1,
-            Awaited::Content => 2,
+            Awaited::Close => 1,
+            Awaited::Head => 2,
+            Awaited::Content => 3,
         }
     }
 }
@@ -150,7 +152,7 @@ impl Eviction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Awaited::{Content, FirstRequest, Head, NextRequest};
+    use Awaited::{Close, Content, FirstRequest, Head, NextRequest};
     use std::collections::BTreeMap;
 
     /// Connections by number: the second since when each waits, and for what.
@@ -189,6 +191,8 @@ mod tests {
             (vec![(8.0, FirstRequest), (8.9, NextRequest)], 9.0, vec![0, 1]),
             // Idle ones, then the oldest heads, then the content that has stalled for longest.
             (vec![(1.0, Head), (0.0, Content), (8.9, NextRequest)], 9.0, vec![2, 0, 1]),
+            (vec![(1.0, Head), (8.8, Close), (8.9, NextRequest)], 9.0, vec![2, 1, 0]),
+            (vec![(8.9, Close)], 9.0, vec![]),
             (vec![(2.0, Head), (1.0, Head), (0.5, Head)], 9.0, vec![2, 1, 0]),
             (vec![(3.0, Content), (1.0, Content)], 9.0, vec![1, 0]),
             // A client may need a moment for its head, and longer for its content.
