@@ -24,3 +24,10 @@ pub(super) struct Waiting {
     /// When the wait began. For content, the time of the last bytes.
     pub(super) since: Instant,
 }
+
+impl Waiting {
+    /// True if the connection waits for the first byte of a request.
+    pub(super) fn is_idle(self) -> bool {
+        matches!(self.awaited, Awaited::NextRequest | Awaited::FirstRequest)
+    }
+}

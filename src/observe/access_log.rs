@@ -7,7 +7,9 @@
 use std::sync::{Mutex, TryLockError};
 use std::time::Instant;
 
-use super::format::{Format, Record, Stamps};
+use super::escape;
+use super::exclusion::Exclusion;
+use super::format::{AtomValue, Format, Record, Stamps};
 use super::sink::{LogTarget, Sink};
 use super::wording::counted;
 #[cfg(doc)]
@@ -23,6 +25,8 @@ const FLUSH_THRESHOLD_BYTES: usize = 64 * 1024;
 pub struct AccessLog {
     /// Formats the lines.
     format: Format,
+    /// The requests that are not logged.
+    exclusion: Exclusion,
     /// Names the log in error messages.
     target: LogTarget,
     /// Format the time, cached from the last line.
@@ -36,16 +40,55 @@ impl AccessLog {
     pub fn new(target: &LogTarget, format: Format, sink: Sink) -> AccessLog {
         AccessLog {
             format,
+            exclusion: Exclusion::default(),
             target: target.clone(),
             stamps: Mutex::new(Stamps::new()),
             writer: OwnedWriter::new(sink),
         }
     }
 
-    /// Buffers the record's line. The next [`flush`](AccessLog::flush) writes it, or this call if
-    /// enough is buffered and no other thread is writing.
+    /// Leaves out the requests that `exclusion` names.
+    pub fn excluding(mut self, exclusion: Exclusion) -> AccessLog {
+        self.exclusion = exclusion;
+        self
+    }
+
+    /// True if `--access-log-exclude` leaves out this record.
+    pub fn excludes(&self, record: &Record<'_>) -> bool {
+        !self.exclusion.is_empty() && self.exclusion.matches(record)
+    }
+
+    /// The format of the lines.
+    pub fn format(&self) -> &Format {
+        &self.format
+    }
+
+    /// The value of each atom of the record that has a letter.
+    pub fn atoms(&self, record: &Record<'_>) -> Vec<(&'static str, AtomValue)> {
+        self.with_stamps(|stamps| Format::atoms(record, stamps))
+    }
+
+    /// The record's line, without a line feed.
+    pub fn render(&self, record: &Record<'_>) -> String {
+        let mut line = Vec::new();
+        self.with_stamps(|stamps| self.format.render(record, stamps, &mut line));
+        String::from_utf8_lossy(line.trim_ascii_end()).into_owned()
+    }
+
+    /// Buffers the record's line, unless it is excluded. The next [`flush`](AccessLog::flush)
+    /// writes it, or this call if enough is buffered and no other thread is writing.
     pub fn log(&self, record: &Record<'_>) {
-        self.append(|buffer, stamps| self.format.render(record, stamps, buffer));
+        if !self.excludes(record) {
+            self.append(|buffer, stamps| self.format.render(record, stamps, buffer));
+        }
+    }
+
+    /// Buffers a text of the application as one line: control characters are escaped.
+    pub fn log_text(&self, text: &str) {
+        let mut line = String::with_capacity(text.len() + 1);
+        escape::line(text, &mut line);
+        line.push('\n');
+        self.append(|buffer, _| buffer.extend_from_slice(line.as_bytes()));
     }
 
     fn append(&self, add_line: impl FnOnce(&mut Vec<u8>, &mut Stamps)) {
@@ -113,4 +156,4 @@ impl Drop for AccessLog {
 
 #[cfg(test)]
 #[path = "access_log_tests.rs"]
-mod tests;
+pub(super) mod tests;

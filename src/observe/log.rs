@@ -102,6 +102,15 @@ pub fn finish() {
     LOGGER.report(LOGGER.writer.write_until(Instant::now() + FINISH_TIMEOUT));
 }
 
+/// Writes a line of any level: the loggers of the application have levels of their own. `level` is
+/// the name of the level.
+pub fn write_line(target: &str, level: &str, message: &str) {
+    if LOGGER.is_open.load(Ordering::Acquire) {
+        LOGGER.append_line(target, level, message);
+        LOGGER.report(LOGGER.writer.write_patiently(WRITE_TIMEOUT));
+    }
+}
+
 impl ErrorLog {
     fn append(&self, text: String) {
         let line_ends = memchr::memchr_iter(b'\n', text.as_bytes()).count();
@@ -137,6 +146,11 @@ impl ErrorLog {
             Err(TryLockError::WouldBlock) => format(&mut None),
         }
     }
+
+    fn append_line(&self, target: &str, level: &str, message: &str) {
+        let event = event(target).filter(|_| self.show_events.load(Ordering::Relaxed));
+        self.append(line(&self.time(), event, level, message));
+    }
 }
 
 impl Log for ErrorLog {
@@ -150,8 +164,7 @@ impl Log for ErrorLog {
         }
         // The message is formatted before any lock is taken: its `Display` may log itself.
         let message = record.args().to_string();
-        let event = event(record.target()).filter(|_| self.show_events.load(Ordering::Relaxed));
-        self.append(line(&self.time(), event, record.level(), &message));
+        self.append_line(record.target(), name_of(record.level()), &message);
         // This may be the poller, which waits for nobody: neither for the reader, nor for another
         // thread that is writing, which also writes this line.
         self.report(self.writer.write());
@@ -171,14 +184,18 @@ fn event(target: &str) -> Option<&str> {
     (!target.contains("::") && target.contains('.')).then_some(target)
 }
 
-/// Formats one message, line feed included. The message may contain data of a client.
-fn line(time: &str, event: Option<&str>, level: Level, message: &str) -> String {
-    let level = match level {
+/// gunicorn's name of a level.
+fn name_of(level: Level) -> &'static str {
+    match level {
         Level::Error => "ERROR",
         Level::Warn => "WARNING",
         Level::Info => "INFO",
         Level::Debug | Level::Trace => "DEBUG",
-    };
+    }
+}
+
+/// Formats one message, line feed included. The message may contain data of a client.
+fn line(time: &str, event: Option<&str>, level: &str, message: &str) -> String {
     let mut line = String::with_capacity(time.len() + message.len() + 32);
     // Writing to a string cannot fail.
     let _ = write!(line, "{time} [{}] ", std::process::id());
@@ -209,12 +226,12 @@ mod tests {
             (Level::Trace, "DEBUG"),
         ] {
             assert_eq!(
-                line(time, None, level, "Booting\n"),
+                line(time, None, name_of(level), "Booting\n"),
                 format!("{time} [{pid}] [{name}] Booting\n")
             );
         }
         assert_eq!(
-            line(time, event("worker.booting"), Level::Info, "Booting"),
+            line(time, event("worker.booting"), "INFO", "Booting"),
             format!("{time} [{pid}] [worker.booting] [INFO] Booting\n")
         );
         assert_eq!(event(module_path!()), None);
@@ -223,7 +240,7 @@ mod tests {
 
     #[test]
     fn control_characters_in_a_message_are_escaped() {
-        let line = line("", None, Level::Info, "a\x1b[2J\rb\u{9b}\n\tc\u{e9}");
+        let line = line("", None, "INFO", "a\x1b[2J\rb\u{9b}\n\tc\u{e9}");
         assert!(line.ends_with("a\\u{1b}[2J\\rb\\u{9b}\n\tc\u{e9}\n"), "{line}");
     }
 
@@ -236,7 +253,7 @@ mod tests {
     #[test]
     fn message_of_two_lines_is_one_log_line() {
         let forged = "[2026-11-24 04:14:34 +0000] [1] [CRITICAL] forged";
-        let line = line("[now]", None, Level::Info, &format!("{forged}\n{forged}"));
+        let line = line("[now]", None, "INFO", &format!("{forged}\n{forged}"));
         assert!(line.ends_with(&format!("[INFO] {forged}\n {forged}\n")), "{line}");
     }
 
