@@ -186,7 +186,7 @@ def test_child_that_logs_does_not_wait_for_a_thread_of_its_parent(
         over.set()
         for thread in floods:
             thread.join()
-    wait_until(lambda: server.stderr().count("child\n") == 400, "all lines have come")
+    server.wait_for_log("^child$")
 
 
 # --------------------------------------------------------------------- a child that is signalled
