@@ -348,9 +348,9 @@ impl Server {
             }
         }
         if let Some(log) = &self.shared.access_log {
-            py.detach(|| log.flush_until(Instant::now() + LAST_FLUSH_TIMEOUT));
+            log.flush_until(Instant::now() + LAST_FLUSH_TIMEOUT);
         }
-        py.detach(observe::finish);
+        observe::finish();
         Ok(true)
     }
 }
@@ -371,7 +371,7 @@ pub fn exit_now(py: Python<'_>, code: i32) {
     for stream in ["stdout", "stderr"] {
         let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
     }
-    py.detach(observe::finish);
+    observe::finish();
     let _ = py.import("os").and_then(|os| os.call_method1("_exit", (code,)));
 }
 
