@@ -30,6 +30,7 @@ mod listener;
 mod memory_budget;
 mod nonblocking;
 mod output_queue;
+mod parsed;
 mod poller;
 mod poller_link;
 mod shutdown;
@@ -38,6 +39,7 @@ mod syn_filter;
 mod timers;
 mod transport;
 mod tuning;
+mod waiting;
 mod write_half;
 
 #[cfg(fuzzing)]

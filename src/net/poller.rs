@@ -57,9 +57,9 @@ use super::connection::Lent;
 use super::listener::Listener;
 use super::poller_link::PollerLink;
 use super::shutdown::Shutdown;
-use super::tuning::{MAX_ACCEPT_PER_TURN, MAX_EVENTS};
+use super::tuning::{LOG_RETRY_INTERVAL, MAX_ACCEPT_PER_TURN, MAX_EVENTS};
 use crate::config::Settings;
-use crate::observe::AccessLog;
+use crate::observe::{self, AccessLog};
 use crate::sys::clock;
 use accept::Accepted;
 use action::Action;
@@ -200,6 +200,7 @@ impl Poller {
         if let Some(log) = &self.state.access_log {
             log.flush();
         }
+        observe::flush();
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -214,7 +215,7 @@ impl Poller {
             // Rounded up: otherwise the loop would spin in the last millisecond before a deadline.
             let until = deadline
                 .map(|at| at.saturating_duration_since(clock::now()) + Duration::from_millis(1));
-            [until, timeout].into_iter().flatten().min()
+            [until, timeout, self.log_retry()].into_iter().flatten().min()
         };
         let polled = wait::wait_for_events(&mut self.poll, &mut self.events, timeout);
         link.set_blocked(false);
@@ -225,6 +226,13 @@ impl Poller {
             }
             polled => polled,
         }
+    }
+
+    /// When to write logs again that their readers have not taken: no event reports that they read.
+    fn log_retry(&self) -> Option<Duration> {
+        let access_log = self.state.access_log.as_ref();
+        let has_backlog = observe::has_backlog() || access_log.is_some_and(|log| log.has_backlog());
+        has_backlog.then_some(LOG_RETRY_INTERVAL)
     }
 
     /// Registers the connections of the last turn that are still open. A client that makes a single

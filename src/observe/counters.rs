@@ -36,6 +36,8 @@ pub enum Count {
     ClientDisconnected,
     /// An idle connection was evicted for a new one.
     IdleClosed,
+    /// A connection with an incomplete request was evicted for a new one.
+    IncompleteClosed,
     /// Accepting paused: `--worker-connections` connections were open and busy.
     ConnectionLimit,
     /// Accepting paused: the system refused another descriptor.
@@ -51,7 +53,7 @@ pub enum Count {
 }
 
 /// All counters in the order of [`Count`], with their names.
-const NAMES: [(Count, &str); 17] = [
+const NAMES: [(Count, &str); 18] = [
     (Count::HeaderTimeout, "header_timeout"),
     (Count::BodyTimeout, "body_timeout"),
     (Count::KeepAlive, "keep_alive"),
@@ -63,6 +65,7 @@ const NAMES: [(Count, &str); 17] = [
     (Count::QueueFull, "queue_full"),
     (Count::ClientDisconnected, "client_disconnected"),
     (Count::IdleClosed, "idle_closed"),
+    (Count::IncompleteClosed, "incomplete_closed"),
     (Count::ConnectionLimit, "connection_limit"),
     (Count::AcceptFailed, "accept_failed"),
     (Count::MemoryLimit, "memory_limit"),

@@ -20,7 +20,7 @@ mod state;
 mod upgrade;
 
 use std::convert::Infallible;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::info;
 use pyo3::prelude::*;
@@ -30,8 +30,12 @@ use self::stage::Stage;
 use super::pidfile::Pidfile;
 use super::successor::Predecessor;
 use crate::config::Replace;
+use crate::observe;
 
 pub(super) use self::state::{Master, MasterExit};
+
+/// How often the master tries to write log lines that the reader has not taken.
+const LOG_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Master<'_> {
     /// Runs until the server has ended. Also returns in every worker that is forked.
@@ -55,6 +59,7 @@ impl Master<'_> {
     /// Carries out what is due: kills, retires and starts workers, or ends the server.
     fn act(&mut self, py: Python<'_>) -> Result<(), MasterExit> {
         let now = Instant::now();
+        observe::flush();
         self.notifier.beat(now);
         let timeouts = self.kill_timeouts();
         self.workers.kill_overdue(&timeouts, now);
@@ -110,7 +115,9 @@ impl Master<'_> {
         let pause = self.workers.backoff.paused_until().filter(|_| starts_workers);
         let kills = self.workers.next_deadline(&self.kill_timeouts());
         let reload = self.source_reload.deadline().filter(|_| !is_stopping);
-        kills.into_iter().chain(reload).chain(self.notifier.next_beat()).chain(pause).min()
+        let log = observe::has_backlog().then(|| Instant::now() + LOG_RETRY_INTERVAL);
+        let others = reload.into_iter().chain(self.notifier.next_beat()).chain(pause).chain(log);
+        kills.into_iter().chain(others).min()
     }
 
     /// Handles all events that have come.

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use log::{info, warn};
@@ -25,11 +25,14 @@ use super::watch::Watch;
 use super::worker_thread::{self, Shared};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::{self, Listener, Poller};
-use crate::observe::{AccessLog, Exclusion, Format, Sink, remedy};
+use crate::observe::{self, AccessLog, Exclusion, Format, Sink, remedy};
 use crate::sys::signals::without_signals;
 use crate::wsgi::{
     AccessLogger, Application, ServerAddress, Wsgi, green_threads_error, install_loggers_in_program,
 };
+
+/// How long the end of the server waits for a reader of the access log that does not keep up.
+const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why the server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -331,8 +334,9 @@ impl Server {
             }
         }
         if let Some(log) = &self.shared.access_log {
-            log.flush();
+            log.flush_until(Instant::now() + LAST_FLUSH_TIMEOUT);
         }
+        observe::finish();
         Ok(true)
     }
 }
@@ -353,6 +357,7 @@ pub fn exit_now(py: Python<'_>, code: i32) {
     for stream in ["stdout", "stderr"] {
         let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
     }
+    observe::finish();
     let _ = py.import("os").and_then(|os| os.call_method1("_exit", (code,)));
 }
 
