@@ -44,7 +44,7 @@ pub use overload::Verdict;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -88,6 +88,8 @@ pub struct Poller {
     unregistered: Vec<ConnectionId>,
     /// An empty vector, kept for its memory.
     returned: Vec<Lent>,
+    /// See [`Poller::check_at`].
+    check_at: Option<Instant>,
     /// The state that the steps share.
     state: State,
 }
@@ -119,6 +121,7 @@ impl Poller {
             listeners: registered,
             unregistered: Vec::new(),
             returned: Vec::new(),
+            check_at: None,
             state: State::new(link, settings, access_log),
         };
         Ok((poller, handle))
@@ -207,7 +210,8 @@ impl Poller {
         let timeout = if is_busy || self.handle.has_returned() || link.has_scheduled() {
             Some(Duration::ZERO)
         } else {
-            let deadline = [timers.next(), admission.wakes_at()].into_iter().flatten().min();
+            let deadlines = [timers.next(), admission.wakes_at(), self.check_at];
+            let deadline = deadlines.into_iter().flatten().min();
             // Rounded up: otherwise the loop would spin in the last millisecond before a deadline.
             let until = deadline
                 .map(|at| at.saturating_duration_since(clock::now()) + Duration::from_millis(1));
@@ -327,6 +331,16 @@ impl Poller {
                 run(&mut self.state, id, Action::Read);
             }
         }
+    }
+
+    /// Ends waits for events at this time.
+    pub fn check_at(&mut self, at: Option<Instant>) {
+        self.check_at = at;
+    }
+
+    /// True once the time of [`Poller::check_at`] has come.
+    pub fn is_check_due(&self) -> bool {
+        self.check_at.is_some_and(|at| at <= self.state.now)
     }
 
     /// True if it is time to check the queued requests with [`Poller::verdict`].

@@ -234,6 +234,9 @@ impl Worker {
         let (Stage::Serving, Some(channel)) = (self.stage, &self.channel) else { return Ok(()) };
         let reason = match is_stuck {
             true => Some("a request cannot be interrupted".to_owned()),
+            false if self.server.has_lost_thread() => {
+                Some("one of its threads has failed".to_owned())
+            }
             false => self.limits.reached(self.server.requests_served()),
         };
         let Some(reason) = reason else { return Ok(()) };

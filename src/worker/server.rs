@@ -126,11 +126,20 @@ impl Server {
         let network = Poller::new(listeners, settings.clone(), access_log.clone())?;
         let multiprocess = Arc::new(AtomicBool::new(multiprocess));
         let wsgi = Wsgi::new(py, app, &servers, &settings, multiprocess.clone(), log_keys)?;
+        let request_timeout = settings.timeouts.request;
+        let watch = Arc::new(Watch::new(settings.threads, request_timeout, access_log.clone()));
+        let parallelism = parallelism(py);
         let shared = Arc::new(Shared {
-            dispatcher: Dispatcher::new(network, parallelism(py), settings.clone(), multiprocess),
+            dispatcher: Dispatcher::new(
+                network,
+                parallelism,
+                settings.clone(),
+                multiprocess,
+                watch.clone(),
+            ),
             wsgi,
             started: OnceLock::new(),
-            watch: Watch::new(settings.threads, settings.timeouts.request),
+            watch,
             settings,
             access_log,
         });
@@ -165,11 +174,8 @@ impl Server {
         let thread_class = py.import("threading")?.getattr("Thread")?;
         let shared = self.shared.clone();
         let sentinel = std::thread::Builder::new().name("rustwsgi-sentinel".into());
-        let watch = move || {
-            shared.started.wait();
-            shared.dispatcher.watch();
-        };
-        self.sentinel = Some(without_signals(|| sentinel.spawn(watch))?);
+        let run_sentinel = move || shared.run_sentinel();
+        self.sentinel = Some(without_signals(|| sentinel.spawn(run_sentinel))?);
         for index in 0..self.shared.settings.threads {
             let shared = self.shared.clone();
             let target = PyCFunction::new_closure(
@@ -285,6 +291,11 @@ impl Server {
             false => format!("still running: {}", running.join(", ")),
         };
         warn!(target: "server.aborted", "Shut down after the graceful timeout: {running}");
+    }
+
+    /// True if a thread of the server has failed unexpectedly: this process should be replaced.
+    pub fn has_lost_thread(&self) -> bool {
+        self.shared.watch.has_lost_thread()
     }
 
     /// Takes the next step to end each request that has run longer than `--timeout`. Returns

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use shuttle::rand::Rng as _;
 use shuttle::thread;
 
-use super::super::dispatch::Dispatcher;
+use super::super::dispatch::{Dispatcher, Overdue, RunningRequests};
 use super::super::scheduler::Role;
 use crate::config::{self, Settings};
 use crate::http1::ResponseHead;
@@ -108,7 +108,13 @@ impl Site {
         let network = Poller::new(listeners, settings.clone(), None).unwrap();
         let world = World { runs: vec![0; requests], ..World::default() };
         let site = Arc::new(Site {
-            dispatcher: Dispatcher::new(network, parallel, settings, Arc::default()),
+            dispatcher: Dispatcher::new(
+                network,
+                parallel,
+                settings,
+                Arc::default(),
+                Arc::new(NoTimeout),
+            ),
             parallel,
             interpreter: Mutex::new(world),
             changed: Condvar::new(),
@@ -231,6 +237,15 @@ impl Site {
         self.changed.notify_all();
         self.dispatcher.handle.return_connection(connection);
         world
+    }
+}
+
+/// Requests without a limit.
+struct NoTimeout;
+
+impl RunningRequests for NoTimeout {
+    fn take_overdue(&self) -> Overdue {
+        Overdue::default()
     }
 }
 
