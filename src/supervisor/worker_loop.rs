@@ -3,6 +3,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use log::{debug, error, info, warn};
@@ -91,10 +92,18 @@ impl Worker {
             self.signals.wait(py, &channel, Some(tick))?;
             // Each step of a turn runs Python code, in which a signal handler of the application
             // may raise an exception. The next turn repeats the steps that it skips.
-            match self.turn(py) {
-                Ok(None) => {}
-                Ok(Some(code)) => return Ok(code),
-                Err(failure) => signals::log_handler_error(py, failure)?,
+            match catch_unwind(AssertUnwindSafe(|| self.turn(py))) {
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(code))) => return Ok(code),
+                Ok(Err(failure)) => signals::log_handler_error(py, failure)?,
+                // A lack of memory, as a rule, which is no reason to abort all requests.
+                Err(_) => {
+                    drop(PyErr::take(py));
+                    error!(
+                        target: "worker.turn_failed",
+                        "A check of the worker has failed, see the panic above: it is made again"
+                    );
+                }
             }
         }
     }

@@ -180,10 +180,7 @@ impl Wsgi {
         py: Python<'_>,
         thread_state: &mut ThreadState,
     ) -> Option<Box<dyn Exchange>> {
-        let response = thread_state.callables.response.clone();
-        let mut exchange = response.take_exchange(py, &mut thread_state.head)?;
-        exchange.http().abort();
-        Some(exchange)
+        thread_state.callables.response.take_exchange(py, &mut thread_state.head)
     }
 
     fn call_pre_request<'py>(

@@ -145,7 +145,12 @@ impl Response {
     ) -> Option<Box<dyn Exchange>> {
         let mut state = self.wait_for_exchange(py);
         std::mem::swap(&mut state.head, head);
-        state.exchange.take()
+        let mut exchange = state.exchange.take()?;
+        if !exchange.http().has_ended() {
+            // The step that should have ended it has panicked.
+            exchange.http().abort();
+        }
+        Some(exchange)
     }
 
     /// The request as the error log names it. `None` if there is none.

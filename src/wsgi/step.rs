@@ -29,22 +29,17 @@ pub(super) fn step<T>(
     done
 }
 
-/// As [`step`], for a step that does not change the result of the request. If it panics before the
-/// response has ended, the response is aborted.
+/// As [`step`], for a step that does not change the result of the request.
 pub(super) fn late_step(py: Python<'_>, response: &Response, late: impl FnOnce()) {
     let done = step(py, || {
         late();
         Ok(())
     });
     if done.is_err() {
-        let request = response.end(py, |exchange, _| {
-            exchange.http().abort();
-            exchange.http().head().to_string()
-        });
         error!(
             target: "request.panic",
-            "The server has a bug, or no memory, see the panic above: {} ends without its last steps",
-            request.unwrap_or_default()
+            "The server has a bug, or no memory, see the panic above: the end of {} is incomplete",
+            response.describe_request(py).unwrap_or_default()
         );
     }
 }
