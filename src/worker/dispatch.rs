@@ -41,6 +41,8 @@ pub trait RunningRequests: Send + Sync {
 pub struct Overdue {
     /// The connections that were taken.
     pub connections: Vec<Lent>,
+    /// Threads that still run a request whose connection was taken.
+    pub occupied_threads: usize,
     /// When to check again: no request is overdue earlier, not even one that begins later. `None` if
     /// requests have no limit.
     pub next_check: Option<Instant>,
@@ -59,17 +61,17 @@ impl Dispatcher {
     pub fn new(
         (mut poller, handle): (Poller, Arc<PollerHandle>),
         parallel: usize,
-        settings: Arc<Settings>,
+        settings: &Arc<Settings>,
         multiprocess: Arc<AtomicBool>,
-        requests: Arc<dyn RunningRequests>,
+        requests: &Arc<impl RunningRequests + 'static>,
     ) -> Dispatcher {
         poller.check_at(Some(Instant::now()));
         Dispatcher {
             scheduler: Scheduler::new(settings.threads).with_parallelism(parallel),
             poller: Mutex::new(poller),
             handle,
-            requests,
-            settings,
+            requests: requests.clone(),
+            settings: settings.clone(),
             multiprocess,
         }
     }
@@ -89,16 +91,23 @@ impl Dispatcher {
 
     /// Polls as worker thread `me` until its role requires the interpreter, and returns that role:
     /// to run requests, or to quit. [`Role::Poll`] means that the thread must attach to the
-    /// interpreter once, because `wants_interpreter` is true.
-    pub fn role(&self, me: usize, wants_interpreter: impl Fn() -> bool) -> Role {
+    /// interpreter once: because `must_attach` is true, which ends the poll, or because
+    /// `wants_interpreter` is true after a poll and no thread is in the application.
+    pub fn role(
+        &self,
+        me: usize,
+        wants_interpreter: impl Fn() -> bool,
+        must_attach: impl Fn() -> bool,
+    ) -> Role {
         loop {
             match self.scheduler.take_role(me, &*self.handle) {
                 Role::Poll => {
                     let free_threads =
                         self.is_multiprocess().then(|| self.scheduler.spare_threads());
-                    let ready = self.poll_once(free_threads, |load| load.has_unclaimed_work);
+                    let ready = self
+                        .poll_once(free_threads, |load| load.has_unclaimed_work || must_attach());
                     self.scheduler.finish_poll(Some(me), ready, &*self.handle);
-                    if wants_interpreter() && self.scheduler.is_idle() {
+                    if must_attach() || wants_interpreter() && self.scheduler.is_idle() {
                         return Role::Poll;
                     }
                 }
@@ -177,8 +186,9 @@ impl Dispatcher {
     /// Ends the responses that are overdue. The next turn sends them.
     #[cold]
     fn end_overdue_requests(&self, poller: &mut Poller) {
-        let Overdue { connections, next_check } = self.requests.take_overdue();
+        let Overdue { connections, occupied_threads, next_check } = self.requests.take_overdue();
         connections.into_iter().for_each(|connection| self.handle.return_connection(connection));
+        poller.set_stalled(occupied_threads >= self.settings.threads);
         poller.check_at(next_check);
     }
 

@@ -19,6 +19,7 @@ use pyo3::sync::MutexExt;
 
 use super::dispatch::{Overdue, RunningRequests};
 use super::request_stage::{Action, Check, RequestStage};
+use crate::config::Settings;
 use crate::http1::ResponseHead;
 use crate::net::{Connection, WriteHalf};
 use crate::observe::{self, AccessLog};
@@ -27,6 +28,9 @@ use crate::wsgi::{Ending, ResponseHandle, Takeover, raise_in_thread, withdraw_fr
 
 /// After this time the poller tries again to take an exchange that was in use.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// How often the poller checks whether a thread whose exchange it has taken is free again.
+const OCCUPIED_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The running requests, with one slot for each worker thread.
 pub(super) struct Watch {
@@ -54,14 +58,11 @@ struct Slot {
 }
 
 impl Watch {
-    pub(super) fn new(
-        threads: usize,
-        timeout: Duration,
-        access_log: Option<Arc<AccessLog>>,
-    ) -> Watch {
+    pub(super) fn new(settings: &Settings, access_log: Option<Arc<AccessLog>>) -> Watch {
+        let timeout = settings.timeouts.request;
         Watch {
             timeout: (timeout < Duration::MAX).then_some(timeout),
-            slots: (0..threads).map(|_| Mutex::default()).collect(),
+            slots: (0..settings.threads).map(|_| Mutex::default()).collect(),
             requests_served: AtomicU64::new(0),
             has_lost_thread: AtomicBool::new(false),
             access_log,
@@ -198,20 +199,25 @@ impl RunningRequests for Watch {
         let Some(timeout) = self.timeout else { return Overdue::default() };
         let now = Instant::now();
         let mut overdue = Overdue { next_check: now.checked_add(timeout), ..Overdue::default() };
-        for (thread, slot) in self.slots.iter().enumerate() {
+        for slot in &self.slots {
             let mut slot = ignore_poison(slot.lock());
-            let (Some(started), Some(_)) = (slot.started, &slot.write_half) else { continue };
+            let Some(started) = slot.started else { continue };
+            if slot.write_half.is_none() {
+                overdue.occupied_threads += 1;
+                continue;
+            }
             let due = started.checked_add(slot.stage.takeover_due(timeout));
             let retry = match due {
                 Some(due) if due <= now => match slot.take_exchange() {
                     Some(taken) => {
                         let request = slot.request.escape_ascii().to_string();
                         drop(slot);
-                        report_timeout(&request, now - started, thread, taken.ending);
+                        report_timeout(&request, now - started, taken.ending);
                         if let Some(log) = &self.access_log {
-                            taken.connection.log_access(log, &taken.head, &[]);
+                            taken.connection.log_access(&taken.head, &[], |record| log.log(record));
                         }
                         overdue.connections.push(taken.connection);
+                        overdue.occupied_threads += 1;
                         continue;
                     }
                     None => Some(now + RETRY_AFTER),
@@ -219,6 +225,10 @@ impl RunningRequests for Watch {
                 due => due,
             };
             overdue.next_check = [overdue.next_check, retry].into_iter().flatten().min();
+        }
+        if overdue.occupied_threads > 0 {
+            let soon = Some(now + OCCUPIED_CHECK_INTERVAL);
+            overdue.next_check = overdue.next_check.min(soon).or(soon);
         }
         overdue
     }
@@ -244,7 +254,7 @@ impl Slot {
     }
 }
 
-fn report_timeout(request: &str, age: Duration, thread: usize, ending: Ending) {
+fn report_timeout(request: &str, age: Duration, ending: Ending) {
     let response = match ending {
         Ending::TimedOut => "responding with 504 Gateway Timeout",
         Ending::Aborted => "aborting its response, which has begun",
@@ -253,7 +263,7 @@ fn report_timeout(request: &str, age: Duration, thread: usize, ending: Ending) {
     error!(
         target: "request.timeout",
         "{request} has run for {:.1} s, longer than --timeout allows: {response}, and interrupting \
-         it in thread rustwsgi-{thread}",
+         its thread",
         age.as_secs_f64()
     );
 }
