@@ -275,6 +275,11 @@ impl Connection {
         self.writing != Writing::Idle
     }
 
+    /// True once the response is complete or aborted.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.writing, Writing::Done | Writing::Aborted(_))
+    }
+
     /// True if the response has no content, whatever the application yields (HEAD, 204, 304).
     pub fn sends_no_content(&self) -> bool {
         self.writing == Writing::Content(ResponseFraming::None)

@@ -4,6 +4,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use log::{debug, error, info, warn};
@@ -110,17 +111,22 @@ impl Worker {
             let tick = if self.stage.is_stopping() { TICK_WHILE_STOPPING } else { TICK };
             let channel: Vec<_> = self.channel.iter().map(AsFd::as_fd).collect();
             self.signals.wait(py, &channel, Some(tick))?;
-            // Each step of a turn runs Python code, which may fail for lack of memory. The next
-            // turn repeats the steps that it skips.
-            match self.turn(py) {
-                Ok(None) => {}
-                Ok(Some(ended)) => return Ok(ended),
-                Err(failure) => error!(
-                    target: "worker.check_failed",
-                    "Worker {}: a check of its requests or files failed, trying again: {failure}",
-                    std::process::id()
-                ),
-            }
+            // Each step of a turn runs Python code, which may fail for lack of memory, and PyO3 then
+            // panics. The next turn repeats the steps that it skips.
+            let failure = match catch_unwind(AssertUnwindSafe(|| self.turn(py))) {
+                Ok(Ok(None)) => continue,
+                Ok(Ok(Some(ended))) => return Ok(ended),
+                Ok(Err(failure)) => failure.to_string(),
+                Err(_) => {
+                    drop(PyErr::take(py));
+                    "see the panic above".to_owned()
+                }
+            };
+            error!(
+                target: "worker.check_failed",
+                "Worker {}: a check of its requests or files failed, trying again: {failure}",
+                std::process::id()
+            );
         }
     }
 
@@ -294,6 +300,9 @@ impl Worker {
         let (Stage::Serving, Some(channel)) = (self.stage, &self.channel) else { return Ok(()) };
         let reason = match is_stuck {
             true => Some("a request cannot be interrupted".to_owned()),
+            false if self.server.has_lost_thread() => {
+                Some("one of its threads has failed".to_owned())
+            }
             false => self.limits.reached(self.server.requests_served()),
         };
         let Some(reason) = reason else { return Ok(()) };

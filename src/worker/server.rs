@@ -152,11 +152,13 @@ impl Server {
         let network = Poller::new(listeners, settings.clone(), access_log.clone())?;
         let multiprocess = Arc::new(AtomicBool::new(multiprocess));
         let wsgi = Wsgi::new(py, app, &servers, &settings, multiprocess.clone(), log_keys)?;
+        let watch = Arc::new(Watch::new(&settings, access_log.clone()));
+        let parallelism = parallelism(py);
         let shared = Arc::new(Shared {
-            dispatcher: Dispatcher::new(network, parallelism(py), settings.clone(), multiprocess),
+            dispatcher: Dispatcher::new(network, parallelism, &settings, multiprocess, &watch),
             wsgi,
             started: OnceLock::new(),
-            watch: Watch::new(settings.threads, settings.timeouts.request),
+            watch,
             serves_on_main_thread: has_main_thread && settings.threads == 1,
             main_thread: MainThreadLink::default(),
             settings,
@@ -192,11 +194,8 @@ impl Server {
     fn start_threads(&mut self, py: Python<'_>) -> Result<(), StartError> {
         let shared = self.shared.clone();
         let sentinel = std::thread::Builder::new().name("rustwsgi-sentinel".into());
-        let watch = move || {
-            shared.started.wait();
-            shared.dispatcher.watch();
-        };
-        self.sentinel = Some(without_signals(|| sentinel.spawn(watch))?);
+        let run_sentinel = move || shared.run_sentinel();
+        self.sentinel = Some(without_signals(|| sentinel.spawn(run_sentinel))?);
         if self.shared.serves_on_main_thread {
             let current = py.import("threading")?.call_method0("current_thread")?;
             self.worker_threads.push(current.unbind());
@@ -293,6 +292,11 @@ impl Server {
     /// Ends the poller's current wait for events, so that an idle server makes progress.
     pub fn wake_poller(&self) {
         self.shared.dispatcher.handle.wake();
+    }
+
+    /// True if a thread of the server has failed unexpectedly: this process should be replaced.
+    pub fn has_lost_thread(&self) -> bool {
+        self.shared.watch.has_lost_thread()
     }
 
     /// Takes the next step to end each request that has run longer than `--timeout`. Returns

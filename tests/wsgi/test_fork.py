@@ -59,6 +59,39 @@ def test_child_forked_in_close_ends(server: ServerProcess, how: str, code: int) 
         assert_alone(server, [one, two])
 
 
+@pytest.mark.parametrize(
+    "where", ["environ", "iterable", "iter", "attribute", "value", "traceback"]
+)
+def test_child_forked_in_code_that_the_server_calls_ends(
+    fresh_server, tmp_path: Path, where: str
+) -> None:
+    """Regression: the child took the steps that followed. It called post_request, wrote to the error
+    log, or sent the response a second time, before it ended."""
+    conf = tmp_path / "conf.py"
+    conf.write_text(
+        "import os, sys\n"
+        "def post_request(worker, req, environ, resp):\n"
+        "    if '/hidden' in req.path:\n"
+        "        print('served by', os.getpid(), file=sys.stderr, flush=True)\n"
+    )
+    log = ["--access-logfile", str(tmp_path / "access"), "--access-logformat"]
+    server = fresh_server(
+        "fork:app", "-c", str(conf), *THREADS, *log, "%(U)s %(s)s %({test.forking}e)s"
+    )
+    key = new_key()
+    (pid,) = workers(server, 1)
+    with server.connect() as one, server.connect() as two:
+        response = ask(one, f"/hidden/{where}?key={key}")
+        assert response.status == (500 if where == "traceback" else 200)
+        assert events(server, key, want="ended-0") == ["ended-0"]
+        assert_alone(server, [one, two])
+    server.stop()
+    said = server.stderr()
+    assert said.count("served by") == 1 and f"served by {pid}" in said
+    assert said.count("[request.failed]") == (1 if where == "traceback" else 0)
+    assert (tmp_path / "access").read_text().count("/hidden") == 1
+
+
 @pytest.mark.parametrize("options", [[], ["--preload"]])
 def test_child_forked_in_an_import_ends(fresh_server, tmp_path: Path, options: list[str]) -> None:
     """Regression: it became a second worker or master until it found that it had no sockets."""

@@ -83,7 +83,8 @@ fn end_idle(
         (true, true) => Err(Action::Close),
         (true, false) => Err(Action::Linger),
         (false, true) => {
-            let last = connection.idle().map(|(since, _)| since + YIELD_FIRST_REQUEST_TIMEOUT);
+            let since = (!connection.has_input()).then(|| connection.waiting().since);
+            let last = since.map(|since| since + YIELD_FIRST_REQUEST_TIMEOUT);
             if last.is_some_and(|last| last <= now) { Err(Action::Close) } else { Ok(last) }
         }
         (false, false) => Ok(Some(now + DRAIN_FIRST_REQUEST_TIMEOUT)),
