@@ -46,7 +46,8 @@ pub(super) fn relieve_memory(state: &mut State) -> bool {
     if !state.eviction.is_relief_due(state.now) {
         return false;
     }
-    let unsent = state.connections.iter().filter(|(_, slot)| slot.write_half.has_waiting());
+    // A response in a file holds no memory.
+    let unsent = state.connections.iter().filter(|(_, slot)| slot.write_half.unsent_bytes() > 0);
     let unsent = unsent.map(|(id, slot)| (slot.write_half.progress(), id));
     for (progress, id) in Eviction::stalled(unsent, state.now) {
         if !state.link.memory_budget.is_over_hard_limit() {
