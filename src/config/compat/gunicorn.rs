@@ -108,8 +108,12 @@ pub(in crate::config) const NOT_CALLED: &str = "this hook is not called";
 /// Every one, in the order of gunicorn's documentation.
 pub(in crate::config) const SETTINGS: &[Setting] = &[
     ignored("config", "", "a configuration file cannot name another one; use -c"),
-    ignored("reload_engine", "reload-engine=", "--reload always polls the files once per second")
-        .unless("auto"),
+    ignored(
+        "reload_engine",
+        "reload-engine=",
+        "--reload gets notifications from the system, and polls once a second",
+    )
+    .unless("auto"),
     ignored("spew", "spew", "tracing is not supported; use `python -m trace`"),
     ignored("sendfile", "no-sendfile", "wsgi.file_wrapper always uses sendfile()"),
     ignored("worker_tmp_dir", "worker-tmp-dir=", "the heartbeat of workers uses no file"),
