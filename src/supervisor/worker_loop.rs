@@ -4,6 +4,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use log::{debug, error, info, warn};
@@ -13,6 +14,7 @@ use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
 use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
+use super::source_watch::SourceWatch;
 use super::worker_signals::{SignalReceiver, WorkerSignals};
 use crate::observe::{self, Sink};
 use crate::sys::signals::SignalMask;
@@ -91,7 +93,7 @@ pub(super) struct Worker {
     pub(super) progress: Progress,
     pub(super) hooks: Hooks,
     /// Notices changed source files (`--reload`).
-    pub(super) watcher: Option<Py<PyAny>>,
+    pub(super) watch: Option<SourceWatch>,
     pub(super) limits: RecyclingLimits,
     pub(super) graceful_timeout: Duration,
     /// Replaces it if the successor starts after the end of this worker.
@@ -109,17 +111,22 @@ impl Worker {
             let tick = if self.stage.is_stopping() { TICK_WHILE_STOPPING } else { TICK };
             let channel: Vec<_> = self.channel.iter().map(AsFd::as_fd).collect();
             self.signals.wait(py, &channel, Some(tick))?;
-            // Each step of a turn runs Python code, which may fail for lack of memory. The next
-            // turn repeats the steps that it skips.
-            match self.turn(py) {
-                Ok(None) => {}
-                Ok(Some(ended)) => return Ok(ended),
-                Err(failure) => error!(
-                    target: "worker.check_failed",
-                    "Worker {}: a check of its requests or files failed, trying again: {failure}",
-                    std::process::id()
-                ),
-            }
+            // Each step of a turn runs Python code, which may fail for lack of memory, and PyO3 then
+            // panics. The next turn repeats the steps that it skips.
+            let failure = match catch_unwind(AssertUnwindSafe(|| self.turn(py))) {
+                Ok(Ok(None)) => continue,
+                Ok(Ok(Some(ended))) => return Ok(ended),
+                Ok(Err(failure)) => failure.to_string(),
+                Err(_) => {
+                    drop(PyErr::take(py));
+                    "see the panic above".to_owned()
+                }
+            };
+            error!(
+                target: "worker.check_failed",
+                "Worker {}: a check of its requests or files failed, trying again: {failure}",
+                std::process::id()
+            );
         }
     }
 
@@ -140,7 +147,9 @@ impl Worker {
         }
         self.send_heartbeat();
         self.check_recycling(py)?;
-        self.check_source_files(py)?;
+        if let Some(watch) = &self.watch {
+            watch.update(py)?;
+        }
         if self.server.join(py, Some(Duration::ZERO))? {
             return Ok(Some(Ended::Served));
         }
@@ -199,10 +208,12 @@ impl Worker {
             Event::Signal(_) => {}
             Event::Message(ToWorker::Retire) => {
                 self.server.retire();
+                self.watch = None;
                 self.stage.stop(Instant::now(), self.graceful_timeout);
             }
             Event::Message(ToWorker::Yield) => {
                 self.server.yield_to_successor();
+                self.watch = None;
                 self.stage.stop(Instant::now(), self.yield_timeout);
             }
             Event::Message(ToWorker::Multiprocess(multiprocess)) => {
@@ -233,6 +244,7 @@ impl Worker {
     /// Stops accepting, and exits when the running requests are done.
     fn stop(&mut self) {
         self.server.stop();
+        self.watch = None;
         self.stage.stop(Instant::now(), self.graceful_timeout);
     }
 
@@ -288,6 +300,9 @@ impl Worker {
         let (Stage::Serving, Some(channel)) = (self.stage, &self.channel) else { return Ok(()) };
         let reason = match is_stuck {
             true => Some("a request cannot be interrupted".to_owned()),
+            false if self.server.has_lost_thread() => {
+                Some("one of its threads has failed".to_owned())
+            }
             false => self.limits.reached(self.server.requests_served()),
         };
         let Some(reason) = reason else { return Ok(()) };
@@ -300,20 +315,6 @@ impl Worker {
         info!(target: "worker.recycling", "Worker {pid} asks to be replaced: {reason}");
         if FromWorker::ReplacementWanted.send(channel).is_ok() {
             self.stage = Stage::AwaitingReplacement;
-        }
-        Ok(())
-    }
-
-    /// Asks for a reload when a source file has changed.
-    fn check_source_files(&self, py: Python<'_>) -> PyResult<()> {
-        let (Some(watcher), Some(channel)) = (&self.watcher, &self.channel) else { return Ok(()) };
-        let changed: Option<String> = watcher.bind(py).call_method0("changed")?.extract()?;
-        if let Some(path) = changed
-            && !self.stage.is_stopping()
-        {
-            info!(target: "reload.source_changed", "{path} has changed: requesting a reload");
-            // Fails only if the master has exited, which the next turn handles.
-            let _ = FromWorker::SourceChanged.send(channel);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 //! attaches to the interpreter to run the handlers. A handler may take long or never return,
 //! without consequences for the control thread.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -201,9 +202,11 @@ impl MainThread {
     fn serve(&self, py: Python<'_>, signals: &dyn MainThreadSignals) {
         let Shared { main_thread, serves_on_main_thread, .. } = &*self.0;
         if *serves_on_main_thread {
-            let served = worker_thread::run(py, &self.0, 0, Some(signals));
+            let served = catch_unwind(AssertUnwindSafe(|| {
+                worker_thread::run(py, &self.0, 0, Some(signals))
+            }));
             main_thread.set_served();
-            if let Err(failure) = served {
+            if let Ok(Err(failure)) = served {
                 signals.on_exception(py, failure);
             }
         }

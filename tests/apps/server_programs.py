@@ -6,10 +6,12 @@ them are about, so each runs in a process of its own: see server/test_api.py.
 
 import http.client
 import json
+import logging
 import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -326,6 +328,37 @@ def fork_inside():
             return [status, get(server.url), os.path.exists(path)]
     except SystemExit as end:
         os._exit(end.code)
+
+
+# ------------------------------------------------------------------------- gunicorn's loggers
+
+
+def lines_of(*paths):
+    """The access log of a server that gets these requests."""
+    with tempfile.TemporaryDirectory() as directory:
+        log = os.path.join(directory, "access.log")
+        options = {"access_logfile": log, "access_logformat": "%(U)s"}
+        with rustwsgi.Server(app, bind=LOCAL, **options) as server:
+            for path in paths:
+                get(f"{server.url}{path}")
+        with open(log) as file:
+            return file.read().split()
+
+
+def loggers():
+    error, access = logging.getLogger("gunicorn.error"), logging.getLogger("gunicorn.access")
+    access.addFilter(lambda record: record.args["U"] != "/b")
+    seen = [lines_of("/a", "/b"), lines_of("/b", "/c")]
+    return [*seen, [len(logger.handlers) for logger in (error, access)]]
+
+
+def loggers_of_the_program():
+    """A program that has set up one of the loggers keeps both as they are."""
+    error, access = logging.getLogger("gunicorn.error"), logging.getLogger("gunicorn.access")
+    own = logging.NullHandler()
+    error.handlers, access.handlers = [own], []
+    seen = lines_of("/a")
+    return [seen, error.handlers == [own], access.handlers]
 
 
 # ------------------------------------------------------------------------------------ mistakes

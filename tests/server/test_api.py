@@ -165,6 +165,17 @@ def test_forked_process_does_not_stop_the_server(door: str) -> None:
     assert "panicked" not in stderr
 
 
+# ---------------------------------------------------------------------- gunicorn's loggers
+
+
+def test_loggers_of_gunicorn_are_set_up_once(door: str) -> None:
+    assert finished(door, "loggers") == [["/a"], ["/c"], [1, 1]]
+
+
+def test_loggers_that_the_program_has_set_up_are_left_alone(door: str) -> None:
+    assert finished(door, "loggers_of_the_program") == [["/a"], True, []]
+
+
 # --------------------------------------------------------------------------------- mistakes
 
 
