@@ -20,7 +20,7 @@ use pyo3::types::PyList;
 use crate::config::{self, Settings};
 use crate::observe;
 use crate::supervisor::{self, Entrypoints, Hooks, ImportGuard, LoadFailure, WorkerUsers};
-use crate::worker::{Server, StartError};
+use crate::worker::{GracefulEnd, Server, StartError};
 use crate::wsgi::{self, Loaded};
 
 /// Parses `argv`, which begins with the program's name, serves, and returns the exit code.
@@ -90,12 +90,25 @@ fn execute_gunicorn_config(
     };
     match run() {
         Ok((options, hooks)) => Ok((options, Hooks(Some(hooks)))),
+        Err(failure) if lacks_gunicorn(py, &failure) => Err(format!(
+            "the configuration file {} imports gunicorn, which is not installed in this Python \
+             environment; remove the import if it is not needed, or install gunicorn as well: \
+             pip install gunicorn",
+            path.display()
+        )),
         Err(failure) => Err(format!(
             "cannot execute the configuration file {}:\n{}",
             path.display(),
             wsgi::format_exception(py, &failure).trim_end()
         )),
     }
+}
+
+/// True if a module of gunicorn was not found.
+fn lacks_gunicorn(py: Python<'_>, failure: &PyErr) -> bool {
+    let name = || failure.value(py).getattr("name")?.extract::<String>();
+    failure.is_instance_of::<PyModuleNotFoundError>(py)
+        && name().is_ok_and(|name| name == "gunicorn" || name.starts_with("gunicorn."))
 }
 
 fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) -> i32 {
@@ -246,6 +259,7 @@ fn freeze_gc(py: Python<'_>, is_preloaded: bool) -> PyResult<()> {
 
 /// Sets the environment variables and the module search path for the import of the application.
 fn prepare_import(py: Python<'_>, settings: &Settings) -> PyResult<()> {
+    wsgi::install_loggers(py, settings)?;
     let os = py.import("os")?;
     let environ = os.getattr("environ")?;
     for (name, value) in &settings.env {
@@ -318,8 +332,7 @@ fn wait_and_stop(
             return Ok(false);
         }
         if end.is_some_and(|end| std::time::Instant::now() >= end) {
-            server.warn_of_running_requests(py);
-            return Ok(false);
+            return Ok(server.end_graceful_period(py)? != GracefulEnd::Aborted);
         }
     }
 }

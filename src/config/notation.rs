@@ -84,6 +84,10 @@ pub(super) const PROXY: &Notation<Trust> = &Notation::new(
     |trust| Value::from(trust.to_string()),
 );
 
+/// A header field that a trusted proxy may set although its name has an underscore.
+pub(super) const FORWARDER_HEADER: &Notation<String> =
+    &Notation::new(|| ValueParser::new(parse::forwarder_header), |name| Value::from(name.as_str()));
+
 /// A whole number from `LOW` to `HIGH`.
 pub(super) struct Whole<T, const LOW: u64, const HIGH: u64>(T);
 
@@ -217,6 +221,10 @@ pub(super) const HEADER_MAP: &Notation<Underscores> = &Notation::new(
 /// A format of the access log.
 pub(super) const ACCESS_FORMAT: &Notation<String> =
     &Notation::new(|| ValueParser::new(parse::access_format), |text| Value::from(text.as_str()));
+
+/// A regular expression of the paths that the access log leaves out.
+pub(super) const PATH_PATTERN: &Notation<String> =
+    &Notation::new(|| ValueParser::new(parse::path_pattern), |text| Value::from(text.as_str()));
 
 /// The file of the access log; `-` is standard output.
 pub(super) const ACCESS_LOG_FILE: &Notation<LogTarget> =

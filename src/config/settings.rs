@@ -3,6 +3,7 @@
 //! A field is an `Option` only if it has no default, and no two fields hold the same fact. A
 //! disabled timeout is [`Duration::MAX`].
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub struct Settings {
     pub processes: Processes,
     /// Proxies whose forwarded header fields are trusted.
     pub trusted: Vec<Trust>,
+    /// Header fields with an underscore that these proxies may set, in capitals; `*` is all.
+    pub forwarder_headers: Vec<String>,
     /// Threads per worker that run the application; at least 1.
     pub threads: usize,
     /// Maximum number of pending connections in the listen queue.
@@ -45,6 +48,8 @@ pub struct Settings {
     pub body_buffer: usize,
     /// The access log, if there is one.
     pub access_log: Option<AccessLogSettings>,
+    /// Regular expressions of the paths that the access log leaves out.
+    pub access_log_exclude: Vec<String>,
     /// The file of the error log.
     pub error_log: LogTarget,
     /// The lowest level that the error log contains.
@@ -74,6 +79,7 @@ impl Settings {
             binds: Vec::new(),
             processes: Default::default(),
             trusted: Vec::new(),
+            forwarder_headers: Vec::new(),
             threads: 0,
             backlog: 0,
             reuse_port: false,
@@ -84,6 +90,7 @@ impl Settings {
             budget: Default::default(),
             body_buffer: 0,
             access_log: None,
+            access_log_exclude: Vec::new(),
             error_log: LogTarget::Stderr,
             log_level: LevelFilter::Off,
             chdir: None,
@@ -94,6 +101,17 @@ impl Settings {
             check_config: false,
             print_config: false,
         }
+    }
+
+    /// Whether a peer is a trusted proxy. `None` is a peer on a Unix socket, which always is.
+    pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_none_or(|ip| self.trusted.iter().any(|trust| trust.covers(ip)))
+    }
+
+    /// Whether a trusted proxy may set this header field, whose name has an underscore.
+    pub fn is_forwarder_header(&self, name: &[u8]) -> bool {
+        let is_named = |known: &String| known == "*" || known.as_bytes().eq_ignore_ascii_case(name);
+        self.forwarder_headers.iter().any(is_named)
     }
 
     /// How long a worker that ends before its successor starts may finish its running requests.

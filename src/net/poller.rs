@@ -12,7 +12,8 @@
 //! - this one is the loop: it polls, accepts and shuts down; [`mod@run`] carries out the [`action`]
 //!   that each step returns,
 //! - the steps are [`accept`], [`read`], [`dispatch`], [`mod@write`], [`close`], [`respond`],
-//!   [`expire`], [`evict`] and [`reject`]; they share the [`state`] with its [`connections`],
+//!   [`expire`], [`evict`] and [`reject`]; they share the [`state`] with its [`connections`], which
+//!   [`census`] counts for a log line,
 //! - the policies [`admission`], [`eviction`] and [`overload`] decide, without I/O or clock,
 //! - [`handle`] is the poller as other threads see it; its connections see it as a
 //!   [`PollerLink`].
@@ -20,6 +21,7 @@
 mod accept;
 mod action;
 mod admission;
+mod census;
 mod close;
 mod connections;
 mod dispatch;
@@ -155,6 +157,7 @@ impl Poller {
             return Ok(std::mem::take(&mut self.state.ready));
         }
         self.wait(if self.state.ready.is_empty() { timeout } else { Some(Duration::ZERO) })?;
+        self.handle.count_turn();
         self.state.now = clock::now();
         // The run queue comes after the events, once a turn.
         let run_queue = std::mem::take(&mut self.state.run_queue);
@@ -168,6 +171,7 @@ impl Poller {
         if shutdown > self.state.shutdown {
             self.shut_down(shutdown);
         }
+        self.state.link.census.answer(|| census::take(&self.state));
         for id in run_queue {
             proceed(&mut self.state, id);
         }

@@ -46,6 +46,8 @@ pub(super) enum FromWorker {
 pub(super) enum ToWorker<F = File> {
     /// Retire, because the replacement is ready: finish the running requests, then exit.
     Retire,
+    /// Stop, without waiting for running requests if it is `quick`.
+    Stop { quick: bool },
     /// End, because the replacement starts afterwards: finish the running requests, close idle
     /// connections, leave the accept queue to the replacement, then exit.
     Yield,
@@ -89,6 +91,8 @@ const REPLACEMENT_WANTED: u8 = b'!';
 const SOURCE_CHANGED: u8 = b'~';
 const BOOT_CONFLICT: u8 = b'=';
 const RETIRE: u8 = b'-';
+const STOP: u8 = b's';
+const STOP_QUICKLY: u8 = b'q';
 const YIELD: u8 = b'/';
 const MULTIPROCESS: u8 = b'2';
 const SINGLE_PROCESS: u8 = b'1';
@@ -151,6 +155,8 @@ impl ToWorker<&File> {
     pub(super) fn send(self, to: &UnixStream) -> io::Result<()> {
         match self {
             ToWorker::Retire => send_byte(to, RETIRE),
+            ToWorker::Stop { quick: false } => send_byte(to, STOP),
+            ToWorker::Stop { quick: true } => send_byte(to, STOP_QUICKLY),
             ToWorker::Yield => send_byte(to, YIELD),
             ToWorker::Multiprocess(true) => send_byte(to, MULTIPROCESS),
             ToWorker::Multiprocess(false) => send_byte(to, SINGLE_PROCESS),
@@ -164,6 +170,8 @@ impl ToWorker {
     fn decode(byte: u8, file: Option<File>) -> Result<ToWorker, Malformed> {
         match (byte, file) {
             (RETIRE, None) => Ok(ToWorker::Retire),
+            (STOP, None) => Ok(ToWorker::Stop { quick: false }),
+            (STOP_QUICKLY, None) => Ok(ToWorker::Stop { quick: true }),
             (YIELD, None) => Ok(ToWorker::Yield),
             (MULTIPROCESS, None) => Ok(ToWorker::Multiprocess(true)),
             (SINGLE_PROCESS, None) => Ok(ToWorker::Multiprocess(false)),
@@ -171,7 +179,7 @@ impl ToWorker {
             (ACCESS_LOG, Some(file)) => Ok(ToWorker::LogFile(Log::Access, file)),
             (ERROR_LOG, None) => Err(Malformed::MissingFile(Log::Error)),
             (ACCESS_LOG, None) => Err(Malformed::MissingFile(Log::Access)),
-            (RETIRE | YIELD | MULTIPROCESS | SINGLE_PROCESS, Some(_)) => {
+            (RETIRE | YIELD | STOP | STOP_QUICKLY | MULTIPROCESS | SINGLE_PROCESS, Some(_)) => {
                 Err(Malformed::UnexpectedFile(byte))
             }
             _ => Err(Malformed::Unknown(byte)),

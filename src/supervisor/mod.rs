@@ -22,7 +22,8 @@
 //! - [`successor`] is the upgrade to a new master (USR2), [`sockets`] keeps listening sockets
 //!   across reloads and upgrades,
 //! - [`signals`] waits for signals, [`guard`] watches foreign code that runs in the master,
-//!   [`forks`] keeps signals away from processes that the application forks,
+//!   [`forks`] keeps signals away from processes that the application forks, [`worker_signals`]
+//!   shares the signals of a worker with the application, [`handlers`] are Python handlers,
 //! - [`log_files`] opens the logs, [`log_path`] decides with whose rights,
 //! - [`path_trust`] knows which files the workers' user can change, [`import_guard`] refuses to
 //!   import them,
@@ -39,6 +40,7 @@ mod entrypoints;
 mod exit_status;
 mod forks;
 mod guard;
+mod handlers;
 mod heartbeat;
 mod hooks;
 mod identity;
@@ -61,6 +63,7 @@ mod systemd;
 mod worker_loop;
 mod worker_main;
 mod worker_process;
+mod worker_signals;
 mod workers;
 
 use std::ffi::OsString;

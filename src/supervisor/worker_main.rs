@@ -12,19 +12,19 @@ use pyo3::prelude::*;
 use super::background;
 use super::conflict;
 use super::entrypoints::Entrypoints;
-use super::heartbeat::Heartbeat;
+use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::import_guard::ImportGuard;
 use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
-use super::signals::Signals;
 use super::source_watch::{Preparation, SourceWatch};
-use super::worker_loop::{CAUGHT, Stage, Worker, report_lost_log};
+use super::worker_loop::{Ended, Stage, Worker, report_lost_log};
+use super::worker_signals::{SignalReceiver, WorkerSignals};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
 use crate::observe::{self, LogTarget, Sink};
-use crate::worker::{Application, Server, ServerParts, StartError, close_in_children};
+use crate::worker::{Application, Server, ServerParts, StartError, close_in_children, exit_now};
 
 /// The exit code of a worker that cannot set itself up.
 const SETUP_FAILED: i32 = 1;
@@ -62,6 +62,13 @@ pub(super) fn run(
     entrypoints: Entrypoints,
 ) -> i32 {
     info!(target: "worker.booting", "Booting worker with pid: {}", std::process::id());
+    let signals = match WorkerSignals::install(py) {
+        Ok(signals) => signals,
+        Err(failure) => {
+            error!(target: "worker.failed", "Cannot set signal handlers, exiting: {failure}");
+            return SETUP_FAILED;
+        }
+    };
     if let Err(code) = set_up(py, &mut context, &listeners) {
         return code;
     }
@@ -70,7 +77,7 @@ pub(super) fn run(
         Err(code) => return code,
     };
     let hooks = context.hooks.share(py);
-    let served = serve(py, context, loaded, listeners);
+    let served = serve(py, context, signals, loaded, listeners);
     hooks.call(py, "worker_exit", &[]);
     served.unwrap_or_else(|failure| {
         error!(target: "worker.failed", "Worker {} failed, exiting: {failure}", std::process::id());
@@ -166,6 +173,7 @@ fn cannot_watch(failure: PyErr) -> i32 {
 fn serve(
     py: Python<'_>,
     context: WorkerContext,
+    (signals, receiver): (WorkerSignals, SignalReceiver),
     loaded: Loaded,
     listeners: Vec<Listener>,
 ) -> Result<i32, StartError> {
@@ -173,9 +181,9 @@ fn serve(
         context;
     let Loaded { app, is_error_page, watch } = loaded;
     channel.set_nonblocking(true)?;
-    let signals = Signals::catch(py, CAUGHT)?;
     let app = hooks.worker_init(py, app);
     let app = app.inspect_err(|failure| conflict::report(py, &channel, failure))?;
+    signals.begin_serving(py)?;
     heartbeat.beat();
     let report_ready = || {
         // Not earlier: until now, errors were reported on the terminal.
@@ -185,7 +193,7 @@ fn serve(
         FromWorker::Ready { serves_error_page: is_error_page }.send(&channel)
     };
     let app = Application::new(app, hooks.around_requests(py)?);
-    let boot = receive_while_booting(&channel, Boot { access_log, multiprocess });
+    let boot = receive_while_booting(py, &channel, &signals, Boot { access_log, multiprocess });
     let access_log = settings.access_log.as_ref().map(|log| access_sink(log, boot.access_log));
     let parts = ServerParts {
         app,
@@ -193,13 +201,17 @@ fn serve(
         access_log: access_log.transpose()?,
         settings: settings.clone(),
         multiprocess: boot.multiprocess,
+        has_main_thread: true,
     };
     let server = Server::start_with(py, parts, report_ready)?;
-    let worker = Worker {
-        signals,
+    let main_thread = server.main_thread();
+    let mut worker = Worker {
+        signals: receiver,
+        is_stopped_by_signal: false,
         server,
         channel: Some(channel),
         heartbeat,
+        progress: Progress::default(),
         hooks,
         watch,
         limits: RecyclingLimits::new(&settings.processes.recycling),
@@ -207,7 +219,16 @@ fn serve(
         yield_timeout: settings.yield_timeout(),
         stage: Stage::Serving,
     };
-    Ok(worker.run(py)?)
+    let control = move |py: Python<'_>| {
+        let ended = worker.run(py);
+        (worker, ended)
+    };
+    let (worker, ended) = main_thread.run(py, &signals, control)?;
+    let code = match ended? {
+        Ended::Served => worker.on_server_end(py, &signals),
+        Ended::Exited => 0,
+    };
+    Ok(signals.exit_code(py, code)?)
 }
 
 /// The values that the master may change while the worker boots.
@@ -217,16 +238,23 @@ struct Boot {
 }
 
 /// Receives the messages that came while the application was imported.
-fn receive_while_booting(channel: &UnixStream, mut boot: Boot) -> Boot {
+fn receive_while_booting(
+    py: Python<'_>,
+    channel: &UnixStream,
+    signals: &WorkerSignals,
+    mut boot: Boot,
+) -> Boot {
     while let Ok(Received::Data(message)) = ToWorker::receive(channel) {
         match message {
             Ok(ToWorker::LogFile(Log::Error, file)) => observe::redirect(Sink::from(file)),
             Ok(ToWorker::LogFile(Log::Access, file)) => boot.access_log = Some(file),
             Ok(ToWorker::Multiprocess(multiprocess)) => boot.multiprocess = multiprocess,
-            // The master ends a booting worker with a signal.
-            Ok(ToWorker::Retire | ToWorker::Yield) => {
-                debug!("Unexpected message {message:?}: ignored")
+            // Handled as soon as the worker serves.
+            Ok(ToWorker::Stop { quick }) => {
+                signals.request(if quick { libc::SIGINT } else { libc::SIGTERM });
             }
+            // A handler of the application has received the signal that ends a booting worker.
+            Ok(ToWorker::Retire | ToWorker::Yield) => exit_now(py, 0),
             Err(Malformed::MissingFile(log)) => report_lost_log(log),
             Err(malformed) => debug!("The master sent a {malformed}: ignored"),
         }

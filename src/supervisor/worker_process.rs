@@ -187,13 +187,12 @@ impl WorkerProcess {
             Replace::ReadyFirst => ToWorker::Retire,
             Replace::StopFirst => ToWorker::Yield,
         };
-        let asked = match (self.status.state, &self.channel) {
-            (WorkerState::Retiring, _) => return,
-            (WorkerState::Ready, Some(channel)) => message.send(channel).is_ok(),
-            _ => false,
-        };
-        // A worker that is booting reads no messages, and has no request to finish.
-        if !asked {
+        if self.status.state == WorkerState::Retiring {
+            return;
+        }
+        let asked = self.channel.as_ref().is_some_and(|channel| message.send(channel).is_ok());
+        // A worker that is booting reads messages only at the end, and has no request to finish.
+        if !asked || self.status.state == WorkerState::Booting {
             kill(self.pid, libc::SIGTERM);
         }
         let margin = match replace {
@@ -204,9 +203,11 @@ impl WorkerProcess {
     }
 
     /// Ends it with a signal, and kills it after `graceful_timeout`, even if it was asked to exit
-    /// before.
+    /// before. A message follows, because a handler of the application may receive the signal.
     pub(super) fn stop(&mut self, signal: i32, graceful_timeout: Duration) {
         kill(self.pid, signal);
+        // Fails if the worker has exited, or reads nothing any more: the kill deadline holds.
+        let _ = self.send(ToWorker::Stop { quick: signal != libc::SIGTERM });
         self.set_retiring(graceful_timeout.saturating_add(EXIT_MARGIN));
     }
 
