@@ -36,7 +36,7 @@ pub(super) struct Backoff {
 impl Backoff {
     /// A worker could not boot, or could not be forked. With `watches_files` (`--reload`), the next
     /// attempt comes soon: no worker is left that could notice a change.
-    pub(super) fn on_boot_failure(&mut self, now: Instant, watches_files: bool) {
+    pub(super) fn pause_after_boot_failure(&mut self, now: Instant, watches_files: bool) {
         let pause = MIN_BOOT_PAUSE * 2_u32.pow(self.boot_failures.min(6));
         let max = if watches_files { MAX_RESPAWN_PAUSE } else { MAX_BOOT_PAUSE };
         self.boot_failures += 1;
@@ -180,7 +180,7 @@ mod tests {
         backoff.reset();
         for (watches_files, max) in [(false, MAX_BOOT_PAUSE), (true, MAX_RESPAWN_PAUSE)] {
             for _ in 0..100 {
-                backoff.on_boot_failure(now, watches_files);
+                backoff.pause_after_boot_failure(now, watches_files);
             }
             assert_eq!(backoff.paused_until(), Some(now + max));
         }
@@ -191,11 +191,11 @@ mod tests {
         let now = Instant::now();
         let mut backoff = Backoff::default();
         assert!(backoff.end_pause(now), "there is none");
-        backoff.on_boot_failure(now, false);
+        backoff.pause_after_boot_failure(now, false);
         assert!(!backoff.end_pause(now));
         assert!(backoff.end_pause(now + MIN_BOOT_PAUSE));
         backoff.on_ready();
-        backoff.on_boot_failure(now, false);
+        backoff.pause_after_boot_failure(now, false);
         assert_eq!(backoff.paused_until(), Some(now + MIN_BOOT_PAUSE), "the count starts again");
         backoff.on_death(now, Duration::ZERO);
         backoff.on_death(now, PROVEN_AFTER);

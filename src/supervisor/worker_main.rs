@@ -25,7 +25,7 @@ use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
 use crate::observe::{self, LogTarget, Sink};
 use crate::sys::signals::SignalMask;
-use crate::worker::{Application, Server, ServerParts, StartError, close_in_children};
+use crate::worker::{Application, Server, ServerParts, StartError, close_in_children, exit_now};
 
 /// The exit code of a worker that cannot set itself up.
 const SETUP_FAILED: i32 = 1;
@@ -194,7 +194,7 @@ fn serve(
         FromWorker::Ready { serves_error_page: is_error_page }.send(&channel)
     };
     let app = Application::new(app, hooks.around_requests(py)?);
-    let boot = receive_while_booting(&channel, &signals, Boot { access_log, multiprocess });
+    let boot = receive_while_booting(py, &channel, &signals, Boot { access_log, multiprocess });
     let access_log = settings.access_log.as_ref().map(|log| access_sink(log, boot.access_log));
     let parts = ServerParts {
         app,
@@ -241,7 +241,12 @@ struct Boot {
 }
 
 /// Receives the messages that came while the application was imported.
-fn receive_while_booting(channel: &UnixStream, signals: &WorkerSignals, mut boot: Boot) -> Boot {
+fn receive_while_booting(
+    py: Python<'_>,
+    channel: &UnixStream,
+    signals: &WorkerSignals,
+    mut boot: Boot,
+) -> Boot {
     while let Ok(Received::Data(message)) = ToWorker::receive(channel) {
         match message {
             Ok(ToWorker::LogFile(Log::Error, file)) => observe::redirect(Sink::from(file)),
@@ -251,10 +256,8 @@ fn receive_while_booting(channel: &UnixStream, signals: &WorkerSignals, mut boot
             Ok(ToWorker::Stop { quick }) => {
                 signals.request(if quick { libc::SIGINT } else { libc::SIGTERM });
             }
-            // The master ends a booting worker with a signal.
-            Ok(ToWorker::Retire | ToWorker::Yield) => {
-                debug!("Unexpected message {message:?}: ignored")
-            }
+            // A handler of the application has received the signal that ends a booting worker.
+            Ok(ToWorker::Retire | ToWorker::Yield) => exit_now(py, 0),
             Err(Malformed::MissingFile(log)) => report_lost_log(log),
             Err(malformed) => debug!("The master sent a {malformed}: ignored"),
         }

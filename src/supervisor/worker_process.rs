@@ -187,13 +187,12 @@ impl WorkerProcess {
             Replace::ReadyFirst => ToWorker::Retire,
             Replace::StopFirst => ToWorker::Yield,
         };
-        let asked = match (self.status.state, &self.channel) {
-            (WorkerState::Retiring, _) => return,
-            (WorkerState::Ready, Some(channel)) => message.send(channel).is_ok(),
-            _ => false,
-        };
-        // A worker that is booting reads no messages, and has no request to finish.
-        if !asked {
+        if self.status.state == WorkerState::Retiring {
+            return;
+        }
+        let asked = self.channel.as_ref().is_some_and(|channel| message.send(channel).is_ok());
+        // A worker that is booting reads messages only at the end, and has no request to finish.
+        if !asked || self.status.state == WorkerState::Booting {
             kill(self.pid, libc::SIGTERM);
         }
         let margin = match replace {

@@ -199,8 +199,11 @@ def test_stream_does_not_keep_a_change_from_showing(fresh_server, tmp_path: Path
             raise ConnectionResetError
 
 
+@pytest.mark.parametrize(
+    "handler", ["", "import signal; signal.signal(signal.SIGTERM, lambda *_: None)\n"]
+)
 def test_change_while_the_application_is_imported_is_loaded(
-    fresh_server, tmp_path: Path, fifo: Path
+    fresh_server, tmp_path: Path, fifo: Path, handler: str
 ) -> None:
     """Regression: the files were watched from the end of the import. A change before that was
     missed until the next one."""
@@ -208,7 +211,7 @@ def test_change_while_the_application_is_imported_is_loaded(
     module.write_text(SOURCE.format("one"))
     server = fresh_server("edited:app", "--reload", cwd=tmp_path)
     serves(server, b"one")
-    edit(server, module, f"open({str(fifo)!r}).read()\n" + SOURCE.format("two"))
+    edit(server, module, handler + f"open({str(fifo)!r}).read()\n" + SOURCE.format("two"))
     writer = fifo.open("w")  # returns when the import waits
     module.write_text(SOURCE.format("three"))
     with server.connect() as client:

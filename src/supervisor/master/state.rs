@@ -112,7 +112,7 @@ impl Master<'_> {
     /// A worker could not boot: the next one starts after a pause.
     pub(super) fn pause_boots(&mut self) {
         let watches_files = self.deployment.settings.processes.watch.is_some();
-        self.workers.backoff.on_boot_failure(Instant::now(), watches_files);
+        self.workers.backoff.pause_after_boot_failure(Instant::now(), watches_files);
     }
 
     pub(super) fn kill_timeouts(&self) -> KillTimeouts {
