@@ -66,6 +66,9 @@ pub(super) const LINGER_BYTES: usize = 256 * 1024;
 pub(super) const DRAIN_LINGER_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long a connection that has made no request yet may still make one while the server drains.
 pub(super) const DRAIN_FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Replaces it with `--reload`, counted from the accept: a client sends its first request with the
+/// connection, and a connection that a browser has opened in advance is of no use.
+pub(super) const YIELD_FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(20);
 
 // Eviction
 

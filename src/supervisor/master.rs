@@ -67,7 +67,7 @@ impl Master<'_> {
             return Err(MasterExit::Code(shutdown.exit_code));
         }
         // Every worker reports the same change: one reload is enough, also if it is rejected.
-        if self.source_reload.deadline(now).is_some_and(|at| at <= now) {
+        if self.source_reload.deadline().is_some_and(|at| at <= now) {
             self.reload(py);
         }
         let plan = self.plan();
@@ -109,7 +109,7 @@ impl Master<'_> {
         let starts_workers = !is_stopping && self.plan().start > 0;
         let pause = self.workers.backoff.paused_until().filter(|_| starts_workers);
         let kills = self.workers.next_deadline(&self.kill_timeouts());
-        let reload = self.source_reload.deadline(Instant::now()).filter(|_| !is_stopping);
+        let reload = self.source_reload.deadline().filter(|_| !is_stopping);
         kills.into_iter().chain(reload).chain(self.notifier.next_beat()).chain(pause).min()
     }
 

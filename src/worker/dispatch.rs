@@ -89,6 +89,11 @@ impl Dispatcher {
         self.handle.wake();
     }
 
+    /// No thread is inside the application, and none is about to enter it.
+    pub fn is_idle(&self) -> bool {
+        self.scheduler.is_idle()
+    }
+
     /// Polls as worker thread `me` until its role requires the interpreter, and returns that role:
     /// to run requests, or to quit. [`Role::Poll`] means that the thread must attach to the
     /// interpreter once: because `must_attach` is true, which ends the poll, or because

@@ -212,23 +212,9 @@ impl Server {
         if self.shared.serves_on_main_thread { &[] } else { &self.worker_threads }
     }
 
-    /// The part of the main thread: for the caller with [`ServerParts::has_main_thread`].
+    /// The main thread, if the caller has set [`ServerParts::has_main_thread`].
     pub fn main_thread(&self) -> MainThread {
         MainThread(self.shared.clone())
-    }
-
-    /// Whether the main thread is the only worker thread.
-    pub fn serves_on_main_thread(&self) -> bool {
-        self.shared.serves_on_main_thread
-    }
-
-    /// Makes the main thread run signal handlers, unless it is inside a request: there the
-    /// interpreter runs them.
-    pub fn call_main_thread(&self) {
-        self.shared.main_thread.call();
-        if self.shared.serves_on_main_thread {
-            self.shared.dispatcher.handle.wake();
-        }
     }
 
     /// Registers an `atexit` hook that stops the server. No thread may be inside the application

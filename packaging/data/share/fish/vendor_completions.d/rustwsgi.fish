@@ -50,7 +50,7 @@ complete -c rustwsgi -s u -l user -d 'User to run workers as, by name or number;
 complete -c rustwsgi -s g -l group -d 'Group to run workers as, by name or number [default: the user\'s]' -r
 complete -c rustwsgi -s m -l umask -d 'File mode creation mask, in octal' -r
 complete -c rustwsgi -s n -l name -d 'Process name [default: the application]' -r
-complete -c rustwsgi -l reload-extra-file -d 'Additional file to watch with --reload (repeatable)' -r -F
+complete -c rustwsgi -l reload-extra-file -d 'Additional file, directory or pattern (\'conf/*.yml\', \'**/*.txt\') to watch with --reload (repeatable)' -r -F
 complete -c rustwsgi -l factory -d 'Treat NAME in MODULE:NAME as a factory that returns the application'
 complete -c rustwsgi -l check-config -d 'Load the application and exit, with status 0 if that succeeds'
 complete -c rustwsgi -l print-config -d 'Print the settings that result from all options, and exit'
