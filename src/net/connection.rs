@@ -4,6 +4,8 @@
 //! A connection has exactly one owner at any time: the poller while it reads, a worker thread while
 //! its request runs. So it needs no lock; only its [`WriteHalf`] is shared.
 
+mod output;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,10 +14,12 @@ use super::address::{Local, Peer};
 use super::arena::ConnectionId;
 use super::body::{Body, Spool};
 use super::memory_budget::Reservation;
-use super::output_queue::{Flush, OutputQueue};
+use super::output_queue::OutputQueue;
 use super::poller_link::PollerLink;
+use super::response_spool::ResponseSpool;
 use super::tuning::SMALL_BODY;
-use super::write_half::{Enqueued, WriteHalf};
+use super::write_half::WriteHalf;
+use super::write_pace::WritePace;
 use crate::config::{Settings, Timeouts};
 use crate::http1::{self, Event, ResponseHead};
 use crate::observe::{AccessLog, Record};
@@ -28,7 +32,7 @@ use crate::sys::clock::{self, wall_clock};
 /// treat it as opaque. `worker::exchange` implements the trait `wsgi::Exchange` for it, which is
 /// all that the WSGI layer knows. An exchange consists of these parts of a connection: `http` (the
 /// head of the request, the framing of the response), `body`, `queue` with its `write_half`,
-/// `peer`, `local` and `write_timeout`.
+/// `peer`, `local`, `response_spool` and `write_pace`.
 pub type Lent = Box<Connection>;
 
 /// The connection of one client, boxed because it moves between threads.
@@ -56,8 +60,10 @@ pub struct Connection {
     spool: Spool,
     /// The bytes of `input`, `body` and `spool`, as the memory budget counts them.
     reservation: Reservation,
-    /// How long the client may read nothing of its response (`--write-timeout`).
-    pub write_timeout: Duration,
+    /// Takes unsent output of the response that does not fit into memory.
+    response_spool: ResponseSpool,
+    /// How slowly the client may read its response.
+    write_pace: WritePace,
     /// Wall clock time of the request's first byte, for the access log.
     started: SystemTime,
     /// Steady clock time of the same.
@@ -134,7 +140,8 @@ impl Connection {
             input: Vec::new(),
             body: Body::Empty,
             spool: Spool::default(),
-            write_timeout: settings.timeouts.write,
+            response_spool: ResponseSpool::new(settings.response_spool),
+            write_pace: WritePace::from(&settings.timeouts),
             started: SystemTime::UNIX_EPOCH,
             started_at: now,
             head_complete_at: now,
@@ -296,41 +303,14 @@ impl Connection {
         self.poller.is_shutting_down()
     }
 
-    /// Schedules the queued bytes for the poller's next turn. The thread that runs this request
-    /// takes that turn at the end of its batch; if the batch takes longer than a scheduler tick,
-    /// another thread takes it. So the responses of a batch are sent together, after the
-    /// interpreter was released, and so are the blocks of a fast generator. Fails if the client has
-    /// disconnected.
-    pub fn send_soon(&mut self) -> io::Result<()> {
-        if self.queue.is_empty() {
-            return Ok(());
-        }
-        let will_flush = match self.write_half.enqueue(&mut self.queue)? {
-            Enqueued::FlushNow => false,
-            Enqueued::Scheduled => !self.poller.is_blocked(),
-            Enqueued::Unscheduled => self.poller.schedule_flush(&self.write_half),
-        };
-        // While the socket has room no event makes the poller continue.
-        while !will_flush && self.write_half.flush()? == Flush::More {}
-        Ok(())
-    }
-
-    /// For the poller: sends queued bytes, within the limit of one turn. Once all are sent,
-    /// [`Connection::start_next`] decides what follows.
-    pub(super) fn send(&mut self) -> io::Result<Flush> {
-        if self.http.is_finished() {
-            self.write_half.send_last(&mut self.queue)
-        } else {
-            self.write_half.send(&mut self.queue)
-        }
-    }
-
     /// Prepares for the next request; returns whether one may follow.
     pub(super) fn start_next(&mut self, now: Instant) -> http1::Next {
         self.body = Body::Empty;
         if !self.reservation.is_empty() {
             self.charge();
         }
+        self.response_spool.start_next();
+        self.write_half.start_next();
         self.waiting_since = now;
         self.served += 1;
         self.http.start_next()

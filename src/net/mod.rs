@@ -10,7 +10,9 @@
 //! - [`output_queue`] holds unsent bytes in their order and sends them without blocking,
 //! - [`write_half`] is the writing half of a connection, shared by the thread that makes the
 //!   response and the poller,
-//! - [`transport`] is the byte stream below both,
+//! - [`response_spool`] moves unsent output to temporary files, which are [`segment`]s,
+//! - [`write_pace`] decides when a client reads too slowly,
+//! - [`transport`] is the byte stream below these,
 //! - [`timers`] holds deadlines, [`date`] formats the time of day,
 //! - [`arena`] stores connections by their ids,
 //! - [`poller`] is the event loop that drives all connections, [`poller_link`] is its interface to
@@ -29,6 +31,8 @@ mod memory_budget;
 mod output_queue;
 mod poller;
 mod poller_link;
+mod response_spool;
+mod segment;
 mod shutdown;
 mod socket_file;
 mod syn_filter;
@@ -36,6 +40,7 @@ mod timers;
 mod transport;
 mod tuning;
 mod write_half;
+mod write_pace;
 
 #[cfg(fuzzing)]
 pub use crate::sys::clock::{advance, now};

@@ -191,7 +191,9 @@ impl Poller {
         }
         // Returned connections have flushed theirs already.
         for write_half in self.state.link.take_scheduled() {
-            write_half.flush_scheduled();
+            if write_half.flush_scheduled() {
+                self.state.link.schedule_flush(&write_half);
+            }
         }
         if let Some(log) = &self.state.access_log {
             log.flush();

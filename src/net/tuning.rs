@@ -41,6 +41,20 @@ pub(super) const HIGH_WATER_MARK: usize = 256 * 1024;
 /// The same while the memory budget has passed its soft limit.
 pub(super) const REDUCED_HIGH_WATER_MARK: usize = 32 * 1024;
 
+// Response spool
+
+/// A producer waits at least this long for its client before it moves output to a file...
+pub(super) const FAST_CLIENT_WAIT: Duration = Duration::from_millis(20);
+/// ...and on, while the client reads this many bytes in that time (32 MiB/s). So a response that is
+/// read about as fast as it is made is not written to the disk, and a slow client holds a thread
+/// for that time once in this many bytes.
+pub(super) const FAST_CLIENT_BYTES: u64 = 640 * 1024;
+/// A file that holds this many bytes is followed by another one, because its space is freed only
+/// once all of it is sent. Large, because each file takes a descriptor.
+pub(super) const SEGMENT_BYTES: u64 = 32 << 20;
+/// How often a producer that waits looks whether there is space for its output in files again.
+pub(super) const SPOOL_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
 // Accepting
 
 /// Connections that are accepted from one listener per turn, so that a burst of new clients does

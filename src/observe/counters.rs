@@ -22,6 +22,8 @@ pub enum Count {
     KeepAlive,
     /// A client did not read its response.
     WriteTimeout,
+    /// A client read its response too slowly.
+    WriteRate,
     /// A request violated the protocol.
     Malformed,
     /// A request was larger than a limit: 413, 414, 431.
@@ -46,14 +48,21 @@ pub enum Count {
     SpoolLimit,
     /// A body could not be written to its temporary file.
     SpoolFailed,
+    /// An application waited for its client: the unsent output reached `--response-spool`.
+    ResponseSpool,
+    /// An application waited for its client: the space for temporary files was used up.
+    ResponseSpoolLimit,
+    /// An application waited for its client: a temporary file could not be written.
+    ResponseSpoolFailed,
 }
 
 /// All counters in the order of [`Count`], with their names.
-const NAMES: [(Count, &str); 16] = [
+const NAMES: [(Count, &str); 20] = [
     (Count::HeaderTimeout, "header_timeout"),
     (Count::BodyTimeout, "body_timeout"),
     (Count::KeepAlive, "keep_alive"),
     (Count::WriteTimeout, "write_timeout"),
+    (Count::WriteRate, "write_rate"),
     (Count::Malformed, "malformed"),
     (Count::OverLimit, "over_limit"),
     (Count::QueueTimeout, "queue_timeout"),
@@ -66,6 +75,9 @@ const NAMES: [(Count, &str); 16] = [
     (Count::StalledClosed, "stalled_closed"),
     (Count::SpoolLimit, "spool_limit"),
     (Count::SpoolFailed, "spool_failed"),
+    (Count::ResponseSpool, "response_spool"),
+    (Count::ResponseSpoolLimit, "response_spool_limit"),
+    (Count::ResponseSpoolFailed, "response_spool_failed"),
 ];
 
 /// The counters of one process. Displayed as `name=count` for each that is not zero.

@@ -200,9 +200,9 @@ impl Response {
 
     /// Queues a block, after the head if it is the first, and schedules a flush.
     ///
-    /// Back-pressure: blocks first while unsent output exceeds the high-water mark. It does so
-    /// before queueing, so that the thread does not wait after the last block. `length` is the
-    /// length of the whole content in bytes, if the caller knows it.
+    /// Back-pressure: makes room first if unsent output exceeds the high-water mark, which may block.
+    /// It does so before queueing, so that the thread does not wait after the last block. `length`
+    /// is the length of the whole content in bytes, if the caller knows it.
     pub(super) fn send(
         &self,
         block: &Bound<'_, PyBytes>,
@@ -212,7 +212,7 @@ impl Response {
         let mut state = self.wait_for_exchange(py);
         if state.exchange.as_ref().is_some_and(|exchange| exchange.is_full()) {
             drop(state);
-            self.run_unlocked(py, true, |exchange| exchange.wait_until_writable())?;
+            self.run_unlocked(py, true, |exchange| exchange.make_room())?;
             state = self.wait_for_exchange(py);
         }
         let queued = state.queue(block, length)?;

@@ -206,13 +206,11 @@ impl Site {
                 begin(&mut connection, Some((BLOCK * BLOCKS) as u64));
                 drop(world);
                 for _ in 0..BLOCKS {
-                    if connection.write_half.is_full()
-                        && connection.write_half.wait(connection.write_timeout).is_err()
-                    {
+                    if connection.write_half.is_full() && connection.make_room().is_err() {
                         break;
                     }
                     block(&mut connection, BLOCK);
-                    if connection.write_half.send_all(&mut connection.queue).is_err() {
+                    if connection.send_now().is_err() {
                         break;
                     }
                     kernel::changed();

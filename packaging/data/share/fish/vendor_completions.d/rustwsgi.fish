@@ -24,6 +24,7 @@ complete -c rustwsgi -l header-timeout -d 'Maximum time to receive a request hea
 complete -c rustwsgi -l body-timeout -d 'Maximum time to wait for the next bytes of a request body' -r
 complete -c rustwsgi -l body-min-rate -d 'Minimum average rate of a request body, in bytes per second; 0 is no minimum' -r
 complete -c rustwsgi -l write-timeout -d 'Maximum time for the client to receive the next bytes of a response' -r
+complete -c rustwsgi -l write-min-rate -d 'Minimum average rate at which a client reads a response, in bytes per second; 0 is no minimum' -r
 complete -c rustwsgi -l queue-timeout -d 'Maximum time for a request to wait for a thread; then it is rejected with 503' -r
 complete -c rustwsgi -l limit-request-line -d 'Maximum size of a request line; 0 means --limit-request-head' -r
 complete -c rustwsgi -l limit-request-fields -d 'Maximum number of header fields; 0, or more than 32768, means 32768' -r
@@ -34,9 +35,10 @@ complete -c rustwsgi -l limit-chunk-extension -d 'Maximum size of the extensions
 complete -c rustwsgi -l limit-trailers -d 'Maximum size of the trailer fields of a request; 0 allows none' -r
 complete -c rustwsgi -l header-map -d 'Handling of field names with underscores, which equal hyphens in WSGI: drop the field, or refuse the request' -r
 complete -c rustwsgi -l body-buffer-size -d 'Maximum size of a request body in memory; a larger one goes to a temporary file' -r
+complete -c rustwsgi -l response-spool -d 'Maximum size of the temporary files of a response that its client reads slowly; beyond it, the application waits for the client; 0 uses no files' -r
 complete -c rustwsgi -l limit-queue -d 'Maximum number of requests per worker that wait for a thread; further ones are rejected with 503' -r
 complete -c rustwsgi -l limit-memory -d 'Maximum memory per worker for buffers of requests and responses; beyond it, requests get 503; 0 is no limit' -r
-complete -c rustwsgi -l limit-spool -d 'Maximum size per worker of temporary files for request bodies; 0 is no limit' -r
+complete -c rustwsgi -l limit-spool -d 'Maximum size per worker of temporary files for request bodies and responses; 0 is no limit' -r
 complete -c rustwsgi -l access-logfile -d 'Access log file; - is stdout' -r -F
 complete -c rustwsgi -l access-logformat -d 'Access log format: common, combined (gunicorn\'s default), json, or gunicorn\'s atoms, such as \'%(h)s %(r)s %(s)s\'' -r
 complete -c rustwsgi -l error-logfile -l log-file -d 'Error log file; - is stderr' -r -F
