@@ -6,7 +6,6 @@
 
 mod output;
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,14 +14,16 @@ use super::arena::ConnectionId;
 use super::body::{Body, Spool};
 use super::memory_budget::Reservation;
 use super::output_queue::OutputQueue;
+pub(super) use super::parsed::{Parsed, Rejection};
 use super::poller_link::PollerLink;
 use super::response_spool::ResponseSpool;
-use super::tuning::SMALL_BODY;
+use super::tuning::{MIN_INPUT_BUFFER, SMALL_BODY};
+use super::waiting::{Awaited, Waiting};
 use super::write_half::WriteHalf;
 use super::write_pace::WritePace;
 use crate::config::{Settings, Timeouts};
-use crate::http1::{self, Event, ResponseHead};
-use crate::observe::{AccessLog, Record};
+use crate::http1::{self, Event, Limits, ResponseHead, Underscores};
+use crate::observe::Record;
 use crate::sys::clock::{self, wall_clock};
 
 /// What the poller lends to a worker thread for one request, and gets back with the response.
@@ -58,7 +59,7 @@ pub struct Connection {
     pub body: Body,
     /// The content while it arrives.
     spool: Spool,
-    /// The bytes of `input`, `body` and `spool`, as the memory budget counts them.
+    /// The bytes of `http`, `input`, `body` and `spool`, as the memory budget counts them.
     reservation: Reservation,
     /// Takes unsent output of the response that does not fit into memory.
     response_spool: ResponseSpool,
@@ -86,37 +87,16 @@ pub(super) struct Origin {
     pub(super) accepted_at: Instant,
 }
 
-/// The result of parsing received bytes.
-#[derive(Debug)]
-pub(super) enum Parsed {
-    /// The request needs more bytes.
-    NeedMore,
-    /// The request is complete.
-    Complete,
-    /// The request is rejected. Boxed, because it is rare and would enlarge every other variant.
-    Rejected(Box<Rejection>),
-}
-
-impl From<Rejection> for Parsed {
-    #[cold]
-    fn from(rejection: Rejection) -> Parsed {
-        Parsed::Rejected(Box::new(rejection))
+/// The limits for a client. For a trusted proxy, the parser keeps fields with an underscore even if
+/// they are refused: `dispatch` refuses those that the proxy may not set.
+fn limits(settings: &Settings, peer: &Peer) -> Limits {
+    let mut limits = settings.limits;
+    if limits.underscores == Underscores::Refuse
+        && settings.trusts(peer.0.map(|address| address.ip()))
+    {
+        limits.underscores = Underscores::Drop;
     }
-}
-
-/// Why a request is rejected.
-#[derive(Debug)]
-pub(super) enum Rejection {
-    /// It violates the protocol, or exceeds a limit for single requests.
-    Protocol(http1::Error),
-    /// Its content could not be written to a temporary file.
-    Spool(io::Error),
-    /// The temporary files of all connections exceed `--limit-spool`.
-    SpoolLimit,
-    /// Its content alone is larger than `--limit-spool`.
-    NeverSpooled,
-    /// The buffers of all connections exceed `--limit-memory`.
-    Memory,
+    limits
 }
 
 impl Connection {
@@ -130,7 +110,7 @@ impl Connection {
         let Origin { peer, local, accepted_at: now } = origin;
         Connection {
             id,
-            http: http1::Connection::new(settings.limits),
+            http: http1::Connection::new(limits(settings, &peer)),
             write_half,
             queue: OutputQueue::default(),
             reservation: Reservation::new(poller.memory_budget.clone()),
@@ -174,16 +154,23 @@ impl Connection {
             self.input = Vec::new();
         } else {
             self.input.drain(..used);
+            // A few bytes behind a large head would hold the buffer of that head.
+            if self.input.capacity() / 4 > self.input.len() + MIN_INPUT_BUFFER {
+                self.input.shrink_to_fit();
+            }
         }
         self.keep_within_budget(&mut parsed);
         parsed
     }
 
     /// Reports the bytes that the connection holds to the memory budget, and rejects a request that
-    /// needs more while the budget is exceeded. Most requests hold nothing, and report nothing.
+    /// needs more while the budget is exceeded. Most requests have a small head and no content, and
+    /// report nothing.
     fn keep_within_budget(&mut self, parsed: &mut Parsed) {
-        let is_empty =
-            matches!(self.body, Body::Empty) && self.input.capacity() == 0 && self.spool.is_new();
+        let is_empty = matches!(self.body, Body::Empty)
+            && self.input.capacity() == 0
+            && self.spool.is_new()
+            && self.http.held_bytes() == 0;
         if !(is_empty && self.reservation.is_empty()) {
             self.charge_for(parsed);
         }
@@ -201,17 +188,19 @@ impl Connection {
         }
     }
 
-    /// Drops the content of a rejected request: its client may stay connected for a while.
+    /// Drops the content of a rejected request and the input behind it: its client may stay
+    /// connected for a while.
     pub(super) fn discard_content(&mut self) {
         self.body = Body::Empty;
         self.spool = Spool::default();
+        self.input = Vec::new();
         self.charge();
     }
 
     fn charge(&mut self) {
         let (memory, stored) = self.body.size();
         self.reservation.set(
-            self.input.capacity() + self.spool.memory() + memory,
+            self.http.held_bytes() + self.input.capacity() + self.spool.memory() + memory,
             self.spool.stored() + stored,
         );
     }
@@ -291,11 +280,18 @@ impl Connection {
         self.served > 0 && self.http.is_idle()
     }
 
-    /// If the connection waits for the first byte of a request: when that wait began, and whether
-    /// the connection has answered a request before.
-    pub(super) fn idle(&self) -> Option<(Instant, bool)> {
-        let is_idle = self.http.is_idle() && !self.has_input();
-        is_idle.then_some((self.waiting_since, self.served > 0))
+    /// What the connection waits for while it reads.
+    pub(super) fn waiting(&self) -> Waiting {
+        let awaited = if self.http.wants_content() {
+            Awaited::Content
+        } else if !self.http.is_idle() || self.has_input() {
+            Awaited::Head
+        } else if self.served > 0 {
+            Awaited::NextRequest
+        } else {
+            Awaited::FirstRequest
+        };
+        Waiting { awaited, since: self.waiting_since }
     }
 
     /// True once the server shuts down: this connection serves no further request.
@@ -306,26 +302,27 @@ impl Connection {
     /// Prepares for the next request; returns whether one may follow.
     pub(super) fn start_next(&mut self, now: Instant) -> http1::Next {
         self.body = Body::Empty;
-        if !self.reservation.is_empty() {
-            self.charge();
-        }
         self.response_spool.start_next();
         self.write_half.start_next();
         self.waiting_since = now;
         self.served += 1;
-        self.http.start_next()
+        let next = self.http.start_next();
+        if !self.reservation.is_empty() {
+            self.charge();
+        }
+        next
     }
 
-    /// Writes the access log line of the request that was just answered.
+    /// Logs the request that was just answered: calls `log` with its record.
     pub fn log_access(
         &self,
-        log: &AccessLog,
         response: &ResponseHead,
         environ: &[(String, String)],
+        log: impl FnOnce(&Record<'_>),
     ) {
         let head = self.http.head();
         let (method, target) = (head.method(), head.raw_target());
-        log.log(&Record {
+        log(&Record {
             remote: &self.peer.address(),
             method,
             target,

@@ -1,6 +1,7 @@
 //! Sockets: accepting, reading, writing and waiting, without Python.
 //!
 //! - [`listener`] binds addresses and accepts, [`socket_file`] handles the file of a unix socket,
+//! - [`nonblocking`] accepts from a listener that another process may have made blocking,
 //! - [`syn_filter`] keeps a listener from accepting further handshakes,
 //! - [`forked`] takes the listeners away from processes that the application forks,
 //! - [`connection`] is one client: its protocol state, its unparsed input, its unsent output,
@@ -23,12 +24,15 @@
 mod address;
 mod arena;
 mod body;
+mod census;
 mod connection;
 mod date;
 mod forked;
 mod listener;
 mod memory_budget;
+mod nonblocking;
 mod output_queue;
+mod parsed;
 mod poller;
 mod poller_link;
 mod response_spool;
@@ -39,6 +43,7 @@ mod syn_filter;
 mod timers;
 mod transport;
 mod tuning;
+mod waiting;
 mod write_half;
 mod write_pace;
 
@@ -46,6 +51,7 @@ mod write_pace;
 pub use crate::sys::clock::{advance, now};
 pub use address::{Local, Peer};
 pub use body::Body;
+pub use census::Census;
 pub use connection::{Connection, Lent};
 pub use date::HttpDate;
 pub use forked::close_listeners_in_child;

@@ -26,6 +26,8 @@ pub enum Count {
     WriteRate,
     /// A request violated the protocol.
     Malformed,
+    /// A request of HTTP/1.1 had no Host.
+    MissingHost,
     /// A request was larger than a limit: 413, 414, 431.
     OverLimit,
     /// A request waited longer than `--queue-timeout` for a thread.
@@ -36,6 +38,8 @@ pub enum Count {
     ClientDisconnected,
     /// An idle connection was evicted for a new one.
     IdleClosed,
+    /// A connection with an incomplete request was evicted for a new one.
+    IncompleteClosed,
     /// Accepting paused: `--worker-connections` connections were open and busy.
     ConnectionLimit,
     /// Accepting paused: the system refused another descriptor.
@@ -57,18 +61,20 @@ pub enum Count {
 }
 
 /// All counters in the order of [`Count`], with their names.
-const NAMES: [(Count, &str); 20] = [
+const NAMES: [(Count, &str); 22] = [
     (Count::HeaderTimeout, "header_timeout"),
     (Count::BodyTimeout, "body_timeout"),
     (Count::KeepAlive, "keep_alive"),
     (Count::WriteTimeout, "write_timeout"),
     (Count::WriteRate, "write_rate"),
     (Count::Malformed, "malformed"),
+    (Count::MissingHost, "missing_host"),
     (Count::OverLimit, "over_limit"),
     (Count::QueueTimeout, "queue_timeout"),
     (Count::QueueFull, "queue_full"),
     (Count::ClientDisconnected, "client_disconnected"),
     (Count::IdleClosed, "idle_closed"),
+    (Count::IncompleteClosed, "incomplete_closed"),
     (Count::ConnectionLimit, "connection_limit"),
     (Count::AcceptFailed, "accept_failed"),
     (Count::MemoryLimit, "memory_limit"),

@@ -4,25 +4,27 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use log::{debug, error, info};
 use pyo3::prelude::*;
 
 use super::background;
-use super::entrypoints::{Entrypoints, LoadFailure};
-use super::heartbeat::Heartbeat;
+use super::conflict;
+use super::entrypoints::Entrypoints;
+use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::import_guard::ImportGuard;
 use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
-use super::signals::Signals;
-use super::worker_loop::{CAUGHT, Stage, Worker, report_lost_log};
+use super::source_watch::{Preparation, SourceWatch};
+use super::worker_loop::{Ended, Stage, Worker, report_lost_log};
+use super::worker_signals::{SignalReceiver, WorkerSignals};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
 use crate::observe::{self, LogTarget, Sink};
+use crate::sys::signals::SignalMask;
 use crate::worker::{Application, Server, ServerParts, StartError, close_in_children};
 
 /// The exit code of a worker that cannot set itself up.
@@ -61,6 +63,13 @@ pub(super) fn run(
     entrypoints: Entrypoints,
 ) -> i32 {
     info!(target: "worker.booting", "Booting worker with pid: {}", std::process::id());
+    let signals = match WorkerSignals::install(py) {
+        Ok(signals) => signals,
+        Err(failure) => {
+            error!(target: "worker.failed", "Cannot set signal handlers, exiting: {failure}");
+            return SETUP_FAILED;
+        }
+    };
     if let Err(code) = set_up(py, &mut context, &listeners) {
         return code;
     }
@@ -69,7 +78,7 @@ pub(super) fn run(
         Err(code) => return code,
     };
     let hooks = context.hooks.share(py);
-    let served = serve(py, context, loaded, listeners);
+    let served = serve(py, context, signals, loaded, listeners);
     hooks.call(py, "worker_exit", &[]);
     served.unwrap_or_else(|failure| {
         error!(target: "worker.failed", "Worker {} failed, exiting: {failure}", std::process::id());
@@ -89,6 +98,7 @@ fn set_up(py: Python<'_>, context: &mut WorkerContext, listeners: &[Listener]) -
     })?;
     context.hooks.try_call(py, "post_fork", &[]).map_err(|failure| {
         error!(target: "hook.failed", "The hook post_fork failed, exiting: {failure}");
+        conflict::report(py, &context.channel, &failure);
         BOOT_FAILED
     })?;
     if let Some(identity) = &context.identity {
@@ -114,7 +124,7 @@ struct Loaded {
     /// Whether this is the error page of an application that failed to load.
     is_error_page: bool,
     /// Notices changed source files (`--reload`).
-    watcher: Option<Py<PyAny>>,
+    watch: Option<SourceWatch>,
 }
 
 /// Imports the application, if the master has not. An error is the exit code.
@@ -124,7 +134,9 @@ fn load(
     entrypoints: Entrypoints,
 ) -> Result<Loaded, i32> {
     let settings = &context.settings;
-    let mut watched = settings.processes.watch.clone();
+    let named = settings.processes.watch.clone();
+    let preparation = named.as_ref().map(|_| Preparation::new(py)).transpose();
+    let mut preparation = preparation.map_err(cannot_watch)?;
     let preloaded = context.app.take();
     if let (Some(_), Some(directory)) = (&preloaded, &settings.chdir) {
         std::env::set_current_dir(directory).map_err(|failure| {
@@ -137,48 +149,42 @@ fn load(
     }
     let app = preloaded.map_or_else(|| (entrypoints.load)(py, settings), Ok);
     let is_error_page = app.is_err();
-    let app = app.or_else(|failure| match &mut watched {
-        Some(files) => error_page(py, &failure, files).map_err(|_| failure.code),
-        None => Err(failure.code),
+    let app = app.or_else(|failure| match &mut preparation {
+        Some(watch) => watch.error_page(py, &failure.text).map_err(|_| failure.code),
+        None => {
+            if failure.is_conflict {
+                // Fails only if the master has exited.
+                let _ = FromWorker::BootConflict.send(&context.channel);
+            }
+            Err(failure.code)
+        }
     })?;
-    let watcher = watched.map(|files| watch(py, files)).transpose().map_err(|failure| {
-        error!(target: "worker.failed", "Cannot watch files for --reload, exiting: {failure}");
-        SETUP_FAILED
-    })?;
-    Ok(Loaded { app, is_error_page, watcher })
+    let start =
+        |watch: Preparation| watch.start(py, &app, named.unwrap_or_default(), &context.channel);
+    let watch = preparation.map(start).transpose().map_err(cannot_watch)?;
+    Ok(Loaded { app, is_error_page, watch })
 }
 
-/// Makes an application that shows why the real one failed to load. Also watches the files that the
-/// traceback names.
-fn error_page(
-    py: Python<'_>,
-    failure: &LoadFailure,
-    files: &mut Vec<PathBuf>,
-) -> PyResult<Py<PyAny>> {
-    let module = py.import("rustwsgi._reload")?;
-    let (app, mentioned): (Py<PyAny>, Vec<PathBuf>) =
-        module.call_method1("error_application", (&failure.text,))?.extract()?;
-    files.extend(mentioned);
-    Ok(app)
-}
-
-fn watch(py: Python<'_>, files: Vec<PathBuf>) -> PyResult<Py<PyAny>> {
-    Ok(py.import("rustwsgi._reload")?.call_method1("Watcher", (files,))?.unbind())
+fn cannot_watch(failure: PyErr) -> i32 {
+    error!(target: "worker.failed", "Cannot watch files for --reload, exiting: {failure}");
+    SETUP_FAILED
 }
 
 /// Starts the server, and serves until the worker ends. Returns the exit code.
 fn serve(
     py: Python<'_>,
     context: WorkerContext,
+    (signals, receiver): (WorkerSignals, SignalReceiver),
     loaded: Loaded,
     listeners: Vec<Listener>,
 ) -> Result<i32, StartError> {
     let WorkerContext { channel, settings, access_log, heartbeat, hooks, multiprocess, .. } =
         context;
-    let Loaded { app, is_error_page, watcher } = loaded;
+    let Loaded { app, is_error_page, watch } = loaded;
     channel.set_nonblocking(true)?;
-    let signals = Signals::catch(py, CAUGHT)?;
-    let app = hooks.worker_init(py, app)?;
+    let app = hooks.worker_init(py, app);
+    let app = app.inspect_err(|failure| conflict::report(py, &channel, failure))?;
+    signals.begin_serving(py)?;
     heartbeat.beat();
     let report_ready = || {
         // Not earlier: until now, errors were reported on the terminal.
@@ -188,7 +194,7 @@ fn serve(
         FromWorker::Ready { serves_error_page: is_error_page }.send(&channel)
     };
     let app = Application::new(app, hooks.around_requests(py)?);
-    let boot = receive_while_booting(&channel, Boot { access_log, multiprocess });
+    let boot = receive_while_booting(&channel, &signals, Boot { access_log, multiprocess });
     let access_log = settings.access_log.as_ref().map(|log| access_sink(log, boot.access_log));
     let parts = ServerParts {
         app,
@@ -196,20 +202,36 @@ fn serve(
         access_log: access_log.transpose()?,
         settings: settings.clone(),
         multiprocess: boot.multiprocess,
+        has_main_thread: true,
     };
     let server = Server::start_with(py, parts, report_ready)?;
-    let worker = Worker {
-        signals,
+    let main_thread = server.main_thread();
+    let mut worker = Worker {
+        signals: receiver,
+        signal_mask: SignalMask::of_this_thread(),
+        is_stopped_by_signal: false,
         server,
+        main_thread: main_thread.clone(),
         channel: Some(channel),
         heartbeat,
+        progress: Progress::default(),
         hooks,
-        watcher,
+        watch,
         limits: RecyclingLimits::new(&settings.processes.recycling),
         graceful_timeout: settings.timeouts.graceful,
+        yield_timeout: settings.yield_timeout(),
         stage: Stage::Serving,
     };
-    Ok(worker.run(py)?)
+    let control = move |py: Python<'_>| {
+        let ended = worker.run(py);
+        (worker, ended)
+    };
+    let (worker, ended) = main_thread.run(py, &signals, control)?;
+    let code = match ended? {
+        Ended::Served => worker.on_server_end(py, &signals),
+        Ended::Exited => 0,
+    };
+    Ok(signals.exit_code(py, code)?)
 }
 
 /// The values that the master may change while the worker boots.
@@ -219,14 +241,20 @@ struct Boot {
 }
 
 /// Receives the messages that came while the application was imported.
-fn receive_while_booting(channel: &UnixStream, mut boot: Boot) -> Boot {
+fn receive_while_booting(channel: &UnixStream, signals: &WorkerSignals, mut boot: Boot) -> Boot {
     while let Ok(Received::Data(message)) = ToWorker::receive(channel) {
         match message {
             Ok(ToWorker::LogFile(Log::Error, file)) => observe::redirect(Sink::from(file)),
             Ok(ToWorker::LogFile(Log::Access, file)) => boot.access_log = Some(file),
             Ok(ToWorker::Multiprocess(multiprocess)) => boot.multiprocess = multiprocess,
+            // Handled as soon as the worker serves.
+            Ok(ToWorker::Stop { quick }) => {
+                signals.request(if quick { libc::SIGINT } else { libc::SIGTERM });
+            }
             // The master ends a booting worker with a signal.
-            Ok(ToWorker::Retire) => debug!("Unexpected message {message:?}: ignored"),
+            Ok(ToWorker::Retire | ToWorker::Yield) => {
+                debug!("Unexpected message {message:?}: ignored")
+            }
             Err(Malformed::MissingFile(log)) => report_lost_log(log),
             Err(malformed) => debug!("The master sent a {malformed}: ignored"),
         }

@@ -10,10 +10,14 @@ use log::{debug, error, warn};
 use super::heartbeat::Heartbeat;
 use super::messages::{FromWorker, Received, ToWorker};
 use super::pool::{WorkerState, WorkerStatus};
+use crate::config::Replace;
 use crate::sys::process::kill;
 
 /// How long the master waits beyond a worker's own deadline, or after SIGABRT, before SIGKILL.
 pub(super) const EXIT_MARGIN: Duration = Duration::from_secs(3);
+
+/// Replaces [`EXIT_MARGIN`] if the worker's replacement waits for its exit.
+const YIELD_MARGIN: Duration = Duration::from_secs(1);
 
 /// After this number of ignored messages the master no longer reads what the worker sends. The
 /// server's own code causes a few at most.
@@ -177,32 +181,43 @@ impl WorkerProcess {
     }
 
     /// Asks it to exit when its running requests are done, and kills it after `graceful_timeout`.
-    pub(super) fn retire(&mut self, graceful_timeout: Duration) {
+    /// With [`Replace::StopFirst`], its replacement starts when it has exited.
+    pub(super) fn retire(&mut self, replace: Replace, graceful_timeout: Duration) {
+        let message = match replace {
+            Replace::ReadyFirst => ToWorker::Retire,
+            Replace::StopFirst => ToWorker::Yield,
+        };
         let asked = match (self.status.state, &self.channel) {
             (WorkerState::Retiring, _) => return,
-            (WorkerState::Ready, Some(channel)) => ToWorker::Retire.send(channel).is_ok(),
+            (WorkerState::Ready, Some(channel)) => message.send(channel).is_ok(),
             _ => false,
         };
         // A worker that is booting reads no messages, and has no request to finish.
         if !asked {
             kill(self.pid, libc::SIGTERM);
         }
-        self.set_retiring(graceful_timeout);
+        let margin = match replace {
+            Replace::ReadyFirst => EXIT_MARGIN,
+            Replace::StopFirst => YIELD_MARGIN,
+        };
+        self.set_retiring(graceful_timeout.saturating_add(margin));
     }
 
     /// Ends it with a signal, and kills it after `graceful_timeout`, even if it was asked to exit
-    /// before.
+    /// before. A message follows, because a handler of the application may receive the signal.
     pub(super) fn stop(&mut self, signal: i32, graceful_timeout: Duration) {
         kill(self.pid, signal);
-        self.set_retiring(graceful_timeout);
+        // Fails if the worker has exited, or reads nothing any more: the kill deadline holds.
+        let _ = self.send(ToWorker::Stop { quick: signal != libc::SIGTERM });
+        self.set_retiring(graceful_timeout.saturating_add(EXIT_MARGIN));
     }
 
-    fn set_retiring(&mut self, graceful_timeout: Duration) {
+    fn set_retiring(&mut self, kill_after: Duration) {
         let now = Instant::now();
         self.status.state = WorkerState::Retiring;
         self.since = now;
         if self.kill != Kill::Sent {
-            self.kill = Kill::Due(now.checked_add(graceful_timeout.saturating_add(EXIT_MARGIN)));
+            self.kill = Kill::Due(now.checked_add(kill_after));
         }
     }
 
@@ -332,8 +347,8 @@ mod tests {
         let (mut worker, other_end) = worker();
         other_end.set_nonblocking(true).unwrap();
         worker.set_ready(false);
-        worker.retire(SECOND);
-        worker.retire(SECOND);
+        worker.retire(Replace::ReadyFirst, SECOND);
+        worker.retire(Replace::ReadyFirst, SECOND);
         assert_eq!(worker.status.state, WorkerState::Retiring);
         assert!(matches!(ToWorker::receive(&other_end), Ok(Received::Data(Ok(ToWorker::Retire)))));
         assert_eq!(ToWorker::receive(&other_end).unwrap_err().kind(), io::ErrorKind::WouldBlock);
@@ -360,7 +375,7 @@ mod tests {
         }
         assert!(worker.channel().is_none(), "no longer waited for");
         worker.set_ready(false);
-        worker.retire(SECOND);
+        worker.retire(Replace::ReadyFirst, SECOND);
         other_end.set_nonblocking(true).unwrap();
         assert!(matches!(ToWorker::receive(&other_end), Ok(Received::Data(Ok(ToWorker::Retire)))));
     }

@@ -1,9 +1,10 @@
 //! The signal mask of a thread, and the action of SIGABRT.
 
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal};
 
 use super::process;
 
@@ -12,7 +13,7 @@ use super::process;
 #[derive(Debug)]
 pub(crate) struct Blocked {
     previous: SigSet,
-    _not_send: std::marker::PhantomData<*const ()>,
+    _not_send: PhantomData<*const ()>,
 }
 
 impl Blocked {
@@ -30,7 +31,7 @@ impl Blocked {
 
     fn set(signals: &SigSet) -> Option<Blocked> {
         let previous = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok()?;
-        Some(Blocked { previous, _not_send: std::marker::PhantomData })
+        Some(Blocked { previous, _not_send: PhantomData })
     }
 
     /// Whether `signal` was blocked before.
@@ -56,6 +57,24 @@ pub(crate) fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     start()
 }
 
+/// The signals that a thread has blocked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SignalMask(SigSet);
+
+impl SignalMask {
+    /// That of the calling thread. No signal is blocked if the system refuses.
+    pub(crate) fn of_this_thread() -> SignalMask {
+        SignalMask(SigSet::thread_get_mask().unwrap_or_else(|_| SigSet::empty()))
+    }
+
+    /// Gives the calling thread this mask while `run` runs.
+    pub(crate) fn during<T>(self, run: impl FnOnce() -> T) -> T {
+        let previous = self.0.thread_swap_mask(SigmaskHow::SIG_SETMASK).ok();
+        let _restore = previous.map(|previous| Blocked { previous, _not_send: PhantomData });
+        run()
+    }
+}
+
 /// Discards a blocked signal of the calling thread, if it is pending. Some systems drop a blocked
 /// signal that is ignored.
 pub(super) fn discard_pending(signal: Signal) {
@@ -68,6 +87,24 @@ pub(super) fn discard_pending(signal: Signal) {
     if is_pending {
         // Does not block: no other thread can take this thread's pending signal.
         let _ = SigSet::from(signal).wait();
+    }
+}
+
+/// Gives a signal its default action, without the knowledge of Python: its table keeps the handler.
+/// Setting a handler with Python's `signal.signal` ends that.
+pub(crate) fn set_default_action(number: i32) {
+    if let Ok(signal) = Signal::try_from(number) {
+        // SAFETY: the default action is no code that could break a rule. It fails only for an
+        // invalid number.
+        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+    }
+}
+
+/// Sends this process a signal with its default action.
+pub(crate) fn raise_with_default_action(number: i32) {
+    set_default_action(number);
+    if let Ok(pid) = i32::try_from(std::process::id()) {
+        process::kill(pid, number);
     }
 }
 
@@ -140,5 +177,13 @@ mod tests {
         assert!(is_blocked());
         drop(outer);
         assert!(!is_blocked());
+    }
+
+    #[test]
+    fn mask_of_another_moment_holds_while_the_code_runs() {
+        let is_blocked = || SigSet::thread_get_mask().unwrap().contains(Signal::SIGUSR1);
+        let mask = SignalMask::of_this_thread();
+        let _blocked = Blocked::all().unwrap();
+        assert!(is_blocked() && !mask.during(is_blocked) && is_blocked());
     }
 }

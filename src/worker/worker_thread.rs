@@ -1,6 +1,7 @@
 //! A thread that runs the application. It is attached to the interpreter while it serves requests,
 //! and detached from it for everything else.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -8,16 +9,21 @@ use log::error;
 use pyo3::prelude::*;
 
 use super::dispatch::Dispatcher;
+use super::main_thread::{MainThreadLink, MainThreadSignals};
 use super::scheduler::Role;
 use super::watch::Watch;
 use crate::config::Settings;
 use crate::net::Connection;
 use crate::observe::AccessLog;
-use crate::wsgi::{ThreadState, Wsgi, take_deferred_drops};
+use crate::wsgi::{AccessLogger, Outcome, ThreadState, Wsgi, take_deferred_drops};
 
 /// How long a thread runs requests before it returns to polling: one long request, or several short
 /// ones.
 const BATCH_BUDGET: Duration = Duration::from_millis(2);
+
+/// How often the main thread checks at most whether requests have replaced signal handlers. A check
+/// takes two system calls.
+const RESTORE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The state that all threads of the process share.
 pub(super) struct Shared {
@@ -26,27 +32,100 @@ pub(super) struct Shared {
     pub(super) dispatcher: Dispatcher,
     pub(super) wsgi: Wsgi,
     pub(super) settings: Arc<Settings>,
-    pub(super) watch: Watch,
+    pub(super) watch: Arc<Watch>,
     pub(super) access_log: Option<Arc<AccessLog>>,
+    /// Python's logger for the lines of requests that have run.
+    pub(super) access_logger: Option<AccessLogger>,
+    /// The only worker thread is the main thread.
+    pub(super) serves_on_main_thread: bool,
+    pub(super) main_thread: MainThreadLink,
 }
 
-/// The main function of worker thread `thread`.
-pub(super) fn run(py: Python<'_>, shared: &Shared, thread: usize) -> PyResult<()> {
+/// The main function of worker thread `thread`. With `signals` it is the main thread, which also
+/// runs signal handlers.
+pub(super) fn run(
+    py: Python<'_>,
+    shared: &Shared,
+    thread: usize,
+    signals: Option<&dyn MainThreadSignals>,
+) -> PyResult<()> {
+    let mut presence = Presence { shared, thread, is_over: false };
     py.detach(|| shared.started.wait());
     let mut thread_state = shared.wsgi.thread_state(py)?;
+    let is_main_thread = signals.is_some();
+    let is_called = || is_main_thread && shared.main_thread.is_called();
+    let mut restored_at = None::<Instant>;
     loop {
         // Only the application runs attached. The end of `detach` waits for the GIL.
-        match py.detach(|| shared.dispatcher.role(thread, take_deferred_drops)) {
-            Role::Run => run_batch(py, shared, &mut thread_state, thread),
+        match py.detach(|| shared.dispatcher.role(thread, take_deferred_drops, is_called)) {
+            Role::Run => {
+                let start = Instant::now();
+                run_batch(py, shared, &mut thread_state, thread, start);
+                let is_due = |at| start.saturating_duration_since(at) >= RESTORE_INTERVAL;
+                if let Some(signals) = signals
+                    && restored_at.is_none_or(is_due)
+                {
+                    signals.restore(py);
+                    restored_at = Some(start);
+                }
+            }
             // The thread only had to attach once: see `Dispatcher::role`.
             Role::Poll => {}
-            Role::Quit => return Ok(()),
+            Role::Quit => break,
+        }
+        if let Some(signals) = signals {
+            shared.main_thread.answer_call(py, signals);
+        }
+    }
+    presence.is_over = true;
+    Ok(())
+}
+
+/// Notices a thread that ends before the server stops, by a panic or for lack of memory: the others
+/// go on without it, and the worker asks for its replacement.
+struct Presence<'a> {
+    shared: &'a Shared,
+    thread: usize,
+    is_over: bool,
+}
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.shared.on_thread_lost(Some(self.thread));
         }
     }
 }
 
-fn run_batch(py: Python<'_>, shared: &Shared, thread_state: &mut ThreadState, thread: usize) {
-    let start = Instant::now();
+impl Shared {
+    /// Goes on without a worker thread that has ended unexpectedly, or starts the sentinel again.
+    pub(super) fn on_thread_lost(&self, thread: Option<usize>) {
+        let name = thread.map_or_else(|| "sentinel".to_owned(), |thread| thread.to_string());
+        error!(
+            target: "worker.thread_lost",
+            "The thread rustwsgi-{name} has failed unexpectedly: the worker goes on without it until \
+             it is replaced"
+        );
+        self.watch.record_lost_thread();
+        self.dispatcher.remove_thread(thread);
+    }
+
+    /// The main function of the sentinel.
+    pub(super) fn run_sentinel(&self) {
+        self.started.wait();
+        while catch_unwind(AssertUnwindSafe(|| self.dispatcher.watch())).is_err() {
+            self.on_thread_lost(None);
+        }
+    }
+}
+
+fn run_batch(
+    py: Python<'_>,
+    shared: &Shared,
+    thread_state: &mut ThreadState,
+    thread: usize,
+    start: Instant,
+) {
     shared.dispatcher.run_batch(thread, |connection| {
         serve(py, shared, thread_state, thread, connection);
         start.elapsed() < BATCH_BUDGET
@@ -60,15 +139,32 @@ fn serve(
     thread: usize,
     connection: Box<Connection>,
 ) {
-    shared.watch.begin(py, thread, &connection);
-    let outcome = shared.wsgi.serve(py, thread_state, connection);
+    shared.watch.begin(py, thread, &connection, thread_state.response());
+    let served = catch_unwind(AssertUnwindSafe(|| shared.wsgi.serve(py, thread_state, connection)));
     shared.watch.end(py, thread);
-    let Ok(connection) = outcome.exchange.into_any().downcast::<Connection>() else {
+    let Outcome { exchange, logged } = served.unwrap_or_else(|_| {
+        let exchange = shared.wsgi.recover_exchange(py, thread_state);
+        Outcome { exchange, logged: Vec::new() }
+    });
+    // Without an exchange, the poller has taken it.
+    let Some(exchange) = exchange else { return };
+    let Ok(connection) = exchange.into_any().downcast::<Connection>() else {
         error!(target: "request.lost", "Bug: the exchange is not a connection: dropping it");
         return;
     };
     if let Some(log) = &shared.access_log {
-        connection.log_access(log, thread_state.head(), &outcome.logged);
+        let (request, response) = (connection.http.head(), thread_state.head());
+        let logged_by_python = catch_unwind(AssertUnwindSafe(|| {
+            connection.log_access(response, &logged, |record| match &shared.access_logger {
+                Some(logger) => logger.log(py, log, record, (request, response)),
+                None => log.log(record),
+            });
+        }));
+        if logged_by_python.is_err() {
+            // For lack of memory. Without Python it needs none of Python's.
+            drop(PyErr::take(py));
+            connection.log_access(response, &logged, |record| log.log(record));
+        }
     }
     shared.dispatcher.handle.return_connection(connection);
 }

@@ -1,14 +1,17 @@
 //! The state of the master. The sibling files are the steps that change it.
 
+use std::time::Instant;
+
 use pyo3::prelude::*;
 
 use super::stage::Stage;
 use crate::net::Listener;
 use crate::supervisor::deployment::{Deployment, Origin};
 use crate::supervisor::import_guard::ImportGuard;
+use crate::supervisor::pacing::SourceReload;
 use crate::supervisor::path_trust::WorkerUsers;
 use crate::supervisor::pidfile::Pidfile;
-use crate::supervisor::pool::{Plan, SourceReload};
+use crate::supervisor::pool::{Plan, Policy};
 use crate::supervisor::signals::Signals;
 use crate::supervisor::successor::{Predecessor, Successor};
 use crate::supervisor::systemd::Notifier;
@@ -98,7 +101,18 @@ impl Master<'_> {
 
     /// Which workers to start and to retire.
     pub(super) fn plan(&self) -> Plan {
-        self.workers.plan(self.deployment.target, self.deployment.settings.processes.reload)
+        let processes = &self.deployment.settings.processes;
+        let policy = Policy { reload: processes.reload, replace: processes.replace };
+        let plan = self.workers.plan(self.deployment.target, policy);
+        // A worker started now would be replaced by the reload at once.
+        let start = if self.source_reload.is_wanted() { 0 } else { plan.start };
+        Plan { start, ..plan }
+    }
+
+    /// A worker could not boot: the next one starts after a pause.
+    pub(super) fn pause_boots(&mut self) {
+        let watches_files = self.deployment.settings.processes.watch.is_some();
+        self.workers.backoff.on_boot_failure(Instant::now(), watches_files);
     }
 
     pub(super) fn kill_timeouts(&self) -> KillTimeouts {
