@@ -70,7 +70,7 @@ impl MemoryBudget {
     }
 
     /// Bytes held in temporary files.
-    #[cfg(test)]
+    #[cfg(all(test, not(shuttle)))]
     pub(super) fn spooled(&self) -> u64 {
         self.spool.load(Ordering::Relaxed)
     }

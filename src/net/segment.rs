@@ -37,7 +37,7 @@ impl Segment {
     }
 
     /// As [`Segment::create`], with this file.
-    #[cfg(test)]
+    #[cfg(all(test, not(shuttle)))]
     pub(super) fn with_file(file: File, memory_budget: Arc<MemoryBudget>) -> Segment {
         Segment { file, stored: AtomicU64::new(0), memory_budget }
     }

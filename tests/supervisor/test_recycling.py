@@ -16,6 +16,8 @@ from harness.supervision import Load, freeze, serving_pid, workers
 pytestmark = pytest.mark.second_door("no case")
 
 APP = "supervised:app"
+# A generator waits for its client.
+UNSPOOLED = ["--response-spool", "0"]
 
 
 def _replaced(server) -> list[int]:
@@ -207,7 +209,7 @@ def test_client_that_does_not_read_does_not_recycle_the_worker(fresh_server) -> 
     """Regression: the exception did not interrupt the wait for the client. The thread counted as
     stuck, so a client could have the worker replaced. Cleanup code must not be interrupted
     either."""
-    server = fresh_server(APP, "--timeout", "1", "--threads", "2")
+    server = fresh_server(APP, "--timeout", "1", "--threads", "2", *UNSPOOLED)
     pid = serving_pid(server)
     with server.connect(receive_buffer=4096) as client:
         client.send(build_request("GET", "/flood"))
@@ -222,7 +224,7 @@ def test_client_that_does_not_read_does_not_recycle_the_worker(fresh_server) -> 
 def test_cleanup_after_a_slow_reader_is_not_interrupted(fresh_server, fifo: Path) -> None:
     """Regression: the next check, a second later, interrupted it. The client also counted as one
     that does not read, which is another timeout."""
-    server = fresh_server(APP, "--timeout", "1", "--threads", "2")
+    server = fresh_server(APP, "--timeout", "1", "--threads", "2", *UNSPOOLED)
     with server.connect(receive_buffer=4096) as client, server.connect() as other:
         client.send(build_request("GET", f"/flood?{fifo}"))
         server.wait_for_event("request.client_timeout", "GET /flood")
@@ -240,7 +242,7 @@ def test_cleanup_after_a_slow_reader_is_not_interrupted(fresh_server, fifo: Path
 
 def test_undelivered_interrupt_is_withdrawn(fresh_server) -> None:
     """Regression: the exception was raised after the wait, in `close()`, which then did nothing."""
-    server = fresh_server(APP, "--timeout", "1", "--threads", "2")
+    server = fresh_server(APP, "--timeout", "1", "--threads", "2", *UNSPOOLED)
     with server.connect(receive_buffer=4096) as client:
         client.send(build_request("GET", "/deaf"))
         server.wait_for_event("request.interrupted", "GET /deaf,")
@@ -253,7 +255,7 @@ def test_undelivered_interrupt_is_withdrawn(fresh_server) -> None:
 
 
 def test_request_that_outlives_its_client_is_interrupted(fresh_server) -> None:
-    server = fresh_server(APP, "--timeout", "1", "--threads", "2")
+    server = fresh_server(APP, "--timeout", "1", "--threads", "2", *UNSPOOLED)
     pid = serving_pid(server)
     with server.connect(receive_buffer=4096) as client:
         client.send(build_request("GET", "/insist"))

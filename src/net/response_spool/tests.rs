@@ -1,7 +1,6 @@
 //! Responses that are read slowly or not at all, over real sockets. The thread that reads is also
 //! the poller: it flushes.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -13,7 +12,6 @@ use super::ResponseSpool;
 use crate::config::{Budget, Timeouts};
 use crate::net::output_queue::{Chunk, OutputQueue};
 use crate::net::poller_link::PollerLink;
-use crate::net::segment::Segment;
 use crate::net::tuning::HIGH_WATER_MARK;
 use crate::net::write_half::WriteHalf;
 use crate::net::write_pace::WritePace;
@@ -169,13 +167,14 @@ fn producer_at_the_limit_continues_while_the_client_reads() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn output_that_a_full_disk_refuses_stays_in_memory_in_order() {
     // Over the soft limit of memory a client is not waited for.
     let budget = Budget { memory: 1, spool: UNLIMITED };
     let mut site = Site::with_budget(UNLIMITED, budget, Duration::MAX);
     let (blocks, expected) = blocks();
-    let full = File::options().write(true).open("/dev/full").unwrap();
-    let full = Arc::new(Segment::with_file(full, site.link.memory_budget.clone()));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let full = Arc::new(super::Segment::with_file(full, site.link.memory_budget.clone()));
     site.spool.segment = Arc::downgrade(&full);
     let reader = site.read(expected.len());
     for block in &blocks {
