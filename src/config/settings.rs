@@ -41,6 +41,8 @@ pub struct Settings {
     pub queue: usize,
     /// Memory and temporary files that one worker may use.
     pub budget: Budget,
+    /// Whether a request body is received completely before the application runs.
+    pub request_buffering: bool,
     /// Bytes of a request body that are kept in memory; more is spooled to a temporary file.
     pub body_buffer: usize,
     /// The access log, if there is one.
@@ -82,6 +84,7 @@ impl Settings {
             limits: Default::default(),
             queue: 0,
             budget: Default::default(),
+            request_buffering: false,
             body_buffer: 0,
             access_log: None,
             error_log: LogTarget::Stderr,

@@ -14,6 +14,7 @@ use super::body::{Body, Spool};
 use super::memory_budget::Reservation;
 use super::output_queue::{Flush, OutputQueue};
 use super::poller_link::PollerLink;
+use super::read_half::ReadHalf;
 use super::tuning::SMALL_BODY;
 use super::write_half::{Enqueued, WriteHalf};
 use crate::config::{Settings, Timeouts};
@@ -43,17 +44,21 @@ pub struct Connection {
     /// Response bytes that were not passed to the write half yet.
     pub queue: OutputQueue,
     /// The poller that it returns to.
-    poller: Arc<PollerLink>,
+    pub(super) poller: Arc<PollerLink>,
     /// The client's address.
     pub peer: Peer,
     /// The server's address that the client connected to.
     pub local: Arc<Local>,
     /// Bytes received but not parsed: the start of a head, or requests sent ahead.
-    input: Vec<u8>,
+    pub(super) input: Vec<u8>,
     /// The content of the request, once it is complete.
     pub body: Body,
     /// The content while it arrives.
     spool: Spool,
+    /// Reads the content while the application runs, with `--request-buffering off`.
+    pub(super) read_half: Option<Arc<ReadHalf>>,
+    /// `--request-buffering`: the content is received before the application runs.
+    buffers_content: bool,
     /// The bytes of `input`, `body` and `spool`, as the memory budget counts them.
     reservation: Reservation,
     /// How long the client may read nothing of its response (`--write-timeout`).
@@ -85,7 +90,7 @@ pub(super) struct Origin {
 pub(super) enum Parsed {
     /// The request needs more bytes.
     NeedMore,
-    /// The request is complete.
+    /// The request is complete, or as much of it as a thread needs to run it.
     Complete,
     /// The request is rejected. Boxed, because it is rare and would enlarge every other variant.
     Rejected(Box<Rejection>),
@@ -134,6 +139,8 @@ impl Connection {
             input: Vec::new(),
             body: Body::Empty,
             spool: Spool::default(),
+            read_half: None,
+            buffers_content: settings.request_buffering,
             write_timeout: settings.timeouts.write,
             started: SystemTime::UNIX_EPOCH,
             started_at: now,
@@ -201,7 +208,7 @@ impl Connection {
         self.charge();
     }
 
-    fn charge(&mut self) {
+    pub(super) fn charge(&mut self) {
         let (memory, stored) = self.body.size();
         self.reservation.set(
             self.input.capacity() + self.spool.memory() + memory,
@@ -235,13 +242,16 @@ impl Connection {
                     self.head_complete_at = now;
                     self.waiting_since = now;
                     let head = self.http.head();
+                    let content = head.framing() != http1::Framing::Empty;
+                    if content && !self.buffers_content {
+                        return (used, Parsed::Complete);
+                    }
                     if let http1::Framing::Length(length) = head.framing()
                         && length > body_buffer as u64
                         && self.reservation.memory_budget().never_fits(length)
                     {
                         return (used, Rejection::NeverSpooled.into());
                     }
-                    let content = head.framing() != http1::Framing::Empty;
                     // A client that sends its content without waiting needs no 100.
                     if head.expect_continue() && content && used == bytes.len() {
                         self.queue

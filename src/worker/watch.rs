@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 
 use super::request_stage::{Action, Check, RequestStage};
-use crate::net::{Connection, WriteHalf};
+use crate::net::{Connection, ReadHalf, WriteHalf};
 use crate::observe;
 use crate::sync::ignore_poison;
 use crate::wsgi::{raise_in_thread, withdraw_from_thread};
@@ -34,6 +34,8 @@ struct Slot {
     request: Vec<u8>,
     /// Sends its response.
     write_half: Option<Arc<WriteHalf>>,
+    /// Reads its content, if that was not complete.
+    read_half: Option<Arc<ReadHalf>>,
     stage: RequestStage,
     /// The thread in which an exception was raised, and may be pending.
     interrupted_thread: Option<c_ulong>,
@@ -57,6 +59,7 @@ impl Watch {
         let head = connection.http.head();
         slot.started = Some(Instant::now());
         slot.write_half = Some(connection.write_half.clone());
+        slot.read_half = connection.read_half().cloned();
         slot.request.clear();
         slot.request.extend_from_slice(head.method());
         slot.request.push(b' ');
@@ -72,6 +75,7 @@ impl Watch {
         let mut slot = self.lock(py, thread);
         slot.started = None;
         slot.write_half = None;
+        slot.read_half = None;
         slot.stage = RequestStage::Running;
         // The request may have ended just before the exception was raised: the next request must
         // not get it.
@@ -102,8 +106,7 @@ impl Watch {
             let mut slot = self.lock(py, thread);
             let Some(started) = slot.started else { continue };
             let age = started.elapsed();
-            let has_disconnected = age >= timeout
-                && slot.write_half.as_ref().is_some_and(|half| half.abort_if_waiting());
+            let has_disconnected = age >= timeout && slot.abort_if_waiting();
             let (stage, action) = slot.stage.advance(Check { age, timeout, has_disconnected });
             if action == Action::Interrupt {
                 drop(slot);
@@ -164,7 +167,7 @@ fn act(py: Python<'_>, mut slot: MutexGuard<'_, Slot>, action: Action, age: Dura
             warn!(
                 target: "request.client_timeout",
                 "{request} has run for {age:.1} s, longer than --timeout allows, and waits for its \
-                 client: aborting the response"
+                 client: ending the wait"
             );
         }
         Action::Abort => {
@@ -184,6 +187,12 @@ fn act(py: Python<'_>, mut slot: MutexGuard<'_, Slot>, action: Action, age: Dura
 }
 
 impl Slot {
+    /// Fails the request's wait for its client; returns whether it waited.
+    fn abort_if_waiting(&self) -> bool {
+        self.write_half.as_ref().is_some_and(|half| half.abort_if_waiting())
+            || self.read_half.as_ref().is_some_and(|half| half.abort_if_waiting())
+    }
+
     /// Withdraws an exception that the thread has not raised yet.
     fn withdraw_interrupt(&mut self, py: Python<'_>) {
         if let Some(ident) = self.interrupted_thread.take() {

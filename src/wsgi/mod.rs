@@ -11,7 +11,8 @@
 //! that it is made of. [`loader`] imports the application, and [`application`] holds it with its
 //! request hooks. [`input`], [`errors`], [`file_wrapper`] and [`client_disconnected`] are objects
 //! in the environ, [`names`] makes its keys. [`thread_state`] and [`environ_cache`] hold the
-//! objects that a thread keeps between requests. [`timeout`] interrupts a request, [`fork`] ends a
+//! objects that a thread keeps between requests. [`content_error`] are the
+//! exceptions of a request body that cannot be read. [`timeout`] interrupts a request, [`fork`] ends a
 //! forked process that returns to the server, [`green_threads`] refuses applications that replace
 //! threads, and [`traceback`] formats exceptions. [`ffi`] calls CPython where PyO3 has no safe
 //! function.
@@ -19,6 +20,7 @@
 mod application;
 mod block;
 mod client_disconnected;
+mod content_error;
 mod environ;
 mod environ_cache;
 mod errors;
@@ -41,9 +43,12 @@ mod traceback;
 
 pub use application::Application;
 pub use block::take_deferred_drops;
+pub use content_error::request_body_error;
 pub use environ::ServerAddress;
 pub use errors::Errors;
-pub use exchange::{Client, Content, Exchange};
+pub use exchange::{
+    Client, Content, ContentError, ContentErrorCause, ContentStream, Exchange, Until,
+};
 pub use file_wrapper::FileWrapper;
 pub use green_threads::green_threads_error;
 pub use input::Input;

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use log::{debug, error, warn};
+use log::{Level, debug, error, log, warn};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PySystemError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -14,13 +14,13 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::application::{Application, HookedRequest};
 use super::environ::{EnvironBuilder, ServerAddress};
-use super::exchange::Exchange;
+use super::exchange::{ContentError, ContentErrorCause, Exchange};
 use super::ffi::RequestContext;
 use super::iterable::{send_iterable, send_sequence};
 use super::response::{Response, SendError};
 use super::thread_state::{Responses, ThreadState};
 use super::timeout::RequestTimeout;
-use super::{fork, traceback};
+use super::{content_error, fork, traceback};
 use crate::config::Settings;
 use crate::http1::{BodyTooShort, ResponseHead};
 use crate::observe;
@@ -256,6 +256,12 @@ fn end_response(
                 false => "500 Internal Server Error",
             };
             let request = exchange.http().head().to_string();
+            if content_error::is_content_error(py, &error)
+                && let Some(error) = exchange.content_error()
+            {
+                reject_content(&mut *exchange, &mut thread_state.head, &request, &error);
+                return exchange;
+            }
             if exchange.http().has_begun() {
                 exchange.http().abort();
                 error!(
@@ -264,7 +270,8 @@ fn end_response(
                      has begun"
                 );
             } else {
-                thread_state.head = send_error_page(&mut *exchange, status);
+                let page = format!("{status}\n");
+                thread_state.head = send_error_page(&mut *exchange, status, &page);
                 error!(
                     target: "request.failed",
                     "Error handling request {request}: responding with {status}"
@@ -276,9 +283,44 @@ fn end_response(
     exchange
 }
 
-/// Queues an error page without details: they are in the error log.
-fn send_error_page(exchange: &mut dyn Exchange, status: &str) -> ResponseHead {
-    let page = format!("{status}\n");
+/// The application did not catch the error of a request body that cannot be read: rejects the
+/// request, as the server does by itself if it receives the body first.
+#[cold]
+fn reject_content(
+    exchange: &mut dyn Exchange,
+    head: &mut ResponseHead,
+    request: &str,
+    error: &ContentError,
+) {
+    let ContentError { cause, status: (status, reason), detail } = error;
+    let has_begun = exchange.http().has_begun();
+    // A client that disconnects is no event for an operator.
+    let level = match cause {
+        ContentErrorCause::Disconnected => Level::Debug,
+        ContentErrorCause::Invalid | ContentErrorCause::Timeout => Level::Info,
+    };
+    let from = exchange.peer().map_or_else(|| "a client".to_owned(), |peer| peer.to_string());
+    if has_begun {
+        exchange.http().abort();
+        log!(
+            target: "request.rejected",
+            level,
+            "Rejected {request} from {from}: {detail}: closing the connection, as the response has \
+             begun"
+        );
+    } else {
+        let page = format!("{status} {reason}: {detail}\n");
+        *head = send_error_page(exchange, &format!("{status} {reason}"), &page);
+        log!(
+            target: "request.rejected",
+            level,
+            "Rejected {request} from {from} with {status}: {detail}"
+        );
+    }
+}
+
+/// Queues an error page.
+fn send_error_page(exchange: &mut dyn Exchange, status: &str, page: &str) -> ResponseHead {
     let page = page.as_bytes();
     let mut head = ResponseHead::default();
     let built = head

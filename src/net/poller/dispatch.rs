@@ -1,6 +1,7 @@
 //! Lending: a complete request goes to a worker thread, and its connection with it.
 
 use super::action::Action;
+use super::connections::Phase;
 use super::evict::relieve_memory;
 use super::state::State;
 use crate::net::arena::ConnectionId;
@@ -19,6 +20,9 @@ pub(super) fn dispatch(state: &mut State, id: ConnectionId) -> Result<Lent, Acti
     let is_shutting_down = state.shutdown != Shutdown::Serving;
     if is_shutting_down || state.settings.timeouts.keep_alive.is_zero() {
         connection.http.close_after_response();
+    }
+    if let Phase::Lent { read_half, .. } = &mut slot.phase {
+        *read_half = connection.begin_reading(&state.settings);
     }
     state.timers.set(id, &mut slot.deadline, None);
     Ok(connection)
