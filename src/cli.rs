@@ -20,7 +20,7 @@ use pyo3::types::PyList;
 use crate::config::{self, Settings};
 use crate::observe;
 use crate::supervisor::{self, Entrypoints, Hooks, ImportGuard, LoadFailure, WorkerUsers};
-use crate::worker::{Server, StartError};
+use crate::worker::{GracefulEnd, Server, StartError};
 use crate::wsgi::{self, Loaded};
 
 /// Parses `argv`, which begins with the program's name, serves, and returns the exit code.
@@ -99,12 +99,25 @@ fn execute_gunicorn_config(py: Python<'_>, path: &Path) -> Result<Executed, Stri
     };
     match run() {
         Ok((options, hooks, file)) => Ok(Executed { options, hooks: Hooks(Some(hooks)), file }),
+        Err(failure) if lacks_gunicorn(py, &failure) => Err(format!(
+            "the configuration file {} imports gunicorn, which is not installed in this Python \
+             environment; remove the import if it is not needed, or install gunicorn as well: \
+             pip install gunicorn",
+            path.display()
+        )),
         Err(failure) => Err(format!(
             "cannot execute the configuration file {}:\n{}",
             path.display(),
             wsgi::format_exception(py, &failure).trim_end()
         )),
     }
+}
+
+/// True if a module of gunicorn was not found.
+fn lacks_gunicorn(py: Python<'_>, failure: &PyErr) -> bool {
+    let name = || failure.value(py).getattr("name")?.extract::<String>();
+    failure.is_instance_of::<PyModuleNotFoundError>(py)
+        && name().is_ok_and(|name| name == "gunicorn" || name.starts_with("gunicorn."))
 }
 
 fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) -> i32 {
@@ -192,7 +205,7 @@ fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
 fn import(py: Python<'_>, settings: &Settings) -> Result<Loaded, LoadFailure> {
     let failed = |code: i32, text: String| {
         error!(target: "app.load_failed", "{}", observe::as_line(text.trim_end()));
-        LoadFailure { code, text }
+        LoadFailure { code, text, is_conflict: false }
     };
     if let Some(directory) = &settings.chdir
         && let Err(failure) = std::env::set_current_dir(directory)
@@ -218,7 +231,7 @@ fn import(py: Python<'_>, settings: &Settings) -> Result<Loaded, LoadFailure> {
     wsgi::load(py, spec).map_err(|failure| {
         // A signal ended the import: this is not an error to report.
         if failure.interrupted {
-            return LoadFailure { code: 130, text: String::new() };
+            return LoadFailure { code: 130, text: String::new(), is_conflict: false };
         }
         if let Some(traceback) = &failure.traceback {
             observe::write_text(traceback);
@@ -226,7 +239,8 @@ fn import(py: Python<'_>, settings: &Settings) -> Result<Loaded, LoadFailure> {
         let reason = format!("{failure}{}", permission_hint(settings, failure.missing));
         let text = format!("{}{reason}", failure.traceback.as_deref().unwrap_or_default());
         error!(target: "app.load_failed", "{}", observe::as_line(&reason));
-        LoadFailure { code: 3, text }
+        let is_conflict = failure.cause.is_some_and(|cause| supervisor::is_conflict(py, &cause));
+        LoadFailure { code: 3, text, is_conflict }
     })
 }
 
@@ -254,6 +268,7 @@ fn freeze_gc(py: Python<'_>, is_preloaded: bool) -> PyResult<()> {
 
 /// Sets the environment variables and the module search path for the import of the application.
 fn prepare_import(py: Python<'_>, settings: &Settings) -> PyResult<()> {
+    wsgi::install_loggers(py, settings)?;
     let os = py.import("os")?;
     let environ = os.getattr("environ")?;
     for (name, value) in &settings.env {
@@ -326,8 +341,7 @@ fn wait_and_stop(
             return Ok(false);
         }
         if end.is_some_and(|end| std::time::Instant::now() >= end) {
-            server.warn_of_running_requests(py);
-            return Ok(false);
+            return Ok(server.end_graceful_period(py)? != GracefulEnd::Aborted);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::http1::Underscores;
-use crate::observe::Format;
+use crate::observe::{Exclusion, Format};
 
 /// One year in seconds; a longer timeout is a mistake.
 const MAX_SECONDS: f64 = 365.0 * 86_400.0;
@@ -111,12 +111,34 @@ pub(super) fn access_format(text: &str) -> Result<String, String> {
     }
 }
 
+/// A regular expression of paths. It is compiled only to validate it.
+pub(super) fn path_pattern(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("an empty expression, which every path matches".to_owned());
+    }
+    match Exclusion::new([text]) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(reason) => Err(format!("{text:?} is not a regular expression: {reason}")),
+    }
+}
+
 /// `KEY=VALUE`; the value may be empty and may contain `=`.
 pub(super) fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         _ if text.contains('\0') => Err("contains a NUL character".to_owned()),
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("not of the form KEY=VALUE".to_owned()),
+    }
+}
+
+/// The name of a header field, in capitals; `*`, or nothing.
+pub(super) fn forwarder_header(text: &str) -> Result<String, String> {
+    let name = text.trim().to_ascii_uppercase();
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if name == "*" || is_name {
+        Ok(name)
+    } else {
+        Err(format!("{text:?} is not the name of a header field"))
     }
 }
 
@@ -243,6 +265,24 @@ mod tests {
     fn access_format_that_does_not_compile_is_refused() {
         assert_eq!(access_format("%(h)s"), Ok("%(h)s".to_owned()));
         assert!(access_format("%h").unwrap_err().contains("does not begin an atom"));
+    }
+
+    #[test]
+    fn path_pattern_that_does_not_compile_is_refused() {
+        assert_eq!(path_pattern("^/healthz$"), Ok("^/healthz$".to_owned()));
+        for bad in ["", "[", "/(a", r"\y", "(?=a)"] {
+            assert!(path_pattern(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn forwarder_header_is_a_name_in_capitals() {
+        for (text, name) in [(" remote_user", "REMOTE_USER"), ("*", "*"), ("", "")] {
+            assert_eq!(forwarder_header(text), Ok(name.to_owned()));
+        }
+        for bad in ["A B", "A:", "A*"] {
+            assert!(forwarder_header(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

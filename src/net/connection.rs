@@ -17,9 +17,9 @@ use super::poller_link::PollerLink;
 use super::read_half::ReadHalf;
 use super::tuning::SMALL_BODY;
 use super::write_half::{Enqueued, WriteHalf};
-use crate::config::{Settings, Timeouts};
-use crate::http1::{self, Event, ResponseHead};
-use crate::observe::{AccessLog, Record};
+use crate::config::Settings;
+use crate::http1::{self, Event, Limits, ResponseHead, Underscores};
+use crate::observe::Record;
 use crate::sys::clock::{self, wall_clock};
 
 /// What the poller lends to a worker thread for one request, and gets back with the response.
@@ -68,10 +68,10 @@ pub struct Connection {
     /// Steady clock time of the same.
     started_at: Instant,
     /// When the request's head was complete.
-    head_complete_at: Instant,
+    pub(super) head_complete_at: Instant,
     /// When the current wait began: at the end of the previous request, at the first byte of a
     /// head, or at the last byte of content received.
-    waiting_since: Instant,
+    pub(super) waiting_since: Instant,
     /// Requests of this connection that were answered.
     served: u64,
 }
@@ -118,6 +118,18 @@ pub(super) enum Rejection {
     Memory,
 }
 
+/// The limits for a client. For a trusted proxy, the parser keeps fields with an underscore even if
+/// they are refused: `dispatch` refuses those that the proxy may not set.
+fn limits(settings: &Settings, peer: &Peer) -> Limits {
+    let mut limits = settings.limits;
+    if limits.underscores == Underscores::Refuse
+        && settings.trusts(peer.0.map(|address| address.ip()))
+    {
+        limits.underscores = Underscores::Drop;
+    }
+    limits
+}
+
 impl Connection {
     pub(super) fn new(
         id: ConnectionId,
@@ -129,7 +141,7 @@ impl Connection {
         let Origin { peer, local, accepted_at: now } = origin;
         Connection {
             id,
-            http: http1::Connection::new(settings.limits),
+            http: http1::Connection::new(limits(settings, &peer)),
             write_half,
             queue: OutputQueue::default(),
             reservation: Reservation::new(poller.memory_budget.clone()),
@@ -346,16 +358,16 @@ impl Connection {
         self.http.start_next()
     }
 
-    /// Writes the access log line of the request that was just answered.
+    /// Logs the request that was just answered: calls `log` with its record.
     pub fn log_access(
         &self,
-        log: &AccessLog,
         response: &ResponseHead,
         environ: &[(String, String)],
+        log: impl FnOnce(&Record<'_>),
     ) {
         let head = self.http.head();
         let (method, target) = (head.method(), head.raw_target());
-        log.log(&Record {
+        log(&Record {
             remote: &self.peer.address(),
             method,
             target,
@@ -368,29 +380,5 @@ impl Connection {
             response_field: &|name| response.field(name.as_bytes()),
             environ,
         });
-    }
-
-    /// When the connection times out unless more bytes come, while it reads.
-    pub(super) fn read_deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
-        if self.http.wants_content() {
-            let idle = self.waiting_since.checked_add(timeouts.body);
-            let rate = match timeouts.body_min_rate {
-                0 => None,
-                rate => {
-                    let earned =
-                        Duration::from_secs_f64(self.http.received_bytes() as f64 / rate as f64);
-                    timeouts
-                        .body
-                        .checked_add(earned)
-                        .and_then(|due| self.head_complete_at.checked_add(due))
-                }
-            };
-            return match (idle, rate) {
-                (Some(idle), Some(rate)) => Some(idle.min(rate)),
-                (idle, rate) => idle.or(rate),
-            };
-        }
-        let timeout = if self.is_kept_alive() { timeouts.keep_alive } else { timeouts.header };
-        self.waiting_since.checked_add(timeout)
     }
 }

@@ -1,6 +1,7 @@
 //! Sockets: accepting, reading, writing and waiting, without Python.
 //!
 //! - [`listener`] binds addresses and accepts, [`socket_file`] handles the file of a unix socket,
+//! - [`nonblocking`] accepts from a listener that another process may have made blocking,
 //! - [`syn_filter`] keeps a listener from accepting further handshakes,
 //! - [`forked`] takes the listeners away from processes that the application forks,
 //! - [`connection`] is one client: its protocol state, its unparsed input, its unsent output,
@@ -14,7 +15,8 @@
 //! - [`write_half`] is the writing half of a connection, shared by the thread that makes the
 //!   response and the poller,
 //! - [`transport`] is the byte stream below both,
-//! - [`timers`] holds deadlines, [`date`] formats the time of day,
+//! - [`deadlines`] decides when a connection times out, [`timers`] holds deadlines, [`date`] formats
+//!   the time of day,
 //! - [`arena`] stores connections by their ids,
 //! - [`poller`] is the event loop that drives all connections, [`poller_link`] is its interface to
 //!   them,
@@ -24,12 +26,15 @@
 mod address;
 mod arena;
 mod body;
+mod census;
 mod connection;
 mod date;
+mod deadlines;
 mod forked;
 mod limit_options;
 mod listener;
 mod memory_budget;
+mod nonblocking;
 mod output_queue;
 mod poller;
 mod poller_link;
@@ -47,6 +52,7 @@ mod write_half;
 pub use crate::sys::clock::{advance, now};
 pub use address::{Local, Peer};
 pub use body::Body;
+pub use census::Census;
 pub use connection::{Connection, Lent};
 pub use date::HttpDate;
 pub use forked::close_listeners_in_child;

@@ -80,6 +80,12 @@ pub fn write_text(text: &str) {
     LOGGER.output().write(escaped.as_bytes());
 }
 
+/// Writes a line of any level: the loggers of the application have levels of their own. `level` is
+/// the name of the level.
+pub fn write_line(target: &str, level: &str, message: &str) {
+    LOGGER.write_line(target, level, message);
+}
+
 impl ErrorLog {
     /// No panic leaves the state half-changed, so a poisoned lock is usable.
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
@@ -91,6 +97,18 @@ impl ErrorLog {
             Some(state) => Arc::clone(&state.output),
             None => Arc::new(Output::new(Sink::stderr())),
         }
+    }
+
+    fn write_line(&self, target: &str, level: &str, message: &str) {
+        let mut state = self.lock();
+        let Some(State { output, stamp, show_events }) = &mut *state else {
+            return;
+        };
+        let event = event(target).filter(|_| *show_events);
+        let line = line(stamp.text(SystemTime::now()), event, level, message);
+        let output = Arc::clone(output);
+        drop(state);
+        output.write(line.as_bytes());
     }
 }
 
@@ -105,15 +123,7 @@ impl Log for ErrorLog {
         }
         // The message is formatted before the lock is taken: its `Display` may log itself.
         let message = record.args().to_string();
-        let mut state = self.lock();
-        let Some(State { output, stamp, show_events }) = &mut *state else {
-            return;
-        };
-        let event = event(record.target()).filter(|_| *show_events);
-        let line = line(stamp.text(SystemTime::now()), event, record.level(), &message);
-        let output = Arc::clone(output);
-        drop(state);
-        output.write(line.as_bytes());
+        self.write_line(record.target(), name_of(record.level()), &message);
     }
 
     fn flush(&self) {}
@@ -156,14 +166,18 @@ fn event(target: &str) -> Option<&str> {
     (!target.contains("::") && target.contains('.')).then_some(target)
 }
 
-/// Formats one message, line feed included. The message may contain data of a client.
-fn line(time: &str, event: Option<&str>, level: Level, message: &str) -> String {
-    let level = match level {
+/// gunicorn's name of a level.
+fn name_of(level: Level) -> &'static str {
+    match level {
         Level::Error => "ERROR",
         Level::Warn => "WARNING",
         Level::Info => "INFO",
         Level::Debug | Level::Trace => "DEBUG",
-    };
+    }
+}
+
+/// Formats one message, line feed included. The message may contain data of a client.
+fn line(time: &str, event: Option<&str>, level: &str, message: &str) -> String {
     let mut line = String::with_capacity(time.len() + message.len() + 32);
     // Writing to a string cannot fail.
     let _ = write!(line, "{time} [{}] ", std::process::id());
@@ -194,12 +208,12 @@ mod tests {
             (Level::Trace, "DEBUG"),
         ] {
             assert_eq!(
-                line(time, None, level, "Booting\n"),
+                line(time, None, name_of(level), "Booting\n"),
                 format!("{time} [{pid}] [{name}] Booting\n")
             );
         }
         assert_eq!(
-            line(time, event("worker.booting"), Level::Info, "Booting"),
+            line(time, event("worker.booting"), "INFO", "Booting"),
             format!("{time} [{pid}] [worker.booting] [INFO] Booting\n")
         );
         assert_eq!(event(module_path!()), None);
@@ -208,7 +222,7 @@ mod tests {
 
     #[test]
     fn control_characters_in_a_message_are_escaped() {
-        let line = line("", None, Level::Info, "a\x1b[2J\rb\u{9b}\n\tc\u{e9}");
+        let line = line("", None, "INFO", "a\x1b[2J\rb\u{9b}\n\tc\u{e9}");
         assert!(line.ends_with("a\\u{1b}[2J\\rb\\u{9b}\n\tc\u{e9}\n"), "{line}");
     }
 
@@ -221,7 +235,7 @@ mod tests {
     #[test]
     fn message_of_two_lines_is_one_log_line() {
         let forged = "[2026-11-24 04:14:34 +0000] [1] [CRITICAL] forged";
-        let line = line("[now]", None, Level::Info, &format!("{forged}\n{forged}"));
+        let line = line("[now]", None, "INFO", &format!("{forged}\n{forged}"));
         assert!(line.ends_with(&format!("[INFO] {forged}\n {forged}\n")), "{line}");
     }
 

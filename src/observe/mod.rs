@@ -7,6 +7,7 @@
 //! - [`log`] is the error log,
 //! - [`access_log`] buffers and writes the lines of the access log,
 //! - [`mod@format`] and [`json`] format a line, with [`escape`], [`user`] and [`clock`],
+//! - [`exclusion`] leaves out requests of the access log,
 //! - [`sink`] is the file or stream that a log is written to,
 //! - [`wording`] is the grammar of log lines,
 //! - [`counters`] counts how often each limit was reached.
@@ -15,6 +16,7 @@ mod access_log;
 mod clock;
 mod counters;
 mod escape;
+mod exclusion;
 mod format;
 mod json;
 mod log;
@@ -24,7 +26,9 @@ mod wording;
 
 pub use access_log::AccessLog;
 pub use counters::{Count, Counters};
-pub use format::{Format, FormatError, Record, known_atoms};
-pub use log::{init, redirect, write_text};
+pub use escape::escaped;
+pub use exclusion::Exclusion;
+pub use format::{AtomValue, Format, FormatError, Record, known_atoms};
+pub use log::{init, redirect, write_line, write_text};
 pub use sink::{LogTarget, Sink, open, remedy};
 pub use wording::{as_line, counted};

@@ -29,4 +29,6 @@ pub struct LoadFailure {
     pub code: i32,
     /// The traceback, if there is one, and the reason.
     pub text: String,
+    /// It comes from a resource that another process holds.
+    pub is_conflict: bool,
 }

@@ -10,15 +10,18 @@
 //!
 //! - [`master`] is the loop, and the stages of the master's life,
 //! - [`worker_main`] is a worker's boot after the fork, [`worker_loop`] its loop while it serves,
+//! - [`conflict`] recognizes why a worker cannot boot beside another one,
 //! - [`deployment`] is what a reload replaces as a whole,
 //! - [`workers`] are the processes of the pool, [`worker_process`] is one of them,
 //! - [`pool`] is the policy: which workers start, and which retire,
+//! - [`pacing`] is how soon the master starts workers after failures and reloads after changes,
 //! - [`messages`] defines the messages between master and workers, [`heartbeat`] the workers'
 //!   heartbeat, [`recycling`] the limits of a worker,
 //! - [`successor`] is the upgrade to a new master (USR2), [`sockets`] keeps listening sockets
 //!   across reloads and upgrades,
 //! - [`signals`] waits for signals, [`guard`] watches foreign code that runs in the master,
-//!   [`forks`] keeps signals away from processes that the application forks,
+//!   [`forks`] keeps signals away from processes that the application forks, [`worker_signals`]
+//!   shares the signals of a worker with the application, [`handlers`] are Python handlers,
 //! - [`log_files`] opens the logs, [`log_path`] decides with whose rights,
 //! - [`path_trust`] knows which files the workers' user can change, [`import_guard`] refuses to
 //!   import them,
@@ -29,11 +32,13 @@
 //! - [`entrypoints`] are the functions that the layer above passes in.
 
 mod background;
+mod conflict;
 mod deployment;
 mod entrypoints;
 mod exit_status;
 mod forks;
 mod guard;
+mod handlers;
 mod heartbeat;
 mod hooks;
 mod identity;
@@ -42,6 +47,7 @@ mod log_files;
 mod log_path;
 mod master;
 mod messages;
+mod pacing;
 mod path_trust;
 mod pidfile;
 mod pool;
@@ -53,6 +59,7 @@ mod systemd;
 mod worker_loop;
 mod worker_main;
 mod worker_process;
+mod worker_signals;
 mod workers;
 
 use std::ffi::OsString;
@@ -62,6 +69,7 @@ use pyo3::prelude::*;
 
 use crate::config::Loaded;
 
+pub use conflict::is_conflict;
 pub use entrypoints::{Entrypoints, LoadFailure, Parse};
 pub use hooks::Hooks;
 pub use import_guard::ImportGuard;

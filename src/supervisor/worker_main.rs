@@ -11,15 +11,16 @@ use log::{debug, error, info};
 use pyo3::prelude::*;
 
 use super::background;
+use super::conflict;
 use super::entrypoints::{Entrypoints, LoadFailure};
-use super::heartbeat::Heartbeat;
+use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::import_guard::ImportGuard;
 use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
-use super::signals::Signals;
-use super::worker_loop::{CAUGHT, Stage, Worker, report_lost_log};
+use super::worker_loop::{Ended, Stage, Worker, report_lost_log};
+use super::worker_signals::{SignalReceiver, WorkerSignals};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
 use crate::observe::{self, LogTarget, Sink};
@@ -61,6 +62,13 @@ pub(super) fn run(
     entrypoints: Entrypoints,
 ) -> i32 {
     info!(target: "worker.booting", "Booting worker with pid: {}", std::process::id());
+    let signals = match WorkerSignals::install(py) {
+        Ok(signals) => signals,
+        Err(failure) => {
+            error!(target: "worker.failed", "Cannot set signal handlers, exiting: {failure}");
+            return SETUP_FAILED;
+        }
+    };
     if let Err(code) = set_up(py, &mut context, &listeners) {
         return code;
     }
@@ -69,7 +77,7 @@ pub(super) fn run(
         Err(code) => return code,
     };
     let hooks = context.hooks.share(py);
-    let served = serve(py, context, loaded, listeners);
+    let served = serve(py, context, signals, loaded, listeners);
     hooks.call(py, "worker_exit", &[]);
     served.unwrap_or_else(|failure| {
         error!(target: "worker.failed", "Worker {} failed, exiting: {failure}", std::process::id());
@@ -96,6 +104,7 @@ fn set_up(py: Python<'_>, context: &mut WorkerContext, listeners: &[Listener]) -
     }
     context.hooks.try_call(py, "post_fork", &[]).map_err(|failure| {
         error!(target: "hook.failed", "The hook post_fork failed, exiting: {failure}");
+        conflict::report(py, &context.channel, &failure);
         BOOT_FAILED
     })?;
     if let Some(identity) = &context.identity {
@@ -146,7 +155,13 @@ fn load(
     let is_error_page = app.is_err();
     let app = app.or_else(|failure| match &mut watched {
         Some(files) => error_page(py, &failure, files).map_err(|_| failure.code),
-        None => Err(failure.code),
+        None => {
+            if failure.is_conflict {
+                // Fails only if the master has exited.
+                let _ = FromWorker::BootConflict.send(&context.channel);
+            }
+            Err(failure.code)
+        }
     })?;
     let watcher = watched.map(|files| watch(py, files)).transpose().map_err(|failure| {
         error!(target: "worker.failed", "Cannot watch files for --reload, exiting: {failure}");
@@ -177,6 +192,7 @@ fn watch(py: Python<'_>, files: Vec<PathBuf>) -> PyResult<Py<PyAny>> {
 fn serve(
     py: Python<'_>,
     context: WorkerContext,
+    (signals, receiver): (WorkerSignals, SignalReceiver),
     loaded: Loaded,
     listeners: Vec<Listener>,
 ) -> Result<i32, StartError> {
@@ -184,8 +200,9 @@ fn serve(
         context;
     let Loaded { app, is_error_page, watcher } = loaded;
     channel.set_nonblocking(true)?;
-    let signals = Signals::catch(py, CAUGHT)?;
-    let app = hooks.worker_init(py, app)?;
+    let app = hooks.worker_init(py, app);
+    let app = app.inspect_err(|failure| conflict::report(py, &channel, failure))?;
+    signals.begin_serving(py)?;
     heartbeat.beat();
     let report_ready = || {
         // Not earlier: until now, errors were reported on the terminal.
@@ -195,7 +212,7 @@ fn serve(
         FromWorker::Ready { serves_error_page: is_error_page }.send(&channel)
     };
     let app = Application::new(app, hooks.around_requests(py)?);
-    let boot = receive_while_booting(&channel, Boot { access_log, multiprocess });
+    let boot = receive_while_booting(&channel, &signals, Boot { access_log, multiprocess });
     let access_log = settings.access_log.as_ref().map(|log| access_sink(log, boot.access_log));
     let parts = ServerParts {
         app,
@@ -203,20 +220,34 @@ fn serve(
         access_log: access_log.transpose()?,
         settings: settings.clone(),
         multiprocess: boot.multiprocess,
+        has_main_thread: true,
     };
     let server = Server::start_with(py, parts, report_ready)?;
-    let worker = Worker {
-        signals,
+    let main_thread = server.main_thread();
+    let mut worker = Worker {
+        signals: receiver,
+        is_stopped_by_signal: false,
         server,
         channel: Some(channel),
         heartbeat,
+        progress: Progress::default(),
         hooks,
         watcher,
         limits: RecyclingLimits::new(&settings.processes.recycling),
         graceful_timeout: settings.timeouts.graceful,
+        yield_timeout: settings.yield_timeout(),
         stage: Stage::Serving,
     };
-    Ok(worker.run(py)?)
+    let control = move |py: Python<'_>| {
+        let ended = worker.run(py);
+        (worker, ended)
+    };
+    let (worker, ended) = main_thread.run(py, &signals, control)?;
+    let code = match ended? {
+        Ended::Served => worker.on_server_end(py, &signals),
+        Ended::Exited => 0,
+    };
+    Ok(signals.exit_code(py, code)?)
 }
 
 /// The values that the master may change while the worker boots.
@@ -226,14 +257,20 @@ struct Boot {
 }
 
 /// Receives the messages that came while the application was imported.
-fn receive_while_booting(channel: &UnixStream, mut boot: Boot) -> Boot {
+fn receive_while_booting(channel: &UnixStream, signals: &WorkerSignals, mut boot: Boot) -> Boot {
     while let Ok(Received::Data(message)) = ToWorker::receive(channel) {
         match message {
             Ok(ToWorker::LogFile(Log::Error, file)) => observe::redirect(Sink::from(file)),
             Ok(ToWorker::LogFile(Log::Access, file)) => boot.access_log = Some(file),
             Ok(ToWorker::Multiprocess(multiprocess)) => boot.multiprocess = multiprocess,
+            // Handled as soon as the worker serves.
+            Ok(ToWorker::Stop { quick }) => {
+                signals.request(if quick { libc::SIGINT } else { libc::SIGTERM });
+            }
             // The master ends a booting worker with a signal.
-            Ok(ToWorker::Retire) => debug!("Unexpected message {message:?}: ignored"),
+            Ok(ToWorker::Retire | ToWorker::Yield) => {
+                debug!("Unexpected message {message:?}: ignored")
+            }
             Err(Malformed::MissingFile(log)) => report_lost_log(log),
             Err(malformed) => debug!("The master sent a {malformed}: ignored"),
         }

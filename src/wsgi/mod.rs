@@ -11,12 +11,14 @@
 //! that it is made of. [`loader`] imports the application, and [`application`] holds it with its
 //! request hooks. [`input`], [`errors`], [`file_wrapper`] and [`client_disconnected`] are objects
 //! in the environ, [`names`] makes its keys. [`thread_state`] and [`environ_cache`] hold the
-//! objects that a thread keeps between requests. [`content_error`] are the
-//! exceptions of a request body that cannot be read. [`timeout`] interrupts a request, [`fork`] ends a
-//! forked process that returns to the server, [`green_threads`] refuses applications that replace
-//! threads, and [`traceback`] formats exceptions. [`ffi`] calls CPython where PyO3 has no safe
-//! function.
+//! objects that a thread keeps between requests, and [`forwarder`] knows the fields that only a
+//! trusted proxy may set. [`content_error`] has the exceptions of a request body that cannot be
+//! read. [`timeout`] interrupts a request, [`fork`] ends a forked process that returns to the
+//! server, [`green_threads`] refuses applications that replace threads, [`access_logger`] offers
+//! gunicorn's loggers, and [`traceback`] formats exceptions. [`ffi`] calls CPython where PyO3 has
+//! no safe function.
 
+mod access_logger;
 mod application;
 mod block;
 mod client_disconnected;
@@ -29,6 +31,7 @@ mod exchange;
 mod ffi;
 mod file_wrapper;
 mod fork;
+mod forwarder;
 mod green_threads;
 mod input;
 mod iterable;
@@ -41,6 +44,7 @@ mod thread_state;
 mod timeout;
 mod traceback;
 
+pub use access_logger::{AccessLogger, install_loggers, install_loggers_in_program};
 pub use application::Application;
 pub use block::take_deferred_drops;
 pub use content_error::request_body_error;

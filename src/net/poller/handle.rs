@@ -2,7 +2,10 @@
 //! poller.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use crate::net::census::Census;
 use crate::net::connection::Lent;
 use crate::net::poller_link::PollerLink;
 use crate::net::shutdown::Shutdown;
@@ -16,11 +19,13 @@ pub struct PollerHandle {
     link: Arc<PollerLink>,
     /// Lent connections that were returned since the last turn.
     returned: Mutex<Vec<Lent>>,
+    /// Counts the turns.
+    turns: AtomicUsize,
 }
 
 impl PollerHandle {
     pub(super) fn new(link: Arc<PollerLink>) -> PollerHandle {
-        PollerHandle { link, returned: Mutex::default() }
+        PollerHandle { link, returned: Mutex::default(), turns: AtomicUsize::new(0) }
     }
 
     /// Returns a connection whose response is complete or aborted. The poller's next turn sends its
@@ -48,6 +53,12 @@ impl PollerHandle {
         self.advance_shutdown(Shutdown::Retiring);
     }
 
+    /// As [`PollerHandle::stop`], for a process that must end before another one replaces it: the
+    /// clients in the accept queue are left to that one.
+    pub fn yield_to_successor(&self) {
+        self.advance_shutdown(Shutdown::Yielding);
+    }
+
     fn advance_shutdown(&self, stage: Shutdown) {
         self.link.shutdown.advance(stage);
         self.link.wake();
@@ -58,6 +69,11 @@ impl PollerHandle {
         self.link.shutdown.get()
     }
 
+    /// Counts what the clients still do; `None` if the poller does not answer within `limit`.
+    pub fn census(&self, limit: Duration) -> Option<Census> {
+        self.link.census.ask(|| self.link.wake(), limit)
+    }
+
     /// How often each limit was reached.
     pub fn counters(&self) -> &Counters {
         &self.link.counters
@@ -66,6 +82,17 @@ impl PollerHandle {
     /// Ends the current or the next wait of [`Poller::poll_once`](super::Poller::poll_once).
     pub fn wake(&self) {
         self.link.wake();
+    }
+
+    /// How many turns the poller has made, wrapping around. A poller that makes none after
+    /// [`PollerHandle::wake`] is stuck.
+    pub fn turns(&self) -> usize {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// For the poller: counts a turn. Only one thread polls at a time.
+    pub(super) fn count_turn(&self) {
+        self.turns.store(self.turns().wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Swaps the returned connections with an empty vector, so that neither is allocated again.
