@@ -86,11 +86,11 @@ class ImportGuard:
 
 
 def refused(name: str, place: str | None) -> ModuleNotFoundError:
-    """The error for a module that must not be imported. As if there were none, for programs that can
+    """The error for a module that must not be imported: as if there were none, because a program may
     do without it."""
     return ModuleNotFoundError(
-        f"the master, which is root, does not import {name} from {place}: the workers' user (--user)"
-        " can change it",
+        f"the master, which is root, does not import {name} from {place}: the workers' user"
+        " (--user) can change it",
         name=name,
     )
 
