@@ -20,15 +20,18 @@ use pyo3::types::PyList;
 use crate::config::{self, Settings};
 use crate::observe;
 use crate::supervisor::{self, Entrypoints, Hooks, ImportGuard, LoadFailure, WorkerUsers};
+use crate::sys::limits;
 use crate::worker::{GracefulEnd, Server, StartError};
 use crate::wsgi::{self, Loaded};
 
 /// Parses `argv`, which begins with the program's name, serves, and returns the exit code.
 pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
-    match parse(py, &argv, &WorkerUsers::default()) {
+    let code = match parse(py, &argv, &WorkerUsers::default()) {
         Ok((loaded, hooks)) => run(py, &argv, loaded, hooks),
         Err(exit) => print_exit(&exit),
-    }
+    };
+    observe::finish();
+    code
 }
 
 /// Prints a help text or an error, and returns its exit code.
@@ -152,6 +155,7 @@ fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) 
     if !loaded.files.is_empty() {
         info!(target: "config.files", "Configuration read from: {}", loaded.files.join(", "));
     }
+    limits::raise_descriptor_limit();
     let reparse = |py: Python<'_>, argv: &[OsString], users: &WorkerUsers| {
         parse(py, argv, users).map_err(|exit| {
             let message = exit.message;

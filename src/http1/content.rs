@@ -4,7 +4,7 @@
 //! content while the application runs (`--request-buffering off`).
 
 use super::chunked::{Decoded, Decoder};
-use super::connection::Event;
+use super::event::Event;
 use super::framing::Framing;
 use super::{Error, Limits};
 
@@ -44,6 +44,11 @@ impl ContentDecoder {
     /// How many bytes of content were received so far, decoded.
     pub fn received_bytes(&self) -> u64 {
         self.received_bytes
+    }
+
+    /// Bytes of memory that the content holds here: trailers.
+    pub(super) fn held_bytes(&self) -> usize {
+        if let State::Chunked(decoder) = &self.state { decoder.held_bytes() } else { 0 }
     }
 
     /// True once the content was read to its end.

@@ -9,12 +9,13 @@
 //! - `head` parses and validates it, with `target` and `grammar`,
 //! - `framing` decides how long the content is, `content` decodes it, with `chunked`,
 //! - `response` validates the head of the response, `frame` makes chunks of its content,
-//! - `connection` holds the states and their transitions.
+//! - `connection` holds the states and their transitions, and reports them by `event`.
 
 mod chunked;
 mod connection;
 mod content;
 mod error;
+mod event;
 mod frame;
 mod framing;
 mod grammar;
@@ -26,9 +27,10 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{BodyTooShort, Connection, Event, Next};
+pub use connection::Connection;
 pub use content::ContentDecoder;
 pub use error::Error;
+pub use event::{BodyTooShort, Event, Next};
 pub use frame::Frame;
 pub use framing::{Framing, ResponseFraming};
 pub use head::{Head, Version};

@@ -14,7 +14,9 @@
 //!   arrives, [`streaming`] lends it,
 //! - [`write_half`] is the writing half of a connection, shared by the thread that makes the
 //!   response and the poller,
-//! - [`transport`] is the byte stream below both,
+//! - [`response_spool`] moves unsent output to temporary files, which are [`segment`]s,
+//! - [`write_pace`] decides when a client reads too slowly,
+//! - [`transport`] is the byte stream below these,
 //! - [`deadlines`] decides when a connection times out, [`timers`] holds deadlines, [`date`] formats
 //!   the time of day,
 //! - [`arena`] stores connections by their ids,
@@ -36,9 +38,12 @@ mod listener;
 mod memory_budget;
 mod nonblocking;
 mod output_queue;
+mod parsed;
 mod poller;
 mod poller_link;
 mod read_half;
+mod response_spool;
+mod segment;
 mod shutdown;
 mod socket_file;
 mod streaming;
@@ -46,7 +51,9 @@ mod syn_filter;
 mod timers;
 mod transport;
 mod tuning;
+mod waiting;
 mod write_half;
+mod write_pace;
 
 #[cfg(fuzzing)]
 pub use crate::sys::clock::{advance, now};

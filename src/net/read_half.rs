@@ -5,10 +5,12 @@
 //! none, it waits here until the poller reports that the socket is readable, or the client is too
 //! slow. The lock is held only around non-blocking calls, never while a thread waits. So the poller
 //! and the thread that responds can end a read at any time: [`ReadHalf::end`] takes the connection's
-//! part back, [`ReadHalf::abort_if_waiting`] fails the read.
+//! part back, and fails the read.
 //!
 //! Nothing is stored in a file: beyond [`READ_AHEAD`] the kernel's flow control holds the client
 //! back.
+
+mod state;
 
 use std::io;
 use std::sync::Arc;
@@ -23,41 +25,12 @@ use super::poller_link::PollerLink;
 use super::tuning::{READ_AHEAD, READ_BUFFER};
 use super::write_half::WriteHalf;
 use crate::config::{Settings, Timeouts};
-use crate::http1::{self, ContentDecoder, Event, Limits};
+use crate::http1::{ContentDecoder, Limits};
 use crate::observe::Count;
 use crate::sync::{Condvar, Mutex, MutexGuard, ignore_poison};
 use crate::sys::clock;
-
-/// When a read returns, apart from the end of the content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
-    /// Once it has as many bytes as it was asked for.
-    Full,
-    /// The same, or after a line feed.
-    Line,
-    /// Once it has any bytes.
-    Any,
-}
-
-/// Why the content cannot be read to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    /// It violates the protocol, or exceeds a limit.
-    #[error("{0}")]
-    Protocol(http1::Error),
-    /// It did not arrive in time.
-    #[error("the request content did not arrive in time")]
-    Timeout,
-    /// The request ran longer than `--timeout` while it waited for its content.
-    #[error("the request content did not arrive within --timeout")]
-    RequestTimeout,
-    /// The client has disconnected.
-    #[error("the client disconnected before its request was complete")]
-    Disconnected,
-    /// The response has ended, and the request with it.
-    #[error("the request has ended")]
-    Ended,
-}
+use state::State;
+pub use state::{ReadError, Until};
 
 /// The reading half of a connection whose request runs.
 #[derive(Debug)]
@@ -70,31 +43,6 @@ pub struct ReadHalf {
     state: Mutex<State>,
     /// Notified when the socket is readable, or `failed` is set.
     readable: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    /// `None` once the connection has taken it back.
-    decoder: Option<ContentDecoder>,
-    /// Bytes received but not decoded; after the end of the content, those of the next request.
-    input: Vec<u8>,
-    /// Content that was not read yet, from `start` on.
-    content: Vec<u8>,
-    start: usize,
-    /// The bytes of `input` and `content`, as the memory budget counts them.
-    reservation: Reservation,
-    /// The socket may have something to read.
-    is_readable: bool,
-    /// How many threads wait. Tracked, because `notify` costs a system call even without waiters.
-    waiting: usize,
-    /// The client waits for a `100 Continue`.
-    owes_continue: bool,
-    /// How long threads have waited for the client, in total and since the last content arrived.
-    /// The time in which the application does not read is not the client's.
-    waited: Duration,
-    waited_since_content: Duration,
-    /// The error that ended the content; later reads fail with it, too.
-    failed: Option<ReadError>,
 }
 
 /// What is known about content that no read has taken yet.
@@ -203,7 +151,7 @@ impl ReadHalf {
     pub fn describe(&self, error: ReadError) -> (u16, &'static str, String) {
         let (status, reason) = match error {
             ReadError::Protocol(error) => error.status(),
-            ReadError::Timeout | ReadError::RequestTimeout => (408, "Request Timeout"),
+            ReadError::Timeout => (408, "Request Timeout"),
             ReadError::Disconnected | ReadError::Ended => (400, "Bad Request"),
         };
         let limit = match error {
@@ -221,17 +169,6 @@ impl ReadHalf {
         if state.waiting > 0 {
             self.readable.notify_all();
         }
-    }
-
-    /// Fails the read if a thread waits for the client; returns whether one did. For the request
-    /// timeout.
-    pub fn abort_if_waiting(&self) -> bool {
-        let mut state = self.lock();
-        let is_waiting = state.waiting > 0 && state.failed.is_none();
-        if is_waiting {
-            self.fail(&mut state, ReadError::RequestTimeout);
-        }
-        is_waiting
     }
 
     /// Fails all later reads, and those that wait.
@@ -314,7 +251,7 @@ impl ReadHalf {
         if std::mem::take(&mut state.owes_continue) {
             let mut queue = OutputQueue::default();
             queue.gather(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
-            if self.write_half.send_all(&mut queue).is_err() {
+            if self.write_half.send_all(&mut queue, &self.link).is_err() {
                 return Err(self.fail(&mut state, ReadError::Disconnected));
             }
         }
@@ -355,7 +292,7 @@ impl ReadHalf {
             }
             ReadError::Protocol(_) => Some(Count::Malformed),
             ReadError::Timeout => Some(Count::BodyTimeout),
-            ReadError::RequestTimeout | ReadError::Disconnected | ReadError::Ended => None,
+            ReadError::Disconnected | ReadError::Ended => None,
         };
         if let Some(count) = count {
             self.link.counters.increment_and_take_report(count);
@@ -369,83 +306,6 @@ impl ReadHalf {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while the lock is held.
         ignore_poison(self.state.lock())
-    }
-}
-
-impl State {
-    /// Bytes of content that were not read yet.
-    fn unread(&self) -> usize {
-        self.content.len() - self.start
-    }
-
-    fn has_line(&self) -> bool {
-        memchr::memchr(b'\n', &self.content[self.start..]).is_some()
-    }
-
-    fn is_complete(&self) -> bool {
-        self.decoder.as_ref().is_some_and(ContentDecoder::is_complete)
-    }
-
-    /// Decodes all of `input` up to the end of the content.
-    fn decode(&mut self, limits: &Limits) -> Result<(), http1::Error> {
-        let Some(decoder) = &mut self.decoder else { return Ok(()) };
-        if decoder.is_complete() {
-            return Ok(());
-        }
-        let mut used = 0;
-        let result = loop {
-            match decoder.receive(&self.input[used..], limits) {
-                Ok((took, event)) => {
-                    if let Event::Content(range) = &event {
-                        let bytes = &self.input[used + range.start..used + range.end];
-                        self.content.extend_from_slice(bytes);
-                    }
-                    used += took;
-                    if !matches!(event, Event::Content(_)) {
-                        break Ok(());
-                    }
-                }
-                Err(error) => break Err(error),
-            }
-        };
-        self.input.drain(..used);
-        self.charge();
-        result
-    }
-
-    /// Moves content to `taken` until it has `limit` bytes, or as `until` says. Returns whether
-    /// that is so.
-    fn take(&mut self, taken: &mut Vec<u8>, limit: usize, until: Until) -> bool {
-        let unread = &self.content[self.start..];
-        let unread = &unread[..unread.len().min(limit - taken.len())];
-        let (count, has_line) = match memchr::memchr(b'\n', unread) {
-            Some(lf) if until == Until::Line => (lf + 1, true),
-            _ => (unread.len(), false),
-        };
-        taken.extend_from_slice(&unread[..count]);
-        self.start += count;
-        if self.start == self.content.len() {
-            self.content.clear();
-            self.start = 0;
-        }
-        has_line || taken.len() == limit || (until == Until::Any && !taken.is_empty())
-    }
-
-    /// How much longer a thread waits for the client: `--body-timeout` since the last content, and
-    /// `--body-min-rate` on average.
-    fn time_left(&self, timeouts: &Timeouts) -> Duration {
-        let idle = timeouts.body.saturating_sub(self.waited_since_content);
-        if timeouts.body_min_rate == 0 {
-            return idle;
-        }
-        let received = self.decoder.as_ref().map_or(0, ContentDecoder::received_bytes);
-        let earned = Duration::from_secs_f64(received as f64 / timeouts.body_min_rate as f64);
-        idle.min(timeouts.body.saturating_add(earned).saturating_sub(self.waited))
-    }
-
-    /// Reports the bytes that are held to the memory budget.
-    fn charge(&mut self) {
-        self.reservation.set(self.input.capacity() + self.content.capacity(), 0);
     }
 }
 

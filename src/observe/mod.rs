@@ -9,6 +9,7 @@
 //! - [`mod@format`] and [`json`] format a line, with [`escape`], [`user`] and [`clock`],
 //! - [`exclusion`] leaves out requests of the access log,
 //! - [`sink`] is the file or stream that a log is written to,
+//! - [`writer`] writes lines to a sink, and buffers those that it does not take,
 //! - [`wording`] is the grammar of log lines,
 //! - [`counters`] counts how often each limit was reached.
 
@@ -23,12 +24,13 @@ mod log;
 mod sink;
 mod user;
 mod wording;
+mod writer;
 
 pub use access_log::AccessLog;
 pub use counters::{Count, Counters};
 pub use escape::escaped;
 pub use exclusion::Exclusion;
 pub use format::{AtomValue, Format, FormatError, Record, known_atoms};
-pub use log::{init, redirect, write_line, write_text};
+pub use log::{finish, flush, has_backlog, init, redirect, write_line, write_text};
 pub use sink::{LogTarget, Sink, open, remedy};
 pub use wording::{as_line, counted};

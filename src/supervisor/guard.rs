@@ -16,6 +16,7 @@ use log::error;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use crate::observe;
 use crate::sys::process::{exit_immediately, kill};
 use crate::sys::signals::{self, AbortHandler, without_signals};
 
@@ -106,6 +107,7 @@ impl Guarded<'_> {
     fn exit(&self, code: i32, reason: &str) -> ! {
         error!(target: "guard.exit", "Shutting down while {}: {reason}", self.what);
         (self.before_exit)(code);
+        observe::finish();
         signals::set_abort_exit_code(code);
         // To the process: the kernel chooses a thread that has not blocked the signal, the one for
         // which `faulthandler` has an alternate stack.

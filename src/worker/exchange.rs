@@ -86,7 +86,7 @@ impl Exchange for Connection {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.queue.is_empty() { Ok(()) } else { self.write_half.send_all(&mut self.queue) }
+        self.send_now()
     }
 
     fn flush_soon(&mut self) -> io::Result<()> {
@@ -97,8 +97,8 @@ impl Exchange for Connection {
         self.write_half.is_full()
     }
 
-    fn wait_until_writable(&mut self) -> io::Result<()> {
-        self.write_half.wait(self.write_timeout)
+    fn make_room(&mut self) -> io::Result<()> {
+        Connection::make_room(self)
     }
 
     fn client(&self) -> Weak<dyn Client> {
@@ -135,7 +135,7 @@ fn to_content_error(read_half: &ReadHalf, error: ReadError) -> ContentError {
     let (status, reason, detail) = read_half.describe(error);
     let cause = match error {
         ReadError::Protocol(_) | ReadError::Ended => ContentErrorCause::Invalid,
-        ReadError::Timeout | ReadError::RequestTimeout => ContentErrorCause::Timeout,
+        ReadError::Timeout => ContentErrorCause::Timeout,
         ReadError::Disconnected => ContentErrorCause::Disconnected,
     };
     ContentError { cause, status: (status, reason), detail }

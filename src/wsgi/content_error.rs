@@ -5,12 +5,15 @@
 //! of their own, so that the server knows them if the application does not catch them: then the
 //! response has the status of the error, rather than 500.
 
+use log::Level;
 use pyo3::exceptions::{PyConnectionResetError, PyOSError, PyTimeoutError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyType};
 
-use super::exchange::{ContentError, ContentErrorCause};
+use super::exchange::{ContentError, ContentErrorCause, Exchange};
+use super::response::queue_page;
+use crate::http1::ResponseHead;
 
 pyo3::create_exception!(
     rustwsgi,
@@ -38,6 +41,36 @@ impl ContentError {
 /// True if the exception was made by [`ContentError::to_exception`].
 pub(super) fn is_content_error(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<RequestBodyError>(py)
+}
+
+/// The application did not catch the error of a request body that cannot be read: rejects the
+/// request, as the server does by itself if it receives the body first. Returns the line for the
+/// log; `None` if there is no such error.
+#[cold]
+pub(super) fn reject(
+    exchange: &mut dyn Exchange,
+    head: &mut ResponseHead,
+) -> Option<(Level, String)> {
+    let ContentError { cause, status: (status, reason), detail } = exchange.content_error()?;
+    // A client that disconnects is no event for an operator.
+    let level = match cause {
+        ContentErrorCause::Disconnected => Level::Debug,
+        ContentErrorCause::Invalid | ContentErrorCause::Timeout => Level::Info,
+    };
+    let from = exchange.peer().map_or_else(|| "a client".to_owned(), |peer| peer.to_string());
+    let request = exchange.http().head().to_string();
+    let line = if exchange.http().has_begun() {
+        exchange.http().abort();
+        format!(
+            "Rejected {request} from {from}: {detail}: closing the connection, as the response has \
+             begun"
+        )
+    } else {
+        let page = format!("{status} {reason}: {detail}\n");
+        *head = queue_page(exchange, &format!("{status} {reason}"), &page);
+        format!("Rejected {request} from {from} with {status}: {detail}")
+    };
+    Some((level, line))
 }
 
 fn exception_type(py: Python<'_>, cause: ContentErrorCause) -> PyResult<Bound<'_, PyType>> {

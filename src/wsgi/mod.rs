@@ -7,16 +7,16 @@
 //! 2. the application is called with it and with `start_response` ([`start_response`]),
 //! 3. [`iterable`] sends what the application returned, block by block; then `close()` is called.
 //!
-//! [`response`] is the response in progress, which these steps share, and [`block`] the `bytes`
-//! that it is made of. [`loader`] imports the application, and [`application`] holds it with its
-//! request hooks. [`input`], [`errors`], [`file_wrapper`] and [`client_disconnected`] are objects
-//! in the environ, [`names`] makes its keys. [`thread_state`] and [`environ_cache`] hold the
-//! objects that a thread keeps between requests, and [`forwarder`] knows the fields that only a
-//! trusted proxy may set. [`content_error`] has the exceptions of a request body that cannot be
-//! read. [`timeout`] interrupts a request, [`fork`] ends a forked process that returns to the
-//! server, [`green_threads`] refuses applications that replace threads, [`access_logger`] offers
-//! gunicorn's loggers, and [`traceback`] formats exceptions. [`ffi`] calls CPython where PyO3 has
-//! no safe function.
+//! Each of them is a [`step`], which catches panics. [`response`] is the response in progress, which
+//! these steps share, and [`block`] the `bytes` that it is made of. [`loader`] imports the
+//! application, and [`application`] holds it with its request hooks. [`input`], [`errors`],
+//! [`file_wrapper`] and [`client_disconnected`] are objects in the environ, [`names`] makes its keys.
+//! [`thread_state`] and [`environ_cache`] hold the objects that a thread keeps between requests, and
+//! [`forwarder`] knows the fields that only a trusted proxy may set. [`content_error`]
+//! has the exceptions of a request body that cannot be read. [`timeout`] interrupts a request,
+//! [`fork`] ends a forked process that returns to the server, [`green_threads`] refuses applications
+//! that replace threads, [`access_logger`] offers gunicorn's loggers, and [`traceback`] formats
+//! exceptions. [`ffi`] calls CPython where PyO3 has no safe function.
 
 mod access_logger;
 mod application;
@@ -40,6 +40,7 @@ mod names;
 mod request;
 mod response;
 mod start_response;
+mod step;
 mod thread_state;
 mod timeout;
 mod traceback;
@@ -58,6 +59,7 @@ pub use green_threads::green_threads_error;
 pub use input::Input;
 pub use loader::{LoadError, Loaded, load};
 pub use request::{Outcome, Wsgi};
+pub use response::{Ending, ResponseHandle, Takeover};
 pub use start_response::{Responder, Writer};
 pub use thread_state::ThreadState;
 pub use timeout::{RequestTimeout, raise_in_thread, withdraw_from_thread};

@@ -80,7 +80,7 @@ impl Master<'_> {
             }
             BootRemedy::TryAgainLater => {
                 error!(target: "worker.boot_failed", "{what}: trying again after a pause");
-                self.workers.backoff.on_boot_failure(Instant::now());
+                self.pause_boots();
             }
             BootRemedy::ShutDown => {
                 error!(target: "worker.boot_failed", "{what}: shutting down");
