@@ -86,7 +86,7 @@ class ImportGuard:
 
 
 def refused(name: str, place: str | None) -> ModuleNotFoundError:
-    """The error for a module that must not be imported: as if there were none, because a program may
+    """The error for a module that must not be imported: as if there were none, as a program may
     do without it."""
     return ModuleNotFoundError(
         f"the master, which is root, does not import {name} from {place}: the workers' user"
