@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,18 +55,22 @@ fn parse(
 ) -> Result<(config::Loaded, Hooks), config::Exit> {
     let hooks = RefCell::new(Hooks::default());
     let users = RefCell::new(users.clone());
-    let check = |path: &Path, user: Option<&str>, group: Option<&str>| {
+    // The file of a module that was the configuration.
+    let module: RefCell<Option<PathBuf>> = RefCell::default();
+    let check = |path: Option<&Path>, user: Option<&str>, group: Option<&str>| {
         let mut users = users.borrow_mut();
         users.add_named(py, user, group);
-        users.check_file(path)
+        let module = module.borrow();
+        path.or(module.as_deref()).map_or(Ok(()), |path| users.check_file(path))
     };
     let execute = |path: &Path| {
         let guard = ImportGuard::install(py, &users.borrow());
         let mut guard = guard.map_err(|failure| failure.to_string())?;
         let executed = execute_gunicorn_config(py, path);
         guard.remove(py).map_err(|failure| failure.to_string())?;
-        let (options, defined_hooks) = executed?;
-        hooks.replace(defined_hooks);
+        let Executed { options, hooks: defined, file } = executed?;
+        hooks.replace(defined);
+        module.replace(file);
         Ok(options)
     };
     let loaded = config::parse(argv.iter().cloned(), &execute, &check)?;
@@ -82,17 +86,22 @@ fn parse(
     Ok((loaded, hooks))
 }
 
-/// Executes a gunicorn configuration file; returns its options and its hooks.
-fn execute_gunicorn_config(
-    py: Python<'_>,
-    path: &Path,
-) -> Result<(config::Options, Hooks), String> {
-    let run = || -> PyResult<(config::Options, Py<PyAny>)> {
+/// A gunicorn configuration.
+struct Executed {
+    options: config::Options,
+    hooks: Hooks,
+    /// Its file.
+    file: Option<PathBuf>,
+}
+
+/// Executes a gunicorn configuration file, or imports a module that is one.
+fn execute_gunicorn_config(py: Python<'_>, path: &Path) -> Result<Executed, String> {
+    let run = || -> PyResult<(config::Options, Py<PyAny>, Option<PathBuf>)> {
         let arguments = (path.as_os_str(), config::gunicorn_settings());
         py.import("rustwsgi._gunicorn")?.call_method1("execute", arguments)?.extract()
     };
     match run() {
-        Ok((options, hooks)) => Ok((options, Hooks(Some(hooks)))),
+        Ok((options, hooks, file)) => Ok(Executed { options, hooks: Hooks(Some(hooks)), file }),
         Err(failure) if lacks_gunicorn(py, &failure) => Err(format!(
             "the configuration file {} imports gunicorn, which is not installed in this Python \
              environment; remove the import if it is not needed, or install gunicorn as well: \

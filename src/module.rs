@@ -27,6 +27,7 @@ pub mod _rustwsgi {
     fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
         use pyo3::prelude::*;
         module.add("RequestTimeout", module.py().get_type::<crate::wsgi::RequestTimeout>())?;
+        module.add("RequestBodyError", crate::wsgi::request_body_error(module.py()))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

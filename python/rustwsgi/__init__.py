@@ -14,9 +14,10 @@ from rustwsgi import _rustwsgi
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["RequestTimeout", "Server", "__version__", "serve"]
+__all__ = ["RequestBodyError", "RequestTimeout", "Server", "__version__", "serve"]
 
 __version__: str = _rustwsgi.__version__
+RequestBodyError = _rustwsgi.RequestBodyError
 RequestTimeout = _rustwsgi.RequestTimeout
 
 

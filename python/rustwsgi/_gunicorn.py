@@ -89,8 +89,9 @@ def module_of(path: str) -> dict[str, Any]:
 
 def execute(
     path: str | os.PathLike[str], settings: Iterable[str]
-) -> tuple[list[tuple[str, list[str]]], Hooks]:
-    """Execute the configuration; return those of gunicorn's `settings` that it sets, and its hooks.
+) -> tuple[list[tuple[str, list[str]]], Hooks, str | None]:
+    """Execute the configuration; return those of gunicorn's `settings` that it sets, its hooks, and
+    its file.
 
     Its other names, hooks among them, are returned without values: one may be a misspelt setting.
     """
@@ -101,7 +102,7 @@ def execute(
         count_arguments(hooks["post_request"])
     values = [(name, as_values(name, value)) for name, value in found.items()]
     values += [(name, []) for name in names if name not in found and is_own(name, names)]
-    return values, Hooks(hooks, {**found, "config": os.fspath(path)})
+    return values, Hooks(hooks, {**found, "config": os.fspath(path)}), names.get("__file__")
 
 
 def is_own(name: str, names: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 # What the master and the hooks' objects import late.
@@ -76,15 +76,23 @@ class ImportGuard:
             if spec is not None:
                 break
         else:
+            if path is None and (left_out := PathFinder.find_spec(name, self._left_out)):
+                raise refused(name, next(places(left_out), None))
             return None
         for place in places(spec):
             if not self._may_use(place):
-                raise ImportError(
-                    f"the master, which is root, does not import {name} from {place}: the workers'"
-                    " user (--user) can change it",
-                    name=name,
-                )
+                raise refused(name, place)
         return spec
+
+
+def refused(name: str, place: str | None) -> ModuleNotFoundError:
+    """The error for a module that must not be imported: as if there were none, as a program may
+    do without it."""
+    return ModuleNotFoundError(
+        f"the master, which is root, does not import {name} from {place}: the workers' user"
+        " (--user) can change it",
+        name=name,
+    )
 
 
 def places(spec: ModuleSpec) -> Iterator[str]:

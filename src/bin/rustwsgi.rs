@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     // gunicorn configuration file is executed later; until then assume that it names the
     // application.
     let assumed = |_: &Path| Ok(vec![("wsgi_app".to_owned(), vec!["named:later".to_owned()])]);
-    let checked_later = |_: &Path, _: Option<&str>, _: Option<&str>| Ok(());
+    let checked_later = |_: Option<&Path>, _: Option<&str>, _: Option<&str>| Ok(());
     if let Err(exit) = rustwsgi::config::parse(argv.clone(), &assumed, &checked_later) {
         return ExitCode::from(u8::try_from(rustwsgi::cli::print_exit(&exit)).unwrap_or(1));
     }

@@ -27,8 +27,10 @@ pub struct Loaded {
 }
 
 /// Decides whether a configuration file may be used by a server with these values of `--user` and
-/// `--group`, as far as they are known yet. An error is a sentence.
-pub type CheckFile<'a> = &'a dyn Fn(&Path, Option<&str>, Option<&str>) -> Result<(), String>;
+/// `--group`, as far as they are known yet. `None` is a module, whose file `execute` knows. An error
+/// is a sentence.
+pub type CheckFile<'a> =
+    &'a dyn Fn(Option<&Path>, Option<&str>, Option<&str>) -> Result<(), String>;
 
 /// Settings from a command line, whose first item is the program's name, the environment, and the
 /// configuration files in the current directory. A file that is a Python program is given to
@@ -70,7 +72,7 @@ pub(super) fn parse_with(
         warnings.extend(args.warnings);
     }
     let [user, group] = ["user", "group"].map(|name| sources.value(name));
-    let check_read = |path: &Path| check(path, user.as_deref(), group.as_deref());
+    let check_read = |path: Option<&Path>| check(path, user.as_deref(), group.as_deref());
     let reader = Reader { execute, check: &check_read };
     let found = files::read(directory, named.as_deref(), reader).map_err(Exit::usage)?;
     let mut files = Vec::new();
@@ -78,7 +80,7 @@ pub(super) fn parse_with(
     for file in found.files {
         sources.add(file.entries).map_err(Exit::usage)?;
         files.push(file.origin);
-        paths.extend(file.path);
+        paths.push(file.path);
     }
     warnings.extend(found.warnings);
     sources.add(environment::fallbacks(variables)).map_err(Exit::usage)?;
@@ -89,7 +91,7 @@ pub(super) fn parse_with(
     let settings = resolve(&matches, variables).map_err(Exit::usage)?;
     let (user, group) = (&settings.processes.user, &settings.processes.group);
     for path in paths {
-        check(&path, user.as_deref(), group.as_deref()).map_err(Exit::usage)?;
+        check(path.as_deref(), user.as_deref(), group.as_deref()).map_err(Exit::usage)?;
     }
     if settings.app.is_none() && !settings.print_config {
         return Err(Exit::usage(

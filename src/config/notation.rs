@@ -218,6 +218,12 @@ pub(super) const HEADER_MAP: &Notation<Underscores> = &Notation::new(
     },
 );
 
+/// `on` or `off`.
+pub(super) const SWITCH: &Notation<bool> = &Notation::new(
+    || ValueParser::new(PossibleValuesParser::new(["on", "off"]).map(|text| text == "on")),
+    |&is_on| Value::from(if is_on { "on" } else { "off" }),
+);
+
 /// A format of the access log.
 pub(super) const ACCESS_FORMAT: &Notation<String> =
     &Notation::new(|| ValueParser::new(parse::access_format), |text| Value::from(text.as_str()));

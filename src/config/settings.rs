@@ -44,6 +44,8 @@ pub struct Settings {
     pub queue: usize,
     /// Memory and temporary files that one worker may use.
     pub budget: Budget,
+    /// Whether a request body is received completely before the application runs.
+    pub request_buffering: bool,
     /// Bytes of a request body that are kept in memory; more is spooled to a temporary file.
     pub body_buffer: usize,
     /// Unsent bytes of a response that are spooled to temporary files; 0 is none.
@@ -90,6 +92,7 @@ impl Settings {
             limits: Default::default(),
             queue: 0,
             budget: Default::default(),
+            request_buffering: false,
             body_buffer: 0,
             response_spool: 0,
             access_log: None,

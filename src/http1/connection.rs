@@ -12,10 +12,10 @@
 //!                       \______> Aborted
 //! ```
 
-use super::chunked::{Decoded, Decoder};
+use super::content::ContentDecoder;
 use super::event::{BodyTooShort, Event, Next};
 use super::frame::{Frame, LAST_CHUNK};
-use super::framing::{self, Framing, ResponseFacts, ResponseFraming};
+use super::framing::{self, ResponseFacts, ResponseFraming};
 use super::scan::Scan;
 use super::{Error, Head, Limits, ResponseHead, Version};
 
@@ -24,10 +24,10 @@ use super::{Error, Head, Limits, ResponseHead, Version};
 enum Reading {
     /// Reading a head.
     Head(Scan),
-    /// Reading content delimited by Content-Length. Holds the number of bytes that are left.
-    Length(u64),
-    /// Reading chunked content.
-    Chunked(Decoder),
+    /// Reading content.
+    Content(ContentDecoder),
+    /// Another owner reads the content: see [`Connection::lend_content`].
+    ContentLent,
     /// The request was read to its end. Bytes that follow belong to the next one.
     Complete,
     /// The request was rejected: nothing more is read from this connection.
@@ -96,7 +96,7 @@ impl Connection {
     /// Bytes of memory that the request holds here: a head that is not small, and trailers.
     pub fn held_bytes(&self) -> usize {
         let trailers = match &self.reading {
-            Reading::Chunked(decoder) => decoder.held_bytes(),
+            Reading::Content(decoder) => decoder.held_bytes(),
             _ => 0,
         };
         self.head.held_bytes() + trailers
@@ -107,14 +107,39 @@ impl Connection {
         matches!(&self.reading, Reading::Head(scan) if scan.is_empty())
     }
 
-    /// True if the client has announced that this request is its last. [RFC 9112 section 9.3]
+    /// True if the request was read to its end, and the client has announced that it is its last.
+    /// [RFC 9112 section 9.3]
     pub fn client_wants_close(&self) -> bool {
-        !matches!(self.reading, Reading::Failed) && !self.head.keep_alive()
+        matches!(self.reading, Reading::Complete) && !self.head.keep_alive()
     }
 
     /// True while the content of a request is being read.
     pub fn wants_content(&self) -> bool {
-        matches!(self.reading, Reading::Length(_) | Reading::Chunked(_))
+        matches!(self.reading, Reading::Content(_))
+    }
+
+    /// Hands the decoder of the content to an owner that reads the content while the application
+    /// runs. `None` unless the connection [wants content](Connection::wants_content).
+    pub fn lend_content(&mut self) -> Option<ContentDecoder> {
+        if !self.wants_content() {
+            return None;
+        }
+        match std::mem::replace(&mut self.reading, Reading::ContentLent) {
+            Reading::Content(decoder) => Some(decoder),
+            _ => None,
+        }
+    }
+
+    /// Takes the decoder back. If the content is incomplete, no request may follow this one.
+    pub fn return_content(&mut self, decoder: ContentDecoder) {
+        self.received_bytes = decoder.received_bytes();
+        if let Reading::ContentLent = self.reading {
+            self.reading = match decoder {
+                decoder if decoder.is_complete() => Reading::Complete,
+                decoder if decoder.has_failed() => Reading::Failed,
+                decoder => Reading::Content(decoder),
+            };
+        }
     }
 
     /// True if the request was rejected. The client may still be sending the rest of it.
@@ -172,58 +197,22 @@ impl Connection {
                 self.start_content()?;
                 Ok((found.end, Event::Head))
             }
-            Reading::Length(0) => {
-                self.reading = Reading::Complete;
-                Ok((0, Event::End))
-            }
-            Reading::Length(_) if input.is_empty() => Ok((0, Event::NeedMore)),
-            Reading::Length(left) => {
-                let take = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
-                *left -= take as u64;
-                self.received_bytes += take as u64;
-                Ok((take, Event::Content(0..take)))
-            }
-            Reading::Chunked(decoder) => {
-                let decoded = decoder.decode(input, &self.limits)?;
-                let chunk_bytes_left = decoder.chunk_bytes_left();
-                match decoded {
-                    Decoded::NeedMore => {
-                        self.check_body_limit(
-                            self.received_bytes.saturating_add(chunk_bytes_left),
-                        )?;
-                        Ok((input.len(), Event::NeedMore))
-                    }
-                    Decoded::Data { start, used } => {
-                        let received = self.received_bytes + (used - start) as u64;
-                        self.check_body_limit(received.saturating_add(chunk_bytes_left))?;
-                        self.received_bytes = received;
-                        Ok((used, Event::Content(start..used)))
-                    }
-                    Decoded::End { used } => {
-                        self.reading = Reading::Complete;
-                        Ok((used, Event::End))
-                    }
+            Reading::Content(decoder) => {
+                let result = decoder.receive(input, &self.limits);
+                self.received_bytes = decoder.received_bytes();
+                if let Ok((_, Event::End)) = result {
+                    self.reading = Reading::Complete;
                 }
+                result
             }
-            Reading::Complete | Reading::Failed => Ok((0, Event::NeedMore)),
+            Reading::ContentLent | Reading::Complete | Reading::Failed => Ok((0, Event::NeedMore)),
         }
     }
 
     /// Starts to read the content that the head declares.
     fn start_content(&mut self) -> Result<(), Error> {
-        self.reading = match self.head.framing() {
-            Framing::Empty => Reading::Length(0),
-            Framing::Length(length) => {
-                self.check_body_limit(length)?;
-                Reading::Length(length)
-            }
-            Framing::Chunked => Reading::Chunked(Decoder::new()),
-        };
+        self.reading = Reading::Content(ContentDecoder::new(self.head.framing(), &self.limits)?);
         Ok(())
-    }
-
-    fn check_body_limit(&self, length: u64) -> Result<(), Error> {
-        if length > self.limits.body { Err(Error::BodyTooLarge) } else { Ok(()) }
     }
 
     /// Writes the head of the response to `out`, and decides how the content is framed. `length` is

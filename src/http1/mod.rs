@@ -7,12 +7,13 @@
 //!
 //! - `scan` finds the end of the head, within the limits,
 //! - `head` parses and validates it, with `target` and `grammar`,
-//! - `framing` decides how long the content is, `chunked` decodes it,
+//! - `framing` decides how long the content is, `content` decodes it, with `chunked`,
 //! - `response` validates the head of the response, `frame` makes chunks of its content,
 //! - `connection` holds the states and their transitions, and reports them by `event`.
 
 mod chunked;
 mod connection;
+mod content;
 mod error;
 mod event;
 mod frame;
@@ -27,6 +28,7 @@ mod target;
 mod tests;
 
 pub use connection::Connection;
+pub use content::ContentDecoder;
 pub use error::Error;
 pub use event::{BodyTooShort, Event, Next};
 pub use frame::Frame;

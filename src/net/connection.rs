@@ -7,7 +7,7 @@
 mod output;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use super::address::{Local, Peer};
 use super::arena::ConnectionId;
@@ -16,12 +16,13 @@ use super::memory_budget::Reservation;
 use super::output_queue::OutputQueue;
 pub(super) use super::parsed::{Parsed, Rejection};
 use super::poller_link::PollerLink;
+use super::read_half::ReadHalf;
 use super::response_spool::ResponseSpool;
 use super::tuning::{MIN_INPUT_BUFFER, SMALL_BODY};
 use super::waiting::{Awaited, Waiting};
 use super::write_half::WriteHalf;
 use super::write_pace::WritePace;
-use crate::config::{Settings, Timeouts};
+use crate::config::Settings;
 use crate::http1::{self, Event, Limits, ResponseHead, Underscores};
 use crate::observe::Record;
 use crate::sys::clock::{self, wall_clock};
@@ -48,17 +49,21 @@ pub struct Connection {
     /// Response bytes that were not passed to the write half yet.
     pub queue: OutputQueue,
     /// The poller that it returns to.
-    poller: Arc<PollerLink>,
+    pub(super) poller: Arc<PollerLink>,
     /// The client's address.
     pub peer: Peer,
     /// The server's address that the client connected to.
     pub local: Arc<Local>,
     /// Bytes received but not parsed: the start of a head, or requests sent ahead.
-    input: Vec<u8>,
+    pub(super) input: Vec<u8>,
     /// The content of the request, once it is complete.
     pub body: Body,
     /// The content while it arrives.
     spool: Spool,
+    /// Reads the content while the application runs, with `--request-buffering off`.
+    pub(super) read_half: Option<Arc<ReadHalf>>,
+    /// `--request-buffering`: the content is received before the application runs.
+    buffers_content: bool,
     /// The bytes of `http`, `input`, `body` and `spool`, as the memory budget counts them.
     reservation: Reservation,
     /// Takes unsent output of the response that does not fit into memory.
@@ -70,10 +75,10 @@ pub struct Connection {
     /// Steady clock time of the same.
     started_at: Instant,
     /// When the request's head was complete.
-    head_complete_at: Instant,
+    pub(super) head_complete_at: Instant,
     /// When the current wait began: at the end of the previous request, at the first byte of a
     /// head, or at the last byte of content received.
-    waiting_since: Instant,
+    pub(super) waiting_since: Instant,
     /// Requests of this connection that were answered.
     served: u64,
 }
@@ -120,6 +125,8 @@ impl Connection {
             input: Vec::new(),
             body: Body::Empty,
             spool: Spool::default(),
+            read_half: None,
+            buffers_content: settings.request_buffering,
             response_spool: ResponseSpool::new(settings.response_spool),
             write_pace: WritePace::from(&settings.timeouts),
             started: SystemTime::UNIX_EPOCH,
@@ -197,7 +204,7 @@ impl Connection {
         self.charge();
     }
 
-    fn charge(&mut self) {
+    pub(super) fn charge(&mut self) {
         let (memory, stored) = self.body.size();
         self.reservation.set(
             self.http.held_bytes() + self.input.capacity() + self.spool.memory() + memory,
@@ -231,13 +238,16 @@ impl Connection {
                     self.head_complete_at = now;
                     self.waiting_since = now;
                     let head = self.http.head();
+                    let content = head.framing() != http1::Framing::Empty;
+                    if content && !self.buffers_content {
+                        return (used, Parsed::Complete);
+                    }
                     if let http1::Framing::Length(length) = head.framing()
                         && length > body_buffer as u64
                         && self.reservation.memory_budget().never_fits(length)
                     {
                         return (used, Rejection::NeverSpooled.into());
                     }
-                    let content = head.framing() != http1::Framing::Empty;
                     // A client that sends its content without waiting needs no 100.
                     if head.expect_continue() && content && used == bytes.len() {
                         self.queue
@@ -335,29 +345,5 @@ impl Connection {
             response_field: &|name| response.field(name.as_bytes()),
             environ,
         });
-    }
-
-    /// When the connection times out unless more bytes come, while it reads.
-    pub(super) fn read_deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
-        if self.http.wants_content() {
-            let idle = self.waiting_since.checked_add(timeouts.body);
-            let rate = match timeouts.body_min_rate {
-                0 => None,
-                rate => {
-                    let earned =
-                        Duration::from_secs_f64(self.http.received_bytes() as f64 / rate as f64);
-                    timeouts
-                        .body
-                        .checked_add(earned)
-                        .and_then(|due| self.head_complete_at.checked_add(due))
-                }
-            };
-            return match (idle, rate) {
-                (Some(idle), Some(rate)) => Some(idle.min(rate)),
-                (idle, rate) => idle.or(rate),
-            };
-        }
-        let timeout = if self.is_kept_alive() { timeouts.keep_alive } else { timeouts.header };
-        self.waiting_since.checked_add(timeout)
     }
 }

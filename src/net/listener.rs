@@ -1,10 +1,8 @@
 //! Listening sockets: binds addresses, with errors that name the remedy, and accepts connections.
 
-use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +12,8 @@ use log::debug;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::address::{Local, Peer};
-use super::{forked, nonblocking, socket_file, syn_filter};
+use super::socket_file::Place;
+use super::{forked, nonblocking, syn_filter};
 use crate::config::{Bind, Settings};
 use crate::sys::descriptors;
 
@@ -128,7 +127,8 @@ fn open_tcp(address: SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<S
 
 fn bind_unix(path: &Path, backlog: i32, umask: u32) -> Result<Listener> {
     let shown = format!("unix:{}", path.display());
-    remove_stale(path).with_context(|| format!("cannot listen on {shown}"))?;
+    let place = find_place(path, &shown)?;
+    remove_stale(path, &place).with_context(|| format!("cannot listen on {shown}"))?;
     let address = SockAddr::unix(path).with_context(|| format!("cannot listen on {shown}"))?;
     let open = || -> io::Result<(Socket, (u64, u64))> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -137,19 +137,13 @@ fn bind_unix(path: &Path, backlog: i32, umask: u32) -> Result<Listener> {
         // rule, does not apply: connecting needs write permission, and the proxy in front of the
         // server runs as another user. gunicorn's default umask is 0, which configurations rely on;
         // the directory, or --umask, keeps other users out. A socket has nothing to execute.
-        let file = socket_file::set_mode(path, 0o666 & !umask)?;
-        socket.listen(backlog).inspect_err(|_| socket_file::remove(path, file))?;
+        let file = place.set_mode(0o666 & !umask)?;
+        socket.listen(backlog).inspect_err(|_| {
+            let _ = place.remove(file);
+        })?;
         Ok((socket, file))
     };
-    let (socket, (device, inode)) = open().map_err(|error| match path.parent() {
-        Some(directory) if error.kind() == io::ErrorKind::NotFound => {
-            let directory = directory.display();
-            anyhow::Error::new(error).context(format!(
-                "cannot listen on {shown}: the directory {directory} does not exist; create it"
-            ))
-        }
-        _ => explain(error, &shown),
-    })?;
+    let (socket, (device, inode)) = open().map_err(|error| explain(error, &shown))?;
     let mut listener = Listener::from_socket(socket)?;
     let owned =
         OwnedFile { file: (path.to_path_buf(), device, inode).into(), ..OwnedFile::default() };
@@ -157,18 +151,32 @@ fn bind_unix(path: &Path, backlog: i32, umask: u32) -> Result<Listener> {
     Ok(listener)
 }
 
+/// Opens the directory of a socket's file.
+fn find_place(path: &Path, shown: &str) -> Result<Place> {
+    Place::of(path).map_err(|error| match path.parent() {
+        Some(directory) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = directory.display();
+            anyhow::Error::new(error).context(format!(
+                "cannot listen on {shown}: the directory {directory} does not exist; create it"
+            ))
+        }
+        _ => explain(error, shown),
+    })
+}
+
 /// Removes a socket file without a listener, which a killed server leaves behind. One with a
 /// listener belongs to another server.
-fn remove_stale(path: &Path) -> Result<()> {
-    let Ok(meta) = fs::symlink_metadata(path) else { return Ok(()) };
-    if !meta.file_type().is_socket() {
+fn remove_stale(path: &Path, place: &Place) -> Result<()> {
+    let Some(found) = place.find() else { return Ok(()) };
+    if !found.is_socket() {
         bail!("{} exists and is not a socket: remove it or choose another path", path.display());
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // Connecting to a full accept queue would block.
     probe.set_nonblocking(true)?;
     match probe.connect(&SockAddr::unix(path)?) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => place
+            .remove(found.identity())
             .with_context(|| format!("cannot remove the stale {}", path.display())),
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
             Err(error).with_context(|| format!("cannot probe {}", path.display()))
@@ -298,7 +306,7 @@ impl Listener {
         if let Kind::Unix(owned, _) = &self.kind
             && let Some((path, device, inode)) = owned.get()
         {
-            socket_file::remove(path, (*device, *inode));
+            let _ = Place::of(path).and_then(|place| place.remove((*device, *inode)));
         }
     }
 
@@ -306,10 +314,12 @@ impl Listener {
     /// passed the socket has exited.
     pub fn own(&self) {
         if let Kind::Unix(owned, shown) = &self.kind
-            && let Ok(meta) = fs::symlink_metadata(shown)
+            && let path = PathBuf::from(shown)
+            && let Some(found) = Place::of(&path).ok().and_then(|place| place.find())
         {
+            let (device, inode) = found.identity();
             // Fails if this process has created the file, and so owns it already.
-            let _ = owned.file.set((PathBuf::from(shown), meta.dev(), meta.ino()));
+            let _ = owned.file.set((path, device, inode));
         }
     }
 
@@ -318,7 +328,7 @@ impl Listener {
     pub fn give(&self, uid: u32, gid: u32) -> io::Result<()> {
         let Kind::Unix(owned, _) = &self.kind else { return Ok(()) };
         match owned.get() {
-            Some((path, device, inode)) => socket_file::give(path, (*device, *inode), uid, gid),
+            Some((path, device, inode)) => Place::of(path)?.give((*device, *inode), uid, gid),
             None => Ok(()),
         }
     }

@@ -40,6 +40,12 @@ impl MemoryBudget {
         self.spool.fetch_add(to.wrapping_sub(from), Ordering::Relaxed);
     }
 
+    /// Bytes held in memory.
+    #[cfg(test)]
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
+    }
+
     /// True if memory has passed its soft limit: buffers should be small.
     pub(super) fn is_over_soft_limit(&self) -> bool {
         self.memory.load(Ordering::Relaxed) > self.limit.memory / 2

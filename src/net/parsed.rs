@@ -9,7 +9,7 @@ use crate::http1;
 pub(super) enum Parsed {
     /// The request needs more bytes.
     NeedMore,
-    /// The request is complete.
+    /// The request is complete, or as much of it as a thread needs to run it.
     Complete,
     /// The request is rejected. Boxed, because it is rare and would enlarge every other variant.
     Rejected(Box<Rejection>),

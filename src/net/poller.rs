@@ -267,11 +267,15 @@ impl Poller {
         let Some(slot) = self.state.connections.get_mut(id) else { return };
         if event.is_read_closed() && !slot.is_half_closed {
             slot.is_half_closed = true;
-            if let Phase::Lent { since, client_disconnected } = &mut slot.phase {
+            if let Phase::Lent { since, client_disconnected, .. } = &mut slot.phase {
                 *client_disconnected = overload::is_disconnect(*since, self.state.last_poll);
             }
         }
-        slot.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        let is_readable = event.is_readable() || event.is_read_closed() || event.is_error();
+        slot.is_readable |= is_readable;
+        if is_readable && let Phase::Lent { read_half: Some(read_half), .. } = &slot.phase {
+            read_half.on_readable();
+        }
         if !matches!(slot.phase, Phase::Lent { .. }) {
             proceed(&mut self.state, id);
         } else if event.is_error() || (event.is_write_closed() && event.is_read_closed()) {

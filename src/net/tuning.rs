@@ -16,6 +16,9 @@ pub(super) const MIN_INPUT_BUFFER: usize = 1024;
 
 // Request bodies
 
+/// Bytes of a body that wait in memory for an application that reads its body as it arrives, and
+/// that are received before a response begins to see whether the body is complete.
+pub(super) const READ_AHEAD: usize = 64 * 1024;
 /// Bytes that are collected in memory before they are appended to a temporary file, so that a
 /// client that sends byte by byte does not cost a system call for each.
 pub(super) const SPOOL_BLOCK: usize = 64 * 1024;

@@ -31,11 +31,13 @@ impl Heartbeat {
         let _ = self.file.set_modified(SystemTime::UNIX_EPOCH + self.epoch.elapsed());
     }
 
-    /// The time of the last heartbeat.
+    /// The time of the last heartbeat. Code in the worker can set any time; one in the future is no
+    /// heartbeat, and some are beyond what the clock can represent.
     pub(super) fn last(&self) -> Instant {
         let modified = self.file.metadata().and_then(|meta| meta.modified());
         let since = modified.ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-        self.epoch + since.unwrap_or_default()
+        let last = since.and_then(|since| self.epoch.checked_add(since));
+        last.filter(|last| *last <= Instant::now()).unwrap_or(self.epoch)
     }
 
     /// The time since the last heartbeat.
@@ -81,6 +83,21 @@ mod tests {
         assert!(heartbeat.age() >= Duration::from_secs(99));
         heartbeat.beat();
         assert!(heartbeat.age() < Duration::from_secs(50));
+    }
+
+    #[test]
+    fn time_that_no_heartbeat_can_have_is_no_heartbeat() {
+        let mut heartbeat = Heartbeat::new().unwrap();
+        heartbeat.epoch -= Duration::from_secs(100);
+        heartbeat.beat();
+        for seconds in [1 << 40, i64::MAX, -1, i64::MIN] {
+            let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: 0 };
+            let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+            // Some file systems do not store all times.
+            if rustix::fs::futimens(&heartbeat.file, &times).is_ok() {
+                assert!(heartbeat.age() >= Duration::from_secs(99), "{seconds}");
+            }
+        }
     }
 
     #[test]

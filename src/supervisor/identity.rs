@@ -79,9 +79,8 @@ impl Identity {
         Ok(Some(identity))
     }
 
-    /// Changes this process to the user and group, irrevocably: no program that it executes regains
-    /// rights, as by a set-user-ID bit or file capabilities. HOME, USER and LOGNAME follow, except
-    /// for those that the `settings` give.
+    /// Changes this process to the user and group, irrevocably, after [`forbid_new_privileges`].
+    /// HOME, USER and LOGNAME follow, except for those that the `settings` give.
     ///
     /// # Errors
     /// If the system refuses, or root's rights could be regained.
@@ -93,7 +92,7 @@ impl Identity {
             environ.set_item(name, value)?;
         }
         #[cfg(target_os = "linux")]
-        drop_privilege_sources()?;
+        empty_bounding_set();
         os.call_method1("setgroups", (&self.groups,))?;
         // As root these set the saved IDs as well, so that there is no way back.
         os.call_method1("setgid", (self.gid,))?;
@@ -158,11 +157,22 @@ impl Identity {
     }
 }
 
-/// Empties the bounding set, which limits the capabilities that executed programs can gain, and
-/// sets `no_new_privs`, with which they gain none. For this thread and those that it starts.
+/// Sets `no_new_privs`: no program that is executed gains rights, as by a set-user-ID bit or file
+/// capabilities. For this thread and those that it starts.
+///
+/// # Errors
+/// As prctl(2).
+pub(super) fn forbid_new_privileges() -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
+/// Empties the bounding set, which limits the capabilities that executed programs can gain. For this
+/// thread and those that it starts. Not earlier: programs that a hook executes as root need them.
 #[cfg(target_os = "linux")]
-fn drop_privilege_sources() -> std::io::Result<()> {
-    use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set, set_no_new_privs};
+fn empty_bounding_set() {
+    use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 
     for number in 0..u64::BITS {
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
@@ -176,7 +186,6 @@ fn drop_privilege_sources() -> std::io::Result<()> {
             }
         }
     }
-    Ok(set_no_new_privs(true)?)
 }
 
 /// The rights that [`Identity::with_rights`] restores.

@@ -96,6 +96,13 @@ fn set_up(py: Python<'_>, context: &mut WorkerContext, listeners: &[Listener]) -
         error!(target: "worker.failed", "Cannot register a fork hook, exiting: {failure}");
         SETUP_FAILED
     })?;
+    if context.identity.is_some() {
+        // Before the first hook: a thread that the hook starts inherits it, but nothing later.
+        identity::forbid_new_privileges().map_err(|failure| {
+            error!(target: "worker.failed", "Cannot set no_new_privs, exiting: {failure}");
+            SETUP_FAILED
+        })?;
+    }
     context.hooks.try_call(py, "post_fork", &[]).map_err(|failure| {
         error!(target: "hook.failed", "The hook post_fork failed, exiting: {failure}");
         conflict::report(py, &context.channel, &failure);

@@ -10,9 +10,11 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 
 use crate::http1::{self, BodyTooShort, ResponseHead};
-use crate::net::{Body, Chunk, Connection, HttpDate, WriteHalf};
+use crate::net::{self, Body, Chunk, Connection, HttpDate, ReadError, ReadHalf, WriteHalf};
 use crate::sys::clock::wall_clock;
-use crate::wsgi::{Client, Content, Exchange};
+use crate::wsgi::{
+    Client, Content, ContentError, ContentErrorCause, ContentStream, Exchange, Until,
+};
 
 thread_local! {
     static DATE: RefCell<HttpDate> = RefCell::default();
@@ -32,6 +34,9 @@ impl Exchange for Connection {
     }
 
     fn take_content(&mut self) -> Content {
+        if let Some(read_half) = self.read_half() {
+            return Content::Stream(read_half.clone());
+        }
         match std::mem::take(&mut self.body) {
             Body::Empty => Content::Empty,
             Body::Memory(bytes) => Content::Memory(bytes),
@@ -39,11 +44,21 @@ impl Exchange for Connection {
         }
     }
 
+    fn content_error(&self) -> Option<ContentError> {
+        let read_half = self.read_half()?;
+        read_half.error().map(|error| to_content_error(read_half, error))
+    }
+
     fn begin(&mut self, head: &ResponseHead, length: Option<u64>) {
         // The server began to stop while the application had the request. The response announces
         // that the connection closes, so that the client does not send another request on it. [RFC
         // 9112 section 9.6]
         if self.is_server_stopping() {
+            self.http.close_after_response();
+        }
+        // What is missing of the request is not read after the response, as it may be very long.
+        // [RFC 9112 section 9.3]
+        if self.read_half().is_some_and(|read_half| !read_half.is_complete_at_response()) {
             self.http.close_after_response();
         }
         DATE.with_borrow_mut(|date| {
@@ -95,6 +110,35 @@ impl Exchange for Connection {
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
     }
+}
+
+impl ContentStream for ReadHalf {
+    fn read_buffered(&self, limit: usize, until: Until) -> Option<Vec<u8>> {
+        ReadHalf::read_buffered(self, limit, to_net(until))
+    }
+
+    fn read(&self, limit: usize, until: Until) -> Result<Vec<u8>, ContentError> {
+        ReadHalf::read(self, limit, to_net(until)).map_err(|error| to_content_error(self, error))
+    }
+}
+
+fn to_net(until: Until) -> net::Until {
+    match until {
+        Until::Full => net::Until::Full,
+        Until::Line => net::Until::Line,
+        Until::Any => net::Until::Any,
+    }
+}
+
+#[cold]
+fn to_content_error(read_half: &ReadHalf, error: ReadError) -> ContentError {
+    let (status, reason, detail) = read_half.describe(error);
+    let cause = match error {
+        ReadError::Protocol(_) | ReadError::Ended => ContentErrorCause::Invalid,
+        ReadError::Timeout => ContentErrorCause::Timeout,
+        ReadError::Disconnected => ContentErrorCause::Disconnected,
+    };
+    ContentError { cause, status: (status, reason), detail }
 }
 
 impl Client for WriteHalf {

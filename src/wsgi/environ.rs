@@ -150,13 +150,15 @@ impl EnvironBuilder {
         if claims_https && self.settings.trusts(peer.map(|peer| peer.ip())) {
             environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
         }
+        let is_stream = matches!(content, Content::Stream(_));
         if !matches!(content, Content::Empty) {
             environ.set_item(intern!(py, "wsgi.input"), Py::new(py, Input::new(content))?)?;
         }
         environ.set_item(intern!(py, "rustwsgi.client_disconnected"), disconnected)?;
-        if exchange.http().head().framing() == Framing::Chunked {
+        if exchange.http().head().framing() == Framing::Chunked && !is_stream {
             // The content is complete and decoded, so the environ describes a request that came
-            // with a length. [RFC 9112 section 7.1.3]
+            // with a length. [RFC 9112 section 7.1.3] That of a stream is not known: it has no
+            // CONTENT_LENGTH, and `wsgi.input_terminated` says that it may be read to its end.
             environ.set_item(intern!(py, "CONTENT_LENGTH"), received.to_string())?;
         }
         Ok(environ)

@@ -3,15 +3,16 @@
 
 use core::net::SocketAddr;
 use std::any::Any;
+use std::fmt::Debug;
 use std::fs::File;
 use std::io;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
 use crate::http1::{BodyTooShort, Connection, ResponseHead};
 
-/// The content of a request, received completely and decoded.
+/// The content of a request, decoded.
 #[derive(Debug)]
 pub enum Content {
     /// The request has none.
@@ -20,6 +21,51 @@ pub enum Content {
     Memory(Vec<u8>),
     /// The content, spooled to a temporary file that holds nothing else, and its length in bytes.
     File(File, u64),
+    /// The content is read as it arrives.
+    Stream(Arc<dyn ContentStream>),
+}
+
+/// Content that is read as it arrives. Shared by all threads that read it.
+pub trait ContentStream: Debug + Send + Sync {
+    /// Reads up to `limit` bytes without blocking. `None` if the read may have to wait.
+    fn read_buffered(&self, limit: usize, until: Until) -> Option<Vec<u8>>;
+
+    /// Reads up to `limit` bytes, and blocks until it has them, or as `until` says. Returns less
+    /// only at the end of the content. Call it detached from the interpreter.
+    fn read(&self, limit: usize, until: Until) -> Result<Vec<u8>, ContentError>;
+}
+
+/// When a read of a [`ContentStream`] returns, apart from the end of the content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Once it has as many bytes as it was asked for.
+    Full,
+    /// The same, or after a line feed.
+    Line,
+    /// Once it has any bytes.
+    Any,
+}
+
+/// Why the content of a request cannot be read to its end.
+#[derive(Debug, Clone)]
+pub struct ContentError {
+    /// Determines the type of the exception.
+    pub cause: ContentErrorCause,
+    /// The status code and the reason phrase for the client.
+    pub status: (u16, &'static str),
+    /// What is wrong, for the application, the client and the log.
+    pub detail: String,
+}
+
+/// What the exception for a [`ContentError`] depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContentErrorCause {
+    /// The content violates the protocol or a limit, or the request has ended.
+    Invalid,
+    /// The client is too slow.
+    Timeout,
+    /// The client has disconnected.
+    Disconnected,
 }
 
 /// One request and the response to it. No method blocks except [`Exchange::make_room`].
@@ -35,6 +81,9 @@ pub trait Exchange: Any + Send {
 
     /// Moves the content of the request out. A second call returns [`Content::Empty`].
     fn take_content(&mut self) -> Content;
+
+    /// The error that ended the content, if it could not be read to its end.
+    fn content_error(&self) -> Option<ContentError>;
 
     /// Queues the head of the response. `length` is the length of the content in bytes, if it is
     /// known.

@@ -1,13 +1,14 @@
 //! `wsgi.input`: the content of the request as a file-like object.
 //! [PEP 3333, "Input and Error Streams"]
 //!
-//! The content is complete before the application runs, so no read waits for the client, and its
-//! end is known: every read past it returns `b""`.
+//! By default the content is complete before the application runs, so no read waits for the client.
+//! With `--request-buffering off` it is a stream: reads wait, detached from the interpreter, and
+//! fail if the content breaks off. Either way its end is known: every read past it returns `b""`.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
@@ -15,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyAny, PyBytes, PyList, PyMemoryView, PySlice};
 
-use super::exchange::Content;
+use super::exchange::{Content, ContentStream, Until};
 use crate::sync::ignore_poison;
 
 /// How many bytes of spooled content are read ahead for `readline`.
@@ -26,14 +27,19 @@ const DETACH_THRESHOLD: usize = 64 * 1024;
 /// The stream in `environ["wsgi.input"]`.
 #[derive(Debug)]
 #[pyclass(frozen, module = "rustwsgi._rustwsgi")]
-pub struct Input {
-    /// Locked briefly, and never while Python code may run.
-    reader: Mutex<Reader>,
+pub struct Input(Source);
+
+#[derive(Debug)]
+enum Source {
+    /// Content that is complete. Locked briefly, and never while Python code may run.
+    Received(Mutex<Reader>),
+    /// Content that is read as it arrives.
+    Stream(Arc<dyn ContentStream>),
 }
 
 #[derive(Debug)]
 struct Reader {
-    content: Content,
+    content: Stored,
     /// Bytes that were read so far.
     position: u64,
     /// A part of the file that was read ahead, for `readline`.
@@ -42,43 +48,26 @@ struct Reader {
     window_start: u64,
 }
 
+/// Content that is complete.
+#[derive(Debug)]
+enum Stored {
+    Empty,
+    Memory(Vec<u8>),
+    /// In a file, with its length in bytes.
+    File(File, u64),
+}
+
 impl Input {
     /// A stream over `content`.
     pub fn new(content: Content) -> Input {
-        let reader = Reader { content, position: 0, window: Vec::new(), window_start: 0 };
-        Input { reader: Mutex::new(reader) }
-    }
-
-    fn reader(&self, py: Python<'_>) -> MutexGuard<'_, Reader> {
-        ignore_poison(self.reader.lock_py_attached(py))
-    }
-
-    /// Fills `target` with the content from `offset` on.
-    fn fill(&self, py: Python<'_>, offset: u64, target: &mut [u8]) -> io::Result<()> {
-        let file = match &self.reader(py).content {
-            Content::Empty => return Ok(()),
-            Content::Memory(bytes) => {
-                let start = offset as usize;
-                target.copy_from_slice(&bytes[start..start + target.len()]);
-                return Ok(());
-            }
-            Content::File(file, _) if target.len() <= DETACH_THRESHOLD => {
-                return file.read_exact_at(target, offset);
-            }
-            Content::File(file, _) => file.try_clone()?,
+        let stored = match content {
+            Content::Stream(stream) => return Input(Source::Stream(stream)),
+            Content::Empty => Stored::Empty,
+            Content::Memory(bytes) => Stored::Memory(bytes),
+            Content::File(file, length) => Stored::File(file, length),
         };
-        py.detach(|| file.read_exact_at(target, offset))
-    }
-
-    /// Advances the position by up to `size` bytes (`None`: to the end). Returns the offset and the
-    /// count of the bytes that the caller now owns: two threads never read the same byte.
-    fn claim(&self, py: Python<'_>, size: Option<usize>) -> (u64, usize) {
-        let mut reader = self.reader(py);
-        let left = reader.left();
-        let count = size.map_or(left, |size| left.min(size as u64));
-        let start = reader.position;
-        reader.position += count;
-        (start, count as usize)
+        let reader = Reader { content: stored, position: 0, window: Vec::new(), window_start: 0 };
+        Input(Source::Received(Mutex::new(reader)))
     }
 
     fn next_line<'py>(
@@ -86,33 +75,97 @@ impl Input {
         py: Python<'py>,
         limit: Option<usize>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        if let Some(line) = self.reader(py).buffered_line(limit) {
+        let reader = match &self.0 {
+            Source::Received(reader) => reader,
+            Source::Stream(stream) => return read_stream(py, &**stream, limit, Until::Line),
+        };
+        if let Some(line) = lock(py, reader).buffered_line(limit) {
             return Ok(PyBytes::new(py, line));
         }
         // A line may be as long as the content: search for its end detached.
-        let line = py.detach(|| ignore_poison(self.reader.lock()).line(limit))?;
+        let line = py.detach(|| ignore_poison(reader.lock()).line(limit))?;
         Ok(PyBytes::new(py, &line))
     }
+}
+
+fn lock<'a>(py: Python<'_>, reader: &'a Mutex<Reader>) -> MutexGuard<'a, Reader> {
+    ignore_poison(reader.lock_py_attached(py))
+}
+
+/// Reads content that is complete: up to `size` bytes, or all that are left.
+fn read_received<'py>(
+    py: Python<'py>,
+    reader: &Mutex<Reader>,
+    size: Option<usize>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let (start, count) = lock(py, reader).claim(size);
+    PyBytes::new_with(py, count, |target| Ok(fill(py, reader, start, target)?))
+}
+
+/// Fills `target` with the content from `offset` on.
+fn fill(py: Python<'_>, reader: &Mutex<Reader>, offset: u64, target: &mut [u8]) -> io::Result<()> {
+    let file = match &lock(py, reader).content {
+        Stored::Empty => return Ok(()),
+        Stored::Memory(bytes) => {
+            let start = offset as usize;
+            target.copy_from_slice(&bytes[start..start + target.len()]);
+            return Ok(());
+        }
+        Stored::File(file, _) if target.len() <= DETACH_THRESHOLD => {
+            return file.read_exact_at(target, offset);
+        }
+        Stored::File(file, _) => file.try_clone()?,
+    };
+    py.detach(|| file.read_exact_at(target, offset))
+}
+
+/// Reads content as it arrives. What has arrived already is read without detaching: a request that
+/// reads line by line would spend its time on that.
+fn read_stream<'py>(
+    py: Python<'py>,
+    stream: &dyn ContentStream,
+    limit: Option<usize>,
+    until: Until,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let limit = limit.unwrap_or(usize::MAX);
+    let read = match stream.read_buffered(limit, until) {
+        Some(bytes) => bytes,
+        None => {
+            let read = py.detach(|| stream.read(limit, until));
+            read.map_err(|error| error.to_exception(py))?
+        }
+    };
+    Ok(PyBytes::new(py, &read))
 }
 
 impl Reader {
     /// How many bytes are unread.
     fn left(&self) -> u64 {
         let length = match &self.content {
-            Content::Empty => 0,
-            Content::Memory(bytes) => bytes.len() as u64,
-            Content::File(_, length) => *length,
+            Stored::Empty => 0,
+            Stored::Memory(bytes) => bytes.len() as u64,
+            Stored::File(_, length) => *length,
         };
         length - self.position
+    }
+
+    /// Advances the position by up to `size` bytes (`None`: to the end). Returns the offset and the
+    /// count of the bytes that the caller now owns: two threads never read the same byte.
+    fn claim(&mut self, size: Option<usize>) -> (u64, usize) {
+        let left = self.left();
+        let count = size.map_or(left, |size| left.min(size as u64));
+        let start = self.position;
+        self.position += count;
+        (start, count as usize)
     }
 
     /// Reads the next line if all of it is in memory. `None` if it has to be searched in the file.
     fn buffered_line(&mut self, limit: Option<usize>) -> Option<&[u8]> {
         let (bytes, start) = match &self.content {
-            Content::Empty => (&[][..], 0),
-            Content::Memory(bytes) => (&bytes[..], self.position as usize),
+            Stored::Empty => (&[][..], 0),
+            Stored::Memory(bytes) => (&bytes[..], self.position as usize),
             // If the position is before the window, the difference wraps and is out of range.
-            Content::File(..) => {
+            Stored::File(..) => {
                 (&self.window[..], self.position.wrapping_sub(self.window_start) as usize)
             }
         };
@@ -121,7 +174,7 @@ impl Reader {
         let length = match memchr::memchr(b'\n', &ahead[..ahead.len().min(limit)]) {
             Some(lf) => lf + 1,
             None if ahead.len() >= limit => limit,
-            None if matches!(self.content, Content::File(..)) => return None,
+            None if matches!(self.content, Stored::File(..)) => return None,
             None => ahead.len(),
         };
         self.position += length as u64;
@@ -155,9 +208,9 @@ impl Reader {
     fn peek(&mut self) -> io::Result<&[u8]> {
         let left = self.left();
         match &self.content {
-            Content::Empty => Ok(&[]),
-            Content::Memory(bytes) => Ok(&bytes[self.position as usize..]),
-            Content::File(file, _) => {
+            Stored::Empty => Ok(&[]),
+            Stored::Memory(bytes) => Ok(&bytes[self.position as usize..]),
+            Stored::File(file, _) => {
                 let end = self.window_start + self.window.len() as u64;
                 if !(self.window_start..end).contains(&self.position) {
                     let size = left.min(WINDOW_BYTES as u64) as usize;
@@ -185,14 +238,20 @@ impl Input {
     /// Reads up to `size` bytes, or all that are left.
     #[pyo3(signature = (size=None, /))]
     fn read<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
-        let (start, count) = self.claim(py, to_limit(size));
-        PyBytes::new_with(py, count, |target| Ok(self.fill(py, start, target)?))
+        match &self.0 {
+            Source::Received(reader) => read_received(py, reader, to_limit(size)),
+            Source::Stream(stream) => read_stream(py, &**stream, to_limit(size), Until::Full),
+        }
     }
 
-    /// The same as `read`, which never returns less than it could.
+    /// Reads up to `size` bytes. The same as `read`, unless the content is read as it arrives: then
+    /// returns what there is, and waits only if there is nothing.
     #[pyo3(signature = (size=None, /))]
     fn read1<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
-        self.read(py, size)
+        match &self.0 {
+            Source::Received(reader) => read_received(py, reader, to_limit(size)),
+            Source::Stream(stream) => read_stream(py, &**stream, to_limit(size), Until::Any),
+        }
     }
 
     /// Reads into a writable buffer. Returns the number of bytes.

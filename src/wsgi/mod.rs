@@ -12,7 +12,8 @@
 //! application, and [`application`] holds it with its request hooks. [`input`], [`errors`],
 //! [`file_wrapper`] and [`client_disconnected`] are objects in the environ, [`names`] makes its keys.
 //! [`thread_state`] and [`environ_cache`] hold the objects that a thread keeps between requests, and
-//! [`forwarder`] knows the fields that only a trusted proxy may set. [`timeout`] interrupts a request,
+//! [`forwarder`] knows the fields that only a trusted proxy may set. [`content_error`]
+//! has the exceptions of a request body that cannot be read. [`timeout`] interrupts a request,
 //! [`fork`] ends a forked process that returns to the server, [`green_threads`] refuses applications
 //! that replace threads, [`access_logger`] offers gunicorn's loggers, and [`traceback`] formats
 //! exceptions. [`ffi`] calls CPython where PyO3 has no safe function.
@@ -21,6 +22,7 @@ mod access_logger;
 mod application;
 mod block;
 mod client_disconnected;
+mod content_error;
 mod environ;
 mod environ_cache;
 mod errors;
@@ -46,9 +48,12 @@ mod traceback;
 pub use access_logger::{AccessLogger, install_loggers, install_loggers_in_program};
 pub use application::Application;
 pub use block::take_deferred_drops;
+pub use content_error::request_body_error;
 pub use environ::ServerAddress;
 pub use errors::Errors;
-pub use exchange::{Client, Content, Exchange};
+pub use exchange::{
+    Client, Content, ContentError, ContentErrorCause, ContentStream, Exchange, Until,
+};
 pub use file_wrapper::FileWrapper;
 pub use green_threads::green_threads_error;
 pub use input::Input;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use log::{debug, error, info, warn};
+use log::{debug, error, info, log, warn};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -20,7 +20,7 @@ use super::response::{Response, SendError, TIMED_OUT, queue_error_page};
 use super::step::{late_step, step};
 use super::thread_state::{Responses, ThreadState};
 use super::timeout::RequestTimeout;
-use super::{fork, timeout, traceback};
+use super::{content_error, fork, timeout, traceback};
 use crate::config::Settings;
 use crate::http1::BodyTooShort;
 use crate::observe;
@@ -255,6 +255,16 @@ impl Wsgi {
     }
 }
 
+/// The poller has ended the response before.
+fn end_late(py: Python<'_>, response: &Response) {
+    response.end(py, |exchange, _| exchange.http().abort());
+    info!(
+        target: "request.late",
+        "{} has ended after its response: its output is discarded",
+        request(py, response)
+    );
+}
+
 /// How a failed response has ended, for the log.
 enum Ended {
     Aborted,
@@ -271,16 +281,20 @@ fn end_response(py: Python<'_>, response: &Response, failure: Failure) {
             response.end(py, |exchange, _| exchange.http().abort());
             return;
         }
-        Failure::TimedOut => {
-            response.end(py, |exchange, _| exchange.http().abort());
-            info!(
-                target: "request.late",
-                "{} has ended after its response: its output is discarded",
-                request(py, response)
-            );
-            return;
-        }
+        Failure::TimedOut => return end_late(py, response),
     };
+    let is_content_error = step(py, || Ok(content_error::is_content_error(py, &error)));
+    if is_content_error.unwrap_or(false) {
+        match response.end(py, content_error::reject) {
+            Some(Some((level, line))) => {
+                log!(target: "request.rejected", level, "{line}");
+                return;
+            }
+            // The takeover has ended the read.
+            None => return end_late(py, response),
+            Some(None) => {}
+        }
+    }
     // Making the exception may need memory.
     let is_timeout = step(py, || Ok(error.is_instance_of::<RequestTimeout>(py)));
     let status = if is_timeout.unwrap_or(false) { TIMED_OUT } else { "500 Internal Server Error" };

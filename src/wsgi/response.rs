@@ -12,7 +12,7 @@ mod state;
 mod takeover;
 
 pub use takeover::{Ending, ResponseHandle, Takeover};
-pub(super) use takeover::{TIMED_OUT, queue_error_page};
+pub(super) use takeover::{TIMED_OUT, queue_error_page, queue_page};
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -170,6 +170,19 @@ def test_upload(site: ServerProcess, size: int, handler: str, how: str) -> None:
     ]
 
 
+def test_streamed_upload(serve, site_env: dict[str, str]) -> None:
+    """`--request-buffering off`: Django parses the form while it arrives."""
+    site = serve("django_site.wsgi", "--request-buffering", "off", env=site_env)
+    kind, body = multipart([("file", "a.bin", b"x" * IN_MEMORY * 2)])
+    with site.connect() as client:
+        for _ in range(2):
+            request = build_request("POST", "/upload", fields=[kind], body=body)
+            client.send(request[:1000])
+            client.send(request[1000:])
+            answer = json_of(client.response())
+            assert [file["size"] for file in answer["files"]] == [IN_MEMORY * 2]
+
+
 @pytest.mark.parametrize("size", [0, 1, 300_000])
 @BOTH_FRAMINGS
 def test_request_body(site: ServerProcess, size: int, how: str) -> None:

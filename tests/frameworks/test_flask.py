@@ -26,9 +26,16 @@ pytest.importorskip("flask")
 JSON = ("Content-Type", "application/json")
 
 
-@pytest.fixture(params=["1", "4"], ids=["one-thread", "four-threads"])
+SITES = {
+    "one-thread": ["--threads", "1"],
+    "four-threads": ["--threads", "4"],
+    "streamed-uploads": ["--threads", "4", "--request-buffering", "off"],
+}
+
+
+@pytest.fixture(params=SITES.values(), ids=SITES)
 def site(serve, request: pytest.FixtureRequest) -> ServerProcess:
-    return serve("flask_site:app", "--threads", request.param)
+    return serve("flask_site:app", *request.param)
 
 
 def test_routes_paths_and_queries(site: ServerProcess) -> None:

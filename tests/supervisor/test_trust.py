@@ -75,6 +75,94 @@ def test_reloads_that_a_worker_asks_for_are_bounded(fresh_server, tmp_path: Path
     assert server.stderr().count("[reload.rejected]") <= 2 + 2 * seconds
 
 
+# Sends random bytes and descriptors to the master, or keeps setting the time of the heartbeat.
+FUZZES_MASTER = """
+import array, os, random, socket, stat, struct, threading, time
+
+def channels():
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        try:
+            is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
+        except OSError:
+            continue
+        if is_socket:
+            sock = socket.socket(fileno=os.dup(fd))
+            if sock.family == socket.AF_UNIX and sock.type == socket.SOCK_STREAM:
+                peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+                if struct.unpack("3i", peer)[0] == os.getppid():
+                    yield sock
+
+def heartbeats():
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if "rustwsgi-heartbeat" in os.readlink(f"/proc/self/fd/{name}"):
+                yield int(name)
+        except OSError:
+            pass
+
+def forge(at):
+    fds = list(heartbeats())
+    while True:
+        for fd in fds:
+            try:
+                os.utime(fd, (at, at))
+            except OSError:
+                pass
+        time.sleep(0.001)
+
+def app(environ, start_response):
+    what, _, seed = environ["PATH_INFO"][1:].partition("/")
+    if what == "times":
+        threading.Thread(target=forge, args=(int(seed),), daemon=True).start()
+    elif what == "bytes":
+        rng = random.Random(seed)
+        with open("/dev/null") as null:
+            fds = array.array("i", [null.fileno()] * rng.randrange(1, 9))
+            for sock in channels():
+                with sock:
+                    try:
+                        sock.sendmsg(
+                            # Not "!", by which a worker may ask for its replacement.
+                            [rng.randbytes(rng.randrange(1, 20)).replace(b"!", b"")],
+                            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)],
+                            socket.MSG_DONTWAIT,
+                        )
+                    except OSError:
+                        pass
+    start_response("200 OK", [])
+    return [str(len(list(heartbeats()))).encode()]
+"""
+
+
+def test_random_messages_of_a_worker_do_not_affect_the_master(fresh_server, tmp_path: Path) -> None:
+    """Random bytes with descriptors, more than are ever read: none of them stays in the master."""
+    (tmp_path / "fuzzes.py").write_text(FUZZES_MASTER)
+    server = fresh_server("fuzzes:app", "--threads", "1", cwd=tmp_path)
+    assert server.get("/").status == 200
+    before = sorted(os.listdir(f"/proc/{server.pid}/fd")), children(server.pid)
+    for seed in range(100):
+        assert server.get(f"/bytes/{seed}").status == 200
+    # A signal is handled after what workers have sent before it.
+    server.send_signal(signal.SIGUSR1)
+    server.wait_for_event("signal.received", "usr1")
+    assert (sorted(os.listdir(f"/proc/{server.pid}/fd")), children(server.pid)) == before
+    assert "reload.started" not in server.stderr()
+    assert server.stderr().count("worker.unexpected_message") == 1
+
+
+@pytest.mark.parametrize("at", [2**63 - 1, 2**40], ids=["overflow", "future"])
+def test_forged_heartbeat_is_none(fresh_server, tmp_path: Path, at: int) -> None:
+    """A time that the clock cannot represent ended the master with a panic."""
+    (tmp_path / "fuzzes.py").write_text(FUZZES_MASTER)
+    server = fresh_server("fuzzes:app", "--timeout", "0.1", cwd=tmp_path)
+    assert server.get("/").body == b"1", "the application finds the heartbeat"
+    assert server.get(f"/times/{at}").status == 200
+    # Such a worker is replaced.
+    server.wait_for_event("worker.no_heartbeat", timeout=30)
+    server.wait_for_event("worker.booting", start=len(server.stderr()))
+    assert server.get("/").status == 200
+
+
 def test_pid_file_that_is_a_pipe_does_not_stop_the_start(fresh_server, fifo: Path) -> None:
     server = fresh_server("supervised:app", "--pid", str(fifo))
     assert server.get("/").status == 200
@@ -103,6 +191,30 @@ def test_worker_of_another_user_can_gain_no_rights(fresh_server, tmp_path: Path)
     names = {"HOME": account.pw_dir, "USER": "nobody", "LOGNAME": "given"}
     assert {name: shown.pop(name) for name in names} == names
     assert {int(rights, 16) for rights in shown.values()} == {0}
+
+
+@as_root
+def test_thread_of_a_hook_can_gain_no_rights(fresh_server, tmp_path: Path) -> None:
+    """post_fork still runs as root. no_new_privs is a property of a thread, so that one that the hook
+    starts must inherit it."""
+    (tmp_path / "shows.py").write_text(
+        SHOWS_ITS_RIGHTS.replace("self/status", "thread-self/status")
+    )
+    (tmp_path / "conf.py").write_text(
+        "import shows, threading\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "pool = ThreadPoolExecutor(1)\n"
+        "def post_fork(server, worker):\n"
+        "    pool.submit(int).result()\n"
+        "def post_worker_init(worker):\n"
+        "    app = shows.app\n"
+        "    shows.app = None\n"
+        "    worker.wsgi = lambda *args: pool.submit(app, *args).result()\n"
+    )
+    options = ["-c", "conf.py", "--preload", "--user", "nobody", "--group", "nogroup"]
+    shown = json.loads(fresh_server("shows:app", *options, cwd=tmp_path).get("/").body)
+    assert shown["NoNewPrivs"] == "1"
+    assert {int(shown[rights], 16) for rights in ["CapPrm", "CapEff"]} == {0}
 
 
 @as_root
@@ -147,6 +259,24 @@ def test_configuration_that_the_workers_can_change_is_refused(
     assert done.returncode == 2, done
     assert name in done.stderr and "workers' user 65534" in done.stderr, done
     assert not (tmp_path / "executed").exists()
+
+
+@as_root
+@pytest.mark.parametrize("names_user", ["option", "module"])
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_module_that_the_workers_can_change_is_no_configuration(
+    door: str, tmp_path: Path, what: str, names_user: str
+) -> None:
+    """`-c python:MODULE`: as a file. Only an option can name the user before it is executed."""
+    file = tmp_path / "mine.py"
+    file.write_text("open('executed', 'w')\nuser = 65534\ngroup = 65534\n")
+    owned_by_nobody(file if what == "file" else tmp_path)
+    given = AS_NOBODY if names_user == "option" else ["--preload"]
+    options = ["-c", "python:mine", "--bind", "127.0.0.1:0", *given]
+    done = run_cli(door, *options, "supervised:app", cwd=tmp_path)
+    assert done.returncode == 2, done
+    assert "mine" in done.stderr and "workers' user" in done.stderr, done
+    assert (tmp_path / "executed").exists() == (names_user == "module")
 
 
 @as_root

@@ -2,8 +2,8 @@
 
 use crate::config::field::One;
 use crate::config::notation::{
-    BUFFER_SIZE, FIELD_COUNT, HEAD_PART, HEADER_MAP, MEMORY_LIMIT, SIZE, SIZE_LIMIT, WHOLE_HEAD,
-    Whole,
+    BUFFER_SIZE, FIELD_COUNT, HEAD_PART, HEADER_MAP, MEMORY_LIMIT, SIZE, SIZE_LIMIT, SWITCH,
+    WHOLE_HEAD, Whole,
 };
 use crate::config::option::{OptionDef, option};
 
@@ -54,6 +54,13 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
              field, or refuse the request",
         )
         .gunicorn("header_map"),
+    option("request_buffering", &One(SWITCH, |given| &mut given.settings.request_buffering))
+        .takes("on|off")
+        .default("on")
+        .help(
+            "Whether a request body is received completely before the application is called; with \
+             off, wsgi.input waits for the bytes as they come",
+        ),
     option("body_buffer_size", &One(BUFFER_SIZE, |given| &mut given.settings.body_buffer))
         .takes("BYTES")
         .default("256k")

@@ -20,8 +20,9 @@ pub(in crate::config) struct ConfigFile {
     pub(in crate::config) path: Option<PathBuf>,
 }
 
-/// Decides whether a file may be used. An error is a sentence.
-pub(in crate::config) type CheckFile<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
+/// Decides whether a file may be used; `None` is a module, whose file the importer checks. An error
+/// is a sentence.
+pub(in crate::config) type CheckFile<'a> = &'a dyn Fn(Option<&Path>) -> Result<(), String>;
 
 /// What reading files needs.
 #[derive(Clone, Copy)]
@@ -66,7 +67,7 @@ pub(in crate::config) fn read(
     }
     let path = directory.join("rustwsgi.toml");
     if path.try_exists().unwrap_or(true) {
-        (reader.check)(&path)?;
+        (reader.check)(Some(&path))?;
         if let Some(text) = read_if_present(&path)? {
             let origin = "rustwsgi.toml";
             found.add_table(origin, toml_source::parse(origin, &text)?, &path)?;
@@ -77,7 +78,7 @@ pub(in crate::config) fn read(
     if named.is_none() && path.is_file() {
         match found.files.first() {
             None => {
-                (reader.check)(&path)?;
+                (reader.check)(Some(&path))?;
                 found.add_python(GUNICORN, &path, reader.execute)?;
             }
             Some(own) => found.warnings.push(format!(
@@ -91,7 +92,7 @@ pub(in crate::config) fn read(
 
 impl Found {
     fn read_project(&mut self, path: &Path, check: CheckFile<'_>) -> Result<(), String> {
-        let checked = check(path);
+        let checked = check(Some(path));
         // A file that may not be used is read only to find out whether it is meant for this server.
         let text = match &checked {
             Ok(()) => read_if_present(path)?,
@@ -117,9 +118,7 @@ impl Found {
         let unreadable = |error: io::Error| {
             format!("cannot read {origin}; correct --config (or RUSTWSGI_CONFIG): {error}")
         };
-        if !module {
-            (reader.check)(&path)?;
-        }
+        (reader.check)((!module).then_some(&path))?;
         let has_extension = |wanted| path.extension().is_some_and(|extension| extension == wanted);
         if has_extension("toml") && !module {
             let text = std::fs::read_to_string(&path).map_err(unreadable)?;

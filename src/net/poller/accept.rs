@@ -119,9 +119,14 @@ pub(super) fn register(state: &mut State, id: ConnectionId, registry: &Registry)
         return;
     };
     warn!(target: "connection.not_registered", "Cannot register a connection: {error}");
-    match slot.phase {
+    match &slot.phase {
         // The owning thread sees the failure; the connection closes when it is returned.
-        Phase::Lent { .. } => slot.write_half.fail(),
+        Phase::Lent { read_half, .. } => {
+            slot.write_half.fail();
+            if let Some(read_half) = read_half {
+                read_half.disconnect();
+            }
+        }
         _ => close(state, id),
     }
 }

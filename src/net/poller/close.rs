@@ -16,7 +16,8 @@ pub(super) fn linger(state: &mut State, id: ConnectionId) -> Action {
     let transport = slot.write_half.transport();
     let is_quiet = match &slot.phase {
         Phase::Reading(connection) | Phase::Sending(connection) => {
-            !connection.http.is_rejected() && !connection.has_input()
+            let http = &connection.http;
+            !http.is_rejected() && !http.wants_content() && !connection.has_input()
         }
         _ => false,
     };

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::eviction::Candidates;
 use crate::net::arena::{Arena, ConnectionId};
 use crate::net::connection::Connection;
+use crate::net::read_half::ReadHalf;
 use crate::net::timers::Deadline;
 use crate::net::waiting::{Awaited, Waiting};
 use crate::net::write_half::WriteHalf;
@@ -21,6 +22,8 @@ pub(super) enum Phase {
         since: Instant,
         /// The client has disconnected since then.
         client_disconnected: bool,
+        /// Reads the content of the request, if it was not complete.
+        read_half: Option<Arc<ReadHalf>>,
     },
     /// The response is complete; part of it waits for the socket.
     Sending(Box<Connection>),

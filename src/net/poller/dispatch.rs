@@ -31,6 +31,9 @@ pub(super) fn dispatch(state: &mut State, id: ConnectionId) -> Result<Lent, Acti
     if is_shutting_down || state.settings.timeouts.keep_alive.is_zero() {
         connection.http.close_after_response();
     }
+    if let Phase::Lent { read_half, .. } = &mut slot.phase {
+        *read_half = connection.begin_reading(&state.settings);
+    }
     state.timers.set(id, &mut slot.deadline, None);
     Ok(connection)
 }

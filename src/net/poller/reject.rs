@@ -14,7 +14,7 @@ use crate::observe::{Count, counted};
 /// The verdict on the request of a lent connection that waits in the queue.
 pub(super) fn verdict(state: &State, connection: &Connection) -> Verdict {
     match state.connections.get(connection.id).map(|slot| &slot.phase) {
-        Some(&Phase::Lent { since, client_disconnected }) => {
+        Some(&Phase::Lent { since, client_disconnected, .. }) => {
             let client_disconnected = client_disconnected || connection.write_half.has_failed();
             let is_stalled = state.admission.is_stalled() && state.shutdown != Shutdown::Serving;
             if is_stalled && !client_disconnected {

@@ -5,8 +5,9 @@ use log::{Level, error, log, warn};
 use super::action::Action;
 use super::state::State;
 use super::write;
-use crate::http1::{self, Head, Limits, ResponseHead};
+use crate::http1::{self, Head, ResponseHead};
 use crate::net::connection::{Connection, Rejection};
+use crate::net::limit_options::exceeded_limit;
 use crate::net::tuning::RETRY_AFTER_SECONDS;
 use crate::observe::{Count, counted};
 use crate::sys::clock::wall_clock;
@@ -123,6 +124,7 @@ pub(super) fn respond(
 ) -> Action {
     let ErrorResponse { status, reason, detail, .. } = response;
     connection.http.reject();
+    connection.end_reading();
     connection.discard_content();
     log_rejection(&connection, response);
     let head = response_head(response);
@@ -161,26 +163,6 @@ fn log_rejection(connection: &Connection, response: &ErrorResponse) {
         describe(connection.http.head()),
         connection.peer.described(),
     );
-}
-
-/// The option whose limit a request with this error exceeds, and that limit.
-fn exceeded_limit(error: http1::Error, limits: &Limits) -> Option<(&'static str, u64)> {
-    match error {
-        http1::Error::RequestLineTooLong => {
-            Some(("--limit-request-line", limits.request_line as u64))
-        }
-        http1::Error::TooManyFields => Some(("--limit-request-fields", limits.fields as u64)),
-        http1::Error::FieldTooLong => {
-            Some(("--limit-request-field-size", limits.field_size as u64))
-        }
-        http1::Error::HeadTooLarge => Some(("--limit-request-head", limits.head as u64)),
-        http1::Error::TrailersTooLarge => Some(("--limit-trailers", limits.trailers as u64)),
-        http1::Error::ChunkExtension => {
-            Some(("--limit-chunk-extension", limits.chunk_extension as u64))
-        }
-        http1::Error::BodyTooLarge => Some(("--limit-request-body", limits.body)),
-        _ => None,
-    }
 }
 
 /// Method and target, if they were parsed.

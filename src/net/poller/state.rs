@@ -96,7 +96,7 @@ impl State {
 impl Slot {
     /// Takes the connection out, if the poller owns it.
     pub(super) fn lend(&mut self, now: Instant) -> Option<Box<Connection>> {
-        let lent = Phase::Lent { since: now, client_disconnected: false };
+        let lent = Phase::Lent { since: now, client_disconnected: false, read_half: None };
         match std::mem::replace(&mut self.phase, lent) {
             Phase::Reading(connection) | Phase::Sending(connection) => Some(connection),
             phase => {

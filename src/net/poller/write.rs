@@ -20,6 +20,7 @@ use crate::observe::{Count, counted};
 
 /// A worker thread has returned a connection: sends its response.
 pub(super) fn on_returned(state: &mut State, mut connection: Box<Connection>) -> Action {
+    connection.end_reading();
     let sent = connection.send();
     on_sent(state, connection, sent)
 }

@@ -87,7 +87,15 @@ impl ResponseHandle {
 
 /// Queues an error page without details: they are in the error log.
 pub(in crate::wsgi) fn queue_error_page(exchange: &mut dyn Exchange, status: &str) -> ResponseHead {
-    let page = format!("{status}\n");
+    queue_page(exchange, status, &format!("{status}\n"))
+}
+
+/// Queues an error page with this text.
+pub(in crate::wsgi) fn queue_page(
+    exchange: &mut dyn Exchange,
+    status: &str,
+    page: &str,
+) -> ResponseHead {
     let page = page.as_bytes();
     let mut head = ResponseHead::default();
     let built = head

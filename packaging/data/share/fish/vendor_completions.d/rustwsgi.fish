@@ -37,6 +37,8 @@ complete -c rustwsgi -l limit-request-body -d 'Maximum size of a request body; 0
 complete -c rustwsgi -l limit-chunk-extension -d 'Maximum size of the extensions of a chunk; 0 allows none' -r
 complete -c rustwsgi -l limit-trailers -d 'Maximum size of the trailer fields of a request; 0 allows none' -r
 complete -c rustwsgi -l header-map -d 'Handling of field names with underscores, which equal hyphens in WSGI: drop the field, or refuse the request' -r
+complete -c rustwsgi -l request-buffering -d 'Whether a request body is received completely before the application is called; with off, wsgi.input waits for the bytes as they come' -r -f -a "on\t''
+off\t''"
 complete -c rustwsgi -l body-buffer-size -d 'Maximum size of a request body in memory; a larger one goes to a temporary file' -r
 complete -c rustwsgi -l response-spool -d 'Maximum size of the temporary files of a response that its client reads slowly; beyond it, the application waits for the client; 0 uses no files' -r
 complete -c rustwsgi -l limit-queue -d 'Maximum number of requests per worker that wait for a thread; further ones are rejected with 503' -r
