@@ -130,6 +130,7 @@ HANDLERS = {
 def test_server_stops_whatever_the_handler_does(start, case: str, threads: str) -> None:
     server = start(SET + HANDLERS[case], "--threads", threads)
     serving_pid(server)
+    server.counters()  # the control thread runs
     assert server.stop() == 0
     assert is_quiet(server)
 
