@@ -33,6 +33,8 @@ mod exit;
 mod field;
 mod generate;
 mod given;
+mod habits;
+mod help;
 mod load;
 mod notation;
 mod option;
@@ -55,7 +57,7 @@ pub use changes::{Remedy, changes_needing_restart};
 pub use compat::gunicorn::gunicorn_settings;
 pub use compat::gunicorn_cfg::gunicorn_values;
 pub use exit::Exit;
-pub use load::{CheckFile, Loaded, parse, parse_api};
+pub use load::{CheckFile, Loaded, parse, parse_api, refuse_master_options};
 pub use options::is_command_line_only;
 pub use print::print_config;
 pub use settings::{

@@ -9,13 +9,14 @@ use std::fmt::Write as _;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::clock::Stamp;
-use super::escape;
+use super::colour::Colours;
 use super::sink::Sink;
+use super::{escape, held};
 use crate::sync::ignore_poison;
 
 /// How long a write waits for a full stream. Only the first one waits: after it has timed out,
@@ -40,6 +41,8 @@ struct State {
     stamp: Stamp,
     /// Whether lines show their event ids.
     show_events: bool,
+    /// The colours of levels, on a terminal.
+    colours: Colours,
 }
 
 struct Output {
@@ -67,8 +70,58 @@ pub fn init(sink: Sink, level: LevelFilter) -> io::Result<()> {
 /// Sends all further messages to `sink`.
 pub fn redirect(sink: Sink) {
     if let Some(state) = &mut *LOGGER.lock() {
+        state.colours = Colours::of(&sink);
         state.output = Arc::new(Output::new(sink));
     }
+}
+
+/// Holds back INFO lines from now on, until the outcome of the start is known, but not longer than
+/// this time.
+pub fn hold_start(limit: Duration) {
+    held::begin(limit);
+}
+
+/// Writes the lines that are held back, and all further ones at once.
+pub fn release_start() {
+    write_lines(held::end());
+}
+
+/// Writes the held lines of a start that takes long.
+pub fn release_due(now: Instant) {
+    write_lines(held::take_due(now));
+}
+
+/// When lines that are held back are due.
+pub fn release_deadline() -> Option<Instant> {
+    held::deadline()
+}
+
+/// In a worker that was just forked: forgets the master's lines, which the master writes. Returns
+/// whether there were any.
+pub fn forget_start() -> bool {
+    let held = held::is_active();
+    held::end();
+    held
+}
+
+/// While lines are held back, adds one for the process `pid`. Otherwise that process logs it.
+pub fn hold_line_of(pid: u32, event: &str, message: &str) {
+    if held::is_active()
+        && let Some(state) = &mut *LOGGER.lock()
+    {
+        let line = state.line(pid, event, Level::Info, message);
+        held::push(event, line);
+    }
+}
+
+/// Whether the error log is a terminal.
+pub fn is_on_terminal() -> bool {
+    LOGGER.output().sink.is_terminal()
+}
+
+fn write_lines(lines: Vec<(String, String)>) {
+    let output = LOGGER.output();
+    lines.iter().for_each(|(_, line)| output.write(line.as_bytes()));
 }
 
 /// Writes text of the application to the error log, without a time or level: data for `wsgi.errors`
@@ -105,14 +158,16 @@ impl Log for ErrorLog {
         }
         // The message is formatted before the lock is taken: its `Display` may log itself.
         let message = record.args().to_string();
-        let mut state = self.lock();
-        let Some(State { output, stamp, show_events }) = &mut *state else {
+        let mut locked = self.lock();
+        let Some(state) = &mut *locked else {
             return;
         };
-        let event = event(record.target()).filter(|_| *show_events);
-        let line = line(stamp.text(SystemTime::now()), event, record.level(), &message);
-        let output = Arc::clone(output);
-        drop(state);
+        let line = state.line(std::process::id(), record.target(), record.level(), &message);
+        let output = Arc::clone(&state.output);
+        drop(locked);
+        if record.level() == Level::Info && held::is_active() {
+            return held::push(record.target(), line);
+        }
         output.write(line.as_bytes());
     }
 
@@ -122,10 +177,17 @@ impl Log for ErrorLog {
 impl State {
     fn new(sink: Sink) -> State {
         State {
+            colours: Colours::of(&sink),
             output: Arc::new(Output::new(sink)),
             stamp: Stamp::new("[%Y-%m-%d %H:%M:%S %z]"),
             show_events: std::env::var(EVENTS_VARIABLE).is_ok_and(|value| is_true(&value)),
         }
+    }
+
+    fn line(&mut self, pid: u32, target: &str, level: Level, message: &str) -> String {
+        let event = event(target).filter(|_| self.show_events);
+        let time = self.stamp.text(SystemTime::now());
+        line(&Prefix { time, pid, event, level, colours: self.colours }, message)
     }
 }
 
@@ -156,21 +218,33 @@ fn event(target: &str) -> Option<&str> {
     (!target.contains("::") && target.contains('.')).then_some(target)
 }
 
+/// What precedes a message.
+struct Prefix<'a> {
+    time: &'a str,
+    pid: u32,
+    event: Option<&'a str>,
+    level: Level,
+    colours: Colours,
+}
+
 /// Formats one message, line feed included. The message may contain data of a client.
-fn line(time: &str, event: Option<&str>, level: Level, message: &str) -> String {
-    let level = match level {
+fn line(prefix: &Prefix<'_>, message: &str) -> String {
+    let Prefix { time, pid, event, level, colours } = *prefix;
+    let name = match level {
         Level::Error => "ERROR",
         Level::Warn => "WARNING",
         Level::Info => "INFO",
         Level::Debug | Level::Trace => "DEBUG",
     };
-    let mut line = String::with_capacity(time.len() + message.len() + 32);
+    let mut line = String::with_capacity(time.len() + message.len() + 48);
+    let dim = colours.dim();
     // Writing to a string cannot fail.
-    let _ = write!(line, "{time} [{}] ", std::process::id());
+    let _ = write!(line, "{dim}{time} [{pid}]{dim:#} ");
     if let Some(event) = event {
         let _ = write!(line, "[{event}] ");
     }
-    let _ = write!(line, "[{level}] ");
+    let colour = colours.level(level);
+    let _ = write!(line, "{colour}[{name}]{colour:#} ");
     escape::lines(message.trim_end_matches('\n'), false, &mut line);
     line.push('\n');
     line
@@ -181,6 +255,11 @@ mod tests {
     use super::*;
     use crate::observe::LogTarget;
     use std::path::Path;
+
+    fn line(time: &str, event: Option<&str>, level: Level, message: &str) -> String {
+        let (pid, colours) = (std::process::id(), Colours::default());
+        super::line(&Prefix { time, pid, event, level, colours }, message)
+    }
 
     #[test]
     fn line_has_gunicorns_format() {

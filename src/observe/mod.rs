@@ -4,7 +4,8 @@
 //! never a request and never a thread. The layer knows neither sockets nor Python; a [`Record`]
 //! describes a request to it.
 //!
-//! - [`log`] is the error log,
+//! - [`log`] is the error log, with [`colour`] on a terminal; [`held`] holds back the lines of a
+//!   start,
 //! - [`access_log`] buffers and writes the lines of the access log,
 //! - [`mod@format`] and [`json`] format a line, with [`escape`], [`user`] and [`clock`],
 //! - [`sink`] is the file or stream that a log is written to,
@@ -13,9 +14,11 @@
 
 mod access_log;
 mod clock;
+mod colour;
 mod counters;
 mod escape;
 mod format;
+mod held;
 mod json;
 mod log;
 mod sink;
@@ -25,6 +28,9 @@ mod wording;
 pub use access_log::AccessLog;
 pub use counters::{Count, Counters};
 pub use format::{Format, FormatError, Record, known_atoms};
-pub use log::{init, redirect, write_text};
+pub use log::{
+    forget_start, hold_line_of, hold_start, init, is_on_terminal, redirect, release_deadline,
+    release_due, release_start, write_text,
+};
 pub use sink::{LogTarget, Sink, open, remedy};
 pub use wording::{as_line, counted};

@@ -22,13 +22,14 @@ mod upgrade;
 use std::convert::Infallible;
 use std::time::Instant;
 
-use log::info;
+use log::{Level, log};
 use pyo3::prelude::*;
 
 use self::dispatch::Event;
 use self::stage::Stage;
 use super::pidfile::Pidfile;
 use super::successor::Predecessor;
+use crate::observe;
 
 pub(super) use self::state::{Master, MasterExit};
 
@@ -55,6 +56,9 @@ impl Master<'_> {
     fn act(&mut self, py: Python<'_>) -> Result<(), MasterExit> {
         let now = Instant::now();
         self.notifier.beat(now);
+        if self.lines_due().is_some_and(|at| at <= now) {
+            observe::release_due(now);
+        }
         let timeouts = self.kill_timeouts();
         self.workers.kill_overdue(&timeouts, now);
         if let Stage::Stopping(shutdown) = &self.stage {
@@ -62,7 +66,10 @@ impl Master<'_> {
                 return Ok(());
             }
             self.deployment.hooks.call(py, "on_exit", &[]);
-            info!(target: "server.stopped", "Shut down");
+            // A start that fails ends with its error.
+            let has_failed = shutdown.exit_code != 0 && !self.stage.has_started();
+            let level = if has_failed { Level::Debug } else { Level::Info };
+            log!(target: "server.stopped", level, "Shut down");
             return Err(MasterExit::Code(shutdown.exit_code));
         }
         // Every worker reports the same change: one reload is enough, also if it is rejected.
@@ -106,7 +113,20 @@ impl Master<'_> {
         let pause = self.workers.backoff.paused_until().filter(|_| starts_workers);
         let kills = self.workers.next_deadline(&self.kill_timeouts());
         let reload = self.source_reload.deadline(Instant::now()).filter(|_| !is_stopping);
-        kills.into_iter().chain(reload).chain(self.notifier.next_beat()).chain(pause).min()
+        let lines = self.lines_due();
+        kills
+            .into_iter()
+            .chain(reload)
+            .chain(self.notifier.next_beat())
+            .chain(pause)
+            .chain(lines)
+            .min()
+    }
+
+    /// When lines of the start that are held back are to be written. Not behind the error of a
+    /// worker, which usually ends the start.
+    fn lines_due(&self) -> Option<Instant> {
+        observe::release_deadline().filter(|_| !self.workers.has_failed_to_boot())
     }
 
     /// Handles all events that have come.

@@ -9,7 +9,7 @@
 //!
 //! [`response`] is the response in progress, which these steps share, and [`block`] the `bytes`
 //! that it is made of. [`loader`] imports the application, and [`application`] holds it with its
-//! request hooks. [`input`], [`errors`], [`file_wrapper`] and [`client_disconnected`] are objects
+//! request hooks; [`signature`] recognizes objects that are no application. [`input`], [`errors`], [`file_wrapper`] and [`client_disconnected`] are objects
 //! in the environ, [`names`] makes its keys. [`thread_state`] and [`environ_cache`] hold the
 //! objects that a thread keeps between requests. [`timeout`] interrupts a request, [`fork`] ends a
 //! forked process that returns to the server, [`green_threads`] refuses applications that replace
@@ -34,6 +34,7 @@ mod loader;
 mod names;
 mod request;
 mod response;
+mod signature;
 mod start_response;
 mod thread_state;
 mod timeout;
@@ -49,6 +50,7 @@ pub use green_threads::green_threads_error;
 pub use input::Input;
 pub use loader::{LoadError, Loaded, load};
 pub use request::{Outcome, Wsgi};
+pub use signature::Doubt;
 pub use start_response::{Responder, Writer};
 pub use thread_state::ThreadState;
 pub use timeout::{RequestTimeout, raise_in_thread, withdraw_from_thread};

@@ -145,8 +145,8 @@ def test_forked_process_does_not_stop_the_server(door: str) -> None:
 
 
 def test_invalid_arguments_raise_the_right_exception(door: str) -> None:
-    """Regression: options of the command line only were ignored; the address before the start
-    raised an unrelated error."""
+    """Regression: options of the command line only, and later those of the master, were ignored;
+    the address before the start raised an unrelated error."""
     found = finished(door, "mistakes")
     assert found.pop("not callable")[0] == "TypeError"
     for log in ("access", "error"):
@@ -156,4 +156,4 @@ def test_invalid_arguments_raise_the_right_exception(door: str) -> None:
         assert found.pop(name)[0] == "RuntimeError", name
     for name, (kind, message) in found.items():
         assert kind == "ValueError" and name in message, (name, kind, message)
-    assert len(found) == 8
+    assert len(found) == 12

@@ -46,6 +46,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     .help("Maximum number of connections per worker; beyond it, the longest idle one is closed")
     .gunicorn("worker_connections"),
     option("preload", &Flag(true, |given| &mut given.settings.processes.preload))
+        .of_master()
         .help(
             "Import the application before forking the workers; saves memory, but a reload does \
              not import it again",
@@ -61,6 +62,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     option("reload_strategy", &One(RELOAD_STRATEGY, |given| &mut given.settings.processes.reload))
         .takes("all|rolling")
         .default("all")
+        .of_master()
         .help(
             "How a reload replaces workers: all at once, or rolling (one by one, which needs less \
          memory)",
@@ -76,6 +78,7 @@ pub(in crate::config) const RECYCLING: &[OptionDef] = &[
     )
     .takes("N")
     .default("0")
+    .of_master()
     .help(
         "Maximum number of requests a worker handles before it is replaced (checked once a \
          second, so a worker may handle a few more); 0 is no limit",
@@ -90,6 +93,7 @@ pub(in crate::config) const RECYCLING: &[OptionDef] = &[
     )
     .takes("N")
     .default("0")
+    .of_master()
     .help(
         "Maximum random number of requests to add to --max-requests, so that workers are not \
          replaced at the same time",
@@ -101,11 +105,13 @@ pub(in crate::config) const RECYCLING: &[OptionDef] = &[
     )
     .takes("S")
     .default("0")
+    .of_master()
     .help("Maximum lifetime of a worker before it is replaced; 0 is no limit")
     .aliases(&["workers-lifetime"]),
     option("max_worker_rss", &One(SIZE, |given| &mut given.settings.processes.recycling.rss))
         .takes("BYTES")
         .default("0")
+        .of_master()
         .help("Maximum resident set size of a worker before it is replaced; 0 is no limit")
         .aliases(&["workers-max-rss"]),
 ];

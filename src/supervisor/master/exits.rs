@@ -4,11 +4,12 @@
 use std::process::ExitStatus;
 use std::time::Instant;
 
-use log::{error, info};
+use log::{Level, error, info, log};
 use pyo3::prelude::*;
 
 use super::stage::Stage;
 use super::state::Master;
+use crate::observe;
 use crate::supervisor::exit_status::{describe, oom_kills};
 use crate::supervisor::pool::WorkerState;
 use crate::supervisor::worker_process::WorkerProcess;
@@ -62,7 +63,11 @@ impl Master<'_> {
             error!(target: "worker.boot_failed", "{what}: trying again after a pause");
             self.workers.backoff.on_boot_failure(Instant::now());
         } else {
-            error!(target: "worker.boot_failed", "{what}: shutting down");
+            // The reason, if the worker has logged it, is the last line of a start that has failed.
+            let is_told = self.workers.has_reported(worker.pid);
+            let level = if is_told { Level::Debug } else { Level::Error };
+            log!(target: "worker.boot_failed", level, "{what}: shutting down");
+            observe::forget_start();
             self.stop(status.code().filter(|&code| code != 0).unwrap_or(BOOT_FAILED), true);
         }
     }
