@@ -81,7 +81,7 @@ def _panel(results: Results, workload: Workload) -> tuple[str, float]:
     cells = list(ranked(results, workload))
     values = [cell.get(metric) or 0.0 for _, cell in cells if not cell.wrong]
     longest = max(values, default=0.0) or 1.0
-    unit = {"rps": "requests/s", "start_ms": "ms", "rss_mib": "MiB"}[metric]
+    unit = {"rps": "requests/s", "start_ms": "ms", "rss_mib": "MiB", "p99_ms": "p99 ms"}[metric]
     unit += ", less is better" if least else ""
     parts = [
         f'<line class="rule" x1="0" y1="0" x2="{_PANEL:.0f}" y2="0"/>',

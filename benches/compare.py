@@ -1,7 +1,9 @@
 """Compares rustwsgi with other WSGI servers: `make bench`.
 
-For each workload all servers run in turn, in several rounds, so that changes on the machine affect
-all of them alike. The server and the load generator have a core each. The results are medians.
+For each workload all servers run at the same time, and are loaded in turn, in several rounds: so
+changes on the machine affect all of them alike, and the ratios within a round can be compared. The
+servers and the load generator have a core each. Start, memory and idle connections are measured on
+one server at a time.
 
 A partial run writes its figures to target/bench only; a full run writes docs/benchmarks.md as well.
 """
@@ -9,6 +11,7 @@ A partial run writes its figures to target/bench only; a full run writes docs/be
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import fnmatch
 import os
@@ -60,8 +63,8 @@ def _options() -> argparse.Namespace:
     names = "comma-separated names or patterns"
     parser.add_argument("--workload", help=f"{names}: {', '.join(w.name for w in WORKLOADS)}")
     parser.add_argument("--servers", help=f"{names}: {', '.join(s.name for s in SERVERS)}")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements per server")
-    parser.add_argument("--seconds", type=int, default=3, help="duration of each load")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements per server")
+    parser.add_argument("--seconds", type=int, default=2, help="duration of each load")
     parser.add_argument("--idle", type=int, default=10_000, help="connections of the workload idle")
     return parser.parse_args()
 
@@ -83,6 +86,64 @@ def _run(
     cpu_turns: int,
 ) -> None:
     env = {"BENCH_CPU_TURNS": str(cpu_turns)}
+    # nginx cannot run an application.
+    servers = [server for server in servers if server.name != LIMIT or workload.nginx]
+    servers = [server for server in servers if server.forks or workload.workers == 1]
+    for server in servers:
+        row.setdefault(server.name, Cell())
+    if workload.kind in (Kind.LOAD, Kind.THINK):
+        _run_paired(workload, servers, row, options, env)
+    else:
+        _run_alone(workload, servers, row, options, env)
+    for name in [name for name, cell in row.items() if not cell.rounds and not cell.wrong]:
+        del row[name]
+
+
+def _run_paired(
+    workload: Workload,
+    servers: Sequence[Server],
+    row: dict[str, Cell],
+    options: argparse.Namespace,
+    env: dict[str, str],
+) -> None:
+    """Start all servers, then load one after the other in each round."""
+    with contextlib.ExitStack() as stack:
+        running = {}
+        print(f"{workload.name}: starting", end="", flush=True)
+        for server in servers:
+            print(f" {server.name}", end="", flush=True)
+            cell = row[server.name]
+            try:
+                started = stack.enter_context(process.Running(server, workload, env))
+            except probe.ProbeError as error:
+                cell.wrong = str(error)
+                continue
+            cell.add(load.warm_up(started, workload))
+            running[server.name] = started
+        print(flush=True)
+        for turn in range(options.rounds):
+            print(f"{workload.name}, round {turn + 1} of {options.rounds}:", end="", flush=True)
+            if workload.has_bound:
+                metrics = load.bound(str(BIN / "python"), workload, options.seconds)
+                row.setdefault(REFERENCE, Cell()).add(Outcome(metrics))
+            # A server with wrong responses is measured once, to show its figures.
+            names = [name for name in running if turn == 0 or not row[name].wrong]
+            # Each round begins with another server: the first one runs on a cool processor.
+            first = turn % len(names) if names else 0
+            for name in names[first:] + names[:first]:
+                print(f" {name}", end="", flush=True)
+                row[name].add(load.measure_round(running[name], workload, options.seconds, turn))
+            print(flush=True)
+
+
+def _run_alone(
+    workload: Workload,
+    servers: Sequence[Server],
+    row: dict[str, Cell],
+    options: argparse.Namespace,
+    env: dict[str, str],
+) -> None:
+    """Start, measure and stop one server after the other in each round."""
     # A start takes a fraction of a second, so measure more of them.
     rounds = options.rounds * (5 if workload.kind is Kind.STARTUP else 1)
     for turn in range(rounds):
@@ -91,25 +152,16 @@ def _run(
             metrics = load.reference(str(BIN / "python"), workload)
             row.setdefault(REFERENCE, Cell()).add(Outcome(metrics))
         for server in servers:
-            cell = row.setdefault(server.name, Cell())
-            # A wrong server is not measured again; nginx cannot run an application.
-            if cell.wrong or (server.name == LIMIT and not workload.nginx):
+            cell = row[server.name]
+            if cell.wrong:
                 continue
             print(f" {server.name}", end="", flush=True)
-            cell.add(_measure(server, workload, env, options))
+            try:
+                with process.Running(server, workload, env) as running:
+                    cell.add(load.measure(running, workload, options.seconds, options.idle))
+            except probe.ProbeError as error:
+                cell.wrong = str(error)
         print(flush=True)
-    for name in [name for name, cell in row.items() if not cell.rounds and not cell.wrong]:
-        del row[name]
-
-
-def _measure(
-    server: Server, workload: Workload, env: dict[str, str], options: argparse.Namespace
-) -> Outcome:
-    try:
-        with process.Running(server, workload, env) as running:
-            return load.measure(running, workload, options.seconds, options.idle)
-    except probe.ProbeError as error:
-        return Outcome(wrong=str(error))
 
 
 def _about(options: argparse.Namespace, servers: Sequence[Server]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import os
 import resource
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 
@@ -62,7 +63,7 @@ def wrk(port: int, workload: Workload, seconds: int) -> dict[str, int]:
 
 
 def measure(server: Running, workload: Workload, seconds: int, idle: int) -> Outcome:
-    """Measure a server that has just answered its first request."""
+    """Measure a server that has just answered its first request, alone."""
     outcome = Outcome()
     try:
         try:
@@ -74,18 +75,74 @@ def measure(server: Running, workload: Workload, seconds: int, idle: int) -> Out
         if workload.kind is Kind.STARTUP:
             outcome.metrics["start_ms"] = server.start_seconds * 1000
         elif workload.kind is Kind.IDLE:
+            wrk(server.port, workload, 1)  # warm-up
             _beside_idle(server, workload, seconds, idle, outcome)
-        else:
-            if workload.kind is Kind.MEMORY:
-                outcome.metrics["rss_start_mib"] = server.usage().rss_kib / 1024
-            else:
-                wrk(server.port, workload, 1)  # warm-up
+        elif workload.kind is Kind.MEMORY:
+            outcome.metrics["rss_start_mib"] = server.usage().rss_kib / 1024
             _loaded(server, workload, seconds, outcome)
     except probe.ProbeError as error:
         outcome.wrong = str(error)
     if not outcome.wrong and not server.is_alive():
         outcome.wrong = "died"
     return outcome
+
+
+def warm_up(server: Running, workload: Workload) -> Outcome:
+    """Check the responses of a server that has just started, and load it for a second.
+
+    The outcome has no figures, only the reason if the server does not count.
+    """
+    outcome = Outcome()
+    try:
+        probe.check(server.port, workload)
+        if workload.kind is Kind.LOAD:
+            wrk(server.port, workload, 1)
+        else:
+            _think(server, 1.0, 0)
+    except probe.ProbeError as error:
+        outcome.wrong = str(error)
+    return outcome
+
+
+def measure_round(server: Running, workload: Workload, seconds: int, turn: int) -> Outcome:
+    """Load a server that is warm, for one round. Other servers are running, but are not loaded."""
+    outcome = Outcome()
+    try:
+        if workload.kind is Kind.THINK:
+            before = server.usage()
+            figures = _think(server, seconds, turn)
+            after = server.usage()
+            cpu = (after.cpu_seconds - before.cpu_seconds) * 1e6 / max(figures["requests"], 1)
+            outcome.metrics = {
+                "rps": figures["requests"] / figures["seconds"],
+                "p50_ms": figures["p50_ms"],
+                "p99_ms": figures["p99_ms"],
+                "cpu_us": cpu,
+            }
+            if figures["errors"]:
+                outcome.wrong = "a connection was lost"
+        else:
+            _loaded(server, workload, seconds, outcome)
+    except probe.ProbeError as error:
+        outcome.wrong = str(error)
+    if not outcome.wrong and not server.is_alive():
+        outcome.wrong = "died"
+    return outcome
+
+
+def _think(server: Running, seconds: float, seed: int) -> dict[str, float]:
+    script = [sys.executable, str(BENCHES / "think.py"), str(server.port), str(seconds), str(seed)]
+    try:
+        figures: dict[str, float] = json.loads(run_pinned(script, LOAD_CORE, seconds + 20))
+    except subprocess.SubprocessError as error:
+        raise probe.ProbeError(f"the load failed: {error}") from None
+    return figures
+
+
+def bound(python: str, workload: Workload, seconds: int) -> Metrics:
+    """Calls of the application per second in one interpreter, on the server's core."""
+    script = [python, str(BENCHES / "bound.py"), workload.app, str(seconds)]
+    return {"rps": float(run_pinned(script, SERVER_CORE, seconds + 20))}
 
 
 def _loaded(server: Running, workload: Workload, seconds: int, outcome: Outcome) -> None:
@@ -112,6 +169,7 @@ def _per_request(figures: dict[str, int], before: Usage, after: Usage) -> Metric
         "p99_ms": figures["p99_us"] / 1000,
         "user_us": (after.user_seconds - before.user_seconds) * 1e6 / requests,
         "system_us": (after.system_seconds - before.system_seconds) * 1e6 / requests,
+        "faults": (after.faults - before.faults) / requests,
         "rss_mib": after.rss_kib / 1024,
         "pss_mib": after.pss_kib / 1024,
     }

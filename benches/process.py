@@ -49,6 +49,8 @@ class Usage:
     system_seconds: float
     rss_kib: int
     pss_kib: int
+    #: Page faults that needed no disk: memory that the kernel had to provide.
+    faults: int
 
     @property
     def cpu_seconds(self) -> float:
@@ -70,14 +72,15 @@ def tree(root: int) -> list[int]:
 
 def usage(root: int) -> Usage:
     """The usage of the process tree of `root`."""
-    user = system = rss = pss = 0
+    user = system = rss = pss = faults = 0
     for pid in tree(root):
         if fields := _stat(pid):
+            faults += int(fields[7])
             user += int(fields[11])
             system += int(fields[12])
         rss += _kib(pid, "status", "VmRSS:")
         pss += _kib(pid, "smaps_rollup", "Pss:")
-    return Usage(user / _TICKS_PER_SECOND, system / _TICKS_PER_SECOND, rss, pss)
+    return Usage(user / _TICKS_PER_SECOND, system / _TICKS_PER_SECOND, rss, pss, faults)
 
 
 def _stat(pid: int) -> list[str]:
@@ -124,7 +127,8 @@ class Running:
         cores: Sequence[int] = (SERVER_CORE,),
     ) -> None:
         self.port = free_port()
-        command = server.command(Launch(self.port, workload.threads, workload.app, workload.close))
+        launch = Launch(self.port, workload.threads, workload.app, workload.close, workload.workers)
+        command = server.command(launch)
         log = TARGET / "logs" / f"{workload.name}-{server.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output, on_core(*cores):

@@ -18,6 +18,16 @@ CHART = ROOT / "docs" / "benchmarks.svg"
 BEGIN = "<!-- Written by make bench; changes below are lost. -->"
 END = "<!-- End of what make bench writes. -->"
 
+#: What the interpreter without a server does in a workload.
+_REFERENCE_REMARKS = {
+    Kind.LOAD: "calls the application in process",
+    Kind.MEMORY: "only imports the application",
+    Kind.STARTUP: "only imports the application",
+}
+
+#: What follows the title of a workload whose main figure is not requests/s.
+_UNITS = {"start_ms": ", ms", "rss_mib": ", MiB", "p99_ms": ", p99 in ms"}
+
 #: metric, heading, decimals
 Column = tuple[str, str, int]
 
@@ -27,6 +37,7 @@ _LOAD: tuple[Column, ...] = (
     ("p99_ms", "p99 ms", 2),
     ("user_us", "user us/req", 2),
     ("system_us", "system us/req", 2),
+    ("faults", "page faults/req", 2),
     ("rss_mib", "RSS MiB", 1),
     ("pss_mib", "PSS MiB", 1),
 )
@@ -37,6 +48,12 @@ _COLUMNS: dict[Kind, tuple[Column, ...]] = {
         ("idle_kib", "KiB each", 2),
         ("idle_cpu_percent", "CPU % while idle", 1),
         *_LOAD[:6],
+    ),
+    Kind.THINK: (
+        ("p50_ms", "p50 ms", 2),
+        ("p99_ms", "p99 ms", 2),
+        ("rps", "requests/s", 0),
+        ("cpu_us", "CPU us/req", 1),
     ),
     Kind.MEMORY: (
         ("rss_start_mib", "RSS MiB at start", 1),
@@ -53,6 +70,7 @@ def workload_table(results: Results, workload: Workload) -> str:
     columns = _COLUMNS[workload.kind]
     best = results.best_peer(workload.name, metric, least=least)
     heads = ["server", *(head for _, head, _ in columns), "x best peer"]
+    spread = results.spread(workload.name, metric, least=least)
     with_cpu = workload.kind is Kind.LOAD
     heads += ["user x least", "remarks"] if with_cpu else ["remarks"]
     lines = []
@@ -63,9 +81,11 @@ def workload_table(results: Results, workload: Workload) -> str:
         if server == LIMIT:
             remarks.append("a constant, no Python")
         elif server == REFERENCE:
-            remarks.append("only imports the application")
+            remarks.append(_REFERENCE_REMARKS[workload.kind])
         elif best and server == best[0]:
             remarks.append("best peer")
+        elif spread and server == OURS:
+            remarks.append(f"{spread[0]:.2f} to {spread[1]:.2f} x the best peer")
         lines.append(
             [
                 server,
@@ -91,7 +111,10 @@ def summary_table(results: Results) -> str:
         if workload.name not in results.rows:
             continue
         metric, least = main_metric(workload)
-        line = [workload.title + {"start_ms": ", ms", "rss_mib": ", MiB"}.get(metric, "")]
+        line = [
+            workload.title
+            + {"start_ms": ", ms", "rss_mib": ", MiB", "p99_ms": ", p99 ms"}.get(metric, "")
+        ]
         for server in servers:
             cell = results.cell(workload.name, server)
             shown = _number(cell.get(metric), 0) if cell else ""
@@ -121,7 +144,8 @@ def page_section(results: Results) -> str:
     parts = [
         f"Measured on {about['date']}: {about['machine']}; CPython {about['python']}; "
         f"{', '.join(named)}. Load average before the run: {about['load_average']}.",
-        f"Medians of {about['rounds']} rounds of {about['seconds']} s; {about['idle']:,} idle "
+        f"Medians of {about['rounds']} rounds of {about['seconds']} s; ratios are medians of the "
+        f"ratios within each round; {about['idle']:,} idle "
         "connections in the workload `idle`. Figures in brackets do not count: the server's "
         "responses were wrong or not as the workload requires; the tables below give the reason.",
         "![Bar chart of these results](benchmarks.svg)",

@@ -1,4 +1,9 @@
-"""The results of a run: medians over rounds, the best peer for a workload, and JSON files."""
+"""The results of a run: medians over rounds, the best peer for a workload, and JSON files.
+
+Servers are compared in pairs: a ratio is computed within each round, whose measurements follow one
+another, and the result is the median of these ratios. So it does not depend on the machine's speed,
+which varies over a run.
+"""
 
 from __future__ import annotations
 
@@ -74,13 +79,30 @@ class Results:
         value, server = min(found) if least else max(found)
         return server, value
 
+    def ratios(self, workload: str, server: str, peer: str, metric: str) -> list[float]:
+        """One server's figure divided by the other's, for each round that has both."""
+        cells = [self.cell(workload, name) for name in (server, peer)]
+        if any(cell is None or cell.wrong for cell in cells):
+            return []
+        ours, theirs = (cell.rounds for cell in cells if cell)
+        pairs = zip(ours, theirs, strict=False)
+        return [a[metric] / b[metric] for a, b in pairs if metric in a and b.get(metric)]
+
+    def against(self, workload: str, server: str, peer: str, metric: str) -> float | None:
+        """The median of `ratios`."""
+        ratios = self.ratios(workload, server, peer, metric)
+        return statistics.median(ratios) if ratios else None
+
     def ratio(self, workload: str, server: str, metric: str, *, least: bool) -> float | None:
-        """A server's figure divided by the best peer's."""
-        value, best = (
-            self.value(workload, server, metric),
-            self.best_peer(workload, metric, least=least),
-        )
-        return value / best[1] if value is not None and best and best[1] else None
+        """The ratio of a server to the best peer."""
+        best = self.best_peer(workload, metric, least=least)
+        return self.against(workload, server, best[0], metric) if best else None
+
+    def spread(self, workload: str, metric: str, *, least: bool) -> tuple[float, float] | None:
+        """The smallest and the largest ratio of rustwsgi to the best peer over the rounds."""
+        best = self.best_peer(workload, metric, least=least)
+        ratios = self.ratios(workload, OURS, best[0], metric) if best else []
+        return (min(ratios), max(ratios)) if ratios else None
 
     def save(self, path: Path) -> None:
         """Write a JSON file."""
@@ -103,6 +125,8 @@ def main_metric(workload: Workload) -> tuple[str, bool]:
         return "start_ms", True
     if workload.kind is Kind.MEMORY:
         return "rss_mib", True
+    if workload.kind is Kind.THINK:
+        return "p99_ms", True
     return "rps", False
 
 

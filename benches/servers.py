@@ -1,4 +1,4 @@
-"""The command line of each server: one worker, the workload's threads, no access log.
+"""The command line of each server: the workload's workers and threads, no access log.
 
 Servers run with their defaults, as most users run them. The exceptions are limits on the number
 and the idle time of connections, which would break the workload with 10,000 idle connections.
@@ -33,6 +33,8 @@ class Launch:
     app: str
     #: Whether each request uses a new connection.
     close: bool = False
+    #: Worker processes; servers without them ignore it.
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Server:
     requires: tuple[str, ...] = ()
     #: Whether it can run the application in several threads.
     threaded: bool = True
+    #: Whether it has several worker processes on one address.
+    forks: bool = False
     #: Advice if it cannot be installed.
     hint: str = ""
     #: Environment variables it needs.
@@ -57,7 +61,7 @@ def _rustwsgi(to: Launch) -> list[str]:
     return [
         str(BIN / "rustwsgi"),
         *("--bind", f"127.0.0.1:{to.port}", "--threads", str(to.threads)),
-        *("--keep-alive", "120", f"{to.app}:app"),
+        *("--workers", str(to.workers), "--keep-alive", "120", f"{to.app}:app"),
     ]
 
 
@@ -73,7 +77,7 @@ def _granian(to: Launch) -> list[str]:
     return [
         str(BIN / "granian"),
         *("--interface", "wsgi", "--host", "127.0.0.1", "--port", str(to.port)),
-        *("--workers", "1", "--blocking-threads", str(to.threads)),
+        *("--workers", str(to.workers), "--blocking-threads", str(to.threads)),
         # --backpressure limits connections, by default to 1024. Idle time counts as reading a head.
         *("--backpressure", "200000", "--http1-header-read-timeout", "60000", f"{to.app}:app"),
     ]
@@ -83,8 +87,9 @@ def _gunicorn(to: Launch) -> list[str]:
     return [
         str(BIN / "gunicorn"),
         # The default worker class has no keep-alive; gthread has.
-        *("--bind", f"127.0.0.1:{to.port}", "--worker-class", "gthread", "--workers", "1"),
-        *("--threads", str(to.threads), "--worker-connections", "200000"),
+        *("--bind", f"127.0.0.1:{to.port}", "--worker-class", "gthread"),
+        *("--workers", str(to.workers), "--threads", str(to.threads)),
+        *("--worker-connections", "200000"),
         *("--keep-alive", "120", "--no-control-socket", f"{to.app}:app"),
     ]
 
@@ -109,7 +114,7 @@ def _uwsgi(to: Launch) -> list[str]:
             else ("--http11-socket", address)
         ),
         *("--need-app", "--module", f"{to.app}:app", "--enable-threads"),
-        *("--threads", str(to.threads), "--listen", "1024"),
+        *("--processes", str(to.workers), "--threads", str(to.threads), "--listen", "1024"),
         *("--virtualenv", str(VENV), "--disable-logging", "--die-on-term"),
     ]
 
@@ -146,7 +151,7 @@ def _nginx(to: Launch) -> list[str]:
 
 
 SERVERS: tuple[Server, ...] = (
-    Server(OURS, _rustwsgi),
+    Server(OURS, _rustwsgi, forks=True),
     Server(
         "bjoern",
         _launcher("bjoern"),
@@ -164,10 +169,10 @@ SERVERS: tuple[Server, ...] = (
         env={"PYTHONWARNINGS": "ignore"},
     ),
     Server("fastpysgi", _launcher("fastpysgi"), requires=("fastpysgi",), threaded=False),
-    Server("granian", _granian, requires=("granian",)),
+    Server("granian", _granian, requires=("granian",), forks=True),
     Server("pyruvate", _launcher("pyruvate"), requires=("pyruvate",)),
-    Server("uwsgi", _uwsgi, requires=("uwsgi",), hint="needs a C compiler"),
-    Server("gunicorn", _gunicorn, requires=("gunicorn",)),
+    Server("uwsgi", _uwsgi, requires=("uwsgi",), forks=True, hint="needs a C compiler"),
+    Server("gunicorn", _gunicorn, requires=("gunicorn",), forks=True),
     Server("waitress", _waitress, requires=("waitress",)),
     Server(LIMIT, _nginx, threaded=False, hint="Debian: apt-get install nginx-light"),
 )

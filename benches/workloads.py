@@ -34,6 +34,7 @@ class Kind(Enum):
     """How a workload is measured."""
 
     LOAD = "load"  # requests/s, latency, CPU time and memory under wrk
+    THINK = "think"  # latency of quick requests beside slow ones, from clients that think
     IDLE = "idle"  # the same for one connection while many others are idle
     MEMORY = "memory"  # resident memory after the start and after load
     STARTUP = "startup"  # time from the command to the first response
@@ -49,8 +50,10 @@ class Workload:
     title: str
     #: The module in apps/.
     app: str = "hello"
-    #: Threads that run the application.
+    #: Threads that run the application, in each worker.
     threads: int = 1
+    #: Worker processes.
+    workers: int = 1
     #: Connections that wrk keeps busy.
     connections: int = 64
     #: The expected response body.
@@ -67,6 +70,8 @@ class Workload:
     kind: Kind = Kind.LOAD
     #: Whether nginx's constant response is comparable.
     nginx: bool = False
+    #: Whether the application called without a server is measured, too.
+    has_bound: bool = False
 
     def request(self) -> bytes:
         """The bytes of the request; wrk sends the same fields."""
@@ -84,8 +89,8 @@ WORKLOADS: tuple[Workload, ...] = (
     Workload("hello", "Hello, 1 thread", nginx=True),
     Workload("hello8", "Hello, 8 threads", threads=8, nginx=True),
     Workload("browser", "Browser-like head of 12 fields, 1 thread", fields=BROWSER, nginx=True),
-    Workload("flask", "Flask, 1 thread", app="flask_hello"),
-    Workload("flask8", "Flask, 8 threads", app="flask_hello", threads=8),
+    Workload("flask", "Flask, 1 thread", app="flask_hello", has_bound=True),
+    Workload("flask8", "Flask, 8 threads", app="flask_hello", threads=8, has_bound=True),
     Workload("django8", "Django, 8 threads", app="django_hello", threads=8),
     Workload("sleep", "Waits 10 ms, 32 threads", app="sleep", threads=32),
     Workload("mixed", "1 % block for 50 ms, 64 connections, 8 threads", app="mixed", threads=8),
@@ -100,7 +105,8 @@ WORKLOADS: tuple[Workload, ...] = (
     Workload(
         "newconn", "A new connection per request, 8 threads", threads=8, close=True, nginx=True
     ),
-    Workload("large", "1 MiB response, 8 threads", app="large", threads=8, body=large.BODY),
+    Workload("large", "1 MiB response, 1 thread", app="large", body=large.BODY),
+    Workload("large8", "1 MiB response, 8 threads", app="large", threads=8, body=large.BODY),
     Workload(
         "generator",
         "Generator of 100 x 1 KiB, no length, 8 threads",
@@ -111,11 +117,26 @@ WORKLOADS: tuple[Workload, ...] = (
     ),
     Workload(
         "post",
+        "POST of 64 KiB read in full, 1 thread",
+        app="post",
+        body=post.answer(post.PAYLOAD),
+        post=True,
+    ),
+    Workload(
+        "post8",
         "POST of 64 KiB read in full, 8 threads",
         app="post",
         threads=8,
         body=post.answer(post.PAYLOAD),
         post=True,
+    ),
+    Workload(
+        "beside",
+        "Quick requests beside slow ones, 2 workers of 4 threads",
+        app="beside",
+        threads=4,
+        workers=2,
+        kind=Kind.THINK,
     ),
     Workload(
         "idle",

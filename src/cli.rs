@@ -278,6 +278,7 @@ fn freeze_gc(py: Python<'_>, is_preloaded: bool) -> PyResult<()> {
 
 /// Sets the environment variables and the module search path for the import of the application.
 fn prepare_import(py: Python<'_>, settings: &Settings) -> PyResult<()> {
+    wsgi::install_loggers(py, settings)?;
     let os = py.import("os")?;
     let environ = os.getattr("environ")?;
     for (name, value) in &settings.env {

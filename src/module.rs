@@ -19,7 +19,7 @@ use crate::{cli, observe};
 #[pymodule(gil_used = false)]
 pub mod _rustwsgi {
     #[pymodule_export]
-    use super::{BackgroundServer, log_line, main, serve};
+    use super::{BackgroundServer, log_line, log_record, main, serve, write_text};
     #[pymodule_export]
     use crate::wsgi::{Errors, FileWrapper, Input};
 
@@ -48,6 +48,21 @@ fn log_line(level: &str, message: &str, event: Option<&str>) {
         _ => log::Level::Error,
     };
     log::log!(target: event.unwrap_or(module_path!()), level, "{message}");
+}
+
+/// Writes a record of Python's `logging` to the error log, as a line of the named level.
+#[pyfunction]
+fn log_record(level: &str, message: &str, event: &str) {
+    // The application can give a level any name, which must not end its bracket.
+    let is_word = level.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let level = if is_word && !level.is_empty() { level } else { "INFO" };
+    observe::write_line(event, level, message);
+}
+
+/// Writes a text of the application to the error log, without a time or level.
+#[pyfunction]
+fn write_text(text: &str) {
+    observe::write_text(text);
 }
 
 /// Serves `app` until SIGINT or SIGTERM.

@@ -16,7 +16,7 @@ from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Any
 
-from rustwsgi import _rustwsgi
+from rustwsgi import _loggers, _rustwsgi
 from rustwsgi._request_hooks import RequestHooks, count_arguments
 from rustwsgi._settings import Config, Shown, config
 
@@ -167,6 +167,7 @@ class Hooks:
         server.cfg, server.address, server.num_workers = cfg, cfg.address, cfg.workers
         server.timeout, server.proc_name, server.worker_age = cfg.timeout, cfg.proc_name, 0
         self.worker = self._new_worker(0)
+        _loggers.install(cfg.loglevel, cfg.accesslog is not None)
 
     def _new_worker(self, age: int) -> Worker:
         return Worker(

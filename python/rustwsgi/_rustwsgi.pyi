@@ -11,13 +11,17 @@ __all__ = [
     "RequestTimeout",
     "__version__",
     "log",
+    "log_record",
     "main",
     "serve",
+    "write_text",
 ]
 
 __version__: str
 
 def log(level: str, message: str, event: str | None = None) -> None: ...
+def log_record(level: str, message: str, event: str) -> None: ...
+def write_text(text: str) -> None: ...
 def main(argv: list[str]) -> int: ...
 def serve(app: Any, /, **options: Any) -> None: ...
 

@@ -27,6 +27,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("rustwsgi._gunicorn", include_str!("../../python/rustwsgi/_gunicorn.py")),
     ("rustwsgi._import_guard", include_str!("../../python/rustwsgi/_import_guard.py")),
     ("rustwsgi._reload", include_str!("../../python/rustwsgi/_reload.py")),
+    ("rustwsgi._loggers", include_str!("../../python/rustwsgi/_loggers.py")),
     ("rustwsgi._lingering_threads", include_str!("../../python/rustwsgi/_lingering_threads.py")),
     ("rustwsgi._suggestions", include_str!("../../python/rustwsgi/_suggestions.py")),
     ("rustwsgi._signals", include_str!("../../python/rustwsgi/_signals.py")),

@@ -201,6 +201,10 @@ pub(super) const HEADER_MAP: &Notation<Underscores> = &Notation::new(
 pub(super) const ACCESS_FORMAT: &Notation<String> =
     &Notation::new(|| ValueParser::new(parse::access_format), |text| Value::from(text.as_str()));
 
+/// A regular expression of the paths that the access log leaves out.
+pub(super) const PATH_PATTERN: &Notation<String> =
+    &Notation::new(|| ValueParser::new(parse::path_pattern), |text| Value::from(text.as_str()));
+
 /// The file of the access log; `-` is standard output.
 pub(super) const ACCESS_LOG_FILE: &Notation<LogTarget> =
     &Notation::new(|| log_target(LogTarget::Stdout), print_target).completes(ValueHint::FilePath);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::http1::Underscores;
-use crate::observe::Format;
+use crate::observe::{Exclusion, Format};
 
 /// One year in seconds; a longer timeout is a mistake.
 const MAX_SECONDS: f64 = 365.0 * 86_400.0;
@@ -108,6 +108,17 @@ pub(super) fn access_format(text: &str) -> Result<String, String> {
     match Format::parse(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A regular expression of paths. It is compiled only to validate it.
+pub(super) fn path_pattern(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("an empty expression, which every path matches".to_owned());
+    }
+    match Exclusion::new([text]) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(reason) => Err(format!("{text:?} is not a regular expression: {reason}")),
     }
 }
 
@@ -243,6 +254,14 @@ mod tests {
     fn access_format_that_does_not_compile_is_refused() {
         assert_eq!(access_format("%(h)s"), Ok("%(h)s".to_owned()));
         assert!(access_format("%h").unwrap_err().contains("does not begin an atom"));
+    }
+
+    #[test]
+    fn path_pattern_that_does_not_compile_is_refused() {
+        assert_eq!(path_pattern("^/healthz$"), Ok("^/healthz$".to_owned()));
+        for bad in ["", "[", "/(a", r"\y", "(?=a)"] {
+            assert!(path_pattern(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

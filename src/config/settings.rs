@@ -45,6 +45,8 @@ pub struct Settings {
     pub body_buffer: usize,
     /// The access log, if there is one.
     pub access_log: Option<AccessLogSettings>,
+    /// Regular expressions of the paths that the access log leaves out.
+    pub access_log_exclude: Vec<String>,
     /// The file of the error log.
     pub error_log: LogTarget,
     /// The lowest level that the error log contains.
@@ -84,6 +86,7 @@ impl Settings {
             budget: Default::default(),
             body_buffer: 0,
             access_log: None,
+            access_log_exclude: Vec::new(),
             error_log: LogTarget::Stderr,
             log_level: LevelFilter::Off,
             chdir: None,

@@ -18,7 +18,7 @@ use super::tuning::SMALL_BODY;
 use super::write_half::{Enqueued, WriteHalf};
 use crate::config::{Settings, Timeouts};
 use crate::http1::{self, Event, ResponseHead};
-use crate::observe::{AccessLog, Record};
+use crate::observe::Record;
 use crate::sys::clock::{self, wall_clock};
 
 /// What the poller lends to a worker thread for one request, and gets back with the response.
@@ -336,16 +336,16 @@ impl Connection {
         self.http.start_next()
     }
 
-    /// Writes the access log line of the request that was just answered.
+    /// Logs the request that was just answered: calls `log` with its record.
     pub fn log_access(
         &self,
-        log: &AccessLog,
         response: &ResponseHead,
         environ: &[(String, String)],
+        log: impl FnOnce(&Record<'_>),
     ) {
         let head = self.http.head();
         let (method, target) = (head.method(), head.raw_target());
-        log.log(&Record {
+        log(&Record {
             remote: &self.peer.address(),
             method,
             target,

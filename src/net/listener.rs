@@ -14,7 +14,7 @@ use log::debug;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::address::{Local, Peer};
-use super::{forked, socket_file, syn_filter};
+use super::{forked, nonblocking, socket_file, syn_filter};
 use crate::config::{Bind, Settings};
 use crate::sys::descriptors;
 
@@ -218,7 +218,7 @@ fn explain(error: io::Error, address: &str) -> anyhow::Error {
 
 impl Listener {
     fn from_socket(socket: Socket) -> Result<Listener> {
-        socket.set_nonblocking(true)?;
+        nonblocking::prepare(&socket)?;
         let address = socket.local_addr()?;
         let kind = match address.as_socket() {
             Some(address) => {
@@ -336,7 +336,7 @@ impl Listener {
     /// Accepts one connection as a non-blocking socket.
     pub(super) fn accept(&self) -> io::Result<(Socket, Peer)> {
         let listener = socket2::SockRef::from(&self.socket);
-        let (socket, address) = accept_nonblocking(&listener)?;
+        let (socket, address) = nonblocking::accept(&listener, || self.url())?;
         let peer = Peer(address);
         #[cfg(not(target_os = "linux"))]
         if peer.0.is_some() {
@@ -356,21 +356,6 @@ impl Listener {
     pub(super) fn source(&mut self) -> &mut mio::net::TcpListener {
         &mut self.socket
     }
-}
-
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr>)> {
-    use rustix::net::SocketFlags;
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let (socket, address) = rustix::net::acceptfrom_with(listener, flags)?;
-    Ok((Socket::from(socket), address.and_then(|address| SocketAddr::try_from(address).ok())))
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-fn accept_nonblocking(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr>)> {
-    let (socket, address) = listener.accept()?;
-    socket.set_nonblocking(true)?;
-    Ok((socket, address.as_socket()))
 }
 
 impl Drop for Listener {

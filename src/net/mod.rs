@@ -1,6 +1,7 @@
 //! Sockets: accepting, reading, writing and waiting, without Python.
 //!
 //! - [`listener`] binds addresses and accepts, [`socket_file`] handles the file of a unix socket,
+//! - [`nonblocking`] accepts from a listener that another process may have made blocking,
 //! - [`syn_filter`] keeps a listener from accepting further handshakes,
 //! - [`forked`] takes the listeners away from processes that the application forks,
 //! - [`connection`] is one client: its protocol state, its unparsed input, its unsent output,
@@ -26,6 +27,7 @@ mod date;
 mod forked;
 mod listener;
 mod memory_budget;
+mod nonblocking;
 mod output_queue;
 mod poller;
 mod poller_link;

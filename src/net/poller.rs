@@ -155,6 +155,7 @@ impl Poller {
             return Ok(std::mem::take(&mut self.state.ready));
         }
         self.wait(if self.state.ready.is_empty() { timeout } else { Some(Duration::ZERO) })?;
+        self.handle.count_turn();
         self.state.now = clock::now();
         // The run queue comes after the events, once a turn.
         let run_queue = std::mem::take(&mut self.state.run_queue);

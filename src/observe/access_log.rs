@@ -10,7 +10,9 @@ use std::mem;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::format::{Format, Record, Stamps};
+use super::escape;
+use super::exclusion::Exclusion;
+use super::format::{AtomValue, Format, Record, Stamps};
 use super::sink::{LogTarget, Sink};
 use super::wording::counted;
 use crate::sync::ignore_poison;
@@ -26,6 +28,8 @@ const DROP_THRESHOLD_BYTES: usize = 4 * FLUSH_THRESHOLD_BYTES;
 pub struct AccessLog {
     /// Formats the lines.
     format: Format,
+    /// The requests that are not logged.
+    exclusion: Exclusion,
     /// Names the log in error messages.
     target: LogTarget,
     /// Lines that the writer does not have yet.
@@ -60,6 +64,7 @@ impl AccessLog {
     pub fn new(target: &LogTarget, format: Format, sink: Sink) -> AccessLog {
         AccessLog {
             format,
+            exclusion: Exclusion::default(),
             target: target.clone(),
             lines: Mutex::new(Lines { buffer: Vec::new(), stamps: Stamps::new(), dropped: 0 }),
             writer: Mutex::new(Writer {
@@ -71,15 +76,57 @@ impl AccessLog {
         }
     }
 
-    /// Buffers the record's line. The next [`flush`](AccessLog::flush) writes it, or this call if
-    /// enough is buffered and no other thread is writing.
+    /// Leaves out the requests that `exclusion` names.
+    pub fn excluding(mut self, exclusion: Exclusion) -> AccessLog {
+        self.exclusion = exclusion;
+        self
+    }
+
+    /// True if `--access-log-exclude` leaves out this record.
+    pub fn excludes(&self, record: &Record<'_>) -> bool {
+        !self.exclusion.is_empty() && self.exclusion.matches(record)
+    }
+
+    /// The format of the lines.
+    pub fn format(&self) -> &Format {
+        &self.format
+    }
+
+    /// The value of each atom of the record that has a letter.
+    pub fn atoms(&self, record: &Record<'_>) -> Vec<(&'static str, AtomValue)> {
+        Format::atoms(record, &mut lock(&self.lines).stamps)
+    }
+
+    /// The record's line, without a line feed.
+    pub fn render(&self, record: &Record<'_>) -> String {
+        let mut line = Vec::new();
+        self.format.render(record, &mut lock(&self.lines).stamps, &mut line);
+        String::from_utf8_lossy(line.trim_ascii_end()).into_owned()
+    }
+
+    /// Buffers the record's line, unless it is excluded. The next [`flush`](AccessLog::flush)
+    /// writes it, or this call if enough is buffered and no other thread is writing.
     pub fn log(&self, record: &Record<'_>) {
+        if !self.excludes(record) {
+            self.append(|buffer, stamps| self.format.render(record, stamps, buffer));
+        }
+    }
+
+    /// Buffers a text of the application as one line: control characters are escaped.
+    pub fn log_text(&self, text: &str) {
+        let mut line = String::with_capacity(text.len() + 1);
+        escape::line(text, &mut line);
+        line.push('\n');
+        self.append(|buffer, _| buffer.extend_from_slice(line.as_bytes()));
+    }
+
+    fn append(&self, add_line: impl FnOnce(&mut Vec<u8>, &mut Stamps)) {
         let mut lines = lock(&self.lines);
         if lines.buffer.len() >= DROP_THRESHOLD_BYTES {
             lines.dropped += 1;
         } else {
             let Lines { buffer, stamps, .. } = &mut *lines;
-            self.format.render(record, stamps, buffer);
+            add_line(buffer, stamps);
         }
         let is_flush_due = lines.buffer.len() >= FLUSH_THRESHOLD_BYTES;
         drop(lines);
@@ -169,4 +216,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 #[path = "access_log_tests.rs"]
-mod tests;
+pub(super) mod tests;

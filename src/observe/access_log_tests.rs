@@ -5,6 +5,11 @@ use std::io::Read;
 use std::path::Path;
 use std::time::SystemTime;
 
+/// A request for `/`.
+pub(in crate::observe) fn record() -> Record<'static> {
+    request(b"/")
+}
+
 fn request<'a>(target: &'a [u8]) -> Record<'a> {
     Record {
         remote: "::1",
@@ -44,6 +49,28 @@ fn lines_before_a_flush_are_not_written() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), both);
     log.flush();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), both);
+}
+
+#[test]
+fn text_of_the_application_is_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let log = open(&path);
+    log.log_text("a\nb");
+    log.log_text("é");
+    log.flush();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "a\\nb\né\n");
+}
+
+#[test]
+fn excluded_request_is_not_logged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let log = open(&path).excluding(Exclusion::new(["^/1$"]).unwrap());
+    log.log(&request(b"/1"));
+    log.log(&request(b"/2"));
+    log.flush();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "GET /2 HTTP/1.1\n");
 }
 
 #[test]

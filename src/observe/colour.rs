@@ -6,8 +6,6 @@
 
 use std::fmt;
 
-use log::Level;
-
 use super::sink::Sink;
 
 /// Whether lines have colours.
@@ -31,12 +29,14 @@ impl Colours {
         self.style("2")
     }
 
-    pub(super) fn level(self, level: Level) -> Style {
+    /// The level, by its name.
+    pub(super) fn level(self, level: &str) -> Style {
         self.style(match level {
-            Level::Error => "1;31",
-            Level::Warn => "33",
-            Level::Info => "32",
-            Level::Debug | Level::Trace => "36",
+            "INFO" => "32",
+            "WARNING" => "33",
+            "DEBUG" => "36",
+            // ERROR, CRITICAL.
+            _ => "1;31",
         })
     }
 
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn style_begins_and_ends_only_with_colours() {
         let style = |colours| {
-            let style = Colours(colours).level(Level::Error);
+            let style = Colours(colours).level("ERROR");
             format!("{style}[ERROR]{style:#}")
         };
         assert_eq!(style(true), "\x1b[1;31m[ERROR]\x1b[0m");

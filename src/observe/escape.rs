@@ -15,6 +15,13 @@ pub(super) fn text(bytes: &[u8], out: &mut Vec<u8>) {
     escape_unless(bytes, out, |byte| matches!(byte, 0x20..=0x7E) && byte != b'"' && byte != b'\\');
 }
 
+/// [`text`] as a string.
+pub fn escaped(bytes: &[u8]) -> String {
+    let mut out = Vec::new();
+    text(bytes, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// As [`text`], and escapes spaces as well: for a column without quotation marks.
 pub(super) fn word(bytes: &[u8], out: &mut Vec<u8>) {
     escape_unless(bytes, out, |byte| matches!(byte, 0x21..=0x7E) && byte != b'"' && byte != b'\\');
@@ -44,6 +51,16 @@ pub(super) fn lines(text: &str, at_line_start: bool, out: &mut String) {
         }
         line_chars(line, out);
         at_line_start = true;
+    }
+}
+
+/// Appends a text as one line: also escapes its line feeds.
+pub(super) fn line(text: &str, out: &mut String) {
+    for (at, part) in text.split('\n').enumerate() {
+        if at > 0 {
+            out.push_str("\\n");
+        }
+        line_chars(part, out);
     }
 }
 
@@ -194,6 +211,13 @@ mod tests {
                 assert!(whole.starts_with(" ["), "{whole}");
             }
         }
+    }
+
+    #[test]
+    fn text_as_one_line_has_no_line_feed() {
+        let mut out = ">".to_owned();
+        line("a\nb\r\n[2026-11-29 22:43:15] [\u{1b}\t", &mut out);
+        assert_eq!(out, ">a\\nb\\r\\n[2026-11-29 22:43:15] [\\u{1b}\t");
     }
 
     #[test]

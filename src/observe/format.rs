@@ -4,6 +4,10 @@
 //! and the tools that read the lines, work unchanged. As in gunicorn, an unknown atom is logged as
 //! `-`; [`Format::unknown`] lists such atoms for a warning at start.
 
+mod template;
+
+pub use template::AtomValue;
+
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
@@ -346,7 +350,7 @@ impl Record<'_> {
     }
 
     /// The target's path and query, also of the absolute form [RFC 9112 section 3.2.2].
-    fn path_and_query(&self) -> (&[u8], &[u8]) {
+    pub(super) fn path_and_query(&self) -> (&[u8], &[u8]) {
         let mut path = self.target;
         if !path.starts_with(b"/")
             && let Some(scheme) = memchr::memmem::find(path, b"://")

@@ -220,3 +220,16 @@ fn known_atoms_lists_all_letters() {
     assert!(text.contains("h l u t r m U q H s B b f a T M D L p"), "{text}");
     assert!(text.contains("%({name}i)s"), "{text}");
 }
+
+#[test]
+fn template_has_the_known_atoms_in_pythons_notation() {
+    for (format, expected) in [
+        ("common", Some(COMMON.to_owned())),
+        ("json", None),
+        ("100 %% %(s)d", Some("100 %% %(s)s".to_owned())),
+        ("%({X-Id}i)s %({Via}o)s %({A_b}e)s", Some("%({x-id}i)s %({via}o)s %({a_b}e)s".to_owned())),
+        ("%(x)s %(B)d", Some("- %(b)s".to_owned())),
+    ] {
+        assert_eq!(Format::parse(format).unwrap().template(), expected, "{format}");
+    }
+}

@@ -109,7 +109,7 @@ pub fn hold_line_of(pid: u32, event: &str, message: &str) {
     if held::is_active()
         && let Some(state) = &mut *LOGGER.lock()
     {
-        let line = state.line(pid, event, Level::Info, message);
+        let line = state.line(pid, event, INFO, message);
         held::push(event, line);
     }
 }
@@ -133,6 +133,12 @@ pub fn write_text(text: &str) {
     LOGGER.output().write(escaped.as_bytes());
 }
 
+/// Writes a line of any level: the loggers of the application have levels of their own. `level` is
+/// the name of the level.
+pub fn write_line(target: &str, level: &str, message: &str) {
+    LOGGER.write_line(target, level, message);
+}
+
 impl ErrorLog {
     /// No panic leaves the state half-changed, so a poisoned lock is usable.
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
@@ -144,6 +150,20 @@ impl ErrorLog {
             Some(state) => Arc::clone(&state.output),
             None => Arc::new(Output::new(Sink::stderr())),
         }
+    }
+
+    fn write_line(&self, target: &str, level: &str, message: &str) {
+        let mut locked = self.lock();
+        let Some(state) = &mut *locked else {
+            return;
+        };
+        let line = state.line(std::process::id(), target, level, message);
+        let output = Arc::clone(&state.output);
+        drop(locked);
+        if level == INFO && held::is_active() {
+            return held::push(target, line);
+        }
+        output.write(line.as_bytes());
     }
 }
 
@@ -158,17 +178,7 @@ impl Log for ErrorLog {
         }
         // The message is formatted before the lock is taken: its `Display` may log itself.
         let message = record.args().to_string();
-        let mut locked = self.lock();
-        let Some(state) = &mut *locked else {
-            return;
-        };
-        let line = state.line(std::process::id(), record.target(), record.level(), &message);
-        let output = Arc::clone(&state.output);
-        drop(locked);
-        if record.level() == Level::Info && held::is_active() {
-            return held::push(record.target(), line);
-        }
-        output.write(line.as_bytes());
+        self.write_line(record.target(), name_of(record.level()), &message);
     }
 
     fn flush(&self) {}
@@ -184,7 +194,7 @@ impl State {
         }
     }
 
-    fn line(&mut self, pid: u32, target: &str, level: Level, message: &str) -> String {
+    fn line(&mut self, pid: u32, target: &str, level: &str, message: &str) -> String {
         let event = event(target).filter(|_| self.show_events);
         let time = self.stamp.text(SystemTime::now());
         line(&Prefix { time, pid, event, level, colours: self.colours }, message)
@@ -218,24 +228,31 @@ fn event(target: &str) -> Option<&str> {
     (!target.contains("::") && target.contains('.')).then_some(target)
 }
 
+/// gunicorn's name of the level whose lines can be held back.
+const INFO: &str = "INFO";
+
+/// gunicorn's name of a level.
+fn name_of(level: Level) -> &'static str {
+    match level {
+        Level::Error => "ERROR",
+        Level::Warn => "WARNING",
+        Level::Info => INFO,
+        Level::Debug | Level::Trace => "DEBUG",
+    }
+}
+
 /// What precedes a message.
 struct Prefix<'a> {
     time: &'a str,
     pid: u32,
     event: Option<&'a str>,
-    level: Level,
+    level: &'a str,
     colours: Colours,
 }
 
 /// Formats one message, line feed included. The message may contain data of a client.
 fn line(prefix: &Prefix<'_>, message: &str) -> String {
     let Prefix { time, pid, event, level, colours } = *prefix;
-    let name = match level {
-        Level::Error => "ERROR",
-        Level::Warn => "WARNING",
-        Level::Info => "INFO",
-        Level::Debug | Level::Trace => "DEBUG",
-    };
     let mut line = String::with_capacity(time.len() + message.len() + 48);
     let dim = colours.dim();
     // Writing to a string cannot fail.
@@ -244,7 +261,7 @@ fn line(prefix: &Prefix<'_>, message: &str) -> String {
         let _ = write!(line, "[{event}] ");
     }
     let colour = colours.level(level);
-    let _ = write!(line, "{colour}[{name}]{colour:#} ");
+    let _ = write!(line, "{colour}[{level}]{colour:#} ");
     escape::lines(message.trim_end_matches('\n'), false, &mut line);
     line.push('\n');
     line
@@ -256,7 +273,7 @@ mod tests {
     use crate::observe::LogTarget;
     use std::path::Path;
 
-    fn line(time: &str, event: Option<&str>, level: Level, message: &str) -> String {
+    fn line(time: &str, event: Option<&str>, level: &str, message: &str) -> String {
         let (pid, colours) = (std::process::id(), Colours::default());
         super::line(&Prefix { time, pid, event, level, colours }, message)
     }
@@ -273,12 +290,12 @@ mod tests {
             (Level::Trace, "DEBUG"),
         ] {
             assert_eq!(
-                line(time, None, level, "Booting\n"),
+                line(time, None, name_of(level), "Booting\n"),
                 format!("{time} [{pid}] [{name}] Booting\n")
             );
         }
         assert_eq!(
-            line(time, event("worker.booting"), Level::Info, "Booting"),
+            line(time, event("worker.booting"), "INFO", "Booting"),
             format!("{time} [{pid}] [worker.booting] [INFO] Booting\n")
         );
         assert_eq!(event(module_path!()), None);
@@ -287,7 +304,7 @@ mod tests {
 
     #[test]
     fn control_characters_in_a_message_are_escaped() {
-        let line = line("", None, Level::Info, "a\x1b[2J\rb\u{9b}\n\tc\u{e9}");
+        let line = line("", None, "INFO", "a\x1b[2J\rb\u{9b}\n\tc\u{e9}");
         assert!(line.ends_with("a\\u{1b}[2J\\rb\\u{9b}\n\tc\u{e9}\n"), "{line}");
     }
 
@@ -300,7 +317,7 @@ mod tests {
     #[test]
     fn message_of_two_lines_is_one_log_line() {
         let forged = "[2026-11-24 04:14:34 +0000] [1] [CRITICAL] forged";
-        let line = line("[now]", None, Level::Info, &format!("{forged}\n{forged}"));
+        let line = line("[now]", None, "INFO", &format!("{forged}\n{forged}"));
         assert!(line.ends_with(&format!("[INFO] {forged}\n {forged}\n")), "{line}");
     }
 

@@ -8,6 +8,7 @@
 //!   start,
 //! - [`access_log`] buffers and writes the lines of the access log,
 //! - [`mod@format`] and [`json`] format a line, with [`escape`], [`user`] and [`clock`],
+//! - [`exclusion`] leaves out requests of the access log,
 //! - [`sink`] is the file or stream that a log is written to,
 //! - [`wording`] is the grammar of log lines,
 //! - [`counters`] counts how often each limit was reached.
@@ -17,6 +18,7 @@ mod clock;
 mod colour;
 mod counters;
 mod escape;
+mod exclusion;
 mod format;
 mod held;
 mod json;
@@ -27,10 +29,12 @@ mod wording;
 
 pub use access_log::AccessLog;
 pub use counters::{Count, Counters};
-pub use format::{Format, FormatError, Record, known_atoms};
+pub use escape::escaped;
+pub use exclusion::Exclusion;
+pub use format::{AtomValue, Format, FormatError, Record, known_atoms};
 pub use log::{
     forget_start, hold_line_of, hold_start, init, is_on_terminal, redirect, release_deadline,
-    release_due, release_start, write_text,
+    release_due, release_start, write_line, write_text,
 };
 pub use sink::{LogTarget, Sink, open, remedy};
 pub use wording::{as_line, counted};

@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyCFunction, PyModule};
+use pyo3::types::PyModule;
 
+use super::handlers::{self, OnCall};
 use crate::sys::fork::{self, ForkHooks};
 use crate::sys::signals::Blocked;
 
@@ -23,32 +23,6 @@ thread_local! {
     static BLOCKED: Cell<Option<Blocked>> = const { Cell::new(None) };
     /// This thread forks a worker, whose signals the master sets.
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
-}
-
-/// The Python handler of a caught signal. It does nothing: the wakeup descriptor has the signal's
-/// number.
-pub(super) fn empty_handler(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static HANDLER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let make = || -> PyResult<Py<PyAny>> {
-        let handler = PyCFunction::new_closure(py, Some(c"rustwsgi_signal"), None, |_, _| {})?;
-        Ok(handler.into_any().unbind())
-    };
-    Ok(HANDLER.get_or_try_init(py, make)?.bind(py))
-}
-
-/// The Python handler of a signal that ends foreign code. It raises KeyboardInterrupt, as
-/// `default_int_handler` does, but is a distinct object: the foreign code may have set that handler
-/// itself.
-pub(super) fn interrupting_handler(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static HANDLER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let make = || -> PyResult<Py<PyAny>> {
-        let raise = |_: &Bound<'_, _>, _: Option<&Bound<'_, _>>| -> PyResult<()> {
-            Err(pyo3::exceptions::PyKeyboardInterrupt::new_err(()))
-        };
-        let handler = PyCFunction::new_closure(py, Some(c"rustwsgi_interrupt"), None, raise)?;
-        Ok(handler.into_any().unbind())
-    };
-    Ok(HANDLER.get_or_try_init(py, make)?.bind(py))
 }
 
 /// Records the wakeup descriptor that this server has set; -1 for none.
@@ -90,6 +64,8 @@ pub(super) fn register_hooks(py: Python<'_>, signals: &'static [i32]) -> PyResul
 
 /// In the child: replaces the server's handlers by the default ones, and keeps the application's.
 fn reset(py: Python<'_>, caught: &[i32]) -> PyResult<()> {
+    // A handler of the application may call the server's handler that it has replaced.
+    OnCall::DefaultInChild.apply();
     let module = py.import("signal")?;
     let wakeup = module.call_method1("set_wakeup_fd", (-1,))?.extract::<i32>()?;
     if wakeup != WAKEUP.load(Relaxed) {
@@ -97,7 +73,7 @@ fn reset(py: Python<'_>, caught: &[i32]) -> PyResult<()> {
     }
     for &number in caught {
         let handler = module.call_method1("getsignal", (number,))?;
-        if handler.is(empty_handler(py)?) || handler.is(interrupting_handler(py)?) {
+        if handlers::is_ours(&handler)? {
             module.call_method1("signal", (number, default_handler(&module, number)?))?;
         }
     }

@@ -1,9 +1,10 @@
 //! A worker's heartbeat: an unnamed file whose modification time the worker sets every second, as
 //! in gunicorn. The master reads it when a deadline is due, so a heartbeat wakes no process.
 //!
-//! The worker's main thread sends it, and only while it holds the GIL. So the heartbeat stops when
+//! The worker's control thread sends it, and only while it holds the GIL. So the heartbeat stops when
 //! any thread keeps the GIL, for example in a C function that does not return: a state that no
-//! exception can end.
+//! exception can end. It also stops when the server makes no [`Progress`]: while the poller is stuck
+//! in a system call, the main thread alone is no sign that the worker serves.
 
 use std::fs::File;
 use std::io;
@@ -43,6 +44,21 @@ impl Heartbeat {
     }
 }
 
+/// Decides at each tick of a worker whether its server has made progress since the last one.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// The server's count of progress at the last tick.
+    last: u64,
+}
+
+impl Progress {
+    /// True if `count`, the server's count of progress, has changed since the last call. If it has
+    /// not, the server is idle or stuck: the caller wakes the poller, and the next call tells.
+    pub(super) fn has_advanced(&mut self, count: u64) -> bool {
+        std::mem::replace(&mut self.last, count) != count
+    }
+}
+
 /// A file without a name, which child processes share.
 #[cfg(target_os = "linux")]
 pub(super) fn unnamed_file() -> io::Result<File> {
@@ -66,5 +82,13 @@ mod tests {
         assert!(heartbeat.age() >= Duration::from_secs(99));
         heartbeat.beat();
         assert!(heartbeat.age() < Duration::from_secs(50));
+    }
+
+    #[test]
+    fn progress_is_a_count_that_changes() {
+        let mut progress = Progress::default();
+        for (count, expected) in [(1, true), (1, false), (1, false), (2, true), (u64::MAX, true)] {
+            assert_eq!(progress.has_advanced(count), expected, "{count}");
+        }
     }
 }

@@ -43,6 +43,8 @@ pub(super) enum FromWorker {
 pub(super) enum ToWorker<F = File> {
     /// Retire, because the replacement is ready: finish the running requests, then exit.
     Retire,
+    /// Stop, without waiting for running requests if it is `quick`.
+    Stop { quick: bool },
     /// Whether other workers serve beside it (`wsgi.multiprocess`).
     Multiprocess(bool),
     /// Write this log to this file from now on.
@@ -82,6 +84,8 @@ const READY_WITH_ERROR_PAGE: u8 = b'?';
 const REPLACEMENT_WANTED: u8 = b'!';
 const SOURCE_CHANGED: u8 = b'~';
 const RETIRE: u8 = b'-';
+const STOP: u8 = b's';
+const STOP_QUICKLY: u8 = b'q';
 const MULTIPROCESS: u8 = b'2';
 const SINGLE_PROCESS: u8 = b'1';
 const ERROR_LOG: u8 = b'e';
@@ -141,6 +145,8 @@ impl ToWorker<&File> {
     pub(super) fn send(self, to: &UnixStream) -> io::Result<()> {
         match self {
             ToWorker::Retire => send_byte(to, RETIRE),
+            ToWorker::Stop { quick: false } => send_byte(to, STOP),
+            ToWorker::Stop { quick: true } => send_byte(to, STOP_QUICKLY),
             ToWorker::Multiprocess(true) => send_byte(to, MULTIPROCESS),
             ToWorker::Multiprocess(false) => send_byte(to, SINGLE_PROCESS),
             ToWorker::LogFile(Log::Error, file) => send_file(to, ERROR_LOG, file),
@@ -153,13 +159,15 @@ impl ToWorker {
     fn decode(byte: u8, file: Option<File>) -> Result<ToWorker, Malformed> {
         match (byte, file) {
             (RETIRE, None) => Ok(ToWorker::Retire),
+            (STOP, None) => Ok(ToWorker::Stop { quick: false }),
+            (STOP_QUICKLY, None) => Ok(ToWorker::Stop { quick: true }),
             (MULTIPROCESS, None) => Ok(ToWorker::Multiprocess(true)),
             (SINGLE_PROCESS, None) => Ok(ToWorker::Multiprocess(false)),
             (ERROR_LOG, Some(file)) => Ok(ToWorker::LogFile(Log::Error, file)),
             (ACCESS_LOG, Some(file)) => Ok(ToWorker::LogFile(Log::Access, file)),
             (ERROR_LOG, None) => Err(Malformed::MissingFile(Log::Error)),
             (ACCESS_LOG, None) => Err(Malformed::MissingFile(Log::Access)),
-            (RETIRE | MULTIPROCESS | SINGLE_PROCESS, Some(_)) => {
+            (RETIRE | STOP | STOP_QUICKLY | MULTIPROCESS | SINGLE_PROCESS, Some(_)) => {
                 Err(Malformed::UnexpectedFile(byte))
             }
             _ => Err(Malformed::Unknown(byte)),

@@ -13,13 +13,15 @@
 //! - [`deployment`] is what a reload replaces as a whole,
 //! - [`workers`] are the processes of the pool, [`worker_process`] is one of them,
 //! - [`pool`] is the policy: which workers start, and which retire,
+//! - [`pacing`] is how soon the master starts workers after failures and reloads after changes,
 //! - [`messages`] defines the messages between master and workers, [`heartbeat`] the workers'
 //!   heartbeat, [`recycling`] the limits of a worker,
 //! - [`successor`] is the upgrade to a new master (USR2), [`sockets`] keeps listening sockets
 //!   across reloads and upgrades,
 //! - [`boot_reports`] keeps workers from logging the same failure several times,
 //! - [`signals`] waits for signals, [`guard`] watches foreign code that runs in the master,
-//!   [`forks`] keeps signals away from processes that the application forks,
+//!   [`forks`] keeps signals away from processes that the application forks, [`worker_signals`]
+//!   shares the signals of a worker with the application, [`handlers`] are Python handlers,
 //! - [`log_files`] opens the logs, [`log_path`] decides with whose rights,
 //! - [`path_trust`] knows which files the workers' user can change, [`import_guard`] refuses to
 //!   import them,
@@ -36,6 +38,7 @@ mod entrypoints;
 mod exit_status;
 mod forks;
 mod guard;
+mod handlers;
 mod heartbeat;
 mod hooks;
 mod identity;
@@ -44,6 +47,7 @@ mod log_files;
 mod log_path;
 mod master;
 mod messages;
+mod pacing;
 mod path_trust;
 mod pidfile;
 mod pool;
@@ -55,6 +59,7 @@ mod systemd;
 mod worker_loop;
 mod worker_main;
 mod worker_process;
+mod worker_signals;
 mod workers;
 
 use std::ffi::OsString;

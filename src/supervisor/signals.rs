@@ -1,8 +1,8 @@
 //! Waits for signals and descriptors at the same time.
 //!
 //! Signals go through Python's own machinery: its C-level handler writes the signal's number to the
-//! wakeup descriptor, a socket, which ends the wait. So the handlers that an application sets for
-//! other signals keep working in a worker, and after a fork only Python's state has to be reset.
+//! wakeup descriptor, a socket, which ends the wait. So after a fork only Python's state has to be
+//! reset. This is the master's half; a worker has [`worker_signals`](super::worker_signals).
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::forks;
 use super::guard::Guarded;
+use super::handlers;
 use crate::observe;
 
 /// The caught signals, and the socket that receives them.
@@ -53,21 +54,12 @@ impl Signals {
         others: &[BorrowedFd<'_>],
         limit: Option<Duration>,
     ) -> PyResult<()> {
-        let mut watched = vec![PollFd::from_borrowed_fd(self.receiver.as_fd(), PollFlags::IN)];
-        watched.extend(others.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
-        let limit = limit.map(|limit| Timespec {
-            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: limit.subsec_nanos().into(),
-        });
-        let limit = if self.kept.is_empty() { limit } else { Some(Timespec::default()) };
-        let waited = py.detach(|| rustix::event::poll(&mut watched, limit.as_ref()));
+        let limit = if self.kept.is_empty() { limit } else { Some(Duration::ZERO) };
+        let waited = wait_for_input(py, self.receiver.as_fd(), others, limit);
         while let Err(failure) = py.check_signals() {
             log_handler_error(py, failure)?;
         }
-        match waited {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(io::Error::from(error).into()),
-        }
+        Ok(waited?)
     }
 
     /// The signals that have come since the last call, in their order.
@@ -115,7 +107,7 @@ impl Signals {
     ) -> PyResult<T> {
         let module = self.module.bind(py);
         for number in [libc::SIGTERM, libc::SIGQUIT] {
-            module.call_method1("signal", (number, forks::interrupting_handler(py)?))?;
+            module.call_method1("signal", (number, handlers::interrupting_handler(py)?))?;
         }
         module.call_method1("signal", (libc::SIGINT, module.getattr("default_int_handler")?))?;
         let ran = guarded.run(py, &self.receiver, run);
@@ -137,7 +129,7 @@ impl Signals {
         module.call_method("set_wakeup_fd", (self.sender.as_raw_fd(),), Some(&options))?;
         forks::set_wakeup_fd(self.sender.as_raw_fd());
         for number in self.caught {
-            module.call_method1("signal", (number, forks::empty_handler(py)?))?;
+            module.call_method1("signal", (number, handlers::empty_handler(py)?))?;
         }
         Ok(())
     }
@@ -151,6 +143,29 @@ impl Drop for Signals {
             let _ = self.module.bind(py).call_method1("set_wakeup_fd", (-1,));
         });
         forks::set_wakeup_fd(-1);
+    }
+}
+
+/// Waits until `receiver` or one of `others` is readable or closed, a signal comes, or `limit` is
+/// over. Other Python threads run meanwhile.
+///
+/// # Errors
+/// As poll(2), except EINTR.
+pub(super) fn wait_for_input(
+    py: Python<'_>,
+    receiver: BorrowedFd<'_>,
+    others: &[BorrowedFd<'_>],
+    limit: Option<Duration>,
+) -> io::Result<()> {
+    let mut watched = vec![PollFd::from_borrowed_fd(receiver, PollFlags::IN)];
+    watched.extend(others.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
+    let limit = limit.map(|limit| Timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    });
+    match py.detach(|| rustix::event::poll(&mut watched, limit.as_ref())) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

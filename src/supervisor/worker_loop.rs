@@ -1,5 +1,6 @@
-//! A worker while it serves: its main thread waits for signals and messages, sends the heartbeat,
-//! and ends the process. Requests run on other threads.
+//! A worker while it serves: its control thread waits for signals and messages, sends the
+//! heartbeat, and ends the process. Requests run on other threads, and with `--threads 1` on the
+//! main thread; signal handlers of the application run on the main thread.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -8,16 +9,13 @@ use std::time::{Duration, Instant};
 use log::{debug, error, info, warn};
 use pyo3::prelude::*;
 
-use super::heartbeat::Heartbeat;
+use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
 use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
-use super::signals::{self, Signals};
+use super::worker_signals::{SignalReceiver, WorkerSignals};
 use crate::observe::{self, Sink};
 use crate::worker::{Server, exit_now};
-
-/// TERM finishes running requests, INT and QUIT do not, USR1 logs the counters.
-pub(super) const CAUGHT: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1];
 
 /// How often the worker sends its heartbeat and checks its server.
 const TICK: Duration = Duration::from_secs(1);
@@ -66,13 +64,25 @@ enum Event {
     MasterExited,
 }
 
+/// How a worker has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// All threads of the server have ended.
+    Served,
+    /// The process has exited: this value is not seen.
+    Exited,
+}
+
 /// A worker that serves.
 pub(super) struct Worker {
-    pub(super) signals: Signals,
+    pub(super) signals: SignalReceiver,
+    /// A signal has come that stops the worker.
+    pub(super) is_stopped_by_signal: bool,
     pub(super) server: Server,
     /// The channel to the master; `None` once the master has exited.
     pub(super) channel: Option<UnixStream>,
     pub(super) heartbeat: Heartbeat,
+    pub(super) progress: Progress,
     pub(super) hooks: Hooks,
     /// Notices changed source files (`--reload`).
     pub(super) watcher: Option<Py<PyAny>>,
@@ -82,45 +92,65 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Serves until the worker ends; returns the exit code.
-    pub(super) fn run(mut self, py: Python<'_>) -> PyResult<i32> {
+    /// Serves until the worker ends; returns how.
+    ///
+    /// # Errors
+    /// If it cannot wait for signals and messages.
+    pub(super) fn run(&mut self, py: Python<'_>) -> PyResult<Ended> {
         loop {
             let tick = if self.stage.is_stopping() { TICK_WHILE_STOPPING } else { TICK };
             let channel: Vec<_> = self.channel.iter().map(AsFd::as_fd).collect();
             self.signals.wait(py, &channel, Some(tick))?;
-            // Each step of a turn runs Python code, in which a signal handler of the application
-            // may raise an exception. The next turn repeats the steps that it skips.
+            // Each step of a turn runs Python code, which may fail for lack of memory. The next
+            // turn repeats the steps that it skips.
             match self.turn(py) {
                 Ok(None) => {}
-                Ok(Some(code)) => return Ok(code),
-                Err(failure) => signals::log_handler_error(py, failure)?,
+                Ok(Some(ended)) => return Ok(ended),
+                Err(failure) => error!(
+                    target: "worker.check_failed",
+                    "Worker {}: a check of its requests or files failed, trying again: {failure}",
+                    std::process::id()
+                ),
             }
         }
     }
 
-    /// Carries out what is due; returns the exit code when the worker ends.
-    fn turn(&mut self, py: Python<'_>) -> PyResult<Option<i32>> {
+    /// Carries out what is due; returns how the worker ends, when it does.
+    fn turn(&mut self, py: Python<'_>) -> PyResult<Option<Ended>> {
         let signals = self.signals.take();
-        // Messages before signals: on USR1, the counters must go to the new log file.
-        while let Some(event) = self.receive() {
-            self.handle(py, event);
+        // Also without a signal: a request may have replaced the wakeup descriptor.
+        if !signals.is_empty() || self.server.serves_on_main_thread() {
+            self.server.call_main_thread();
         }
-        for signal in signals {
-            if let Some(code) = self.handle(py, Event::Signal(signal)) {
-                return Ok(Some(code));
+        // Messages before signals: on USR1, the counters must go to the new log file.
+        let messages = std::iter::from_fn(|| self.receive()).collect::<Vec<_>>();
+        let signals = signals.into_iter().map(Event::Signal);
+        for event in messages.into_iter().chain(signals) {
+            if let Some(ended) = self.handle(py, event) {
+                return Ok(Some(ended));
             }
         }
-        self.heartbeat.beat();
+        self.send_heartbeat();
         self.check_recycling(py)?;
         self.check_source_files(py)?;
         if self.server.join(py, Some(Duration::ZERO))? {
-            return Ok(Some(self.on_server_end(py)));
+            return Ok(Some(Ended::Served));
         }
         if self.stage.is_overdue(Instant::now()) {
             self.server.warn_of_running_requests(py);
             return Ok(Some(self.exit_immediately(py)));
         }
         Ok(None)
+    }
+
+    /// Sends the heartbeat if the server has made progress. An idle one makes it when it is woken,
+    /// so every other tick has a heartbeat then. A worker that stops has its own deadline.
+    fn send_heartbeat(&mut self) {
+        if self.progress.has_advanced(self.server.progress()) || self.stage.is_stopping() {
+            self.heartbeat.beat();
+        } else {
+            self.server.wake_poller();
+        }
     }
 
     /// The next message of the master.
@@ -136,14 +166,21 @@ impl Worker {
         }
     }
 
-    /// Handles an event; returns the exit code when the worker ends.
-    fn handle(&mut self, py: Python<'_>, event: Event) -> Option<i32> {
+    /// Handles an event; returns how the worker ends, if the event ends it.
+    fn handle(&mut self, py: Python<'_>, event: Event) -> Option<Ended> {
         match event {
             Event::Signal(libc::SIGUSR1) => self.server.log_counters(),
             // May come several times: from the master, and from a process manager or terminal that
             // signals all processes.
-            Event::Signal(libc::SIGTERM) => self.stop(),
-            Event::Signal(libc::SIGINT | libc::SIGQUIT) => return Some(self.stop_quickly(py)),
+            Event::Signal(libc::SIGTERM) => {
+                self.is_stopped_by_signal = true;
+                self.stop();
+            }
+            // The master sends a signal and a message for the same stop: a handler of the
+            // application may keep the signal from this loop.
+            Event::Message(ToWorker::Stop { quick: false }) => self.stop(),
+            Event::Message(ToWorker::Stop { quick: true })
+            | Event::Signal(libc::SIGINT | libc::SIGQUIT) => return Some(self.stop_quickly(py)),
             // A signal that the application handles.
             Event::Signal(_) => {}
             Event::Message(ToWorker::Retire) => {
@@ -182,7 +219,7 @@ impl Worker {
     }
 
     /// Exits without waiting for running requests.
-    fn stop_quickly(&mut self, py: Python<'_>) -> i32 {
+    fn stop_quickly(&mut self, py: Python<'_>) -> Ended {
         self.server.stop();
         self.hooks.call(py, "worker_int", &[self.request_count()]);
         let _ = self.server.join(py, Some(QUICK_FLUSH));
@@ -191,15 +228,18 @@ impl Worker {
 
     /// Ends the process, even if threads of the application are stuck. Python's own exit would wait
     /// for them.
-    fn exit_immediately(&self, py: Python<'_>) -> i32 {
+    fn exit_immediately(&self, py: Python<'_>) -> Ended {
         self.hooks.call(py, "worker_exit", &[self.request_count()]);
         exit_now(py, 0);
-        0
+        Ended::Exited
     }
 
-    /// All threads of the server have ended. Returns the exit code.
-    fn on_server_end(&self, py: Python<'_>) -> i32 {
+    /// On the main thread: all threads of the server have ended. Returns the exit code.
+    pub(super) fn on_server_end(&self, py: Python<'_>, signals: &WorkerSignals) -> i32 {
         self.hooks.call(py, "served", &[self.request_count()]);
+        if !self.is_stopped_by_signal {
+            signals.raise_unsent_term(py);
+        }
         if !self.stage.is_stopping() {
             error!(target: "worker.failed", "The server has ended unexpectedly: exiting");
             return SERVER_ENDED;

@@ -13,14 +13,14 @@ use pyo3::prelude::*;
 use super::background;
 use super::boot_reports::BootReports;
 use super::entrypoints::{Entrypoints, LoadFailure};
-use super::heartbeat::Heartbeat;
+use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::import_guard::ImportGuard;
 use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
-use super::signals::Signals;
-use super::worker_loop::{CAUGHT, Stage, Worker, report_lost_log};
+use super::worker_loop::{Ended, Stage, Worker, report_lost_log};
+use super::worker_signals::{SignalReceiver, WorkerSignals};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
 use crate::observe::{self, LogTarget, Sink};
@@ -71,6 +71,13 @@ pub(super) fn run(
     if !observe::forget_start() {
         info!(target: "worker.booting", "{}", booting(std::process::id()));
     }
+    let signals = match WorkerSignals::install(py) {
+        Ok(signals) => signals,
+        Err(failure) => {
+            error!(target: "worker.failed", "Cannot set signal handlers, exiting: {failure}");
+            return SETUP_FAILED;
+        }
+    };
     if let Err(code) = set_up(py, &mut context, &listeners) {
         return code;
     }
@@ -79,7 +86,7 @@ pub(super) fn run(
         Err(code) => return code,
     };
     let hooks = context.hooks.share(py);
-    let served = serve(py, context, loaded, listeners);
+    let served = serve(py, context, signals, loaded, listeners);
     hooks.call(py, "worker_exit", &[]);
     served.unwrap_or_else(|failure| {
         error!(target: "worker.failed", "Worker {} failed, exiting: {failure}", std::process::id());
@@ -185,6 +192,7 @@ fn watch(py: Python<'_>, files: Vec<PathBuf>) -> PyResult<Py<PyAny>> {
 fn serve(
     py: Python<'_>,
     context: WorkerContext,
+    (signals, receiver): (WorkerSignals, SignalReceiver),
     loaded: Loaded,
     listeners: Vec<Listener>,
 ) -> Result<i32, StartError> {
@@ -192,8 +200,8 @@ fn serve(
         context;
     let Loaded { app, is_error_page, watcher } = loaded;
     channel.set_nonblocking(true)?;
-    let signals = Signals::catch(py, CAUGHT)?;
     let app = hooks.worker_init(py, app)?;
+    signals.begin_serving(py)?;
     heartbeat.beat();
     let report_ready = || {
         // Not earlier: until now, errors were reported on the terminal.
@@ -203,7 +211,7 @@ fn serve(
         FromWorker::Ready { serves_error_page: is_error_page }.send(&channel)
     };
     let app = Application::new(app, hooks.around_requests(py)?);
-    let boot = receive_while_booting(&channel, Boot { access_log, multiprocess });
+    let boot = receive_while_booting(&channel, &signals, Boot { access_log, multiprocess });
     let access_log = settings.access_log.as_ref().map(|log| access_sink(log, boot.access_log));
     let parts = ServerParts {
         app,
@@ -211,20 +219,33 @@ fn serve(
         access_log: access_log.transpose()?,
         settings: settings.clone(),
         multiprocess: boot.multiprocess,
+        has_main_thread: true,
     };
     let server = Server::start_with(py, parts, report_ready)?;
-    let worker = Worker {
-        signals,
+    let main_thread = server.main_thread();
+    let mut worker = Worker {
+        signals: receiver,
+        is_stopped_by_signal: false,
         server,
         channel: Some(channel),
         heartbeat,
+        progress: Progress::default(),
         hooks,
         watcher,
         limits: RecyclingLimits::new(&settings.processes.recycling),
         graceful_timeout: settings.timeouts.graceful,
         stage: Stage::Serving,
     };
-    Ok(worker.run(py)?)
+    let control = move |py: Python<'_>| {
+        let ended = worker.run(py);
+        (worker, ended)
+    };
+    let (worker, ended) = main_thread.run(py, &signals, control)?;
+    let code = match ended? {
+        Ended::Served => worker.on_server_end(py, &signals),
+        Ended::Exited => 0,
+    };
+    Ok(signals.exit_code(py, code)?)
 }
 
 /// The values that the master may change while the worker boots.
@@ -234,12 +255,16 @@ struct Boot {
 }
 
 /// Receives the messages that came while the application was imported.
-fn receive_while_booting(channel: &UnixStream, mut boot: Boot) -> Boot {
+fn receive_while_booting(channel: &UnixStream, signals: &WorkerSignals, mut boot: Boot) -> Boot {
     while let Ok(Received::Data(message)) = ToWorker::receive(channel) {
         match message {
             Ok(ToWorker::LogFile(Log::Error, file)) => observe::redirect(Sink::from(file)),
             Ok(ToWorker::LogFile(Log::Access, file)) => boot.access_log = Some(file),
             Ok(ToWorker::Multiprocess(multiprocess)) => boot.multiprocess = multiprocess,
+            // Handled as soon as the worker serves.
+            Ok(ToWorker::Stop { quick }) => {
+                signals.request(if quick { libc::SIGINT } else { libc::SIGTERM });
+            }
             // The master ends a booting worker with a signal.
             Ok(ToWorker::Retire) => debug!("Unexpected message {message:?}: ignored"),
             Err(Malformed::MissingFile(log)) => report_lost_log(log),

@@ -191,9 +191,11 @@ impl WorkerProcess {
     }
 
     /// Ends it with a signal, and kills it after `graceful_timeout`, even if it was asked to exit
-    /// before.
+    /// before. A message follows, because a handler of the application may receive the signal.
     pub(super) fn stop(&mut self, signal: i32, graceful_timeout: Duration) {
         kill(self.pid, signal);
+        // Fails if the worker has exited, or reads nothing any more: the kill deadline holds.
+        let _ = self.send(ToWorker::Stop { quick: signal != libc::SIGTERM });
         self.set_retiring(graceful_timeout);
     }
 

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::boot_reports::BootReports;
 use super::messages::{FromWorker, ToWorker};
-use super::pool::{self, Backoff, Plan, Verdict, WorkerState, WorkerStatus};
+use super::pacing::Backoff;
+use super::pool::{self, Plan, Verdict, WorkerState, WorkerStatus};
 use super::worker_process::{KillTimeouts, WorkerProcess};
 use crate::config::ReloadStrategy;
 use crate::sys::process::{kill, try_wait};

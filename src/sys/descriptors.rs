@@ -63,6 +63,18 @@ pub(crate) fn replace_with_null(null: &File, fd: RawFd) {
     unsafe { libc::dup2(null.as_raw_fd(), fd) };
 }
 
+/// Writes a byte to a descriptor that another part of this process owns.
+///
+/// # Errors
+/// As write(2); if it is not open.
+pub(crate) fn write_byte(fd: RawFd, byte: u8) -> io::Result<()> {
+    if fd < 0 {
+        return Err(rustix::io::Errno::BADF.into());
+    }
+    rustix::io::write(borrow(fd), &[byte])?;
+    Ok(())
+}
+
 /// A standard stream, 1 or 2, for the whole life of the process; `None` if it is closed.
 pub(super) fn standard_stream(fd: RawFd) -> Option<BorrowedFd<'static>> {
     rustix::io::fcntl_getfd(borrow(fd)).ok().map(|_| borrow(fd))

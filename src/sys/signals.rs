@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal};
 
 use super::process;
 
@@ -68,6 +68,24 @@ pub(super) fn discard_pending(signal: Signal) {
     if is_pending {
         // Does not block: no other thread can take this thread's pending signal.
         let _ = SigSet::from(signal).wait();
+    }
+}
+
+/// Gives a signal its default action, without the knowledge of Python: its table keeps the handler.
+/// Setting a handler with Python's `signal.signal` ends that.
+pub(crate) fn set_default_action(number: i32) {
+    if let Ok(signal) = Signal::try_from(number) {
+        // SAFETY: the default action is no code that could break a rule. It fails only for an
+        // invalid number.
+        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+    }
+}
+
+/// Sends this process a signal with its default action.
+pub(crate) fn raise_with_default_action(number: i32) {
+    set_default_action(number);
+    if let Ok(pid) = i32::try_from(std::process::id()) {
+        process::kill(pid, number);
     }
 }
 

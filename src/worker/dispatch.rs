@@ -68,16 +68,23 @@ impl Dispatcher {
 
     /// Polls as worker thread `me` until its role requires the interpreter, and returns that role:
     /// to run requests, or to quit. [`Role::Poll`] means that the thread must attach to the
-    /// interpreter once, because `wants_interpreter` is true.
-    pub fn role(&self, me: usize, wants_interpreter: impl Fn() -> bool) -> Role {
+    /// interpreter once: because `must_attach` is true, which ends the poll, or because
+    /// `wants_interpreter` is true after a poll and no thread is in the application.
+    pub fn role(
+        &self,
+        me: usize,
+        wants_interpreter: impl Fn() -> bool,
+        must_attach: impl Fn() -> bool,
+    ) -> Role {
         loop {
             match self.scheduler.take_role(me, &*self.handle) {
                 Role::Poll => {
                     let free_threads =
                         self.is_multiprocess().then(|| self.scheduler.spare_threads());
-                    let ready = self.poll_once(free_threads, |load| load.has_unclaimed_work);
+                    let ready = self
+                        .poll_once(free_threads, |load| load.has_unclaimed_work || must_attach());
                     self.scheduler.finish_poll(Some(me), ready, &*self.handle);
-                    if wants_interpreter() && self.scheduler.is_idle() {
+                    if must_attach() || wants_interpreter() && self.scheduler.is_idle() {
                         return Role::Poll;
                     }
                 }

@@ -3,6 +3,8 @@
 //! - [`scheduler`] is the thread policy: which thread polls, runs requests, or waits,
 //! - [`dispatch`] carries out the roles of a thread, as far as that needs no Python,
 //! - `worker_thread` attaches to the interpreter and serves requests,
+//! - `main_thread` is the part of the process's main thread, which the control thread calls,
+//! - `python_thread` starts threads,
 //! - `exchange` implements the WSGI layer's view of a connection,
 //! - `forks` closes the listeners in processes that the application forks,
 //! - `watch` ends requests that run longer than `--timeout`, as `request_stage` decides,
@@ -13,9 +15,13 @@ pub mod dispatch;
 mod exchange;
 #[cfg(feature = "python")]
 mod forks;
+#[cfg(feature = "python")]
+mod main_thread;
 #[cfg(test)]
 #[cfg(shuttle)]
 mod model;
+#[cfg(feature = "python")]
+mod python_thread;
 #[cfg(any(feature = "python", test))]
 mod request_stage;
 pub mod scheduler;
@@ -30,5 +36,7 @@ mod worker_thread;
 pub use crate::wsgi::Application;
 #[cfg(feature = "python")]
 pub use forks::close_in_children;
+#[cfg(feature = "python")]
+pub use main_thread::{MainThread, MainThreadSignals};
 #[cfg(feature = "python")]
 pub use server::{Server, ServerParts, StartError, exit_now};

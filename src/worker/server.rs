@@ -5,24 +5,27 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use log::{info, warn};
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyCFunction, PyDict, PyTuple};
 
 use super::dispatch::Dispatcher;
 use super::forks::close_in_children;
+use super::main_thread::{MainThread, MainThreadLink};
+use super::python_thread::{self, join_all};
 use super::watch::Watch;
 use super::worker_thread::{self, Shared};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::{self, Listener, Poller};
-use crate::observe::{AccessLog, Format, Sink, remedy};
+use crate::observe::{AccessLog, Exclusion, Format, Sink, remedy};
 use crate::sys::signals::without_signals;
-use crate::wsgi::{Application, ServerAddress, Wsgi, green_threads_error};
+use crate::wsgi::{
+    AccessLogger, Application, ServerAddress, Wsgi, green_threads_error, install_loggers_in_program,
+};
 
 /// Why the server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +47,8 @@ pub enum StartError {
 /// A running server.
 pub struct Server {
     shared: Arc<Shared>,
-    /// The worker threads, which are Python threads.
+    /// The worker threads, which are Python threads. The main thread is among them if it is the
+    /// only one.
     worker_threads: Vec<Py<PyAny>>,
     sentinel: Option<JoinHandle<()>>,
     addresses: Vec<(Option<SocketAddr>, String)>,
@@ -69,6 +73,9 @@ pub struct ServerParts {
     pub settings: Arc<Settings>,
     /// See [`Server::set_multiprocess`].
     pub multiprocess: bool,
+    /// The caller is the main thread, and runs [`Server::main_thread`]. With `--threads 1` the
+    /// application runs there.
+    pub has_main_thread: bool,
 }
 
 /// Binds all addresses of `settings`.
@@ -87,8 +94,16 @@ impl Server {
         app: Application,
         settings: Arc<Settings>,
     ) -> Result<Server, StartError> {
+        install_loggers_in_program(py, &settings)?;
         let (listeners, access_log) = (bind(&settings)?, open_access_log(&settings)?);
-        let parts = ServerParts { app, listeners, access_log, settings, multiprocess: false };
+        let parts = ServerParts {
+            app,
+            listeners,
+            access_log,
+            settings,
+            multiprocess: false,
+            has_main_thread: false,
+        };
         let server = Server::start_with(py, parts, || Ok(()))?;
         for (_, url) in &server.addresses {
             info!(target: "server.listening", "Listening at: {url}");
@@ -109,11 +124,11 @@ impl Server {
         if let Some(refusal) = green_threads_error(py) {
             return Err(PyRuntimeError::new_err(refusal).into());
         }
-        let ServerParts { app, listeners, access_log, settings, multiprocess } = parts;
+        let ServerParts { app, listeners, access_log, settings, multiprocess, has_main_thread } =
+            parts;
         close_in_children(py, &listeners)?;
-        let access_log = settings.access_log.as_ref().zip(access_log);
-        let access_log = access_log.map(|(settings, sink)| build_access_log(settings, sink));
-        let access_log = access_log.transpose()?;
+        let access_log = access_log.map(|sink| build_access_log(&settings, sink));
+        let access_log = access_log.transpose()?.flatten();
         let addresses: Vec<_> = listeners.iter().map(|l| (l.tcp_address(), l.url())).collect();
         let servers: Vec<_> = listeners
             .iter()
@@ -123,6 +138,10 @@ impl Server {
             .collect();
         let log_keys = access_log.as_ref().map_or_else(Vec::new, |(_, keys)| keys.clone());
         let access_log = access_log.map(|(log, _)| Arc::new(log));
+        let access_logger = match &access_log {
+            Some(log) => AccessLogger::attach(py, log)?,
+            None => None,
+        };
         let network = Poller::new(listeners, settings.clone(), access_log.clone())?;
         let multiprocess = Arc::new(AtomicBool::new(multiprocess));
         let wsgi = Wsgi::new(py, app, &servers, &settings, multiprocess.clone(), log_keys)?;
@@ -131,8 +150,11 @@ impl Server {
             wsgi,
             started: OnceLock::new(),
             watch: Watch::new(settings.threads, settings.timeouts.request),
+            serves_on_main_thread: has_main_thread && settings.threads == 1,
+            main_thread: MainThreadLink::default(),
             settings,
             access_log,
+            access_logger,
         });
         let mut server = Server {
             shared,
@@ -149,6 +171,7 @@ impl Server {
             .and_then(|()| Ok(on_ready()?));
         if started.is_err() {
             server.stop();
+            server.shared.main_thread.set_served();
         }
         // From now on the application may run, and this thread may run its signal handlers.
         server.shared.started.set(()).ok();
@@ -159,10 +182,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The worker threads are created by `threading`: so they have names, Python code can list
-    /// them, and their thread-local data lives as long as they do.
     fn start_threads(&mut self, py: Python<'_>) -> Result<(), StartError> {
-        let thread_class = py.import("threading")?.getattr("Thread")?;
         let shared = self.shared.clone();
         let sentinel = std::thread::Builder::new().name("rustwsgi-sentinel".into());
         let watch = move || {
@@ -170,23 +190,42 @@ impl Server {
             shared.dispatcher.watch();
         };
         self.sentinel = Some(without_signals(|| sentinel.spawn(watch))?);
+        if self.shared.serves_on_main_thread {
+            let current = py.import("threading")?.call_method0("current_thread")?;
+            self.worker_threads.push(current.unbind());
+            return Ok(());
+        }
         for index in 0..self.shared.settings.threads {
             let shared = self.shared.clone();
-            let target = PyCFunction::new_closure(
-                py,
-                Some(c"rustwsgi_worker_thread"),
-                None,
-                move |args, _| worker_thread::run(args.py(), &shared, index),
-            )?;
-            let options = PyDict::new(py);
-            options.set_item("target", target)?;
-            options.set_item("name", format!("rustwsgi-{index}"))?;
-            options.set_item("daemon", true)?;
-            let thread = thread_class.call((), Some(&options))?;
-            thread.call_method0("start")?;
-            self.worker_threads.push(thread.unbind());
+            let run = move |py: Python<'_>| worker_thread::run(py, &shared, index, None);
+            let thread = python_thread::start(py, &format!("rustwsgi-{index}"), run)?;
+            self.worker_threads.push(thread);
         }
         Ok(())
+    }
+
+    /// The worker threads that this server has started.
+    fn started_threads(&self) -> &[Py<PyAny>] {
+        if self.shared.serves_on_main_thread { &[] } else { &self.worker_threads }
+    }
+
+    /// The part of the main thread: for the caller with [`ServerParts::has_main_thread`].
+    pub fn main_thread(&self) -> MainThread {
+        MainThread(self.shared.clone())
+    }
+
+    /// Whether the main thread is the only worker thread.
+    pub fn serves_on_main_thread(&self) -> bool {
+        self.shared.serves_on_main_thread
+    }
+
+    /// Makes the main thread run signal handlers, unless it is inside a request: there the
+    /// interpreter runs them.
+    pub fn call_main_thread(&self) {
+        self.shared.main_thread.call();
+        if self.shared.serves_on_main_thread {
+            self.shared.dispatcher.handle.wake();
+        }
     }
 
     /// Registers an `atexit` hook that stops the server. No thread may be inside the application
@@ -194,7 +233,7 @@ impl Server {
     /// which must not unwind the frames of Rust.
     fn register_exit_hook(&mut self, py: Python<'_>) -> Result<(), StartError> {
         let shared = self.shared.clone();
-        let threads: Vec<_> = self.worker_threads.iter().map(|t| t.clone_ref(py)).collect();
+        let threads: Vec<_> = self.started_threads().iter().map(|t| t.clone_ref(py)).collect();
         let pid = self.pid;
         let skips_wait = self.skips_exit_wait.clone();
         let stop = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
@@ -266,6 +305,17 @@ impl Server {
         self.shared.watch.requests_served()
     }
 
+    /// A number that changes whenever the poller makes a turn or a thread finishes a request.
+    pub fn progress(&self) -> u64 {
+        let turns = self.shared.dispatcher.handle.turns() as u64;
+        turns.wrapping_add(self.requests_served())
+    }
+
+    /// Ends the poller's current wait for events, so that an idle server makes progress.
+    pub fn wake_poller(&self) {
+        self.shared.dispatcher.handle.wake();
+    }
+
     /// Logs the requests that still run after the graceful timeout.
     pub fn warn_of_running_requests(&self, py: Python<'_>) {
         let running = self.shared.wsgi.running(py);
@@ -296,7 +346,13 @@ impl Server {
         if !self.is_own_process() {
             return Ok(true);
         }
-        if !join_all(py, &self.worker_threads, limit)? {
+        if !join_all(py, self.started_threads(), limit)? {
+            return Ok(false);
+        }
+        let shared = &self.shared;
+        if shared.serves_on_main_thread
+            && !py.detach(|| shared.main_thread.wait_until_served(limit))
+        {
             return Ok(false);
         }
         if let Some(hook) = self.exit_hook.take() {
@@ -325,28 +381,6 @@ fn parallelism(py: Python<'_>) -> usize {
     }
 }
 
-/// Waits for threads to end, at most for `limit`; returns whether all have.
-fn join_all(py: Python<'_>, threads: &[Py<PyAny>], limit: Option<Duration>) -> PyResult<bool> {
-    let end = limit.and_then(|limit| Instant::now().checked_add(limit));
-    // Checked for all threads at once: none of them ends before the calling request does.
-    let current = py.import("threading")?.call_method0(intern!(py, "current_thread"))?;
-    if threads.iter().any(|thread| thread.is(&current)) {
-        return Err(PyRuntimeError::new_err(
-            "a request cannot wait for its own server to stop: call stop() in another thread",
-        ));
-    }
-    for thread in threads {
-        let thread = thread.bind(py);
-        let remaining = end.map(|end| end.saturating_duration_since(Instant::now()).as_secs_f64());
-        // Interned, as this runs every second: new strings would fill the attribute cache.
-        thread.call_method1(intern!(py, "join"), (remaining,))?;
-        if thread.call_method0(intern!(py, "is_alive"))?.is_truthy()? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 /// Exits the process without waiting for threads that are stuck in the application: Python's
 /// finalization could wait for them forever.
 pub fn exit_now(py: Python<'_>, code: i32) {
@@ -363,13 +397,16 @@ fn open_access_log(settings: &Settings) -> Result<Option<Sink>, StartError> {
     sink.map(Some).map_err(StartError::AccessLog)
 }
 
-/// The log, and the environ keys that its format needs.
+/// The log, if there is one, and the environ keys that its format needs.
 fn build_access_log(
-    settings: &AccessLogSettings,
+    settings: &Settings,
     sink: Sink,
-) -> Result<(AccessLog, Vec<String>), StartError> {
-    let format =
-        Format::parse(&settings.format).map_err(|error| StartError::AccessLog(error.into()))?;
+) -> Result<Option<(AccessLog, Vec<String>)>, StartError> {
+    let Some(AccessLogSettings { target, format }) = &settings.access_log else { return Ok(None) };
+    let format = Format::parse(format).map_err(|error| StartError::AccessLog(error.into()))?;
+    let patterns = settings.access_log_exclude.iter().map(String::as_str);
+    let exclusion = Exclusion::new(patterns)
+        .map_err(|reason| StartError::AccessLog(anyhow!("--access-log-exclude: {reason}")))?;
     let keys = format.environ_keys().to_vec();
-    Ok((AccessLog::new(&settings.target, format, sink), keys))
+    Ok(Some((AccessLog::new(target, format, sink).excluding(exclusion), keys)))
 }

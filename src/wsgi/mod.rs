@@ -13,9 +13,10 @@
 //! in the environ, [`names`] makes its keys. [`thread_state`] and [`environ_cache`] hold the
 //! objects that a thread keeps between requests. [`timeout`] interrupts a request, [`fork`] ends a
 //! forked process that returns to the server, [`green_threads`] refuses applications that replace
-//! threads, and [`traceback`] formats exceptions. [`ffi`] calls CPython where PyO3 has no safe
+//! threads, [`access_logger`] offers gunicorn's loggers, and [`traceback`] formats exceptions. [`ffi`] calls CPython where PyO3 has no safe
 //! function.
 
+mod access_logger;
 mod application;
 mod block;
 mod client_disconnected;
@@ -40,6 +41,7 @@ mod thread_state;
 mod timeout;
 mod traceback;
 
+pub use access_logger::{AccessLogger, install_loggers, install_loggers_in_program};
 pub use application::Application;
 pub use block::take_deferred_drops;
 pub use environ::ServerAddress;

@@ -79,6 +79,15 @@ def app(environ, start_response):
     elif path == "/seize":  # in C, with the interpreter
         print(f"seized {os.getpid()}", file=environ["wsgi.errors"], flush=True)
         ctypes.PyDLL(None).sleep(600)
+    elif path == "/stick":  # stops the other threads in C, without the interpreter
+        libc = ctypes.CDLL(None)
+        libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+        libc.signal(signal.SIGUSR2, ctypes.cast(libc.pause, ctypes.c_void_p))
+        print(f"sticks {os.getpid()}", file=environ["wsgi.errors"], flush=True)
+        time.sleep(0.5)  # meanwhile one of them begins to poll
+        for thread in threading.enumerate():
+            if thread.name.startswith("rustwsgi-") and thread != threading.current_thread():
+                signal.pthread_kill(thread.ident, signal.SIGUSR2)
     elif path == "/sleep":
         time.sleep(float(query))
     elif path == "/imported":

@@ -453,3 +453,12 @@ def test_imported_objects_are_frozen(fresh_server, options: list[str], frozen: b
     """The garbage collector need not scan objects that live until the exit."""
     server = fresh_server("http_cli:frozen", *options)
     assert (int(server.get("/").body) > 0) is frozen
+
+
+@pytest.mark.parametrize("pattern", ["", "(", r"\y"])
+def test_access_log_exclude_that_is_no_regular_expression_is_an_error(
+    door: str, pattern: str
+) -> None:
+    done = run_cli(door, "--access-log-exclude", pattern, "http_cli:app")
+    assert done.returncode == 2 and "--access-log-exclude" in done.stderr, done
+    assert len(done.stderr.splitlines()) <= 3, done

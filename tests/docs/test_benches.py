@@ -133,10 +133,11 @@ def _results() -> Results:
     return Results(about, {"hello": row})
 
 
-def test_wrong_peers_and_the_limit_do_not_count() -> None:
+def test_ratios_are_of_rounds_and_wrong_peers_do_not_count() -> None:
     results = _results()
     assert results.best_peer("hello", "rps", least=False) == ("granian", 75)
-    assert results.ratio("hello", "rustwsgi", "rps", least=False) == 2.0
+    assert results.ratio("hello", "rustwsgi", "rps", least=False) == 3.0, "of 3, 12 and 1"
+    assert results.spread("hello", "rps", least=False) == (1.0, 12.0)
     assert results.value("hello", "bjoern", "rps") is None
 
 

@@ -256,6 +256,26 @@ def test_inherited_socket_that_is_shut_down_uses_no_processor_time(fresh_server)
         assert server.wait() == 0
 
 
+def test_inherited_socket_that_becomes_blocking_is_served(fresh_server) -> None:
+    """The process that passed it makes it blocking, which the server shares. Regression: the poller
+    waited in accept() for the next client, and with it all connections and TERM."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        server = fresh_server(PLAIN, "--threads", "2", bind=f"fd://{fd}", pass_fds=(fd,))
+        server.host, server.port = listener.getsockname()
+        with server.connect() as client:
+            assert client.request(build_request()).status == 200
+            for number in (1, 2):
+                listener.setblocking(True)
+                assert server.get("/").status == 200
+                assert client.request(build_request()).status == 200
+                wait_until(
+                    lambda: server.stderr().count("[listener.blocking]") == number,  # noqa: B023
+                    "it is non-blocking again",
+                )
+        assert server.stop() == 0
+
+
 def test_inherited_socket_is_not_passed_to_children(fresh_server) -> None:
     """Regression: commands of the application inherited it and could listen after the server had
     ended."""

@@ -194,6 +194,30 @@ def test_worker_without_a_heartbeat_is_killed(fresh_server) -> None:
     assert server.get("/").status == 200
 
 
+def test_worker_with_a_stuck_poller_is_killed(fresh_server) -> None:
+    """Regression: the main thread of the worker sent the heartbeat while no thread polled, so the
+    worker stayed for ever and served nobody."""
+    server = fresh_server(APP, "--timeout", "1", "--workers", "2", "--threads", "2")
+    workers(server, 2)
+    with server.connect() as client:
+        client.send(build_request("GET", "/stick"))
+        pid = int(server.wait_for_log(r"sticks (\d+)")[1])
+        server.wait_for_event("worker.no_heartbeat", str(pid), timeout=20)
+        server.wait_for_event("worker.died", f"{pid} was killed by SIGABRT")
+        with pytest.raises((NoResponse, ConnectionResetError)):
+            client.response()
+    workers(server, 2, {pid})
+    assert server.get("/").status == 200
+
+
+def test_idle_worker_has_a_heartbeat(fresh_server) -> None:
+    server = fresh_server(APP, "--timeout", "1")
+    pid = serving_pid(server)
+    time.sleep(8)  # longer than a heartbeat may be missing, which is four seconds and three
+    assert serving_pid(server) == pid
+    assert "worker.no_heartbeat" not in server.stderr()
+
+
 def test_workers_stopped_with_their_master_survive(fresh_server) -> None:
     """A paused container, a sleeping laptop: the master woke up first and killed all workers, because
     none had sent a heartbeat."""

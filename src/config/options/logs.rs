@@ -1,8 +1,8 @@
 //! The access log and the error log.
 
-use crate::config::field::{Flag, Maybe, One};
+use crate::config::field::{Flag, Many, Maybe, One};
 use crate::config::notation::{
-    ACCESS_FORMAT, ACCESS_LOG_FILE, ERROR_LOG_FILE, LEVEL, print_target,
+    ACCESS_FORMAT, ACCESS_LOG_FILE, ERROR_LOG_FILE, LEVEL, PATH_PATTERN, print_target,
 };
 use crate::config::option::{OptionDef, Reload, option};
 
@@ -25,6 +25,15 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         )
         .gunicorn("access_log_format")
         .resolved(|settings| settings.access_log.as_ref().map(|log| log.format.clone().into())),
+    option(
+        "access_log_exclude",
+        &Many(PATH_PATTERN, |given| &mut given.settings.access_log_exclude),
+    )
+    .takes("REGEX")
+    .help(
+        "Do not log requests whose path matches, such as ^/healthz$, unless the status is 400 or \
+         higher (repeatable)",
+    ),
     option("error_logfile", &One(ERROR_LOG_FILE, |given| &mut given.settings.error_log))
         .takes("FILE")
         .default("-")

@@ -2,6 +2,7 @@
 //! poller.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::net::connection::Lent;
 use crate::net::poller_link::PollerLink;
@@ -16,11 +17,13 @@ pub struct PollerHandle {
     link: Arc<PollerLink>,
     /// Lent connections that were returned since the last turn.
     returned: Mutex<Vec<Lent>>,
+    /// Counts the turns.
+    turns: AtomicUsize,
 }
 
 impl PollerHandle {
     pub(super) fn new(link: Arc<PollerLink>) -> PollerHandle {
-        PollerHandle { link, returned: Mutex::default() }
+        PollerHandle { link, returned: Mutex::default(), turns: AtomicUsize::new(0) }
     }
 
     /// Returns a connection whose response is complete or aborted. The poller's next turn sends its
@@ -66,6 +69,17 @@ impl PollerHandle {
     /// Ends the current or the next wait of [`Poller::poll_once`](super::Poller::poll_once).
     pub fn wake(&self) {
         self.link.wake();
+    }
+
+    /// How many turns the poller has made, wrapping around. A poller that makes none after
+    /// [`PollerHandle::wake`] is stuck.
+    pub fn turns(&self) -> usize {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// For the poller: counts a turn. Only one thread polls at a time.
+    pub(super) fn count_turn(&self) {
+        self.turns.store(self.turns().wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Swaps the returned connections with an empty vector, so that neither is allocated again.

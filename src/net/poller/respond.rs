@@ -131,7 +131,7 @@ pub(super) fn respond(
         let _ = http.finish(out);
     });
     if let Some(log) = &state.access_log {
-        connection.log_access(log, &head, &[]);
+        connection.log_access(&head, &[], |record| log.log(record));
         log.flush();
     }
     let sent = connection.send();

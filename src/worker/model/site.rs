@@ -140,7 +140,8 @@ impl Site {
     fn run(&self, me: usize) {
         loop {
             // The thread may need the interpreter for a moment at any time.
-            match self.dispatcher.role(me, || shuttle::rand::thread_rng().r#gen()) {
+            let wants = || shuttle::rand::thread_rng().r#gen();
+            match self.dispatcher.role(me, wants, || false) {
                 Role::Run => self.run_batch(me),
                 Role::Poll => drop(self.interpreter.lock().unwrap()),
                 Role::Quit => return,

@@ -39,6 +39,7 @@ complete -c rustwsgi -l limit-memory -d 'Maximum memory per worker for buffers o
 complete -c rustwsgi -l limit-spool -d 'Maximum size per worker of temporary files for request bodies; 0 is no limit' -r
 complete -c rustwsgi -l access-logfile -d 'Access log file; - is stdout' -r -F
 complete -c rustwsgi -l access-logformat -d 'Access log format: common, combined (gunicorn\'s default), json, or gunicorn\'s atoms, such as \'%(h)s %(r)s %(s)s\'' -r
+complete -c rustwsgi -l access-log-exclude -d 'Do not log requests whose path matches, such as ^/healthz$, unless the status is 400 or higher (repeatable)' -r
 complete -c rustwsgi -l error-logfile -l log-file -d 'Error log file; - is stderr' -r -F
 complete -c rustwsgi -l log-level -d 'Lowest level of messages to log: debug, info, warning, error or critical' -r
 complete -c rustwsgi -s p -l pid -d 'PID file of the master' -r -F

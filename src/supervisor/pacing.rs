@@ -1,0 +1,160 @@
+//! The pace of the master: how soon it starts workers after failures, and how often changed source
+//! files reload the server.
+
+use std::time::{Duration, Instant};
+
+/// The death of a worker that has served for at least this long does not count as an early death.
+const PROVEN_AFTER: Duration = Duration::from_secs(10);
+/// The first pause after a worker that could not boot; each further one doubles it.
+const MIN_BOOT_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause after a worker that could not boot.
+const MAX_BOOT_PAUSE: Duration = Duration::from_secs(30);
+/// The longest pause after a worker that died while serving. Short, because a request that crashes
+/// workers must not be able to keep the site down.
+const MAX_RESPAWN_PAUSE: Duration = Duration::from_secs(2);
+/// The shortest time between two reloads for changed source files.
+const MIN_SOURCE_RELOAD_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Delays new workers after failures, so that a worker that dies at once is not respawned in a
+/// loop.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    /// Consecutive workers that could not boot.
+    boot_failures: u32,
+    /// Consecutive workers that died soon after they were ready.
+    early_deaths: u32,
+    /// The time until which no worker is started.
+    paused_until: Option<Instant>,
+}
+
+impl Backoff {
+    /// A worker could not boot, or could not be forked.
+    pub(super) fn on_boot_failure(&mut self, now: Instant) {
+        let pause = MIN_BOOT_PAUSE * 2_u32.pow(self.boot_failures.min(6));
+        self.boot_failures += 1;
+        self.paused_until = now.checked_add(pause.min(MAX_BOOT_PAUSE));
+    }
+
+    /// A worker died after it had served for this long. The first is replaced without a pause.
+    pub(super) fn on_death(&mut self, now: Instant, served: Duration) {
+        if served >= PROVEN_AFTER {
+            self.early_deaths = 0;
+            return;
+        }
+        let pause = match self.early_deaths {
+            0 => Duration::ZERO,
+            deaths => Duration::from_millis(50) * 2_u32.pow(deaths.min(6)),
+        };
+        self.early_deaths += 1;
+        self.paused_until = now.checked_add(pause.min(MAX_RESPAWN_PAUSE));
+    }
+
+    /// A worker is ready.
+    pub(super) fn on_ready(&mut self) {
+        self.boot_failures = 0;
+    }
+
+    /// Ends the pause and clears the failures, after a change by the operator.
+    pub(super) fn reset(&mut self) {
+        *self = Backoff::default();
+    }
+
+    /// The time until which no worker is started, if there is a pause.
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
+    }
+
+    /// Ends the pause if it is over; returns whether workers may be started.
+    pub(super) fn end_pause(&mut self, now: Instant) -> bool {
+        let over = self.paused_until.is_none_or(|until| until <= now);
+        if over {
+            self.paused_until = None;
+        }
+        over
+    }
+}
+
+/// Bounds how often changed source files reload the server (`--reload`), whatever workers report.
+/// A change that comes too early is not lost: its reload waits.
+#[derive(Debug, Default)]
+pub(super) struct SourceReload {
+    is_wanted: bool,
+    /// No reload before this time.
+    not_before: Option<Instant>,
+}
+
+impl SourceReload {
+    /// A worker has reported a changed file.
+    pub(super) fn request(&mut self) {
+        self.is_wanted = true;
+    }
+
+    /// A reload begins, for this or for another reason: it reads every file anew.
+    pub(super) fn on_reload(&mut self, now: Instant) {
+        self.is_wanted = false;
+        self.not_before = now.checked_add(MIN_SOURCE_RELOAD_INTERVAL);
+    }
+
+    /// When the next reload is due, if one is wanted.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.is_wanted.then(|| self.not_before.unwrap_or(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_reloads_keep_their_distance_and_none_is_lost() {
+        let now = Instant::now();
+        let mut reload = SourceReload::default();
+        assert_eq!(reload.deadline(now), None);
+        reload.request();
+        assert_eq!(reload.deadline(now), Some(now), "the first is due at once");
+        reload.on_reload(now);
+        assert_eq!(reload.deadline(now), None);
+        reload.request();
+        reload.request();
+        assert_eq!(reload.deadline(now), Some(now + MIN_SOURCE_RELOAD_INTERVAL));
+    }
+
+    #[test]
+    fn pauses_grow_up_to_their_limits() {
+        let now = Instant::now();
+        let mut backoff = Backoff::default();
+        let mut pause_after_death = |served| {
+            backoff.on_death(now, served);
+            backoff.paused_until().map(|until| until - now)
+        };
+        let soon = Duration::ZERO;
+        assert_eq!(pause_after_death(soon), Some(Duration::ZERO), "the first is an accident");
+        assert_eq!(pause_after_death(soon), Some(Duration::from_millis(100)));
+        assert_eq!(pause_after_death(soon), Some(Duration::from_millis(200)));
+        for _ in 0..100 {
+            assert!(pause_after_death(soon) <= Some(MAX_RESPAWN_PAUSE));
+        }
+        backoff.reset();
+        for _ in 0..100 {
+            backoff.on_boot_failure(now);
+        }
+        assert_eq!(backoff.paused_until(), Some(now + MAX_BOOT_PAUSE));
+    }
+
+    #[test]
+    fn pause_ends_with_time_and_with_success() {
+        let now = Instant::now();
+        let mut backoff = Backoff::default();
+        assert!(backoff.end_pause(now), "there is none");
+        backoff.on_boot_failure(now);
+        assert!(!backoff.end_pause(now));
+        assert!(backoff.end_pause(now + MIN_BOOT_PAUSE));
+        backoff.on_ready();
+        backoff.on_boot_failure(now);
+        assert_eq!(backoff.paused_until(), Some(now + MIN_BOOT_PAUSE), "the count starts again");
+        backoff.on_death(now, Duration::ZERO);
+        backoff.on_death(now, PROVEN_AFTER);
+        backoff.on_death(now, Duration::ZERO);
+        assert!(backoff.end_pause(now), "an accident again");
+    }
+}

@@ -1,0 +1,196 @@
+//! The main thread of a process whose server is controlled by another thread.
+//!
+//! Python runs signal handlers on the main thread only, and some code works only there: it sets
+//! signal handlers, or uses objects that belong to the thread which imported the application. So
+//! with `--threads 1` the main thread is the worker thread, as under gunicorn's sync worker; with
+//! more threads it waits. Either way the control thread calls it when a signal has come, and it
+//! attaches to the interpreter to run the handlers. A handler may take long or never return,
+//! without consequences for the control thread.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use super::python_thread;
+use super::worker_thread::{self, Shared};
+use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, ignore_poison, pause};
+use crate::sys::signals::without_signals;
+
+/// How often [`MainThread::run`] joins the control thread again after a signal handler has raised
+/// an exception in the join.
+const MAX_JOINS: usize = 100;
+
+/// The signal handling of the process, as far as the main thread does it.
+pub trait MainThreadSignals {
+    /// Sets the wakeup descriptor and the handlers again if the application has removed them.
+    /// `loop.add_signal_handler` of asyncio, for example, leaves neither behind.
+    fn restore(&self, py: Python<'_>);
+
+    /// Runs the Python handlers of the signals that have come.
+    fn run_handlers(&self, py: Python<'_>);
+
+    /// Handles an exception that a signal handler has raised outside a request.
+    fn on_exception(&self, py: Python<'_>, exception: PyErr);
+}
+
+/// What the other threads tell the main thread, and the reverse.
+#[derive(Debug, Default)]
+pub(super) struct MainThreadLink {
+    /// It must attach to the interpreter once, to run signal handlers.
+    is_called: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// It runs no request any more.
+    has_served: bool,
+    /// The control thread has ended.
+    is_released: bool,
+}
+
+impl MainThreadLink {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        ignore_poison(self.state.lock())
+    }
+
+    /// Whether the main thread must attach to the interpreter.
+    pub(super) fn is_called(&self) -> bool {
+        self.is_called.load(Ordering::SeqCst)
+    }
+
+    /// Makes the main thread attach, if it waits in this module. The caller also wakes the poller.
+    pub(super) fn call(&self) {
+        self.is_called.store(true, Ordering::SeqCst);
+        // With the lock the notification cannot come between the check and the wait.
+        let _state = self.lock();
+        self.changed.notify_all();
+    }
+
+    /// On the main thread, outside a request: if it was called, runs the handlers of signals.
+    pub(super) fn answer_call(&self, py: Python<'_>, signals: &dyn MainThreadSignals) {
+        if self.is_called() {
+            self.is_called.store(false, Ordering::SeqCst);
+            signals.run_handlers(py);
+            signals.restore(py);
+        }
+    }
+
+    /// Waits until the main thread is called, or released. Returns whether it is released.
+    fn wait(&self) -> bool {
+        let mut state = self.lock();
+        while !self.is_called() && !state.is_released {
+            state = ignore_poison(self.changed.wait(state));
+        }
+        state.is_released
+    }
+
+    /// Waits until the main thread has left the application for good, at most for `limit`. Returns
+    /// whether it has.
+    pub(super) fn wait_until_served(&self, limit: Option<Duration>) -> bool {
+        let end = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let mut state = self.lock();
+        while !state.has_served {
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            state = match left {
+                None => ignore_poison(self.changed.wait(state)),
+                Some(Duration::ZERO) => return false,
+                Some(left) => pause(&self.state, &self.changed, state, left),
+            };
+        }
+        true
+    }
+
+    pub(super) fn set_served(&self) {
+        self.lock().has_served = true;
+        self.changed.notify_all();
+    }
+
+    fn release(&self) {
+        self.lock().is_released = true;
+        self.changed.notify_all();
+    }
+}
+
+/// The main thread's part of a server: see [`Server::main_thread`](super::Server::main_thread).
+pub struct MainThread(pub(super) Arc<Shared>);
+
+impl MainThread {
+    /// Runs `control` on a thread of its own until it returns, and meanwhile the main thread's part
+    /// on the calling thread. Returns the result of `control`.
+    ///
+    /// # Errors
+    /// If the thread cannot be started, or has panicked.
+    pub fn run<T: Send + 'static>(
+        self,
+        py: Python<'_>,
+        signals: &dyn MainThreadSignals,
+        control: impl FnOnce(Python<'_>) -> T + Send + 'static,
+    ) -> PyResult<T> {
+        let result = Arc::new(Mutex::new(None));
+        let once = Mutex::new(Some(control));
+        let (shared, slot) = (self.0.clone(), result.clone());
+        let run = move |py: Python<'_>| {
+            let _release = Release(&shared);
+            if let Some(control) = ignore_poison(once.lock()).take() {
+                let returned = control(py);
+                *ignore_poison(slot.lock()) = Some(returned);
+            }
+            Ok(())
+        };
+        // The kernel must deliver signals to the main thread: they interrupt its system calls.
+        let started = without_signals(|| python_thread::start(py, "rustwsgi-control", run));
+        let thread = match started {
+            Ok(thread) => thread.into_bound(py),
+            Err(failure) => {
+                self.0.dispatcher.handle.stop();
+                self.0.main_thread.set_served();
+                return Err(failure);
+            }
+        };
+        self.serve(py, signals);
+        for _ in 0..MAX_JOINS {
+            match thread.call_method0("join") {
+                Ok(_) => break,
+                Err(exception) => signals.on_exception(py, exception),
+            }
+        }
+        let returned = ignore_poison(result.lock()).take();
+        returned.ok_or_else(|| PyRuntimeError::new_err("the control thread has failed"))
+    }
+
+    /// Serves as the worker thread if there is only one, then waits until it is released.
+    fn serve(&self, py: Python<'_>, signals: &dyn MainThreadSignals) {
+        let Shared { main_thread, serves_on_main_thread, .. } = &*self.0;
+        if *serves_on_main_thread {
+            let served = worker_thread::run(py, &self.0, 0, Some(signals));
+            main_thread.set_served();
+            if let Err(failure) = served {
+                signals.on_exception(py, failure);
+            }
+        }
+        loop {
+            let is_released = py.detach(|| main_thread.wait());
+            main_thread.answer_call(py, signals);
+            if is_released {
+                // A signal that has come just before the end.
+                return signals.run_handlers(py);
+            }
+        }
+    }
+}
+
+/// Releases the main thread at the end of the control thread, even if that panics.
+struct Release<'a>(&'a Shared);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.dispatcher.handle.stop();
+        }
+        self.0.main_thread.release();
+    }
+}

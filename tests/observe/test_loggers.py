@@ -1,0 +1,194 @@
+"""gunicorn's loggers, `gunicorn.error` and `gunicorn.access`, as applications use them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+STAMP = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\]"
+
+
+def app(kind: str) -> str:
+    return f"loggers:make({kind!r})"
+
+
+def error_lines(server) -> list[str]:
+    """The lines of the application, without the time and the pid."""
+    pattern = rf"^{STAMP} \[\d+\] \[app\.message\] (.*)"
+    return re.findall(pattern, server.stderr(), re.MULTILINE)
+
+
+def access_lines(fresh_server, tmp_path: Path, kind: str, *args: str) -> tuple[list[str], str]:
+    """The lines of the access log after four requests, and the error log."""
+    path = tmp_path / "access.log"
+    args = ("--access-logformat", "%(r)s %(s)s", *args)
+    server = fresh_server(app(kind), "--access-logfile", str(path), *args)
+    for target in ("/healthz", "/a?secret", "/healthz/broken", "/b"):
+        server.get(target, fields=[("X-Id", "7"), ("Referer", 'a"\\\xff')])
+    assert server.stop() == 0
+    return path.read_text(encoding="utf-8").splitlines(), server.stderr()
+
+
+ALL = [
+    "GET /healthz HTTP/1.1 200",
+    "GET /a?secret HTTP/1.1 200",
+    "GET /healthz/broken HTTP/1.1 503",
+    "GET /b HTTP/1.1 200",
+]
+
+
+# ---------------------------------------------------------------- gunicorn.error
+
+
+@pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["", "preload"])
+def test_application_with_the_handlers_of_gunicorn_error_logs_to_the_error_log(
+    fresh_server, preload: list[str]
+) -> None:
+    """The recipe `app.logger.handlers = logging.getLogger("gunicorn.error").handlers`, which left an
+    application without a log."""
+    server = fresh_server(app("recipe"), *preload)
+    server.get("/log")
+    server.wait_for_event("app.message", "critical line")
+    assert error_lines(server) == [
+        "[INFO] imported at level 20",
+        "[INFO] info line",
+        "[WARNING] warning line",
+        "[CRITICAL] critical line",
+    ]
+    # The rest of a message cannot pass for a line of the server.
+    assert "\n [2026-01-01 00:00:00 +0000] [1] [CRITICAL] forged\n" in server.stderr()
+
+
+def test_level_of_gunicorn_error_is_log_level(fresh_server) -> None:
+    server = fresh_server(app("recipe"), "--log-level", "debug")
+    server.get("/log")
+    server.wait_for_event("app.message", "critical line")
+    assert error_lines(server)[:2] == ["[INFO] imported at level 10", "[DEBUG] debug line"]
+
+
+def test_level_of_the_application_decides_about_its_lines(fresh_server) -> None:
+    """As with gunicorn, whose handlers have no level."""
+    server = fresh_server(app("own_level"))
+    server.get("/log")
+    server.wait_for_event("app.message", "critical line")
+    assert "[DEBUG] debug line" in error_lines(server)
+
+
+def test_exception_is_logged_with_its_traceback(fresh_server) -> None:
+    server = fresh_server(app("recipe"))
+    server.get("/exception")
+    server.wait_for_log(r"^ValueError: in the application$")
+    assert r"[ERROR] failed \udcff" in error_lines(server)
+
+
+def test_formatter_of_the_application_makes_the_whole_line(fresh_server) -> None:
+    server = fresh_server(app("own_formatter"))
+    server.get("/log")
+    server.wait_for_log(r"^shop: info line$")
+
+
+# ---------------------------------------------------------------- gunicorn.access
+
+
+@pytest.mark.parametrize("kind", ["quiet", "handler_filter"])
+def test_filter_leaves_out_lines(fresh_server, tmp_path: Path, kind: str) -> None:
+    lines, log = access_lines(fresh_server, tmp_path, kind)
+    assert lines == [ALL[1], ALL[3]]
+    assert "[ERROR]" not in log
+
+
+def test_filter_can_change_the_atoms(fresh_server, tmp_path: Path) -> None:
+    lines, _ = access_lines(fresh_server, tmp_path, "redact")
+    assert lines == ["GET /healthz HTTP/1.1 200", "GET /a 200", *ALL[2:]]
+
+
+def test_filter_gets_gunicorns_atoms(fresh_server, tmp_path: Path) -> None:
+    lines, _ = access_lines(fresh_server, tmp_path, "show_atoms")
+    assert lines[1] == (
+        "h='127.0.0.1' l='-' u='-' r='GET /a?secret HTTP/1.1' s='200' m='GET' U='/a' q='secret' "
+        r"H='HTTP/1.1' b='2' B=2 f='a\\x22\\x5C\\xFF' a='-' "
+        "{X-Id}i='7' {content-type}o='text/plain' {X-No}i='-' nothing='-' "
+        "['str', 'int', 'int', 'int', 'str', 'str'] INFO gunicorn.access"
+    )
+
+
+def test_filter_sees_the_lines_of_the_json_format(fresh_server, tmp_path: Path) -> None:
+    lines, _ = access_lines(fresh_server, tmp_path, "quiet", "--access-logformat", "json")
+    assert len(lines) == 2 and '"target":"/b"' in lines[1], lines
+
+
+def test_line_is_logged_if_a_filter_raises(fresh_server, tmp_path: Path) -> None:
+    """The failure is reported once."""
+    lines, log = access_lines(fresh_server, tmp_path, "failing")
+    assert lines == ALL
+    assert log.count("[accesslog.filter_failed]") == log.count("ValueError: no such filter") == 1
+
+
+def test_handler_of_the_application_gets_the_lines_as_well(fresh_server, tmp_path: Path) -> None:
+    lines, log = access_lines(fresh_server, tmp_path, "second_handler")
+    assert lines == ALL
+    assert all(f"[WARNING] seen: {line}\n" in log for line in ALL)
+
+
+def test_handler_of_the_application_replaces_that_of_the_server(
+    fresh_server, tmp_path: Path
+) -> None:
+    lines, log = access_lines(fresh_server, tmp_path, "other_handler")
+    assert lines == [] and f"[WARNING] seen: {ALL[0]}\n" in log
+
+
+def test_level_above_info_turns_the_access_log_off(fresh_server, tmp_path: Path) -> None:
+    lines, log = access_lines(fresh_server, tmp_path, "by_level")
+    assert lines == [] and "[accesslog.disabled]" not in log
+
+
+def test_disabled_logger_turns_the_access_log_off_with_a_warning(
+    fresh_server, tmp_path: Path
+) -> None:
+    """`logging.config` disables existing loggers by default, with gunicorn's as well."""
+    lines, log = access_lines(fresh_server, tmp_path, "disabled")
+    assert lines == [] and log.count("[accesslog.disabled]") == 1
+
+
+def test_lines_of_the_application_go_to_the_access_log(fresh_server) -> None:
+    server = fresh_server(app("early"), "--access-logfile", "-", "--access-logformat", "%(U)s")
+    server.get("/access")
+    server.wait_for_stdout("^/access$")
+    assert server.stdout().splitlines() == [
+        r"early\nline",
+        r"a line of the application\nforged",
+        "/access",
+    ]
+
+
+def test_filter_that_a_hook_sets_is_honoured(fresh_server, tmp_path: Path) -> None:
+    config = tmp_path / "gunicorn.conf.py"
+    config.write_text(
+        "import logging\n"
+        "def post_fork(server, worker):\n"
+        "    assert logging.getLogger('gunicorn.error').handlers\n"
+        "    logger = logging.getLogger('gunicorn.access')\n"
+        "    logger.addFilter(lambda record: record.args['U'] != '/healthz')\n"
+    )
+    lines, _ = access_lines(fresh_server, tmp_path, "recipe", "-c", str(config))
+    assert lines == ALL[1:]
+
+
+# ---------------------------------------------------------------- --access-log-exclude
+
+
+def test_excluded_paths_are_not_logged_unless_the_status_is_an_error(
+    fresh_server, tmp_path: Path
+) -> None:
+    exclude = ["--access-log-exclude", "^/healthz", "--access-log-exclude", "secret|/b$"]
+    lines, _ = access_lines(fresh_server, tmp_path, "recipe", *exclude)
+    # The query is no part of the path.
+    assert lines == [ALL[1], ALL[2]]
+
+
+def test_excluded_paths_do_not_reach_the_logger(fresh_server, tmp_path: Path) -> None:
+    exclude = ["--access-log-exclude", "^/healthz$"]
+    lines, log = access_lines(fresh_server, tmp_path, "second_handler", *exclude)
+    assert lines == ALL[1:] and "seen: GET /healthz HTTP" not in log
