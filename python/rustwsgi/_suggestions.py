@@ -27,6 +27,9 @@ MAX_FILES = 40
 MAX_FILE_BYTES = 256 * 1024
 SKIPPED = {"node_modules", "site-packages", "tests", "test", "docs", "build", "dist", "migrations"}
 
+#: The file that makes a directory a virtual environment.
+VENV_MARK = "pyvenv.cfg"
+
 #: Commands of other programs.
 VERBS = {"run", "serve", "start", "runserver", "dev", "shell"}
 
@@ -34,11 +37,12 @@ VERBS = {"run", "serve", "start", "runserver", "dev", "shell"}
 def missing_module(module: str, attr: str | None) -> str:
     """Advise a user whose module does not exist. ``attr`` is what stands behind the colon."""
     found = _elsewhere(module, attr) or _similar(module, attr)
+    other = _any_application() if found is None and "." not in module else None
     if found is None and module in VERBS:
-        name = _any_application() or "hello:app"
+        name = other or "hello:app"
         return f"{module!r} is no command of rustwsgi; name the application alone: rustwsgi {name}"
-    if found is None and "." not in module and (name := _any_application()) is not None:
-        found = f"did you mean {name}?"
+    if other is not None:
+        found = f"did you mean {other}?"
     return found or (
         "run rustwsgi in the directory that has it, or name that directory with --chdir or "
         "--pythonpath"
@@ -225,7 +229,7 @@ def _directories() -> Iterator[str]:
             for entry in entries:
                 if entry.name[0] in "._" or entry.name in SKIPPED or not entry.is_dir():
                     continue
-                if os.path.isfile(os.path.join(entry.path, "pyvenv.cfg")):
+                if os.path.isfile(os.path.join(entry.path, VENV_MARK)):
                     continue
                 yield entry.path
                 below.append(entry.path)
