@@ -20,7 +20,7 @@ use pyo3::types::PyList;
 use crate::config::{self, AccessLogSettings, Settings};
 use crate::observe::{self, LogTarget};
 use crate::supervisor::{self, Entrypoints, Hooks, ImportGuard, LoadFailure, WorkerUsers};
-use crate::worker::{Server, StartError};
+use crate::worker::{GracefulEnd, Server, StartError};
 use crate::wsgi::{self, Doubt, Loaded};
 
 /// The lines of requests on the terminal while developing: request line, status and time.
@@ -117,12 +117,25 @@ fn execute_gunicorn_config(
     };
     match run() {
         Ok((options, hooks)) => Ok((options, Hooks(Some(hooks)))),
+        Err(failure) if lacks_gunicorn(py, &failure) => Err(format!(
+            "the configuration file {} imports gunicorn, which is not installed in this Python \
+             environment; remove the import if it is not needed, or install gunicorn as well: \
+             pip install gunicorn",
+            path.display()
+        )),
         Err(failure) => Err(format!(
             "cannot execute the configuration file {}:\n{}",
             path.display(),
             wsgi::format_exception(py, &failure).trim_end()
         )),
     }
+}
+
+/// True if a module of gunicorn was not found.
+fn lacks_gunicorn(py: Python<'_>, failure: &PyErr) -> bool {
+    let name = || failure.value(py).getattr("name")?.extract::<String>();
+    failure.is_instance_of::<PyModuleNotFoundError>(py)
+        && name().is_ok_and(|name| name == "gunicorn" || name.starts_with("gunicorn."))
 }
 
 fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) -> i32 {
@@ -218,7 +231,12 @@ fn load(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> Result<Py<PyAny>,
 
 /// Imports the application.
 fn import(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> Result<Loaded, LoadFailure> {
-    let failed = |code: i32, reason: String| LoadFailure { code, traceback: None, reason };
+    let failed = |code: i32, reason: String| LoadFailure {
+        code,
+        traceback: None,
+        reason,
+        is_conflict: false,
+    };
     if let Some(directory) = &settings.chdir
         && let Err(failure) = std::env::set_current_dir(directory)
     {
@@ -246,7 +264,8 @@ fn import(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> Result<Loaded, 
             return failed(130, String::new());
         }
         let reason = format!("{failure}{}", permission_hint(settings, failure.missing));
-        LoadFailure { code: 3, traceback: failure.traceback, reason }
+        let is_conflict = failure.cause.is_some_and(|cause| supervisor::is_conflict(py, &cause));
+        LoadFailure { code: 3, traceback: failure.traceback, reason, is_conflict }
     })?;
     match loaded.doubt {
         Some(Doubt::Async(reason)) if !hooks.may_replace_app(py) => Err(failed(3, reason)),
@@ -351,8 +370,7 @@ fn wait_and_stop(
             return Ok(false);
         }
         if end.is_some_and(|end| std::time::Instant::now() >= end) {
-            server.warn_of_running_requests(py);
-            return Ok(false);
+            return Ok(server.end_graceful_period(py)? != GracefulEnd::Aborted);
         }
     }
 }

@@ -20,6 +20,7 @@ use rustwsgi::_rustwsgi;
 const SOURCES: &[(&str, &str)] = &[
     ("rustwsgi", include_str!("../../python/rustwsgi/__init__.py")),
     ("rustwsgi.__main__", include_str!("../../python/rustwsgi/__main__.py")),
+    ("rustwsgi._conflicts", include_str!("../../python/rustwsgi/_conflicts.py")),
     ("rustwsgi._factory_arguments", include_str!("../../python/rustwsgi/_factory_arguments.py")),
     ("rustwsgi._load_errors", include_str!("../../python/rustwsgi/_load_errors.py")),
     ("rustwsgi._request_hooks", include_str!("../../python/rustwsgi/_request_hooks.py")),

@@ -61,7 +61,7 @@ pub use load::{CheckFile, Loaded, parse, parse_api, refuse_master_options};
 pub use options::is_command_line_only;
 pub use print::print_config;
 pub use settings::{
-    AccessLogSettings, Budget, Processes, Recycling, ReloadStrategy, Settings, Timeouts,
+    AccessLogSettings, Budget, Processes, Recycling, ReloadStrategy, Replace, Settings, Timeouts,
 };
 pub use sources::environment::unknown_variables;
 pub use sources::gunicorn_py::Execute;

@@ -13,7 +13,7 @@ use toml::Value;
 
 use super::bind::{self, Bind};
 use super::parse;
-use super::settings::ReloadStrategy;
+use super::settings::{ReloadStrategy, Replace};
 use super::trust::Trust;
 use crate::http1::Underscores;
 use crate::observe::LogTarget;
@@ -83,6 +83,10 @@ pub(super) const PROXY: &Notation<Trust> = &Notation::new(
     || ValueParser::new(|text: &str| text.parse::<Trust>()),
     |trust| Value::from(trust.to_string()),
 );
+
+/// A header field that a trusted proxy may set although its name has an underscore.
+pub(super) const FORWARDER_HEADER: &Notation<String> =
+    &Notation::new(|| ValueParser::new(parse::forwarder_header), |name| Value::from(name.as_str()));
 
 /// A whole number from `LOW` to `HIGH`.
 pub(super) struct Whole<T, const LOW: u64, const HIGH: u64>(T);
@@ -171,6 +175,23 @@ pub(super) const RELOAD_STRATEGY: &Notation<ReloadStrategy> = &Notation::new(
         Value::from(match strategy {
             ReloadStrategy::All => "all",
             ReloadStrategy::Rolling => "rolling",
+        })
+    },
+);
+
+/// `ready-first` or `stop-first`.
+pub(super) const REPLACE: &Notation<Replace> = &Notation::new(
+    || {
+        let parser = PossibleValuesParser::new(["ready-first", "stop-first"]);
+        ValueParser::new(parser.map(|text| match text.as_str() {
+            "stop-first" => Replace::StopFirst,
+            _ => Replace::ReadyFirst,
+        }))
+    },
+    |replace| {
+        Value::from(match replace {
+            Replace::ReadyFirst => "ready-first",
+            Replace::StopFirst => "stop-first",
         })
     },
 );

@@ -131,6 +131,17 @@ pub(super) fn variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// The name of a header field, in capitals; `*`, or nothing.
+pub(super) fn forwarder_header(text: &str) -> Result<String, String> {
+    let name = text.trim().to_ascii_uppercase();
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if name == "*" || is_name {
+        Ok(name)
+    } else {
+        Err(format!("{text:?} is not the name of a header field"))
+    }
+}
+
 /// A file mode mask in octal, as `022` or `0o22`.
 pub(super) fn umask(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
@@ -261,6 +272,16 @@ mod tests {
         assert_eq!(path_pattern("^/healthz$"), Ok("^/healthz$".to_owned()));
         for bad in ["", "[", "/(a", r"\y", "(?=a)"] {
             assert!(path_pattern(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn forwarder_header_is_a_name_in_capitals() {
+        for (text, name) in [(" remote_user", "REMOTE_USER"), ("*", "*"), ("", "")] {
+            assert_eq!(forwarder_header(text), Ok(name.to_owned()));
+        }
+        for bad in ["A B", "A:", "A*"] {
+            assert!(forwarder_header(bad).is_err(), "{bad}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::bind::{self, Bind};
 use super::given::Given;
 use super::notation::WorkerClass;
 use super::options;
-use super::settings::{AccessLogSettings, Settings};
+use super::settings::{AccessLogSettings, Replace, Settings};
 use crate::observe::LogTarget;
 
 /// Threads per worker by default. Enough for an application that sometimes waits for its database,
@@ -51,6 +51,10 @@ pub(super) fn resolve(matches: &ArgMatches, variables: Variables<'_>) -> Result<
         (None, _) => DEFAULT_THREADS,
     };
     settings.processes.watch = given.reload.then_some(given.reload_extra_files);
+    if given.reload {
+        // Otherwise the old worker would serve the code from before the change for a while.
+        settings.processes.replace = Replace::StopFirst;
+    }
     settings.pythonpath.splice(0..0, given.app_dir);
     let limits = &mut settings.limits;
     for part in [&mut limits.request_line, &mut limits.field_size] {

@@ -3,6 +3,7 @@
 //! A field is an `Option` only if it has no default, and no two fields hold the same fact. A
 //! disabled timeout is [`Duration::MAX`].
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub struct Settings {
     pub processes: Processes,
     /// Proxies whose forwarded header fields are trusted.
     pub trusted: Vec<Trust>,
+    /// Header fields with an underscore that these proxies may set, in capitals; `*` is all.
+    pub forwarder_headers: Vec<String>,
     /// Threads per worker that run the application; at least 1.
     pub threads: usize,
     /// Maximum number of pending connections in the listen queue.
@@ -76,6 +79,7 @@ impl Settings {
             binds: Vec::new(),
             processes: Default::default(),
             trusted: Vec::new(),
+            forwarder_headers: Vec::new(),
             threads: 0,
             backlog: 0,
             reuse_port: false,
@@ -99,6 +103,23 @@ impl Settings {
         }
     }
 
+    /// Whether a peer is a trusted proxy. `None` is a peer on a Unix socket, which always is.
+    pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_none_or(|ip| self.trusted.iter().any(|trust| trust.covers(ip)))
+    }
+
+    /// Whether a trusted proxy may set this header field, whose name has an underscore.
+    pub fn is_forwarder_header(&self, name: &[u8]) -> bool {
+        let is_named = |known: &String| known == "*" || known.as_bytes().eq_ignore_ascii_case(name);
+        self.forwarder_headers.iter().any(is_named)
+    }
+
+    /// How long a worker that ends before its successor starts may finish its running requests.
+    pub fn yield_timeout(&self) -> Duration {
+        let graceful = self.timeouts.graceful;
+        if self.processes.watch.is_some() { graceful.min(RELOAD_TIMEOUT) } else { graceful }
+    }
+
     /// The path of the access log, if it is a file. A relative path is one of `--chdir`, where the
     /// workers open it.
     pub fn access_log_file(&self) -> Option<PathBuf> {
@@ -109,6 +130,9 @@ impl Settings {
         }
     }
 }
+
+/// With `--reload`, a stream that never ends must not keep a change from showing.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The worker processes. Only the command line has them; the Python API serves in the calling
 /// process.
@@ -122,6 +146,8 @@ pub struct Processes {
     pub gc_freeze: bool,
     /// How a reload replaces the workers.
     pub reload: ReloadStrategy,
+    /// Whether a worker ends before its successor starts.
+    pub replace: Replace,
     /// The PID file of the master.
     pub pidfile: Option<PathBuf>,
     /// With `--reload`: files to watch in addition to the imported modules.
@@ -155,6 +181,16 @@ pub enum ReloadStrategy {
     All,
     /// Replace one worker at a time.
     Rolling,
+}
+
+/// The order in which a worker is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Replace {
+    /// The worker retires when its successor is ready.
+    #[default]
+    ReadyFirst,
+    /// The successor starts when the worker has ended.
+    StopFirst,
 }
 
 /// The limits at which a worker is recycled. 0 and [`Duration::MAX`] are no limit.

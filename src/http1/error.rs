@@ -42,9 +42,12 @@ pub enum Error {
     /// A field name with an underscore, under [`Underscores::Refuse`](super::Underscores::Refuse).
     #[error("a header field name has an underscore")]
     Underscore,
-    /// No Host, several, or one that is not `host[:port]`. [RFC 9112 section 3.2]
-    #[error("Host is missing, repeated or malformed")]
+    /// Several Host fields, or one that is not `host[:port]`. [RFC 9112 section 3.2]
+    #[error("Host is repeated or malformed")]
     Host,
+    /// A request of HTTP/1.1 without Host. [RFC 9112 section 3.2]
+    #[error("Host is missing, which HTTP/1.1 requires")]
+    MissingHost,
     /// An `https` target on a connection without TLS. [RFC 9110 section 7.4]
     #[error("the target is https, but the connection is not secured")]
     Misdirected,

@@ -74,6 +74,8 @@ pub struct Head {
     target: Target,
     version: Version,
     fields: Vec<Field>,
+    /// Fields with an underscore in their name, which are not in `fields`.
+    underscored: Vec<Field>,
     framing: Framing,
     /// The client's side of the keep-alive decision. [RFC 9112 section 9.3]
     keep_alive: bool,
@@ -132,6 +134,17 @@ impl Head {
         self.fields.iter().map(|f| (f.name.of(&self.bytes), f.value.of(&self.bytes)))
     }
 
+    /// True if there are [`Head::underscored`] fields.
+    pub fn has_underscored(&self) -> bool {
+        !self.underscored.is_empty()
+    }
+
+    /// Names and values of the fields with an underscore in their name, under
+    /// [`Underscores::Drop`]. Other methods do not see them.
+    pub fn underscored(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.underscored.iter().map(|f| (f.name.of(&self.bytes), f.value.of(&self.bytes)))
+    }
+
     /// The value of the first field with this name, compared without case.
     pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
         self.fields().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
@@ -182,7 +195,10 @@ impl Head {
 
     /// Frees the buffers if an unusually large head has grown them, which clears the request.
     pub(crate) fn shrink(&mut self) {
-        if self.bytes.capacity() > MAX_IDLE_BYTES || self.fields.capacity() > MAX_IDLE_FIELDS {
+        if self.bytes.capacity() > MAX_IDLE_BYTES
+            || self.fields.capacity() > MAX_IDLE_FIELDS
+            || self.underscored.capacity() > MAX_IDLE_FIELDS
+        {
             *self = Head::default();
         }
     }
@@ -234,22 +250,25 @@ impl Head {
     }
 
     fn parse_fields(&mut self, start: usize, count: usize, limits: &Limits) -> Result<(), Error> {
-        let Head { bytes, fields, .. } = self;
+        let Head { bytes, fields, underscored, .. } = self;
         let base = bytes.as_ptr() as usize;
         let span = |part: &[u8]| {
             let start = part.as_ptr() as usize - base;
             Span::new(start, start + part.len())
         };
         split_fields(&bytes[start..], count, |name, value| {
-            if memchr::memchr(b'_', name).is_some() {
-                return match limits.underscores {
-                    Underscores::Drop => Ok(()),
-                    Underscores::Refuse => Err(Error::Underscore),
-                };
+            let has_underscore = memchr::memchr(b'_', name).is_some();
+            if has_underscore && limits.underscores == Underscores::Refuse {
+                return Err(Error::Underscore);
             }
             // The slice of an empty value may point outside of `bytes`.
             let value = if value.is_empty() { Span::default() } else { span(value) };
-            fields.push(Field { name: span(name), value });
+            let field = Field { name: span(name), value };
+            if has_underscore {
+                underscored.push(field)
+            } else {
+                fields.push(field)
+            }
             Ok(())
         })
     }
@@ -296,8 +315,10 @@ impl Head {
             }
         }
         self.framing = framing.decide(self.version)?;
-        if hosts > 1 || (hosts == 0 && self.version == Version::Http11) {
-            return Err(Error::Host);
+        match hosts {
+            0 if self.version == Version::Http11 => return Err(Error::MissingHost),
+            0 | 1 => {}
+            _ => return Err(Error::Host),
         }
         if content_types > 1 {
             return Err(Error::RepeatedContentType);

@@ -25,10 +25,12 @@ pub struct Limits {
 
 /// How fields with an underscore in their name are handled. `X_Forwarded_For` and `X-Forwarded-For`
 /// both become `HTTP_X_FORWARDED_FOR`, so a client could forge the field of a proxy by the first.
-/// It is therefore never passed to the application.
+/// It is therefore passed to the application only if a trusted proxy has sent it, and
+/// `--forwarder-headers` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Underscores {
-    /// The field is left out of the environ (the default; nginx does the same).
+    /// The field is kept apart from the others, in [`Head::underscored`](super::Head::underscored)
+    /// (the default; nginx drops it, too).
     #[default]
     Drop,
     /// The request is rejected with 400.

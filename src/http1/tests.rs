@@ -267,6 +267,7 @@ fn expected_status(error: Error) -> u16 {
         | Error::Field
         | Error::Underscore
         | Error::Host
+        | Error::MissingHost
         | Error::RepeatedContentType
         | Error::ContentLength
         | Error::ConflictingFraming
@@ -314,7 +315,8 @@ fn every_error_has_a_status_and_a_message() {
         ("GET / HTTP/x.1\r\n\r\n".into(), Error::VersionSyntax),
         (get("no colon\r\n"), Error::Field),
         (get("X_Y: 1\r\n"), Error::Underscore),
-        ("GET / HTTP/1.1\r\n\r\n".into(), Error::Host),
+        ("GET / HTTP/1.1\r\n\r\n".into(), Error::MissingHost),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n".into(), Error::Host),
         (get("Content-Type: a/b\r\nContent-Type: a/b\r\n"), Error::RepeatedContentType),
         (get("Content-Length: x\r\n"), Error::ContentLength),
         (get("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"), Error::ConflictingFraming),

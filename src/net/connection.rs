@@ -17,7 +17,7 @@ use super::poller_link::PollerLink;
 use super::tuning::SMALL_BODY;
 use super::write_half::{Enqueued, WriteHalf};
 use crate::config::{Settings, Timeouts};
-use crate::http1::{self, Event, ResponseHead};
+use crate::http1::{self, Event, Limits, ResponseHead, Underscores};
 use crate::observe::Record;
 use crate::sys::clock::{self, wall_clock};
 
@@ -113,6 +113,18 @@ pub(super) enum Rejection {
     Memory,
 }
 
+/// The limits for a client. For a trusted proxy, the parser keeps fields with an underscore even if
+/// they are refused: `dispatch` refuses those that the proxy may not set.
+fn limits(settings: &Settings, peer: &Peer) -> Limits {
+    let mut limits = settings.limits;
+    if limits.underscores == Underscores::Refuse
+        && settings.trusts(peer.0.map(|address| address.ip()))
+    {
+        limits.underscores = Underscores::Drop;
+    }
+    limits
+}
+
 impl Connection {
     pub(super) fn new(
         id: ConnectionId,
@@ -124,7 +136,7 @@ impl Connection {
         let Origin { peer, local, accepted_at: now } = origin;
         Connection {
             id,
-            http: http1::Connection::new(settings.limits),
+            http: http1::Connection::new(limits(settings, &peer)),
             write_half,
             queue: OutputQueue::default(),
             reservation: Reservation::new(poller.memory_budget.clone()),

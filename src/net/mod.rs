@@ -22,6 +22,7 @@
 mod address;
 mod arena;
 mod body;
+mod census;
 mod connection;
 mod date;
 mod forked;
@@ -43,6 +44,7 @@ mod write_half;
 pub use crate::sys::clock::{advance, now};
 pub use address::{Local, Peer};
 pub use body::Body;
+pub use census::Census;
 pub use connection::{Connection, Lent};
 pub use date::HttpDate;
 pub use forked::close_listeners_in_child;

@@ -12,7 +12,8 @@
 //! - this one is the loop: it polls, accepts and shuts down; [`mod@run`] carries out the [`action`]
 //!   that each step returns,
 //! - the steps are [`accept`], [`read`], [`dispatch`], [`mod@write`], [`close`], [`respond`],
-//!   [`expire`], [`evict`] and [`reject`]; they share the [`state`] with its [`connections`],
+//!   [`expire`], [`evict`] and [`reject`]; they share the [`state`] with its [`connections`], which
+//!   [`census`] counts for a log line,
 //! - the policies [`admission`], [`eviction`] and [`overload`] decide, without I/O or clock,
 //! - [`handle`] is the poller as other threads see it; its connections see it as a
 //!   [`PollerLink`].
@@ -20,6 +21,7 @@
 mod accept;
 mod action;
 mod admission;
+mod census;
 mod close;
 mod connections;
 mod dispatch;
@@ -169,6 +171,7 @@ impl Poller {
         if shutdown > self.state.shutdown {
             self.shut_down(shutdown);
         }
+        self.state.link.census.answer(|| census::take(&self.state));
         for id in run_queue {
             proceed(&mut self.state, id);
         }
@@ -298,13 +301,17 @@ impl Poller {
         true
     }
 
-    /// Moves to a later stage of the shutdown. Accepts the connections in the accept queues, then
-    /// closes the listeners. In the last stage, closes idle connections as well.
+    /// Moves to a later stage of the shutdown. Accepts the connections in the accept queues, unless
+    /// they are left to a successor, then closes the listeners. In the last two stages, closes idle
+    /// connections as well.
     #[cold]
     fn shut_down(&mut self, stage: Shutdown) {
         self.state.shutdown = stage;
         self.state.admission.drain();
-        self.to_accept = (0..self.listeners.len()).collect();
+        self.to_accept = match stage {
+            Shutdown::Yielding => Vec::new(),
+            _ => (0..self.listeners.len()).collect(),
+        };
         // No more than the accept queue holds: further clients could keep the server from ending.
         for _ in 0..=self.state.settings.backlog as usize / MAX_ACCEPT_PER_TURN {
             if !self.state.admission.is_paused() && !self.to_accept.is_empty() {

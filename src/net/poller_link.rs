@@ -6,6 +6,7 @@ use std::sync::Arc;
 use log::warn;
 use mio::Waker;
 
+use super::census::{Census, Question};
 use super::memory_budget::MemoryBudget;
 use super::shutdown::{AtomicShutdown, Shutdown};
 use super::write_half::WriteHalf;
@@ -26,6 +27,8 @@ pub(super) struct PollerLink {
     pub(super) shutdown: AtomicShutdown,
     /// How often each limit was reached.
     pub(super) counters: Counters,
+    /// A question about all connections.
+    pub(super) census: Question<Census>,
     /// The bytes that all connections hold.
     pub(super) memory_budget: Arc<MemoryBudget>,
 }
@@ -38,6 +41,7 @@ impl PollerLink {
             to_flush: Mutex::default(),
             shutdown: AtomicShutdown::new(),
             counters: Counters::default(),
+            census: Question::new(),
             memory_budget: Arc::new(MemoryBudget::new(budget)),
         }
     }

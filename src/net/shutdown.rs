@@ -10,6 +10,9 @@ pub enum Shutdown {
     /// Another process takes over. Nothing is accepted; each connection ends with the response to
     /// its next request, or when it has been idle for `--keep-alive`.
     Retiring,
+    /// Another process takes over when this one has ended. Nothing is accepted, so that the clients
+    /// in the accept queue meet the other process, and idle connections close at once.
+    Yielding,
     /// Nothing is accepted and idle connections close; the server ends once no connection is open.
     Draining,
 }
@@ -27,6 +30,7 @@ impl AtomicShutdown {
         match self.0.load(Ordering::SeqCst) {
             0 => Shutdown::Serving,
             1 => Shutdown::Retiring,
+            2 => Shutdown::Yielding,
             _ => Shutdown::Draining,
         }
     }
@@ -41,7 +45,7 @@ impl AtomicShutdown {
 #[cfg(not(shuttle))]
 mod tests {
     use super::*;
-    use Shutdown::{Draining, Retiring, Serving};
+    use Shutdown::{Draining, Retiring, Serving, Yielding};
 
     #[test]
     fn shutdown_stage_moves_only_forward() {
@@ -51,6 +55,9 @@ mod tests {
             (&[Draining], Draining),
             (&[Retiring, Draining], Draining),
             (&[Draining, Retiring], Draining),
+            (&[Retiring, Yielding], Yielding),
+            (&[Yielding, Retiring], Yielding),
+            (&[Yielding, Draining], Draining),
         ] {
             let shutdown = AtomicShutdown::new();
             stages.iter().for_each(|stage| shutdown.advance(*stage));

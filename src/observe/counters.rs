@@ -24,6 +24,8 @@ pub enum Count {
     WriteTimeout,
     /// A request violated the protocol.
     Malformed,
+    /// A request of HTTP/1.1 had no Host.
+    MissingHost,
     /// A request was larger than a limit: 413, 414, 431.
     OverLimit,
     /// A request waited longer than `--queue-timeout` for a thread.
@@ -49,12 +51,13 @@ pub enum Count {
 }
 
 /// All counters in the order of [`Count`], with their names.
-const NAMES: [(Count, &str); 16] = [
+const NAMES: [(Count, &str); 17] = [
     (Count::HeaderTimeout, "header_timeout"),
     (Count::BodyTimeout, "body_timeout"),
     (Count::KeepAlive, "keep_alive"),
     (Count::WriteTimeout, "write_timeout"),
     (Count::Malformed, "malformed"),
+    (Count::MissingHost, "missing_host"),
     (Count::OverLimit, "over_limit"),
     (Count::QueueTimeout, "queue_timeout"),
     (Count::QueueFull, "queue_full"),

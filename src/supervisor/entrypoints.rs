@@ -34,6 +34,8 @@ pub struct LoadFailure {
     /// What is wrong, and what to write instead. Empty if a signal has interrupted the import,
     /// which is not an error.
     pub reason: String,
+    /// It comes from a resource that another process holds.
+    pub is_conflict: bool,
 }
 
 impl LoadFailure {

@@ -29,6 +29,7 @@ use self::dispatch::Event;
 use self::stage::Stage;
 use super::pidfile::Pidfile;
 use super::successor::Predecessor;
+use crate::config::Replace;
 use crate::observe;
 
 pub(super) use self::state::{Master, MasterExit};
@@ -77,9 +78,12 @@ impl Master<'_> {
             self.reload(py);
         }
         let plan = self.plan();
-        let graceful_timeout = self.deployment.settings.timeouts.graceful;
+        let settings = &self.deployment.settings;
         for index in plan.retire {
-            self.workers.retire(index, graceful_timeout);
+            self.workers.retire(index, Replace::ReadyFirst, settings.timeouts.graceful);
+        }
+        for index in plan.end {
+            self.workers.retire(index, Replace::StopFirst, settings.yield_timeout());
         }
         self.update_multiprocess(plan.start);
         if plan.start > 0 && self.workers.backoff.end_pause(now) {
@@ -143,7 +147,8 @@ impl Master<'_> {
         for signal in signals {
             self.handle(py, Event::Signal(signal));
         }
-        while let Some((worker, status)) = self.workers.reap_one() {
+        while let Some((mut worker, status)) = self.workers.reap_one() {
+            self.receive_last_messages(&mut worker);
             self.handle(py, Event::WorkerExited(worker, status));
         }
         self.reap_orphans();

@@ -35,6 +35,9 @@ pub(super) enum FromWorker {
     ReplacementWanted,
     /// A source file has changed (`--reload`).
     SourceChanged,
+    /// It cannot boot, probably because another process holds a resource that it needs. It exits
+    /// next.
+    BootConflict,
 }
 
 /// What the master sends to a worker. `F` is an open file: owned by the receiver, borrowed by the
@@ -45,6 +48,9 @@ pub(super) enum ToWorker<F = File> {
     Retire,
     /// Stop, without waiting for running requests if it is `quick`.
     Stop { quick: bool },
+    /// End, because the replacement starts afterwards: finish the running requests, close idle
+    /// connections, leave the accept queue to the replacement, then exit.
+    Yield,
     /// Whether other workers serve beside it (`wsgi.multiprocess`).
     Multiprocess(bool),
     /// Write this log to this file from now on.
@@ -83,9 +89,11 @@ const READY: u8 = b'+';
 const READY_WITH_ERROR_PAGE: u8 = b'?';
 const REPLACEMENT_WANTED: u8 = b'!';
 const SOURCE_CHANGED: u8 = b'~';
+const BOOT_CONFLICT: u8 = b'=';
 const RETIRE: u8 = b'-';
 const STOP: u8 = b's';
 const STOP_QUICKLY: u8 = b'q';
+const YIELD: u8 = b'/';
 const MULTIPROCESS: u8 = b'2';
 const SINGLE_PROCESS: u8 = b'1';
 const ERROR_LOG: u8 = b'e';
@@ -98,6 +106,7 @@ impl FromWorker {
             FromWorker::Ready { serves_error_page: true } => READY_WITH_ERROR_PAGE,
             FromWorker::ReplacementWanted => REPLACEMENT_WANTED,
             FromWorker::SourceChanged => SOURCE_CHANGED,
+            FromWorker::BootConflict => BOOT_CONFLICT,
         }
     }
 
@@ -107,6 +116,7 @@ impl FromWorker {
             READY_WITH_ERROR_PAGE => Ok(FromWorker::Ready { serves_error_page: true }),
             REPLACEMENT_WANTED => Ok(FromWorker::ReplacementWanted),
             SOURCE_CHANGED => Ok(FromWorker::SourceChanged),
+            BOOT_CONFLICT => Ok(FromWorker::BootConflict),
             _ => Err(Malformed::Unknown(byte)),
         }
     }
@@ -147,6 +157,7 @@ impl ToWorker<&File> {
             ToWorker::Retire => send_byte(to, RETIRE),
             ToWorker::Stop { quick: false } => send_byte(to, STOP),
             ToWorker::Stop { quick: true } => send_byte(to, STOP_QUICKLY),
+            ToWorker::Yield => send_byte(to, YIELD),
             ToWorker::Multiprocess(true) => send_byte(to, MULTIPROCESS),
             ToWorker::Multiprocess(false) => send_byte(to, SINGLE_PROCESS),
             ToWorker::LogFile(Log::Error, file) => send_file(to, ERROR_LOG, file),
@@ -161,13 +172,14 @@ impl ToWorker {
             (RETIRE, None) => Ok(ToWorker::Retire),
             (STOP, None) => Ok(ToWorker::Stop { quick: false }),
             (STOP_QUICKLY, None) => Ok(ToWorker::Stop { quick: true }),
+            (YIELD, None) => Ok(ToWorker::Yield),
             (MULTIPROCESS, None) => Ok(ToWorker::Multiprocess(true)),
             (SINGLE_PROCESS, None) => Ok(ToWorker::Multiprocess(false)),
             (ERROR_LOG, Some(file)) => Ok(ToWorker::LogFile(Log::Error, file)),
             (ACCESS_LOG, Some(file)) => Ok(ToWorker::LogFile(Log::Access, file)),
             (ERROR_LOG, None) => Err(Malformed::MissingFile(Log::Error)),
             (ACCESS_LOG, None) => Err(Malformed::MissingFile(Log::Access)),
-            (RETIRE | STOP | STOP_QUICKLY | MULTIPROCESS | SINGLE_PROCESS, Some(_)) => {
+            (RETIRE | YIELD | STOP | STOP_QUICKLY | MULTIPROCESS | SINGLE_PROCESS, Some(_)) => {
                 Err(Malformed::UnexpectedFile(byte))
             }
             _ => Err(Malformed::Unknown(byte)),
@@ -257,6 +269,7 @@ mod tests {
             FromWorker::Ready { serves_error_page: true },
             FromWorker::ReplacementWanted,
             FromWorker::SourceChanged,
+            FromWorker::BootConflict,
         ];
         for message in sent {
             message.send(&worker).unwrap();
@@ -272,7 +285,8 @@ mod tests {
 
     #[test]
     fn every_other_byte_from_a_worker_is_malformed() {
-        let known = [READY, READY_WITH_ERROR_PAGE, REPLACEMENT_WANTED, SOURCE_CHANGED];
+        let known =
+            [READY, READY_WITH_ERROR_PAGE, REPLACEMENT_WANTED, SOURCE_CHANGED, BOOT_CONFLICT];
         for byte in 0..=u8::MAX {
             match FromWorker::decode(byte) {
                 Ok(message) => assert_eq!(message.encode(), byte),

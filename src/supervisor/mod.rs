@@ -10,6 +10,7 @@
 //!
 //! - [`master`] is the loop, and the stages of the master's life,
 //! - [`worker_main`] is a worker's boot after the fork, [`worker_loop`] its loop while it serves,
+//! - [`conflict`] recognizes why a worker cannot boot beside another one,
 //! - [`deployment`] is what a reload replaces as a whole,
 //! - [`workers`] are the processes of the pool, [`worker_process`] is one of them,
 //! - [`pool`] is the policy: which workers start, and which retire,
@@ -33,6 +34,7 @@
 
 mod background;
 mod boot_reports;
+mod conflict;
 mod deployment;
 mod entrypoints;
 mod exit_status;
@@ -69,6 +71,7 @@ use pyo3::prelude::*;
 
 use crate::config::Loaded;
 
+pub use conflict::is_conflict;
 pub use entrypoints::{Entrypoints, LoadFailure, Parse};
 pub use hooks::Hooks;
 pub use import_guard::ImportGuard;

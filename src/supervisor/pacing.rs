@@ -95,6 +95,11 @@ impl SourceReload {
         self.not_before = now.checked_add(MIN_SOURCE_RELOAD_INTERVAL);
     }
 
+    /// Whether a reload is wanted that has not begun.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.is_wanted
+    }
+
     /// When the next reload is due, if one is wanted.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         self.is_wanted.then(|| self.not_before.unwrap_or(now))

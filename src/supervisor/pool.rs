@@ -1,10 +1,11 @@
 //! The policy of the pool: which workers are started, and which are retired. It does no I/O and
 //! knows no processes, so it is tested by tables.
 //!
-//! Its one rule: no worker is retired before its replacement is ready to serve.
+//! Its rule: no worker is retired before its replacement is ready to serve. With `--replace
+//! stop-first` it is the opposite: no replacement starts before a worker has ended.
 
 use super::messages::FromWorker;
-use crate::config::ReloadStrategy;
+use crate::config::{ReloadStrategy, Replace};
 
 /// The state of a worker, as the master knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(super) struct WorkerStatus {
     pub(super) replacement_wanted: bool,
     /// It was started with `--reload`, and so reports changed source files.
     pub(super) watches_files: bool,
+    /// It has reported, while it booted, that another process holds a resource that it needs.
+    pub(super) has_conflict: bool,
 }
 
 /// What the master makes of a message. A worker runs the application, which can write to any of its
@@ -45,7 +48,8 @@ impl WorkerStatus {
     /// A worker that was just forked.
     pub(super) fn booting(generation: u32, watches_files: bool) -> WorkerStatus {
         let state = WorkerState::Booting;
-        WorkerStatus { generation, state, replacement_wanted: false, watches_files }
+        let (replacement_wanted, has_conflict) = (false, false);
+        WorkerStatus { generation, state, replacement_wanted, watches_files, has_conflict }
     }
 
     /// Decides about a message of a worker of this status while `generation` runs.
@@ -58,14 +62,24 @@ impl WorkerStatus {
             (FromWorker::ReplacementWanted, Booting) => Unexpected,
             (FromWorker::ReplacementWanted, Ready) if !self.replacement_wanted => Expected,
             (FromWorker::ReplacementWanted, Ready | Retiring) => Late,
-            (FromWorker::SourceChanged, Booting) => Unexpected,
             (FromWorker::SourceChanged, _) if !self.watches_files => Unexpected,
+            (FromWorker::SourceChanged, Retiring) => Late,
             // The workers of an older generation report what the reload in progress already
             // answers.
-            (FromWorker::SourceChanged, Ready) if self.generation == generation => Expected,
-            (FromWorker::SourceChanged, Ready | Retiring) => Late,
+            (FromWorker::SourceChanged, _) if self.generation != generation => Late,
+            (FromWorker::SourceChanged, Booting | Ready) => Expected,
+            (FromWorker::BootConflict, Booting) if !self.has_conflict => Expected,
+            (FromWorker::BootConflict, Booting | Ready) => Unexpected,
+            (FromWorker::BootConflict, Retiring) => Late,
         }
     }
+}
+
+/// How workers are replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Policy {
+    pub(super) reload: ReloadStrategy,
+    pub(super) replace: Replace,
 }
 
 /// The actions that the master takes next.
@@ -75,6 +89,45 @@ pub(super) struct Plan {
     pub(super) start: usize,
     /// The workers to retire, as indices into the list of workers.
     pub(super) retire: Vec<usize>,
+    /// The workers that end so that their replacement can start, as indices too.
+    pub(super) end: Vec<usize>,
+}
+
+/// The workers by what they are to the running deployment, as indices.
+struct Sorted {
+    ready: Vec<usize>,
+    booting: Vec<usize>,
+    /// They serve until they are replaced.
+    outdated: Vec<usize>,
+    /// A later reload has replaced their deployment before they were ready.
+    overtaken: Vec<usize>,
+    retiring: usize,
+    /// Some outdated workers belong to an earlier deployment.
+    is_reloading: bool,
+}
+
+impl Sorted {
+    fn new(workers: &[WorkerStatus], generation: u32) -> Sorted {
+        let is_current = |w: &WorkerStatus| w.generation == generation && !w.replacement_wanted;
+        let indices = |state, current| -> Vec<usize> {
+            let wanted = |w: &WorkerStatus| w.state == state && is_current(w) == current;
+            (0..workers.len()).filter(|&at| wanted(&workers[at])).collect()
+        };
+        let outdated = indices(WorkerState::Ready, false);
+        Sorted {
+            ready: indices(WorkerState::Ready, true),
+            booting: indices(WorkerState::Booting, true),
+            is_reloading: outdated.iter().any(|&at| workers[at].generation != generation),
+            outdated,
+            overtaken: indices(WorkerState::Booting, false),
+            retiring: workers.iter().filter(|w| w.state == WorkerState::Retiring).count(),
+        }
+    }
+
+    /// The workers beyond the target, oldest first.
+    fn surplus(&self, target: usize) -> &[usize] {
+        &self.ready[..self.ready.len().saturating_sub(target)]
+    }
 }
 
 /// Compares the workers with the target: `target` ready workers of this `generation`. `workers` is
@@ -83,33 +136,84 @@ pub(super) fn plan(
     workers: &[WorkerStatus],
     target: usize,
     generation: u32,
-    strategy: ReloadStrategy,
+    policy: Policy,
 ) -> Plan {
-    let is_current = |w: &WorkerStatus| w.generation == generation && !w.replacement_wanted;
-    let indices = |wanted: &dyn Fn(&WorkerStatus) -> bool| -> Vec<usize> {
-        workers.iter().enumerate().filter(|(_, worker)| wanted(worker)).map(|(at, _)| at).collect()
-    };
-    let ready = indices(&|w| is_current(w) && w.state == WorkerState::Ready);
-    let booting = indices(&|w| is_current(w) && w.state == WorkerState::Booting);
-    let outdated = indices(&|w| !is_current(w) && w.state == WorkerState::Ready);
-    // A later reload has replaced their deployment before they were ready.
-    let mut retire = indices(&|w| !is_current(w) && w.state == WorkerState::Booting);
+    let sorted = Sorted::new(workers, generation);
+    match policy.replace {
+        Replace::ReadyFirst => plan_ready_first(&sorted, target, policy.reload),
+        Replace::StopFirst => plan_stop_first(&sorted, target),
+    }
+}
 
+fn plan_ready_first(workers: &Sorted, target: usize, strategy: ReloadStrategy) -> Plan {
+    let Sorted { ready, booting, outdated, is_reloading, .. } = workers;
     let missing = target.saturating_sub(ready.len());
-    let reloading = outdated.iter().any(|&at| workers[at].generation != generation);
     let dispensable = match strategy {
-        ReloadStrategy::All if reloading && missing > 0 => 0,
+        ReloadStrategy::All if *is_reloading && missing > 0 => 0,
         _ => outdated.len().saturating_sub(missing),
     };
+    let mut retire = workers.overtaken.clone();
     retire.extend(outdated.iter().take(dispensable));
-    retire.extend(ready.iter().take(ready.len().saturating_sub(target)));
+    retire.extend(workers.surplus(target));
 
     let mut start = target.saturating_sub(ready.len() + booting.len());
     // One replacement at a time, also for workers that reach their recycling limits together.
-    if (strategy == ReloadStrategy::Rolling || !reloading) && !outdated.is_empty() {
+    if (strategy == ReloadStrategy::Rolling || !is_reloading) && !outdated.is_empty() {
         start = start.min(1_usize.saturating_sub(booting.len()));
     }
-    Plan { start, retire }
+    Plan { start, retire, end: Vec::new() }
+}
+
+/// One worker after the other, so that the others keep serving.
+fn plan_stop_first(workers: &Sorted, target: usize) -> Plan {
+    let Sorted { ready, booting, outdated, overtaken, retiring, .. } = workers;
+    let changing = booting.len() + overtaken.len() + retiring;
+    let start = target.saturating_sub(ready.len() + outdated.len() + changing);
+    let missing = target.saturating_sub(ready.len());
+    let next = usize::from(missing > 0 && changing == 0 && start == 0);
+    let ending = outdated.len().saturating_sub(missing).max(next);
+    let mut end = overtaken.clone();
+    end.extend(outdated.iter().take(ending));
+    Plan { start, retire: workers.surplus(target).to_vec(), end }
+}
+
+/// What is known about a worker that has exited before it was ready.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BootFailure {
+    /// It was started with the running deployment.
+    pub(super) is_current: bool,
+    pub(super) has_conflict: bool,
+    /// A worker that it was to replace still serves.
+    pub(super) has_predecessor: bool,
+    /// How that worker is replaced.
+    pub(super) replace: Replace,
+    /// The server has started.
+    pub(super) has_started: bool,
+    pub(super) is_reloading: bool,
+}
+
+/// What follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BootRemedy {
+    Ignore,
+    /// End the predecessor first, then try once more.
+    StopFirst,
+    RollBack,
+    TryAgainLater,
+    ShutDown,
+}
+
+impl BootFailure {
+    pub(super) fn remedy(self) -> BootRemedy {
+        let can_stop_first = self.has_predecessor && self.replace == Replace::ReadyFirst;
+        match self {
+            BootFailure { is_current: false, .. } => BootRemedy::Ignore,
+            BootFailure { has_conflict: true, .. } if can_stop_first => BootRemedy::StopFirst,
+            BootFailure { is_reloading: true, .. } => BootRemedy::RollBack,
+            BootFailure { has_started: true, .. } => BootRemedy::TryAgainLater,
+            BootFailure { has_started: false, .. } => BootRemedy::ShutDown,
+        }
+    }
 }
 
 #[cfg(test)]

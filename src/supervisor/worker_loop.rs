@@ -15,7 +15,7 @@ use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
 use super::worker_signals::{SignalReceiver, WorkerSignals};
 use crate::observe::{self, Sink};
-use crate::worker::{Server, exit_now};
+use crate::worker::{GracefulEnd, Server, exit_now};
 
 /// How often the worker sends its heartbeat and checks its server.
 const TICK: Duration = Duration::from_secs(1);
@@ -88,6 +88,8 @@ pub(super) struct Worker {
     pub(super) watcher: Option<Py<PyAny>>,
     pub(super) limits: RecyclingLimits,
     pub(super) graceful_timeout: Duration,
+    /// Replaces it if the successor starts after the end of this worker.
+    pub(super) yield_timeout: Duration,
     pub(super) stage: Stage,
 }
 
@@ -137,8 +139,14 @@ impl Worker {
             return Ok(Some(Ended::Served));
         }
         if self.stage.is_overdue(Instant::now()) {
-            self.server.warn_of_running_requests(py);
-            return Ok(Some(self.exit_immediately(py)));
+            return Ok(Some(match self.server.end_graceful_period(py)? {
+                GracefulEnd::Stopped => Ended::Served,
+                GracefulEnd::Idle => {
+                    log_exit();
+                    self.exit_immediately(py)
+                }
+                GracefulEnd::Aborted => self.exit_immediately(py),
+            }));
         }
         Ok(None)
     }
@@ -186,6 +194,10 @@ impl Worker {
             Event::Message(ToWorker::Retire) => {
                 self.server.retire();
                 self.stage.stop(Instant::now(), self.graceful_timeout);
+            }
+            Event::Message(ToWorker::Yield) => {
+                self.server.yield_to_successor();
+                self.stage.stop(Instant::now(), self.yield_timeout);
             }
             Event::Message(ToWorker::Multiprocess(multiprocess)) => {
                 self.server.set_multiprocess(multiprocess);
@@ -244,7 +256,7 @@ impl Worker {
             error!(target: "worker.failed", "The server has ended unexpectedly: exiting");
             return SERVER_ENDED;
         }
-        info!(target: "worker.exiting", "Worker exiting (pid: {})", std::process::id());
+        log_exit();
         // Python waits for threads of the application that are not daemons.
         let threads = py.import("rustwsgi._lingering_threads");
         let _ = threads.and_then(|module| module.call_method0("report_soon"));
@@ -292,6 +304,10 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+fn log_exit() {
+    info!(target: "worker.exiting", "Worker exiting (pid: {})", std::process::id());
 }
 
 /// The kernel has dropped a log's file, because this process has no free descriptor.

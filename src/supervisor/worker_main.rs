@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 
 use super::background;
 use super::boot_reports::BootReports;
+use super::conflict;
 use super::entrypoints::{Entrypoints, LoadFailure};
 use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
@@ -106,6 +107,7 @@ fn set_up(py: Python<'_>, context: &mut WorkerContext, listeners: &[Listener]) -
     })?;
     context.hooks.try_call(py, "post_fork", &[]).map_err(|failure| {
         error!(target: "hook.failed", "The hook post_fork failed, exiting: {failure}");
+        conflict::report(py, &context.channel, &failure);
         BOOT_FAILED
     })?;
     if let Some(identity) = &context.identity {
@@ -161,7 +163,13 @@ fn load(
     let is_error_page = app.is_err();
     let app = app.or_else(|failure| match &mut watched {
         Some(files) => error_page(py, &failure, files).map_err(|_| failure.code),
-        None => Err(failure.code),
+        None => {
+            if failure.is_conflict {
+                // Fails only if the master has exited.
+                let _ = FromWorker::BootConflict.send(&context.channel);
+            }
+            Err(failure.code)
+        }
     })?;
     let watcher = watched.map(|files| watch(py, files)).transpose().map_err(|failure| {
         error!(target: "worker.failed", "Cannot watch files for --reload, exiting: {failure}");
@@ -200,7 +208,8 @@ fn serve(
         context;
     let Loaded { app, is_error_page, watcher } = loaded;
     channel.set_nonblocking(true)?;
-    let app = hooks.worker_init(py, app)?;
+    let app = hooks.worker_init(py, app);
+    let app = app.inspect_err(|failure| conflict::report(py, &channel, failure))?;
     signals.begin_serving(py)?;
     heartbeat.beat();
     let report_ready = || {
@@ -234,6 +243,7 @@ fn serve(
         watcher,
         limits: RecyclingLimits::new(&settings.processes.recycling),
         graceful_timeout: settings.timeouts.graceful,
+        yield_timeout: settings.yield_timeout(),
         stage: Stage::Serving,
     };
     let control = move |py: Python<'_>| {
@@ -266,7 +276,9 @@ fn receive_while_booting(channel: &UnixStream, signals: &WorkerSignals, mut boot
                 signals.request(if quick { libc::SIGINT } else { libc::SIGTERM });
             }
             // The master ends a booting worker with a signal.
-            Ok(ToWorker::Retire) => debug!("Unexpected message {message:?}: ignored"),
+            Ok(ToWorker::Retire | ToWorker::Yield) => {
+                debug!("Unexpected message {message:?}: ignored")
+            }
             Err(Malformed::MissingFile(log)) => report_lost_log(log),
             Err(malformed) => debug!("The master sent a {malformed}: ignored"),
         }

@@ -10,6 +10,7 @@ use log::{debug, error, warn};
 use super::heartbeat::Heartbeat;
 use super::messages::{FromWorker, Received, ToWorker};
 use super::pool::{WorkerState, WorkerStatus};
+use crate::config::Replace;
 use crate::sys::process::kill;
 
 /// How long the master waits beyond a worker's own deadline, or after SIGABRT, before SIGKILL.
@@ -177,10 +178,15 @@ impl WorkerProcess {
     }
 
     /// Asks it to exit when its running requests are done, and kills it after `graceful_timeout`.
-    pub(super) fn retire(&mut self, graceful_timeout: Duration) {
+    /// With [`Replace::StopFirst`], its replacement starts when it has exited.
+    pub(super) fn retire(&mut self, replace: Replace, graceful_timeout: Duration) {
+        let message = match replace {
+            Replace::ReadyFirst => ToWorker::Retire,
+            Replace::StopFirst => ToWorker::Yield,
+        };
         let asked = match (self.status.state, &self.channel) {
             (WorkerState::Retiring, _) => return,
-            (WorkerState::Ready, Some(channel)) => ToWorker::Retire.send(channel).is_ok(),
+            (WorkerState::Ready, Some(channel)) => message.send(channel).is_ok(),
             _ => false,
         };
         // A worker that is booting reads no messages, and has no request to finish.
@@ -334,8 +340,8 @@ mod tests {
         let (mut worker, other_end) = worker();
         other_end.set_nonblocking(true).unwrap();
         worker.set_ready(false);
-        worker.retire(SECOND);
-        worker.retire(SECOND);
+        worker.retire(Replace::ReadyFirst, SECOND);
+        worker.retire(Replace::ReadyFirst, SECOND);
         assert_eq!(worker.status.state, WorkerState::Retiring);
         assert!(matches!(ToWorker::receive(&other_end), Ok(Received::Data(Ok(ToWorker::Retire)))));
         assert_eq!(ToWorker::receive(&other_end).unwrap_err().kind(), io::ErrorKind::WouldBlock);
@@ -362,7 +368,7 @@ mod tests {
         }
         assert!(worker.channel().is_none(), "no longer waited for");
         worker.set_ready(false);
-        worker.retire(SECOND);
+        worker.retire(Replace::ReadyFirst, SECOND);
         other_end.set_nonblocking(true).unwrap();
         assert!(matches!(ToWorker::receive(&other_end), Ok(Received::Data(Ok(ToWorker::Retire)))));
     }

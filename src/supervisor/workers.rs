@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use super::boot_reports::BootReports;
 use super::messages::{FromWorker, ToWorker};
 use super::pacing::Backoff;
-use super::pool::{self, Plan, Verdict, WorkerState, WorkerStatus};
+use super::pool::{self, Plan, Policy, Verdict, WorkerState, WorkerStatus};
 use super::worker_process::{KillTimeouts, WorkerProcess};
-use crate::config::ReloadStrategy;
+use crate::config::Replace;
 use crate::sys::process::{kill, try_wait};
 
 /// The workers of one master, in the order in which they were started.
@@ -26,6 +26,8 @@ pub(super) struct Workers {
     multiprocess: bool,
     /// What the workers that boot together have reported.
     boot_reports: Option<Arc<BootReports>>,
+    /// A worker could not boot beside its predecessor: until one is ready, predecessors end first.
+    stops_first: bool,
     /// Delays new workers after failures.
     pub(super) backoff: Backoff,
 }
@@ -92,13 +94,44 @@ impl Workers {
     /// Begins a new deployment: workers added from now on belong to it.
     pub(super) fn begin_generation(&mut self) {
         self.generation += 1;
+        self.stops_first = false;
         self.backoff.reset();
     }
 
     /// Which workers to start and to retire.
-    pub(super) fn plan(&self, target: usize, strategy: ReloadStrategy) -> Plan {
+    pub(super) fn plan(&self, target: usize, policy: Policy) -> Plan {
         let statuses: Vec<WorkerStatus> = self.list.iter().map(|worker| worker.status).collect();
-        pool::plan(&statuses, target, self.generation, strategy)
+        let policy = Policy { replace: self.replace(policy.replace), ..policy };
+        pool::plan(&statuses, target, self.generation, policy)
+    }
+
+    /// How workers are replaced at present, with this setting.
+    pub(super) fn replace(&self, setting: Replace) -> Replace {
+        if self.stops_first { Replace::StopFirst } else { setting }
+    }
+
+    /// Whether a worker serves that is to be replaced.
+    pub(super) fn has_outdated(&self) -> bool {
+        self.list.iter().map(|worker| worker.status).any(|status| {
+            status.state == WorkerState::Ready
+                && (status.generation != self.generation || status.replacement_wanted)
+        })
+    }
+
+    /// A worker is ready.
+    pub(super) fn on_ready(&mut self) {
+        self.stops_first = false;
+        self.backoff.on_ready();
+    }
+
+    /// The next workers start when their predecessors have ended, until one of them is ready. Those
+    /// that are booting beside their predecessors are ended.
+    pub(super) fn stop_first_until_ready(&mut self, graceful_timeout: Duration) {
+        self.stops_first = true;
+        let booting = |worker: &&mut WorkerProcess| worker.status.state == WorkerState::Booting;
+        for worker in self.list.iter_mut().filter(booting) {
+            worker.retire(Replace::StopFirst, graceful_timeout);
+        }
     }
 
     /// Whether `target` workers of the running deployment are ready.
@@ -159,15 +192,15 @@ impl Workers {
     // Ending
 
     /// Asks one worker, by its index in the list, to exit when its running requests are done.
-    pub(super) fn retire(&mut self, index: usize, graceful_timeout: Duration) {
+    pub(super) fn retire(&mut self, index: usize, replace: Replace, graceful_timeout: Duration) {
         if let Some(worker) = self.list.get_mut(index) {
-            worker.retire(graceful_timeout);
+            worker.retire(replace, graceful_timeout);
         }
     }
 
     /// Asks all workers to exit when their running requests are done.
-    pub(super) fn retire_all(&mut self, graceful_timeout: Duration) {
-        self.list.iter_mut().for_each(|worker| worker.retire(graceful_timeout));
+    pub(super) fn retire_all(&mut self, replace: Replace, graceful_timeout: Duration) {
+        self.list.iter_mut().for_each(|worker| worker.retire(replace, graceful_timeout));
     }
 
     /// Ends all workers with a signal.
@@ -199,7 +232,7 @@ impl Workers {
     }
 
     /// Removes a worker that has exited from the list. One at a time, so that no signal goes to a
-    /// pid that was reaped and may belong to another process by now.
+    /// pid that was reaped and may belong to another process by now. Its last messages count.
     pub(super) fn reap_one(&mut self) -> Option<(WorkerProcess, std::process::ExitStatus)> {
         let exited = |(at, worker): (usize, &WorkerProcess)| Some((at, try_wait(worker.pid)?));
         let (at, status) = self.list.iter().enumerate().find_map(exited)?;
@@ -218,12 +251,21 @@ impl Workers {
 
     /// Undoes a reload: retires the workers that are booting, and with `retire_new` those of the
     /// failed deployment; the others count as workers of the running deployment from now on.
-    pub(super) fn roll_back(&mut self, retire_new: bool, graceful_timeout: Duration) {
+    pub(super) fn roll_back(
+        &mut self,
+        retire_new: bool,
+        replace: Replace,
+        graceful_timeout: Duration,
+    ) {
+        let replace = self.replace(replace);
+        self.stops_first = false;
         for worker in &mut self.list {
             let is_new = worker.status.generation == self.generation;
             match worker.status.state {
-                WorkerState::Booting => worker.retire(graceful_timeout),
-                WorkerState::Ready if is_new && retire_new => worker.retire(graceful_timeout),
+                WorkerState::Booting => worker.retire(replace, graceful_timeout),
+                WorkerState::Ready if is_new && retire_new => {
+                    worker.retire(replace, graceful_timeout);
+                }
                 WorkerState::Ready => worker.status.generation = self.generation,
                 WorkerState::Retiring => {}
             }

@@ -39,4 +39,4 @@ pub use forks::close_in_children;
 #[cfg(feature = "python")]
 pub use main_thread::{MainThread, MainThreadSignals};
 #[cfg(feature = "python")]
-pub use server::{Server, ServerParts, StartError, exit_now};
+pub use server::{GracefulEnd, Server, ServerParts, StartError, exit_now};

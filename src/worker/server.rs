@@ -1,5 +1,9 @@
 //! Starts and stops the server of one process: binds its addresses, starts its threads, joins them.
 
+mod shutdown;
+
+pub use shutdown::GracefulEnd;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -266,14 +270,6 @@ impl Server {
         &self.addresses
     }
 
-    /// Begins a graceful shutdown: stops accepting, and lets running requests finish. Returns at
-    /// once. Does nothing in a forked process.
-    pub fn stop(&self) {
-        if self.is_own_process() {
-            self.shared.dispatcher.handle.stop();
-        }
-    }
-
     /// Lets the program exit without waiting for running requests: the caller has waited.
     pub fn skip_exit_wait(&self) {
         self.skips_exit_wait.store(true, Ordering::Relaxed);
@@ -281,12 +277,6 @@ impl Server {
 
     fn is_own_process(&self) -> bool {
         std::process::id() == self.pid
-    }
-
-    /// Begins the graceful shutdown of a process that another one replaces: keep-alive connections
-    /// may send one more request. Returns at once.
-    pub fn retire(&self) {
-        self.shared.dispatcher.handle.retire();
     }
 
     /// Sets whether other processes accept from the same sockets.
@@ -314,16 +304,6 @@ impl Server {
     /// Ends the poller's current wait for events, so that an idle server makes progress.
     pub fn wake_poller(&self) {
         self.shared.dispatcher.handle.wake();
-    }
-
-    /// Logs the requests that still run after the graceful timeout.
-    pub fn warn_of_running_requests(&self, py: Python<'_>) {
-        let running = self.shared.wsgi.running(py);
-        let running = match running.is_empty() {
-            true => "no request was running, but clients were still sending or reading".to_owned(),
-            false => format!("still running: {}", running.join(", ")),
-        };
-        warn!(target: "server.aborted", "Shut down after the graceful timeout: {running}");
     }
 
     /// Takes the next step to end each request that has run longer than `--timeout`. Returns

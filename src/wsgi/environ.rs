@@ -6,7 +6,6 @@
 //! repeats its head costs one copy of a dict. Variables of `os.environ` are not copied in: a
 //! variable HTTP_PROXY there must not look like a field that the client sent.
 
-use core::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,9 +21,10 @@ use super::errors::Errors;
 use super::exchange::{Content, Exchange};
 use super::ffi::latin1;
 use super::file_wrapper::FileWrapper;
+use super::forwarder::Forwarder;
 use super::input::Input;
 use super::names::Names;
-use crate::config::{Settings, Trust};
+use crate::config::Settings;
 use crate::http1::{Framing, Head, Version};
 
 /// The address of one listener, as the environ names it.
@@ -44,8 +44,10 @@ pub(super) struct EnvironBuilder {
     templates: Vec<Py<PyDict>>,
     /// Interned REQUEST_METHODs.
     methods: Vec<(&'static str, Py<PyString>)>,
-    /// The proxies whose fields may set `wsgi.url_scheme`: `--forwarded-allow-ips`.
-    trusted: Vec<Trust>,
+    /// Has the proxies whose fields may set `wsgi.url_scheme`: `--forwarded-allow-ips`.
+    settings: Arc<Settings>,
+    /// The fields that these proxies may set, too.
+    forwarder: Forwarder,
     /// True while other processes serve the application.
     multiprocess: Arc<AtomicBool>,
     /// SCRIPT_NAME, which is stripped from the path to make PATH_INFO.
@@ -56,7 +58,7 @@ impl EnvironBuilder {
     pub(super) fn new(
         py: Python<'_>,
         servers: &[ServerAddress],
-        settings: &Settings,
+        settings: &Arc<Settings>,
         multiprocess: Arc<AtomicBool>,
     ) -> PyResult<EnvironBuilder> {
         let errors = Py::new(py, Errors)?;
@@ -98,7 +100,8 @@ impl EnvironBuilder {
             names: Names::new(py),
             templates,
             methods: methods.into(),
-            trusted: settings.trusted.clone(),
+            settings: settings.clone(),
+            forwarder: Forwarder::new(settings.clone()),
             multiprocess,
             prefix: settings.script_name.clone(),
         })
@@ -119,13 +122,22 @@ impl EnvironBuilder {
         let received = exchange.http().received_bytes();
         let head = exchange.http().head();
         let claims_https = claims_https(head);
-        let environ = match cache.get(py, template, head) {
+        let is_forwarded =
+            head.has_underscored() && self.forwarder.applies(peer.map(|peer| peer.ip()), head);
+        // The same head of another client makes another environ.
+        let cached = if is_forwarded { self.templates.len() + template } else { template };
+        let environ = match cache.get(py, cached, head) {
             Some(environ) => environ.copy()?,
             None => {
                 let environ = self.templates[template].bind(py).copy()?;
-                self.add_request_line(py, &environ, cache, head)?;
+                let prefix = if is_forwarded { self.forwarder.script_name(head) } else { None };
+                let prefix = prefix.as_deref().unwrap_or(self.prefix.as_bytes());
+                self.add_request_line(py, &environ, cache, head, prefix)?;
                 self.add_fields(py, &environ, cache, head)?;
-                cache.insert_if_repeated(template, head, &environ)?;
+                if is_forwarded {
+                    self.forwarder.add_fields(&environ, head)?;
+                }
+                cache.insert_if_repeated(cached, head, &environ)?;
                 environ
             }
         };
@@ -135,7 +147,7 @@ impl EnvironBuilder {
             let port = port.format(peer.port()).as_bytes();
             environ.set_item(intern!(py, "REMOTE_PORT"), latin1(py, port))?;
         }
-        if claims_https && peer.is_none_or(|peer| self.trusts(peer.ip())) {
+        if claims_https && self.settings.trusts(peer.map(|peer| peer.ip())) {
             environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
         }
         if !matches!(content, Content::Empty) {
@@ -161,16 +173,13 @@ impl EnvironBuilder {
         2 * listener + usize::from(self.multiprocess.load(Ordering::Relaxed))
     }
 
-    fn trusts(&self, ip: IpAddr) -> bool {
-        self.trusted.iter().any(|trust| trust.covers(ip))
-    }
-
     fn add_request_line<'py>(
         &self,
         py: Python<'py>,
         environ: &Bound<'py, PyDict>,
         cache: &mut EnvironCache,
         head: &Head,
+        prefix: &[u8],
     ) -> PyResult<()> {
         let method = head.method();
         match self.methods.iter().find(|(known, _)| known.as_bytes() == method) {
@@ -181,16 +190,13 @@ impl EnvironBuilder {
         environ.set_item(intern!(py, "RAW_URI"), &target)?;
         environ.set_item(intern!(py, "REQUEST_URI"), &target)?;
         let path = match head.path() {
-            path if path == head.raw_target()
-                && !path.contains(&b'%')
-                && self.prefix.is_empty() =>
-            {
+            path if path == head.raw_target() && !path.contains(&b'%') && prefix.is_empty() => {
                 target
             }
             path => {
                 // %2F becomes a slash. An application that needs the difference uses RAW_URI.
                 let path: std::borrow::Cow<'_, [u8]> = percent_decode(path).into();
-                cache.value(py, CachedValue::Path, strip_script_name(&self.prefix, &path)?)
+                cache.value(py, CachedValue::Path, strip_script_name(prefix, &path)?)
             }
         };
         environ.set_item(intern!(py, "PATH_INFO"), path)?;
@@ -264,14 +270,15 @@ impl EnvironBuilder {
 
 /// PATH_INFO: the path without SCRIPT_NAME. A path that does not start with it means that a proxy
 /// is misconfigured; gunicorn answers 500, too.
-fn strip_script_name<'a>(prefix: &str, path: &'a [u8]) -> PyResult<&'a [u8]> {
-    match path.strip_prefix(prefix.as_bytes()) {
+fn strip_script_name<'a>(prefix: &[u8], path: &'a [u8]) -> PyResult<&'a [u8]> {
+    match path.strip_prefix(prefix) {
         Some(rest) if prefix.is_empty() || rest.is_empty() || rest[0] == b'/' => Ok(rest),
         // `OPTIONS *`
         _ if path.is_empty() => Ok(path),
         _ => Err(PyValueError::new_err(format!(
-            "the path {:?} is not below SCRIPT_NAME, which is {prefix:?}",
-            String::from_utf8_lossy(path)
+            "the path {:?} is not below SCRIPT_NAME, which is {:?}",
+            String::from_utf8_lossy(path),
+            String::from_utf8_lossy(prefix)
         ))),
     }
 }

@@ -33,6 +33,8 @@ pub struct LoadError {
     pub interrupted: bool,
     /// True if a module was not found.
     pub missing: bool,
+    /// The exception, if one was raised.
+    pub cause: Option<Box<PyErr>>,
 }
 
 impl fmt::Display for LoadError {
@@ -161,7 +163,7 @@ fn lookup<'py>(module: &Bound<'py, PyAny>, path: &str) -> PyResult<Bound<'py, Py
 }
 
 fn load_error(message: String) -> LoadError {
-    LoadError { message, traceback: None, interrupted: false, missing: false }
+    LoadError { message, traceback: None, interrupted: false, missing: false, cause: None }
 }
 
 fn load_error_from(py: Python<'_>, message: String, error: &PyErr) -> LoadError {
@@ -182,6 +184,7 @@ fn load_error_from(py: Python<'_>, message: String, error: &PyErr) -> LoadError 
         traceback: Some(traceback),
         interrupted: error.is_instance_of::<PyKeyboardInterrupt>(py),
         missing: error.is_instance_of::<PyModuleNotFoundError>(py),
+        cause: Some(Box::new(error.clone_ref(py))),
     }
 }
 

@@ -11,7 +11,8 @@
 //! that it is made of. [`loader`] imports the application, and [`application`] holds it with its
 //! request hooks; [`signature`] recognizes objects that are no application. [`input`], [`errors`], [`file_wrapper`] and [`client_disconnected`] are objects
 //! in the environ, [`names`] makes its keys. [`thread_state`] and [`environ_cache`] hold the
-//! objects that a thread keeps between requests. [`timeout`] interrupts a request, [`fork`] ends a
+//! objects that a thread keeps between requests, and [`forwarder`] knows the fields that only a
+//! trusted proxy may set. [`timeout`] interrupts a request, [`fork`] ends a
 //! forked process that returns to the server, [`green_threads`] refuses applications that replace
 //! threads, [`access_logger`] offers gunicorn's loggers, and [`traceback`] formats exceptions. [`ffi`] calls CPython where PyO3 has no safe
 //! function.
@@ -28,6 +29,7 @@ mod exchange;
 mod ffi;
 mod file_wrapper;
 mod fork;
+mod forwarder;
 mod green_threads;
 mod input;
 mod iterable;

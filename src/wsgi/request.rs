@@ -88,7 +88,7 @@ impl Wsgi {
         py: Python<'_>,
         app: Application,
         servers: &[ServerAddress],
-        settings: &Settings,
+        settings: &Arc<Settings>,
         multiprocess: Arc<AtomicBool>,
         log_keys: Vec<String>,
     ) -> PyResult<Wsgi> {

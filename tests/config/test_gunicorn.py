@@ -144,6 +144,26 @@ def test_hook_is_called_or_reported(door: str, tmp_path: Path, name: str) -> Non
     assert done.returncode == 0 and reported is (name not in called), done
 
 
+@pytest.mark.parametrize("line", ["import gunicorn", "from gunicorn.glogging import Logger"])
+def test_import_of_gunicorn_that_is_not_installed_gets_a_hint(
+    door: str, tmp_path: Path, line: str
+) -> None:
+    # Hides gunicorn where it is installed.
+    hide = "import sys; sys.modules.pop('gunicorn', None); sys.path[:] = [p for p in sys.path if "
+    hide += "'site-packages' not in p]\n"
+    path = write(tmp_path, f"{hide}{line}\nworkers = 2\n")
+    done = run_cli(door, "-c", str(path), APP)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done
+    assert f"{path} imports gunicorn, which is not installed" in done.stderr
+    assert "pip install gunicorn" in done.stderr
+
+
+def test_import_that_fails_in_a_configuration_has_its_traceback(door: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "import no_such_module\n")
+    done = run_cli(door, "-c", str(path), APP)
+    assert done.returncode == 2 and "Traceback" in done.stderr, done
+
+
 # ---------------------------------------------------------------- ./gunicorn.conf.py
 
 

@@ -333,6 +333,18 @@ def test_counters_are_logged_at_the_end(fresh_server, gate, tmp_path: Path) -> N
     assert "Limits reached since the start: malformed=1 queue_full=1\n" in server.stderr()
 
 
+def test_requests_without_host_are_logged_at_a_limited_rate(fresh_server) -> None:
+    """A load balancer whose health checks lack Host sent a line to the log every few seconds."""
+    server = fresh_server(APP)
+    for _ in range(5):
+        with server.connect() as client:
+            assert client.request(b"GET /healthz HTTP/1.1\r\n\r\n").status == 400
+    assert server.stop() == 0
+    line = "Rejected GET /healthz from 127.0.0.1 with 400: Host is missing"
+    assert server.stderr().count(line) == 1
+    assert "Limits reached since the start: missing_host=5\n" in server.stderr()
+
+
 def test_server_that_reached_no_limit_logs_no_counters(fresh_server) -> None:
     server = fresh_server(APP)
     assert server.get().status == 200

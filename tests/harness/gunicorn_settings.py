@@ -163,6 +163,11 @@ HONOURED: dict[str, tuple[list[str], Any, str]] = {
     "user": (["-u", "12"], 12, 'user = "12"'),
     "group": (["-g", "12"], 12, 'group = "12"'),
     "umask": (["-m", "027"], 0o27, 'umask = "027"'),
+    "forwarder_headers": (
+        ["--forwarder-headers", "REMOTE_USER,X_A"],
+        "remote_user,x_a",
+        'forwarder_headers = ["REMOTE_USER", "X_A"]',
+    ),
     "forwarded_allow_ips": (
         ["--forwarded-allow-ips", "10.0.0.1,10.0.0.2"],
         "10.0.0.1,10.0.0.2",
@@ -226,7 +231,6 @@ IGNORED: dict[str, tuple[list[str], Any]] = {
     "permit_unconventional_http_method": (["--permit-unconventional-http-method"], True),
     "permit_unconventional_http_version": (["--permit-unconventional-http-version"], True),
     "casefold_http_method": (["--casefold-http-method"], True),
-    "forwarder_headers": (["--forwarder-headers", "X"], "X"),
     "asgi_loop": (["--asgi-loop", "uvloop"], "uvloop"),
     "asgi_lifespan": (["--asgi-lifespan", "on"], "on"),
     "asgi_disconnect_grace_period": (["--asgi-disconnect-grace-period", "9"], 9),

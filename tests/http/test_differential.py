@@ -91,7 +91,7 @@ EXPLAINED = [
     Explained(
         BOTH,
         STRICTER,
-        "Host is missing, repeated or malformed",
+        "Host is (repeated or malformed|missing)",
         rb"HTTP/1",
         "Host is one host[:port]; the application trusts it. RFC 9112 3.2, RFC 9110 7.2",
     ),

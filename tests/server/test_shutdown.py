@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -107,8 +108,44 @@ def test_graceful_timeout_ends_an_unread_response(fresh_server) -> None:
         assert client.head().status == 200
         server.send_signal(signal.SIGTERM)
         server.wait()
-    said = "graceful timeout: no request was running, but clients were still sending or reading\n"
+    said = "graceful timeout: 1 response had not been read completely\n"
     assert said in server.stderr()
+
+
+def test_graceful_timeout_counts_what_it_ends(fresh_server, fifo: Path) -> None:
+    """Idle connections are not among it."""
+    server = fresh_server(PLAIN, "--threads", "1", "--graceful-timeout", "1")
+    with ExitStack() as stack:
+        running, queued, partial, body = (stack.enter_context(server.connect()) for _ in range(4))
+        partial.send(b"GET / HT")
+        body.send(build_request("POST", "/", body=b"abc")[:-1])
+        running.send(build_request("GET", f"/hold?{fifo}"))
+        server.wait_for_log("request started")
+        queued.send(build_request())
+        for client in (partial, body, queued):
+            wait_until(lambda client=client: server.has_read(client), "read")
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+    said = (
+        f"graceful timeout: still running: GET /hold?{fifo}; 1 request waited for a thread; "
+        "2 requests had not arrived completely\n"
+    )
+    assert said in server.stderr()
+
+
+def test_idle_connections_after_a_reload_are_no_reason_for_a_warning(fresh_server) -> None:
+    """Regression: with --keep-alive 75 behind a proxy, each reload ended in a warning about clients that
+    were "still sending or reading"."""
+    server = fresh_server(PLAIN, "--keep-alive", "600", "--graceful-timeout", "1")
+    with server.connect() as idle, server.connect() as unused:
+        assert idle.request(build_request()).status == 200
+        wait_until(lambda: server.has_read(unused), "accepted")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_event("reload.completed")
+        server.wait_for_event("worker.exiting")
+        assert idle.at_eof()
+        assert server.get("/").status == 200
+    assert "[server.aborted]" not in server.stderr()
 
 
 THREAD = """

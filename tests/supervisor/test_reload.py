@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
 
 from harness import wait_until
-from harness.supervision import freeze, serving_pid, workers
 
 pytestmark = pytest.mark.second_door("no case")
 
@@ -42,45 +39,6 @@ def test_reload_on_change_survives_a_mistake(fresh_server, tmp_path: Path) -> No
     serves(server, b"&lt;b&gt;", 500)
     module.write_text(SOURCE.format("three"))
     serves(server, b"three")
-
-
-def test_change_that_old_workers_report_too_is_loaded(fresh_server, tmp_path: Path) -> None:
-    """Regression: in the middle of a reload the report of an old worker, which is ignored, hid that
-    of a new one which the master read at the same time. Nothing loaded the changed file."""
-    module = tmp_path / "edited.py"
-    gate, first = tmp_path / "gate", tmp_path / "first"
-    # The first worker that finds the gate gets past it, the second one waits there.
-    module.write_text(
-        f"""
-import os
-if os.path.exists({str(gate)!r}):
-    try:
-        os.close(os.open({str(first)!r}, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        open({str(gate)!r}).read()
-"""
-        + SOURCE.format("%d").replace('b"%d"', 'b"%d" % os.getpid()')
-    )
-    server = fresh_server("edited:app", "--reload", "--workers", "2", cwd=tmp_path)
-    old = workers(server, 2)
-    serving: set[int] = set()
-
-    def all_serve() -> bool:
-        serving.add(serving_pid(server))
-        return serving == old
-
-    wait_until(all_serve, "both workers serve", timeout=20)
-    os.mkfifo(gate)
-    server.send_signal(signal.SIGHUP)
-    new = workers(server, 4) - old
-    wait_until(lambda: serving_pid(server) in new, "a new worker serves", timeout=20)
-    freeze(server.pid)
-    gate.unlink()
-    module.write_text(SOURCE.format("two"))
-    reports = "(?s)reload.source_changed.*reload.source_changed.*reload.source_changed"
-    server.wait_for_log(reports)
-    os.kill(server.pid, signal.SIGCONT)
-    serves(server, b"two")
 
 
 def test_reload_to_broken_code_is_logged(fresh_server, tmp_path: Path) -> None:

@@ -205,12 +205,6 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
         "casefold-http-method",
         "the case of a method is never changed",
     ),
-    ignored(
-        "forwarder_headers",
-        "forwarder-headers=",
-        "no header field sets SCRIPT_NAME or PATH_INFO; use a middleware",
-    )
-    .unless("SCRIPT_NAME,PATH_INFO"),
     ignored("asgi_loop", "asgi-loop=", ASGI).unless("auto"),
     ignored("asgi_lifespan", "asgi-lifespan=", ASGI).unless("auto"),
     ignored("asgi_disconnect_grace_period", "asgi-disconnect-grace-period=", ASGI).unless("3"),

@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 
 use crate::config::field::{Flag, List, Maybe, One};
-use crate::config::notation::{ADDRESS, NAME, PATH, PORT, PROXY, Whole};
+use crate::config::notation::{ADDRESS, FORWARDER_HEADER, NAME, PATH, PORT, PROXY, Whole};
 use crate::config::option::{OptionDef, Reload, option};
 
 pub(in crate::config) const OPTIONS: &[OptionDef] = &[
@@ -49,11 +49,20 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .takes("IP[,IP]")
         .default("127.0.0.1,::1")
         .help(
-            "Proxies whose X-Forwarded-Proto is trusted: addresses, networks, * for all, or \
+            "Proxies whose X-Forwarded-Proto and --forwarder-headers are trusted: addresses, networks, * for all, or \
              nothing; Unix sockets are always trusted",
         )
         .gunicorn("forwarded_allow_ips")
         .fallback_variable("FORWARDED_ALLOW_IPS"),
+    option("forwarder_headers", &List(FORWARDER_HEADER, |given| &mut given.settings.forwarder_headers))
+        .takes("NAME[,NAME]")
+        .default("SCRIPT_NAME,PATH_INFO")
+        .help(
+            "Header fields with an underscore that proxies of --forwarded-allow-ips may set: \
+             SCRIPT_NAME is the application's prefix in the URL, any other field becomes \
+             HTTP_NAME; * for all, or nothing",
+        )
+        .gunicorn("forwarder_headers"),
     option(
         "backlog",
         &One(Whole::<u32, 1, 2_147_483_647>::NUMBER, |given| &mut given.settings.backlog),

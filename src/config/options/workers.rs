@@ -1,7 +1,7 @@
 //! The worker processes, their threads, and when they are recycled.
 
 use crate::config::field::{Flag, Maybe, One};
-use crate::config::notation::{RELOAD_STRATEGY, SIZE, TIMEOUT, WORKER_CLASS, Whole};
+use crate::config::notation::{RELOAD_STRATEGY, REPLACE, SIZE, TIMEOUT, WORKER_CLASS, Whole};
 use crate::config::option::{OptionDef, Reload, option};
 
 pub(in crate::config) const OPTIONS: &[OptionDef] = &[
@@ -66,6 +66,13 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .help(
             "How a reload replaces workers: all at once, or rolling (one by one, which needs less \
          memory)",
+        ),
+    option("replace", &One(REPLACE, |given| &mut given.settings.processes.replace))
+        .takes("ready-first|stop-first")
+        .default("ready-first")
+        .help(
+            "When a worker that is recycled or reloaded ends: when its successor is ready, or \
+             before its successor starts (for an application that locks a file or a port)",
         ),
 ];
 

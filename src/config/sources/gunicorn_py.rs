@@ -24,8 +24,9 @@ pub(super) fn entries(
     let given: Vec<String> = settings.iter().map(|(name, _)| name.clone()).collect();
     for (name, values) in settings {
         if let Some(option) = gunicorn::option(&name) {
-            // An empty string is gunicorn's way to unset a setting, except for the trusted proxies.
-            if values != [""] || option.name == "forwarded_allow_ips" {
+            // An empty string is gunicorn's way to unset a setting, except for the trusted proxies
+            // and their fields.
+            if values != [""] || option.name.starts_with("forward") {
                 entries.push(lookup::entry(origin, option, &name, values));
             }
         } else if let Some(setting) = gunicorn::setting(&name) {

@@ -118,8 +118,8 @@ fn host_is_validated() {
 
 #[test]
 fn host_missing_or_repeated_is_rejected() {
-    assert_rejected("GET / HTTP/1.1\r\n\r\n", Error::Host);
-    assert_rejected("GET http://a/ HTTP/1.1\r\n\r\n", Error::Host);
+    assert_rejected("GET / HTTP/1.1\r\n\r\n", Error::MissingHost);
+    assert_rejected("GET http://a/ HTTP/1.1\r\n\r\n", Error::MissingHost);
     for version in ["1.0", "1.1"] {
         for second in ["Host: a", "host: a", "HOST: b", "X: y\r\nHost: a"] {
             let input = format!("GET / HTTP/{version}\r\nHost: a\r\n{second}\r\n\r\n");

@@ -22,7 +22,7 @@ pub(super) fn linger(state: &mut State, id: ConnectionId) -> Action {
     };
     // Checked before the shutdown: later bytes have crossed it.
     let is_short = is_quiet
-        && state.shutdown == Shutdown::Draining
+        && state.shutdown >= Shutdown::Yielding
         && !discard_unread(transport, &mut state.read_buffer);
     if transport.shutdown_write().is_err() {
         return Action::Close;
@@ -47,10 +47,10 @@ pub(super) fn discard_more(state: &mut State, id: ConnectionId) -> Action {
     }
 }
 
-/// The server begins to drain while this connection lingers: shortens the wait, unless the client
+/// The server begins to drain or yield while this connection lingers: shortens the wait, unless the client
 /// is known to be sending.
 pub(super) fn shorten_linger(state: &mut State, id: ConnectionId) {
-    if state.shutdown == Shutdown::Draining
+    if state.shutdown >= Shutdown::Yielding
         && let Some(slot) = state.connections.get_mut(id)
         && matches!(slot.phase, Phase::Lingering { bytes_left: LINGER_BYTES, is_quiet: true })
     {

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use crate::net::census::Census;
 use crate::net::connection::Lent;
 use crate::net::poller_link::PollerLink;
 use crate::net::shutdown::Shutdown;
@@ -51,6 +53,12 @@ impl PollerHandle {
         self.advance_shutdown(Shutdown::Retiring);
     }
 
+    /// As [`PollerHandle::stop`], for a process that must end before another one replaces it: the
+    /// clients in the accept queue are left to that one.
+    pub fn yield_to_successor(&self) {
+        self.advance_shutdown(Shutdown::Yielding);
+    }
+
     fn advance_shutdown(&self, stage: Shutdown) {
         self.link.shutdown.advance(stage);
         self.link.wake();
@@ -59,6 +67,11 @@ impl PollerHandle {
     /// The requested stage of the shutdown.
     pub fn shutdown(&self) -> Shutdown {
         self.link.shutdown.get()
+    }
+
+    /// Counts what the clients still do; `None` if the poller does not answer within `limit`.
+    pub fn census(&self, limit: Duration) -> Option<Census> {
+        self.link.census.ask(|| self.link.wake(), limit)
     }
 
     /// How often each limit was reached.

@@ -54,12 +54,18 @@ pub(super) fn read(state: &mut State, id: ConnectionId) -> Action {
     }
     let Phase::Reading(connection) = &slot.phase else { return Action::Wait };
     let mut due = connection.read_deadline(&state.settings.timeouts);
-    if state.shutdown == Shutdown::Draining && connection.http.is_idle() {
-        if connection.is_kept_alive() {
-            return Action::Linger;
+    if connection.http.is_idle() {
+        match state.shutdown {
+            Shutdown::Serving | Shutdown::Retiring => {}
+            // A developer waits for the successor, and a browser repeats a request that is reset.
+            Shutdown::Yielding if state.settings.processes.watch.is_some() => return Action::Close,
+            Shutdown::Yielding => return Action::Linger,
+            Shutdown::Draining if connection.is_kept_alive() => return Action::Linger,
+            Shutdown::Draining => {
+                let last = state.now + DRAIN_FIRST_REQUEST_TIMEOUT;
+                due = Some(due.map_or(last, |due| due.min(last)));
+            }
         }
-        let last = state.now + DRAIN_FIRST_REQUEST_TIMEOUT;
-        due = Some(due.map_or(last, |due| due.min(last)));
     }
     state.timers.set(id, &mut slot.deadline, due);
     Action::Wait

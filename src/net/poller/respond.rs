@@ -20,6 +20,8 @@ pub(super) struct ErrorResponse {
     detail: String,
     /// The option whose limit the request exceeds, and that limit, for the log.
     limit: Option<(&'static str, u64)>,
+    /// How many such requests the log line is about; 0 if there is no line.
+    count: u64,
 }
 
 impl ErrorResponse {
@@ -29,11 +31,12 @@ impl ErrorResponse {
             reason: "Service Unavailable",
             detail: detail.to_owned(),
             limit: None,
+            count: 1,
         }
     }
 
     pub(super) fn timeout(detail: String) -> ErrorResponse {
-        ErrorResponse { status: 408, reason: "Request Timeout", detail, limit: None }
+        ErrorResponse { status: 408, reason: "Request Timeout", detail, limit: None, count: 1 }
     }
 }
 
@@ -48,21 +51,27 @@ pub(super) fn reject_request(
     let response = match rejection {
         Rejection::Protocol(error) => {
             let (status, reason) = error.status();
-            let is_over_limit = matches!(status, 413 | 414 | 431);
-            counters.increment_and_take_report(if is_over_limit {
-                Count::OverLimit
-            } else {
-                Count::Malformed
-            });
+            let count = match error {
+                // A load balancer sends its health checks every few seconds.
+                http1::Error::MissingHost => {
+                    counters.increment_and_take_report(Count::MissingHost).unwrap_or(0)
+                }
+                _ => {
+                    let is_over_limit = matches!(status, 413 | 414 | 431);
+                    let what = if is_over_limit { Count::OverLimit } else { Count::Malformed };
+                    counters.increment_and_take_report(what);
+                    1
+                }
+            };
             let limit = exceeded_limit(*error, &state.settings.limits);
-            ErrorResponse { status, reason, detail: error.to_string(), limit }
+            ErrorResponse { status, reason, detail: error.to_string(), limit, count }
         }
         Rejection::NeverSpooled => {
             counters.increment_and_take_report(Count::OverLimit);
             let (status, reason) = http1::Error::BodyTooLarge.status();
             let detail = http1::Error::BodyTooLarge.to_string();
             let limit = Some(("--limit-spool", state.settings.budget.spool));
-            ErrorResponse { status, reason, detail, limit }
+            ErrorResponse { status, reason, detail, limit, count: 1 }
         }
         Rejection::Spool(error) => {
             if let Some(count) = counters.increment_and_take_report(Count::SpoolFailed) {
@@ -74,7 +83,13 @@ pub(super) fn reject_request(
                 );
             }
             let detail = "the request body cannot be stored".to_owned();
-            ErrorResponse { status: 507, reason: "Insufficient Storage", detail, limit: None }
+            ErrorResponse {
+                status: 507,
+                reason: "Insufficient Storage",
+                detail,
+                limit: None,
+                count: 1,
+            }
         }
         Rejection::SpoolLimit => {
             if let Some(count) = counters.increment_and_take_report(Count::SpoolLimit) {
@@ -106,19 +121,10 @@ pub(super) fn respond(
     mut connection: Box<Connection>,
     response: &ErrorResponse,
 ) -> Action {
-    let ErrorResponse { status, reason, detail, limit } = response;
+    let ErrorResponse { status, reason, detail, .. } = response;
     connection.http.reject();
     connection.discard_content();
-    // A 503 is not the client's fault, and may be very frequent.
-    let level = if *status == 503 { Level::Debug } else { Level::Info };
-    log!(
-        target: "request.rejected",
-        level,
-        "Rejected {} from {} with {status}: {detail}{}",
-        describe(connection.http.head()),
-        connection.peer.described(),
-        limit.map_or_else(String::new, |(option, limit)| format!(" (over {option} {limit})"))
-    );
+    log_rejection(&connection, response);
     let head = response_head(response);
     let page = format!("{status} {reason}: {detail}\n");
     let date = state.date.at(wall_clock());
@@ -136,6 +142,25 @@ pub(super) fn respond(
     }
     let sent = connection.send();
     write::on_sent(state, connection, sent)
+}
+
+fn log_rejection(connection: &Connection, response: &ErrorResponse) {
+    let ErrorResponse { status, detail, limit, count, .. } = response;
+    // A 503 is not the client's fault, and may be very frequent.
+    let level = if *status == 503 { Level::Debug } else { Level::Info };
+    let note = match (limit, count) {
+        (_, 0) => return,
+        (Some((option, limit)), _) => format!(" (over {option} {limit})"),
+        (None, 1) => String::new(),
+        (None, count) => format!(" ({count} times since the last such line)"),
+    };
+    log!(
+        target: "request.rejected",
+        level,
+        "Rejected {} from {} with {status}: {detail}{note}",
+        describe(connection.http.head()),
+        connection.peer.described(),
+    );
 }
 
 /// The option whose limit a request with this error exceeds, and that limit.

@@ -100,9 +100,9 @@ fn finish_exchange(state: &mut State, mut connection: Box<Connection>) -> Action
     let Some(slot) = state.connections.get_mut(connection.id) else { return Action::Wait };
     match connection.start_next(state.now) {
         Next::Request => {
-            // While the server drains, a request that has arrived already is served though no event
-            // has reported it.
-            slot.is_readable |= state.shutdown == Shutdown::Draining;
+            // Before an idle connection is closed, a request that has arrived already is served,
+            // though no event has reported it.
+            slot.is_readable |= state.shutdown >= Shutdown::Yielding;
             let mut action = None;
             if connection.has_input() {
                 let parsed = connection.resume(state.settings.body_buffer, state.now);

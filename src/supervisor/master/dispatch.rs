@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use super::stage::Stage;
 use super::state::Master;
+use crate::config::Replace;
 use crate::observe::{self, Sink};
 use crate::supervisor::exit_status::signal_name;
 use crate::supervisor::log_files;
@@ -42,11 +43,20 @@ impl Master<'_> {
             FromWorker::Ready { serves_error_page } => {
                 observe::release_start();
                 worker.set_ready(serves_error_page);
-                self.workers.backoff.on_ready();
+                self.workers.on_ready();
             }
             FromWorker::ReplacementWanted => worker.status.replacement_wanted = true,
-            FromWorker::SourceChanged => self.source_reload.request(),
+            FromWorker::BootConflict => worker.status.has_conflict = true,
+            FromWorker::SourceChanged => self.on_source_change(),
         }
+    }
+
+    /// A source file has changed (`--reload`). The workers end at once, also if the reload has to
+    /// wait: no request that comes from now on may meet the old code.
+    pub(super) fn on_source_change(&mut self) {
+        self.source_reload.request();
+        let timeout = self.deployment.settings.yield_timeout();
+        self.workers.retire_all(Replace::StopFirst, timeout);
     }
 
     fn handle_signal(&mut self, py: Python<'_>, signal: i32) {

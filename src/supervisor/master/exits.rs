@@ -4,14 +4,15 @@
 use std::process::ExitStatus;
 use std::time::Instant;
 
-use log::{Level, error, info, log};
+use log::{Level, error, info, log, warn};
 use pyo3::prelude::*;
 
 use super::stage::Stage;
 use super::state::Master;
 use crate::observe;
 use crate::supervisor::exit_status::{describe, oom_kills};
-use crate::supervisor::pool::WorkerState;
+use crate::supervisor::messages::FromWorker;
+use crate::supervisor::pool::{BootFailure, BootRemedy, Verdict, WorkerState};
 use crate::supervisor::worker_process::WorkerProcess;
 use crate::sys::process::{peek_ended_child, try_wait};
 
@@ -32,6 +33,8 @@ impl Master<'_> {
             _ if stopping => {}
             WorkerState::Retiring => {}
             WorkerState::Ready => self.on_death(py, worker, status),
+            // A file has changed while it was imported, so it was not to serve anyway.
+            WorkerState::Booting if self.source_reload.is_wanted() => {}
             WorkerState::Booting => self.on_boot_failure(py, worker, status),
         }
     }
@@ -52,23 +55,53 @@ impl Master<'_> {
     /// A worker has exited before it was ready: rolls a reload back, ends a start, or tries again.
     fn on_boot_failure(&mut self, py: Python<'_>, worker: &WorkerProcess, status: ExitStatus) {
         let how = self.describe_exit(py, status);
-        if worker.status.generation != self.workers.generation() {
-            return;
-        }
+        let settings = &self.deployment.settings;
+        let failure = BootFailure {
+            is_current: worker.status.generation == self.workers.generation(),
+            has_conflict: worker.status.has_conflict,
+            has_predecessor: self.workers.has_outdated(),
+            replace: self.workers.replace(settings.processes.replace),
+            has_started: self.stage.has_started(),
+            is_reloading: self.stage.is_reloading(),
+        };
         let what = format!("Worker {} {how} before it was ready", worker.pid);
-        if self.stage.is_reloading() {
-            error!(target: "worker.boot_failed", "{what}: rolling the reload back");
-            self.roll_back(py);
-        } else if self.stage.has_started() {
-            error!(target: "worker.boot_failed", "{what}: trying again after a pause");
-            self.workers.backoff.on_boot_failure(Instant::now());
-        } else {
-            // The reason, if the worker has logged it, is the last line of a start that has failed.
-            let is_told = self.workers.has_reported(worker.pid);
-            let level = if is_told { Level::Debug } else { Level::Error };
-            log!(target: "worker.boot_failed", level, "{what}: shutting down");
-            observe::forget_start();
-            self.stop(status.code().filter(|&code| code != 0).unwrap_or(BOOT_FAILED), true);
+        match failure.remedy() {
+            BootRemedy::Ignore => {}
+            BootRemedy::StopFirst => {
+                warn!(
+                    target: "worker.boot_conflict",
+                    "{what}, because of something that its predecessor seems to hold: trying once \
+                     more when that one has ended (--replace stop-first does so at once)"
+                );
+                self.workers.stop_first_until_ready(settings.timeouts.graceful);
+            }
+            BootRemedy::RollBack => {
+                error!(target: "worker.boot_failed", "{what}: rolling the reload back");
+                self.roll_back(py);
+            }
+            BootRemedy::TryAgainLater => {
+                error!(target: "worker.boot_failed", "{what}: trying again after a pause");
+                self.workers.backoff.on_boot_failure(Instant::now());
+            }
+            BootRemedy::ShutDown => {
+                // The reason, if the worker has logged it, is the last line of a failed start.
+                let is_told = self.workers.has_reported(worker.pid);
+                let level = if is_told { Level::Debug } else { Level::Error };
+                log!(target: "worker.boot_failed", level, "{what}: shutting down");
+                observe::forget_start();
+                self.stop(status.code().filter(|&code| code != 0).unwrap_or(BOOT_FAILED), true);
+            }
+        }
+    }
+
+    /// Acts on the messages that a worker has sent just before it exited.
+    pub(super) fn receive_last_messages(&mut self, worker: &mut WorkerProcess) {
+        for message in worker.receive() {
+            match (message, worker.status.judge(message, self.workers.generation())) {
+                (FromWorker::BootConflict, Verdict::Expected) => worker.status.has_conflict = true,
+                (FromWorker::SourceChanged, Verdict::Expected) => self.on_source_change(),
+                _ => {}
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::stage::Completed;
 use super::state::Master;
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, Replace};
 use crate::observe;
 use crate::supervisor::deployment::{Deployment, PreviousDeployment};
 use crate::supervisor::guard::Guarded;
@@ -83,10 +83,10 @@ impl Master<'_> {
         if let Some(owner) = &self.deployment.identity {
             self.give_sockets(owner);
         }
-        info!(
-            target: "reload.started",
-            "Reloading: starting new workers, then retiring the old ones"
-        );
+        info!(target: "reload.started", "Reloading: {}", match self.deployment.settings.processes.replace {
+            Replace::ReadyFirst => "starting new workers, then retiring the old ones",
+            Replace::StopFirst => "ending the old workers, then starting new ones",
+        });
         self.call_nworkers_changed(py, replaced.target);
         self.stage.begin_reload(|earlier| match earlier {
             Some(mut previous) => {
@@ -96,6 +96,10 @@ impl Master<'_> {
             None => PreviousDeployment::new(replaced),
         });
         self.workers.begin_generation();
+        if self.deployment.settings.processes.watch.is_some() {
+            // All at once: no worker may serve code from before a change.
+            self.workers.retire_all(Replace::StopFirst, self.deployment.settings.yield_timeout());
+        }
     }
 
     /// Applies a deployment and returns the previous one. A step that fails is logged and changes
@@ -203,7 +207,8 @@ impl Master<'_> {
             self.notifier.ready();
         }
         self.workers.backoff.on_boot_failure(Instant::now());
-        self.workers.roll_back(back, self.deployment.settings.timeouts.graceful);
+        let settings = &self.deployment.settings;
+        self.workers.roll_back(back, settings.processes.replace, settings.timeouts.graceful);
         let target = self.deployment.target;
         if back {
             self.restore(py, previous);

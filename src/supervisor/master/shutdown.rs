@@ -2,6 +2,7 @@
 
 use super::stage::Shutdown;
 use super::state::Master;
+use crate::config::Replace;
 use crate::supervisor::worker_process::EXIT_MARGIN;
 
 impl Master<'_> {
@@ -23,7 +24,7 @@ impl Master<'_> {
             self.workers.stop_all(libc::SIGINT, graceful_timeout.min(EXIT_MARGIN));
         } else if self.successor.is_some() || self.predecessor.is_some() {
             // Another master serves: clients are treated as in a reload.
-            self.workers.retire_all(graceful_timeout);
+            self.workers.retire_all(Replace::ReadyFirst, graceful_timeout);
         } else {
             self.workers.stop_all(libc::SIGTERM, graceful_timeout);
         }

@@ -9,7 +9,7 @@ use crate::supervisor::import_guard::ImportGuard;
 use crate::supervisor::pacing::SourceReload;
 use crate::supervisor::path_trust::WorkerUsers;
 use crate::supervisor::pidfile::Pidfile;
-use crate::supervisor::pool::Plan;
+use crate::supervisor::pool::{Plan, Policy};
 use crate::supervisor::signals::Signals;
 use crate::supervisor::successor::{Predecessor, Successor};
 use crate::supervisor::systemd::Notifier;
@@ -99,7 +99,12 @@ impl Master<'_> {
 
     /// Which workers to start and to retire.
     pub(super) fn plan(&self) -> Plan {
-        self.workers.plan(self.deployment.target, self.deployment.settings.processes.reload)
+        let processes = &self.deployment.settings.processes;
+        let policy = Policy { reload: processes.reload, replace: processes.replace };
+        let plan = self.workers.plan(self.deployment.target, policy);
+        // A worker started now would be replaced by the reload at once.
+        let start = if self.source_reload.is_wanted() { 0 } else { plan.start };
+        Plan { start, ..plan }
     }
 
     pub(super) fn kill_timeouts(&self) -> KillTimeouts {

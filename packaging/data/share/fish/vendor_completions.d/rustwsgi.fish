@@ -4,7 +4,8 @@ complete -c rustwsgi -l pythonpath -d 'Directories to prepend to Python\'s modul
 complete -c rustwsgi -s e -l env -d 'Environment variable to set for the application (repeatable)' -r
 complete -c rustwsgi -l venv -d 'Virtual environment to import packages from; only for the standalone binary [default: $VIRTUAL_ENV, then ./.venv]' -r -F
 complete -c rustwsgi -s b -l bind -d 'Address to listen on: HOST:PORT, :PORT (all interfaces), [IPV6]:PORT, unix:PATH or fd://N (repeatable) [default: 127.0.0.1:8000, or 0.0.0.0:$PORT if PORT is set]' -r
-complete -c rustwsgi -l forwarded-allow-ips -d 'Proxies whose X-Forwarded-Proto is trusted: addresses, networks, * for all, or nothing; Unix sockets are always trusted' -r
+complete -c rustwsgi -l forwarded-allow-ips -d 'Proxies whose X-Forwarded-Proto and --forwarder-headers are trusted: addresses, networks, * for all, or nothing; Unix sockets are always trusted' -r
+complete -c rustwsgi -l forwarder-headers -d 'Header fields with an underscore that proxies of --forwarded-allow-ips may set: SCRIPT_NAME is the application\'s prefix in the URL, any other field becomes HTTP_NAME; * for all, or nothing' -r
 complete -c rustwsgi -l backlog -d 'Maximum number of pending connections in the listen queue' -r
 complete -c rustwsgi -s w -l workers -d 'Number of worker processes [default: $WEB_CONCURRENCY, else 1]' -r
 complete -c rustwsgi -l threads -d 'Number of threads per worker that run the application; 0 means 1, as with gunicorn [default: 4]' -r
@@ -12,6 +13,8 @@ complete -c rustwsgi -s k -l worker-class -d 'Worker class, for compatibility wi
 complete -c rustwsgi -l worker-connections -d 'Maximum number of connections per worker; beyond it, the longest idle one is closed' -r
 complete -c rustwsgi -l reload-strategy -d 'How a reload replaces workers: all at once, or rolling (one by one, which needs less memory)' -r -f -a "all\t''
 rolling\t''"
+complete -c rustwsgi -l replace -d 'When a worker that is recycled or reloaded ends: when its successor is ready, or before its successor starts (for an application that locks a file or a port)' -r -f -a "ready-first\t''
+stop-first\t''"
 complete -c rustwsgi -l max-requests -d 'Maximum number of requests a worker handles before it is replaced (checked once a second, so a worker may handle a few more); 0 is no limit' -r
 complete -c rustwsgi -l max-requests-jitter -d 'Maximum random number of requests to add to --max-requests, so that workers are not replaced at the same time' -r
 complete -c rustwsgi -l max-worker-lifetime -d 'Maximum lifetime of a worker before it is replaced; 0 is no limit' -r
