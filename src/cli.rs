@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +17,12 @@ use pyo3::exceptions::{PyModuleNotFoundError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use crate::config::{self, AccessLogSettings, Settings};
-use crate::observe::{self, LogTarget};
+use crate::config::{self, Settings};
+use crate::observe;
 use crate::supervisor::{self, Entrypoints, Hooks, ImportGuard, LoadFailure, WorkerUsers};
+use crate::sys::limits;
 use crate::worker::{GracefulEnd, Server, StartError};
 use crate::wsgi::{self, Doubt, Loaded};
-
-/// The lines of requests on the terminal while developing: request line, status and time.
-const DEVELOPMENT_FORMAT: &str = r#""%(r)s" %(s)s %(M)s ms"#;
 
 /// How long the INFO lines of a start are held back while workers import the application.
 const HOLD_START: Duration = Duration::from_secs(5);
@@ -33,10 +31,12 @@ const HOLD_DURING_PRELOAD: Duration = Duration::from_secs(1);
 
 /// Parses `argv`, which begins with the program's name, serves, and returns the exit code.
 pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
-    match parse(py, &argv, &WorkerUsers::default()) {
+    let code = match parse(py, &argv, &WorkerUsers::default()) {
         Ok((loaded, hooks)) => run(py, &argv, loaded, hooks),
         Err(exit) => print_exit(&exit),
-    }
+    };
+    observe::finish();
+    code
 }
 
 /// Prints a help text or an error, and returns its exit code.
@@ -75,7 +75,7 @@ fn parse(
         Ok(options)
     };
     let mut loaded = config::parse(argv.iter().cloned(), &execute, &check)?;
-    show_requests(&mut loaded.settings);
+    config::show_requests(&mut loaded.settings);
     let hooks = hooks.into_inner();
     if let Some(object) = &hooks.0 {
         let values = config::gunicorn_values(&loaded.settings);
@@ -86,24 +86,6 @@ fn parse(
         })?;
     }
     Ok((loaded, hooks))
-}
-
-/// While developing on a terminal, shows the requests there, unless an access log is set.
-fn show_requests(settings: &mut Settings) {
-    let processes = &settings.processes;
-    let develops = processes.watch.is_some() && !processes.daemon && !settings.print_config;
-    if !develops || settings.access_log.is_some() {
-        return;
-    }
-    // Where the error log is, if that is on the terminal: so its lines stay in order.
-    let on_stderr = settings.error_log == LogTarget::Stderr && std::io::stderr().is_terminal();
-    let target = match on_stderr {
-        true => LogTarget::Stderr,
-        false if std::io::stdout().is_terminal() => LogTarget::Stdout,
-        false => return,
-    };
-    let format = DEVELOPMENT_FORMAT.to_owned();
-    settings.access_log = Some(AccessLogSettings { target, format });
 }
 
 /// Executes a gunicorn configuration file; returns its options and its hooks.
@@ -177,6 +159,7 @@ fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) 
     if !loaded.files.is_empty() {
         info!(target: "config.files", "Configuration read from: {}", loaded.files.join(", "));
     }
+    limits::raise_descriptor_limit();
     let reparse = |py: Python<'_>, argv: &[OsString], users: &WorkerUsers| {
         parse(py, argv, users).map_err(|exit| {
             let message = exit.message;

@@ -65,6 +65,7 @@ fn start() -> Loop {
     settings.timeouts.header = HEADER;
     settings.timeouts.body = BODY;
     settings.timeouts.body_min_rate = RATE;
+    settings.timeouts.write_min_rate = 0;
     settings.timeouts.keep_alive = KEEP_ALIVE;
     settings.timeouts.write = WRITE;
     settings.timeouts.queue = QUEUE;

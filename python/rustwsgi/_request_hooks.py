@@ -5,13 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 
 class Request:
-    """A request, with the attributes of ``gunicorn.http.message.Request`` that hooks use."""
+    """A request, with the attributes of ``gunicorn.http.message.Request`` that hooks use.
+
+    gunicorn makes the environ after ``pre_request``, from the attributes that this hook leaves. So
+    :meth:`apply_changes` carries them over.
+    """
 
     def __init__(self, environ: dict[str, Any]) -> None:
+        self._environ = environ
         self.method: str = environ["REQUEST_METHOD"]
         self.uri: str = environ["RAW_URI"]
         # A target such as //a/b is a path. urlsplit() would take `a` for a host.
@@ -28,8 +33,61 @@ class Request:
         self.headers = [
             (key.removeprefix("HTTP_").replace("_", "-"), value)
             for key, value in environ.items()
-            if key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH")
+            if is_field(key)
         ]
+        self._received = self._state()
+
+    def _state(self) -> dict[str, Any]:
+        """The attributes that ``pre_request`` may change."""
+        names = ("method", "uri", "path", "query", "version", "scheme", "body")
+        return {name: getattr(self, name) for name in names} | {"headers": list(self.headers)}
+
+    def apply_changes(self) -> None:
+        """Set in the environ what the hook has changed."""
+        environ, before, now = self._environ, self._received, self._state()
+        changed = {name: value for name, value in now.items() if value != before[name]}
+        if not changed:
+            return
+        for name, keys in (
+            ("method", ["REQUEST_METHOD"]),
+            ("uri", ["RAW_URI", "REQUEST_URI"]),
+            ("query", ["QUERY_STRING"]),
+            ("scheme", ["wsgi.url_scheme"]),
+            ("body", ["wsgi.input"]),
+        ):
+            for key in keys if name in changed else []:
+                environ[key] = changed[name]
+        if "version" in changed:
+            environ["SERVER_PROTOCOL"] = "HTTP/" + ".".join(map(str, self.version))
+        prefix = None
+        if "headers" in changed:
+            for key in [key for key in environ if is_field(key)]:
+                del environ[key]
+            for name, value in self.headers:
+                if name.upper() == "SCRIPT_NAME":
+                    prefix = value.rstrip("/")
+                key = environ_key(name)
+                environ[key] = f"{environ[key]},{value}" if key in environ else value
+        if "path" in changed or prefix is not None:
+            self._set_path(environ["SCRIPT_NAME"] if prefix is None else prefix)
+
+    def _set_path(self, prefix: str) -> None:
+        path = unquote_to_bytes(self.path).decode("latin-1")
+        rest = path.removeprefix(prefix)
+        if not path.startswith(prefix) or (prefix and rest and not rest.startswith("/")):
+            raise ValueError(f"the path {path!r} is not below SCRIPT_NAME, which is {prefix!r}")
+        self._environ["SCRIPT_NAME"], self._environ["PATH_INFO"] = prefix, rest
+
+
+def is_field(key: str) -> bool:
+    """Whether this key of an environ is a header field."""
+    return key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH")
+
+
+def environ_key(name: str) -> str:
+    """The environ key of a header field."""
+    plain = name.upper() in ("CONTENT-TYPE", "CONTENT-LENGTH")
+    return ("" if plain else "HTTP_") + name.upper().replace("-", "_")
 
 
 class Response:
@@ -63,10 +121,11 @@ class RequestHooks:
     make_request = Request
 
     def pre_request(self, request: Request) -> None:
-        """Count the request, and call ``pre_request`` before the application."""
+        """Count the request, and call ``pre_request``, which may change it."""
         self._worker.nr += 1
         if self._pre:
             self._pre(self._worker, request)
+            request.apply_changes()
 
     def post_request(
         self,

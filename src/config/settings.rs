@@ -46,6 +46,8 @@ pub struct Settings {
     pub budget: Budget,
     /// Bytes of a request body that are kept in memory; more is spooled to a temporary file.
     pub body_buffer: usize,
+    /// Unsent bytes of a response that are spooled to temporary files; 0 is none.
+    pub response_spool: u64,
     /// The access log, if there is one.
     pub access_log: Option<AccessLogSettings>,
     /// Regular expressions of the paths that the access log leaves out.
@@ -89,6 +91,7 @@ impl Settings {
             queue: 0,
             budget: Default::default(),
             body_buffer: 0,
+            response_spool: 0,
             access_log: None,
             access_log_exclude: Vec::new(),
             error_log: LogTarget::Stderr,
@@ -211,7 +214,7 @@ pub struct Recycling {
 pub struct Budget {
     /// Bytes of buffers for requests and responses; `usize::MAX` is no limit.
     pub memory: usize,
-    /// Bytes of request bodies in temporary files; `u64::MAX` is no limit.
+    /// Bytes of request bodies and responses in temporary files; `u64::MAX` is no limit.
     pub spool: u64,
 }
 
@@ -236,6 +239,8 @@ pub struct Timeouts {
     pub graceful: Duration,
     /// Minimum average rate of a request body in bytes per second; 0 is any rate.
     pub body_min_rate: u64,
+    /// Minimum average rate of a client that reads a response, in bytes per second; 0 is any rate.
+    pub write_min_rate: u64,
 }
 
 /// The access log.

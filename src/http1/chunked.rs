@@ -98,6 +98,11 @@ impl Decoder {
         Ok(Decoded::NeedMore)
     }
 
+    /// Bytes of memory that the decoder holds.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.trailers.capacity()
+    }
+
     /// How many bytes of the current chunk have not been decoded yet.
     pub(crate) fn chunk_bytes_left(&self) -> u64 {
         if let State::Data(left) = self.state { left } else { 0 }

@@ -12,9 +12,8 @@
 //!                       \______> Aborted
 //! ```
 
-use std::ops::Range;
-
 use super::chunked::{Decoded, Decoder};
+use super::event::{BodyTooShort, Event, Next};
 use super::frame::{Frame, LAST_CHUNK};
 use super::framing::{self, Framing, ResponseFacts, ResponseFraming};
 use super::scan::Scan;
@@ -47,39 +46,6 @@ enum Writing {
     /// The response was aborted, which the client must be able to detect. Holds the framing, if the
     /// head was written.
     Aborted(Option<ResponseFraming>),
-}
-
-/// What [`Connection::receive`] found in its input.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Nothing more: call again with more input.
-    NeedMore,
-    /// A head, complete: see [`Connection::head`].
-    Head,
-    /// A piece of content, at this range of the input. Never empty.
-    Content(Range<usize>),
-    /// The end of the request.
-    End,
-}
-
-/// What to do with the connection after an exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Keep it open for another request.
-    Request,
-    /// Close it once the response is sent.
-    Close,
-    /// Reset it. The response was aborted, and its end is the close of the connection: after a
-    /// regular close it would look complete.
-    Reset,
-}
-
-/// The content of a response is shorter than its Content-Length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the response is {missing_bytes} bytes shorter than its Content-Length")]
-pub struct BodyTooShort {
-    /// Bytes that were declared but not sent.
-    pub missing_bytes: u64,
 }
 
 /// The protocol state of one server connection.
@@ -125,6 +91,15 @@ impl Connection {
     /// How many bytes of content of this response were written so far, framing not counted.
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes
+    }
+
+    /// Bytes of memory that the request holds here: a head that is not small, and trailers.
+    pub fn held_bytes(&self) -> usize {
+        let trailers = match &self.reading {
+            Reading::Chunked(decoder) => decoder.held_bytes(),
+            _ => 0,
+        };
+        self.head.held_bytes() + trailers
     }
 
     /// True between requests: no byte of the next one was received.
@@ -298,6 +273,11 @@ impl Connection {
     /// True once the head of the response was written, or the response was aborted.
     pub fn has_begun(&self) -> bool {
         self.writing != Writing::Idle
+    }
+
+    /// True once the response is complete or aborted.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.writing, Writing::Done | Writing::Aborted(_))
     }
 
     /// True if the response has no content, whatever the application yields (HEAD, 204, 304).

@@ -203,6 +203,14 @@ impl Head {
         }
     }
 
+    /// Bytes of memory that the head holds, if they are more than an idle connection keeps;
+    /// otherwise zero, as that is part of what a connection costs.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let (bytes, fields) = (self.bytes.capacity(), self.fields.capacity());
+        let is_large = bytes > MAX_IDLE_BYTES || fields > MAX_IDLE_FIELDS;
+        if is_large { bytes + fields * size_of::<Field>() } else { 0 }
+    }
+
     /// Parses the head within `bounds` of `input`.
     pub(crate) fn parse(
         &mut self,

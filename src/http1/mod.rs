@@ -9,11 +9,12 @@
 //! - `head` parses and validates it, with `target` and `grammar`,
 //! - `framing` decides how long the content is, `chunked` decodes it,
 //! - `response` validates the head of the response, `frame` makes chunks of its content,
-//! - `connection` holds the states and their transitions.
+//! - `connection` holds the states and their transitions, and reports them by `event`.
 
 mod chunked;
 mod connection;
 mod error;
+mod event;
 mod frame;
 mod framing;
 mod grammar;
@@ -25,8 +26,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{BodyTooShort, Connection, Event, Next};
+pub use connection::Connection;
 pub use error::Error;
+pub use event::{BodyTooShort, Event, Next};
 pub use frame::Frame;
 pub use framing::{Framing, ResponseFraming};
 pub use head::{Head, Version};

@@ -48,7 +48,7 @@ pub enum ResponseError {
 }
 
 /// The head of a response. One object can be used for many responses.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct ResponseHead {
     status: u16,
     /// Status code and reason phrase, such as `200 OK`.

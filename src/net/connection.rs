@@ -4,7 +4,8 @@
 //! A connection has exactly one owner at any time: the poller while it reads, a worker thread while
 //! its request runs. So it needs no lock; only its [`WriteHalf`] is shared.
 
-use std::io;
+mod output;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,10 +13,14 @@ use super::address::{Local, Peer};
 use super::arena::ConnectionId;
 use super::body::{Body, Spool};
 use super::memory_budget::Reservation;
-use super::output_queue::{Flush, OutputQueue};
+use super::output_queue::OutputQueue;
+pub(super) use super::parsed::{Parsed, Rejection};
 use super::poller_link::PollerLink;
-use super::tuning::SMALL_BODY;
-use super::write_half::{Enqueued, WriteHalf};
+use super::response_spool::ResponseSpool;
+use super::tuning::{MIN_INPUT_BUFFER, SMALL_BODY};
+use super::waiting::{Awaited, Waiting};
+use super::write_half::WriteHalf;
+use super::write_pace::WritePace;
 use crate::config::{Settings, Timeouts};
 use crate::http1::{self, Event, Limits, ResponseHead, Underscores};
 use crate::observe::Record;
@@ -28,7 +33,7 @@ use crate::sys::clock::{self, wall_clock};
 /// treat it as opaque. `worker::exchange` implements the trait `wsgi::Exchange` for it, which is
 /// all that the WSGI layer knows. An exchange consists of these parts of a connection: `http` (the
 /// head of the request, the framing of the response), `body`, `queue` with its `write_half`,
-/// `peer`, `local` and `write_timeout`.
+/// `peer`, `local`, `response_spool` and `write_pace`.
 pub type Lent = Box<Connection>;
 
 /// The connection of one client, boxed because it moves between threads.
@@ -54,10 +59,12 @@ pub struct Connection {
     pub body: Body,
     /// The content while it arrives.
     spool: Spool,
-    /// The bytes of `input`, `body` and `spool`, as the memory budget counts them.
+    /// The bytes of `http`, `input`, `body` and `spool`, as the memory budget counts them.
     reservation: Reservation,
-    /// How long the client may read nothing of its response (`--write-timeout`).
-    pub write_timeout: Duration,
+    /// Takes unsent output of the response that does not fit into memory.
+    response_spool: ResponseSpool,
+    /// How slowly the client may read its response.
+    write_pace: WritePace,
     /// Wall clock time of the request's first byte, for the access log.
     started: SystemTime,
     /// Steady clock time of the same.
@@ -78,39 +85,6 @@ pub(super) struct Origin {
     pub(super) local: Arc<Local>,
     /// When the poller accepted it.
     pub(super) accepted_at: Instant,
-}
-
-/// The result of parsing received bytes.
-#[derive(Debug)]
-pub(super) enum Parsed {
-    /// The request needs more bytes.
-    NeedMore,
-    /// The request is complete.
-    Complete,
-    /// The request is rejected. Boxed, because it is rare and would enlarge every other variant.
-    Rejected(Box<Rejection>),
-}
-
-impl From<Rejection> for Parsed {
-    #[cold]
-    fn from(rejection: Rejection) -> Parsed {
-        Parsed::Rejected(Box::new(rejection))
-    }
-}
-
-/// Why a request is rejected.
-#[derive(Debug)]
-pub(super) enum Rejection {
-    /// It violates the protocol, or exceeds a limit for single requests.
-    Protocol(http1::Error),
-    /// Its content could not be written to a temporary file.
-    Spool(io::Error),
-    /// The temporary files of all connections exceed `--limit-spool`.
-    SpoolLimit,
-    /// Its content alone is larger than `--limit-spool`.
-    NeverSpooled,
-    /// The buffers of all connections exceed `--limit-memory`.
-    Memory,
 }
 
 /// The limits for a client. For a trusted proxy, the parser keeps fields with an underscore even if
@@ -146,7 +120,8 @@ impl Connection {
             input: Vec::new(),
             body: Body::Empty,
             spool: Spool::default(),
-            write_timeout: settings.timeouts.write,
+            response_spool: ResponseSpool::new(settings.response_spool),
+            write_pace: WritePace::from(&settings.timeouts),
             started: SystemTime::UNIX_EPOCH,
             started_at: now,
             head_complete_at: now,
@@ -179,16 +154,23 @@ impl Connection {
             self.input = Vec::new();
         } else {
             self.input.drain(..used);
+            // A few bytes behind a large head would hold the buffer of that head.
+            if self.input.capacity() / 4 > self.input.len() + MIN_INPUT_BUFFER {
+                self.input.shrink_to_fit();
+            }
         }
         self.keep_within_budget(&mut parsed);
         parsed
     }
 
     /// Reports the bytes that the connection holds to the memory budget, and rejects a request that
-    /// needs more while the budget is exceeded. Most requests hold nothing, and report nothing.
+    /// needs more while the budget is exceeded. Most requests have a small head and no content, and
+    /// report nothing.
     fn keep_within_budget(&mut self, parsed: &mut Parsed) {
-        let is_empty =
-            matches!(self.body, Body::Empty) && self.input.capacity() == 0 && self.spool.is_new();
+        let is_empty = matches!(self.body, Body::Empty)
+            && self.input.capacity() == 0
+            && self.spool.is_new()
+            && self.http.held_bytes() == 0;
         if !(is_empty && self.reservation.is_empty()) {
             self.charge_for(parsed);
         }
@@ -206,17 +188,19 @@ impl Connection {
         }
     }
 
-    /// Drops the content of a rejected request: its client may stay connected for a while.
+    /// Drops the content of a rejected request and the input behind it: its client may stay
+    /// connected for a while.
     pub(super) fn discard_content(&mut self) {
         self.body = Body::Empty;
         self.spool = Spool::default();
+        self.input = Vec::new();
         self.charge();
     }
 
     fn charge(&mut self) {
         let (memory, stored) = self.body.size();
         self.reservation.set(
-            self.input.capacity() + self.spool.memory() + memory,
+            self.http.held_bytes() + self.input.capacity() + self.spool.memory() + memory,
             self.spool.stored() + stored,
         );
     }
@@ -296,11 +280,18 @@ impl Connection {
         self.served > 0 && self.http.is_idle()
     }
 
-    /// If the connection waits for the first byte of a request: when that wait began, and whether
-    /// the connection has answered a request before.
-    pub(super) fn idle(&self) -> Option<(Instant, bool)> {
-        let is_idle = self.http.is_idle() && !self.has_input();
-        is_idle.then_some((self.waiting_since, self.served > 0))
+    /// What the connection waits for while it reads.
+    pub(super) fn waiting(&self) -> Waiting {
+        let awaited = if self.http.wants_content() {
+            Awaited::Content
+        } else if !self.http.is_idle() || self.has_input() {
+            Awaited::Head
+        } else if self.served > 0 {
+            Awaited::NextRequest
+        } else {
+            Awaited::FirstRequest
+        };
+        Waiting { awaited, since: self.waiting_since }
     }
 
     /// True once the server shuts down: this connection serves no further request.
@@ -308,44 +299,18 @@ impl Connection {
         self.poller.is_shutting_down()
     }
 
-    /// Schedules the queued bytes for the poller's next turn. The thread that runs this request
-    /// takes that turn at the end of its batch; if the batch takes longer than a scheduler tick,
-    /// another thread takes it. So the responses of a batch are sent together, after the
-    /// interpreter was released, and so are the blocks of a fast generator. Fails if the client has
-    /// disconnected.
-    pub fn send_soon(&mut self) -> io::Result<()> {
-        if self.queue.is_empty() {
-            return Ok(());
-        }
-        let will_flush = match self.write_half.enqueue(&mut self.queue)? {
-            Enqueued::FlushNow => false,
-            Enqueued::Scheduled => !self.poller.is_blocked(),
-            Enqueued::Unscheduled => self.poller.schedule_flush(&self.write_half),
-        };
-        // While the socket has room no event makes the poller continue.
-        while !will_flush && self.write_half.flush()? == Flush::More {}
-        Ok(())
-    }
-
-    /// For the poller: sends queued bytes, within the limit of one turn. Once all are sent,
-    /// [`Connection::start_next`] decides what follows.
-    pub(super) fn send(&mut self) -> io::Result<Flush> {
-        if self.http.is_finished() {
-            self.write_half.send_last(&mut self.queue)
-        } else {
-            self.write_half.send(&mut self.queue)
-        }
-    }
-
     /// Prepares for the next request; returns whether one may follow.
     pub(super) fn start_next(&mut self, now: Instant) -> http1::Next {
         self.body = Body::Empty;
+        self.response_spool.start_next();
+        self.write_half.start_next();
+        self.waiting_since = now;
+        self.served += 1;
+        let next = self.http.start_next();
         if !self.reservation.is_empty() {
             self.charge();
         }
-        self.waiting_since = now;
-        self.served += 1;
-        self.http.start_next()
+        next
     }
 
     /// Logs the request that was just answered: calls `log` with its record.

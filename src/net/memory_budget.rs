@@ -1,5 +1,5 @@
 //! Counts the bytes that the connections of one worker hold together, and their limits: request
-//! bodies and unsent responses in memory, request bodies in temporary files.
+//! bodies and unsent responses, in memory and in temporary files.
 //!
 //! Each connection has its limits, but a thousand connections within them can still hold more than
 //! the machine has. The budget neither blocks nor rejects. Owners report the bytes that they hold.
@@ -53,6 +53,26 @@ impl MemoryBudget {
     /// True if the temporary files have passed their limit.
     pub(super) fn is_over_spool_limit(&self) -> bool {
         self.spool.load(Ordering::Relaxed) > self.limit.spool
+    }
+
+    /// Counts `bytes` of a response that are about to be stored in a temporary file; false if there
+    /// is no space for them. A quarter of the limit is kept for request bodies: a response that
+    /// finds no space waits for its client, but a request would be rejected.
+    pub(super) fn reserve_spool(&self, bytes: u64) -> bool {
+        let limit = self.limit.spool - self.limit.spool / 4;
+        let reserve = |spool: u64| spool.checked_add(bytes).filter(|spool| *spool <= limit);
+        self.spool.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve).is_ok()
+    }
+
+    /// Gives back what [`MemoryBudget::reserve_spool`] has counted.
+    pub(super) fn release_spool(&self, bytes: u64) {
+        self.change_spool(bytes, 0);
+    }
+
+    /// Bytes held in temporary files.
+    #[cfg(test)]
+    pub(super) fn spooled(&self) -> u64 {
+        self.spool.load(Ordering::Relaxed)
     }
 
     /// True if a body of this many bytes could not be stored by a worker without other requests.
@@ -151,6 +171,19 @@ mod tests {
     }
 
     #[test]
+    fn responses_leave_a_quarter_of_the_spool_to_bodies() {
+        let memory_budget = MemoryBudget::new(Budget { memory: 100, spool: 40 });
+        for (bytes, expected) in [(31, false), (30, true), (1, false)] {
+            assert_eq!(memory_budget.reserve_spool(bytes), expected, "{bytes}");
+        }
+        memory_budget.release_spool(30);
+        memory_budget.change_spool(0, 35);
+        assert!(!memory_budget.reserve_spool(1), "bodies fill it");
+        memory_budget.change_spool(35, 0);
+        assert!(memory_budget.reserve_spool(1));
+    }
+
+    #[test]
     fn unlimited_budget_is_never_exceeded() {
         let memory_budget = MemoryBudget::new(Budget { memory: usize::MAX, spool: u64::MAX });
         memory_budget.change_memory(0, usize::MAX / 4);
@@ -158,6 +191,7 @@ mod tests {
             !memory_budget.is_over_soft_limit()
                 && !memory_budget.is_over_hard_limit()
                 && !memory_budget.never_fits(u64::MAX)
+                && memory_budget.reserve_spool(u64::MAX / 4)
         );
     }
 }

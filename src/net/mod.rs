@@ -11,7 +11,9 @@
 //! - [`output_queue`] holds unsent bytes in their order and sends them without blocking,
 //! - [`write_half`] is the writing half of a connection, shared by the thread that makes the
 //!   response and the poller,
-//! - [`transport`] is the byte stream below both,
+//! - [`response_spool`] moves unsent output to temporary files, which are [`segment`]s,
+//! - [`write_pace`] decides when a client reads too slowly,
+//! - [`transport`] is the byte stream below these,
 //! - [`timers`] holds deadlines, [`date`] formats the time of day,
 //! - [`arena`] stores connections by their ids,
 //! - [`poller`] is the event loop that drives all connections, [`poller_link`] is its interface to
@@ -30,15 +32,20 @@ mod listener;
 mod memory_budget;
 mod nonblocking;
 mod output_queue;
+mod parsed;
 mod poller;
 mod poller_link;
+mod response_spool;
+mod segment;
 mod shutdown;
 mod socket_file;
 mod syn_filter;
 mod timers;
 mod transport;
 mod tuning;
+mod waiting;
 mod write_half;
+mod write_pace;
 
 #[cfg(fuzzing)]
 pub use crate::sys::clock::{advance, now};

@@ -10,6 +10,7 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 
+use super::segment::Range;
 use super::transport::{Then, Transport};
 use super::tuning::{GATHER_BUFFER, MAX_SLICES};
 
@@ -29,6 +30,8 @@ pub enum Chunk {
         /// Bytes that are left to send.
         left: u64,
     },
+    /// Blocks that were moved to a temporary file, because the client reads slowly.
+    Spooled(Range),
 }
 
 /// Unsent parts of responses, in their order.
@@ -39,6 +42,8 @@ pub struct OutputQueue {
     sent: usize,
     /// Unsent bytes held in memory; files count nothing.
     size: usize,
+    /// Unsent bytes of [`Chunk::Spooled`].
+    spooled: u64,
 }
 
 /// The result of a flush.
@@ -63,6 +68,11 @@ impl OutputQueue {
         self.size
     }
 
+    /// Unsent bytes that were moved to temporary files.
+    pub(super) fn spooled(&self) -> u64 {
+        self.spooled
+    }
+
     /// Has `write` append a small part to the last buffer, or to a new one.
     pub fn gather<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         if let Some(Chunk::Gathered(buffer)) = self.chunks.back_mut() {
@@ -81,24 +91,64 @@ impl OutputQueue {
 
     /// Appends a large block or a file.
     pub fn push(&mut self, chunk: Chunk) {
-        self.size += match &chunk {
-            Chunk::Gathered(bytes) => bytes.len(),
-            Chunk::Shared(bytes) => bytes.len(),
-            Chunk::File { .. } => 0,
-        };
+        match &chunk {
+            Chunk::Gathered(_) | Chunk::Shared(_) => self.size += chunk.bytes().len(),
+            Chunk::Spooled(range) => {
+                self.spooled += range.left;
+                if let Some(Chunk::Spooled(last)) = self.chunks.back_mut()
+                    && last.try_extend(range)
+                {
+                    return;
+                }
+            }
+            Chunk::File { .. } => {}
+        }
         self.chunks.push_back(chunk);
+    }
+
+    /// Bytes in memory behind the last file: [`OutputQueue::take_tail`] would take them.
+    pub(super) fn tail_size(&self) -> usize {
+        let tail = self.chunks.iter().rev().take_while(|chunk| chunk.is_in_memory());
+        let size = tail.map(|chunk| chunk.bytes().len()).sum::<usize>();
+        // Without a file, the first chunk is part of the tail. Some of it may be sent.
+        size.min(self.size)
+    }
+
+    /// Moves the chunks in memory behind the last file out, so that a file can take their place.
+    pub(super) fn take_tail(&mut self) -> OutputQueue {
+        let is_file = |chunk: &Chunk| !chunk.is_in_memory();
+        let begin = self.chunks.iter().rposition(is_file).map_or(0, |last| last + 1);
+        let mut tail = OutputQueue { chunks: self.chunks.split_off(begin), ..Default::default() };
+        if begin == 0 {
+            tail.sent = std::mem::take(&mut self.sent);
+            tail.drop_sent();
+        }
+        tail.size = tail.slices().map(|slice| slice.len()).sum();
+        self.size -= tail.size;
+        tail
+    }
+
+    /// The bytes in memory, up to the first file. The first chunk must not be partly sent.
+    pub(super) fn slices(&self) -> impl Iterator<Item = IoSlice<'_>> {
+        let memory = self.chunks.iter().take_while(|chunk| chunk.is_in_memory());
+        memory.map(|chunk| IoSlice::new(chunk.bytes()))
+    }
+
+    /// Drops the bytes of the first chunk that were sent.
+    fn drop_sent(&mut self) {
+        if self.sent > 0
+            && let Some(Chunk::Gathered(buffer)) = self.chunks.front_mut()
+        {
+            buffer.drain(..self.sent);
+            self.sent = 0;
+        }
     }
 
     /// Moves everything from another queue to the end of this one.
     pub(super) fn append(&mut self, other: &mut OutputQueue) {
-        if other.sent > 0
-            && let Some(Chunk::Gathered(buffer)) = other.chunks.front_mut()
-        {
-            buffer.drain(..other.sent);
-            other.sent = 0;
-        }
-        self.size += other.size;
-        other.size = 0;
+        other.drop_sent();
+        self.size += std::mem::take(&mut other.size);
+        self.spooled += std::mem::take(&mut other.spooled);
         if let (Some(Chunk::Gathered(last)), Some(Chunk::Gathered(first))) =
             (self.chunks.back_mut(), other.chunks.front())
             && last.len() + first.len() <= GATHER_BUFFER
@@ -122,8 +172,8 @@ impl OutputQueue {
             let sent = match self.chunks.front() {
                 None => return Ok((Flush::Done, budget - left)),
                 Some(_) if left == 0 => return Ok((Flush::More, budget)),
-                Some(Chunk::File { .. }) => self.send_file(transport, left),
-                Some(_) => self.send_bytes(transport, then),
+                Some(Chunk::File { .. } | Chunk::Spooled(_)) => self.send_file(transport, left),
+                Some(Chunk::Gathered(_) | Chunk::Shared(_)) => self.send_bytes(transport, then),
             };
             match sent {
                 Ok(sent) => left = left.saturating_sub(sent),
@@ -145,7 +195,7 @@ impl OutputQueue {
                 Chunk::Gathered(bytes) if count == 0 => &bytes[self.sent..],
                 Chunk::Gathered(bytes) => bytes,
                 Chunk::Shared(bytes) => bytes,
-                Chunk::File { .. } => break,
+                Chunk::File { .. } | Chunk::Spooled(_) => break,
             };
             *slot = IoSlice::new(bytes);
             count += 1;
@@ -164,7 +214,7 @@ impl OutputQueue {
             let left = match self.chunks.front_mut() {
                 Some(Chunk::Gathered(bytes)) => bytes.len() - self.sent,
                 Some(Chunk::Shared(bytes)) => bytes.len(),
-                Some(Chunk::File { .. }) | None => return,
+                Some(Chunk::File { .. } | Chunk::Spooled(_)) | None => return,
             };
             if sent < left {
                 match self.chunks.front_mut() {
@@ -182,18 +232,10 @@ impl OutputQueue {
     /// Has the kernel send from the file in front.
     #[cfg(target_os = "linux")]
     fn send_file(&mut self, transport: &Transport, budget: u64) -> io::Result<u64> {
-        let Some(Chunk::File { file, offset, left }) = self.chunks.front_mut() else {
-            return Ok(0);
-        };
-        let want = usize::try_from((*left).min(budget)).unwrap_or(usize::MAX);
-        let sent = transport.send_file(file, offset, want)? as u64;
-        if sent == 0 && *left > 0 {
-            return Err(shrunk());
-        }
-        *left -= sent;
-        if *left == 0 {
-            self.chunks.pop_front();
-        }
+        let Some((file, mut offset, left)) = self.front_file() else { return Ok(0) };
+        let want = usize::try_from(left.min(budget)).unwrap_or(usize::MAX);
+        let sent = transport.send_file(file, &mut offset, want)? as u64;
+        self.consume_file(sent)?;
         Ok(sent)
     }
 
@@ -201,23 +243,59 @@ impl OutputQueue {
     #[cfg(not(target_os = "linux"))]
     fn send_file(&mut self, _: &Transport, budget: u64) -> io::Result<u64> {
         use std::os::unix::fs::FileExt;
-        let Some(Chunk::File { file, offset, left }) = self.chunks.front_mut() else {
-            return Ok(0);
-        };
-        let mut block = vec![0; (*left).min(budget).min(GATHER_BUFFER as u64) as usize];
-        let read = file.read_at(&mut block, *offset)?;
-        if read == 0 && *left > 0 {
-            return Err(shrunk());
-        }
+        let Some((file, offset, left)) = self.front_file() else { return Ok(0) };
+        let mut block = vec![0; left.min(budget).min(GATHER_BUFFER as u64) as usize];
+        let read = file.read_at(&mut block, offset)?;
         block.truncate(read);
-        *offset += read as u64;
-        *left -= read as u64;
-        if *left == 0 {
-            self.chunks.pop_front();
-        }
+        self.consume_file(read as u64)?;
         self.size += block.len();
         self.chunks.push_front(Chunk::Shared(block.into()));
         Ok(0)
+    }
+
+    /// The file in front, the offset of its next byte, and the bytes that are left to send.
+    fn front_file(&self) -> Option<(&File, u64, u64)> {
+        match self.chunks.front()? {
+            Chunk::File { file, offset, left } => Some((file, *offset, *left)),
+            Chunk::Spooled(range) => Some((range.file(), range.offset, range.left)),
+            Chunk::Gathered(_) | Chunk::Shared(_) => None,
+        }
+    }
+
+    /// Drops `sent` bytes of the file in front. Fails if there are none, but should be.
+    fn consume_file(&mut self, sent: u64) -> io::Result<()> {
+        let (offset, left) = match self.chunks.front_mut() {
+            Some(Chunk::File { offset, left, .. }) => (offset, left),
+            Some(Chunk::Spooled(range)) => {
+                self.spooled -= sent;
+                (&mut range.offset, &mut range.left)
+            }
+            Some(Chunk::Gathered(_) | Chunk::Shared(_)) | None => return Ok(()),
+        };
+        if sent == 0 && *left > 0 {
+            return Err(shrunk());
+        }
+        *offset += sent;
+        *left -= sent;
+        if *left == 0 {
+            self.chunks.pop_front();
+        }
+        Ok(())
+    }
+}
+
+impl Chunk {
+    fn is_in_memory(&self) -> bool {
+        matches!(self, Chunk::Gathered(_) | Chunk::Shared(_))
+    }
+
+    /// The bytes in memory; none of a file.
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Chunk::Gathered(bytes) => bytes,
+            Chunk::Shared(bytes) => bytes,
+            Chunk::File { .. } | Chunk::Spooled(_) => &[],
+        }
     }
 }
 

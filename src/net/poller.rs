@@ -46,7 +46,7 @@ pub use overload::Verdict;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -57,9 +57,9 @@ use super::connection::Lent;
 use super::listener::Listener;
 use super::poller_link::PollerLink;
 use super::shutdown::Shutdown;
-use super::tuning::{MAX_ACCEPT_PER_TURN, MAX_EVENTS};
+use super::tuning::{LOG_RETRY_INTERVAL, MAX_ACCEPT_PER_TURN, MAX_EVENTS};
 use crate::config::Settings;
-use crate::observe::AccessLog;
+use crate::observe::{self, AccessLog};
 use crate::sys::clock;
 use accept::Accepted;
 use action::Action;
@@ -90,6 +90,8 @@ pub struct Poller {
     unregistered: Vec<ConnectionId>,
     /// An empty vector, kept for its memory.
     returned: Vec<Lent>,
+    /// See [`Poller::check_at`].
+    check_at: Option<Instant>,
     /// The state that the steps share.
     state: State,
 }
@@ -121,6 +123,7 @@ impl Poller {
             listeners: registered,
             unregistered: Vec::new(),
             returned: Vec::new(),
+            check_at: None,
             state: State::new(link, settings, access_log),
         };
         Ok((poller, handle))
@@ -195,11 +198,14 @@ impl Poller {
         }
         // Returned connections have flushed theirs already.
         for write_half in self.state.link.take_scheduled() {
-            write_half.flush_scheduled();
+            if write_half.flush_scheduled() {
+                self.state.link.schedule_flush(&write_half);
+            }
         }
         if let Some(log) = &self.state.access_log {
             log.flush();
         }
+        observe::flush();
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -210,11 +216,12 @@ impl Poller {
         let timeout = if is_busy || self.handle.has_returned() || link.has_scheduled() {
             Some(Duration::ZERO)
         } else {
-            let deadline = [timers.next(), admission.wakes_at()].into_iter().flatten().min();
+            let deadlines = [timers.next(), admission.wakes_at(), self.check_at];
+            let deadline = deadlines.into_iter().flatten().min();
             // Rounded up: otherwise the loop would spin in the last millisecond before a deadline.
             let until = deadline
                 .map(|at| at.saturating_duration_since(clock::now()) + Duration::from_millis(1));
-            [until, timeout].into_iter().flatten().min()
+            [until, timeout, self.log_retry()].into_iter().flatten().min()
         };
         let polled = wait::wait_for_events(&mut self.poll, &mut self.events, timeout);
         link.set_blocked(false);
@@ -225,6 +232,13 @@ impl Poller {
             }
             polled => polled,
         }
+    }
+
+    /// When to write logs again that their readers have not taken: no event reports that they read.
+    fn log_retry(&self) -> Option<Duration> {
+        let access_log = self.state.access_log.as_ref();
+        let has_backlog = observe::has_backlog() || access_log.is_some_and(|log| log.has_backlog());
+        has_backlog.then_some(LOG_RETRY_INTERVAL)
     }
 
     /// Registers the connections of the last turn that are still open. A client that makes a single
@@ -310,6 +324,8 @@ impl Poller {
         self.state.admission.drain();
         self.to_accept = match stage {
             Shutdown::Yielding => Vec::new(),
+            // Another process serves them.
+            Shutdown::Retiring if self.state.admission.is_stalled() => Vec::new(),
             _ => (0..self.listeners.len()).collect(),
         };
         // No more than the accept queue holds: further clients could keep the server from ending.
@@ -334,6 +350,23 @@ impl Poller {
                 run(&mut self.state, id, Action::Read);
             }
         }
+    }
+
+    /// Sets whether all threads are occupied by requests that have run too long. Meanwhile nothing
+    /// is accepted: new clients wait in the accept queue, for one of the threads or for another
+    /// process. A queued request is rejected once the server shuts down.
+    pub fn set_stalled(&mut self, is_stalled: bool) {
+        self.state.admission.set_stalled(is_stalled);
+    }
+
+    /// Ends waits for events at this time.
+    pub fn check_at(&mut self, at: Option<Instant>) {
+        self.check_at = at;
+    }
+
+    /// True once the time of [`Poller::check_at`] has come.
+    pub fn is_check_due(&self) -> bool {
+        self.check_at.is_some_and(|at| at <= self.state.now)
     }
 
     /// True if it is time to check the queued requests with [`Poller::verdict`].

@@ -10,6 +10,9 @@ pub(super) const READ_BUFFER: usize = 64 * 1024;
 /// Bytes that the poller reads from one connection per turn, so that a fast upload does not keep
 /// it from the other connections.
 pub(super) const MAX_READ_PER_TURN: usize = 256 * 1024;
+/// A buffer of unparsed bytes is not shrunk below this many bytes: a reallocation costs more than
+/// they do.
+pub(super) const MIN_INPUT_BUFFER: usize = 1024;
 
 // Request bodies
 
@@ -41,6 +44,20 @@ pub(super) const HIGH_WATER_MARK: usize = 256 * 1024;
 /// The same while the memory budget has passed its soft limit.
 pub(super) const REDUCED_HIGH_WATER_MARK: usize = 32 * 1024;
 
+// Response spool
+
+/// A producer waits at least this long for its client before it moves output to a file...
+pub(super) const FAST_CLIENT_WAIT: Duration = Duration::from_millis(20);
+/// ...and on, while the client reads this many bytes in that time (32 MiB/s). So a response that is
+/// read about as fast as it is made is not written to the disk, and a slow client holds a thread
+/// for that time once in this many bytes.
+pub(super) const FAST_CLIENT_BYTES: u64 = 640 * 1024;
+/// A file that holds this many bytes is followed by another one, because its space is freed only
+/// once all of it is sent. Large, because each file takes a descriptor.
+pub(super) const SEGMENT_BYTES: u64 = 32 << 20;
+/// How often a producer that waits looks whether there is space for its output in files again.
+pub(super) const SPOOL_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
 // Accepting
 
 /// Connections that are accepted from one listener per turn, so that a burst of new clients does
@@ -62,20 +79,27 @@ pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes that are read and discarded in that time.
 pub(super) const LINGER_BYTES: usize = 256 * 1024;
 /// Replaces [`LINGER_TIMEOUT`] while the server drains, for a client that has sent complete
-/// requests and nothing more: its next request may cross the end of the connection.
+/// requests and nothing more: its next request may cross the end of the connection. Any client keeps
+/// this much of the time if its connection is closed for a new one.
 pub(super) const DRAIN_LINGER_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long a connection that has made no request yet may still make one while the server drains.
 pub(super) const DRAIN_FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Replaces it with `--reload`, counted from the accept: a client sends its first request with the
+/// connection, and a connection that a browser has opened in advance is of no use.
+pub(super) const YIELD_FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(20);
 
 // Eviction
 
-/// Idle connections that one search collects, so that not every eviction searches all connections.
-pub(super) const IDLE_BATCH: usize = 64;
+/// Connections that one search collects, so that not every eviction searches all of them.
+pub(super) const EVICTION_BATCH: usize = 64;
 /// How long no new search begins after one that has found no idle connection.
-pub(super) const IDLE_SEARCH_PAUSE: Duration = Duration::from_millis(100);
-/// A client that has connected sends its request at once, as a rule. One that has sent nothing
-/// for this long counts as idle.
+pub(super) const EVICTION_SEARCH_PAUSE: Duration = Duration::from_millis(100);
+/// A client that has connected sends its request at once, as a rule. One that has sent nothing, or
+/// no complete head, for this long may be evicted.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(1);
+/// A request of whose content nothing has arrived for this long may be evicted. Longer than a radio
+/// link needs to change its cell.
+pub(super) const CONTENT_STALLED_AFTER: Duration = Duration::from_secs(5);
 /// A response of which the client has read nothing for this long counts as stalled.
 pub(super) const STALLED_AFTER: Duration = Duration::from_secs(1);
 /// After memory was over its hard limit for this long, responses that are read slowly are aborted
@@ -98,6 +122,8 @@ pub(super) const RETRY_AFTER_SECONDS: &[u8] = b"5";
 
 /// Events that one poll returns at most.
 pub(super) const MAX_EVENTS: usize = 256;
+/// How often an idle poller tries to write log lines that a reader has not taken.
+pub(super) const LOG_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Stale entries that the heap of deadlines may hold, besides four for each connection, before it
 /// is compacted.
 pub(super) const STALE_TIMERS: usize = 256;

@@ -2,9 +2,10 @@
 //! blocks, and the poller sends what the socket did not accept at once. Its lock is held only
 //! around non-blocking calls. Unsent bytes are in an [`OutputQueue`].
 //!
-//! A client that reads slowly costs no thread: its response waits here. Only an application that
-//! streams past the high-water mark waits, in [`WriteHalf::wait`], until the poller has sent
-//! enough.
+//! A client that reads slowly costs no thread: its response waits here. What an application streams
+//! past the high-water mark goes to a file, by the [`producer`] of the response.
+
+mod producer;
 
 use std::io;
 use std::sync::Arc;
@@ -13,18 +14,18 @@ use std::time::{Duration, Instant};
 use socket2::Socket;
 
 use super::memory_budget::MemoryBudget;
-use super::output_queue::{Flush, OutputQueue};
+use super::output_queue::{Chunk, Flush, OutputQueue};
 use super::transport::{Then, Transport};
 use super::tuning::{
     FLUSH_THRESHOLD, HIGH_WATER_MARK, MAX_WRITE_PER_TURN, REDUCED_HIGH_WATER_MARK,
 };
+use super::write_pace::{Reading, WritePace};
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, ignore_poison};
 use crate::sys::clock;
 
 /// The error of a response whose request was aborted because it ran too long. `send` never returns
 /// it on a connected socket, so it cannot be mistaken for a disconnect. [POSIX, send()]
 pub(super) const REQUEST_ABORTED: io::ErrorKind = io::ErrorKind::ConnectionAborted;
-
 /// The writing half of a connection, with its unsent bytes.
 #[derive(Debug)]
 pub struct WriteHalf {
@@ -34,6 +35,8 @@ pub struct WriteHalf {
     state: Mutex<State>,
     /// Mirrors whether the queue is not empty, so that the poller can check it without locking.
     waiting: AtomicBool,
+    /// No byte of this response has waited yet.
+    is_new_response: AtomicBool,
     /// Notified when the queue falls below the high-water mark, or the socket fails.
     drained: Condvar,
     /// The totals of the worker.
@@ -47,15 +50,25 @@ struct State {
     /// The error that ended the connection; later calls fail with it, too, and the queue stays
     /// empty.
     failed: Option<io::Error>,
+    /// Bytes that were taken from the queue while a part of it is moved to a file.
+    taken: usize,
     /// When the socket last took bytes, or the queue began to fill.
     progress: Instant,
+    /// When the queue began to fill.
+    waiting_since: Instant,
+    /// How long bytes of this response waited in the queue before that.
+    waited: Duration,
+    /// Bytes that the socket has taken since the connection began.
+    sent: u64,
+    /// The same until bytes of this response first waited.
+    sent_before: u64,
     /// The poller's next turn flushes it.
     is_scheduled: bool,
     /// Bytes of the queue that the memory budget counts.
     charged: usize,
     /// A producer waits at `drained`. Tracked, because `notify` costs a system call even without
-    /// waiters.
-    has_waiter: bool,
+    /// waiters. It also continues below this number of unsent bytes, in memory and in files.
+    waiter: Option<u64>,
 }
 
 /// The result of [`WriteHalf::enqueue`]: what the caller does next.
@@ -72,18 +85,25 @@ pub(super) enum Enqueued {
 impl WriteHalf {
     /// Takes a connected, non-blocking socket.
     pub(super) fn new(socket: Socket, memory_budget: Arc<MemoryBudget>) -> WriteHalf {
+        let now = clock::now();
         let state = State {
             queue: OutputQueue::default(),
             failed: None,
-            progress: clock::now(),
+            taken: 0,
+            progress: now,
+            waiting_since: now,
+            waited: Duration::ZERO,
+            sent: 0,
+            sent_before: 0,
             is_scheduled: false,
             charged: 0,
-            has_waiter: false,
+            waiter: None,
         };
         WriteHalf {
             transport: Transport::plain(socket),
             state: Mutex::new(state),
             waiting: AtomicBool::new(false),
+            is_new_response: AtomicBool::new(true),
             drained: Condvar::new(),
             memory_budget,
         }
@@ -91,7 +111,7 @@ impl WriteHalf {
 
     /// Reports the size of the queue to the memory budget.
     fn charge(&self, state: &mut State) {
-        let size = state.queue.size();
+        let size = state.queue.size() + state.taken;
         if size != state.charged {
             self.memory_budget.change_memory(state.charged, size);
             state.charged = size;
@@ -102,6 +122,21 @@ impl WriteHalf {
     fn high_water_mark(&self) -> usize {
         let short = self.memory_budget.is_over_soft_limit();
         if short { REDUCED_HIGH_WATER_MARK } else { HIGH_WATER_MARK }
+    }
+
+    /// All of the response was sent: the client is judged anew by how it reads the next one.
+    pub(super) fn start_next(&self) {
+        self.is_new_response.store(true, Ordering::Relaxed);
+    }
+
+    /// The queue, which is empty, begins to fill: the client has to read.
+    fn begin_to_fill(&self, state: &mut State) {
+        state.progress = clock::now();
+        state.waiting_since = state.progress;
+        if self.is_new_response.swap(false, Ordering::Relaxed) {
+            state.waited = Duration::ZERO;
+            state.sent_before = state.sent;
+        }
     }
 
     /// The transport, for reading and closing.
@@ -127,36 +162,42 @@ impl WriteHalf {
         self.send_within(queue, MAX_WRITE_PER_TURN, Then::End)
     }
 
-    /// For the thread that makes the response: sends until the socket is full. No event makes the
-    /// poller continue while the socket has room.
-    pub fn send_all(&self, queue: &mut OutputQueue) -> io::Result<()> {
-        self.send_within(queue, u64::MAX, Then::Open).map(drop)
+    fn send_within(&self, queue: &mut OutputQueue, budget: u64, then: Then) -> io::Result<Flush> {
+        self.send_locked(&mut self.lock(), queue, budget, then)
     }
 
-    fn send_within(&self, queue: &mut OutputQueue, budget: u64, then: Then) -> io::Result<Flush> {
-        let mut state = self.lock();
+    fn send_locked(
+        &self,
+        state: &mut State,
+        queue: &mut OutputQueue,
+        budget: u64,
+        then: Then,
+    ) -> io::Result<Flush> {
         if let Some(error) = &state.failed {
             *queue = OutputQueue::default();
             return Err(copy(error));
         }
         if state.queue.is_empty() {
             match queue.send(&self.transport, budget, then) {
-                Ok((Flush::Done, _)) => return Ok(Flush::Done),
-                Ok((flush, _)) => {
+                Ok((flush, sent)) => {
+                    state.sent += sent;
+                    if flush == Flush::Done {
+                        return Ok(flush);
+                    }
+                    self.begin_to_fill(state);
                     state.queue.append(queue);
-                    self.charge(&mut state);
-                    state.progress = clock::now();
+                    self.charge(state);
                     self.waiting.store(true, Ordering::Release);
                     return Ok(flush);
                 }
                 Err(error) => {
                     *queue = OutputQueue::default();
-                    return Err(self.fail_locked(&mut state, error));
+                    return Err(self.fail_locked(state, error));
                 }
             }
         }
         state.queue.append(queue);
-        self.flush_locked(&mut state, budget)
+        self.flush_locked(state, budget)
     }
 
     /// Moves the bytes of `queue` here without sending them. Fails once the client has
@@ -168,7 +209,7 @@ impl WriteHalf {
             return Err(copy(error));
         }
         if state.queue.is_empty() {
-            state.progress = clock::now();
+            self.begin_to_fill(&mut state);
         }
         state.queue.append(queue);
         self.charge(&mut state);
@@ -182,14 +223,17 @@ impl WriteHalf {
         })
     }
 
-    /// For the poller: sends what [`WriteHalf::enqueue`] left for this turn.
-    pub(super) fn flush_scheduled(&self) {
+    /// For the poller: sends what [`WriteHalf::enqueue`] left for this turn. Returns whether the next
+    /// turn continues: while the socket has room no event does.
+    pub(super) fn flush_scheduled(&self) -> bool {
         let mut state = self.lock();
         state.is_scheduled = false;
-        drop(state);
-        // A failure shows when the connection is returned. While the socket has room no event makes
-        // the poller continue.
-        while matches!(self.flush(), Ok(Flush::More)) {}
+        if state.failed.is_none() && !state.queue.is_empty() {
+            // A failure shows when the connection is returned.
+            let flush = self.flush_locked(&mut state, MAX_WRITE_PER_TURN);
+            state.is_scheduled = matches!(flush, Ok(Flush::More));
+        }
+        state.is_scheduled
     }
 
     /// Sends unsent bytes, at most [`MAX_WRITE_PER_TURN`] and without blocking. It takes the lock
@@ -197,9 +241,7 @@ impl WriteHalf {
     /// `sendmsg` has returned, and reports it only once.
     pub(super) fn flush(&self) -> io::Result<Flush> {
         let mut state = self.lock();
-        if let Some(error) = &state.failed {
-            return Err(copy(error));
-        }
+        state.check()?;
         if state.queue.is_empty() {
             return Ok(Flush::Done);
         }
@@ -211,10 +253,17 @@ impl WriteHalf {
             Ok((flush, sent)) => {
                 if sent > 0 {
                     state.progress = clock::now();
+                    state.sent += sent;
+                    if flush == Flush::Done {
+                        state.waited += state.progress.duration_since(state.waiting_since);
+                    }
                 }
                 self.waiting.store(flush != Flush::Done, Ordering::Release);
                 self.charge(state);
-                if state.has_waiter && state.queue.size() <= self.high_water_mark() {
+                if let Some(limit) = state.waiter
+                    && (state.queue.size() <= self.high_water_mark()
+                        || state.queue.size() as u64 + state.queue.spooled() <= limit)
+                {
                     self.drained.notify_all();
                 }
                 Ok(flush)
@@ -223,32 +272,7 @@ impl WriteHalf {
         }
     }
 
-    /// Blocks the producer while the unsent bytes exceed the high-water mark. Fails when the client
-    /// has disconnected, or has read nothing for `write_timeout`.
-    pub fn wait(&self, write_timeout: Duration) -> io::Result<()> {
-        let mut state = self.lock();
-        while state.queue.size() > self.high_water_mark() && state.failed.is_none() {
-            let progress = state.progress;
-            let waited = clock::now().saturating_duration_since(progress);
-            let Some(left) = write_timeout.checked_sub(waited).filter(|left| !left.is_zero())
-            else {
-                // The client may have read without an event: see `progress`.
-                self.flush_locked(&mut state, u64::MAX)?;
-                if state.progress == progress {
-                    return Err(self.fail_locked(&mut state, io::ErrorKind::TimedOut.into()));
-                }
-                continue;
-            };
-            // A year stands for "no limit", which would overflow the clock's arithmetic.
-            let left = left.min(Duration::from_secs(365 * 86_400));
-            state.has_waiter = true;
-            state = ignore_poison(self.drained.wait_timeout(state, left)).0;
-            state.has_waiter = false;
-        }
-        state.failed.as_ref().map_or(Ok(()), |error| Err(copy(error)))
-    }
-
-    /// True if a producer would have to wait.
+    /// True if the unsent bytes in memory exceed the high-water mark.
     pub fn is_full(&self) -> bool {
         self.has_waiting() && self.lock().queue.size() > self.high_water_mark()
     }
@@ -265,6 +289,12 @@ impl WriteHalf {
         self.lock().progress
     }
 
+    /// When the client has read its response too slowly, and the error that it then fails with. See
+    /// [`WriteHalf::progress`].
+    pub(super) fn deadline(&self, pace: WritePace) -> Option<(Instant, io::ErrorKind)> {
+        self.lock().deadline(pace)
+    }
+
     /// Drops the unsent bytes and fails all later sends: the client has disconnected.
     pub(super) fn fail(&self) {
         self.fail_locked(&mut self.lock(), io::ErrorKind::BrokenPipe.into());
@@ -275,7 +305,7 @@ impl WriteHalf {
     /// another thread. The error is [`REQUEST_ABORTED`].
     pub fn abort_if_waiting(&self) -> bool {
         let mut state = self.lock();
-        let is_waiting = state.has_waiter && state.failed.is_none();
+        let is_waiting = state.waiter.is_some() && state.failed.is_none();
         if is_waiting {
             self.fail_locked(&mut state, REQUEST_ABORTED.into());
         }
@@ -312,6 +342,45 @@ impl WriteHalf {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while the lock is held. Even after a panic the queue would be consistent.
         ignore_poison(self.state.lock())
+    }
+}
+
+impl State {
+    /// Fails with the error that ended the connection.
+    fn check(&self) -> io::Result<()> {
+        self.failed.as_ref().map_or(Ok(()), |error| Err(copy(error)))
+    }
+
+    /// Takes the end of the queue out, to move it to a file.
+    fn take_tail(&mut self) -> OutputQueue {
+        let tail = self.queue.take_tail();
+        self.taken = tail.size();
+        tail
+    }
+
+    /// Puts the file back in place of `tail`, or `tail` itself if there is no file.
+    fn put_tail(&mut self, stored: Option<Chunk>, tail: &mut OutputQueue) {
+        self.taken = 0;
+        match stored {
+            _ if self.failed.is_some() => {}
+            Some(chunk) => self.queue.push(chunk),
+            None => self.queue.append(tail),
+        }
+    }
+
+    /// See [`WriteHalf::deadline`].
+    fn deadline(&self, pace: WritePace) -> Option<(Instant, io::ErrorKind)> {
+        pace.deadline(Reading {
+            since: self.waiting_since,
+            progress: self.progress,
+            waited: self.waited,
+            bytes: self.sent - self.sent_before,
+        })
+    }
+
+    /// The error of a response that has been read too slowly.
+    fn overdue(&self, pace: WritePace) -> Option<io::ErrorKind> {
+        self.deadline(pace).filter(|(due, _)| *due <= clock::now()).map(|(_, kind)| kind)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Tests of the access log: batches, threads, and outputs that fail or stand still.
 
+use super::super::writer::DROP_THRESHOLD_BYTES;
 use super::*;
 use std::io::Read;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// A request for `/`.
 pub(in crate::observe) fn record() -> Record<'static> {
@@ -33,7 +34,7 @@ fn open(path: &Path) -> AccessLog {
 }
 
 fn lost(log: &AccessLog) -> Option<u64> {
-    log.writer.lock().unwrap().lost
+    log.writer.lost()
 }
 
 #[test]
@@ -49,6 +50,16 @@ fn lines_before_a_flush_are_not_written() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), both);
     log.flush();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), both);
+}
+
+#[test]
+fn forked_child_writes_each_line_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let log = open(&path);
+    log.writer.pretend_fork();
+    log.log(&request(b"/"));
+    assert_eq!(std::fs::read(&path).unwrap(), b"GET / HTTP/1.1\n");
 }
 
 #[test]
@@ -131,7 +142,7 @@ fn stopped_reader_loses_lines_and_blocks_no_thread() {
         log.log(&request(&target));
         log.flush();
     }
-    let waiting = log.lines.lock().unwrap().buffer.len();
+    let waiting = log.writer.buffered_bytes();
     assert!((DROP_THRESHOLD_BYTES..DROP_THRESHOLD_BYTES + 2000).contains(&waiting), "{waiting}");
     let known = lost(&log).unwrap();
     assert!(known > 100, "{known}");
@@ -157,24 +168,6 @@ fn stopped_reader_loses_lines_and_blocks_no_thread() {
     assert!(lines[..lines.len() - 1].iter().all(|line| line.len() == 1013));
 }
 
-#[test]
-fn line_after_a_torn_one_starts_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("access.log");
-    std::fs::write(&path, "GET /to").unwrap();
-    let log = open(&path);
-    log.writer.lock().unwrap().ends_mid_line = true;
-    log.flush();
-    for target in [b"/1", b"/2"] {
-        log.log(&request(target));
-        log.flush();
-    }
-    assert_eq!(
-        std::fs::read_to_string(&path).unwrap(),
-        "GET /to\nGET /1 HTTP/1.1\nGET /2 HTTP/1.1\n"
-    );
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn full_disk_drops_and_counts_the_batch() {
@@ -183,7 +176,7 @@ fn full_disk_drops_and_counts_the_batch() {
     log.log(&request(b"/2"));
     log.flush();
     assert_eq!(lost(&log), Some(2));
-    assert!(log.writer.lock().unwrap().batch.is_empty());
+    assert_eq!(log.writer.buffered_bytes(), 0);
     log.log(&request(b"/3"));
     log.flush();
     assert_eq!(lost(&log), Some(3));

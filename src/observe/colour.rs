@@ -24,6 +24,14 @@ impl Colours {
         Colours(decide(sink.is_terminal(), sink.is_inherited(), &variable))
     }
 
+    pub(super) fn new(are_on: bool) -> Colours {
+        Colours(are_on)
+    }
+
+    pub(super) fn are_on(self) -> bool {
+        self.0
+    }
+
     /// What precedes the level, which is read less often.
     pub(super) fn dim(self) -> Style {
         self.style("2")

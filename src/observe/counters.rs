@@ -22,6 +22,8 @@ pub enum Count {
     KeepAlive,
     /// A client did not read its response.
     WriteTimeout,
+    /// A client read its response too slowly.
+    WriteRate,
     /// A request violated the protocol.
     Malformed,
     /// A request of HTTP/1.1 had no Host.
@@ -36,6 +38,8 @@ pub enum Count {
     ClientDisconnected,
     /// An idle connection was evicted for a new one.
     IdleClosed,
+    /// A connection with an incomplete request was evicted for a new one.
+    IncompleteClosed,
     /// Accepting paused: `--worker-connections` connections were open and busy.
     ConnectionLimit,
     /// Accepting paused: the system refused another descriptor.
@@ -48,14 +52,21 @@ pub enum Count {
     SpoolLimit,
     /// A body could not be written to its temporary file.
     SpoolFailed,
+    /// An application waited for its client: the unsent output reached `--response-spool`.
+    ResponseSpool,
+    /// An application waited for its client: the space for temporary files was used up.
+    ResponseSpoolLimit,
+    /// An application waited for its client: a temporary file could not be written.
+    ResponseSpoolFailed,
 }
 
 /// All counters in the order of [`Count`], with their names.
-const NAMES: [(Count, &str); 17] = [
+const NAMES: [(Count, &str); 22] = [
     (Count::HeaderTimeout, "header_timeout"),
     (Count::BodyTimeout, "body_timeout"),
     (Count::KeepAlive, "keep_alive"),
     (Count::WriteTimeout, "write_timeout"),
+    (Count::WriteRate, "write_rate"),
     (Count::Malformed, "malformed"),
     (Count::MissingHost, "missing_host"),
     (Count::OverLimit, "over_limit"),
@@ -63,12 +74,16 @@ const NAMES: [(Count, &str); 17] = [
     (Count::QueueFull, "queue_full"),
     (Count::ClientDisconnected, "client_disconnected"),
     (Count::IdleClosed, "idle_closed"),
+    (Count::IncompleteClosed, "incomplete_closed"),
     (Count::ConnectionLimit, "connection_limit"),
     (Count::AcceptFailed, "accept_failed"),
     (Count::MemoryLimit, "memory_limit"),
     (Count::StalledClosed, "stalled_closed"),
     (Count::SpoolLimit, "spool_limit"),
     (Count::SpoolFailed, "spool_failed"),
+    (Count::ResponseSpool, "response_spool"),
+    (Count::ResponseSpoolLimit, "response_spool_limit"),
+    (Count::ResponseSpoolFailed, "response_spool_failed"),
 ];
 
 /// The counters of one process. Displayed as `name=count` for each that is not zero.

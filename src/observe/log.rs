@@ -1,14 +1,18 @@
 //! The error log: messages of the server, and what the application writes to `wsgi.errors`.
 //!
 //! Lines have gunicorn's format, `[2026-11-24 04:14:34 +0000] [PID] [INFO] message`. Each is one
-//! write(2), so that lines of several processes do not mix, and none is lost in a buffer when the
-//! process dies. A process has one error log, which all layers reach with the macros of the `log`
-//! crate. A process that starts a second server redirects it by calling [`init`] again.
+//! write(2) by the thread that logs it, so that lines of several processes do not mix, and none is
+//! lost in a buffer when the process dies. While the reader does not take them, lines stay in a
+//! bounded buffer, and [`flush`] writes them later. No line of the server waits for the reader, as
+//! the poller may log it; text of the application waits for one that is a little late.
+//!
+//! A process has one error log, which all layers reach with the macros of the `log` crate. A process
+//! that starts a second server redirects it by calling [`init`] again.
 
 use std::fmt::Write as _;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -16,39 +20,43 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use super::clock::Stamp;
 use super::colour::Colours;
 use super::sink::Sink;
+use super::wording::counted;
+use super::writer::{self, LogWriter, Outcome};
 use super::{escape, held};
-use crate::sync::ignore_poison;
 
-/// How long a write waits for a full stream. Only the first one waits: after it has timed out,
-/// lines are dropped at once until the reader reads again.
+/// How long text of the application waits for a reader that is only a little late: a process that ends
+/// at once, such as a forked child, would take the text with it.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(50);
+/// How long the end of the process waits for a reader that does not keep up.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Set to a truth value, it makes lines show their event ids:
 /// `[PID] [worker.booting] [INFO] message`.
 const EVENTS_VARIABLE: &str = "RUSTWSGI_LOG_EVENTS";
 
-static LOGGER: ErrorLog = ErrorLog { state: Mutex::new(None) };
+static LOGGER: ErrorLog = ErrorLog {
+    is_open: AtomicBool::new(false),
+    show_events: AtomicBool::new(false),
+    is_on_terminal: AtomicBool::new(false),
+    has_colours: AtomicBool::new(false),
+    stamp: Mutex::new(None),
+    writer: LogWriter::new(),
+};
 
-/// The `log` crate's logger. That is a static, so [`init`] fills in the state later.
+/// The `log` crate's logger. That is a static, so [`init`] opens it later.
 struct ErrorLog {
-    state: Mutex<Option<State>>,
-}
-
-struct State {
-    /// The destination; shared, so that a write does not hold the lock.
-    output: Arc<Output>,
-    /// Formats the time, cached from the last line.
-    stamp: Stamp,
+    /// Whether [`init`] was called.
+    is_open: AtomicBool,
     /// Whether lines show their event ids.
-    show_events: bool,
-    /// The colours of levels, on a terminal.
-    colours: Colours,
-}
-
-struct Output {
-    sink: Sink,
-    /// Whether the last write was incomplete.
-    stalled: AtomicBool,
+    show_events: AtomicBool,
+    /// Whether the sink is a terminal.
+    is_on_terminal: AtomicBool,
+    /// Whether the levels have colours.
+    has_colours: AtomicBool,
+    /// Formats the time, cached from the last line.
+    stamp: Mutex<Option<Stamp>>,
+    /// Writes the lines; to standard error before [`init`].
+    writer: LogWriter,
 }
 
 /// Sends messages of `level` and above to `sink`. May be called again to change both. Messages
@@ -57,22 +65,23 @@ struct Output {
 /// # Errors
 /// If the process already has another `log` logger.
 pub fn init(sink: Sink, level: LevelFilter) -> io::Result<()> {
-    let mut state = LOGGER.lock();
-    if state.is_none() {
+    if !LOGGER.is_open.load(Ordering::Acquire) {
         log::set_logger(&LOGGER).map_err(io::Error::other)?;
+        writer::hold_at_fork(&LOGGER.writer);
     }
-    *state = Some(State::new(sink));
-    drop(state);
+    let shows_events = std::env::var(EVENTS_VARIABLE).is_ok_and(|value| is_true(&value));
+    LOGGER.show_events.store(shows_events, Ordering::Relaxed);
+    redirect(sink);
+    LOGGER.is_open.store(true, Ordering::Release);
     log::set_max_level(level);
     Ok(())
 }
 
 /// Sends all further messages to `sink`.
 pub fn redirect(sink: Sink) {
-    if let Some(state) = &mut *LOGGER.lock() {
-        state.colours = Colours::of(&sink);
-        state.output = Arc::new(Output::new(sink));
-    }
+    LOGGER.is_on_terminal.store(sink.is_terminal(), Ordering::Relaxed);
+    LOGGER.has_colours.store(Colours::of(&sink).are_on(), Ordering::Relaxed);
+    LOGGER.report(LOGGER.writer.redirect(sink));
 }
 
 /// Holds back INFO lines from now on, until the outcome of the start is known, but not longer than
@@ -83,12 +92,12 @@ pub fn hold_start(limit: Duration) {
 
 /// Writes the lines that are held back, and all further ones at once.
 pub fn release_start() {
-    write_lines(held::end());
+    write_held(held::end());
 }
 
 /// Writes the held lines of a start that takes long.
 pub fn release_due(now: Instant) {
-    write_lines(held::take_due(now));
+    write_held(held::take_due(now));
 }
 
 /// When lines that are held back are due.
@@ -106,22 +115,21 @@ pub fn forget_start() -> bool {
 
 /// While lines are held back, adds one for the process `pid`. Otherwise that process logs it.
 pub fn hold_line_of(pid: u32, event: &str, message: &str) {
-    if held::is_active()
-        && let Some(state) = &mut *LOGGER.lock()
-    {
-        let line = state.line(pid, event, INFO, message);
-        held::push(event, line);
+    if held::is_active() {
+        held::push(event, LOGGER.line(pid, event, INFO, message));
+    }
+}
+
+fn write_held(lines: Vec<(String, String)>) {
+    for (_, line) in lines {
+        LOGGER.append(line);
+        LOGGER.report(LOGGER.writer.write());
     }
 }
 
 /// Whether the error log is a terminal.
 pub fn is_on_terminal() -> bool {
-    LOGGER.output().sink.is_terminal()
-}
-
-fn write_lines(lines: Vec<(String, String)>) {
-    let output = LOGGER.output();
-    lines.iter().for_each(|(_, line)| output.write(line.as_bytes()));
+    LOGGER.is_on_terminal.load(Ordering::Relaxed)
 }
 
 /// Writes text of the application to the error log, without a time or level: data for `wsgi.errors`
@@ -130,40 +138,84 @@ fn write_lines(lines: Vec<(String, String)>) {
 pub fn write_text(text: &str) {
     let mut escaped = String::with_capacity(text.len());
     escape::lines(text, true, &mut escaped);
-    LOGGER.output().write(escaped.as_bytes());
+    LOGGER.append(escaped);
+    LOGGER.report(LOGGER.writer.write_patiently(WRITE_TIMEOUT));
+}
+
+/// True while lines wait for the reader of the error log.
+pub fn has_backlog() -> bool {
+    LOGGER.writer.has_backlog()
+}
+
+/// Writes lines that wait for the reader, as far as it takes them now. Cheap if there are none.
+pub fn flush() {
+    if has_backlog() {
+        LOGGER.report(LOGGER.writer.write());
+    }
+}
+
+/// As [`flush`], at the end of the process: gives the reader a moment.
+pub fn finish() {
+    LOGGER.report(LOGGER.writer.write_until(Instant::now() + FINISH_TIMEOUT));
 }
 
 /// Writes a line of any level: the loggers of the application have levels of their own. `level` is
 /// the name of the level.
 pub fn write_line(target: &str, level: &str, message: &str) {
-    LOGGER.write_line(target, level, message);
+    if LOGGER.is_open.load(Ordering::Acquire) {
+        LOGGER.append_line(target, level, message);
+        LOGGER.report(LOGGER.writer.write_patiently(WRITE_TIMEOUT));
+    }
 }
 
 impl ErrorLog {
-    /// No panic leaves the state half-changed, so a poisoned lock is usable.
-    fn lock(&self) -> MutexGuard<'_, Option<State>> {
-        ignore_poison(self.state.lock())
+    fn append(&self, text: String) {
+        let line_ends = memchr::memchr_iter(b'\n', text.as_bytes()).count();
+        self.writer.append(line_ends, |buffer| match buffer.is_empty() {
+            true => *buffer = text.into_bytes(),
+            false => buffer.extend_from_slice(text.as_bytes()),
+        });
     }
 
-    fn output(&self) -> Arc<Output> {
-        match &*self.lock() {
-            Some(state) => Arc::clone(&state.output),
-            None => Arc::new(Output::new(Sink::stderr())),
+    /// Reports lines that were lost, once the log can be written again.
+    fn report(&self, outcome: Outcome) {
+        match outcome {
+            // The error log is where it would be reported.
+            Outcome::Quiet | Outcome::Failing(_) => {}
+            Outcome::Recovered(lost) => log::warn!(
+                target: "errorlog.recovered",
+                "The error log can be written again: lost {}",
+                counted(lost, "line")
+            ),
         }
     }
 
-    fn write_line(&self, target: &str, level: &str, message: &str) {
-        let mut locked = self.lock();
-        let Some(state) = &mut *locked else {
-            return;
+    /// The current time as lines show it. Uses no cache if another thread is using it: so no thread
+    /// waits here, nor does a forked child for a thread that it does not have.
+    fn time(&self) -> String {
+        let now = SystemTime::now();
+        let format = |stamp: &mut Option<Stamp>| {
+            stamp.get_or_insert_with(|| Stamp::new("[%Y-%m-%d %H:%M:%S %z]")).text(now).to_owned()
         };
-        let line = state.line(std::process::id(), target, level, message);
-        let output = Arc::clone(&state.output);
-        drop(locked);
-        if level == INFO && held::is_active() {
-            return held::push(target, line);
+        match self.stamp.try_lock() {
+            Ok(mut stamp) => format(&mut stamp),
+            Err(TryLockError::Poisoned(stamp)) => format(&mut stamp.into_inner()),
+            Err(TryLockError::WouldBlock) => format(&mut None),
         }
-        output.write(line.as_bytes());
+    }
+
+    fn append_line(&self, target: &str, level: &str, message: &str) {
+        let line = self.line(std::process::id(), target, level, message);
+        match level == INFO && held::is_active() {
+            true => held::push(target, line),
+            false => self.append(line),
+        }
+    }
+
+    fn line(&self, pid: u32, target: &str, level: &str, message: &str) -> String {
+        let event = event(target).filter(|_| self.show_events.load(Ordering::Relaxed));
+        let colours = Colours::new(self.has_colours.load(Ordering::Relaxed));
+        line(&Prefix { time: &self.time(), pid, event, level, colours }, message)
     }
 }
 
@@ -176,45 +228,15 @@ impl Log for ErrorLog {
         if !self.enabled(record.metadata()) {
             return;
         }
-        // The message is formatted before the lock is taken: its `Display` may log itself.
+        // The message is formatted before any lock is taken: its `Display` may log itself.
         let message = record.args().to_string();
-        self.write_line(record.target(), name_of(record.level()), &message);
+        self.append_line(record.target(), name_of(record.level()), &message);
+        // This may be the poller, which waits for nobody: neither for the reader, nor for another
+        // thread that is writing, which also writes this line.
+        self.report(self.writer.write());
     }
 
     fn flush(&self) {}
-}
-
-impl State {
-    fn new(sink: Sink) -> State {
-        State {
-            colours: Colours::of(&sink),
-            output: Arc::new(Output::new(sink)),
-            stamp: Stamp::new("[%Y-%m-%d %H:%M:%S %z]"),
-            show_events: std::env::var(EVENTS_VARIABLE).is_ok_and(|value| is_true(&value)),
-        }
-    }
-
-    fn line(&mut self, pid: u32, target: &str, level: &str, message: &str) -> String {
-        let event = event(target).filter(|_| self.show_events);
-        let time = self.stamp.text(SystemTime::now());
-        line(&Prefix { time, pid, event, level, colours: self.colours }, message)
-    }
-}
-
-impl Output {
-    fn new(sink: Sink) -> Output {
-        Output { sink, stalled: AtomicBool::new(false) }
-    }
-
-    /// Discards errors: the error log is where they would be reported.
-    fn write(&self, bytes: &[u8]) {
-        let timeout = match self.stalled.load(Ordering::Relaxed) {
-            true => Duration::ZERO,
-            false => WRITE_TIMEOUT,
-        };
-        let complete = matches!(self.sink.write(bytes, timeout), Ok(n) if n == bytes.len());
-        self.stalled.store(!complete, Ordering::Relaxed);
-    }
 }
 
 /// The truth values of flags in the environment, as `config` has them.

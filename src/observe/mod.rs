@@ -10,6 +10,7 @@
 //! - [`mod@format`] and [`json`] format a line, with [`escape`], [`user`] and [`clock`],
 //! - [`exclusion`] leaves out requests of the access log,
 //! - [`sink`] is the file or stream that a log is written to,
+//! - [`writer`] writes lines to a sink, and buffers those that it does not take,
 //! - [`wording`] is the grammar of log lines,
 //! - [`counters`] counts how often each limit was reached.
 
@@ -26,6 +27,7 @@ mod log;
 mod sink;
 mod user;
 mod wording;
+mod writer;
 
 pub use access_log::AccessLog;
 pub use counters::{Count, Counters};
@@ -33,8 +35,8 @@ pub use escape::escaped;
 pub use exclusion::Exclusion;
 pub use format::{AtomValue, Format, FormatError, Record, known_atoms};
 pub use log::{
-    forget_start, hold_line_of, hold_start, init, is_on_terminal, redirect, release_deadline,
-    release_due, release_start, write_line, write_text,
+    finish, flush, forget_start, has_backlog, hold_line_of, hold_start, init, is_on_terminal,
+    redirect, release_deadline, release_due, release_start, write_line, write_text,
 };
 pub use sink::{LogTarget, Sink, open, remedy};
 pub use wording::{as_line, counted};

@@ -4,8 +4,10 @@
 //! full pipe blocks until the collector reads: a server that logs with plain writes hangs when its
 //! collector does. The stream cannot be made non-blocking, because that flag belongs to the open
 //! file description, which the parent shell shares. So a stream is polled first, and each write is
-//! at most `PIPE_BUF` bytes, which POSIX guarantees a writable pipe accepts without blocking. A
-//! regular file is always writable, and gets its bytes in one write.
+//! at most `PIPE_BUF` bytes, which POSIX guarantees a writable pipe accepts without blocking. Another
+//! process may fill the pipe between the two calls: Linux also takes a flag with a single write, and
+//! then returns an error instead of blocking. A regular file is always writable, and gets its bytes
+//! in one write.
 //!
 //! Opening does not block either: a named pipe without a reader is opened for reading as well, and
 //! holds the first lines until a reader opens it.
@@ -149,12 +151,11 @@ impl Sink {
     }
 
     /// Writes complete lines, and returns how many bytes were written. They are fewer than given if
-    /// a stream is still full after `timeout`, or if a later write failed (the next call returns
-    /// why).
+    /// a stream is full, or if a later write failed (the next call returns why).
     ///
     /// # Errors
     /// Those of the first write(2), except `EINTR` (retried) and `EAGAIN` (the stream is full).
-    pub(super) fn write(&self, bytes: &[u8], timeout: Duration) -> io::Result<usize> {
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let Some(fd) = self.output.fd() else {
             return Ok(bytes.len());
         };
@@ -162,14 +163,18 @@ impl Sink {
         while done < bytes.len() {
             let rest = &bytes[done..];
             let piece = if self.is_stream {
-                if !wait_writable(fd, timeout) {
+                if !wait_writable(fd, Duration::ZERO) {
                     return Ok(done);
                 }
                 first_lines(rest)
             } else {
                 rest
             };
-            match sigpipe::suppressed(|| Ok(rustix::io::write(fd, piece)?)) {
+            let written = sigpipe::suppressed(|| match self.is_stream {
+                true => Ok(write_to_stream(fd, piece)?),
+                false => Ok(rustix::io::write(fd, piece)?),
+            });
+            match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => done += count,
                 Err(error) => match error.kind() {
@@ -181,6 +186,15 @@ impl Sink {
             }
         }
         Ok(done)
+    }
+}
+
+impl Sink {
+    /// Waits until a write does not block, for `timeout` at most.
+    pub(super) fn wait_writable(&self, timeout: Duration) {
+        if let Some(fd) = self.output.fd() {
+            wait_writable(fd, timeout);
+        }
     }
 }
 
@@ -224,6 +238,23 @@ fn is_stream(fd: BorrowedFd<'_>) -> bool {
         .map_or(true, |stat| FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile)
 }
 
+/// Writes to a stream that was just writable, without blocking if the system can do so.
+fn write_to_stream(fd: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::io::{Errno, ReadWriteFlags};
+        /// The offset that means the current one.
+        const CURRENT: u64 = u64::MAX;
+        let slices = [io::IoSlice::new(bytes)];
+        match rustix::io::pwritev2(fd, &slices, CURRENT, ReadWriteFlags::NOWAIT) {
+            // An old kernel, or a kind of file that does not have it, such as a terminal.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE | Errno::PERM) => {}
+            written => return written,
+        }
+    }
+    rustix::io::write(fd, bytes)
+}
+
 /// Waits until a write does not block. Also returns true on an error or a hang-up: the write then
 /// returns the error.
 fn wait_writable(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
@@ -250,7 +281,7 @@ mod tests {
         for line in ["one\n", "two\n"] {
             let sink = Sink::open(&target).unwrap();
             assert!(!sink.is_stream);
-            assert_eq!(sink.write(line.as_bytes(), Duration::ZERO).unwrap(), 4);
+            assert_eq!(sink.write(line.as_bytes()).unwrap(), 4);
         }
         let text = std::fs::read_to_string(dir.path().join("log")).unwrap();
         assert_eq!(text, "one\ntwo\n");
@@ -269,7 +300,7 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(&path).status();
         assert!(made.unwrap().success());
         let sink = Sink::open(&LogTarget::File(path.clone())).unwrap();
-        assert_eq!(sink.write(b"kept\n", Duration::ZERO).unwrap(), 5);
+        assert_eq!(sink.write(b"kept\n").unwrap(), 5);
         let mut read = [0; 5];
         File::open(&path).unwrap().read_exact(&mut read).unwrap();
         assert_eq!(&read, b"kept\n");
@@ -280,15 +311,15 @@ mod tests {
         let (sink, mut reader) = pipe();
         assert!(sink.is_stream);
         let lines = "a line of twenty-one\n".repeat(20_000).into_bytes();
-        let taken = sink.write(&lines, Duration::ZERO).unwrap();
+        let taken = sink.write(&lines).unwrap();
         assert!(taken > 0 && taken < lines.len());
         assert_eq!(taken % 21, 0);
-        assert_eq!(sink.write(&lines, Duration::from_millis(1)).unwrap(), 0);
+        assert_eq!(sink.write(&lines).unwrap(), 0);
 
         let mut read = vec![0; taken];
         reader.read_exact(&mut read).unwrap();
         assert_eq!(read, lines[..taken]);
-        assert_eq!(sink.write(b"again\n", Duration::ZERO).unwrap(), 6);
+        assert_eq!(sink.write(b"again\n").unwrap(), 6);
     }
 
     #[test]
@@ -296,7 +327,7 @@ mod tests {
         let (sink, mut reader) = pipe();
         let mut line = vec![b'x'; MAX_STREAM_WRITE_BYTES + 10];
         line.push(b'\n');
-        assert_eq!(sink.write(&line, Duration::ZERO).unwrap(), line.len());
+        assert_eq!(sink.write(&line).unwrap(), line.len());
         let mut read = vec![0; line.len()];
         reader.read_exact(&mut read).unwrap();
         assert_eq!(read, line);
@@ -306,7 +337,7 @@ mod tests {
     fn broken_pipe_is_an_error() {
         let (sink, reader) = pipe();
         drop(reader);
-        let error = sink.write(b"x\n", Duration::ZERO).unwrap_err();
+        let error = sink.write(b"x\n").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 
@@ -315,7 +346,7 @@ mod tests {
         // A number that is not open, as standard error is after `2>&-`.
         let output = Output::inherited(None);
         assert!(matches!(output, Output::Nowhere));
-        assert_eq!(Sink::new(output).write(b"lost\n", Duration::ZERO).unwrap(), 5);
+        assert_eq!(Sink::new(output).write(b"lost\n").unwrap(), 5);
     }
 
     #[test]

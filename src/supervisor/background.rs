@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use rustix::pipe::PipeFlags;
 
 use super::identity;
-use crate::observe::LogTarget;
+use crate::observe::{self, LogTarget};
 use crate::sys::process::exit_immediately;
 use crate::sys::{sigpipe, streams};
 
@@ -73,6 +73,7 @@ impl Launcher {
 /// Stops writing to the terminal: standard output and error go to /dev/null from now on.
 pub(super) fn discard_output(py: Python<'_>) {
     identity::flush_streams(py);
+    observe::finish();
     let _ = streams::discard_output();
 }
 

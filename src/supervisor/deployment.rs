@@ -6,6 +6,7 @@
 //! no effect on the running deployment, so an invalid configuration changes nothing.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -16,6 +17,7 @@ use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::log_files::{self, LogFiles};
 use super::sockets::Sockets;
+use super::sources;
 use crate::config::{Bind, Loaded, Settings};
 
 /// The facts of the start that no reload changes.
@@ -116,7 +118,21 @@ pub(super) fn check_paths(settings: &Settings) -> Result<(), (i32, String)> {
         );
         return Err((2, reason));
     }
+    check_watched(settings).map_err(|reason| (2, reason))?;
     log_files::check_access_log(settings).map_err(|reason| (1, reason))
+}
+
+/// Checks the paths of `--reload-extra-file`.
+fn check_watched(settings: &Settings) -> Result<(), String> {
+    let directory = settings.chdir.as_deref().unwrap_or(Path::new("."));
+    let mut named = settings.processes.watch.iter().flatten();
+    match named.find(|path| !sources::matches_any(&directory.join(path))) {
+        None => Ok(()),
+        Some(path) => Err(format!(
+            "--reload-extra-file: {path:?} matches no file; name a file, a directory, or a pattern \
+             such as 'templates/*.html'"
+        )),
+    }
 }
 
 #[cfg(test)]

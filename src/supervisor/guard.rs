@@ -109,6 +109,7 @@ impl Guarded<'_> {
     fn exit(&self, code: i32, reason: &str) -> ! {
         error!(target: "guard.exit", "Shutting down while {}: {reason}", self.what);
         (self.before_exit)(code);
+        observe::finish();
         signals::set_abort_exit_code(code);
         // To the process: the kernel chooses a thread that has not blocked the signal, the one for
         // which `faulthandler` has an alternate stack.

@@ -20,7 +20,7 @@ mod state;
 mod upgrade;
 
 use std::convert::Infallible;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{Level, log};
 use pyo3::prelude::*;
@@ -33,6 +33,9 @@ use crate::config::Replace;
 use crate::observe;
 
 pub(super) use self::state::{Master, MasterExit};
+
+/// How often the master tries to write log lines that the reader has not taken.
+const LOG_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Master<'_> {
     /// Runs until the server has ended. Also returns in every worker that is forked.
@@ -56,6 +59,7 @@ impl Master<'_> {
     /// Carries out what is due: kills, retires and starts workers, or ends the server.
     fn act(&mut self, py: Python<'_>) -> Result<(), MasterExit> {
         let now = Instant::now();
+        observe::flush();
         self.notifier.beat(now);
         if self.lines_due().is_some_and(|at| at <= now) {
             observe::release_due(now);
@@ -74,7 +78,7 @@ impl Master<'_> {
             return Err(MasterExit::Code(shutdown.exit_code));
         }
         // Every worker reports the same change: one reload is enough, also if it is rejected.
-        if self.source_reload.deadline(now).is_some_and(|at| at <= now) {
+        if self.source_reload.deadline().is_some_and(|at| at <= now) {
             self.reload(py);
         }
         let plan = self.plan();
@@ -116,15 +120,11 @@ impl Master<'_> {
         let starts_workers = !is_stopping && self.plan().start > 0;
         let pause = self.workers.backoff.paused_until().filter(|_| starts_workers);
         let kills = self.workers.next_deadline(&self.kill_timeouts());
-        let reload = self.source_reload.deadline(Instant::now()).filter(|_| !is_stopping);
-        let lines = self.lines_due();
-        kills
-            .into_iter()
-            .chain(reload)
-            .chain(self.notifier.next_beat())
-            .chain(pause)
-            .chain(lines)
-            .min()
+        let reload = self.source_reload.deadline().filter(|_| !is_stopping);
+        let log = observe::has_backlog().then(|| Instant::now() + LOG_RETRY_INTERVAL);
+        let others = reload.into_iter().chain(self.notifier.next_beat()).chain(pause).chain(log);
+        let others = others.chain(self.lines_due());
+        kills.into_iter().chain(others).min()
     }
 
     /// When lines of the start that are held back are to be written. Not behind the error of a

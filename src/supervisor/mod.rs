@@ -10,6 +10,8 @@
 //!
 //! - [`master`] is the loop, and the stages of the master's life,
 //! - [`worker_main`] is a worker's boot after the fork, [`worker_loop`] its loop while it serves,
+//! - [`source_watch`] asks for a reload when a file of the application has changed, [`sources`] are
+//!   these files,
 //! - [`conflict`] recognizes why a worker cannot boot beside another one,
 //! - [`deployment`] is what a reload replaces as a whole,
 //! - [`workers`] are the processes of the pool, [`worker_process`] is one of them,
@@ -56,6 +58,8 @@ mod pool;
 mod recycling;
 mod signals;
 mod sockets;
+mod source_watch;
+mod sources;
 mod successor;
 mod systemd;
 mod worker_loop;

@@ -12,6 +12,12 @@ const MAX_BOOT_PAUSE: Duration = Duration::from_secs(30);
 /// The longest pause after a worker that died while serving. Short, because a request that crashes
 /// workers must not be able to keep the site down.
 const MAX_RESPAWN_PAUSE: Duration = Duration::from_secs(2);
+/// An editor writes a file in several steps, and perhaps several files, before the reload reads
+/// them. The old workers need most of this time to exit.
+const SETTLING_TIME: Duration = Duration::from_millis(50);
+/// How many workers in a row are ended while they boot, because a file has changed meanwhile. An
+/// application that rewrites its own files would never serve otherwise.
+const MAX_INTERRUPTED_BOOTS: u32 = 10;
 /// The shortest time between two reloads for changed source files.
 const MIN_SOURCE_RELOAD_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -28,11 +34,13 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// A worker could not boot, or could not be forked.
-    pub(super) fn on_boot_failure(&mut self, now: Instant) {
+    /// A worker could not boot, or could not be forked. With `watches_files` (`--reload`), the next
+    /// attempt comes soon: no worker is left that could notice a change.
+    pub(super) fn on_boot_failure(&mut self, now: Instant, watches_files: bool) {
         let pause = MIN_BOOT_PAUSE * 2_u32.pow(self.boot_failures.min(6));
+        let max = if watches_files { MAX_RESPAWN_PAUSE } else { MAX_BOOT_PAUSE };
         self.boot_failures += 1;
-        self.paused_until = now.checked_add(pause.min(MAX_BOOT_PAUSE));
+        self.paused_until = now.checked_add(pause.min(max));
     }
 
     /// A worker died after it had served for this long. The first is replaced without a pause.
@@ -78,31 +86,45 @@ impl Backoff {
 /// A change that comes too early is not lost: its reload waits.
 #[derive(Debug, Default)]
 pub(super) struct SourceReload {
-    is_wanted: bool,
+    /// When the files have settled, if a reload is wanted.
+    wanted_at: Option<Instant>,
     /// No reload before this time.
     not_before: Option<Instant>,
+    /// Boots in a row that a changed file has interrupted.
+    interrupted_boots: u32,
 }
 
 impl SourceReload {
     /// A worker has reported a changed file.
-    pub(super) fn request(&mut self) {
-        self.is_wanted = true;
+    pub(super) fn request(&mut self, now: Instant) {
+        self.wanted_at = now.checked_add(SETTLING_TIME);
+    }
+
+    /// A worker has reported a changed file while it booted. Returns whether it is ended.
+    pub(super) fn may_interrupt_boot(&mut self) -> bool {
+        self.interrupted_boots += 1;
+        self.interrupted_boots <= MAX_INTERRUPTED_BOOTS
+    }
+
+    /// A worker is ready.
+    pub(super) fn on_ready(&mut self) {
+        self.interrupted_boots = 0;
     }
 
     /// A reload begins, for this or for another reason: it reads every file anew.
     pub(super) fn on_reload(&mut self, now: Instant) {
-        self.is_wanted = false;
+        self.wanted_at = None;
         self.not_before = now.checked_add(MIN_SOURCE_RELOAD_INTERVAL);
     }
 
     /// Whether a reload is wanted that has not begun.
     pub(super) fn is_wanted(&self) -> bool {
-        self.is_wanted
+        self.wanted_at.is_some()
     }
 
     /// When the next reload is due, if one is wanted.
-    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        self.is_wanted.then(|| self.not_before.unwrap_or(now))
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.wanted_at.map(|at| self.not_before.map_or(at, |not_before| at.max(not_before)))
     }
 }
 
@@ -114,14 +136,30 @@ mod tests {
     fn source_reloads_keep_their_distance_and_none_is_lost() {
         let now = Instant::now();
         let mut reload = SourceReload::default();
-        assert_eq!(reload.deadline(now), None);
-        reload.request();
-        assert_eq!(reload.deadline(now), Some(now), "the first is due at once");
+        assert_eq!(reload.deadline(), None);
+        reload.request(now);
+        assert_eq!(reload.deadline(), Some(now + SETTLING_TIME), "the first is due soon");
         reload.on_reload(now);
-        assert_eq!(reload.deadline(now), None);
-        reload.request();
-        reload.request();
-        assert_eq!(reload.deadline(now), Some(now + MIN_SOURCE_RELOAD_INTERVAL));
+        assert_eq!(reload.deadline(), None);
+        reload.request(now);
+        reload.request(now);
+        assert_eq!(reload.deadline(), Some(now + MIN_SOURCE_RELOAD_INTERVAL));
+        reload.on_reload(now);
+        let later = now + 2 * MIN_SOURCE_RELOAD_INTERVAL;
+        reload.request(later);
+        assert_eq!(reload.deadline(), Some(later + SETTLING_TIME));
+    }
+
+    #[test]
+    fn boots_are_interrupted_a_few_times_in_a_row() {
+        let mut reload = SourceReload::default();
+        for _ in 0..2 {
+            for _ in 0..MAX_INTERRUPTED_BOOTS {
+                assert!(reload.may_interrupt_boot());
+            }
+            assert!(!reload.may_interrupt_boot());
+            reload.on_ready();
+        }
     }
 
     #[test]
@@ -140,10 +178,12 @@ mod tests {
             assert!(pause_after_death(soon) <= Some(MAX_RESPAWN_PAUSE));
         }
         backoff.reset();
-        for _ in 0..100 {
-            backoff.on_boot_failure(now);
+        for (watches_files, max) in [(false, MAX_BOOT_PAUSE), (true, MAX_RESPAWN_PAUSE)] {
+            for _ in 0..100 {
+                backoff.on_boot_failure(now, watches_files);
+            }
+            assert_eq!(backoff.paused_until(), Some(now + max));
         }
-        assert_eq!(backoff.paused_until(), Some(now + MAX_BOOT_PAUSE));
     }
 
     #[test]
@@ -151,11 +191,11 @@ mod tests {
         let now = Instant::now();
         let mut backoff = Backoff::default();
         assert!(backoff.end_pause(now), "there is none");
-        backoff.on_boot_failure(now);
+        backoff.on_boot_failure(now, false);
         assert!(!backoff.end_pause(now));
         assert!(backoff.end_pause(now + MIN_BOOT_PAUSE));
         backoff.on_ready();
-        backoff.on_boot_failure(now);
+        backoff.on_boot_failure(now, false);
         assert_eq!(backoff.paused_until(), Some(now + MIN_BOOT_PAUSE), "the count starts again");
         backoff.on_death(now, Duration::ZERO);
         backoff.on_death(now, PROVEN_AFTER);

@@ -4,6 +4,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use log::{debug, error, info, warn};
@@ -13,9 +14,11 @@ use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
 use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
+use super::source_watch::SourceWatch;
 use super::worker_signals::{SignalReceiver, WorkerSignals};
 use crate::observe::{self, Sink};
-use crate::worker::{GracefulEnd, Server, exit_now};
+use crate::sys::signals::SignalMask;
+use crate::worker::{GracefulEnd, MainThread, Server, exit_now};
 
 /// How often the worker sends its heartbeat and checks its server.
 const TICK: Duration = Duration::from_secs(1);
@@ -23,6 +26,8 @@ const TICK: Duration = Duration::from_secs(1);
 const TICK_WHILE_STOPPING: Duration = Duration::from_millis(20);
 /// How long complete responses may take to be sent when running requests are not waited for.
 const QUICK_FLUSH: Duration = Duration::from_millis(100);
+/// How long signal handlers of the application may run then.
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The exit code of a worker whose server has ended unexpectedly.
 const SERVER_ENDED: i32 = 1;
@@ -76,16 +81,19 @@ pub(super) enum Ended {
 /// A worker that serves.
 pub(super) struct Worker {
     pub(super) signals: SignalReceiver,
+    /// The signal mask of the main thread; the control thread blocks all signals.
+    pub(super) signal_mask: SignalMask,
     /// A signal has come that stops the worker.
     pub(super) is_stopped_by_signal: bool,
     pub(super) server: Server,
+    pub(super) main_thread: MainThread,
     /// The channel to the master; `None` once the master has exited.
     pub(super) channel: Option<UnixStream>,
     pub(super) heartbeat: Heartbeat,
     pub(super) progress: Progress,
     pub(super) hooks: Hooks,
     /// Notices changed source files (`--reload`).
-    pub(super) watcher: Option<Py<PyAny>>,
+    pub(super) watch: Option<SourceWatch>,
     pub(super) limits: RecyclingLimits,
     pub(super) graceful_timeout: Duration,
     /// Replaces it if the successor starts after the end of this worker.
@@ -103,17 +111,22 @@ impl Worker {
             let tick = if self.stage.is_stopping() { TICK_WHILE_STOPPING } else { TICK };
             let channel: Vec<_> = self.channel.iter().map(AsFd::as_fd).collect();
             self.signals.wait(py, &channel, Some(tick))?;
-            // Each step of a turn runs Python code, which may fail for lack of memory. The next
-            // turn repeats the steps that it skips.
-            match self.turn(py) {
-                Ok(None) => {}
-                Ok(Some(ended)) => return Ok(ended),
-                Err(failure) => error!(
-                    target: "worker.check_failed",
-                    "Worker {}: a check of its requests or files failed, trying again: {failure}",
-                    std::process::id()
-                ),
-            }
+            // Each step of a turn runs Python code, which may fail for lack of memory, and PyO3 then
+            // panics. The next turn repeats the steps that it skips.
+            let failure = match catch_unwind(AssertUnwindSafe(|| self.turn(py))) {
+                Ok(Ok(None)) => continue,
+                Ok(Ok(Some(ended))) => return Ok(ended),
+                Ok(Err(failure)) => failure.to_string(),
+                Err(_) => {
+                    drop(PyErr::take(py));
+                    "see the panic above".to_owned()
+                }
+            };
+            error!(
+                target: "worker.check_failed",
+                "Worker {}: a check of its requests or files failed, trying again: {failure}",
+                std::process::id()
+            );
         }
     }
 
@@ -121,8 +134,8 @@ impl Worker {
     fn turn(&mut self, py: Python<'_>) -> PyResult<Option<Ended>> {
         let signals = self.signals.take();
         // Also without a signal: a request may have replaced the wakeup descriptor.
-        if !signals.is_empty() || self.server.serves_on_main_thread() {
-            self.server.call_main_thread();
+        if !signals.is_empty() || self.main_thread.serves() {
+            self.main_thread.call();
         }
         // Messages before signals: on USR1, the counters must go to the new log file.
         let messages = std::iter::from_fn(|| self.receive()).collect::<Vec<_>>();
@@ -134,7 +147,9 @@ impl Worker {
         }
         self.send_heartbeat();
         self.check_recycling(py)?;
-        self.check_source_files(py)?;
+        if let Some(watch) = &self.watch {
+            watch.update(py)?;
+        }
         if self.server.join(py, Some(Duration::ZERO))? {
             return Ok(Some(Ended::Served));
         }
@@ -193,10 +208,12 @@ impl Worker {
             Event::Signal(_) => {}
             Event::Message(ToWorker::Retire) => {
                 self.server.retire();
+                self.watch = None;
                 self.stage.stop(Instant::now(), self.graceful_timeout);
             }
             Event::Message(ToWorker::Yield) => {
                 self.server.yield_to_successor();
+                self.watch = None;
                 self.stage.stop(Instant::now(), self.yield_timeout);
             }
             Event::Message(ToWorker::Multiprocess(multiprocess)) => {
@@ -227,21 +244,24 @@ impl Worker {
     /// Stops accepting, and exits when the running requests are done.
     fn stop(&mut self) {
         self.server.stop();
+        self.watch = None;
         self.stage.stop(Instant::now(), self.graceful_timeout);
     }
 
     /// Exits without waiting for running requests.
     fn stop_quickly(&mut self, py: Python<'_>) -> Ended {
         self.server.stop();
-        self.hooks.call(py, "worker_int", &[self.request_count()]);
+        self.main_thread.call();
+        self.call_hook(py, "worker_int");
         let _ = self.server.join(py, Some(QUICK_FLUSH));
+        self.main_thread.wait_until_answered(py, HANDLER_TIMEOUT, Duration::ZERO);
         self.exit_immediately(py)
     }
 
     /// Ends the process, even if threads of the application are stuck. Python's own exit would wait
     /// for them.
     fn exit_immediately(&self, py: Python<'_>) -> Ended {
-        self.hooks.call(py, "worker_exit", &[self.request_count()]);
+        self.call_hook(py, "worker_exit");
         exit_now(py, 0);
         Ended::Exited
     }
@@ -263,6 +283,11 @@ impl Worker {
         0
     }
 
+    /// Calls a hook on the control thread. Commands that it starts inherit the signal mask.
+    fn call_hook(&self, py: Python<'_>, name: &str) {
+        self.signal_mask.during(|| self.hooks.call(py, name, &[self.request_count()]));
+    }
+
     /// Requests so far, for the hooks.
     fn request_count(&self) -> i64 {
         self.server.requests_served().try_into().unwrap_or(i64::MAX)
@@ -275,32 +300,21 @@ impl Worker {
         let (Stage::Serving, Some(channel)) = (self.stage, &self.channel) else { return Ok(()) };
         let reason = match is_stuck {
             true => Some("a request cannot be interrupted".to_owned()),
+            false if self.server.has_lost_thread() => {
+                Some("one of its threads has failed".to_owned())
+            }
             false => self.limits.reached(self.server.requests_served()),
         };
         let Some(reason) = reason else { return Ok(()) };
         if is_stuck {
             // gunicorn calls it in a worker that the master aborts. This worker detects the timeout
             // itself.
-            self.hooks.call(py, "worker_abort", &[self.request_count()]);
+            self.call_hook(py, "worker_abort");
         }
         let pid = std::process::id();
         info!(target: "worker.recycling", "Worker {pid} asks to be replaced: {reason}");
         if FromWorker::ReplacementWanted.send(channel).is_ok() {
             self.stage = Stage::AwaitingReplacement;
-        }
-        Ok(())
-    }
-
-    /// Asks for a reload when a source file has changed.
-    fn check_source_files(&self, py: Python<'_>) -> PyResult<()> {
-        let (Some(watcher), Some(channel)) = (&self.watcher, &self.channel) else { return Ok(()) };
-        let changed: Option<String> = watcher.bind(py).call_method0("changed")?.extract()?;
-        if let Some(path) = changed
-            && !self.stage.is_stopping()
-        {
-            info!(target: "reload.source_changed", "{path} has changed: requesting a reload");
-            // Fails only if the master has exited, which the next turn handles.
-            let _ = FromWorker::SourceChanged.send(channel);
         }
         Ok(())
     }

@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use log::{debug, error, info};
@@ -13,18 +12,20 @@ use pyo3::prelude::*;
 use super::background;
 use super::boot_reports::BootReports;
 use super::conflict;
-use super::entrypoints::{Entrypoints, LoadFailure};
+use super::entrypoints::Entrypoints;
 use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
 use super::import_guard::ImportGuard;
 use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
+use super::source_watch::{Preparation, SourceWatch};
 use super::worker_loop::{Ended, Stage, Worker, report_lost_log};
 use super::worker_signals::{SignalReceiver, WorkerSignals};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
 use crate::observe::{self, LogTarget, Sink};
+use crate::sys::signals::SignalMask;
 use crate::worker::{Application, Server, ServerParts, StartError, close_in_children};
 
 /// The exit code of a worker that cannot set itself up.
@@ -133,7 +134,7 @@ struct Loaded {
     /// Whether this is the error page of an application that failed to load.
     is_error_page: bool,
     /// Notices changed source files (`--reload`).
-    watcher: Option<Py<PyAny>>,
+    watch: Option<SourceWatch>,
 }
 
 /// Imports the application, if the master has not. An error is the exit code.
@@ -143,7 +144,9 @@ fn load(
     entrypoints: Entrypoints,
 ) -> Result<Loaded, i32> {
     let settings = &context.settings;
-    let mut watched = settings.processes.watch.clone();
+    let named = settings.processes.watch.clone();
+    let preparation = named.as_ref().map(|_| Preparation::new(py)).transpose();
+    let mut preparation = preparation.map_err(cannot_watch)?;
     let preloaded = context.app.take();
     if let (Some(_), Some(directory)) = (&preloaded, &settings.chdir) {
         std::env::set_current_dir(directory).map_err(|failure| {
@@ -161,8 +164,8 @@ fn load(
         failure.log();
     }
     let is_error_page = app.is_err();
-    let app = app.or_else(|failure| match &mut watched {
-        Some(files) => error_page(py, &failure, files).map_err(|_| failure.code),
+    let app = app.or_else(|failure| match &mut preparation {
+        Some(watch) => watch.error_page(py, &failure.text()).map_err(|_| failure.code),
         None => {
             if failure.is_conflict {
                 // Fails only if the master has exited.
@@ -171,29 +174,15 @@ fn load(
             Err(failure.code)
         }
     })?;
-    let watcher = watched.map(|files| watch(py, files)).transpose().map_err(|failure| {
-        error!(target: "worker.failed", "Cannot watch files for --reload, exiting: {failure}");
-        SETUP_FAILED
-    })?;
-    Ok(Loaded { app, is_error_page, watcher })
+    let start =
+        |watch: Preparation| watch.start(py, &app, named.unwrap_or_default(), &context.channel);
+    let watch = preparation.map(start).transpose().map_err(cannot_watch)?;
+    Ok(Loaded { app, is_error_page, watch })
 }
 
-/// Makes an application that shows why the real one failed to load. Also watches the files that the
-/// traceback names.
-fn error_page(
-    py: Python<'_>,
-    failure: &LoadFailure,
-    files: &mut Vec<PathBuf>,
-) -> PyResult<Py<PyAny>> {
-    let module = py.import("rustwsgi._reload")?;
-    let (app, mentioned): (Py<PyAny>, Vec<PathBuf>) =
-        module.call_method1("error_application", (failure.text(),))?.extract()?;
-    files.extend(mentioned);
-    Ok(app)
-}
-
-fn watch(py: Python<'_>, files: Vec<PathBuf>) -> PyResult<Py<PyAny>> {
-    Ok(py.import("rustwsgi._reload")?.call_method1("Watcher", (files,))?.unbind())
+fn cannot_watch(failure: PyErr) -> i32 {
+    error!(target: "worker.failed", "Cannot watch files for --reload, exiting: {failure}");
+    SETUP_FAILED
 }
 
 /// Starts the server, and serves until the worker ends. Returns the exit code.
@@ -206,7 +195,7 @@ fn serve(
 ) -> Result<i32, StartError> {
     let WorkerContext { channel, settings, access_log, heartbeat, hooks, multiprocess, .. } =
         context;
-    let Loaded { app, is_error_page, watcher } = loaded;
+    let Loaded { app, is_error_page, watch } = loaded;
     channel.set_nonblocking(true)?;
     let app = hooks.worker_init(py, app);
     let app = app.inspect_err(|failure| conflict::report(py, &channel, failure))?;
@@ -234,13 +223,15 @@ fn serve(
     let main_thread = server.main_thread();
     let mut worker = Worker {
         signals: receiver,
+        signal_mask: SignalMask::of_this_thread(),
         is_stopped_by_signal: false,
         server,
+        main_thread: main_thread.clone(),
         channel: Some(channel),
         heartbeat,
         progress: Progress::default(),
         hooks,
-        watcher,
+        watch,
         limits: RecyclingLimits::new(&settings.processes.recycling),
         graceful_timeout: settings.timeouts.graceful,
         yield_timeout: settings.yield_timeout(),

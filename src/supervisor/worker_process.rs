@@ -16,6 +16,9 @@ use crate::sys::process::kill;
 /// How long the master waits beyond a worker's own deadline, or after SIGABRT, before SIGKILL.
 pub(super) const EXIT_MARGIN: Duration = Duration::from_secs(3);
 
+/// Replaces [`EXIT_MARGIN`] if the worker's replacement waits for its exit.
+const YIELD_MARGIN: Duration = Duration::from_secs(1);
+
 /// After this number of ignored messages the master no longer reads what the worker sends. The
 /// server's own code causes a few at most.
 const MAX_IGNORED_MESSAGES: u32 = 64;
@@ -193,7 +196,11 @@ impl WorkerProcess {
         if !asked {
             kill(self.pid, libc::SIGTERM);
         }
-        self.set_retiring(graceful_timeout);
+        let margin = match replace {
+            Replace::ReadyFirst => EXIT_MARGIN,
+            Replace::StopFirst => YIELD_MARGIN,
+        };
+        self.set_retiring(graceful_timeout.saturating_add(margin));
     }
 
     /// Ends it with a signal, and kills it after `graceful_timeout`, even if it was asked to exit
@@ -202,15 +209,15 @@ impl WorkerProcess {
         kill(self.pid, signal);
         // Fails if the worker has exited, or reads nothing any more: the kill deadline holds.
         let _ = self.send(ToWorker::Stop { quick: signal != libc::SIGTERM });
-        self.set_retiring(graceful_timeout);
+        self.set_retiring(graceful_timeout.saturating_add(EXIT_MARGIN));
     }
 
-    fn set_retiring(&mut self, graceful_timeout: Duration) {
+    fn set_retiring(&mut self, kill_after: Duration) {
         let now = Instant::now();
         self.status.state = WorkerState::Retiring;
         self.since = now;
         if self.kill != Kill::Sent {
-            self.kill = Kill::Due(now.checked_add(graceful_timeout.saturating_add(EXIT_MARGIN)));
+            self.kill = Kill::Due(now.checked_add(kill_after));
         }
     }
 

@@ -7,16 +7,21 @@
 //! - [`signals`] blocks signals for a scope and chooses what SIGABRT does,
 //! - [`sigpipe`] writes without raising SIGPIPE,
 //! - [`process`] signals, reaps and ends processes,
-//! - [`fork`] registers the fork hooks of the whole server,
+//! - [`fork`] registers the fork hooks of the whole server, [`at_fork`] those that C code needs too,
 //! - [`descriptors`] adopts, duplicates and replaces raw descriptors,
+//! - [`limits`] raises the limit of open descriptors,
 //! - [`streams`] handles the standard streams,
 //! - [`clock`] reads the monotonic clock and the time of day.
 
+#[allow(unsafe_code, reason = "pthread_atfork has no safe wrapper")]
+pub(crate) mod at_fork;
 pub(crate) mod clock;
 #[allow(unsafe_code, reason = "a raw descriptor is a number: whose it is, the caller knows")]
 pub(crate) mod descriptors;
 #[cfg(feature = "python")]
 pub(crate) mod fork;
+#[cfg(feature = "python")]
+pub(crate) mod limits;
 #[allow(unsafe_code, reason = "ending a process at once has no safe wrapper")]
 pub(crate) mod process;
 #[allow(

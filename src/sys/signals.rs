@@ -1,5 +1,6 @@
 //! The signal mask of a thread, and the action of SIGABRT.
 
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
@@ -12,7 +13,7 @@ use super::process;
 #[derive(Debug)]
 pub(crate) struct Blocked {
     previous: SigSet,
-    _not_send: std::marker::PhantomData<*const ()>,
+    _not_send: PhantomData<*const ()>,
 }
 
 impl Blocked {
@@ -30,7 +31,7 @@ impl Blocked {
 
     fn set(signals: &SigSet) -> Option<Blocked> {
         let previous = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok()?;
-        Some(Blocked { previous, _not_send: std::marker::PhantomData })
+        Some(Blocked { previous, _not_send: PhantomData })
     }
 
     /// Whether `signal` was blocked before.
@@ -54,6 +55,24 @@ impl Drop for Blocked {
 pub(crate) fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     let _blocked = Blocked::all();
     start()
+}
+
+/// The signals that a thread has blocked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SignalMask(SigSet);
+
+impl SignalMask {
+    /// That of the calling thread. No signal is blocked if the system refuses.
+    pub(crate) fn of_this_thread() -> SignalMask {
+        SignalMask(SigSet::thread_get_mask().unwrap_or_else(|_| SigSet::empty()))
+    }
+
+    /// Gives the calling thread this mask while `run` runs.
+    pub(crate) fn during<T>(self, run: impl FnOnce() -> T) -> T {
+        let previous = self.0.thread_swap_mask(SigmaskHow::SIG_SETMASK).ok();
+        let _restore = previous.map(|previous| Blocked { previous, _not_send: PhantomData });
+        run()
+    }
 }
 
 /// Discards a blocked signal of the calling thread, if it is pending. Some systems drop a blocked
@@ -158,5 +177,13 @@ mod tests {
         assert!(is_blocked());
         drop(outer);
         assert!(!is_blocked());
+    }
+
+    #[test]
+    fn mask_of_another_moment_holds_while_the_code_runs() {
+        let is_blocked = || SigSet::thread_get_mask().unwrap().contains(Signal::SIGUSR1);
+        let mask = SignalMask::of_this_thread();
+        let _blocked = Blocked::all().unwrap();
+        assert!(is_blocked() && !mask.during(is_blocked) && is_blocked());
     }
 }

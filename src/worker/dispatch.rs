@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::error;
 
@@ -16,16 +16,36 @@ use crate::net::{Lent, Poller, PollerHandle, SWEEP_INTERVAL, Verdict};
 use crate::sync::{Mutex, ignore_poison};
 
 /// The scheduler and the poller, shared by the threads of a worker.
-#[derive(Debug)]
 pub struct Dispatcher {
     scheduler: Scheduler<Lent>,
     /// Locked by the thread that polls; another one waits for it only while the role changes hands.
     poller: Mutex<Poller>,
     /// The poller for threads that do not poll.
     pub handle: Arc<PollerHandle>,
+    requests: Arc<dyn RunningRequests>,
     settings: Arc<Settings>,
     /// Other workers accept from the same sockets.
     multiprocess: Arc<AtomicBool>,
+}
+
+/// The requests that worker threads run, as the polling thread sees them. It needs neither the
+/// interpreter nor these threads to end a response that is overdue.
+pub trait RunningRequests: Send + Sync {
+    /// Takes the connections away whose requests have run too long, with their responses complete or
+    /// aborted.
+    fn take_overdue(&self) -> Overdue;
+}
+
+/// The result of [`RunningRequests::take_overdue`].
+#[derive(Debug, Default)]
+pub struct Overdue {
+    /// The connections that were taken.
+    pub connections: Vec<Lent>,
+    /// Threads that still run a request whose connection was taken.
+    pub occupied_threads: usize,
+    /// When to check again: no request is overdue earlier, not even one that begins later. `None` if
+    /// requests have no limit.
+    pub next_check: Option<Instant>,
 }
 
 impl Wake for PollerHandle {
@@ -39,16 +59,19 @@ impl Dispatcher {
     /// `parallel` at a time. `multiprocess` says whether other workers accept from the same
     /// sockets, and may change.
     pub fn new(
-        (poller, handle): (Poller, Arc<PollerHandle>),
+        (mut poller, handle): (Poller, Arc<PollerHandle>),
         parallel: usize,
-        settings: Arc<Settings>,
+        settings: &Arc<Settings>,
         multiprocess: Arc<AtomicBool>,
+        requests: &Arc<impl RunningRequests + 'static>,
     ) -> Dispatcher {
+        poller.check_at(Some(Instant::now()));
         Dispatcher {
             scheduler: Scheduler::new(settings.threads).with_parallelism(parallel),
             poller: Mutex::new(poller),
             handle,
-            settings,
+            requests: requests.clone(),
+            settings: settings.clone(),
             multiprocess,
         }
     }
@@ -64,6 +87,11 @@ impl Dispatcher {
         self.multiprocess.store(multiprocess, Ordering::Relaxed);
         // The current poll was begun with the old value.
         self.handle.wake();
+    }
+
+    /// No thread is inside the application, and none is about to enter it.
+    pub fn is_idle(&self) -> bool {
+        self.scheduler.is_idle()
     }
 
     /// Polls as worker thread `me` until its role requires the interpreter, and returns that role:
@@ -97,14 +125,18 @@ impl Dispatcher {
     /// runs one request, and returns whether there is time for another.
     pub fn run_batch(&self, me: usize, mut serve: impl FnMut(Lent) -> bool) {
         let Some(mut job) = self.scheduler.begin_batch(me, &*self.handle) else { return };
+        let _batch = Batch(self);
         while serve(job) {
             match self.scheduler.continue_batch(me, &*self.handle) {
                 Some(next) => job = next,
                 None => break,
             }
         }
-        self.scheduler.end_batch();
-        self.handle.wake_for_returned();
+    }
+
+    /// Goes on without worker thread `thread`, which has ended unexpectedly, or without the sentinel.
+    pub fn remove_thread(&self, thread: Option<usize>) {
+        self.scheduler.remove_thread(thread);
     }
 
     /// Runs the sentinel until the server stops.
@@ -138,6 +170,9 @@ impl Dispatcher {
             self.scheduler.stop();
             Vec::new()
         });
+        if poller.is_check_due() {
+            self.end_overdue_requests(&mut poller);
+        }
         if queued > 0 && poller.is_sweep_due() {
             self.sweep(&mut poller);
         }
@@ -151,6 +186,15 @@ impl Dispatcher {
         #[cfg(all(test, shuttle))]
         crate::sync::kernel::changed();
         ready
+    }
+
+    /// Ends the responses that are overdue. The next turn sends them.
+    #[cold]
+    fn end_overdue_requests(&self, poller: &mut Poller) {
+        let Overdue { connections, occupied_threads, next_check } = self.requests.take_overdue();
+        connections.into_iter().for_each(|connection| self.handle.return_connection(connection));
+        poller.set_stalled(occupied_threads >= self.settings.threads);
+        poller.check_at(next_check);
     }
 
     /// How many requests may join the queue. One that finds a free thread need not be queued.
@@ -169,5 +213,15 @@ impl Dispatcher {
             self.scheduler.serve_newest_first();
         }
         withdrawn.into_iter().for_each(|connection| poller.reject_queued(connection));
+    }
+}
+
+/// Ends a batch, even by a panic.
+struct Batch<'a>(&'a Dispatcher);
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.0.scheduler.end_batch();
+        self.0.handle.wake_for_returned();
     }
 }

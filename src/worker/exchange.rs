@@ -71,7 +71,7 @@ impl Exchange for Connection {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.queue.is_empty() { Ok(()) } else { self.write_half.send_all(&mut self.queue) }
+        self.send_now()
     }
 
     fn flush_soon(&mut self) -> io::Result<()> {
@@ -82,8 +82,8 @@ impl Exchange for Connection {
         self.write_half.is_full()
     }
 
-    fn wait_until_writable(&mut self) -> io::Result<()> {
-        self.write_half.wait(self.write_timeout)
+    fn make_room(&mut self) -> io::Result<()> {
+        Connection::make_room(self)
     }
 
     fn client(&self) -> Weak<dyn Client> {

@@ -7,6 +7,7 @@
 //! attaches to the interpreter to run the handlers. A handler may take long or never return,
 //! without consequences for the control thread.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,8 @@ struct State {
     has_served: bool,
     /// The control thread has ended.
     is_released: bool,
+    /// It was called, and has not run the handlers yet.
+    is_busy: bool,
 }
 
 impl MainThreadLink {
@@ -63,10 +66,9 @@ impl MainThreadLink {
     }
 
     /// Makes the main thread attach, if it waits in this module. The caller also wakes the poller.
-    pub(super) fn call(&self) {
+    fn call(&self) {
         self.is_called.store(true, Ordering::SeqCst);
-        // With the lock the notification cannot come between the check and the wait.
-        let _state = self.lock();
+        self.lock().is_busy = true;
         self.changed.notify_all();
     }
 
@@ -76,6 +78,8 @@ impl MainThreadLink {
             self.is_called.store(false, Ordering::SeqCst);
             signals.run_handlers(py);
             signals.restore(py);
+            self.lock().is_busy = self.is_called();
+            self.changed.notify_all();
         }
     }
 
@@ -91,9 +95,18 @@ impl MainThreadLink {
     /// Waits until the main thread has left the application for good, at most for `limit`. Returns
     /// whether it has.
     pub(super) fn wait_until_served(&self, limit: Option<Duration>) -> bool {
+        self.wait_until(|state| state.has_served, limit)
+    }
+
+    /// Waits until the main thread has answered the last call, at most for `limit`.
+    fn wait_until_answered(&self, limit: Duration) {
+        self.wait_until(|state| !state.is_busy, Some(limit));
+    }
+
+    fn wait_until(&self, holds: impl Fn(&State) -> bool, limit: Option<Duration>) -> bool {
         let end = limit.and_then(|limit| Instant::now().checked_add(limit));
         let mut state = self.lock();
-        while !state.has_served {
+        while !holds(&state) {
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             state = match left {
                 None => ignore_poison(self.changed.wait(state)),
@@ -115,10 +128,33 @@ impl MainThreadLink {
     }
 }
 
-/// The main thread's part of a server: see [`Server::main_thread`](super::Server::main_thread).
+/// The main thread of a server: see [`Server::main_thread`](super::Server::main_thread).
+#[derive(Clone)]
 pub struct MainThread(pub(super) Arc<Shared>);
 
 impl MainThread {
+    /// Whether it is the only worker thread.
+    pub fn serves(&self) -> bool {
+        self.0.serves_on_main_thread
+    }
+
+    /// Makes it run signal handlers, unless it is inside a request: there the interpreter runs
+    /// them.
+    pub fn call(&self) {
+        self.0.main_thread.call();
+        if self.serves() {
+            self.0.dispatcher.handle.wake();
+        }
+    }
+
+    /// Waits until it has run the handlers for which it was called, at most for `limit`, or for
+    /// `limit_in_request` if it is inside a request.
+    pub fn wait_until_answered(&self, py: Python<'_>, limit: Duration, limit_in_request: Duration) {
+        let is_in_request = self.serves() && !self.0.dispatcher.is_idle();
+        let limit = if is_in_request { limit_in_request } else { limit };
+        py.detach(|| self.0.main_thread.wait_until_answered(limit));
+    }
+
     /// Runs `control` on a thread of its own until it returns, and meanwhile the main thread's part
     /// on the calling thread. Returns the result of `control`.
     ///
@@ -166,9 +202,11 @@ impl MainThread {
     fn serve(&self, py: Python<'_>, signals: &dyn MainThreadSignals) {
         let Shared { main_thread, serves_on_main_thread, .. } = &*self.0;
         if *serves_on_main_thread {
-            let served = worker_thread::run(py, &self.0, 0, Some(signals));
+            let served = catch_unwind(AssertUnwindSafe(|| {
+                worker_thread::run(py, &self.0, 0, Some(signals))
+            }));
             main_thread.set_served();
-            if let Err(failure) = served {
+            if let Ok(Err(failure)) = served {
                 signals.on_exception(py, failure);
             }
         }

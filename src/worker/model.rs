@@ -93,6 +93,13 @@ fn request_that_waits_for_another_is_answered() {
 }
 
 #[test]
+fn overdue_request_is_answered_once_by_its_thread_or_the_poller() {
+    use Kind::{Overdue, Short};
+    explore(|| serve_all(2, &[&[(Overdue, 0), (Short, 1)], &[(Overdue, 2)]], false));
+    explore(|| serve_all(1, &[&[(Overdue, 0), (Overdue, 1)]], false));
+}
+
+#[test]
 fn requests_are_polled_while_all_threads_are_blocked() {
     // The first two requests wait for later ones, which only a third thread can run. Those have to
     // be accepted and read while the other threads are inside the application.

@@ -89,6 +89,8 @@ struct State<J> {
     is_thread_attaching: bool,
     /// Worker threads inside the application.
     threads_in_app: usize,
+    /// Worker threads that have ended unexpectedly.
+    lost_threads: usize,
     /// Worker threads without a role. The last to park is woken first: its caches are warm.
     parked: Vec<usize>,
     /// The role of a parked thread when it wakes up, by thread.
@@ -152,6 +154,7 @@ impl<J> Scheduler<J> {
             leader_polls: false,
             is_thread_attaching: false,
             threads_in_app: 0,
+            lost_threads: 0,
             parked: Vec::new(),
             assigned_roles: vec![None; threads],
             leader_progress: 0,
@@ -223,7 +226,7 @@ impl<J> Scheduler<J> {
         Load {
             has_unclaimed_work: state.is_stopped || state.has_unclaimed_jobs(),
             queued: state.queue.len(),
-            free_threads: self.thread_wakeups.len().saturating_sub(state.threads_in_app),
+            free_threads: self.free_threads(&state),
         }
     }
 
@@ -251,8 +254,7 @@ impl<J> Scheduler<J> {
     /// poll, counts as free unless it has to run what is queued.
     pub fn spare_threads(&self) -> usize {
         let state = self.lock();
-        let taken = state.threads_in_app + state.queue.len();
-        let spare = self.thread_wakeups.len().saturating_sub(taken);
+        let spare = self.free_threads(&state).saturating_sub(state.queue.len());
         if state.has_unclaimed_jobs() { spare } else { spare.max(1) }
     }
 
@@ -320,6 +322,30 @@ impl<J> Scheduler<J> {
         let mut state = self.lock();
         state.threads_in_app -= 1;
         state.has_unsent_responses = false;
+    }
+
+    /// Goes on without worker thread `thread`, which has ended unexpectedly, or without the sentinel,
+    /// which may start again. If the thread has polled, the sentinel finds another one for that.
+    pub fn remove_thread(&self, thread: Option<usize>) {
+        let mut state = self.lock();
+        let leader = thread.map_or(Leader::Sentinel, Leader::WorkerThread);
+        if let Some(thread) = thread {
+            state.lost_threads += 1;
+            state.parked.retain(|parked| *parked != thread);
+            // It may have been this thread. If not, a second one attaches in vain.
+            state.is_thread_attaching = false;
+        }
+        if state.leader == leader {
+            state.leader = Leader::None;
+            state.leader_polls = false;
+        }
+        self.wake_sentinel(&mut state);
+    }
+
+    /// Worker threads that are not inside the application.
+    fn free_threads(&self, state: &State<J>) -> usize {
+        let busy = state.threads_in_app + state.lost_threads;
+        self.thread_wakeups.len().saturating_sub(busy)
     }
 
     /// The sentinel must stay awake until there is no work and the leader polls.

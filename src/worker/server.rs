@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use log::{info, warn};
@@ -25,11 +25,14 @@ use super::watch::Watch;
 use super::worker_thread::{self, Shared};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::{self, Listener, Poller};
-use crate::observe::{AccessLog, Exclusion, Format, Sink, remedy};
+use crate::observe::{self, AccessLog, Exclusion, Format, Sink, remedy};
 use crate::sys::signals::without_signals;
 use crate::wsgi::{
     AccessLogger, Application, ServerAddress, Wsgi, green_threads_error, install_loggers_in_program,
 };
+
+/// How long the end of the server waits for a reader of the access log that does not keep up.
+const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why the server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -149,11 +152,13 @@ impl Server {
         let network = Poller::new(listeners, settings.clone(), access_log.clone())?;
         let multiprocess = Arc::new(AtomicBool::new(multiprocess));
         let wsgi = Wsgi::new(py, app, &servers, &settings, multiprocess.clone(), log_keys)?;
+        let watch = Arc::new(Watch::new(&settings, access_log.clone()));
+        let parallelism = parallelism(py);
         let shared = Arc::new(Shared {
-            dispatcher: Dispatcher::new(network, parallelism(py), settings.clone(), multiprocess),
+            dispatcher: Dispatcher::new(network, parallelism, &settings, multiprocess, &watch),
             wsgi,
             started: OnceLock::new(),
-            watch: Watch::new(settings.threads, settings.timeouts.request),
+            watch,
             serves_on_main_thread: has_main_thread && settings.threads == 1,
             main_thread: MainThreadLink::default(),
             settings,
@@ -189,11 +194,8 @@ impl Server {
     fn start_threads(&mut self, py: Python<'_>) -> Result<(), StartError> {
         let shared = self.shared.clone();
         let sentinel = std::thread::Builder::new().name("rustwsgi-sentinel".into());
-        let watch = move || {
-            shared.started.wait();
-            shared.dispatcher.watch();
-        };
-        self.sentinel = Some(without_signals(|| sentinel.spawn(watch))?);
+        let run_sentinel = move || shared.run_sentinel();
+        self.sentinel = Some(without_signals(|| sentinel.spawn(run_sentinel))?);
         if self.shared.serves_on_main_thread {
             let current = py.import("threading")?.call_method0("current_thread")?;
             self.worker_threads.push(current.unbind());
@@ -213,23 +215,9 @@ impl Server {
         if self.shared.serves_on_main_thread { &[] } else { &self.worker_threads }
     }
 
-    /// The part of the main thread: for the caller with [`ServerParts::has_main_thread`].
+    /// The main thread, if the caller has set [`ServerParts::has_main_thread`].
     pub fn main_thread(&self) -> MainThread {
         MainThread(self.shared.clone())
-    }
-
-    /// Whether the main thread is the only worker thread.
-    pub fn serves_on_main_thread(&self) -> bool {
-        self.shared.serves_on_main_thread
-    }
-
-    /// Makes the main thread run signal handlers, unless it is inside a request: there the
-    /// interpreter runs them.
-    pub fn call_main_thread(&self) {
-        self.shared.main_thread.call();
-        if self.shared.serves_on_main_thread {
-            self.shared.dispatcher.handle.wake();
-        }
     }
 
     /// Registers an `atexit` hook that stops the server. No thread may be inside the application
@@ -306,6 +294,11 @@ impl Server {
         self.shared.dispatcher.handle.wake();
     }
 
+    /// True if a thread of the server has failed unexpectedly: this process should be replaced.
+    pub fn has_lost_thread(&self) -> bool {
+        self.shared.watch.has_lost_thread()
+    }
+
     /// Takes the next step to end each request that has run longer than `--timeout`. Returns
     /// whether one is stuck. To be called once a second.
     pub fn end_overdue_requests(&self, py: Python<'_>) -> PyResult<bool> {
@@ -345,8 +338,9 @@ impl Server {
             }
         }
         if let Some(log) = &self.shared.access_log {
-            log.flush();
+            log.flush_until(Instant::now() + LAST_FLUSH_TIMEOUT);
         }
+        observe::finish();
         Ok(true)
     }
 }
@@ -367,6 +361,7 @@ pub fn exit_now(py: Python<'_>, code: i32) {
     for stream in ["stdout", "stderr"] {
         let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
     }
+    observe::finish();
     let _ = py.import("os").and_then(|os| os.call_method1("_exit", (code,)));
 }
 

@@ -1,9 +1,15 @@
-//! Enforces `--timeout`. Records which request each worker thread runs, and logs and ends requests
-//! that run too long. [`request_stage`](super::request_stage) decides what to do; this module does
-//! it.
+//! The watch over running requests: knows which request each worker thread runs, and ends requests
+//! that run too long.
+//!
+//! A request has two sides, and each is ended by a thread that can do it at any time:
+//!
+//! - its client is answered by the polling thread, which takes the exchange away from the request's
+//!   thread ([`RunningRequests`]). That needs neither the interpreter nor the request's thread.
+//! - the request's thread is interrupted by the worker's main thread, which has the interpreter.
+//!   [`request_stage`](super::request_stage) decides what to do there; this module does it.
 
 use std::ffi::c_ulong;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -11,45 +17,66 @@ use log::{error, warn};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 
+use super::dispatch::{Overdue, RunningRequests};
 use super::request_stage::{Action, Check, RequestStage};
+use crate::config::Settings;
+use crate::http1::ResponseHead;
 use crate::net::{Connection, WriteHalf};
-use crate::observe;
+use crate::observe::{self, AccessLog};
 use crate::sync::ignore_poison;
-use crate::wsgi::{raise_in_thread, withdraw_from_thread};
+use crate::wsgi::{Ending, ResponseHandle, Takeover, raise_in_thread, withdraw_from_thread};
+
+/// After this time the poller tries again to take an exchange that was in use.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// How often the poller checks whether a thread whose exchange it has taken is free again.
+const OCCUPIED_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The running requests, with one slot for each worker thread.
-#[derive(Debug)]
 pub(super) struct Watch {
     /// The value of `--timeout`; `None` if there is no limit.
     timeout: Option<Duration>,
     slots: Vec<Mutex<Slot>>,
     requests_served: AtomicU64,
+    has_lost_thread: AtomicBool,
+    access_log: Option<Arc<AccessLog>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Slot {
     /// When the request began to run; `None` between requests.
     started: Option<Instant>,
     /// Its method and target, unescaped.
     request: Vec<u8>,
-    /// Sends its response.
+    /// Sends its response; `None` once the poller has taken the exchange.
     write_half: Option<Arc<WriteHalf>>,
+    /// The response that the thread makes. Kept between requests, as it rarely changes.
+    response: Option<ResponseHandle>,
     stage: RequestStage,
     /// The thread in which an exception was raised, and may be pending.
     interrupted_thread: Option<c_ulong>,
 }
 
 impl Watch {
-    pub(super) fn new(threads: usize, timeout: Duration) -> Watch {
+    pub(super) fn new(settings: &Settings, access_log: Option<Arc<AccessLog>>) -> Watch {
+        let timeout = settings.timeouts.request;
         Watch {
             timeout: (timeout < Duration::MAX).then_some(timeout),
-            slots: (0..threads).map(|_| Mutex::default()).collect(),
+            slots: (0..settings.threads).map(|_| Mutex::default()).collect(),
             requests_served: AtomicU64::new(0),
+            has_lost_thread: AtomicBool::new(false),
+            access_log,
         }
     }
 
-    /// Records that worker thread `thread` begins a request.
-    pub(super) fn begin(&self, py: Python<'_>, thread: usize, connection: &Connection) {
+    /// Records that worker thread `thread` begins a request, whose response is `response`.
+    pub(super) fn begin(
+        &self,
+        py: Python<'_>,
+        thread: usize,
+        connection: &Connection,
+        response: &ResponseHandle,
+    ) {
         if self.timeout.is_none() {
             return;
         }
@@ -57,6 +84,9 @@ impl Watch {
         let head = connection.http.head();
         slot.started = Some(Instant::now());
         slot.write_half = Some(connection.write_half.clone());
+        if !slot.response.as_ref().is_some_and(|last| last.is_same(response)) {
+            slot.response = Some(response.clone());
+        }
         slot.request.clear();
         slot.request.extend_from_slice(head.method());
         slot.request.push(b' ');
@@ -76,6 +106,16 @@ impl Watch {
         // The request may have ended just before the exception was raised: the next request must
         // not get it.
         slot.withdraw_interrupt(py);
+    }
+
+    /// Records that a worker thread has ended unexpectedly.
+    pub(super) fn record_lost_thread(&self) {
+        self.has_lost_thread.store(true, Ordering::Relaxed);
+    }
+
+    /// True if a worker thread has ended unexpectedly.
+    pub(super) fn has_lost_thread(&self) -> bool {
+        self.has_lost_thread.load(Ordering::Relaxed)
     }
 
     /// Detaches from the interpreter to wait: the thread that holds the lock may stop all attached
@@ -102,9 +142,13 @@ impl Watch {
             let mut slot = self.lock(py, thread);
             let Some(started) = slot.started else { continue };
             let age = started.elapsed();
+            let is_taken = slot.write_half.is_none();
             let has_disconnected = age >= timeout
                 && slot.write_half.as_ref().is_some_and(|half| half.abort_if_waiting());
-            let (stage, action) = slot.stage.advance(Check { age, timeout, has_disconnected });
+            let has_noticed =
+                is_taken && slot.response.as_ref().is_some_and(|response| response.take_notice(py));
+            let check = Check { age, timeout, is_taken, has_disconnected, has_noticed };
+            let (stage, action) = slot.stage.advance(check);
             if action == Action::Interrupt {
                 drop(slot);
                 self.interrupt(py, thread, handle.bind(py), started)?;
@@ -139,16 +183,89 @@ impl Watch {
         slot.interrupted_thread = Some(ident);
         let request = slot.request.escape_ascii().to_string();
         drop(slot);
-        error!(
-            target: "request.timeout",
-            "{request} has run for {:.1} s, longer than --timeout allows: interrupting it in \
-             thread {}",
+        warn!(
+            target: "request.interrupted",
+            "Interrupting {request}, which has run for {:.1} s, in thread {}; it is here:",
             age.as_secs_f64(),
             handle.getattr("name")?
         );
         observe::write_text(&stack);
         Ok(())
     }
+}
+
+impl RunningRequests for Watch {
+    fn take_overdue(&self) -> Overdue {
+        let Some(timeout) = self.timeout else { return Overdue::default() };
+        let now = Instant::now();
+        let mut overdue = Overdue { next_check: now.checked_add(timeout), ..Overdue::default() };
+        for slot in &self.slots {
+            let mut slot = ignore_poison(slot.lock());
+            let Some(started) = slot.started else { continue };
+            if slot.write_half.is_none() {
+                overdue.occupied_threads += 1;
+                continue;
+            }
+            let due = started.checked_add(slot.stage.takeover_due(timeout));
+            let retry = match due {
+                Some(due) if due <= now => match slot.take_exchange() {
+                    Some(taken) => {
+                        let request = slot.request.escape_ascii().to_string();
+                        drop(slot);
+                        report_timeout(&request, now - started, taken.ending);
+                        if let Some(log) = &self.access_log {
+                            taken.connection.log_access(&taken.head, &[], |record| log.log(record));
+                        }
+                        overdue.connections.push(taken.connection);
+                        overdue.occupied_threads += 1;
+                        continue;
+                    }
+                    None => Some(now + RETRY_AFTER),
+                },
+                due => due,
+            };
+            overdue.next_check = [overdue.next_check, retry].into_iter().flatten().min();
+        }
+        if overdue.occupied_threads > 0 {
+            let soon = Some(now + OCCUPIED_CHECK_INTERVAL);
+            overdue.next_check = overdue.next_check.min(soon).or(soon);
+        }
+        overdue
+    }
+}
+
+/// A connection that was taken from the thread that runs its request.
+struct TakenConnection {
+    connection: Box<Connection>,
+    head: ResponseHead,
+    ending: Ending,
+}
+
+impl Slot {
+    /// Takes the connection of the request, if no thread uses it at this moment.
+    fn take_exchange(&mut self) -> Option<TakenConnection> {
+        let Takeover::Taken(exchange, head, ending) = self.response.as_ref()?.take_exchange()
+        else {
+            return None;
+        };
+        self.write_half = None;
+        let connection = exchange.into_any().downcast().ok()?;
+        Some(TakenConnection { connection, head, ending })
+    }
+}
+
+fn report_timeout(request: &str, age: Duration, ending: Ending) {
+    let response = match ending {
+        Ending::TimedOut => "responding with 504 Gateway Timeout",
+        Ending::Aborted => "aborting its response, which has begun",
+        Ending::Complete => "its response was complete",
+    };
+    error!(
+        target: "request.timeout",
+        "{request} has run for {:.1} s, longer than --timeout allows: {response}, and interrupting \
+         its thread",
+        age.as_secs_f64()
+    );
 }
 
 /// Carries out what the stage has decided, except for an interrupt. Logs without the lock.
@@ -167,6 +284,7 @@ fn act(py: Python<'_>, mut slot: MutexGuard<'_, Slot>, action: Action, age: Dura
                  client: aborting the response"
             );
         }
+        Action::AllowCleanup => slot.withdraw_interrupt(py),
         Action::Abort => {
             if let Some(write_half) = &slot.write_half {
                 write_half.abort();

@@ -1,6 +1,7 @@
 //! A thread that runs the application. It is attached to the interpreter while it serves requests,
 //! and detached from it for everything else.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use super::watch::Watch;
 use crate::config::Settings;
 use crate::net::Connection;
 use crate::observe::AccessLog;
-use crate::wsgi::{AccessLogger, ThreadState, Wsgi, take_deferred_drops};
+use crate::wsgi::{AccessLogger, Outcome, ThreadState, Wsgi, take_deferred_drops};
 
 /// How long a thread runs requests before it returns to polling: one long request, or several short
 /// ones.
@@ -31,7 +32,7 @@ pub(super) struct Shared {
     pub(super) dispatcher: Dispatcher,
     pub(super) wsgi: Wsgi,
     pub(super) settings: Arc<Settings>,
-    pub(super) watch: Watch,
+    pub(super) watch: Arc<Watch>,
     pub(super) access_log: Option<Arc<AccessLog>>,
     /// Python's logger for the lines of requests that have run.
     pub(super) access_logger: Option<AccessLogger>,
@@ -48,6 +49,7 @@ pub(super) fn run(
     thread: usize,
     signals: Option<&dyn MainThreadSignals>,
 ) -> PyResult<()> {
+    let mut presence = Presence { shared, thread, is_over: false };
     py.detach(|| shared.started.wait());
     let mut thread_state = shared.wsgi.thread_state(py)?;
     let is_main_thread = signals.is_some();
@@ -69,10 +71,50 @@ pub(super) fn run(
             }
             // The thread only had to attach once: see `Dispatcher::role`.
             Role::Poll => {}
-            Role::Quit => return Ok(()),
+            Role::Quit => break,
         }
         if let Some(signals) = signals {
             shared.main_thread.answer_call(py, signals);
+        }
+    }
+    presence.is_over = true;
+    Ok(())
+}
+
+/// Notices a thread that ends before the server stops, by a panic or for lack of memory: the others
+/// go on without it, and the worker asks for its replacement.
+struct Presence<'a> {
+    shared: &'a Shared,
+    thread: usize,
+    is_over: bool,
+}
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.shared.on_thread_lost(Some(self.thread));
+        }
+    }
+}
+
+impl Shared {
+    /// Goes on without a worker thread that has ended unexpectedly, or starts the sentinel again.
+    pub(super) fn on_thread_lost(&self, thread: Option<usize>) {
+        let name = thread.map_or_else(|| "sentinel".to_owned(), |thread| thread.to_string());
+        error!(
+            target: "worker.thread_lost",
+            "The thread rustwsgi-{name} has failed unexpectedly: the worker goes on without it until \
+             it is replaced"
+        );
+        self.watch.record_lost_thread();
+        self.dispatcher.remove_thread(thread);
+    }
+
+    /// The main function of the sentinel.
+    pub(super) fn run_sentinel(&self) {
+        self.started.wait();
+        while catch_unwind(AssertUnwindSafe(|| self.dispatcher.watch())).is_err() {
+            self.on_thread_lost(None);
         }
     }
 }
@@ -97,19 +139,32 @@ fn serve(
     thread: usize,
     connection: Box<Connection>,
 ) {
-    shared.watch.begin(py, thread, &connection);
-    let outcome = shared.wsgi.serve(py, thread_state, connection);
+    shared.watch.begin(py, thread, &connection, thread_state.response());
+    let served = catch_unwind(AssertUnwindSafe(|| shared.wsgi.serve(py, thread_state, connection)));
     shared.watch.end(py, thread);
-    let Ok(connection) = outcome.exchange.into_any().downcast::<Connection>() else {
+    let Outcome { exchange, logged } = served.unwrap_or_else(|_| {
+        let exchange = shared.wsgi.recover_exchange(py, thread_state);
+        Outcome { exchange, logged: Vec::new() }
+    });
+    // Without an exchange, the poller has taken it.
+    let Some(exchange) = exchange else { return };
+    let Ok(connection) = exchange.into_any().downcast::<Connection>() else {
         error!(target: "request.lost", "Bug: the exchange is not a connection: dropping it");
         return;
     };
     if let Some(log) = &shared.access_log {
         let (request, response) = (connection.http.head(), thread_state.head());
-        connection.log_access(response, &outcome.logged, |record| match &shared.access_logger {
-            Some(logger) => logger.log(py, log, record, (request, response)),
-            None => log.log(record),
-        });
+        let logged_by_python = catch_unwind(AssertUnwindSafe(|| {
+            connection.log_access(response, &logged, |record| match &shared.access_logger {
+                Some(logger) => logger.log(py, log, record, (request, response)),
+                None => log.log(record),
+            });
+        }));
+        if logged_by_python.is_err() {
+            // For lack of memory. Without Python it needs none of Python's.
+            drop(PyErr::take(py));
+            connection.log_access(response, &logged, |record| log.log(record));
+        }
     }
     shared.dispatcher.handle.return_connection(connection);
 }

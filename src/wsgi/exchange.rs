@@ -22,8 +22,7 @@ pub enum Content {
     File(File, u64),
 }
 
-/// One request and the response to it. No method blocks except
-/// [`Exchange::wait_until_writable`].
+/// One request and the response to it. No method blocks except [`Exchange::make_room`].
 pub trait Exchange: Any + Send {
     /// The protocol state: the head of the request, the framing of the response.
     fn http(&mut self) -> &mut Connection;
@@ -62,12 +61,13 @@ pub trait Exchange: Any + Send {
     /// later if the application takes longer. Fails once the client has disconnected.
     fn flush_soon(&mut self) -> io::Result<()>;
 
-    /// True if unsent output exceeds the high-water mark, so that the application should wait.
+    /// True if unsent output in memory exceeds the high-water mark, so that it needs room.
     fn is_full(&self) -> bool;
 
-    /// Blocks until [`Exchange::is_full`] is false. Fails if the client has disconnected, or has
-    /// read nothing for the write timeout. Call it detached from the interpreter.
-    fn wait_until_writable(&mut self) -> io::Result<()>;
+    /// Blocks until [`Exchange::is_full`] is false: moves output to a temporary file, or waits for
+    /// the client. Fails if the client has disconnected, or reads too slowly. Call it detached from
+    /// the interpreter.
+    fn make_room(&mut self) -> io::Result<()>;
 
     /// The client, which can be asked during the exchange and after it. The reference is dead once
     /// the connection is closed.

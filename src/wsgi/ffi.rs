@@ -94,6 +94,18 @@ pub(super) fn is_attached() -> bool {
     unsafe { ffi::PyGILState_Check() != 0 }
 }
 
+/// The `ident` of the calling thread, as `threading` knows it.
+pub(super) fn current_thread(_py: Python<'_>) -> c_ulong {
+    // SAFETY: the call has no precondition but a running interpreter, which `_py` proves.
+    unsafe { ffi::PyThread_get_thread_ident() as c_ulong }
+}
+
+/// Clears an exception that a call of CPython has set and that no code has handled.
+pub(super) fn clear_exception(_py: Python<'_>) {
+    // SAFETY: `_py` proves that the thread is attached to the interpreter.
+    unsafe { ffi::PyErr_Clear() };
+}
+
 /// Sets the exception that the Python thread with this `ident` raises when it next runs Python
 /// code, or clears it. Does nothing if the thread has ended.
 pub(super) fn set_async_exception(

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 
+use crate::observe;
 use crate::sys::fork::{self, ForkHooks};
 use crate::sys::process::exit_immediately;
 
@@ -67,5 +68,6 @@ fn exit_child(py: Python<'_>, raised: Option<&PyErr>) {
     for stream in ["stdout", "stderr"] {
         let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
     }
+    observe::finish();
     exit_immediately(code)
 }

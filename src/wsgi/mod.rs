@@ -7,15 +7,16 @@
 //! 2. the application is called with it and with `start_response` ([`start_response`]),
 //! 3. [`iterable`] sends what the application returned, block by block; then `close()` is called.
 //!
-//! [`response`] is the response in progress, which these steps share, and [`block`] the `bytes`
-//! that it is made of. [`loader`] imports the application, and [`application`] holds it with its
-//! request hooks; [`signature`] recognizes objects that are no application. [`input`], [`errors`], [`file_wrapper`] and [`client_disconnected`] are objects
-//! in the environ, [`names`] makes its keys. [`thread_state`] and [`environ_cache`] hold the
-//! objects that a thread keeps between requests, and [`forwarder`] knows the fields that only a
-//! trusted proxy may set. [`timeout`] interrupts a request, [`fork`] ends a
-//! forked process that returns to the server, [`green_threads`] refuses applications that replace
-//! threads, [`access_logger`] offers gunicorn's loggers, and [`traceback`] formats exceptions. [`ffi`] calls CPython where PyO3 has no safe
-//! function.
+//! Each of them is a [`step`], which catches panics. [`response`] is the response in progress, which
+//! these steps share, and [`block`] the `bytes` that it is made of. [`loader`] imports the
+//! application, [`signature`] recognizes objects that are none, and [`application`] holds it with its
+//! request hooks. [`input`], [`errors`],
+//! [`file_wrapper`] and [`client_disconnected`] are objects in the environ, [`names`] makes its keys.
+//! [`thread_state`] and [`environ_cache`] hold the objects that a thread keeps between requests, and
+//! [`forwarder`] knows the fields that only a trusted proxy may set. [`timeout`] interrupts a request,
+//! [`fork`] ends a forked process that returns to the server, [`green_threads`] refuses applications
+//! that replace threads, [`access_logger`] offers gunicorn's loggers, and [`traceback`] formats
+//! exceptions. [`ffi`] calls CPython where PyO3 has no safe function.
 
 mod access_logger;
 mod application;
@@ -39,6 +40,7 @@ mod request;
 mod response;
 mod signature;
 mod start_response;
+mod step;
 mod thread_state;
 mod timeout;
 mod traceback;
@@ -54,6 +56,7 @@ pub use green_threads::green_threads_error;
 pub use input::Input;
 pub use loader::{LoadError, Loaded, load};
 pub use request::{Outcome, Wsgi};
+pub use response::{Ending, ResponseHandle, Takeover};
 pub use signature::Doubt;
 pub use start_response::{Responder, Writer};
 pub use thread_state::ThreadState;

@@ -2,12 +2,11 @@
 //! [PEP 3333, "Specification Details"]
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use log::{debug, error, warn};
-use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PySystemError};
+use log::{debug, error, info, warn};
+use pyo3::exceptions::{PyAssertionError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -17,12 +16,13 @@ use super::environ::{EnvironBuilder, ServerAddress};
 use super::exchange::Exchange;
 use super::ffi::RequestContext;
 use super::iterable::{send_iterable, send_sequence};
-use super::response::{Response, SendError};
+use super::response::{Response, SendError, TIMED_OUT, queue_error_page};
+use super::step::{late_step, step};
 use super::thread_state::{Responses, ThreadState};
 use super::timeout::RequestTimeout;
-use super::{fork, traceback};
+use super::{fork, timeout, traceback};
 use crate::config::Settings;
-use crate::http1::{BodyTooShort, ResponseHead};
+use crate::http1::BodyTooShort;
 use crate::observe;
 
 /// The application, and the state that all its requests share.
@@ -37,8 +37,9 @@ pub struct Wsgi {
 
 /// An exchange that was served.
 pub struct Outcome {
-    /// The exchange, with its response complete or aborted.
-    pub exchange: Box<dyn Exchange>,
+    /// The exchange, with its response complete or aborted. `None` if the poller has taken it, as the
+    /// request has run longer than `--timeout`.
+    pub exchange: Option<Box<dyn Exchange>>,
     /// Environ keys and values for the access log.
     pub logged: Vec<(String, String)>,
 }
@@ -49,13 +50,15 @@ pub(super) enum Failure {
     App(PyErr),
     /// The client has disconnected, or stopped reading.
     Disconnected(io::Error),
+    /// The request has run longer than `--timeout`, and the poller has ended the response.
+    TimedOut,
 }
 
 impl Failure {
-    fn exception(&self) -> Option<&PyErr> {
+    pub(super) fn exception(&self) -> Option<&PyErr> {
         match self {
             Failure::App(error) => Some(error),
-            Failure::Disconnected(_) => None,
+            Failure::Disconnected(_) | Failure::TimedOut => None,
         }
     }
 }
@@ -70,6 +73,7 @@ impl From<SendError> for Failure {
     fn from(error: SendError) -> Failure {
         match error {
             SendError::Disconnected(error) => Failure::Disconnected(error),
+            SendError::TimedOut => Failure::TimedOut,
             SendError::NotStarted => Failure::App(PyAssertionError::new_err(
                 "the application did not call start_response() before its first block",
             )),
@@ -109,15 +113,17 @@ impl Wsgi {
 
     /// Serves one request. Whatever the application does, the exchange comes back with its response
     /// complete or aborted, and [`ThreadState::head`] is the head of that response. All code of the
-    /// application runs in the context of the request.
+    /// application runs in the context of the request, and in a step that catches panics and ends a
+    /// forked process.
     pub fn serve(
         &self,
         py: Python<'_>,
         thread_state: &mut ThreadState,
         mut exchange: Box<dyn Exchange>,
     ) -> Outcome {
+        let response = thread_state.callables.response.clone();
         let mut context = None;
-        let environ = catch_panic(|| {
+        let environ = step(py, || {
             context = Some(RequestContext::enter(py)?);
             thread_state.disconnected.get().watch(exchange.client());
             Ok(self.environs.build(
@@ -127,38 +133,54 @@ impl Wsgi {
                 &thread_state.disconnected,
             )?)
         });
-        thread_state.callables.response.put_exchange(py, exchange);
+        response.put_exchange(py, exchange);
         let mut logged = Vec::new();
         let mut hooked = None;
         let served = environ.and_then(|environ| {
-            let served = catch_panic(|| {
+            let served = step(py, || {
                 self.call_pre_request(&environ, &mut hooked)?;
                 self.call(py, thread_state, &environ)
             });
-            logged = self.values_to_log(&environ);
+            late_step(py, &response, || {
+                logged = self.values_to_log(&environ);
+                drop(environ);
+            });
             served
         });
         let complete = served.is_ok();
-        let mut exchange = end_response(py, thread_state, served);
+        if let Err(failure) = served {
+            late_step(py, &response, || end_response(py, &response, failure));
+        }
         if let (Some(hooks), Some(hooked)) = (&self.app.hooks, hooked) {
-            if complete {
-                // The client need not wait for the hook. If it has disconnected, the worker finds
-                // out when it next uses the exchange.
-                let _ = exchange.flush_soon();
+            late_step(py, &response, || {
+                if complete {
+                    // The client need not wait for the hook. If it has disconnected, the worker
+                    // finds out when it next uses the exchange.
+                    let _ = response.end(py, |exchange, _| exchange.flush_soon());
+                }
+                let (head, sent_bytes) = response.sent(py);
+                hooks.call_post_request(&hooked, &head, sent_bytes);
+                drop(hooked);
+            });
+        }
+        late_step(py, &response, || {
+            drop(context);
+            let replaced = thread_state.replace_retained(py, &self.responses);
+            if let Err(error) = replaced {
+                report_not_replaced(&error);
             }
-            hooks.call_post_request(&hooked, &thread_state.head, exchange.http().sent_bytes());
-        }
-        drop(context);
-        // A destructor of the environ or of a value of the context may have forked.
-        fork::exit_if_forked(py, None);
-        if let Err(error) = thread_state.replace_retained(py, &self.responses) {
-            error!(
-                target: "request.no_memory",
-                "Out of memory: cannot replace start_response, which the application has kept; a \
-                 late call may reach the next request: {error}"
-            );
-        }
-        Outcome { exchange, logged }
+        });
+        Outcome { exchange: response.take_exchange(py, &mut thread_state.head), logged }
+    }
+
+    /// Takes back the exchange of a request in which [`Wsgi::serve`] has panicked, and aborts its
+    /// response. `None` if it is lost.
+    pub fn recover_exchange(
+        &self,
+        py: Python<'_>,
+        thread_state: &mut ThreadState,
+    ) -> Option<Box<dyn Exchange>> {
+        thread_state.callables.response.take_exchange(py, &mut thread_state.head)
     }
 
     fn call_pre_request<'py>(
@@ -199,7 +221,13 @@ impl Wsgi {
         // A generator may also have forked after its last block.
         fork::exit_if_forked(py, sent.as_ref().err().and_then(Failure::exception));
         let sent = sent.and_then(|()| report_length(py, response, response.finish(py)));
-        match returned.getattr_opt(intern!(py, "close")) {
+        if matches!(sent, Err(Failure::TimedOut)) {
+            // The thread has learned of the timeout: the exception must not disturb the cleanup.
+            timeout::withdraw_from_current_thread(py);
+        }
+        let close = returned.getattr_opt(intern!(py, "close"));
+        fork::exit_if_forked(py, close.as_ref().err());
+        match close {
             Ok(None) => sent,
             Ok(Some(close)) => {
                 // `close()` may take long, and the client need not wait for it.
@@ -227,69 +255,71 @@ impl Wsgi {
     }
 }
 
-/// Runs one step of a request. A panic, which is a bug of the server, fails this request only.
-fn catch_panic<T>(step: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| {
-        Err(Failure::App(PySystemError::new_err("the server has a bug: see the panic above")))
-    })
+/// How a failed response has ended, for the log.
+enum Ended {
+    Aborted,
+    ErrorPage,
 }
 
-/// Completes or aborts the response, and takes the exchange back. If the application failed before
-/// the head was sent, the response is an error page.
-fn end_response(
-    py: Python<'_>,
-    thread_state: &mut ThreadState,
-    served: Result<(), Failure>,
-) -> Box<dyn Exchange> {
-    // From here on a late call of start_response or write fails.
-    let exchange = thread_state.callables.response.take_exchange(py, &mut thread_state.head);
-    let mut exchange = exchange.expect("put in before the application was called");
-    match served {
-        Ok(()) => {}
-        Err(Failure::Disconnected(error)) => {
+/// Aborts the response of a failed request. If the application failed before the head was sent, the
+/// response is an error page.
+fn end_response(py: Python<'_>, response: &Response, failure: Failure) {
+    let error = match failure {
+        Failure::App(error) => error,
+        Failure::Disconnected(error) => {
             debug!("the client disconnected before the response was complete: {error}");
+            response.end(py, |exchange, _| exchange.http().abort());
+            return;
+        }
+        Failure::TimedOut => {
+            response.end(py, |exchange, _| exchange.http().abort());
+            info!(
+                target: "request.late",
+                "{} has ended after its response: its output is discarded",
+                request(py, response)
+            );
+            return;
+        }
+    };
+    // Making the exception may need memory.
+    let is_timeout = step(py, || Ok(error.is_instance_of::<RequestTimeout>(py)));
+    let status = if is_timeout.unwrap_or(false) { TIMED_OUT } else { "500 Internal Server Error" };
+    let ended = response.end(py, |exchange, head| match exchange.http().has_begun() {
+        true => {
             exchange.http().abort();
+            Ended::Aborted
         }
-        Err(Failure::App(error)) => {
-            let status = match error.is_instance_of::<RequestTimeout>(py) {
-                true => "504 Gateway Timeout",
-                false => "500 Internal Server Error",
-            };
-            let request = exchange.http().head().to_string();
-            if exchange.http().has_begun() {
-                exchange.http().abort();
-                error!(
-                    target: "request.failed",
-                    "Error handling request {request}: closing the connection, as the response \
-                     has begun"
-                );
-            } else {
-                thread_state.head = send_error_page(&mut *exchange, status);
-                error!(
-                    target: "request.failed",
-                    "Error handling request {request}: responding with {status}"
-                );
-            }
-            observe::write_text(&traceback::format(py, &error));
+        false => {
+            *head = queue_error_page(exchange, status);
+            Ended::ErrorPage
         }
+    });
+    let request = request(py, response);
+    match ended {
+        Some(Ended::Aborted) => error!(
+            target: "request.failed",
+            "Error handling request {request}: closing the connection, as the response has begun"
+        ),
+        Some(Ended::ErrorPage) => error!(
+            target: "request.failed",
+            "Error handling request {request}: responding with {status}"
+        ),
+        None => error!(
+            target: "request.failed",
+            "Error handling request {request}, which has run longer than --timeout: its response \
+             has ended before"
+        ),
     }
-    exchange
+    observe::write_text(&traceback::format(py, &error));
 }
 
-/// Queues an error page without details: they are in the error log.
-fn send_error_page(exchange: &mut dyn Exchange, status: &str) -> ResponseHead {
-    let page = format!("{status}\n");
-    let page = page.as_bytes();
-    let mut head = ResponseHead::default();
-    let built = head
-        .start(status.as_bytes())
-        .and_then(|()| head.add_field(b"Content-Type", b"text/plain; charset=utf-8"));
-    debug_assert!(built.is_ok());
-    exchange.begin(&head, Some(page.len() as u64));
-    let frame = exchange.http().frame(page.len());
-    exchange.queue_copy(&page[..frame.take]);
-    let _ = exchange.finish();
-    head
+#[cold]
+fn report_not_replaced(error: &PyErr) {
+    error!(
+        target: "request.no_memory",
+        "Out of memory: cannot replace start_response, which the application has kept; a late call \
+         may reach the next request: {error}"
+    );
 }
 
 /// Logs if the application sent more or less content than it declared. `ended` is the result of
@@ -331,5 +361,5 @@ fn report_close(py: Python<'_>, response: &Response, error: &PyErr) {
 
 /// The request as the error log names it.
 fn request(py: Python<'_>, response: &Response) -> String {
-    response.with_exchange(py, |exchange| exchange.http().head().to_string()).unwrap_or_default()
+    response.describe_request(py).unwrap_or_default()
 }

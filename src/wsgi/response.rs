@@ -4,6 +4,15 @@
 //! the application fails instead of writing to the connection. The lock is held briefly and never
 //! while Python code may run: operations that could call back into the application (a `repr`, a
 //! destructor) come after its release.
+//!
+//! The lock also decides who ends a request that has run longer than `--timeout`: the thread that
+//! runs it, or the poller, which takes the exchange away from it ([`takeover`]).
+
+mod state;
+mod takeover;
+
+pub use takeover::{Ending, ResponseHandle, Takeover};
+pub(super) use takeover::{TIMED_OUT, queue_error_page};
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,45 +22,17 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::PyBytes;
 
-use super::block;
 use super::exchange::Exchange;
 use super::file_wrapper::Extent;
 use crate::http1::{BodyTooShort, ResponseHead};
 use crate::sync::ignore_poison;
-
-/// Blocks of at least this many bytes are sent from Python's memory, without a copy.
-const SHARE_THRESHOLD: usize = 16 * 1024;
-/// Blocks of at least this many bytes are sent detached from the interpreter. Copying a smaller one
-/// to the kernel takes less time than a switch to another Python thread.
-const DETACH_THRESHOLD: usize = 64 * 1024;
+use state::State;
 
 /// The response to the request that a worker thread serves. One object serves many requests.
 pub(super) struct Response {
     state: Mutex<State>,
     /// Notified when a flush puts the exchange back.
     exchange_returned: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    /// The exchange, unless a thread is flushing it.
-    exchange: Option<Box<dyn Exchange>>,
-    /// A thread has taken the exchange and will put it back.
-    flushing: bool,
-    /// A thread waits for that. Without one there is no `notify`, which costs a system call.
-    has_waiter: bool,
-    /// The request of the exchange, as the error log names it, while a thread flushes detached.
-    request_being_sent: Option<String>,
-    /// Status and headers of the last successful call of start_response.
-    head: ResponseHead,
-    /// The buffer that the next call is parsed into, so that a call that fails changes nothing.
-    draft: ResponseHead,
-    /// start_response was called successfully.
-    started: bool,
-    /// The application sent more content than its Content-Length allows.
-    exceeded_length: bool,
-    /// A large block or a file is queued: detach from the interpreter to send it.
-    detach_to_send: bool,
 }
 
 /// How much of a block was queued.
@@ -74,6 +55,8 @@ pub(super) enum SendError {
     Disconnected(io::Error),
     /// The response has ended.
     Ended,
+    /// The request has run longer than `--timeout`, and the poller has ended the response.
+    TimedOut,
 }
 
 /// Why a call of start_response failed, whatever its arguments.
@@ -81,6 +64,8 @@ pub(super) enum SendError {
 pub(super) enum StartError {
     /// The response has ended.
     Ended,
+    /// The request has run longer than `--timeout`, and the poller has ended the response.
+    TimedOut,
     /// A second call without `exc_info`.
     Repeated,
     /// A call with `exc_info`, but the head was already sent.
@@ -122,11 +107,37 @@ impl Response {
         state.started = false;
         state.exceeded_length = false;
         state.detach_to_send = false;
+        state.is_ended = false;
+        state.taken = None;
         state.exchange = Some(exchange);
     }
 
+    /// Ends the response for the application: late calls fail. Calls `end` with the exchange and
+    /// the head of the response. `None` if the poller has taken the exchange.
+    pub(super) fn end<T>(
+        &self,
+        py: Python<'_>,
+        end: impl FnOnce(&mut dyn Exchange, &mut ResponseHead) -> T,
+    ) -> Option<T> {
+        let mut state = self.wait_for_exchange(py);
+        state.is_ended = true;
+        let State { exchange, head, .. } = &mut *state;
+        exchange.as_mut().map(|exchange| end(&mut **exchange, head))
+    }
+
+    /// The head of the response, and how many bytes of content were sent after it.
+    pub(super) fn sent(&self, py: Python<'_>) -> (ResponseHead, u64) {
+        let mut state = self.wait_for_exchange(py);
+        let State { exchange, head, taken, .. } = &mut *state;
+        let sent_bytes = match (exchange, taken) {
+            (Some(exchange), _) => exchange.http().sent_bytes(),
+            (None, taken) => taken.as_ref().map_or(0, |taken| taken.sent_bytes),
+        };
+        (head.clone(), sent_bytes)
+    }
+
     /// Takes the exchange out, so that late calls of the application fail, and swaps the head of
-    /// the response into `head`. `None` if there is no exchange.
+    /// the response into `head`. `None` if the poller has taken the exchange.
     pub(super) fn take_exchange(
         &self,
         py: Python<'_>,
@@ -134,25 +145,23 @@ impl Response {
     ) -> Option<Box<dyn Exchange>> {
         let mut state = self.wait_for_exchange(py);
         std::mem::swap(&mut state.head, head);
-        state.exchange.take()
-    }
-
-    /// Calls `look` with the exchange, unless the response has ended.
-    pub(super) fn with_exchange<T>(
-        &self,
-        py: Python<'_>,
-        look: impl FnOnce(&mut dyn Exchange) -> T,
-    ) -> Option<T> {
-        self.wait_for_exchange(py).exchange.as_mut().map(|exchange| look(&mut **exchange))
+        let mut exchange = state.exchange.take()?;
+        if !exchange.http().has_ended() {
+            // The step that should have ended it has panicked.
+            exchange.http().abort();
+        }
+        Some(exchange)
     }
 
     /// The request as the error log names it. `None` if there is none.
     pub(super) fn describe_request(&self, py: Python<'_>) -> Option<String> {
         let mut state = self.state(py);
-        match &mut state.exchange {
-            Some(exchange) => Some(exchange.http().head().to_string()),
+        let State { exchange, taken, .. } = &mut *state;
+        match (exchange, taken) {
+            (Some(exchange), _) => Some(exchange.http().head().to_string()),
+            (None, Some(taken)) => Some(taken.request.clone()),
             // A flush takes microseconds, so a request in this state waits for a slow client.
-            None => {
+            (None, None) => {
                 let request = state.request_being_sent.as_ref();
                 request.map(|request| format!("{request} (waiting for its client to read)"))
             }
@@ -183,26 +192,29 @@ impl Response {
         parse: impl FnOnce(&mut ResponseHead) -> Result<(), E>,
     ) -> Result<Result<(), E>, StartError> {
         let mut state = self.wait_for_exchange(py);
-        let State { exchange, head, draft, started, .. } = &mut *state;
-        let exchange = exchange.as_mut().ok_or(StartError::Ended)?;
-        match exc_info {
-            true if exchange.http().has_begun() => return Err(StartError::HeadSent),
-            false if *started => return Err(StartError::Repeated),
-            _ => {}
+        state.check_start(exc_info)?;
+        if !cfg!(Py_GIL_DISABLED) {
+            let parsed = parse(&mut state.draft);
+            state.accept_draft(parsed.is_ok());
+            return Ok(parsed);
         }
-        let result = parse(draft);
-        if result.is_ok() {
-            std::mem::swap(head, draft);
-            *started = true;
-        }
-        Ok(result)
+        // Without a GIL another thread may change the list of headers at the same time. Then the
+        // parser drops the last reference to an item, whose destructor must not run under the lock.
+        let mut draft = std::mem::take(&mut state.draft);
+        drop(state);
+        let parsed = parse(&mut draft);
+        let mut state = self.wait_for_exchange(py);
+        state.draft = draft;
+        state.check_start(exc_info)?;
+        state.accept_draft(parsed.is_ok());
+        Ok(parsed)
     }
 
     /// Queues a block, after the head if it is the first, and schedules a flush.
     ///
-    /// Back-pressure: blocks first while unsent output exceeds the high-water mark. It does so
-    /// before queueing, so that the thread does not wait after the last block. `length` is the
-    /// length of the whole content in bytes, if the caller knows it.
+    /// Back-pressure: makes room first if unsent output exceeds the high-water mark, which may block.
+    /// It does so before queueing, so that the thread does not wait after the last block. `length`
+    /// is the length of the whole content in bytes, if the caller knows it.
     pub(super) fn send(
         &self,
         block: &Bound<'_, PyBytes>,
@@ -210,9 +222,9 @@ impl Response {
     ) -> Result<Queued, SendError> {
         let py = block.py();
         let mut state = self.wait_for_exchange(py);
-        if state.exchange.as_ref().is_some_and(|exchange| exchange.is_full()) {
+        if state.exchange()?.is_full() {
             drop(state);
-            self.run_unlocked(py, true, |exchange| exchange.wait_until_writable())?;
+            self.run_unlocked(py, true, |exchange| exchange.make_room())?;
             state = self.wait_for_exchange(py);
         }
         let queued = state.queue(block, length)?;
@@ -268,8 +280,7 @@ impl Response {
             drop(state);
             return self.flush(py);
         }
-        let exchange = state.exchange.as_mut().ok_or(SendError::Ended)?;
-        exchange.flush_soon().map_err(SendError::Disconnected)
+        state.exchange()?.flush_soon().map_err(SendError::Disconnected)
     }
 
     /// Takes the exchange out and calls `call` with it while the state is unlocked; if `detached`,
@@ -281,6 +292,7 @@ impl Response {
         call: impl FnOnce(&mut dyn Exchange) -> io::Result<()> + Send,
     ) -> Result<(), SendError> {
         let mut state = self.wait_for_exchange(py);
+        state.exchange()?;
         let mut exchange = state.exchange.take().ok_or(SendError::Ended)?;
         state.flushing = true;
         state.request_being_sent = detached.then(|| exchange.http().head().to_string());
@@ -304,52 +316,5 @@ impl Response {
     /// Ends the response. Its content is empty if no block was sent.
     pub(super) fn finish(&self, py: Python<'_>) -> Result<Result<(), BodyTooShort>, SendError> {
         Ok(self.wait_for_exchange(py).begin(Some(0))?.finish())
-    }
-}
-
-impl State {
-    /// Queues the head unless it is queued already.
-    fn begin(&mut self, length: Option<u64>) -> Result<&mut dyn Exchange, SendError> {
-        let State { exchange, head, started, .. } = self;
-        let exchange = exchange.as_mut().ok_or(SendError::Ended)?;
-        if !*started {
-            return Err(SendError::NotStarted);
-        }
-        if !exchange.http().has_begun() {
-            exchange.begin(head, length);
-        }
-        Ok(&mut **exchange)
-    }
-
-    /// Queues a block, after the head if it is the first. `length` is the length of the whole
-    /// content in bytes, if it is known.
-    fn queue(
-        &mut self,
-        block: &Bound<'_, PyBytes>,
-        length: Option<u64>,
-    ) -> Result<Queued, SendError> {
-        let bytes = block.as_bytes();
-        let exchange = self.begin(length)?;
-        let frame = exchange.http().frame(bytes.len());
-        let take = frame.take;
-        exchange.queue_copy(frame.prefix());
-        // A subclass may have a destructor of the application, which must not run on another
-        // thread.
-        if take < SHARE_THRESHOLD || !block.is_exact_instance_of::<PyBytes>() {
-            exchange.queue_copy(&bytes[..take]);
-        } else {
-            exchange.queue_shared(block::share(block).slice(..take));
-        }
-        exchange.queue_copy(frame.suffix);
-        let no_content = exchange.http().sends_no_content();
-        self.detach_to_send |= take >= DETACH_THRESHOLD;
-        match take < bytes.len() {
-            _ if no_content => Ok(Queued::NoContent),
-            true => {
-                self.exceeded_length = true;
-                Ok(Queued::Excess)
-            }
-            false => Ok(Queued::All),
-        }
     }
 }

@@ -18,6 +18,7 @@ use pyo3::types::{PyAny, PyList, PyString, PyTuple};
 use super::block::written;
 use super::ffi::latin1_bytes;
 use super::response::{Queued, Response, SendError, StartError};
+use super::timeout;
 use crate::http1::{DroppedFields, ResponseError, ResponseHead};
 
 /// The object whose bound method is passed to the application as `start_response`.
@@ -83,6 +84,7 @@ impl Responder {
             Err(StartError::Ended) => Err(PyRuntimeError::new_err(
                 "start_response() was called after the response had ended",
             )),
+            Err(StartError::TimedOut) => Err(timeout::raised_now(py)),
             Err(StartError::Repeated) => Err(PyAssertionError::new_err(
                 "start_response() was called a second time without exc_info",
             )),
@@ -114,6 +116,7 @@ impl Writer {
             Err(SendError::Ended) => {
                 Err(PyRuntimeError::new_err("write() was called after the response had ended"))
             }
+            Err(SendError::TimedOut) => Err(timeout::raised_now(data.py())),
             Err(SendError::NotStarted) => {
                 Err(PyAssertionError::new_err("write() was called before start_response()"))
             }

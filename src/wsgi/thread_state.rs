@@ -15,7 +15,7 @@ use pyo3::types::PyAny;
 use super::client_disconnected::ClientDisconnected;
 use super::environ_cache::EnvironCache;
 use super::ffi;
-use super::response::Response;
+use super::response::{Response, ResponseHandle};
 use super::start_response::{Responder, Writer};
 use crate::http1::ResponseHead;
 use crate::sync::ignore_poison;
@@ -33,6 +33,8 @@ pub struct ThreadState {
 /// `start_response` and `write`, and the response that they act on.
 pub(super) struct Callables {
     pub(super) response: Arc<Response>,
+    /// The same, for the poller.
+    handle: ResponseHandle,
     responder: Reusable<Responder>,
     /// The bound method `responder.start_response`.
     pub(super) start_response: Reusable<PyAny>,
@@ -81,6 +83,11 @@ impl ThreadState {
         &self.head
     }
 
+    /// The response of the next request on this thread.
+    pub fn response(&self) -> &ResponseHandle {
+        &self.callables.handle
+    }
+
     /// Replaces the objects that the application has kept a reference to, so that a late call of
     /// one cannot reach the next request. Fails if memory is short.
     pub(super) fn replace_retained(
@@ -104,6 +111,7 @@ impl Callables {
         let responder = Bound::new(py, Responder::new(response.clone(), write.clone_ref(py)))?;
         let start_response = bound_method(&responder)?;
         Ok(Callables {
+            handle: ResponseHandle(response.clone()),
             response,
             responder: Reusable::new(py, responder.unbind()),
             start_response: Reusable::new(py, start_response),

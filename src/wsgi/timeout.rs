@@ -25,3 +25,15 @@ pub fn raise_in_thread(py: Python<'_>, ident: c_ulong) {
 pub fn withdraw_from_thread(py: Python<'_>, ident: c_ulong) {
     ffi::set_async_exception(py, ident, None);
 }
+
+/// Clears such an exception of the current thread: the thread has learned of the timeout otherwise.
+pub(super) fn withdraw_from_current_thread(py: Python<'_>) {
+    ffi::set_async_exception(py, ffi::current_thread(py), None);
+}
+
+/// The exception for a call of the application after the server has ended the response. One that is
+/// pending would be raised a second time, in the cleanup.
+pub(super) fn raised_now(py: Python<'_>) -> PyErr {
+    withdraw_from_current_thread(py);
+    RequestTimeout::new_err("the request has run longer than --timeout: its response has ended")
+}

@@ -3,6 +3,8 @@
 /call/HOW       forks in the call; both return, or the child raises
 /iterate/HOW    forks in an iteration: as it gives a block, as it ends, or as it raises
 /close/HOW      forks in close()
+/hidden/WHERE   forks where the server calls the application without its knowledge: in a destructor, in
+                __iter__, in the attribute `close`, in the text of an exception or of an environ value
 /spawn          leaves a child behind that sleeps, and says its number; `aside=1` in another process group
 /spawn-break    the same, in a response that breaks off after its first block
 /reap?pid=N     ends such a child
@@ -70,6 +72,56 @@ def close(environ, start_response):
     return ForkingClose(query(environ, "key"), how_of(environ))
 
 
+class Forking:
+    """Forks in one of its methods, whose child returns to the server."""
+
+    def __init__(self, key, where):
+        self.key, self.where = key, where
+
+    def fork_in(self, where):
+        if where == self.where:
+            self.where = None
+            if pid := os.fork():
+                note(self.key, f"ended-{wait_for(pid)}")
+
+    def __del__(self):
+        self.fork_in("environ")
+        self.fork_in("iterable")
+
+    def __iter__(self):
+        self.fork_in("iter")
+        return iter([b'"hidden"'])
+
+    def __getattr__(self, name):
+        if name == "close":
+            self.fork_in("attribute")
+        raise AttributeError(name)
+
+    def __str__(self):
+        self.fork_in("value")
+        return "text"
+
+
+class ForkingError(Exception):
+    def __str__(self):
+        self.forking.fork_in("traceback")
+        return "with a text that forks"
+
+
+def hidden(environ, start_response):
+    where = how_of(environ)
+    forking = Forking(query(environ, "key"), where)
+    if where == "traceback":
+        error = ForkingError()
+        error.forking = forking
+        raise error
+    start_response("200 OK", [("Content-Type", "application/json")])
+    if where in ("environ", "value"):
+        environ["test.forking"] = forking
+        return [b'"hidden"']
+    return forking
+
+
 def sleeping_child(aside=False):
     """A child that holds whatever was open, until it is killed."""
     ready, begun = os.pipe()
@@ -112,6 +164,7 @@ app = table(
         "call": call,
         "iterate": iterate,
         "close": close,
+        "hidden": hidden,
         "spawn": spawn,
         "spawn-break": spawn_break,
         "reap": reap,

@@ -4,11 +4,14 @@ Each prints what it has seen as JSON, in one line. What happens when a program e
 them are about, so each runs in a process of its own: see server/test_api.py.
 """
 
+import http.client
 import json
+import logging
 import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -112,6 +115,71 @@ def told_term_again():
 
 def told_int():
     return told_twice(signal.SIGINT, never_ends)
+
+
+# ------------------------------------------------------------------- handlers of the program
+
+
+def served_until(act, app=app):
+    """What `serve()` comes to if a client calls `act` with the server's URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    def client():
+        get(url)
+        act(url)
+
+    threading.Thread(target=client, daemon=True).start()
+    return raised(lambda: rustwsgi.serve(app, bind=f"fd://{listener.fileno()}"))
+
+
+def own_handler():
+    seen = []
+    signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    outcome = served_until(lambda url: os.kill(os.getpid(), signal.SIGTERM))
+    signal.raise_signal(signal.SIGTERM)  # it is still set
+    return outcome, seen
+
+
+def own_handler_raises():
+    def handler(number, frame):
+        raise LookupError("enough")
+
+    signal.signal(signal.SIGINT, handler)
+    return served_until(lambda url: os.kill(os.getpid(), signal.SIGINT))
+
+
+def handler_of_the_server_is_called():
+    def stopping(environ, start_response):
+        if environ["PATH_INFO"] == "/stop":
+            signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
+        return app(environ, start_response)
+
+    outcome = served_until(lambda url: get(url + "/stop"), stopping)
+    return outcome, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def one_int():
+    """A single INT, for which Python also calls the server's handler, lets a request finish."""
+    bodies = []
+
+    def act(url):
+        asking = threading.Thread(target=lambda: bodies.append(get(url + "/gated")))
+        asking.start()
+        assert inside.wait(10)
+        idle = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+        idle.request("GET", "/")
+        idle.getresponse().read()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert not idle.sock.recv(1), "the server stops, and closes idle connections"
+        gate.set()
+        asking.join(10)
+
+    def either(environ, start_response):
+        chosen = gated if environ["PATH_INFO"] == "/gated" else app
+        return chosen(environ, start_response)
+
+    return served_until(act, either), bodies
 
 
 # ------------------------------------------------------------------- children and their signals
@@ -260,6 +328,37 @@ def fork_inside():
             return [status, get(server.url), os.path.exists(path)]
     except SystemExit as end:
         os._exit(end.code)
+
+
+# ------------------------------------------------------------------------- gunicorn's loggers
+
+
+def lines_of(*paths):
+    """The access log of a server that gets these requests."""
+    with tempfile.TemporaryDirectory() as directory:
+        log = os.path.join(directory, "access.log")
+        options = {"access_logfile": log, "access_logformat": "%(U)s"}
+        with rustwsgi.Server(app, bind=LOCAL, **options) as server:
+            for path in paths:
+                get(f"{server.url}{path}")
+        with open(log) as file:
+            return file.read().split()
+
+
+def loggers():
+    error, access = logging.getLogger("gunicorn.error"), logging.getLogger("gunicorn.access")
+    access.addFilter(lambda record: record.args["U"] != "/b")
+    seen = [lines_of("/a", "/b"), lines_of("/b", "/c")]
+    return [*seen, [len(logger.handlers) for logger in (error, access)]]
+
+
+def loggers_of_the_program():
+    """A program that has set up one of the loggers keeps both as they are."""
+    error, access = logging.getLogger("gunicorn.error"), logging.getLogger("gunicorn.access")
+    own = logging.NullHandler()
+    error.handlers, access.handlers = [own], []
+    seen = lines_of("/a")
+    return [seen, error.handlers == [own], access.handlers]
 
 
 # ------------------------------------------------------------------------------------ mistakes

@@ -29,6 +29,29 @@ def flood(errors, fifo):
             print("the flood has cleaned up", file=errors, flush=True)
 
 
+def pausing(errors, seconds):
+    """A block, a pause in C, and another block."""
+    yield b"first"
+    time.sleep(seconds)
+    print("the pause is over", file=errors, flush=True)
+    yield b"second"
+
+
+class SlowToClose(list):
+    """Says when it is closed."""
+
+    def __init__(self, errors, seconds):
+        super().__init__([b"whole"])
+        self.errors, self.seconds = errors, seconds
+
+    def __iter__(self):
+        return super().__iter__()
+
+    def close(self):
+        time.sleep(self.seconds)
+        print("it is closed", file=self.errors, flush=True)
+
+
 class Deaf(map):
     """Blocks that are made in C, where no exception is heard; says that it was closed."""
 
@@ -65,6 +88,12 @@ def app(environ, start_response):
     elif path == "/flood":
         start_response("200 OK", [("Content-Type", "text/plain")])
         return flood(environ["wsgi.errors"], query)
+    elif path == "/pause":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return pausing(environ["wsgi.errors"], float(query))
+    elif path == "/close":
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+        return SlowToClose(environ["wsgi.errors"], float(query))
     elif path == "/insist":  # the same by write(), whatever that says
         write = start_response("200 OK", [("Content-Type", "text/plain")])
         while True:
@@ -74,7 +103,7 @@ def app(environ, start_response):
         start_response("200 OK", [("Content-Type", "text/plain")])
         return Deaf(Deaf.blocks.get, itertools.repeat(True))
     elif path == "/feed":
-        for _ in range(1000):
+        for _ in range(int(query or 1000)):
             Deaf.blocks.put(b"x" * 65536)
     elif path == "/seize":  # in C, with the interpreter
         print(f"seized {os.getpid()}", file=environ["wsgi.errors"], flush=True)

@@ -39,6 +39,16 @@ MISTAKES = {
     ),
     "chdir": (["--chdir", "{dir}/no"], 2, ["--chdir", "{dir}/no", NOT_THERE, "make it"]),
     "chdir-file": (["--chdir", "{dir}/file"], 2, ["--chdir", "{dir}/file", "Not a directory"]),
+    "reload-file": (
+        ["--reload", "--reload-extra-file", "{dir}/no"],
+        2,
+        ["--reload-extra-file", "{dir}/no", "matches no file", "name a file"],
+    ),
+    "reload-pattern": (
+        ["--reload", "--reload-extra-file", "{dir}/*.html"],
+        2,
+        ["--reload-extra-file", "{dir}/*.html", "matches no file"],
+    ),
     "config": (["-c", "{dir}/no.toml"], 2, ["--config", "{dir}/no.toml", NOT_THERE]),
     "config-py": (["-c", "{dir}/no.py"], 2, ["--config", "{dir}/no.py", NOT_THERE]),
     "config-dir": (["-c", "{dir}"], 2, ["--config", "{dir}", "Is a directory"]),

@@ -163,6 +163,42 @@ def test_request_without_memory_is_rejected(fresh_server) -> None:
     server.wait_for_event("memory.limit", "--limit-memory: rejected 1 request ")
 
 
+LARGE_HEAD = b"POST /count HTTP/1.1\r\nHost: a\r\n" + b"X: " + b"y" * 50_000
+INCOMPLETE = {
+    "head": LARGE_HEAD,
+    "content": LARGE_HEAD + b"\r\nContent-Length: 1\r\n\r\n",
+    "trailers": b"POST /count HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    b"X: " + b"y" * 50_000,
+}
+
+
+@pytest.mark.parametrize("what", INCOMPLETE)
+def test_incomplete_requests_count_in_the_memory_limit(fresh_server, what: str) -> None:
+    """Regression: complete heads and trailers did not, so a worker grew to several times its
+    limit."""
+    server = fresh_server(
+        MEMORY,
+        "--limit-memory",
+        "1m",
+        "--limit-request-field-size",
+        "64k",
+        "--limit-trailers",
+        "64k",
+    )
+    clients = [server.connect() for _ in range(40)]
+    try:
+        for client in clients:
+            client.send(INCOMPLETE[what])
+            wait_until(lambda: server.has_read(client), "it was read")  # noqa: B023
+        rejected = server.counters()["memory_limit"]
+        assert 15 <= rejected < 40, "a buffer may have twice the size of its bytes"
+        assert_unavailable(clients[-1].response())
+        assert server.get("/").body == b"hello", "a small request is served"
+    finally:
+        for client in clients:
+            client.close()
+
+
 def test_bodies_go_to_files_early_while_memory_is_short(fresh_server) -> None:
     """Together they would exceed the memory limit; each alone is below its buffer size."""
     server = fresh_server(MEMORY, "--limit-memory", "1m", "--body-buffer-size", "256k")
@@ -237,16 +273,15 @@ def test_body_without_a_temporary_directory_is_rejected(fresh_server, tmp_path: 
 def test_server_out_of_descriptors_recovers(fresh_server) -> None:
     """Accepting pauses, connected clients are served, and accepting resumes once a connection is
     idle."""
-    server = fresh_server(MEMORY, "--keep-alive", "600")
-    with server.connect() as connected:
-        connected.send(build_request()[:-1])
-        wait_until(lambda: server.has_read(connected), "the head has begun")
+    server = fresh_server(MEMORY, "--keep-alive", "600", "--write-timeout", "600")
+    with server.connect(receive_buffer=4096) as connected:
+        connected.send(build_request("GET", f"/block?size={8 * MIB}"))
+        assert connected.head().status == 200
         take_descriptors(server)
         with server.connect() as refused:
             refused.send(build_request())
             server.wait_for_event("accept.paused", "os error 24")
-            connected.send(b"\n")
-            assert connected.response().body == b"hello"
+            assert len(connected.read(8 * MIB)) == 8 * MIB
             assert refused.response().body == b"hello"
             assert connected.at_eof()
     assert server.counters()["accept_failed"] >= 1

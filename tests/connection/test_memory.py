@@ -30,7 +30,7 @@ BLOCK = b"u" * 65536
 
 @pytest.fixture(params=["1", "4"], ids=["one-thread", "four-threads"])
 def server(fresh_server, request: pytest.FixtureRequest) -> ServerProcess:
-    options = ["--limit-request-body", "0", "--write-timeout", "1"]
+    options = ["--limit-request-body", "0", "--write-timeout", "1", "--response-spool", "0"]
     return fresh_server("memory:app", "--threads", request.param, *options)
 
 
@@ -132,7 +132,8 @@ def test_large_download_takes_little_memory(server: ServerProcess, target: str) 
 
 
 def test_generator_waits_for_a_client_that_does_not_read(server: ServerProcess) -> None:
-    """Until --write-timeout ends it, it has produced only what the buffers hold."""
+    """Without a response spool. Until --write-timeout ends it, it has produced only what the buffers
+    hold."""
     download(server, "/generate?", 8 * MIB)
     growth, name = Growth(server), new_key()
     with server.connect(receive_buffer=4096) as client:
@@ -144,7 +145,7 @@ def test_generator_waits_for_a_client_that_does_not_read(server: ServerProcess) 
 
 
 def test_generator_runs_at_the_pace_of_its_client(server: ServerProcess) -> None:
-    """When the client reads a little, the generator produces only a little."""
+    """Without a response spool: when the client reads a little, it produces only a little."""
     download(server, "/generate?", 8 * MIB)
     growth, name = Growth(server), new_key()
     with server.connect(receive_buffer=4096) as client:

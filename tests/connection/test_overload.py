@@ -249,6 +249,25 @@ def test_newest_request_runs_first_once_clients_leave(fresh_server, gate, tmp_pa
     assert ran(server)[-3:] == ["/0", "/1", "/2"]
 
 
+def test_queued_requests_count_in_the_memory_limit(fresh_server, gate, tmp_path: Path) -> None:
+    """Regression: their heads did not."""
+    options = ["--threads", "1", "--limit-memory", "1m", "--limit-request-field-size", "64k"]
+    server = fresh_server(APP, *options)
+    held = hold(server, gate, tmp_path)
+    request = build_request("GET", "/queued", fields=[("X", "y" * 50_000)])
+    clients = [server.connect() for _ in range(40)]
+    for client in clients:
+        client.send(request)
+        wait_until(lambda: server.has_read(client), "it was read")  # noqa: B023
+    rejected = server.counters()["memory_limit"]
+    assert 15 <= rejected < 40, "a buffer may have twice the size of its bytes"
+    assert_unavailable(clients[-1].response())
+    assert held.open().status == 200
+    assert clients[0].response().status == 200
+    for client in clients:
+        client.close()
+
+
 # ------------------------------------------------------------------------------ too many connections
 
 
@@ -298,6 +317,67 @@ def test_silent_connections_are_evicted(fresh_server) -> None:
     for client in silent:
         client.close()
     assert server.counters()["idle_closed"] == 1
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
+
+
+@pytest.mark.parametrize("sent", [b"G", b"\r\n", HEAD[:-2], HEAD, HEAD + b"x"])
+def test_incomplete_requests_are_evicted(fresh_server, sent: bytes) -> None:
+    """Regression: one byte protected a connection until --header-timeout, and as many clients as
+    there are descriptors kept all others out."""
+    options = ["--header-timeout", "600", "--body-timeout", "600"]
+    server = fresh_server(APP, "--worker-connections", "3", *options)
+    clients = [server.connect() for _ in range(3)]
+    for client in clients:
+        client.send(sent)
+        wait_until(lambda: server.has_read(client), "it was read")  # noqa: B023
+    with server.connect() as newcomer:
+        assert newcomer.request(build_request()).status == 200
+        assert clients[0].at_eof(), "it has waited for longest"
+    if sent == HEAD[:-2]:
+        clients[1].send(b"\r\nxx")
+        assert clients[1].response().status == 200
+    for client in clients:
+        client.close()
+    counters = server.counters()
+    assert counters["incomplete_closed"] == 1 and "idle_closed" not in counters
+    server.wait_for_event("connection.evicted", "1 incomplete request .*--worker-connections")
+
+
+def test_lingering_connections_are_evicted(fresh_server) -> None:
+    """They are done but for the client's close, which it may delay by two seconds."""
+    server = fresh_server(APP, "--worker-connections", "3")
+    lingering = [server.connect() for _ in range(3)]
+    start = time.monotonic()
+    for client in lingering:
+        client.send(b"BAD\r\n\r\n")
+        assert client.response().status == 400
+    for _ in range(3):
+        with server.connect() as newcomer:
+            assert newcomer.request(build_request()).status == 200
+    # On a machine that is very slow just now, they have closed by themselves.
+    assert "idle_closed" in server.counters() or time.monotonic() - start >= 2
+    for client in lingering:
+        client.close()
+
+
+def test_running_requests_are_not_evicted(fresh_server, gate, tmp_path: Path) -> None:
+    """Neither is a queued one, whatever its client has sent behind it."""
+    server = fresh_server(APP, "--threads", "1", "--worker-connections", "3")
+    held = hold(server, gate, tmp_path)
+    queued = ask(server, "/queued")
+    queued.send(b"G")
+    with server.connect() as slow:
+        slow.send(b"G")
+        wait_until(lambda: server.has_read(slow), "it was read")
+        with server.connect() as newcomer:
+            newcomer.send(build_request())
+            assert slow.at_eof()
+            assert held.open().status == 200
+            assert newcomer.response().status == 200
+    assert queued.response().status == 200
+    queued.close()
 
 
 def test_new_connection_waits_while_all_are_busy(fresh_server, gate, tmp_path: Path) -> None:

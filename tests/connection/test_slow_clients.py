@@ -28,7 +28,7 @@ pytestmark = pytest.mark.second_door("no case")
 _ids = itertools.count()
 BOUNDS = ["--header-timeout", "1", "--body-timeout", "1", "--write-timeout", "1"]
 # One byte now and then is what is tested: the minimum rate is another rule.
-BOUNDS += ["--body-min-rate", "0"]
+BOUNDS += ["--body-min-rate", "0", "--response-spool", "1m"]
 
 
 @pytest.fixture
@@ -308,7 +308,8 @@ def test_client_that_leaves_is_logged_with_its_request(steps: ServerProcess) -> 
 
 
 def test_endless_unread_response_is_ended(steps: ServerProcess) -> None:
-    """A generator that outruns its client holds its thread only until the write bound."""
+    """A generator that outruns its client, and its spool, holds its thread only until the write
+    bound."""
     run = run_id()
     with steps.connect(receive_buffer=4096) as client:
         client.send(build_request("GET", f"/endless?id={run}"))

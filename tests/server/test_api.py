@@ -84,6 +84,30 @@ def test_int_after_term_ends_at_once(door: str) -> None:
     assert "Shut down at once" in stderr and "[server.exit]" in stderr
 
 
+# ----------------------------------------------------------------- handlers of the program
+
+
+def test_handler_of_the_program_is_called(door: str) -> None:
+    """Regression: `serve()` replaced it while it served."""
+    outcome, seen = finished(door, "own_handler")
+    assert outcome is None and seen == [15, 15]
+
+
+def test_exception_of_a_handler_ends_the_call(door: str) -> None:
+    assert finished(door, "own_handler_raises") == ["LookupError", "enough"]
+
+
+def test_call_of_the_servers_handler_ends_the_call(door: str) -> None:
+    """A handler of the program may have replaced it."""
+    outcome, is_restored = finished(door, "handler_of_the_server_is_called")
+    assert outcome is None and is_restored
+
+
+def test_single_int_is_graceful(door: str) -> None:
+    outcome, bodies = finished(door, "one_int")
+    assert outcome is None and bodies == ["here"]
+
+
 # ----------------------------------------------------------------- children and their signals
 
 
@@ -139,6 +163,17 @@ def test_forked_process_does_not_stop_the_server(door: str) -> None:
     code, printed, stderr = run(door, "fork_inside")
     assert (code, printed) == (0, [7, "here", True]), stderr
     assert "panicked" not in stderr
+
+
+# ---------------------------------------------------------------------- gunicorn's loggers
+
+
+def test_loggers_of_gunicorn_are_set_up_once(door: str) -> None:
+    assert finished(door, "loggers") == [["/a"], ["/c"], [1, 1]]
+
+
+def test_loggers_that_the_program_has_set_up_are_left_alone(door: str) -> None:
+    assert finished(door, "loggers_of_the_program") == [["/a"], True, []]
 
 
 # --------------------------------------------------------------------------------- mistakes

@@ -293,3 +293,22 @@ def test_master_memory_stays_small(fresh_server) -> None:
     rollup = Path(f"/proc/{server.pid}/smaps_rollup").read_text().splitlines()
     private = sum(int(line.split()[1]) for line in rollup if line.startswith("Private"))
     assert private < 15 * 1024, f"{private} kB"
+
+
+# ---------------------------------------------------------------------------------- descriptors
+
+
+def test_soft_limit_of_descriptors_is_raised_to_the_hard_one(fresh_server) -> None:
+    """Regression: 1024 connections, or fewer with files, kept all other clients out."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = limits[1] if limits[1] != resource.RLIM_INFINITY else 1 << 20
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, limits[1]))
+    try:
+        server = fresh_server("supervised:app")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert server.get("/").status == 200
+    for pid in (server.pid, *children(server.pid)):
+        raised = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        assert raised == (min(hard, 1 << 20), limits[1])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
-from harness import wait_until
+from harness import build_request, wait_until
+from harness.supervision import Load
 
 pytestmark = pytest.mark.second_door("no case")
 
@@ -25,6 +27,13 @@ def serves(server, body: bytes, status: int = 200) -> None:
     wait_until(is_so, f"{status} {body!r}\n{server.stderr()}", timeout=20)
 
 
+def edit(server, path: Path, text: str) -> None:
+    """Save a file, and wait until the old worker has ended."""
+    start = len(server.stderr())
+    path.write_text(text)
+    server.wait_for_event("worker.booting", start=start)
+
+
 def test_reload_on_change_survives_a_mistake(fresh_server, tmp_path: Path) -> None:
     module = tmp_path / "edited.py"
     module.write_text(SOURCE.format("one"))
@@ -35,7 +44,6 @@ def test_reload_on_change_survives_a_mistake(fresh_server, tmp_path: Path) -> No
     serves(server, b"two!")
     module.write_text("oops = <b>\n")
     serves(server, b"SyntaxError", 500)
-    # Old workers serve beside the new ones until all of these are ready.
     serves(server, b"&lt;b&gt;", 500)
     module.write_text(SOURCE.format("three"))
     serves(server, b"three")
@@ -101,3 +109,280 @@ def test_module_without_a_file_is_not_watched(fresh_server, tmp_path: Path) -> N
     serves(server, b"one")
     module.write_text(stand_in + SOURCE.format("two!"))
     serves(server, b"two!")
+
+
+# ------------------------------------------------------------------ between old and new
+
+
+def test_change_shows_although_connections_are_idle(fresh_server, tmp_path: Path) -> None:
+    """Regression: the old worker kept the connections of a browser, and answered them with the old
+    code for as long as --keep-alive."""
+    module = tmp_path / "edited.py"
+    module.write_text(SOURCE.format(0))
+    server = fresh_server("edited:app", "--reload", "--keep-alive", "600", cwd=tmp_path)
+    for number in range(1, 11):  # all sources have the same size
+        with server.connect() as kept, server.connect() as unused:
+            assert kept.request(build_request()).body == b"%d" % ((number - 1) % 10)
+            edit(server, module, SOURCE.format(number % 10))
+            assert server.get("/").body == b"%d" % (number % 10)
+            assert kept.at_eof() and unused.at_eof()
+    server.wait_for_event("reload.completed")
+
+
+def test_changes_under_load_lose_no_client(fresh_server, tmp_path: Path) -> None:
+    module = tmp_path / "edited.py"
+    module.write_text(SOURCE.format(0))
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    with Load(server.connect, kept=0, fresh=6) as load:
+        for number in range(1, 5):
+            edit(server, module, SOURCE.format(number))
+            wait_until(lambda: b"%d" % number in load.bodies, "the new code serves")  # noqa: B023
+    assert load.failures == []
+
+
+def test_request_waits_while_the_application_is_imported(
+    fresh_server, tmp_path: Path, fifo: Path
+) -> None:
+    module = tmp_path / "edited.py"
+    module.write_text(SOURCE.format("one"))
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    serves(server, b"one")
+    edit(server, module, f"open({str(fifo)!r}).read()\n" + SOURCE.format("two"))
+    with server.connect() as client:
+        client.send(build_request())
+        fifo.write_text("go on")
+        assert client.response().body == b"two"
+
+
+def test_port_that_is_bound_at_import_is_free(fresh_server, tmp_path: Path) -> None:
+    """Regression: the new worker served the error page, as the old one had the port of the
+    application's metrics server."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    binding = f"import socket\nmetrics = socket.create_server(('127.0.0.1', {port}))\n"
+    module = tmp_path / "edited.py"
+    module.write_text(binding + SOURCE.format(0))
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    for number in range(1, 4):
+        edit(server, module, binding + SOURCE.format(number))
+        response = server.get("/")
+        assert (response.status, response.body) == (200, b"%d" % number)
+
+
+STREAM = """
+import threading
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/event-stream")])
+    if environ["PATH_INFO"] == "/version":
+        return [b"{}"]
+    return stream()
+
+def stream():
+    while True:
+        yield b"data: tick\\n\\n"
+        threading.Event().wait(0.05)
+"""
+
+
+def test_stream_does_not_keep_a_change_from_showing(fresh_server, tmp_path: Path) -> None:
+    module = tmp_path / "edited.py"
+    module.write_text(STREAM.format("one"))
+    server = fresh_server("edited:app", "--reload", "--graceful-timeout", "600", cwd=tmp_path)
+    with server.connect() as client:
+        client.send(build_request())
+        assert client.read(10)
+        edit(server, module, STREAM.format("two"))
+        assert server.get("/version").body == b"two"
+        with pytest.raises(ConnectionResetError):  # so that the browser connects again
+            client.rest()
+            raise ConnectionResetError
+
+
+def test_change_while_the_application_is_imported_is_loaded(
+    fresh_server, tmp_path: Path, fifo: Path
+) -> None:
+    """Regression: the files were watched from the end of the import. A change before that was
+    missed until the next one."""
+    module = tmp_path / "edited.py"
+    module.write_text(SOURCE.format("one"))
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    serves(server, b"one")
+    edit(server, module, f"open({str(fifo)!r}).read()\n" + SOURCE.format("two"))
+    writer = fifo.open("w")  # returns when the import waits
+    module.write_text(SOURCE.format("three"))
+    with server.connect() as client:
+        client.send(build_request())
+        writer.close()
+        assert client.response().body == b"three", "the second version never serves"
+
+
+def test_crash_of_the_new_code_is_left_when_it_is_mended(fresh_server, tmp_path: Path) -> None:
+    """No worker is there that could notice the change."""
+    module = tmp_path / "edited.py"
+    module.write_text(SOURCE.format("one"))
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    serves(server, b"one")
+    module.write_text("import os\nos._exit(7)\n")
+    server.wait_for_event("worker.boot_failed", "code 7")
+    module.write_text(SOURCE.format("two"))
+    serves(server, b"two")
+
+
+def test_thread_of_the_application_does_not_delay_the_new_code(
+    fresh_server, tmp_path: Path
+) -> None:
+    """Python waits for it at the exit of the old worker."""
+    module = tmp_path / "edited.py"
+    thread = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"
+    module.write_text(thread + SOURCE.format("one"))
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    serves(server, b"one")
+    module.write_text(SOURCE.format("two"))
+    serves(server, b"two")
+
+
+def test_application_that_rewrites_itself_is_served(fresh_server, tmp_path: Path) -> None:
+    (tmp_path / "edited.py").write_text(
+        "import os, pathlib\npathlib.Path(__file__).touch()\n" + SOURCE.format("one")
+    )
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    serves(server, b"one")
+
+
+# --------------------------------------------------------------------- what is watched
+
+
+def test_module_that_is_imported_later_is_watched(fresh_server, tmp_path: Path) -> None:
+    (tmp_path / "edited.py").write_text(
+        SOURCE.replace("    start", "    import later\n    start").replace('b"{}"', "later.text")
+    )
+    later = tmp_path / "later.py"
+    later.write_text("text = b'one'\n")
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    serves(server, b"one")
+    later.write_text("text = b'two'\n")
+    serves(server, b"two")
+
+
+def test_file_that_is_replaced_by_another_is_noticed(fresh_server, tmp_path: Path) -> None:
+    """As editors save, and deployments that switch a link."""
+    (tmp_path / "real").mkdir()
+    module = tmp_path / "edited.py"
+    module.symlink_to(tmp_path / "real" / "edited.py")
+    module.write_text(SOURCE.format("one"))
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    serves(server, b"one")
+    (tmp_path / "new").write_text(SOURCE.format("two"))
+    (tmp_path / "new").rename(tmp_path / "real" / "edited.py")
+    serves(server, b"two")
+    (tmp_path / "other").write_text(SOURCE.format("three"))
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    (tmp_path / "link").rename(module)
+    serves(server, b"three")
+
+
+def test_extra_files_are_named_by_directories_and_patterns(fresh_server, tmp_path: Path) -> None:
+    (tmp_path / "edited.py").write_text(
+        "import pathlib\n"
+        "text = ' '.join(sorted(str(p) for p in pathlib.Path().glob('d*/**/*') if p.is_file()))\n"
+        + SOURCE.replace('b"{}"', "text.encode()")
+    )
+    for path in ["data/sub/a", "dir/b.yml"]:
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).touch()
+    options = ["--reload", "--reload-extra-file", "data", "--reload-extra-file", "dir/*.yml"]
+    server = fresh_server("edited:app", *options, cwd=tmp_path)
+    serves(server, b"data/sub/a dir/b.yml")
+    (tmp_path / "data" / "sub" / "new").touch()
+    serves(server, b"data/sub/a data/sub/new dir/b.yml")
+    (tmp_path / "dir" / "c.txt").touch()
+    (tmp_path / "dir" / "c.yml").touch()
+    serves(server, b"data/sub/a data/sub/new dir/b.yml dir/c.txt dir/c.yml")
+    (tmp_path / "data" / "sub" / "a").unlink()
+    serves(server, b"data/sub/new dir/b.yml dir/c.txt dir/c.yml")
+
+
+FLASK = """
+import flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+pages = flask.Blueprint("pages", __name__, template_folder="pages")
+flask_app = flask.Flask(__name__)
+flask_app.register_blueprint(pages)
+
+@flask_app.get("/")
+def show():
+    return flask.render_template("own.html") + flask.render_template("page.html")
+
+app = ProxyFix(flask_app)
+del flask_app, pages
+"""
+JINJA = """
+import jinja2
+
+environment = jinja2.Environment(
+    loader=jinja2.ChoiceLoader([jinja2.DictLoader({}), jinja2.FileSystemLoader("templates")]),
+    auto_reload=False,
+)
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [environment.get_template("own.html").render().encode()]
+"""
+DJANGO = """
+import django
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.shortcuts import render
+from django.urls import path
+
+settings.configure(
+    ALLOWED_HOSTS=["*"],
+    ROOT_URLCONF=__name__,
+    TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": ["templates"]}],
+)
+urlpatterns = [path("", lambda request: render(request, "own.html"))]
+app = get_wsgi_application()
+"""
+
+
+@pytest.mark.parametrize(
+    ("framework", "source"), [("flask", FLASK), ("jinja2", JINJA), ("django", DJANGO)]
+)
+def test_templates_are_watched(fresh_server, tmp_path: Path, framework: str, source: str) -> None:
+    """Regression: an edited template did not show, as the framework had it in its cache."""
+    pytest.importorskip(framework)
+    (tmp_path / "edited.py").write_text(source)
+    own, page = tmp_path / "templates" / "own.html", tmp_path / "pages" / "page.html"
+    for template in own, page:
+        template.parent.mkdir()
+        template.write_text("first")
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    serves(server, b"first")
+    own.write_text("second")
+    serves(server, b"second")
+    if framework == "flask":
+        page.write_text("third")
+        serves(server, b"secondthird")
+
+
+# ---------------------------------------------------------------------- the error page
+
+
+def test_error_page_is_left_when_a_missing_module_appears(fresh_server, tmp_path: Path) -> None:
+    (tmp_path / "edited.py").write_text("import missing_part\n" + SOURCE.format("one"))
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    serves(server, b"missing_part", 500)
+    (tmp_path / "missing_part.py").touch()
+    serves(server, b"one")
+
+
+def test_error_page_asks_for_itself_until_it_changes(fresh_server, tmp_path: Path) -> None:
+    (tmp_path / "edited.py").write_text("oops = </pre>\n")
+    server = fresh_server("edited:app", "--reload", cwd=tmp_path)
+    page = server.get("/")
+    (mark,) = [value for name, value in page.fields if name.lower() == "x-rustwsgi-error-page"]
+    assert mark.encode() in page.body and b"location.reload()" in page.body
+    assert server.get("/", method="HEAD").status == 500
+    assert b"location.reload()" not in server.get("/", method="POST", body=b"x").body

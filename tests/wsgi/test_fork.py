@@ -3,9 +3,11 @@ client waits for it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +57,39 @@ def test_child_forked_in_close_ends(server: ServerProcess, how: str, code: int) 
         assert json_of(ask(one, f"/close/{how}?key={key}")) == "closing"
         assert events(server, key, want=f"ended-{code}") == [f"ended-{code}"]
         assert_alone(server, [one, two])
+
+
+@pytest.mark.parametrize(
+    "where", ["environ", "iterable", "iter", "attribute", "value", "traceback"]
+)
+def test_child_forked_in_code_that_the_server_calls_ends(
+    fresh_server, tmp_path: Path, where: str
+) -> None:
+    """Regression: the child took the steps that followed. It called post_request, wrote to the error
+    log, or sent the response a second time, before it ended."""
+    conf = tmp_path / "conf.py"
+    conf.write_text(
+        "import os, sys\n"
+        "def post_request(worker, req, environ, resp):\n"
+        "    if '/hidden' in req.path:\n"
+        "        print('served by', os.getpid(), file=sys.stderr, flush=True)\n"
+    )
+    log = ["--access-logfile", str(tmp_path / "access"), "--access-logformat"]
+    server = fresh_server(
+        "fork:app", "-c", str(conf), *THREADS, *log, "%(U)s %(s)s %({test.forking}e)s"
+    )
+    key = new_key()
+    (pid,) = workers(server, 1)
+    with server.connect() as one, server.connect() as two:
+        response = ask(one, f"/hidden/{where}?key={key}")
+        assert response.status == (500 if where == "traceback" else 200)
+        assert events(server, key, want="ended-0") == ["ended-0"]
+        assert_alone(server, [one, two])
+    server.stop()
+    said = server.stderr()
+    assert said.count("served by") == 1 and f"served by {pid}" in said
+    assert said.count("[request.failed]") == (1 if where == "traceback" else 0)
+    assert (tmp_path / "access").read_text().count("/hidden") == 1
 
 
 @pytest.mark.parametrize("options", [[], ["--preload"]])
@@ -123,6 +158,68 @@ def test_connection_is_reset_though_a_child_holds_it(spawning: ServerProcess) ->
         with pytest.raises(ConnectionResetError):
             client.rest()
     assert get_json(spawning, f"/reap?pid={pid}") == -9
+
+
+# ------------------------------------------------------------------------- a child that logs
+
+LOGGING = """
+import ctypes, os, signal, time
+
+forks = {"python": os.fork, "c": ctypes.PyDLL(None).fork}
+
+
+def ends(pid):
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return True
+        time.sleep(0.0005)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return False
+
+
+def app(environ, start_response):
+    fork = forks[environ["PATH_INFO"][1:]]
+    for _ in range(400):
+        if not (pid := fork()):
+            environ["wsgi.errors"].write("child\\n")
+            os._exit(0)
+        if not ends(pid):
+            break
+    else:
+        pid = 0
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hangs" if pid else b"all have ended"]
+"""
+
+
+@pytest.mark.parametrize("how", ["python", "c"])
+def test_child_that_logs_does_not_wait_for_a_thread_of_its_parent(
+    fresh_server, tmp_path: Path, how: str
+) -> None:
+    """Regression: the poller was writing a line of the log at the moment of the fork, and the child
+    waited for its lock forever. One in a hundred children hung."""
+    (tmp_path / "logging_children.py").write_text(LOGGING)
+    server = fresh_server("logging_children:app", *THREADS, "--pythonpath", str(tmp_path))
+    over = threading.Event()
+
+    def flood() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError), server.connect() as client:
+                client.send(b"BAD\r\n\r\n")
+
+    floods = [threading.Thread(target=flood) for _ in range(3)]
+    for thread in floods:
+        thread.start()
+    try:
+        with server.connect(timeout=60) as client:
+            assert client.request(build_request("GET", f"/{how}")).body == b"all have ended"
+    finally:
+        over.set()
+        for thread in floods:
+            thread.join()
+    server.wait_for_log("^child$")
 
 
 # --------------------------------------------------------------------- a child that is signalled

@@ -98,7 +98,8 @@ const STATSD: &str =
     "StatsD is not supported; the access log has the time of each request (%(L)s or json)";
 const SYSLOG: &str =
     "syslog is not supported; log to the standard streams, for systemd-journald or logger(1)";
-const LOGGING: &str = "use --access-logfile, --access-logformat, --error-logfile and --log-level";
+const LOGGING: &str = "use --access-logfile, --access-logformat, --error-logfile and --log-level; \
+     a hook may add filters and handlers to the logger gunicorn.access";
 const STRICT: &str = "requests are always parsed strictly; what it allows is rejected with 400";
 const PASTE: &str = "name the application as MODULE:NAME; its module can load a PasteDeploy file";
 /// The reason for hooks that the server does not call.
@@ -107,8 +108,12 @@ pub(in crate::config) const NOT_CALLED: &str = "this hook is not called";
 /// Every one, in the order of gunicorn's documentation.
 pub(in crate::config) const SETTINGS: &[Setting] = &[
     ignored("config", "", "a configuration file cannot name another one; use -c"),
-    ignored("reload_engine", "reload-engine=", "--reload always polls the files once per second")
-        .unless("auto"),
+    ignored(
+        "reload_engine",
+        "reload-engine=",
+        "--reload gets notifications from the system, and polls once a second",
+    )
+    .unless("auto"),
     ignored("spew", "spew", "tracing is not supported; use `python -m trace`"),
     ignored("sendfile", "no-sendfile", "wsgi.file_wrapper always uses sendfile()"),
     ignored("worker_tmp_dir", "worker-tmp-dir=", "the heartbeat of workers uses no file"),

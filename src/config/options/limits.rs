@@ -2,7 +2,8 @@
 
 use crate::config::field::One;
 use crate::config::notation::{
-    BUFFER_SIZE, FIELD_COUNT, HEAD_PART, HEADER_MAP, MEMORY_LIMIT, SIZE_LIMIT, WHOLE_HEAD, Whole,
+    BUFFER_SIZE, FIELD_COUNT, HEAD_PART, HEADER_MAP, MEMORY_LIMIT, SIZE, SIZE_LIMIT, WHOLE_HEAD,
+    Whole,
 };
 use crate::config::option::{OptionDef, option};
 
@@ -57,6 +58,13 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .takes("BYTES")
         .default("256k")
         .help("Maximum size of a request body in memory; a larger one goes to a temporary file"),
+    option("response_spool", &One(SIZE, |given| &mut given.settings.response_spool))
+        .takes("BYTES")
+        .default("1g")
+        .help(
+            "Maximum size of the temporary files of a response that its client reads slowly; \
+             beyond it, the application waits for the client; 0 uses no files",
+        ),
     option(
         "limit_queue",
         &One(Whole::<usize, 1, 4_294_967_295>::NUMBER, |given| &mut given.settings.queue),
@@ -77,5 +85,8 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     option("limit_spool", &One(SIZE_LIMIT, |given| &mut given.settings.budget.spool))
         .takes("BYTES")
         .default("8g")
-        .help("Maximum size per worker of temporary files for request bodies; 0 is no limit"),
+        .help(
+            "Maximum size per worker of temporary files for request bodies and responses; 0 is no \
+             limit",
+        ),
 ];

@@ -62,9 +62,12 @@ pub(in crate::config) const DEVELOPMENT: &[OptionDef] = &[
         .uwsgi(&["py_autoreload", "python_auto_reload", "py_auto_reload"])
         .resolved(|settings| Some(settings.processes.watch.is_some().into())),
     option("reload_extra_file", &Many(PATH, |given| &mut given.reload_extra_files))
-        .takes("FILE")
+        .takes("PATH")
         .of_master()
-        .help("Additional file to watch with --reload (repeatable)")
+        .help(
+            "Additional file, directory or pattern ('conf/*.yml', '**/*.txt') to watch with \
+             --reload (repeatable)",
+        )
         .gunicorn("reload_extra_files")
         .resolved(|settings| {
             let files = settings.processes.watch.as_ref()?;

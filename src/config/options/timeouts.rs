@@ -52,6 +52,13 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .takes("S")
         .default("30")
         .help("Maximum time for the client to receive the next bytes of a response"),
+    option("write_min_rate", &One(SIZE, |given| &mut given.settings.timeouts.write_min_rate))
+        .takes("BYTES")
+        .default("500")
+        .help(
+            "Minimum average rate at which a client reads a response, in bytes per second; 0 is no \
+             minimum",
+        ),
     option("queue_timeout", &One(TIMEOUT, |given| &mut given.settings.timeouts.queue))
         .takes("S")
         .default("60")

@@ -70,6 +70,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     option("replace", &One(REPLACE, |given| &mut given.settings.processes.replace))
         .takes("ready-first|stop-first")
         .default("ready-first")
+        .of_master()
         .help(
             "When a worker that is recycled or reloaded ends: when its successor is ready, or \
              before its successor starts (for an application that locks a file or a port)",

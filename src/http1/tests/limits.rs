@@ -42,6 +42,32 @@ fn fill(n: usize) -> String {
 }
 
 #[test]
+fn large_heads_and_trailers_are_reported_as_held() {
+    let mut connection = Connection::new(Limits::default());
+    let mut receive = |input: &str| {
+        let mut used = 0;
+        while let (took, event) = connection.receive(&input.as_bytes()[used..]).unwrap()
+            && !matches!(event, Event::NeedMore | Event::End)
+        {
+            used += took;
+        }
+        let held = connection.held_bytes();
+        if !connection.wants_content() && !connection.is_idle() {
+            connection.begin(&ResponseHead::default(), None, b"", &mut Vec::new());
+            connection.finish(&mut Vec::new()).unwrap();
+            assert_eq!(connection.start_next(), Next::Request);
+            assert_eq!(connection.held_bytes(), 0, "between requests");
+        }
+        held
+    };
+    assert_eq!(receive(&get("")), 0, "small heads are not counted");
+    assert!((8000..12_000).contains(&receive(&get(&format!("X: {}\r\n", fill(8000))))));
+    assert!((2_000..6_000).contains(&receive(&get(&"X:\r\n".repeat(90)))), "many small fields");
+    let trailers = receive(&chunked(&format!("1\r\nx\r\n0\r\nX: {}", fill(5000))));
+    assert!((5000..15_000).contains(&trailers), "{trailers}");
+}
+
+#[test]
 fn request_line_over_limit_is_414() {
     // Neither its CRLF nor an empty line before it counts.
     for before in ["", "\r\n"] {

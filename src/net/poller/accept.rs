@@ -11,7 +11,7 @@ use socket2::Socket;
 
 use super::close::close;
 use super::connections::{Phase, Slot};
-use super::evict::evict_idle;
+use super::evict::evict_waiting;
 use super::state::State;
 use crate::net::address::{Local, Peer};
 use crate::net::arena::ConnectionId;
@@ -36,11 +36,11 @@ pub(super) enum Accepted {
 /// Accepts one connection, if the limit allows it.
 pub(super) fn accept_one(state: &mut State, listener: &Listener, local: &Arc<Local>) -> Accepted {
     if !state.admission.has_place(state.connections.len()) {
-        // An idle connection is evicted only if a new one is waiting.
+        // A connection is evicted only if a new one is waiting.
         if !listener.has_waiting() {
             return Accepted::Empty;
         }
-        if !evict_idle(state, "--worker-connections is reached") {
+        if !evict_waiting(state, "--worker-connections is reached") {
             pause_without_place(state);
             return Accepted::Paused;
         }
@@ -61,7 +61,7 @@ fn on_error(state: &mut State, listener: &Listener, error: &io::Error) -> Accept
         if !listener.has_waiting() {
             return Accepted::Empty;
         }
-        if evict_idle(state, "no descriptors are left") {
+        if evict_waiting(state, "no descriptors are left") {
             return Accepted::Aborted;
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct Admission {
     yielding_until: Option<Instant>,
     /// The last turn has left new connections to other processes.
     has_yielded: bool,
+    /// All threads are occupied by requests that have run too long.
+    is_stalled: bool,
     /// The server shuts down: the accept queues are drained without a limit.
     is_draining: bool,
 }
@@ -33,6 +35,7 @@ impl Admission {
             paused_until: None,
             yielding_until: None,
             has_yielded: false,
+            is_stalled: false,
             is_draining: false,
         }
     }
@@ -48,7 +51,8 @@ impl Admission {
     /// True if this turn accepts connections. `ready` counts the requests that it has found so far;
     /// `has_waiting` says whether a listener may have connections waiting.
     pub(super) fn admits(&mut self, ready: usize, has_waiting: bool, now: Instant) -> bool {
-        if self.paused_until.is_some_and(|until| now < until) {
+        let is_paused = self.paused_until.is_some_and(|until| now < until);
+        if is_paused || (self.is_stalled && !self.is_draining) {
             return false;
         }
         self.paused_until = None;
@@ -93,6 +97,16 @@ impl Admission {
         self.is_draining || open < self.max_connections
     }
 
+    /// Sets whether all threads are occupied by requests that have run too long.
+    pub(super) fn set_stalled(&mut self, is_stalled: bool) {
+        self.is_stalled = is_stalled;
+    }
+
+    /// True if all threads are occupied by requests that have run too long.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.is_stalled
+    }
+
     /// Pauses accepting: there is no descriptor or memory left, or the connection limit is reached.
     pub(super) fn pause(&mut self, now: Instant) {
         self.paused_until = Some(now + ACCEPT_PAUSE);
@@ -116,7 +130,7 @@ impl Admission {
 
     /// True if connections are accepted as soon as any is waiting.
     pub(super) fn is_open(&self) -> bool {
-        self.paused_until.is_none() && self.yielding_until.is_none()
+        self.paused_until.is_none() && self.yielding_until.is_none() && !self.is_stalled
     }
 
     /// When the poller must check again.
@@ -131,6 +145,20 @@ mod tests {
     use std::time::Duration;
 
     const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn stalled_server_accepts_nothing_until_it_drains() {
+        let now = Instant::now();
+        let mut admission = Admission::new(10);
+        admission.set_stalled(true);
+        assert!(!admission.admits(0, true, now) && !admission.is_open());
+        assert_eq!(admission.wakes_at(), None);
+        admission.set_stalled(false);
+        assert!(admission.admits(0, true, now) && admission.is_open());
+        admission.set_stalled(true);
+        admission.drain();
+        assert!(admission.admits(0, true, now));
+    }
 
     #[test]
     fn admission_depends_on_free_threads_and_ready_requests() {

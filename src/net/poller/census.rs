@@ -10,7 +10,7 @@ pub(super) fn take(state: &State) -> Census {
     let mut census = Census::default();
     for id in state.connections.ids() {
         match state.connections.get(id).map(|slot| &slot.phase) {
-            Some(Phase::Reading(connection)) if connection.idle().is_none() => {
+            Some(Phase::Reading(connection)) if !connection.waiting().is_idle() => {
                 census.receiving += 1;
             }
             Some(Phase::Sending(_)) => census.sending += 1,

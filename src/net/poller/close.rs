@@ -27,7 +27,7 @@ pub(super) fn linger(state: &mut State, id: ConnectionId) -> Action {
     if transport.shutdown_write().is_err() {
         return Action::Close;
     }
-    slot.phase = Phase::Lingering { bytes_left: LINGER_BYTES, is_quiet };
+    slot.phase = Phase::Lingering { since: state.now, bytes_left: LINGER_BYTES, is_quiet };
     let timeout = if is_short { DRAIN_LINGER_TIMEOUT } else { LINGER_TIMEOUT };
     state.timers.set(id, &mut slot.deadline, Some(state.now + timeout));
     discard_more(state, id)
@@ -52,7 +52,7 @@ pub(super) fn discard_more(state: &mut State, id: ConnectionId) -> Action {
 pub(super) fn shorten_linger(state: &mut State, id: ConnectionId) {
     if state.shutdown >= Shutdown::Yielding
         && let Some(slot) = state.connections.get_mut(id)
-        && matches!(slot.phase, Phase::Lingering { bytes_left: LINGER_BYTES, is_quiet: true })
+        && matches!(slot.phase, Phase::Lingering { bytes_left: LINGER_BYTES, is_quiet: true, .. })
     {
         let due = state.now + DRAIN_LINGER_TIMEOUT;
         state.timers.bring_forward(id, &mut slot.deadline, due);

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::eviction::{Candidates, Idle};
+use super::eviction::Candidates;
 use crate::net::arena::{Arena, ConnectionId};
 use crate::net::connection::Connection;
 use crate::net::timers::Deadline;
+use crate::net::waiting::{Awaited, Waiting};
 use crate::net::write_half::WriteHalf;
 
 /// The phase of a connection. It holds the connection itself while the poller owns it.
@@ -25,6 +26,8 @@ pub(super) enum Phase {
     Sending(Box<Connection>),
     /// The response is sent and the sending side shut down. Further input is discarded.
     Lingering {
+        /// When it was shut down.
+        since: Instant,
         /// Bytes that are still discarded before the connection is closed anyway.
         bytes_left: usize,
         /// The client has sent complete requests and nothing more: see
@@ -65,13 +68,11 @@ impl Slot {
         }
     }
 
-    /// The idle state, if it waits for the first byte of a request.
-    fn idle(&self) -> Option<Idle> {
+    /// What its client has to do, if the connection waits for that.
+    fn waiting(&self) -> Option<Waiting> {
         match &self.phase {
-            Phase::Reading(connection) if !self.is_readable => {
-                let (since, has_served) = connection.idle()?;
-                Some(Idle { since, has_served })
-            }
+            Phase::Reading(connection) if !self.is_readable => Some(connection.waiting()),
+            &Phase::Lingering { since, .. } => Some(Waiting { awaited: Awaited::Close, since }),
             _ => None,
         }
     }
@@ -85,7 +86,7 @@ impl Candidates for Connections {
         Arena::ids(self)
     }
 
-    fn idle(&self, id: ConnectionId) -> Option<Idle> {
-        self.get(id)?.idle()
+    fn waiting(&self, id: ConnectionId) -> Option<Waiting> {
+        self.get(id)?.waiting()
     }
 }

@@ -1,5 +1,5 @@
-//! Carries out the eviction policy: closes idle connections for new ones, and aborts responses to
-//! free memory.
+//! Carries out the eviction policy: closes connections that wait for their clients for new ones,
+//! and aborts responses to free memory.
 
 use std::time::Instant;
 
@@ -10,22 +10,29 @@ use super::connections::Phase;
 use super::eviction::Eviction;
 use super::state::State;
 use crate::net::arena::ConnectionId;
+use crate::net::waiting::Awaited;
 #[cfg(doc)]
 use crate::net::write_half::WriteHalf;
 use crate::observe::{Count, counted};
 
-/// Closes the connection that has been idle for longest, because of `reason`; false if none is
-/// idle.
+/// Closes the connection that can best be spared, because of `reason`: an idle one, else one whose
+/// request is incomplete. False if there is none.
 #[cold]
-pub(super) fn evict_idle(state: &mut State, reason: &str) -> bool {
-    let Some(id) = state.eviction.longest_idle(&state.connections, state.now) else {
+pub(super) fn evict_waiting(state: &mut State, reason: &str) -> bool {
+    let Some((awaited, id)) = state.eviction.next(&state.connections, state.now) else {
         return false;
     };
-    if let Some(count) = state.link.counters.increment_and_take_report(Count::IdleClosed) {
+    let (what, count) = match awaited {
+        Awaited::NextRequest | Awaited::FirstRequest | Awaited::Close => {
+            ("idle connection", Count::IdleClosed)
+        }
+        Awaited::Head | Awaited::Content => ("incomplete request", Count::IncompleteClosed),
+    };
+    if let Some(count) = state.link.counters.increment_and_take_report(count) {
         warn!(
             target: "connection.evicted",
-            "Closed {} for new ones: {reason}",
-            counted(count, "idle connection")
+            "Closed {} for new connections: {reason}",
+            counted(count, what)
         );
     }
     close(state, id);
@@ -39,7 +46,8 @@ pub(super) fn relieve_memory(state: &mut State) -> bool {
     if !state.eviction.is_relief_due(state.now) {
         return false;
     }
-    let unsent = state.connections.iter().filter(|(_, slot)| slot.write_half.has_waiting());
+    // A response in a file holds no memory.
+    let unsent = state.connections.iter().filter(|(_, slot)| slot.write_half.unsent_bytes() > 0);
     let unsent = unsent.map(|(id, slot)| (slot.write_half.progress(), id));
     for (progress, id) in Eviction::stalled(unsent, state.now) {
         if !state.link.memory_budget.is_over_hard_limit() {

@@ -4,7 +4,7 @@ use super::action::Action;
 use super::connections::Phase;
 use super::respond::{ErrorResponse, respond};
 use super::state::State;
-use super::write::report_write_timeout;
+use super::write::report_slow_client;
 use super::{read, write};
 use crate::net::arena::ConnectionId;
 #[cfg(doc)]
@@ -34,17 +34,17 @@ pub(super) fn on_deadline(state: &mut State, id: ConnectionId) -> Action {
     }
 }
 
-/// The client seems to have read nothing for `--write-timeout`. Flushes first, as the socket may
-/// accept bytes now: see [`WriteHalf::progress`].
+/// The client seems to have read too slowly. Flushes first, as the socket may accept bytes now: see
+/// [`WriteHalf::progress`].
 fn on_write_deadline(state: &mut State, id: ConnectionId) -> Action {
     let action = write::flush(state, id);
     if let Action::Wait = action
         && let Some(slot) = state.connections.get(id)
         && let Phase::Sending(connection) = &slot.phase
-        && let Some(due) = slot.write_half.progress().checked_add(state.settings.timeouts.write)
+        && let Some((due, kind)) = slot.write_half.deadline((&state.settings.timeouts).into())
         && due <= state.now
     {
-        report_write_timeout(state, connection);
+        report_slow_client(state, connection, kind);
         return Action::Reset;
     }
     action

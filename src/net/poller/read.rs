@@ -1,16 +1,20 @@
 //! Reads until a request is complete or rejected, or its client has disconnected.
 
 use std::io;
+use std::time::Instant;
 
 use log::debug;
 
 use super::action::Action;
 use super::connections::Phase;
 use super::state::State;
+use crate::config::Settings;
 use crate::net::arena::ConnectionId;
 use crate::net::connection::{Connection, Parsed};
 use crate::net::shutdown::Shutdown;
-use crate::net::tuning::{DRAIN_FIRST_REQUEST_TIMEOUT, MAX_READ_PER_TURN};
+use crate::net::tuning::{
+    DRAIN_FIRST_REQUEST_TIMEOUT, MAX_READ_PER_TURN, YIELD_FIRST_REQUEST_TIMEOUT,
+};
 
 /// Reads and parses what has arrived, within the limit of one turn.
 pub(super) fn read(state: &mut State, id: ConnectionId) -> Action {
@@ -54,21 +58,37 @@ pub(super) fn read(state: &mut State, id: ConnectionId) -> Action {
     }
     let Phase::Reading(connection) = &slot.phase else { return Action::Wait };
     let mut due = connection.read_deadline(&state.settings.timeouts);
-    if connection.http.is_idle() {
-        match state.shutdown {
-            Shutdown::Serving | Shutdown::Retiring => {}
-            // A developer waits for the successor, and a browser repeats a request that is reset.
-            Shutdown::Yielding if state.settings.processes.watch.is_some() => return Action::Close,
-            Shutdown::Yielding => return Action::Linger,
-            Shutdown::Draining if connection.is_kept_alive() => return Action::Linger,
-            Shutdown::Draining => {
-                let last = state.now + DRAIN_FIRST_REQUEST_TIMEOUT;
-                due = Some(due.map_or(last, |due| due.min(last)));
-            }
+    if state.shutdown >= Shutdown::Yielding && connection.http.is_idle() {
+        match end_idle(connection, state.shutdown, &state.settings, state.now) {
+            Ok(last) => due = due.into_iter().chain(last).min(),
+            Err(action) => return action,
         }
     }
     state.timers.set(id, &mut slot.deadline, due);
     Action::Wait
+}
+
+/// Until when an idle connection may still make a request, or the action that ends it now, while
+/// the server drains or yields.
+#[cold]
+fn end_idle(
+    connection: &Connection,
+    shutdown: Shutdown,
+    settings: &Settings,
+    now: Instant,
+) -> Result<Option<Instant>, Action> {
+    // A developer waits for the successor, and a browser repeats a request that is reset.
+    let is_urgent = shutdown == Shutdown::Yielding && settings.processes.watch.is_some();
+    match (connection.is_kept_alive(), is_urgent) {
+        (true, true) => Err(Action::Close),
+        (true, false) => Err(Action::Linger),
+        (false, true) => {
+            let since = (!connection.has_input()).then(|| connection.waiting().since);
+            let last = since.map(|since| since + YIELD_FIRST_REQUEST_TIMEOUT);
+            if last.is_some_and(|last| last <= now) { Err(Action::Close) } else { Ok(last) }
+        }
+        (false, false) => Ok(Some(now + DRAIN_FIRST_REQUEST_TIMEOUT)),
+    }
 }
 
 /// The action that follows from parsed bytes; `None` to keep reading.

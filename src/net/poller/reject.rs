@@ -8,6 +8,7 @@ use super::overload::Verdict;
 use super::respond::{ErrorResponse, respond};
 use super::state::State;
 use crate::net::connection::Connection;
+use crate::net::shutdown::Shutdown;
 use crate::observe::{Count, counted};
 
 /// The verdict on the request of a lent connection that waits in the queue.
@@ -15,6 +16,11 @@ pub(super) fn verdict(state: &State, connection: &Connection) -> Verdict {
     match state.connections.get(connection.id).map(|slot| &slot.phase) {
         Some(&Phase::Lent { since, client_disconnected }) => {
             let client_disconnected = client_disconnected || connection.write_half.has_failed();
+            let is_stalled = state.admission.is_stalled() && state.shutdown != Shutdown::Serving;
+            if is_stalled && !client_disconnected {
+                // The process ends before one of its threads is free.
+                return Verdict::Expired;
+            }
             state.overload.verdict(since, client_disconnected, state.now)
         }
         _ => Verdict::Keep,

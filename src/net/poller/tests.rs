@@ -162,3 +162,29 @@ fn lingering_connection_is_hastened_when_the_server_drains_but_not_when_it_retir
     assert!(site.poll(2).is_empty());
     assert!(site.poller.state.timers.next() < lingers_until);
 }
+
+#[test]
+fn yielding_poller_leaves_the_accept_queue_and_serves_what_has_arrived() {
+    let mut site = Site::open();
+    let mut kept = site.client(REQUEST);
+    let mut ready = site.poll(2);
+    site.answer(ready.remove(0));
+    assert!(site.poll(2).is_empty());
+    let mut arrived = site.client(b"");
+    assert!(site.poll(2).is_empty());
+    arrived.write_all(REQUEST).unwrap();
+    site.handle.yield_to_successor();
+    let _waiting = site.client(REQUEST);
+    let mut ready = site.poll(2);
+    assert_eq!(ready.len(), 1, "that of `arrived`, not that of `waiting`");
+    site.answer(ready.remove(0));
+    assert!(site.poll(2).is_empty());
+    let mut received = Vec::new();
+    kept.read_to_end(&mut received).unwrap();
+    arrived.read_to_end(&mut received).unwrap();
+    assert_eq!(received.windows(4).filter(|end| end == b"\r\n\r\n").count(), 2);
+    drop((kept, arrived));
+    while !site.poller.is_finished() {
+        assert!(site.poll(2).is_empty());
+    }
+}

@@ -15,7 +15,8 @@ use crate::net::connection::Connection;
 use crate::net::output_queue::Flush;
 use crate::net::shutdown::Shutdown;
 use crate::net::write_half::REQUEST_ABORTED;
-use crate::observe::Count;
+use crate::net::write_pace::READ_TOO_SLOWLY;
+use crate::observe::{Count, counted};
 
 /// A worker thread has returned a connection: sends its response.
 pub(super) fn on_returned(state: &mut State, mut connection: Box<Connection>) -> Action {
@@ -47,8 +48,8 @@ pub(super) fn on_sent(
     let Some(slot) = state.connections.get_mut(id) else { return Action::Wait };
     let action = match sent {
         Ok(flush) => {
-            let due = slot.write_half.progress().checked_add(state.settings.timeouts.write);
-            state.timers.set(id, &mut slot.deadline, due);
+            let deadline = slot.write_half.deadline((&state.settings.timeouts).into());
+            state.timers.set(id, &mut slot.deadline, deadline.map(|(due, _)| due));
             if flush == Flush::More {
                 slot.reschedule(id, &mut state.run_queue);
             }
@@ -73,7 +74,9 @@ fn on_write_error(state: &State, connection: &Connection, error: &io::Error) {
             target: "response.client_disconnected",
             "The client {client} disconnected before its response was complete: {request}"
         ),
-        io::ErrorKind::TimedOut => report_write_timeout(state, connection),
+        kind @ (io::ErrorKind::TimedOut | READ_TOO_SLOWLY) => {
+            report_slow_client(state, connection, kind);
+        }
         // `worker::watch` has logged it.
         REQUEST_ABORTED => {}
         _ => error!(
@@ -83,15 +86,26 @@ fn on_write_error(state: &State, connection: &Connection, error: &io::Error) {
     }
 }
 
-/// Counts and logs a client that reads too slowly; the caller resets the connection.
-pub(super) fn report_write_timeout(state: &State, connection: &Connection) {
+/// Counts and logs a client that reads too slowly, with the error of its response; the caller resets
+/// the connection.
+pub(super) fn report_slow_client(state: &State, connection: &Connection, kind: io::ErrorKind) {
+    let (client, request) = (connection.peer.described(), connection.http.head());
+    if kind == READ_TOO_SLOWLY {
+        if let Some(count) = state.link.counters.increment_and_take_report(Count::WriteRate) {
+            info!(
+                target: "response.slow",
+                "Reset {} that read more slowly than --write-min-rate, the last one of {client}: \
+                 {request}",
+                counted(count, "connection")
+            );
+        }
+        return;
+    }
     state.link.counters.increment_and_take_report(Count::WriteTimeout);
     info!(
         target: "response.timeout",
-        "The client {} has read nothing of its response for --write-timeout, resetting the \
-         connection: {}",
-        connection.peer.described(),
-        connection.http.head()
+        "The client {client} has read nothing of its response for --write-timeout, resetting the \
+         connection: {request}"
     );
 }
 

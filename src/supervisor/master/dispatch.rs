@@ -1,6 +1,7 @@
 //! Turns each event into an action of the master.
 
 use std::process::ExitStatus;
+use std::time::Instant;
 
 use log::{error, info};
 use pyo3::prelude::*;
@@ -12,6 +13,7 @@ use crate::observe::{self, Sink};
 use crate::supervisor::exit_status::signal_name;
 use crate::supervisor::log_files;
 use crate::supervisor::messages::{FromWorker, Log, ToWorker};
+use crate::supervisor::pool::WorkerState;
 use crate::supervisor::worker_process::WorkerProcess;
 
 /// The events that the master handles, besides deadlines.
@@ -44,17 +46,24 @@ impl Master<'_> {
                 observe::release_start();
                 worker.set_ready(serves_error_page);
                 self.workers.on_ready();
+                self.source_reload.on_ready();
             }
             FromWorker::ReplacementWanted => worker.status.replacement_wanted = true,
             FromWorker::BootConflict => worker.status.has_conflict = true,
-            FromWorker::SourceChanged => self.on_source_change(),
+            FromWorker::SourceChanged => {
+                if worker.status.state != WorkerState::Booting
+                    || self.source_reload.may_interrupt_boot()
+                {
+                    self.on_source_change();
+                }
+            }
         }
     }
 
     /// A source file has changed (`--reload`). The workers end at once, also if the reload has to
     /// wait: no request that comes from now on may meet the old code.
     pub(super) fn on_source_change(&mut self) {
-        self.source_reload.request();
+        self.source_reload.request(Instant::now());
         let timeout = self.deployment.settings.yield_timeout();
         self.workers.retire_all(Replace::StopFirst, timeout);
     }

@@ -35,7 +35,7 @@ impl Master<'_> {
             WorkerState::Ready => self.on_death(py, worker, status),
             // A file has changed while it was imported, so it was not to serve anyway.
             WorkerState::Booting if self.source_reload.is_wanted() => {}
-            WorkerState::Booting => self.on_boot_failure(py, worker, status),
+            WorkerState::Booting => self.on_failed_boot(py, worker, status),
         }
     }
 
@@ -53,7 +53,7 @@ impl Master<'_> {
     }
 
     /// A worker has exited before it was ready: rolls a reload back, ends a start, or tries again.
-    fn on_boot_failure(&mut self, py: Python<'_>, worker: &WorkerProcess, status: ExitStatus) {
+    fn on_failed_boot(&mut self, py: Python<'_>, worker: &WorkerProcess, status: ExitStatus) {
         let how = self.describe_exit(py, status);
         let settings = &self.deployment.settings;
         let failure = BootFailure {
@@ -81,7 +81,7 @@ impl Master<'_> {
             }
             BootRemedy::TryAgainLater => {
                 error!(target: "worker.boot_failed", "{what}: trying again after a pause");
-                self.workers.backoff.on_boot_failure(Instant::now());
+                self.pause_boots();
             }
             BootRemedy::ShutDown => {
                 // The reason, if the worker has logged it, is the last line of a failed start.

@@ -98,7 +98,7 @@ impl Master<'_> {
             target: "worker.not_forked",
             "Cannot fork a worker, trying again after a pause: {failure}"
         );
-        self.workers.backoff.on_boot_failure(std::time::Instant::now());
+        self.pause_boots();
     }
 }
 

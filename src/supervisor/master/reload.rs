@@ -206,9 +206,9 @@ impl Master<'_> {
         if self.stage.has_started() {
             self.notifier.ready();
         }
-        self.workers.backoff.on_boot_failure(Instant::now());
+        self.pause_boots();
         let settings = &self.deployment.settings;
-        self.workers.roll_back(back, settings.processes.replace, settings.timeouts.graceful);
+        self.workers.roll_back(back, settings.processes.replace, settings.yield_timeout());
         let target = self.deployment.target;
         if back {
             self.restore(py, previous);

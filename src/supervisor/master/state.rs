@@ -1,5 +1,7 @@
 //! The state of the master. The sibling files are the steps that change it.
 
+use std::time::Instant;
+
 use pyo3::prelude::*;
 
 use super::stage::Stage;
@@ -105,6 +107,12 @@ impl Master<'_> {
         // A worker started now would be replaced by the reload at once.
         let start = if self.source_reload.is_wanted() { 0 } else { plan.start };
         Plan { start, ..plan }
+    }
+
+    /// A worker could not boot: the next one starts after a pause.
+    pub(super) fn pause_boots(&mut self) {
+        let watches_files = self.deployment.settings.processes.watch.is_some();
+        self.workers.backoff.on_boot_failure(Instant::now(), watches_files);
     }
 
     pub(super) fn kill_timeouts(&self) -> KillTimeouts {

@@ -8,11 +8,12 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use shuttle::rand::Rng as _;
 use shuttle::thread;
 
-use super::super::dispatch::Dispatcher;
+use super::super::dispatch::{Dispatcher, Overdue, RunningRequests};
 use super::super::scheduler::Role;
 use crate::config::{self, Settings};
 use crate::http1::ResponseHead;
@@ -45,6 +46,8 @@ pub(super) enum Kind {
     After(usize),
     /// The same between two blocks, of which the first must be sent meanwhile.
     Between(usize),
+    /// Takes so long that the poller may answer instead.
+    Overdue,
 }
 
 impl Kind {
@@ -55,6 +58,7 @@ impl Kind {
             Kind::Large => format!("/l/{number}"),
             Kind::After(other) => format!("/a/{number}/{other}"),
             Kind::Between(other) => format!("/m/{number}/{other}"),
+            Kind::Overdue => format!("/o/{number}"),
         }
     }
 
@@ -66,6 +70,7 @@ impl Kind {
             "s" => Kind::Short,
             "b" => Kind::Blocks,
             "l" => Kind::Large,
+            "o" => Kind::Overdue,
             "a" => Kind::After(parts[3].parse().unwrap()),
             _ => Kind::Between(parts[3].parse().unwrap()),
         };
@@ -87,6 +92,7 @@ pub(super) struct Site {
     /// How many threads the interpreter runs at a time; more than 1 without a GIL.
     parallel: usize,
     interpreter: Mutex<World>,
+    overdue: Arc<OverdueRequests>,
     /// Notified when a request has run.
     changed: Condvar,
     pub(super) address: SocketAddr,
@@ -107,10 +113,12 @@ impl Site {
         let settings = Arc::new(Settings { threads: worker_threads, ..settings.clone() });
         let network = Poller::new(listeners, settings.clone(), None).unwrap();
         let world = World { runs: vec![0; requests], ..World::default() };
+        let overdue = Arc::new(OverdueRequests::default());
         let site = Arc::new(Site {
-            dispatcher: Dispatcher::new(network, parallel, settings, Arc::default()),
+            dispatcher: Dispatcher::new(network, parallel, &settings, Arc::default(), &overdue),
             parallel,
             interpreter: Mutex::new(world),
+            overdue,
             changed: Condvar::new(),
             address,
         });
@@ -192,6 +200,25 @@ impl Site {
                 world = self.changed.wait_while(world, |world| world.runs[other] == 0).unwrap();
                 block(&mut connection, 2);
             }
+            Kind::Overdue => {
+                world.lent.remove(&place);
+                drop(world);
+                self.overdue.0.lock().unwrap().push(connection);
+                // Time passes, which a model does not have.
+                self.dispatcher.handle.wake();
+                thread::yield_now();
+                let taken_back = self.overdue.take_back(place);
+                world = self.interpreter.lock().unwrap();
+                match taken_back {
+                    Some(back) => connection = back,
+                    None => {
+                        world.runs[number] += 1;
+                        self.changed.notify_all();
+                        return world;
+                    }
+                }
+                begin(&mut connection, Some(2));
+            }
             Kind::Blocks => {
                 begin(&mut connection, None);
                 for _ in 0..3 {
@@ -207,13 +234,11 @@ impl Site {
                 begin(&mut connection, Some((BLOCK * BLOCKS) as u64));
                 drop(world);
                 for _ in 0..BLOCKS {
-                    if connection.write_half.is_full()
-                        && connection.write_half.wait(connection.write_timeout).is_err()
-                    {
+                    if connection.write_half.is_full() && connection.make_room().is_err() {
                         break;
                     }
                     block(&mut connection, BLOCK);
-                    if connection.write_half.send_all(&mut connection.queue).is_err() {
+                    if connection.send_now().is_err() {
                         break;
                     }
                     kernel::changed();
@@ -221,7 +246,7 @@ impl Site {
                 world = self.interpreter.lock().unwrap();
             }
         }
-        if matches!(kind, Kind::Short | Kind::After(_)) {
+        if matches!(kind, Kind::Short | Kind::After(_) | Kind::Overdue) {
             block(&mut connection, 2);
         }
         if connection.queue.gather(|out| connection.http.finish(out)).is_err() {
@@ -232,6 +257,33 @@ impl Site {
         self.changed.notify_all();
         self.dispatcher.handle.return_connection(connection);
         world
+    }
+}
+
+/// The connections of requests that take too long. Its lock decides whether the thread or the poller
+/// responds, as that of `wsgi::Response` does.
+#[derive(Default)]
+struct OverdueRequests(Mutex<Vec<Box<Connection>>>);
+
+impl OverdueRequests {
+    /// Takes a connection back, if the poller has not taken it.
+    fn take_back(&self, place: usize) -> Option<Box<Connection>> {
+        let mut connections = self.0.lock().unwrap();
+        let at = connections.iter().position(|held| std::ptr::from_ref(&**held).addr() == place)?;
+        Some(connections.remove(at))
+    }
+}
+
+impl RunningRequests for OverdueRequests {
+    fn take_overdue(&self) -> Overdue {
+        let mut connections = std::mem::take(&mut *self.0.lock().unwrap());
+        for connection in &mut connections {
+            begin(connection, Some(2));
+            block(connection, 2);
+            connection.queue.gather(|out| connection.http.finish(out)).unwrap();
+        }
+        // Every turn checks.
+        Overdue { connections, next_check: Some(Instant::now()), ..Overdue::default() }
     }
 }
 

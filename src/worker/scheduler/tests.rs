@@ -234,6 +234,36 @@ fn jobs_of_a_relieved_sentinel_wake_the_new_leader() {
 }
 
 #[test]
+fn lost_leader_leaves_polling_to_others_and_counts_as_busy() {
+    let (scheduler, wakes) = scheduler(2);
+    assert_eq!(scheduler.take_role(0, &*wakes), Role::Poll);
+    scheduler.remove_thread(Some(0));
+    assert_eq!(scheduler.load().free_threads, 1);
+    assert_eq!(scheduler.take_role(1, &*wakes), Role::Poll);
+    scheduler.finish_poll(Some(1), [1], &*wakes);
+    assert_eq!(scheduler.take_role(1, &*wakes), Role::Run);
+    assert_eq!(scheduler.begin_batch(1, &*wakes), Some(1));
+    assert_eq!(scheduler.load().free_threads, 0);
+    scheduler.end_batch();
+    // The sentinel starts again, so it does not count.
+    scheduler.remove_thread(None);
+    assert_eq!(scheduler.load().free_threads, 1);
+}
+
+#[test]
+fn jobs_of_a_lost_thread_that_was_about_to_attach_are_run() {
+    let (scheduler, wakes) = scheduler(2);
+    scheduler.take_role(0, &*wakes);
+    scheduler.finish_poll(Some(0), [1], &*wakes);
+    assert_eq!(scheduler.take_role(0, &*wakes), Role::Run);
+    assert!(!scheduler.load().has_unclaimed_work);
+    scheduler.remove_thread(Some(0));
+    assert!(scheduler.load().has_unclaimed_work);
+    assert_eq!(scheduler.take_role(1, &*wakes), Role::Run);
+    assert_eq!(scheduler.begin_batch(1, &*wakes), Some(1));
+}
+
+#[test]
 fn threads_after_stop_quit_and_jobs_stay_queued() {
     let (scheduler, wakes) = scheduler(2);
     scheduler.take_role(0, &*wakes);

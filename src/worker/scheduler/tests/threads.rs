@@ -84,6 +84,18 @@ fn leader_that_stays_away_is_replaced() {
 }
 
 #[test]
+fn lost_polling_thread_is_replaced_by_a_parked_one() {
+    let (scheduler, wakes) = scheduler(2);
+    let reports = sentinel(&scheduler, &wakes);
+    assert_eq!(scheduler.take_role(0, &*wakes), Role::Poll);
+    let parked = polling_thread(&scheduler, &wakes, 1);
+    thread::sleep(QUIET);
+    scheduler.remove_thread(Some(0));
+    expect(&parked, &Role::Poll);
+    end(&scheduler, &wakes, &reports);
+}
+
+#[test]
 fn parked_thread_is_called_for_jobs_behind_a_blocked_one() {
     let (scheduler, wakes) = scheduler(2);
     scheduler.take_role(0, &*wakes);

@@ -27,6 +27,7 @@ complete -c rustwsgi -l header-timeout -d 'Maximum time to receive a request hea
 complete -c rustwsgi -l body-timeout -d 'Maximum time to wait for the next bytes of a request body' -r
 complete -c rustwsgi -l body-min-rate -d 'Minimum average rate of a request body, in bytes per second; 0 is no minimum' -r
 complete -c rustwsgi -l write-timeout -d 'Maximum time for the client to receive the next bytes of a response' -r
+complete -c rustwsgi -l write-min-rate -d 'Minimum average rate at which a client reads a response, in bytes per second; 0 is no minimum' -r
 complete -c rustwsgi -l queue-timeout -d 'Maximum time for a request to wait for a thread; then it is rejected with 503' -r
 complete -c rustwsgi -l limit-request-line -d 'Maximum size of a request line; 0 means --limit-request-head' -r
 complete -c rustwsgi -l limit-request-fields -d 'Maximum number of header fields; 0, or more than 32768, means 32768' -r
@@ -37,9 +38,10 @@ complete -c rustwsgi -l limit-chunk-extension -d 'Maximum size of the extensions
 complete -c rustwsgi -l limit-trailers -d 'Maximum size of the trailer fields of a request; 0 allows none' -r
 complete -c rustwsgi -l header-map -d 'Handling of field names with underscores, which equal hyphens in WSGI: drop the field, or refuse the request' -r
 complete -c rustwsgi -l body-buffer-size -d 'Maximum size of a request body in memory; a larger one goes to a temporary file' -r
+complete -c rustwsgi -l response-spool -d 'Maximum size of the temporary files of a response that its client reads slowly; beyond it, the application waits for the client; 0 uses no files' -r
 complete -c rustwsgi -l limit-queue -d 'Maximum number of requests per worker that wait for a thread; further ones are rejected with 503' -r
 complete -c rustwsgi -l limit-memory -d 'Maximum memory per worker for buffers of requests and responses; beyond it, requests get 503; 0 is no limit' -r
-complete -c rustwsgi -l limit-spool -d 'Maximum size per worker of temporary files for request bodies; 0 is no limit' -r
+complete -c rustwsgi -l limit-spool -d 'Maximum size per worker of temporary files for request bodies and responses; 0 is no limit' -r
 complete -c rustwsgi -l access-logfile -d 'Access log file; - is stdout' -r -F
 complete -c rustwsgi -l access-logformat -d 'Access log format: common, combined (gunicorn\'s default), json, or gunicorn\'s atoms, such as \'%(h)s %(r)s %(s)s\'' -r
 complete -c rustwsgi -l access-log-exclude -d 'Do not log requests whose path matches, such as ^/healthz$, unless the status is 400 or higher (repeatable)' -r
@@ -50,7 +52,7 @@ complete -c rustwsgi -s u -l user -d 'User to run workers as, by name or number;
 complete -c rustwsgi -s g -l group -d 'Group to run workers as, by name or number [default: the user\'s]' -r
 complete -c rustwsgi -s m -l umask -d 'File mode creation mask, in octal' -r
 complete -c rustwsgi -s n -l name -d 'Process name [default: the application]' -r
-complete -c rustwsgi -l reload-extra-file -d 'Additional file to watch with --reload (repeatable)' -r -F
+complete -c rustwsgi -l reload-extra-file -d 'Additional file, directory or pattern (\'conf/*.yml\', \'**/*.txt\') to watch with --reload (repeatable)' -r -F
 complete -c rustwsgi -l factory -d 'Treat NAME in MODULE:NAME as a factory that returns the application'
 complete -c rustwsgi -l check-config -d 'Load the application and exit, with status 0 if that succeeds'
 complete -c rustwsgi -l print-config -d 'Print the settings that result from all options, and exit'

@@ -1,0 +1,125 @@
+//! What the lock of a response protects: the exchange, and how far the response is.
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::takeover::Taken;
+use super::{Queued, SendError, StartError};
+use crate::http1::ResponseHead;
+use crate::wsgi::block;
+use crate::wsgi::exchange::Exchange;
+
+/// Blocks of at least this many bytes are sent from Python's memory, without a copy.
+const SHARE_THRESHOLD: usize = 16 * 1024;
+/// Blocks of at least this many bytes are sent detached from the interpreter. Copying a smaller one
+/// to the kernel takes less time than a switch to another Python thread.
+const DETACH_THRESHOLD: usize = 64 * 1024;
+
+#[derive(Default)]
+pub(super) struct State {
+    /// The exchange, unless a thread is flushing it.
+    pub(super) exchange: Option<Box<dyn Exchange>>,
+    /// A thread has taken the exchange and will put it back.
+    pub(super) flushing: bool,
+    /// A thread waits for that. Without one there is no `notify`, which costs a system call.
+    pub(super) has_waiter: bool,
+    /// The request of the exchange, as the error log names it, while a thread flushes detached.
+    pub(super) request_being_sent: Option<String>,
+    /// Status and headers of the last successful call of start_response.
+    pub(super) head: ResponseHead,
+    /// The buffer that the next call is parsed into, so that a call that fails changes nothing.
+    pub(super) draft: ResponseHead,
+    /// start_response was called successfully.
+    pub(super) started: bool,
+    /// The application sent more content than its Content-Length allows.
+    pub(super) exceeded_length: bool,
+    /// A large block or a file is queued: detach from the interpreter to send it.
+    pub(super) detach_to_send: bool,
+    /// The response has ended for the application, although the exchange is here.
+    pub(super) is_ended: bool,
+    /// The poller has taken the exchange, as the request has run too long.
+    pub(super) taken: Option<Taken>,
+}
+
+impl State {
+    /// The exchange, for a call of the application.
+    pub(super) fn exchange(&mut self) -> Result<&mut dyn Exchange, SendError> {
+        match (&mut self.exchange, &mut self.taken) {
+            _ if self.is_ended => Err(SendError::Ended),
+            (Some(exchange), _) => Ok(&mut **exchange),
+            (None, Some(taken)) => {
+                taken.is_noticed = true;
+                Err(SendError::TimedOut)
+            }
+            (None, None) => Err(SendError::Ended),
+        }
+    }
+
+    /// Fails if start_response must not be called now.
+    pub(super) fn check_start(&mut self, exc_info: bool) -> Result<(), StartError> {
+        let started = self.started;
+        match self.exchange() {
+            Ok(_) if !exc_info && started => Err(StartError::Repeated),
+            Ok(exchange) => match exc_info && exchange.http().has_begun() {
+                true => Err(StartError::HeadSent),
+                false => Ok(()),
+            },
+            Err(SendError::TimedOut) => Err(StartError::TimedOut),
+            Err(_) => Err(StartError::Ended),
+        }
+    }
+
+    /// Makes the draft the head of the response, if it is valid.
+    pub(super) fn accept_draft(&mut self, is_valid: bool) {
+        if is_valid {
+            std::mem::swap(&mut self.head, &mut self.draft);
+            self.started = true;
+        }
+    }
+
+    /// Queues the head unless it is queued already.
+    pub(super) fn begin(&mut self, length: Option<u64>) -> Result<&mut dyn Exchange, SendError> {
+        self.exchange()?;
+        let State { exchange, head, started, .. } = self;
+        let exchange = exchange.as_mut().ok_or(SendError::Ended)?;
+        if !*started {
+            return Err(SendError::NotStarted);
+        }
+        if !exchange.http().has_begun() {
+            exchange.begin(head, length);
+        }
+        Ok(&mut **exchange)
+    }
+
+    /// Queues a block, after the head if it is the first. `length` is the length of the whole
+    /// content in bytes, if it is known.
+    pub(super) fn queue(
+        &mut self,
+        block: &Bound<'_, PyBytes>,
+        length: Option<u64>,
+    ) -> Result<Queued, SendError> {
+        let bytes = block.as_bytes();
+        let exchange = self.begin(length)?;
+        let frame = exchange.http().frame(bytes.len());
+        let take = frame.take;
+        exchange.queue_copy(frame.prefix());
+        // A subclass may have a destructor of the application, which must not run on another
+        // thread.
+        if take < SHARE_THRESHOLD || !block.is_exact_instance_of::<PyBytes>() {
+            exchange.queue_copy(&bytes[..take]);
+        } else {
+            exchange.queue_shared(block::share(block).slice(..take));
+        }
+        exchange.queue_copy(frame.suffix);
+        let no_content = exchange.http().sends_no_content();
+        self.detach_to_send |= take >= DETACH_THRESHOLD;
+        match take < bytes.len() {
+            _ if no_content => Ok(Queued::NoContent),
+            true => {
+                self.exceeded_length = true;
+                Ok(Queued::Excess)
+            }
+            false => Ok(Queued::All),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+"""Memory runs out in a request: it fails, and nothing else does.
+
+CPython's own test hook lets each allocation of a request fail in turn, and with it everything that
+PyO3 turns into a panic.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from harness import NoResponse, ServerProcess, build_request
+from harness.supervision import workers
+
+pytestmark = pytest.mark.second_door("no case")
+
+pytest.importorskip("_testcapi", reason="this Python has no test hooks")
+
+#: More allocations than each request makes after it has lost its memory. Most of `raise` are those of
+#: the traceback.
+ALLOCATIONS = {"list": 100, "early": 100, "generate": 100, "start": 100, "raise": 400}
+
+
+@pytest.fixture
+def server(fresh_server, tmp_path: Path) -> ServerProcess:
+    conf = tmp_path / "gunicorn.conf.py"
+    conf.write_text(
+        "def pre_request(worker, req):\n    pass\n"
+        "def post_request(worker, req, environ, resp):\n    str(environ['test.value'])\n"
+    )
+    log = ["--access-logfile", str(tmp_path / "access"), "--access-logformat"]
+    options = ["-c", str(conf), "--threads", "1", *log, "%(s)s %(U)s %({test.value}e)s"]
+    return fresh_server("wsgi_memory:app", *options)
+
+
+def _serves_again(server: ServerProcess, pid: int) -> int:
+    """How many requests the fault of an earlier one has cost."""
+    for failed in range(4):
+        with contextlib.suppress(NoResponse, ConnectionResetError):
+            response = server.get("/")
+            if response.status == 200:
+                assert int(response.body) == pid
+                return failed
+            assert response.status == 500, response
+    raise AssertionError("the server does not recover")
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("path", ["list", "early", "generate", "start", "raise"])
+def test_request_without_memory_costs_only_itself(
+    server: ServerProcess, path: str, count: int
+) -> None:
+    """Regression: steps outside of the guarded part ended the thread for good. A worker with one
+    thread served nobody from then on."""
+    (pid,) = workers(server, 1)
+    response = None
+    for start in range(ALLOCATIONS[path]):
+        response = None
+        with contextlib.suppress(NoResponse, ConnectionResetError), server.connect() as client:
+            client.send(build_request("GET", f"/{path}?{start},{count}"))
+            response = client.response()
+            assert response.status in (200, 500)
+        cost = _serves_again(server, pid)
+    # The last fault came too late for the request.
+    assert cost == 0 and response and response.status == (500 if path == "raise" else 200)
+    if path == "raise":
+        server.wait_for_log("ValueError: in a request without memory")
+    log = server.stderr()
+    assert "[worker.thread_lost]" not in log and "Fatal Python error" not in log
+
+
+@pytest.mark.parametrize("name", ["memory", "exit", "interrupt", "value"])
+def test_value_for_the_access_log_that_raises_costs_only_its_text(
+    server: ServerProcess, tmp_path: Path, name: str
+) -> None:
+    (pid,) = workers(server, 1)
+    with server.connect() as client:
+        for _ in range(2):
+            response = client.request(build_request("GET", f"/str/{name}"))
+            assert response.status == 200 and int(response.body) == pid
+    server.stop()
+    lines = (tmp_path / "access").read_text().splitlines()
+    assert lines == [f"200 /str/{name} -"] * 2
