@@ -4,8 +4,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ADDRESS ?= 127.0.0.1:8000
-# maturin and cargo set different link flags: in one directory they would rebuild all crates in turn.
-WHEEL_TARGET := target/wheel
+# The wheel (maturin, pip) and the binary share target/release: they differ in the crates of PyO3 only,
+# which are compiled again when one is built after the other. So each is only built after a change of the sources.
+BINARY := target/release/rustwsgi
+# What is missing is named before anything is downloaded or compiled.
+CHECK_RUST = @for tool in cargo cc; do command -v $$tool >/dev/null || { case $$tool in \
+	cargo) echo "There is no cargo, and the build needs Rust $(MSRV) or later. Install it with rustup, which" \
+		"https://rustup.rs describes, open a new shell, and repeat the command.";; \
+	cc) echo "There is no C compiler (cc), which the build needs to link. Install one: on Debian," \
+		"apt-get install build-essential.";; esac >&2; exit 1; }; done
+CHECK_PYTHON = @command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON). Install Python 3.10 or later," \
+	"or name it: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) is $$($(PYTHON) --version)," \
+	"but the build needs 3.10 or later. Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks the modules venv and ensurepip." \
+	"Install them: on Debian, apt-get install python3-venv." >&2; exit 1; }
 DENY := PATH="$(abspath $(BIN)):$$PATH" cargo deny --locked
 # The oldest Rust that must build the project, and the installed toolchain of that version, if any.
 MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -24,8 +37,9 @@ SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
 
 ## Build rustwsgi and serve the Flask demo at ADDRESS (127.0.0.1:8000).
 demo: $(VENV)/.installed $(VENV)/.demo
-	@echo "Starting the demo at $(ADDRESS); to choose another address: make demo ADDRESS=127.0.0.1:8001. Press Ctrl-C to stop."
-	@cd flask_application && ../$(BIN)/rustwsgi --bind $(ADDRESS) flask_app:app
+	@echo "Starting the demo at $(ADDRESS). Press Ctrl-C to stop."
+	@cd flask_application && ../$(BIN)/rustwsgi --bind $(ADDRESS) flask_app:app || { code=$$?; \
+		test $$code != 1 || echo "To choose another address: make demo ADDRESS=127.0.0.1:8001" >&2; exit $$code; }
 
 ## List the commands.
 help:
@@ -36,8 +50,12 @@ help:
 build: $(VENV)/.installed
 
 ## Build the embedded binary, linked with the Python of .venv.
-binary: $(VENV)/bin/python
-	PYO3_PYTHON=$(abspath $(BIN)/python) cargo build --release --locked --quiet --features embed --bin rustwsgi
+binary: $(BINARY)
+
+$(BINARY): $(VENV)/bin/python $(SOURCES)
+	$(CHECK_RUST)
+	PYO3_PYTHON=$(abspath $(BIN)/python) cargo build --release --locked --features embed --bin rustwsgi
+	@touch $@
 
 ## Run all tests: Rust with and without Python, black-box tests of the wheel and the binary.
 test: $(VENV)/.installed $(VENV)/.testing binary
@@ -140,6 +158,8 @@ hooks: $(VENV)/.linting
 	$(BIN)/pre-commit install
 
 $(VENV)/bin/python:
+	$(CHECK_RUST)
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 
 # What is in .venv: a file for each step that is up to date. The demo needs maturin only.
@@ -154,8 +174,9 @@ $(VENV)/.linting: $(VENV)/bin/python .ci/tools.txt
 
 # The wheel that users get: an editable install would hide packaging mistakes.
 $(VENV)/.installed: $(VENV)/.tools $(SOURCES)
-	@echo "Building rustwsgi. The first build takes some minutes..."
-	@CARGO_TARGET_DIR=$(WHEEL_TARGET) $(BIN)/maturin build --release --locked --quiet --interpreter $(BIN)/python --out target/wheels
+	$(CHECK_RUST)
+	@echo "Building rustwsgi. The first build compiles about 80 crates and takes some minutes..."
+	@$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out target/wheels
 	@$(BIN)/python -m pip install --quiet --force-reinstall --no-deps \
 		"$$(ls -t target/wheels/*.whl | head -n 1)"
 	@touch $@

@@ -269,8 +269,6 @@ class DemoRequest(Request):
 app = Flask(__name__)
 app.request_class = DemoRequest
 app.config["MAX_CONTENT_LENGTH"] = MAX_UPLOAD
-# Let exceptions reach the server instead of Flask's own 500 page: see /raise.
-app.config["PROPAGATE_EXCEPTIONS"] = True
 app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 # `app` remains the Flask object, which calls `app.wsgi_app`: the middleware goes there.
 recorder = Recorder(app.wsgi_app, skip=("/static/", "/last.json", "/favicon.ico"))
@@ -284,8 +282,9 @@ def thousands(number: int) -> str:
 
 @app.template_filter("breakable")
 def breakable(text: str) -> Markup:
-    """Allow a line break after the commas and semicolons of a long list."""
-    return Markup("<wbr>").join(re.split("(?<=[,;])", text))
+    """Allow a line break after the commas and semicolons of a long list, or inside a long key."""
+    is_long_key = len(text) > 24 and text.isidentifier()
+    return Markup("<wbr>").join(re.split("(?<=_)" if is_long_key else "(?<=[,;])", text))
 
 
 @app.after_request
@@ -439,7 +438,7 @@ def events() -> Response:
 
 @app.get("/raise")
 def fail() -> Response:
-    raise RuntimeError("raised on purpose by /raise, to show how the server handles it")
+    raise RuntimeError("raised on purpose by /raise, to show where the traceback goes")
 
 
 @app.route("/echo", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
@@ -474,8 +473,12 @@ def favicon() -> Response:
 
 @app.errorhandler(HTTPException)
 def http_error(error: HTTPException) -> tuple[str, int] | HTTPException:
-    if error.code is None or error.code < 400 or isinstance(error, InternalServerError):
+    if error.code is None or error.code < 400:
         return error
+    if isinstance(error, InternalServerError):
+        # Flask has logged the traceback. The middleware sees a response like any other.
+        record = request.environ["demo.record"]
+        record.end("failed", error.original_exception or error)
     page = render_template("error.html", error=error, path=clip(request.path, 200))
     return page, error.code
 

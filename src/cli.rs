@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{error, info, warn};
+use log::{LevelFilter, error, info, warn};
 use pyo3::exceptions::{PyModuleNotFoundError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -22,7 +22,12 @@ use crate::observe;
 use crate::supervisor::{self, Entrypoints, Hooks, ImportGuard, LoadFailure, WorkerUsers};
 use crate::sys::limits;
 use crate::worker::{GracefulEnd, Server, StartError};
-use crate::wsgi::{self, Loaded};
+use crate::wsgi::{self, Doubt, Loaded};
+
+/// How long the INFO lines of a start are held back while workers import the application.
+const HOLD_START: Duration = Duration::from_secs(5);
+/// The same while the master imports it: until then it handles no signal and starts no worker.
+const HOLD_DURING_PRELOAD: Duration = Duration::from_secs(1);
 
 /// Parses `argv`, which begins with the program's name, serves, and returns the exit code.
 pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
@@ -73,7 +78,8 @@ fn parse(
         module.replace(file);
         Ok(options)
     };
-    let loaded = config::parse(argv.iter().cloned(), &execute, &check)?;
+    let mut loaded = config::parse(argv.iter().cloned(), &execute, &check)?;
+    config::show_requests(&mut loaded.settings);
     let hooks = hooks.into_inner();
     if let Some(object) = &hooks.0 {
         let values = config::gunicorn_values(&loaded.settings);
@@ -145,6 +151,13 @@ fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) 
     if settings.check_config {
         return check_config(py, settings, &hooks);
     }
+    // The hooks of a gunicorn configuration log lines of the workers, which are not held back.
+    if settings.log_level == LevelFilter::Info && hooks.0.is_none() {
+        observe::hold_start(match settings.processes.preload {
+            true => HOLD_DURING_PRELOAD,
+            false => HOLD_START,
+        });
+    }
     info!(
         target: "server.starting",
         "Starting rustwsgi {} (workers: {}, threads: {})",
@@ -175,11 +188,14 @@ fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) 
 /// Implements `--check-config`: loads the application, and returns the exit code. An application
 /// that could not answer a request is an error, unless a hook may replace it.
 fn check_config(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> i32 {
-    let loaded = match import(py, settings) {
+    let loaded = match import(py, settings, hooks) {
         Ok(loaded) => loaded,
-        Err(failure) => return failure.code,
+        Err(failure) => {
+            failure.log();
+            return failure.code;
+        }
     };
-    match loaded.warning {
+    match loaded.doubt.map(Doubt::into_text) {
         Some(warning) if hooks.may_replace_app(py) => warn!(target: "app.doubtful", "{warning}"),
         Some(warning) => {
             error!(target: "app.doubtful", "{warning}");
@@ -192,9 +208,9 @@ fn check_config(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> i32 {
 }
 
 /// Loads the application in the process that serves it.
-fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
-    let loaded = import(py, settings)?;
-    if let Some(warning) = loaded.warning {
+fn load(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> Result<Py<PyAny>, LoadFailure> {
+    let loaded = import(py, settings, hooks)?;
+    if let Some(warning) = loaded.doubt.map(Doubt::into_text) {
         warn!(target: "app.doubtful", "{warning}");
     }
     if settings.processes.gc_freeze
@@ -206,10 +222,12 @@ fn load(py: Python<'_>, settings: &Settings) -> Result<Py<PyAny>, LoadFailure> {
 }
 
 /// Imports the application.
-fn import(py: Python<'_>, settings: &Settings) -> Result<Loaded, LoadFailure> {
-    let failed = |code: i32, text: String| {
-        error!(target: "app.load_failed", "{}", observe::as_line(text.trim_end()));
-        LoadFailure { code, text, is_conflict: false }
+fn import(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> Result<Loaded, LoadFailure> {
+    let failed = |code: i32, reason: String| LoadFailure {
+        code,
+        traceback: None,
+        reason,
+        is_conflict: false,
     };
     if let Some(directory) = &settings.chdir
         && let Err(failure) = std::env::set_current_dir(directory)
@@ -232,20 +250,19 @@ fn import(py: Python<'_>, settings: &Settings) -> Result<Loaded, LoadFailure> {
             "no application is given: name it, as in rustwsgi module:app".to_owned(),
         ));
     };
-    wsgi::load(py, spec).map_err(|failure| {
+    let loaded = wsgi::load(py, spec).map_err(|failure| {
         // A signal ended the import: this is not an error to report.
         if failure.interrupted {
-            return LoadFailure { code: 130, text: String::new(), is_conflict: false };
-        }
-        if let Some(traceback) = &failure.traceback {
-            observe::write_text(traceback);
+            return failed(130, String::new());
         }
         let reason = format!("{failure}{}", permission_hint(settings, failure.missing));
-        let text = format!("{}{reason}", failure.traceback.as_deref().unwrap_or_default());
-        error!(target: "app.load_failed", "{}", observe::as_line(&reason));
         let is_conflict = failure.cause.is_some_and(|cause| supervisor::is_conflict(py, &cause));
-        LoadFailure { code: 3, text, is_conflict }
-    })
+        LoadFailure { code: 3, traceback: failure.traceback, reason, is_conflict }
+    })?;
+    match loaded.doubt {
+        Some(Doubt::Async(reason)) if !hooks.may_replace_app(py) => Err(failed(3, reason)),
+        _ => Ok(loaded),
+    }
 }
 
 /// Names another possible cause if a module is `missing` in a worker that runs as another user.

@@ -229,7 +229,11 @@ fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
         }
         pairs.push((key, values));
     }
-    let settings = config::parse_api(&pairs).map_err(|exit| {
+    let parsed = config::parse_api(&pairs).and_then(|settings| {
+        config::refuse_master_options(&pairs, &settings)?;
+        Ok(settings)
+    });
+    let settings = parsed.map_err(|exit| {
         let message = exit.message.trim_end();
         PyValueError::new_err(message.strip_prefix("error: ").unwrap_or(message).to_owned())
     })?;

@@ -3,6 +3,10 @@
 On the command line:  rustwsgi module:app
 In a program:         rustwsgi.serve(app, bind="127.0.0.1:8000")
 In the background:    with rustwsgi.Server(app, bind="127.0.0.1:0") as server: ...
+To see it work:       python -m rustwsgi.demo
+
+In an application, ``environ["rustwsgi.client_disconnected"]()`` is True once the client of this
+request has disconnected.
 """
 
 from __future__ import annotations

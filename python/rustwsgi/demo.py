@@ -1,4 +1,6 @@
-"""The application to serve first after installing: ``rustwsgi rustwsgi.demo:app``.
+"""The application to serve first after installing: ``python -m rustwsgi.demo``.
+
+That is short for ``rustwsgi rustwsgi.demo:app``, and takes the same options.
 
 It is plain WSGI (PEP 3333) in one file and needs nothing but the standard library. Each view is a
 WSGI application of its own and shows one part of the interface: :func:`text` a complete response,
@@ -283,3 +285,9 @@ button {
   td, tr:first-child > td { border-top: 0; padding-top: .1rem; }
 }
 """
+
+
+if __name__ == "__main__":
+    from rustwsgi.cli import main
+
+    sys.exit(main([*sys.argv[1:], "rustwsgi.demo:app"]))

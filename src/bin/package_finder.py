@@ -26,6 +26,10 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     def get_source(self, name):
         return self.sources[name]
 
+    def get_code(self, name):
+        # Otherwise every module is "<string>" in a traceback.
+        return self.source_to_code(self.sources[name], f"<{name}>")
+
 
 class NativeLoader(importlib.abc.Loader):
     def create_module(self, spec):

@@ -57,7 +57,7 @@ fn check_module(module: &str, attr: Option<&str>) -> Result<(), String> {
     if module.is_empty() {
         return Err("the module name is missing: write MODULE:NAME".to_owned());
     }
-    if module.contains(['/', '\\']) || module.ends_with(".py") {
+    if is_path(module) {
         return Err(not_a_path(module, attr));
     }
     if module.contains('(') {
@@ -74,37 +74,113 @@ fn check_module(module: &str, attr: Option<&str>) -> Result<(), String> {
     Ok(())
 }
 
-/// The error for a path, with the name to use instead.
-fn not_a_path(path: &str, attr: Option<&str>) -> String {
-    let stem = path.strip_suffix(".py").unwrap_or(path);
+/// Whether this is a path rather than the name of a module.
+pub(super) fn is_path(module: &str) -> bool {
+    module.contains(['/', '\\']) || module.ends_with(".py")
+}
+
+/// Whether this can be the name of an attribute.
+pub(super) fn is_attribute(text: &str) -> bool {
+    text.split('.').all(is_identifier)
+}
+
+/// The module and its directory for the path of a source file without its extension. A module in a
+/// package is imported by its dotted name, from the directory of the package.
+fn module_of_path(stem: &str) -> (String, &str) {
     let (mut dir, name) = stem.rsplit_once(['/', '\\']).unwrap_or(("", stem));
     let mut module = name.to_owned();
-    // A module in a package is imported by its dotted name, from the directory of the package.
     while !dir.is_empty() && Path::new(dir).join("__init__.py").is_file() {
         let (parent, package) = dir.rsplit_once(['/', '\\']).unwrap_or(("", dir));
         module = format!("{package}.{module}");
         dir = parent;
     }
-    let chdir = match dir {
+    (module, dir)
+}
+
+/// `--chdir DIR ` for an application in this directory, or nothing.
+fn chdir(dir: &str) -> String {
+    match dir {
         "" | "." => String::new(),
-        dir => format!(" with --chdir {dir}"),
+        dir => format!("--chdir {dir} "),
+    }
+}
+
+/// The name of the application in a source file, and the option that it needs in front.
+pub(super) fn name_of_path(path: &str, attr: Option<&str>) -> (String, String) {
+    let (module, dir) = module_of_path(path.strip_suffix(".py").unwrap_or(path));
+    let is_wsgi = module == "wsgi" || module.ends_with(".wsgi");
+    let usual = if is_wsgi { "application" } else { "app" };
+    let attr = attr.filter(|attr| !attr.is_empty());
+    let attr = attr.map(str::to_owned).or_else(|| attribute_in(path));
+    (format!("{module}:{}", attr.as_deref().unwrap_or(usual)), chdir(dir))
+}
+
+/// The name of the application of a Django project, and the option that it needs in front.
+pub(super) fn django_application(manage: &str) -> (String, String) {
+    let project = read_source(manage).and_then(|text| {
+        let line = text.lines().find(|line| line.contains("DJANGO_SETTINGS_MODULE"))?;
+        let module = line.split(['"', '\'']).nth(3)?;
+        let package = module.split('.').next().filter(|package| is_attribute(package))?;
+        Some(package.to_owned())
+    });
+    let dir = manage.rsplit_once('/').map_or("", |(dir, _)| dir);
+    let project = project.as_deref().unwrap_or("PROJECT");
+    (format!("{project}.wsgi:application"), chdir(dir))
+}
+
+/// The first usual name that the source file assigns or defines, at the beginning of a line.
+fn attribute_in(path: &str) -> Option<String> {
+    let text = read_source(path)?;
+    let defines = |line: &str, name: &str| {
+        let rest = line.strip_prefix("def ").unwrap_or(line).strip_prefix(name);
+        rest.is_some_and(|rest| rest.trim_start().starts_with(['=', '(', ':']))
     };
+    let found = ["application", "app"]
+        .into_iter()
+        .find(|name| text.lines().any(|line| defines(line, name)))
+        .map(str::to_owned);
+    let factory = || text.lines().any(|line| defines(line, "create_app"));
+    found.or_else(|| factory().then(|| "create_app()".to_owned()))
+}
+
+/// The text of a small file.
+fn read_source(path: &str) -> Option<String> {
+    const MAX_BYTES: u64 = 256 * 1024;
+    let metadata = std::fs::metadata(path).ok()?;
+    let is_small = metadata.is_file() && metadata.len() <= MAX_BYTES;
+    is_small.then(|| std::fs::read_to_string(path).ok())?
+}
+
+/// The error for a path, with the name to use instead.
+fn not_a_path(path: &str, attr: Option<&str>) -> String {
+    let stem = path.strip_suffix(".py").unwrap_or(path);
+    let (dir, name) = stem.rsplit_once(['/', '\\']).unwrap_or(("", stem));
     if name == "manage" {
+        let (name, chdir) = django_application(path);
         return format!(
-            "'{path}' is Django's command, not the application: write \
-             PROJECT.wsgi:application{chdir}"
+            "'{path}' is Django's command, not the application: write {name}{}",
+            with(&chdir)
         );
     }
+    let (_, root) = module_of_path(stem);
     let given = attr.filter(|attr| !attr.is_empty());
-    let is_dotted = !dir.is_empty() && !dir.starts_with(['.', '/', '\\']);
+    let is_dotted = !root.is_empty() && !root.starts_with(['.', '/', '\\']);
     if given.is_none() && stem == path && is_dotted && !Path::new(path).exists() {
         let module = dir.replace(['/', '\\'], ".");
         return format!(
             "'{path}' is not a module name, and there is no such file: write {module}:{name}"
         );
     }
-    let attr = given.unwrap_or(if name == "wsgi" { "application" } else { "app" });
-    format!("'{path}' is a path, not a module name: write {module}:{attr}{chdir}")
+    let (name, chdir) = name_of_path(path, attr);
+    format!("'{path}' is a path, not a module name: write {name}{}", with(&chdir))
+}
+
+/// ` with --chdir DIR`, or nothing.
+fn with(option: &str) -> String {
+    match option.trim_end() {
+        "" => String::new(),
+        option => format!(" with {option}"),
+    }
 }
 
 fn check_attr(module: &str, attr: &str) -> Result<(), String> {

@@ -12,7 +12,7 @@ use super::option::OptionDef;
 use super::options::SECTIONS;
 use super::precedence::Argument;
 use super::print::HIDDEN;
-use super::{generate, suggest};
+use super::{generate, habits, help, suggest};
 
 const ABOUT: &str = "Serves a Python WSGI application over HTTP/1.1";
 
@@ -44,7 +44,6 @@ pub(super) fn command() -> Command {
         .about(ABOUT)
         .after_help(AFTER_HELP)
         .args_override_self(true)
-        .max_term_width(100)
         .args(options)
         .args(gunicorn::flags())
         // Without it clap reports `-1` as an unknown flag rather than as an invalid value.
@@ -84,7 +83,15 @@ fn argument(option: &OptionDef) -> Arg {
 
 /// Parses a command line whose first item is the program's name.
 pub(super) fn parse(argv: &[OsString]) -> Result<ArgMatches, Exit> {
-    command().try_get_matches_from(argv).map_err(exit)
+    command().try_get_matches_from(argv).map_err(|error| exit(error, argv))
+}
+
+/// All positional arguments, also those that are too many.
+fn positional(argv: &[OsString]) -> Vec<String> {
+    let command = command().mut_arg("app", |arg| arg.num_args(0..).action(ArgAction::Append));
+    let matches = command.ignore_errors(true).try_get_matches_from(argv);
+    let values = matches.ok().and_then(|mut matches| matches.remove_many::<String>("app"));
+    values.into_iter().flatten().collect()
 }
 
 /// Parses the command line `argv` again, with the arguments of the other sources: options before
@@ -154,13 +161,25 @@ pub(super) fn with_hyphens(argv: Vec<OsString>) -> Vec<OsString> {
 
 /// clap's message, except for an unknown option: its suggestions are less strict, and do not know
 /// the options of other servers.
-fn exit(error: clap::Error) -> Exit {
+fn exit(error: clap::Error, argv: &[OsString]) -> Exit {
+    if error.kind() == ErrorKind::DisplayHelp {
+        return Exit::output(help::text(argv, command()).trim_end().to_owned());
+    }
+    if is_module_flag(&error) {
+        return Exit::usage(format_args!(
+            "-m is --umask here; name the application without an option: rustwsgi {}",
+            habits::named_by_option(argv, "-m")
+        ));
+    }
     let unknown = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(option)) if error.kind() == ErrorKind::UnknownArgument => {
             option.clone()
         }
         _ => String::new(),
     };
+    if !unknown.is_empty() && !unknown.starts_with('-') {
+        return Exit::usage(habits::too_many(&positional(argv), &unknown));
+    }
     let Some(name) = unknown.strip_prefix("--") else {
         return Exit {
             code: error.exit_code(),
@@ -170,7 +189,8 @@ fn exit(error: clap::Error) -> Exit {
     };
     let tip = match (suggest::counterpart(name), suggest::option(name)) {
         (_, Some(option)) if option.is_positional() => {
-            ": name the application without an option, as in: rustwsgi hello:app".to_owned()
+            let name = habits::named_by_option(argv, &unknown);
+            format!(": name the application without an option, as in: rustwsgi {name}")
         }
         (Some(reason), _) => format!(": {reason}"),
         (None, Some(nearest)) => {
@@ -181,6 +201,15 @@ fn exit(error: clap::Error) -> Exit {
     Exit::usage(format_args!(
         "unexpected argument '{unknown}' found{tip}\n\nFor more information, try '--help'."
     ))
+}
+
+/// Whether `-m` was given the name of a module, as to Python: here it is gunicorn's flag.
+fn is_module_flag(error: &clap::Error) -> bool {
+    let value = match (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue)) {
+        (Some(arg), Some(value)) if arg.to_string().starts_with("--umask ") => value.to_string(),
+        _ => return false,
+    };
+    value.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
 /// clap's text, without its tip to pass an unknown flag as a value. It hides the value of `--env`,

@@ -57,9 +57,9 @@ default address.
   [gunicorn's settings](#gunicorns-settings). An unknown name in it is ignored, with a warning if it
   is similar to a setting.
 - **In Python** a repeatable option takes a list or tuple, and `None` means the default. Neither the
-  environment nor files are read. More than one worker is refused, and so are options that load the
-  application: COMMAND_LINE_ONLY.
-  Options of the master have no effect.
+  environment nor files are read. Refused are more than one worker, options that load the
+  application: COMMAND_LINE_ONLY;
+  and options of the master: OF_MASTER.
 
 ## Reload
 
@@ -115,6 +115,7 @@ fn introduction() -> String {
     let fallbacks = list(options::all().filter_map(fallback));
     let with = |reload| list(visible().filter(|option| option.reload == reload).map(name));
     let only = options::all().filter(|option| option.command_line_only);
+    let of_master = options::all().filter(|option| option.of_master);
     let rows = [
         (Reload::ByMaster, "a reload, in the master"),
         (Reload::UnlessPreloaded, "a reload; with `--preload` only USR2 or a restart"),
@@ -124,6 +125,7 @@ fn introduction() -> String {
     let rows = rows.map(|(reload, remedy)| format!("| {} | {remedy} |\n", with(reload)));
     INTRODUCTION
         .replace("FALLBACKS", &fallbacks)
+        .replace("OF_MASTER", &list(of_master.map(name)))
         .replace("COMMAND_LINE_ONLY", &list(only.map(name)))
         .replace("RELOAD", &rows.concat())
 }

@@ -7,6 +7,7 @@ use super::cli;
 use super::compat::gunicorn;
 use super::exit::Exit;
 use super::generate;
+use super::options;
 use super::precedence::Precedence;
 use super::resolve::{Variables, resolve};
 use super::settings::Settings;
@@ -118,4 +119,37 @@ pub fn parse_api(options: &[(String, Vec<String>)]) -> Result<Settings, Exit> {
     cli::validate(&arguments)?;
     let matches = cli::parse_merged(Vec::new(), arguments)?;
     resolve(&matches, &|_| None).map_err(Exit::usage)
+}
+
+/// Refuses keyword arguments of the Python API that need a master process: an option without effect
+/// would be believed to have one. `settings` are those that the arguments result in.
+///
+/// # Errors
+/// An [`Exit`] that names the option.
+pub fn refuse_master_options(
+    options: &[(String, Vec<String>)],
+    settings: &Settings,
+) -> Result<(), Exit> {
+    let check = |(name, values): &(String, Vec<String>)| of_master(name, values, settings);
+    options.iter().try_for_each(check).map_err(Exit::usage)
+}
+
+fn of_master(name: &str, values: &[String], settings: &Settings) -> Result<(), String> {
+    let Some(option) = options::find(name).filter(|option| option.of_master) else {
+        return Ok(());
+    };
+    let is_default = match option.field.is_flag() {
+        true => option.value(settings) == option.value(&Settings::unset()),
+        false => option.default.map_or(values.is_empty(), |default| values == [default]),
+    };
+    match is_default {
+        true => Ok(()),
+        false if option.name == "config" => {
+            Err("config: no file is read here; pass its options as keyword arguments".to_owned())
+        }
+        false => Err(format!(
+            "{name}: only possible on the command line, where a master process watches the one \
+             that serves; remove it, or run rustwsgi"
+        )),
+    }
 }

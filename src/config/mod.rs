@@ -27,12 +27,15 @@ mod bind;
 mod changes;
 mod cli;
 mod compat;
+mod development;
 #[cfg(test)]
 mod docs;
 mod exit;
 mod field;
 mod generate;
 mod given;
+mod habits;
+mod help;
 mod load;
 mod notation;
 mod option;
@@ -54,8 +57,9 @@ pub use bind::Bind;
 pub use changes::{Remedy, changes_needing_restart};
 pub use compat::gunicorn::gunicorn_settings;
 pub use compat::gunicorn_cfg::gunicorn_values;
+pub use development::show_requests;
 pub use exit::Exit;
-pub use load::{CheckFile, Loaded, parse, parse_api};
+pub use load::{CheckFile, Loaded, parse, parse_api, refuse_master_options};
 pub use options::is_command_line_only;
 pub use print::print_config;
 pub use settings::{

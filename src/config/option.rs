@@ -47,6 +47,8 @@ pub(super) struct OptionDef {
     /// Whether it concerns the loading of the application, which callers of the Python API do
     /// themselves.
     pub(super) command_line_only: bool,
+    /// Whether it concerns the master or its workers, so that the Python API refuses it.
+    pub(super) of_master: bool,
     /// The value in the settings, for options that are combined with others.
     pub(super) resolved: Option<fn(&Settings) -> Option<Value>>,
 }
@@ -109,6 +111,7 @@ pub(super) const fn option(name: &'static str, field: &'static dyn Field) -> Opt
         reload: Reload::ByWorkers,
         secret: false,
         command_line_only: false,
+        of_master: false,
         resolved: None,
     }
 }
@@ -169,6 +172,10 @@ impl OptionDef {
 
     pub(super) const fn command_line_only(self) -> OptionDef {
         OptionDef { command_line_only: true, ..self }
+    }
+
+    pub(super) const fn of_master(self) -> OptionDef {
+        OptionDef { of_master: true, ..self }
     }
 
     pub(super) const fn resolved(self, value: fn(&Settings) -> Option<Value>) -> OptionDef {

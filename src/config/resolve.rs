@@ -35,6 +35,14 @@ pub(super) fn resolve(matches: &ArgMatches, variables: Variables<'_>) -> Result<
         Some(text) => Some(AppSpec::parse(&text, given.factory)?),
         None => None,
     };
+    if let Some(path) = settings.processes.pidfile.as_ref().and_then(|path| path.to_str())
+        && path.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        // flask's -p and uvicorn's --port are easily confused with gunicorn's -p.
+        return Err(format!(
+            "--pid: '{path}' looks like a port; write --bind :{path}, or --pid ./{path} for a file"
+        ));
+    }
     settings.binds = binds;
     settings.script_name = script_name;
     settings.threads = match (given.threads, given.worker_class) {

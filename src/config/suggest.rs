@@ -1,7 +1,7 @@
 //! Suggestions for names that are not options: the nearest option, or what another server's option
 //! is called here.
 
-use super::compat::{gunicorn, uwsgi};
+use super::compat::{gunicorn, others, uwsgi};
 use super::option::OptionDef;
 use super::options;
 
@@ -48,7 +48,11 @@ pub(super) fn counterpart(name: &str) -> Option<String> {
         name if TLS_OPTIONS.contains(&name) => "TLS is not supported; terminate it in a proxy",
         "debug" => "configure debugging in the application; see also --reload and --log-level",
         "interface" => "only WSGI applications are supported",
-        name => return gunicorn::counterpart(name).or_else(|| uwsgi::counterpart(name)),
+        name => {
+            return gunicorn::counterpart(name)
+                .or_else(|| uwsgi::counterpart(name))
+                .or_else(|| others::counterpart(name));
+        }
     };
     Some(reason.to_owned())
 }

@@ -100,7 +100,8 @@ fn settings_without_options_are_the_defaults() {
 fn help_and_version_are_printed_to_stdout() {
     for (flag, text) in [
         ("--help", "Usage: rustwsgi [OPTIONS] [APP]"),
-        ("-h", "--limit-request-line"),
+        ("--help", "--limit-request-line"),
+        ("-h", "--help all options"),
         ("--version", concat!("rustwsgi ", env!("CARGO_PKG_VERSION"))),
         ("-V", "rustwsgi "),
     ] {

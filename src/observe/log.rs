@@ -18,10 +18,11 @@ use std::time::{Duration, Instant, SystemTime};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::clock::Stamp;
-use super::escape;
+use super::colour::Colours;
 use super::sink::Sink;
 use super::wording::counted;
 use super::writer::{self, LogWriter, Outcome};
+use super::{escape, held};
 
 /// How long text of the application waits for a reader that is only a little late: a process that ends
 /// at once, such as a forked child, would take the text with it.
@@ -36,6 +37,8 @@ const EVENTS_VARIABLE: &str = "RUSTWSGI_LOG_EVENTS";
 static LOGGER: ErrorLog = ErrorLog {
     is_open: AtomicBool::new(false),
     show_events: AtomicBool::new(false),
+    is_on_terminal: AtomicBool::new(false),
+    has_colours: AtomicBool::new(false),
     stamp: Mutex::new(None),
     writer: LogWriter::new(),
 };
@@ -46,6 +49,10 @@ struct ErrorLog {
     is_open: AtomicBool,
     /// Whether lines show their event ids.
     show_events: AtomicBool,
+    /// Whether the sink is a terminal.
+    is_on_terminal: AtomicBool,
+    /// Whether the levels have colours.
+    has_colours: AtomicBool,
     /// Formats the time, cached from the last line.
     stamp: Mutex<Option<Stamp>>,
     /// Writes the lines; to standard error before [`init`].
@@ -72,7 +79,57 @@ pub fn init(sink: Sink, level: LevelFilter) -> io::Result<()> {
 
 /// Sends all further messages to `sink`.
 pub fn redirect(sink: Sink) {
+    LOGGER.is_on_terminal.store(sink.is_terminal(), Ordering::Relaxed);
+    LOGGER.has_colours.store(Colours::of(&sink).are_on(), Ordering::Relaxed);
     LOGGER.report(LOGGER.writer.redirect(sink));
+}
+
+/// Holds back INFO lines from now on, until the outcome of the start is known, but not longer than
+/// this time.
+pub fn hold_start(limit: Duration) {
+    held::begin(limit);
+}
+
+/// Writes the lines that are held back, and all further ones at once.
+pub fn release_start() {
+    write_held(held::end());
+}
+
+/// Writes the held lines of a start that takes long.
+pub fn release_due(now: Instant) {
+    write_held(held::take_due(now));
+}
+
+/// When lines that are held back are due.
+pub fn release_deadline() -> Option<Instant> {
+    held::deadline()
+}
+
+/// In a worker that was just forked: forgets the master's lines, which the master writes. Returns
+/// whether there were any.
+pub fn forget_start() -> bool {
+    let held = held::is_active();
+    held::end();
+    held
+}
+
+/// While lines are held back, adds one for the process `pid`. Otherwise that process logs it.
+pub fn hold_line_of(pid: u32, event: &str, message: &str) {
+    if held::is_active() {
+        held::push(event, LOGGER.line(pid, event, INFO, message));
+    }
+}
+
+fn write_held(lines: Vec<(String, String)>) {
+    for (_, line) in lines {
+        LOGGER.append(line);
+        LOGGER.report(LOGGER.writer.write());
+    }
+}
+
+/// Whether the error log is a terminal.
+pub fn is_on_terminal() -> bool {
+    LOGGER.is_on_terminal.load(Ordering::Relaxed)
 }
 
 /// Writes text of the application to the error log, without a time or level: data for `wsgi.errors`
@@ -148,8 +205,17 @@ impl ErrorLog {
     }
 
     fn append_line(&self, target: &str, level: &str, message: &str) {
+        let line = self.line(std::process::id(), target, level, message);
+        match level == INFO && held::is_active() {
+            true => held::push(target, line),
+            false => self.append(line),
+        }
+    }
+
+    fn line(&self, pid: u32, target: &str, level: &str, message: &str) -> String {
         let event = event(target).filter(|_| self.show_events.load(Ordering::Relaxed));
-        self.append(line(&self.time(), event, level, message));
+        let colours = Colours::new(self.has_colours.load(Ordering::Relaxed));
+        line(&Prefix { time: &self.time(), pid, event, level, colours }, message)
     }
 }
 
@@ -184,25 +250,40 @@ fn event(target: &str) -> Option<&str> {
     (!target.contains("::") && target.contains('.')).then_some(target)
 }
 
+/// gunicorn's name of the level whose lines can be held back.
+const INFO: &str = "INFO";
+
 /// gunicorn's name of a level.
 fn name_of(level: Level) -> &'static str {
     match level {
         Level::Error => "ERROR",
         Level::Warn => "WARNING",
-        Level::Info => "INFO",
+        Level::Info => INFO,
         Level::Debug | Level::Trace => "DEBUG",
     }
 }
 
+/// What precedes a message.
+struct Prefix<'a> {
+    time: &'a str,
+    pid: u32,
+    event: Option<&'a str>,
+    level: &'a str,
+    colours: Colours,
+}
+
 /// Formats one message, line feed included. The message may contain data of a client.
-fn line(time: &str, event: Option<&str>, level: &str, message: &str) -> String {
-    let mut line = String::with_capacity(time.len() + message.len() + 32);
+fn line(prefix: &Prefix<'_>, message: &str) -> String {
+    let Prefix { time, pid, event, level, colours } = *prefix;
+    let mut line = String::with_capacity(time.len() + message.len() + 48);
+    let dim = colours.dim();
     // Writing to a string cannot fail.
-    let _ = write!(line, "{time} [{}] ", std::process::id());
+    let _ = write!(line, "{dim}{time} [{pid}]{dim:#} ");
     if let Some(event) = event {
         let _ = write!(line, "[{event}] ");
     }
-    let _ = write!(line, "[{level}] ");
+    let colour = colours.level(level);
+    let _ = write!(line, "{colour}[{level}]{colour:#} ");
     escape::lines(message.trim_end_matches('\n'), false, &mut line);
     line.push('\n');
     line
@@ -213,6 +294,11 @@ mod tests {
     use super::*;
     use crate::observe::LogTarget;
     use std::path::Path;
+
+    fn line(time: &str, event: Option<&str>, level: &str, message: &str) -> String {
+        let (pid, colours) = (std::process::id(), Colours::default());
+        super::line(&Prefix { time, pid, event, level, colours }, message)
+    }
 
     #[test]
     fn line_has_gunicorns_format() {

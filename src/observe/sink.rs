@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -138,6 +138,16 @@ impl Sink {
     fn new(output: Output) -> Sink {
         let is_stream = output.fd().is_some_and(is_stream);
         Sink { output, is_stream }
+    }
+
+    /// Whether this is a terminal.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.output.fd().is_some_and(|fd| fd.is_terminal())
+    }
+
+    /// Whether this is a stream that the process was started with.
+    pub(super) fn is_inherited(&self) -> bool {
+        matches!(self.output, Output::Inherited(_))
     }
 
     /// Writes complete lines, and returns how many bytes were written. They are fewer than given if

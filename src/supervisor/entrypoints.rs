@@ -3,11 +3,13 @@
 
 use std::ffi::OsString;
 
+use log::error;
 use pyo3::prelude::*;
 
 use super::hooks::Hooks;
 use super::path_trust::WorkerUsers;
 use crate::config::{Loaded, Settings};
+use crate::observe;
 
 /// Reads the command line, and the files and variables that belong to it. Refuses files that one of
 /// the users can change.
@@ -18,17 +20,38 @@ pub type Parse = fn(Python<'_>, &[OsString], &WorkerUsers) -> Result<(Loaded, Ho
 pub struct Entrypoints {
     /// Reads the configuration. An error is a message for the log.
     pub parse: Parse,
-    /// Imports the application that the settings name.
-    pub load: fn(Python<'_>, &Settings) -> Result<Py<PyAny>, LoadFailure>,
+    /// Imports the application that the settings name, and that a hook may replace.
+    pub load: fn(Python<'_>, &Settings, &Hooks) -> Result<Py<PyAny>, LoadFailure>,
 }
 
-/// The application could not be imported. The reason is in the log already.
+/// The application could not be imported.
 #[derive(Debug)]
 pub struct LoadFailure {
     /// The exit code of the process.
     pub code: i32,
-    /// The traceback, if there is one, and the reason.
-    pub text: String,
+    /// The traceback, if the application has raised an exception.
+    pub traceback: Option<String>,
+    /// What is wrong, and what to write instead. Empty if a signal has interrupted the import,
+    /// which is not an error.
+    pub reason: String,
     /// It comes from a resource that another process holds.
     pub is_conflict: bool,
+}
+
+impl LoadFailure {
+    /// The traceback, if there is one, and the reason.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.traceback.as_deref().unwrap_or_default(), self.reason)
+    }
+
+    /// Writes both to the error log.
+    pub fn log(&self) {
+        if self.reason.is_empty() {
+            return;
+        }
+        if let Some(traceback) = &self.traceback {
+            observe::write_text(traceback);
+        }
+        error!(target: "app.load_failed", "{}", observe::as_line(&self.reason));
+    }
 }

@@ -84,7 +84,8 @@ impl Guarded<'_> {
         let mut received = Vec::new();
         let mut watch = Watch { limit: self.limit, started: Instant::now(), interrupted_at: None };
         loop {
-            let left = watch.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+            let deadline = watch.deadline().into_iter().chain(observe::release_deadline()).min();
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let left = left.and_then(|left| Timespec::try_from(left).ok());
             let mut watched = [
                 PollFd::from_borrowed_fd(is_done.as_fd(), PollFlags::IN),
@@ -95,6 +96,7 @@ impl Guarded<'_> {
             if !watched[0].revents().is_empty() {
                 return received;
             }
+            observe::release_due(Instant::now());
             let mut bytes = [0; 256];
             let count = signals.read(&mut bytes).unwrap_or(0);
             received.extend_from_slice(&bytes[..count]);

@@ -61,14 +61,15 @@ impl Progress {
     }
 }
 
+/// A file without a name, which child processes share.
 #[cfg(target_os = "linux")]
-fn unnamed_file() -> io::Result<File> {
+pub(super) fn unnamed_file() -> io::Result<File> {
     let flags = rustix::fs::MemfdFlags::CLOEXEC;
-    Ok(rustix::fs::memfd_create(c"rustwsgi-heartbeat", flags).map(File::from)?)
+    Ok(rustix::fs::memfd_create(c"rustwsgi", flags).map(File::from)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn unnamed_file() -> io::Result<File> {
+pub(super) fn unnamed_file() -> io::Result<File> {
     tempfile::tempfile()
 }
 

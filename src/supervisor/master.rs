@@ -22,7 +22,7 @@ mod upgrade;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use log::info;
+use log::{Level, log};
 use pyo3::prelude::*;
 
 use self::dispatch::Event;
@@ -61,6 +61,9 @@ impl Master<'_> {
         let now = Instant::now();
         observe::flush();
         self.notifier.beat(now);
+        if self.lines_due().is_some_and(|at| at <= now) {
+            observe::release_due(now);
+        }
         let timeouts = self.kill_timeouts();
         self.workers.kill_overdue(&timeouts, now);
         if let Stage::Stopping(shutdown) = &self.stage {
@@ -68,7 +71,10 @@ impl Master<'_> {
                 return Ok(());
             }
             self.deployment.hooks.call(py, "on_exit", &[]);
-            info!(target: "server.stopped", "Shut down");
+            // A start that fails ends with its error.
+            let has_failed = shutdown.exit_code != 0 && !self.stage.has_started();
+            let level = if has_failed { Level::Debug } else { Level::Info };
+            log!(target: "server.stopped", level, "Shut down");
             return Err(MasterExit::Code(shutdown.exit_code));
         }
         // Every worker reports the same change: one reload is enough, also if it is rejected.
@@ -117,7 +123,14 @@ impl Master<'_> {
         let reload = self.source_reload.deadline().filter(|_| !is_stopping);
         let log = observe::has_backlog().then(|| Instant::now() + LOG_RETRY_INTERVAL);
         let others = reload.into_iter().chain(self.notifier.next_beat()).chain(pause).chain(log);
+        let others = others.chain(self.lines_due());
         kills.into_iter().chain(others).min()
+    }
+
+    /// When lines of the start that are held back are to be written. Not behind the error of a
+    /// worker, which usually ends the start.
+    fn lines_due(&self) -> Option<Instant> {
+        observe::release_deadline().filter(|_| !self.workers.has_failed_to_boot())
     }
 
     /// Handles all events that have come.

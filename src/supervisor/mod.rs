@@ -21,6 +21,7 @@
 //!   heartbeat, [`recycling`] the limits of a worker,
 //! - [`successor`] is the upgrade to a new master (USR2), [`sockets`] keeps listening sockets
 //!   across reloads and upgrades,
+//! - [`boot_reports`] keeps workers from logging the same failure several times,
 //! - [`signals`] waits for signals, [`guard`] watches foreign code that runs in the master,
 //!   [`forks`] keeps signals away from processes that the application forks, [`worker_signals`]
 //!   shares the signals of a worker with the application, [`handlers`] are Python handlers,
@@ -34,6 +35,7 @@
 //! - [`entrypoints`] are the functions that the layer above passes in.
 
 mod background;
+mod boot_reports;
 mod conflict;
 mod deployment;
 mod entrypoints;

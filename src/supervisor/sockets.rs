@@ -111,6 +111,12 @@ impl Sockets {
         entries.join(",").into()
     }
 
+    /// The URLs of all sockets.
+    pub(super) fn urls(&self) -> String {
+        let urls: Vec<String> = self.0.iter().map(|entry| entry.listener.url()).collect();
+        urls.join(", ")
+    }
+
     /// Keeps the sockets of other deployments open along with these.
     pub(super) fn keep(&mut self, others: &Sockets) {
         for other in &others.0 {

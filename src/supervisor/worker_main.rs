@@ -10,6 +10,7 @@ use log::{debug, error, info};
 use pyo3::prelude::*;
 
 use super::background;
+use super::boot_reports::BootReports;
 use super::conflict;
 use super::entrypoints::Entrypoints;
 use super::heartbeat::{Heartbeat, Progress};
@@ -44,6 +45,7 @@ pub(super) struct WorkerContext {
     /// The user and group to run as; `None` if they are the master's.
     pub(super) identity: Option<Identity>,
     pub(super) heartbeat: Heartbeat,
+    pub(super) boot_reports: Arc<BootReports>,
     pub(super) hooks: Hooks,
     /// The master's, until this process is the workers' user.
     pub(super) import_guard: ImportGuard,
@@ -55,6 +57,11 @@ pub(super) struct WorkerContext {
     pub(super) detaches: bool,
 }
 
+/// The first line of a worker, which is gunicorn's.
+pub(super) fn booting(pid: u32) -> String {
+    format!("Booting worker with pid: {pid}")
+}
+
 /// Boots, serves, and returns the exit code.
 pub(super) fn run(
     py: Python<'_>,
@@ -62,7 +69,10 @@ pub(super) fn run(
     listeners: Vec<Listener>,
     entrypoints: Entrypoints,
 ) -> i32 {
-    info!(target: "worker.booting", "Booting worker with pid: {}", std::process::id());
+    // While the master holds back the lines of the start, it writes this one too.
+    if !observe::forget_start() {
+        info!(target: "worker.booting", "{}", booting(std::process::id()));
+    }
     let signals = match WorkerSignals::install(py) {
         Ok(signals) => signals,
         Err(failure) => {
@@ -154,10 +164,15 @@ fn load(
             USAGE_ERROR
         })?;
     }
-    let app = preloaded.map_or_else(|| (entrypoints.load)(py, settings), Ok);
+    let app = preloaded.map_or_else(|| (entrypoints.load)(py, settings, &context.hooks), Ok);
+    if let Err(failure) = &app
+        && context.boot_reports.is_first(std::process::id(), &failure.text())
+    {
+        failure.log();
+    }
     let is_error_page = app.is_err();
     let app = app.or_else(|failure| match &mut preparation {
-        Some(watch) => watch.error_page(py, &failure.text).map_err(|_| failure.code),
+        Some(watch) => watch.error_page(py, &failure.text()).map_err(|_| failure.code),
         None => {
             if failure.is_conflict {
                 // Fails only if the master has exited.

@@ -1,9 +1,12 @@
 //! The processes of the pool, to which the policy of [`pool`] is applied.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::boot_reports::BootReports;
 use super::messages::{FromWorker, ToWorker};
 use super::pacing::Backoff;
 use super::pool::{self, Plan, Policy, Verdict, WorkerState, WorkerStatus};
@@ -21,6 +24,8 @@ pub(super) struct Workers {
     forked: i64,
     /// Whether several workers serve, as the workers were last notified.
     multiprocess: bool,
+    /// What the workers that boot together have reported.
+    boot_reports: Option<Arc<BootReports>>,
     /// A worker could not boot beside its predecessor: until one is ready, predecessors end first.
     stops_first: bool,
     /// Delays new workers after failures.
@@ -55,6 +60,25 @@ impl Workers {
     pub(super) fn count_fork(&mut self) -> i64 {
         self.forked += 1;
         self.forked
+    }
+
+    /// Where the next worker reports why it cannot boot: with the other workers that boot now.
+    pub(super) fn boot_reports(&mut self) -> io::Result<Arc<BootReports>> {
+        let is_booting = |worker: &WorkerProcess| worker.status.state == WorkerState::Booting;
+        let shared = self.boot_reports.clone().filter(|_| self.list.iter().any(is_booting));
+        let reports = shared.map_or_else(|| BootReports::new().map(Arc::new), Ok)?;
+        self.boot_reports = Some(Arc::clone(&reports));
+        Ok(reports)
+    }
+
+    /// Whether the worker `pid` has logged why it cannot boot, or another one for the same reason.
+    pub(super) fn has_reported(&self, pid: i32) -> bool {
+        self.boot_reports.as_ref().is_some_and(|reports| reports.contains(pid.unsigned_abs()))
+    }
+
+    /// Whether one of the workers that boot has logged why it cannot.
+    pub(super) fn has_failed_to_boot(&self) -> bool {
+        self.boot_reports.as_ref().is_some_and(|reports| !reports.is_empty())
     }
 
     /// Adds a worker that was just forked with the running deployment.

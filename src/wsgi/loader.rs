@@ -3,10 +3,13 @@
 use std::fmt;
 
 use log::warn;
+use pyo3::call::PyCallArgs;
+use pyo3::exceptions::{PyAttributeError, PyKeyboardInterrupt, PyModuleNotFoundError};
 use pyo3::prelude::*;
-use pyo3::types::{PyAny, PyDict, PyModule, PyString, PyTuple, PyType, PyTypeMethods};
+use pyo3::types::{PyAny, PyDict, PyModule, PyString, PyTuple};
 
 use super::green_threads::green_threads_error;
+use super::signature::{self, Doubt};
 use super::{fork, traceback};
 use crate::config::AppSpec;
 
@@ -16,7 +19,7 @@ pub struct Loaded {
     /// The application: a callable.
     pub app: Py<PyAny>,
     /// Why every request to it will fail, if its signature shows that.
-    pub warning: Option<String>,
+    pub doubt: Option<Doubt>,
 }
 
 /// Why the application was not loaded.
@@ -77,8 +80,8 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
     if let Some(refusal) = green_threads_error(py) {
         return Err(load_error(refusal));
     }
-    let warning = check_signature(spec, &app);
-    Ok(Loaded { app: app.unbind(), warning })
+    let doubt = signature::check(spec, &app);
+    Ok(Loaded { app: app.unbind(), doubt })
 }
 
 /// The application of a module of which no attribute is named.
@@ -100,7 +103,8 @@ fn default_application<'py>(
         }
         [Some(found), None] | [None, Some(found)] => Ok(found),
         [None, None] => {
-            let advice = submodule(module.py(), name, "wsgi").unwrap_or_else(|| {
+            let advice = submodule(module.py(), name, "wsgi");
+            let advice = advice.or_else(|| similar_attribute(module, None)).unwrap_or_else(|| {
                 format!("name the object that is the WSGI application, as in {name}:my_app")
             });
             Err(load_error(format!(
@@ -154,53 +158,6 @@ fn submodule(py: Python<'_>, parent: &str, name: &str) -> Option<String> {
     is_module.then(|| format!("there is a module {full:?}; did you mean {full}{attr}?"))
 }
 
-/// The warning about a callable that does not take the two arguments of a WSGI application. It is
-/// not an error, because a hook of a gunicorn configuration may replace the application.
-fn check_signature(spec: &AppSpec, app: &Bound<'_, PyAny>) -> Option<String> {
-    // CO_VARARGS, CO_COROUTINE and CO_ASYNC_GENERATOR of the module `inspect`.
-    const VARARGS: u32 = 0x04;
-    const ASYNC: u32 = 0x80 | 0x200;
-    let is_function = app.get_type().name().is_ok_and(|name| name == "function");
-    let called = if is_function { app.clone() } else { app.get_type().getattr("__call__").ok()? };
-    // `co_argcount` counts `self`, which the caller passes neither to a bound method nor to a
-    // `__call__` that is not a `staticmethod`.
-    let is_bound = called.hasattr("__self__").ok()?;
-    let implicit =
-        usize::from(is_bound || !is_function && !is_static(&app.get_type(), "__call__")?);
-    let code = called.getattr("__code__").ok()?;
-    let flags: u32 = code.getattr("co_flags").ok()?.extract().ok()?;
-    if flags & ASYNC != 0 {
-        return Some(format!(
-            "{spec} is an async function; this server runs WSGI applications, not ASGI ones"
-        ));
-    }
-    let max: usize = code.getattr("co_argcount").ok()?.extract().ok()?;
-    let max = max.saturating_sub(implicit);
-    let count = |name: &str| called.getattr(name).and_then(|values| values.len()).unwrap_or(0);
-    let min = max.saturating_sub(count("__defaults__"));
-    let keyword_only: usize = code.getattr("co_kwonlyargcount").ok()?.extract().ok()?;
-    let required_keywords = keyword_only.saturating_sub(count("__kwdefaults__"));
-    if min <= 2 && required_keywords == 0 && (max >= 2 || flags & VARARGS != 0) {
-        return None;
-    }
-    let advice = match is_function {
-        false => String::new(),
-        _ if min == 0 && required_keywords == 0 => format!(": if it is a factory, write {spec}()"),
-        _ => format!(": if it is a factory, write {spec}(ARGUMENTS)"),
-    };
-    Some(format!("{spec} cannot be called with two arguments, as a WSGI application is{advice}"))
-}
-
-/// Whether the attribute `name` of a class, looked up along its MRO, is a `staticmethod`. `None` if
-/// there is no such attribute.
-fn is_static(class: &Bound<'_, PyType>, name: &str) -> Option<bool> {
-    let kind = class.py().import("builtins").and_then(|all| all.getattr("staticmethod")).ok()?;
-    let found = class.mro().iter().find_map(|class| {
-        class.getattr("__dict__").and_then(|members| members.get_item(name)).ok()
-    });
-    found?.is_instance(&kind).ok()
-}
-
 fn lookup<'py>(module: &Bound<'py, PyAny>, path: &str) -> PyResult<Bound<'py, PyAny>> {
     path.split('.').try_fold(module.clone(), |object, name| object.getattr(name))
 }
@@ -210,44 +167,112 @@ fn load_error(message: String) -> LoadError {
 }
 
 fn load_error_from(py: Python<'_>, message: String, error: &PyErr) -> LoadError {
+    let module = py.import("rustwsgi._load_errors");
+    let formatted = module.and_then(|module| {
+        let text = |name: &str| -> PyResult<String> {
+            let text = module.call_method1(name, (error.value(py),))?;
+            traceback::to_utf8(text.cast::<PyString>()?)
+        };
+        Ok((text("format_traceback")?, text("summary")?))
+    });
+    let (traceback, message) = match formatted {
+        Ok((traceback, summary)) => (traceback, format!("{message}: {summary}")),
+        Err(_) => (traceback::format(py, error), message),
+    };
     LoadError {
         message,
-        traceback: Some(traceback::format(py, error)),
-        interrupted: error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py),
-        missing: error.is_instance_of::<pyo3::exceptions::PyModuleNotFoundError>(py),
+        traceback: Some(traceback),
+        interrupted: error.is_instance_of::<PyKeyboardInterrupt>(py),
+        missing: error.is_instance_of::<PyModuleNotFoundError>(py),
         cause: Some(Box::new(error.clone_ref(py))),
     }
 }
 
 fn import_failed(py: Python<'_>, spec: &AppSpec, error: &PyErr) -> LoadError {
+    const FAILED: &str = "cannot import the application";
     let missing: Option<String> = error
-        .is_instance_of::<pyo3::exceptions::PyModuleNotFoundError>(py)
+        .is_instance_of::<PyModuleNotFoundError>(py)
         .then(|| error.value(py).getattr("name").and_then(|name| name.extract()).ok())
         .flatten();
     let module = &spec.module;
-    let hint = match missing {
-        Some(name) if *module == name || module.starts_with(&format!("{name}.")) => {
-            let advice = dotted_attribute(py, module);
-            match (advice, name.rsplit_once('.')) {
-                (None, Some((package, submodule))) if is_package(py, package) => {
-                    format!("the package {package:?} has no module {submodule:?}")
-                }
-                (advice, _) => {
-                    let advice = advice.unwrap_or_else(|| {
-                        "run rustwsgi in the directory that has it, or name that directory with \
-                         --chdir or --pythonpath"
-                            .to_owned()
-                    });
-                    format!("there is no module {name:?}: {advice}")
-                }
-            }
-        }
-        Some(name) => format!(
-            "{module:?} imports {name:?}, which is not installed in this Python environment"
-        ),
-        None => format!("the module {module:?} raised an exception while it was imported"),
+    let Some(name) = missing else {
+        let message =
+            format!("{FAILED}: the module {module:?} raised an exception while it was imported");
+        return load_error_from(py, message, error);
     };
-    load_error_from(py, format!("cannot import the application: {hint}"), error)
+    if *module != name && !module.starts_with(&format!("{name}.")) {
+        let hint = missing_import(py, spec, &name, error);
+        return LoadError {
+            message: format!("{FAILED}: {module:?} imports {name:?}, {hint}"),
+            ..load_error_from(py, String::new(), error)
+        };
+    }
+    let advice = dotted_attribute(py, module);
+    let hint = match (advice, name.rsplit_once('.')) {
+        (None, Some((package, submodule))) if is_package(py, package) => {
+            format!("the package {package:?} has no module {submodule:?}")
+        }
+        (advice, _) => {
+            let advice = advice.unwrap_or_else(|| missing_module(py, spec));
+            format!("ModuleNotFoundError: No module named '{name}'; {advice}")
+        }
+    };
+    // The traceback would only repeat this.
+    LoadError { missing: true, ..load_error(format!("{FAILED}: {hint}")) }
+}
+
+/// Advice about a module that does not exist.
+fn missing_module(py: Python<'_>, spec: &AppSpec) -> String {
+    let arguments = spec.arguments.as_ref().map_or_else(String::new, |text| format!("({text})"));
+    let attr = spec.attr.as_ref().map(|attr| format!("{attr}{arguments}"));
+    suggestion(py, "missing_module", (&spec.module, attr)).unwrap_or_else(|| {
+        "run rustwsgi in the directory that has it, or name that directory with --chdir or \
+         --pythonpath"
+            .to_owned()
+    })
+}
+
+/// Advice about a module that the application imports, and that does not exist.
+fn missing_import(py: Python<'_>, spec: &AppSpec, name: &str, error: &PyErr) -> String {
+    let importer = || -> PyResult<String> {
+        let mut last = error.traceback(py).ok_or_else(|| error.clone_ref(py))?.into_any();
+        loop {
+            let next = last.getattr("tb_next")?;
+            if next.is_none() {
+                return last
+                    .getattr("tb_frame")?
+                    .getattr("f_code")?
+                    .getattr("co_filename")?
+                    .extract();
+            }
+            last = next;
+        }
+    };
+    suggestion(py, "missing_import", (name, importer().ok(), spec.to_string())).unwrap_or_else(
+        || {
+            let prefix =
+                py.import("sys").and_then(|sys| sys.getattr("prefix")?.extract::<String>());
+            let environment = prefix.unwrap_or_else(|_| "this Python environment".to_owned());
+            format!(
+                "which is not installed in {environment}: install it, or use another environment"
+            )
+        },
+    )
+}
+
+/// Advice about an attribute that a module does not have.
+fn similar_attribute(module: &Bound<'_, PyAny>, path: Option<&str>) -> Option<String> {
+    suggestion(module.py(), "missing_attribute", (module, path))
+}
+
+/// Calls a function of `rustwsgi._suggestions`. A failure there must not hide the mistake.
+fn suggestion<'py>(
+    py: Python<'py>,
+    function: &str,
+    arguments: impl PyCallArgs<'py>,
+) -> Option<String> {
+    let module = py.import("rustwsgi._suggestions").ok()?;
+    module.getattr(function).ok()?.call1(arguments).ok()?.extract().ok()
 }
 
 /// Suggests `hello:app` for `hello.app` if the last part of the name is an attribute.
@@ -271,15 +296,14 @@ fn attribute_failed(
     module: &Bound<'_, PyAny>,
     error: &PyErr,
 ) -> LoadError {
-    if !error.is_instance_of::<pyo3::exceptions::PyAttributeError>(py) {
+    if !error.is_instance_of::<PyAttributeError>(py) {
         let message =
             format!("looking up {path:?} in the module {:?} raised an exception", spec.module);
         return load_error_from(py, message, error);
     }
-    let hint = NAMES
-        .iter()
-        .find(|name| module.hasattr(**name).unwrap_or(false))
-        .map(|name| format!("did you mean {}:{name}?", spec.module))
+    let similar = module.cast::<PyModule>().ok().filter(|_| !path.contains('.'));
+    let hint = similar
+        .and_then(|module| similar_attribute(module, Some(path)))
         .or_else(|| submodule(py, &spec.module, path))
         // A Django project: the package has the name of the project.
         .or_else(|| submodule(py, &spec.module, "wsgi"))

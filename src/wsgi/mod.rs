@@ -9,7 +9,8 @@
 //!
 //! Each of them is a [`step`], which catches panics. [`response`] is the response in progress, which
 //! these steps share, and [`block`] the `bytes` that it is made of. [`loader`] imports the
-//! application, and [`application`] holds it with its request hooks. [`input`], [`errors`],
+//! application, [`signature`] recognizes objects that are none, and [`application`] holds it with its
+//! request hooks. [`input`], [`errors`],
 //! [`file_wrapper`] and [`client_disconnected`] are objects in the environ, [`names`] makes its keys.
 //! [`thread_state`] and [`environ_cache`] hold the objects that a thread keeps between requests, and
 //! [`forwarder`] knows the fields that only a trusted proxy may set. [`content_error`]
@@ -39,6 +40,7 @@ mod loader;
 mod names;
 mod request;
 mod response;
+mod signature;
 mod start_response;
 mod step;
 mod thread_state;
@@ -60,6 +62,7 @@ pub use input::Input;
 pub use loader::{LoadError, Loaded, load};
 pub use request::{Outcome, Wsgi};
 pub use response::{Ending, ResponseHandle, Takeover};
+pub use signature::Doubt;
 pub use start_response::{Responder, Writer};
 pub use thread_state::ThreadState;
 pub use timeout::{RequestTimeout, raise_in_thread, withdraw_from_thread};

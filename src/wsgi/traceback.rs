@@ -17,10 +17,8 @@ pub fn format(py: Python<'_>, error: &PyErr) -> String {
             "format_exception",
             (error.get_type(py), error.value(py), error.traceback(py)),
         )?;
-        // Python encodes the text, as a Rust string cannot hold lone surrogates.
         let text = PyString::new(py, "").call_method1("join", (lines,))?;
-        let utf8 = text.call_method1("encode", ("utf-8", "backslashreplace"))?;
-        Ok(String::from_utf8_lossy(utf8.cast::<PyBytes>()?.as_bytes()).into_owned())
+        to_utf8(text.cast::<PyString>()?)
     };
     // An exception whose __str__ raises must not hide the failure. Neither must an `import` that
     // fails because the worker's user may not read the standard library, nor a lack of memory, for
@@ -41,4 +39,10 @@ fn attempt(py: Python<'_>, format: impl FnOnce() -> PyResult<String>) -> Option<
         ffi::clear_exception(py);
         None
     })
+}
+
+/// The text as a Rust string, which cannot hold lone surrogates: Python encodes it.
+pub(super) fn to_utf8(text: &Bound<'_, PyString>) -> PyResult<String> {
+    let utf8 = text.call_method1("encode", ("utf-8", "backslashreplace"))?;
+    Ok(String::from_utf8_lossy(utf8.cast::<PyBytes>()?.as_bytes()).into_owned())
 }

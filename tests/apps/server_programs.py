@@ -368,6 +368,10 @@ def mistakes():
     launch = ["factory", "app_dir", "chdir", "pythonpath", "env", "venv", "check_config"]
     found = {name: raised(lambda n=name: rustwsgi.Server(app, **{n: "x"})) for name in launch}
     found["print_config"] = raised(lambda: rustwsgi.serve(app, print_config=True))
+    found["reload"] = raised(lambda: rustwsgi.Server(app, reload=True))
+    found["config"] = raised(lambda: rustwsgi.serve(app, config="rustwsgi.toml"))
+    found["max_requests"] = raised(lambda: rustwsgi.Server(app, max_requests=10))
+    found["pid"] = raised(lambda: rustwsgi.Server(app, pid="server.pid"))
     found["not callable"] = raised(lambda: rustwsgi.Server("app"))
     found["access log"] = raised(
         rustwsgi.Server(app, bind=LOCAL, access_logfile="/nowhere/access.log").start
@@ -375,7 +379,9 @@ def mistakes():
     found["error log"] = raised(
         rustwsgi.Server(app, bind=LOCAL, error_logfile="/nowhere/error.log").start
     )
-    server = rustwsgi.Server(app, bind=LOCAL)
+    # Values that ask for nothing are no mistake.
+    nothing = {"reload": False, "max_requests": 0, "pid": None, "config": None, "preload": False}
+    server = rustwsgi.Server(app, bind=LOCAL, **nothing)
     for name in ("url", "urls", "host", "port"):
         found[name] = raised(lambda n=name: getattr(server, n))
     return found

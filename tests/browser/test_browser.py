@@ -142,7 +142,10 @@ def test_events_arrive_live(clean: Browser) -> None:
     clean.screenshot("stream-complete")
 
 
-def test_raise_shows_the_500_page_of_the_server(browser: Browser, site: ServerProcess) -> None:
+def test_raise_shows_a_page_that_says_where_the_traceback_is(
+    browser: Browser, site: ServerProcess
+) -> None:
+    """Regression: it was a line of plain text, from which no link led back."""
     mark = len(site.stderr())
     browser.open("/try")
     browser.click("#raise .button")
@@ -150,8 +153,24 @@ def test_raise_shows_the_500_page_of_the_server(browser: Browser, site: ServerPr
     assert browser.status() == 500
     assert "Internal Server Error" in browser.driver.page_source
     assert "on purpose" not in browser.driver.page_source
+    assert "The traceback is in the error log" in browser.text("main")
+    assert browser.find("main .button").get_attribute("href") == browser.base + "/"
     site.wait_for_log("RuntimeError: raised on purpose", start=mark)
     browser.screenshot("raise")
+
+
+@pytest.mark.parametrize("width", [1280, 800])
+def test_environ_tables_leave_room_for_the_meaning(browser: Browser, width: int) -> None:
+    """Regression: the values, most of which are short, had more room than their explanations, and
+    the rounded corner cut off the first letter of the heading."""
+    browser.emulate(width=width)
+    browser.open("/")
+    columns = "return [...document.querySelectorAll('#environ-request thead th')].map((e) => e.offsetWidth)"
+    key, value, meaning = browser.script(columns)
+    assert meaning > 1.4 * max(key, value), (key, value, meaning)
+    overflow = "return getComputedStyle(document.querySelector('.environ')).overflow"
+    assert browser.script(overflow) == "visible"
+    assert browser.script("return document.documentElement.scrollWidth") <= width
 
 
 def test_unknown_page_is_a_404(browser: Browser) -> None:

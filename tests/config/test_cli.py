@@ -278,8 +278,8 @@ def test_doubtful_application_that_a_hook_may_replace_is_a_warning(
 
 
 def test_object_that_is_no_wsgi_application_is_reported_at_the_start(fresh_server, project) -> None:
-    server = fresh_server("single:asgi", cwd=project)
-    server.wait_for_event("app.doubtful", "single:asgi is an async function")
+    server = fresh_server("single:alone", cwd=project)
+    server.wait_for_event("app.doubtful", "single:alone cannot be called with two arguments")
 
 
 @pytest.mark.parametrize(

@@ -216,11 +216,12 @@ def test_finished_events_are_not_repeated(site: ServerProcess) -> None:
     assert site.get("/events", fields=[("Last-Event-ID", "20")]).status == 204
 
 
-def test_raise_reaches_the_server(site: ServerProcess) -> None:
+def test_raise_is_logged_and_answered_with_a_page(site: ServerProcess) -> None:
     mark = len(site.stderr())
     response = site.get("/raise")
     assert response.status == 500
     assert "on purpose" not in response.text, "the client learns no details"
+    assert "error log" in response.text and response.get("Content-Type").startswith("text/html")
     site.wait_for_log(r"RuntimeError: raised on purpose by /raise", start=mark)
     record = record_of(site, "", lambda record: record["path"] == "/raise")
     assert (record["state"], record["error"]) == ("failed", "RuntimeError")

@@ -180,8 +180,8 @@ def test_loggers_that_the_program_has_set_up_are_left_alone(door: str) -> None:
 
 
 def test_invalid_arguments_raise_the_right_exception(door: str) -> None:
-    """Regression: options of the command line only were ignored; the address before the start
-    raised an unrelated error."""
+    """Regression: options of the command line only, and later those of the master, were ignored;
+    the address before the start raised an unrelated error."""
     found = finished(door, "mistakes")
     assert found.pop("not callable")[0] == "TypeError"
     for log in ("access", "error"):
@@ -191,4 +191,4 @@ def test_invalid_arguments_raise_the_right_exception(door: str) -> None:
         assert found.pop(name)[0] == "RuntimeError", name
     for name, (kind, message) in found.items():
         assert kind == "ValueError" and name in message, (name, kind, message)
-    assert len(found) == 8
+    assert len(found) == 12

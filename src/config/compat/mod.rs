@@ -2,4 +2,5 @@
 
 pub(super) mod gunicorn;
 pub(super) mod gunicorn_cfg;
+pub(super) mod others;
 pub(super) mod uwsgi;

@@ -18,6 +18,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     option("config", &Unstored)
         .short('c')
         .takes("FILE")
+        .of_master()
         .help(
             "Configuration file: TOML if its name ends in .toml, otherwise a gunicorn \
              configuration (or python:MODULE)",

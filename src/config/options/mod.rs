@@ -23,10 +23,10 @@ pub(super) const SECTIONS: &[Section] = &[
     Section { title: "Workers and threads", options: workers::OPTIONS },
     Section { title: "Worker recycling", options: workers::RECYCLING },
     Section {
-        title: "Timeouts, in seconds (decimals allowed; 0 disables a timeout unless noted)",
+        title: "Timeouts (seconds; 0 disables one unless noted)",
         options: timeouts::OPTIONS,
     },
-    Section { title: "Limits, in bytes unless noted (suffixes k, m, g)", options: limits::OPTIONS },
+    Section { title: "Limits (bytes unless noted; suffixes k, m, g)", options: limits::OPTIONS },
     Section { title: "Logs", options: logs::OPTIONS },
     Section { title: "Process", options: process::OPTIONS },
     Section { title: "Development", options: process::DEVELOPMENT },

@@ -17,6 +17,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     option("boot_timeout", &One(TIMEOUT, |given| &mut given.settings.timeouts.boot))
         .takes("S")
         .default("300")
+        .of_master()
         .help("Maximum time for a worker to import the application and become ready"),
     option("graceful_timeout", &One(SECONDS, |given| &mut given.settings.timeouts.graceful))
         .takes("S")

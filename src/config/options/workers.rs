@@ -46,6 +46,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     .help("Maximum number of connections per worker; beyond it, the longest idle one is closed")
     .gunicorn("worker_connections"),
     option("preload", &Flag(true, |given| &mut given.settings.processes.preload))
+        .of_master()
         .help(
             "Import the application before forking the workers; saves memory, but a reload does \
              not import it again",
@@ -61,6 +62,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     option("reload_strategy", &One(RELOAD_STRATEGY, |given| &mut given.settings.processes.reload))
         .takes("all|rolling")
         .default("all")
+        .of_master()
         .help(
             "How a reload replaces workers: all at once, or rolling (one by one, which needs less \
          memory)",
@@ -68,6 +70,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     option("replace", &One(REPLACE, |given| &mut given.settings.processes.replace))
         .takes("ready-first|stop-first")
         .default("ready-first")
+        .of_master()
         .help(
             "When a worker that is recycled or reloaded ends: when its successor is ready, or \
              before its successor starts (for an application that locks a file or a port)",
@@ -83,6 +86,7 @@ pub(in crate::config) const RECYCLING: &[OptionDef] = &[
     )
     .takes("N")
     .default("0")
+    .of_master()
     .help(
         "Maximum number of requests a worker handles before it is replaced (checked once a \
          second, so a worker may handle a few more); 0 is no limit",
@@ -97,6 +101,7 @@ pub(in crate::config) const RECYCLING: &[OptionDef] = &[
     )
     .takes("N")
     .default("0")
+    .of_master()
     .help(
         "Maximum random number of requests to add to --max-requests, so that workers are not \
          replaced at the same time",
@@ -108,11 +113,13 @@ pub(in crate::config) const RECYCLING: &[OptionDef] = &[
     )
     .takes("S")
     .default("0")
+    .of_master()
     .help("Maximum lifetime of a worker before it is replaced; 0 is no limit")
     .aliases(&["workers-lifetime"]),
     option("max_worker_rss", &One(SIZE, |given| &mut given.settings.processes.recycling.rss))
         .takes("BYTES")
         .default("0")
+        .of_master()
         .help("Maximum resident set size of a worker before it is replaced; 0 is no limit")
         .aliases(&["workers-max-rss"]),
 ];

@@ -43,6 +43,7 @@ impl Master<'_> {
         let Some(worker) = self.workers.accept(pid, message) else { return };
         match message {
             FromWorker::Ready { serves_error_page } => {
+                observe::release_start();
                 worker.set_ready(serves_error_page);
                 self.workers.on_ready();
                 self.source_reload.on_ready();
@@ -69,6 +70,7 @@ impl Master<'_> {
 
     fn handle_signal(&mut self, py: Python<'_>, signal: i32) {
         if signal != libc::SIGCHLD {
+            observe::release_start();
             let name = signal_name(py, signal).trim_start_matches("SIG").to_lowercase();
             info!(target: "signal.received", "Handling signal: {name}");
         }

@@ -4,11 +4,12 @@
 use std::process::ExitStatus;
 use std::time::Instant;
 
-use log::{error, info, warn};
+use log::{Level, error, info, log, warn};
 use pyo3::prelude::*;
 
 use super::stage::Stage;
 use super::state::Master;
+use crate::observe;
 use crate::supervisor::exit_status::{describe, oom_kills};
 use crate::supervisor::messages::FromWorker;
 use crate::supervisor::pool::{BootFailure, BootRemedy, Verdict, WorkerState};
@@ -34,7 +35,7 @@ impl Master<'_> {
             WorkerState::Ready => self.on_death(py, worker, status),
             // A file has changed while it was imported, so it was not to serve anyway.
             WorkerState::Booting if self.source_reload.is_wanted() => {}
-            WorkerState::Booting => self.on_boot_failure(py, worker, status),
+            WorkerState::Booting => self.on_failed_boot(py, worker, status),
         }
     }
 
@@ -52,7 +53,7 @@ impl Master<'_> {
     }
 
     /// A worker has exited before it was ready: rolls a reload back, ends a start, or tries again.
-    fn on_boot_failure(&mut self, py: Python<'_>, worker: &WorkerProcess, status: ExitStatus) {
+    fn on_failed_boot(&mut self, py: Python<'_>, worker: &WorkerProcess, status: ExitStatus) {
         let how = self.describe_exit(py, status);
         let settings = &self.deployment.settings;
         let failure = BootFailure {
@@ -83,7 +84,11 @@ impl Master<'_> {
                 self.pause_boots();
             }
             BootRemedy::ShutDown => {
-                error!(target: "worker.boot_failed", "{what}: shutting down");
+                // The reason, if the worker has logged it, is the last line of a failed start.
+                let is_told = self.workers.has_reported(worker.pid);
+                let level = if is_told { Level::Debug } else { Level::Error };
+                log!(target: "worker.boot_failed", level, "{what}: shutting down");
+                observe::forget_start();
                 self.stop(status.code().filter(|&code| code != 0).unwrap_or(BOOT_FAILED), true);
             }
         }

@@ -1,13 +1,17 @@
 //! Forking a worker.
 
+use std::sync::Arc;
+
 use log::error;
 use pyo3::prelude::*;
 
 use super::state::{Master, MasterExit};
+use crate::observe;
+use crate::supervisor::boot_reports::BootReports;
 use crate::supervisor::forks;
 use crate::supervisor::identity;
 use crate::supervisor::pool::WorkerStatus;
-use crate::supervisor::worker_main::WorkerContext;
+use crate::supervisor::worker_main::{WorkerContext, booting};
 use crate::supervisor::worker_process::{Link, WorkerProcess};
 
 /// The signals that a worker ignores: the master handles them, but a terminal sends some to all its
@@ -20,8 +24,9 @@ impl Master<'_> {
     /// system refuses, the next attempt comes after a pause, and the workers that serve keep
     /// serving.
     pub(super) fn fork_worker(&mut self, py: Python<'_>) -> Result<(), MasterExit> {
-        let link = match Link::new() {
-            Ok(link) => link,
+        let made = Link::new().and_then(|link| Ok((link, self.workers.boot_reports()?)));
+        let (link, reports) = match made {
+            Ok(made) => made,
             Err(failure) => {
                 self.on_fork_failure(&failure);
                 return Ok(());
@@ -38,9 +43,10 @@ impl Master<'_> {
         let os = py.import("os")?;
         let forked = forks::fork_worker(|| os.call_method0("fork")?.extract::<i32>());
         match forked {
-            Ok(0) => Err(MasterExit::IntoWorker(Box::new(self.become_worker(py, link)?))),
+            Ok(0) => Err(MasterExit::IntoWorker(Box::new(self.become_worker(py, link, reports)?))),
             Ok(pid) => {
                 self.signals.unblock(py)?;
+                hold_booting_line(pid);
                 self.deployment.hooks.call(py, "forked", &[pid.into()]);
                 let Link { master_end, heartbeat, .. } = link;
                 let watches_files = self.deployment.settings.processes.watch.is_some();
@@ -57,7 +63,12 @@ impl Master<'_> {
     }
 
     /// In the new worker: drops the state of other processes, and collects the worker's context.
-    fn become_worker(&mut self, py: Python<'_>, link: Link) -> PyResult<WorkerContext> {
+    fn become_worker(
+        &mut self,
+        py: Python<'_>,
+        link: Link,
+        boot_reports: Arc<BootReports>,
+    ) -> PyResult<WorkerContext> {
         // With inherited ends of their channels open, other workers and a new master would not
         // notice that the master has exited.
         self.workers.clear();
@@ -73,6 +84,7 @@ impl Master<'_> {
             access_log: self.deployment.log_files.access.take(),
             identity: self.deployment.identity.clone(),
             heartbeat,
+            boot_reports,
             hooks: self.deployment.hooks.share(py),
             import_guard: std::mem::take(&mut self.import_guard),
             app: self.app.as_ref().map(|app| app.clone_ref(py)),
@@ -88,4 +100,10 @@ impl Master<'_> {
         );
         self.pause_boots();
     }
+}
+
+/// During a start whose lines are held back, the worker's first line belongs to them.
+fn hold_booting_line(pid: i32) {
+    let pid = pid.unsigned_abs();
+    observe::hold_line_of(pid, "worker.booting", &booting(pid));
 }

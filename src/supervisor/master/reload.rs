@@ -238,14 +238,7 @@ impl Master<'_> {
         }
         let Completed { start, previous } = self.stage.complete();
         if let Some(start) = start {
-            let serving = serving(self.deployment.target, "worker");
-            match self.workers.any_serves_error_page() {
-                false => info!(target: "server.ready", "Ready: {serving}"),
-                true => info!(
-                    target: "server.ready",
-                    "Ready, but the application failed to load: {serving} the error page"
-                ),
-            }
+            self.log_ready(start.launcher.is_some());
             self.deployment.hooks.call(py, "when_ready", &[]);
             self.notifier.ready();
             if let Some(launcher) = start.launcher {
@@ -264,6 +257,25 @@ impl Master<'_> {
                 let serving = serving(self.deployment.target, "new worker");
                 info!(target: "reload.completed", "Reloaded: {serving}");
             }
+        }
+    }
+}
+
+impl Master<'_> {
+    /// On a terminal, says where the server is and how to stop it, unless it detaches.
+    fn log_ready(&self, detaches: bool) {
+        let serving = serving(self.deployment.target, "worker");
+        let is_interactive = !detaches && observe::is_on_terminal();
+        let (hint, urls) = match is_interactive {
+            true => (", press Ctrl-C to stop", format!(" {}", self.deployment.sockets.urls())),
+            false => ("", String::new()),
+        };
+        match self.workers.any_serves_error_page() {
+            false => info!(target: "server.ready", "Ready{hint}: {serving}{urls}"),
+            true => info!(
+                target: "server.ready",
+                "Ready{hint}, but the application failed to load: {serving} the error page{urls}"
+            ),
         }
     }
 }

@@ -105,13 +105,16 @@ impl<'a> Master<'a> {
         };
         // Until now a child was a process of the application; from now on it is a worker.
         close_in_children(py, deployment.sockets.listeners())?;
-        let load = || (origin.entrypoints.load)(py, &deployment.settings);
+        let load = || (origin.entrypoints.load)(py, &deployment.settings, &deployment.hooks);
         let loaded = signals.run_guarded(py, &guarded, load)?;
         keep_in_children(deployment.sockets.listeners());
         // --chdir is for the application, in the workers. The master stays in the start directory:
         // a reload and a new master resolve the paths of the command line there.
         std::env::set_current_dir(directory)?;
-        self.app = Some(loaded.map_err(|failure| MasterExit::Code(failure.code))?);
+        self.app = Some(loaded.map_err(|failure| {
+            failure.log();
+            MasterExit::Code(failure.code)
+        })?);
         self.import_guard = ImportGuard::install(py, &self.worker_users)?;
         Ok(())
     }
