@@ -1,18 +1,21 @@
 """What a user has probably meant, when the application that was named cannot be found.
 
 Only called after a failed import. Source files near the working directory are parsed, never
-executed. Whatever goes wrong here must not hide the failure: the caller then does without advice.
+executed, and objects of the application are only looked at: to read an attribute of a lazy object
+may run code, and raises an exception outside of a request. Whatever goes wrong here must not hide
+the failure: the caller then does without advice.
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
-import inspect
+import itertools
 import os
+import shlex
 import warnings
 from collections.abc import Iterable, Iterator
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 #: Names of applications, the most usual one first.
 APPLICATIONS = ("application", "app")
@@ -24,6 +27,7 @@ FACTORIES = ("create_app", "make_app", "create_application", "build_app", "get_a
 MAX_DIRECTORIES = 200
 MAX_DEPTH = 2
 MAX_FILES = 40
+MAX_ENTRIES = 2000
 MAX_FILE_BYTES = 256 * 1024
 SKIPPED = {"node_modules", "site-packages", "tests", "test", "docs", "build", "dist", "migrations"}
 
@@ -38,7 +42,7 @@ def missing_module(module: str, attr: str | None) -> str:
     """Advise a user whose module does not exist. ``attr`` is what stands behind the colon."""
     found = _elsewhere(module, attr) or _similar(module, attr)
     other = _any_application() if found is None and "." not in module else None
-    if found is None and module in VERBS:
+    if found is None and module in VERBS and attr is None:
         name = other or "hello:app"
         return f"{module!r} is no command of rustwsgi; name the application alone: rustwsgi {name}"
     if other is not None:
@@ -74,7 +78,7 @@ def missing_attribute(module: ModuleType, path: str | None) -> str | None:
     if path is not None and "." not in path:
         plain = {candidate.removesuffix("()"): candidate for candidate in candidates}
         near = difflib.get_close_matches(path, plain, 1)
-        public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        public = [key for key, value in _public(module) if callable(value)]
         near = [plain[key] for key in near] or difflib.get_close_matches(path, public, 1, 0.75)
         candidates = near or candidates
     return f"did you mean {name}:{candidates[0]}?" if candidates else None
@@ -84,20 +88,23 @@ def _applications_in(module: ModuleType) -> Iterator[str]:
     """The names in an imported module that may be applications, or factories with ``()``."""
     values = vars(module)
     yield from (name for name in APPLICATIONS if callable(values.get(name)))
-    for name, value in values.items():
-        if name[0] == "_" or name in APPLICATIONS or not callable(value):
+    for name, value in _public(module):
+        # isinstance() would ask a lazy object for its __class__.
+        if name in APPLICATIONS or issubclass(type(value), type):
             continue
-        if isinstance(value, type):
-            continue
-        if callable(getattr(value, "wsgi_app", None)) or _takes_environ(value):
+        if callable(getattr(type(value), "wsgi_app", None)) or _takes_environ(value):
             yield name
     for name in FACTORIES:
         if callable(values.get(name)):
             yield f"{name}()"
 
 
+def _public(module: ModuleType) -> list[tuple[str, object]]:
+    return [(name, value) for name, value in list(vars(module).items()) if name[:1] != "_"]
+
+
 def _takes_environ(value: object) -> bool:
-    if not inspect.isfunction(value):
+    if type(value) is not FunctionType:
         return False
     return value.__code__.co_varnames[:2] == ("environ", "start_response")
 
@@ -191,11 +198,11 @@ def _constructs(value: ast.expr) -> bool:
 def _modules(directory: str) -> Iterator[tuple[str, str]]:
     """The modules and packages in a directory, with their files."""
     try:
-        names = sorted(os.listdir(directory))[: 8 * MAX_FILES]
+        names = [entry.name for entry in _entries(directory)]
     except OSError:
         return
     count = 0
-    for name in names:
+    for name in names[: 8 * MAX_FILES]:
         stem, extension = os.path.splitext(name)
         path = os.path.join(directory, name)
         if not extension:
@@ -205,6 +212,13 @@ def _modules(directory: str) -> Iterator[tuple[str, str]]:
             count += 1
             if count == MAX_FILES:
                 return
+
+
+def _entries(directory: str) -> list[os.DirEntry[str]]:
+    """The first entries of a directory, sorted."""
+    with os.scandir(directory) as entries:
+        first = itertools.islice(entries, MAX_ENTRIES)
+        return sorted(first, key=lambda entry: entry.name)
 
 
 def _module_file(directory: str, module: str) -> str | None:
@@ -223,11 +237,14 @@ def _directories() -> Iterator[str]:
         below = []
         for parent in level:
             try:
-                entries = sorted(os.scandir(parent), key=lambda entry: entry.name)
+                entries = _entries(parent)
             except OSError:
                 continue
             for entry in entries:
                 if entry.name[0] in "._" or entry.name in SKIPPED or not entry.is_dir():
+                    continue
+                # The name is part of a command for the terminal.
+                if not entry.name.isprintable():
                     continue
                 if os.path.isfile(os.path.join(entry.path, VENV_MARK)):
                     continue
@@ -240,4 +257,5 @@ def _directories() -> Iterator[str]:
 
 
 def _relative(directory: str) -> str:
-    return os.path.relpath(directory)
+    """The directory, as it is written on a command line."""
+    return shlex.quote(os.path.relpath(directory))

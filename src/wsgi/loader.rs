@@ -148,13 +148,18 @@ fn call<'py>(
 }
 
 /// Suggests the submodule `name` of the package `parent` if there is one, such as the module `wsgi`
-/// of a Django project.
+/// of a Django project. `name` may be the path of an attribute: then its first part counts, because
+/// `find_spec()` imports all others.
 fn submodule(py: Python<'_>, parent: &str, name: &str) -> Option<String> {
+    let (name, attr) = match name.split_once('.') {
+        Some((name, attr)) => (name, format!(":{attr}")),
+        None if name == "wsgi" => (name, ":application".to_owned()),
+        None => (name, String::new()),
+    };
     let full = format!("{parent}.{name}");
     let known =
         py.import("importlib.util").and_then(|util| util.call_method1("find_spec", (&full,)));
     let is_module = known.is_ok_and(|spec| !spec.is_none());
-    let attr = if name == "wsgi" { ":application" } else { "" };
     is_module.then(|| format!("there is a module {full:?}; did you mean {full}{attr}?"))
 }
 

@@ -34,6 +34,19 @@ FILES = {
     "src/uses.py": "import models\nfrom inner import app\n",
     "package/__init__.py": "",
     "package/pages.py": HELLO,
+    "package/views.py": "raise SystemExit('executed')\n",
+    "with space/nested.py": HELLO,
+    "lazy.py": """
+class Lazy:
+    def __getattr__(self, name): raise RuntimeError("outside of a request")
+    __class__ = property(lambda self: self.no_class)
+    def __call__(self): ...
+class Framework:
+    def wsgi_app(self, environ, start_response): ...
+    __call__ = wsgi_app
+request = Lazy()
+site = Framework()
+""",
     "missing.py": "import package_that_is_not_installed\n",
     "raising.py": "def configure():\n    raise RuntimeError('no database')\n\nconfigure()\n",
     "indirect.py": "import importlib\nimportlib.import_module('raising')\n",
@@ -101,6 +114,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("indirect:app", "RuntimeError: no database"),
         ("syntax:app", "SyntaxError: invalid syntax"),
         ("run", "no command of rustwsgi"),
+        ("serve:app", "run rustwsgi in the directory that has it"),
+        ("lazy:sit", "did you mean lazy:site?"),
+        ("lazy", "did you mean lazy:site?"),
+        ("package:views.app", "did you mean package.views:app?"),
+        ("nested:app", "write --chdir 'with space' nested:app"),
     ],
 )
 @pytest.mark.parametrize("workers", ["1", "4"])
