@@ -15,7 +15,9 @@ use super::watch::Watch;
 use crate::config::Settings;
 use crate::net::Connection;
 use crate::observe::AccessLog;
-use crate::wsgi::{AccessLogger, Outcome, ThreadState, Wsgi, take_deferred_drops};
+use crate::wsgi::{
+    AccessLogger, LoggedRequest, Outcome, ThreadState, Wsgi, take_deferred_drops,
+};
 
 /// How long a thread runs requests before it returns to polling: one long request, or several short
 /// ones.
@@ -52,6 +54,9 @@ pub(super) fn run(
     let mut presence = Presence { shared, thread, is_over: false };
     py.detach(|| shared.started.wait());
     let mut thread_state = shared.wsgi.thread_state(py)?;
+    if let Some(logger) = &shared.access_logger {
+        thread_state.keep_context(logger.is_changed(py));
+    }
     let is_main_thread = signals.is_some();
     let is_called = || is_main_thread && shared.main_thread.is_called();
     let mut restored_at = None::<Instant>;
@@ -126,45 +131,88 @@ fn run_batch(
     thread: usize,
     start: Instant,
 ) {
+    let mut is_logger_checked = false;
     shared.dispatcher.run_batch(thread, |connection| {
-        serve(py, shared, thread_state, thread, connection);
+        let served = serve(py, shared, thread_state, thread, connection);
+        if let Some(mut served) = served {
+            if let Some(log) = &shared.access_log {
+                let check_logger = !std::mem::replace(&mut is_logger_checked, true);
+                served.log(py, log, shared.access_logger.as_ref(), thread_state, check_logger);
+            }
+            shared.dispatcher.handle.return_connection(served.connection);
+        }
         start.elapsed() < BATCH_BUDGET
     });
 }
 
+/// A request that was served.
+struct Served {
+    connection: Box<Connection>,
+    /// Environ keys and values for the access log.
+    logged: Vec<(String, String)>,
+    /// The request's context, if filters of the access log may need it.
+    context: Option<Py<PyAny>>,
+}
+
+/// Serves a request. `None` if its connection is not here any more.
 fn serve(
     py: Python<'_>,
     shared: &Shared,
     thread_state: &mut ThreadState,
     thread: usize,
     connection: Box<Connection>,
-) {
+) -> Option<Served> {
     shared.watch.begin(py, thread, &connection, thread_state.response());
     let served = catch_unwind(AssertUnwindSafe(|| shared.wsgi.serve(py, thread_state, connection)));
     shared.watch.end(py, thread);
-    let Outcome { exchange, logged } = served.unwrap_or_else(|_| {
+    let Outcome { exchange, logged, context } = served.unwrap_or_else(|_| {
         let exchange = shared.wsgi.recover_exchange(py, thread_state);
-        Outcome { exchange, logged: Vec::new() }
+        Outcome { exchange, logged: Vec::new(), context: None }
     });
     // Without an exchange, the poller has taken it.
-    let Some(exchange) = exchange else { return };
-    let Ok(connection) = exchange.into_any().downcast::<Connection>() else {
+    let Ok(connection) = exchange?.into_any().downcast::<Connection>() else {
         error!(target: "request.lost", "Bug: the exchange is not a connection: dropping it");
-        return;
+        return None;
     };
-    if let Some(log) = &shared.access_log {
-        let (request, response) = (connection.http.head(), thread_state.head());
+    Some(Served { connection, logged, context })
+}
+
+impl Served {
+    /// Logs the request: through Python's logger if the application has changed it. That is
+    /// checked with `check_logger`, and as long as it is changed, so that requests which run in a
+    /// row do not each pay for a check.
+    fn log(
+        &mut self,
+        py: Python<'_>,
+        log: &AccessLog,
+        logger: Option<&AccessLogger>,
+        thread_state: &mut ThreadState,
+        check_logger: bool,
+    ) {
+        let Served { connection, logged, context } = self;
         let logged_by_python = catch_unwind(AssertUnwindSafe(|| {
-            connection.log_access(response, &logged, |record| match &shared.access_logger {
-                Some(logger) => logger.log(py, log, record, (request, response)),
-                None => log.log(record),
+            let context = context.take();
+            let logger = logger.filter(|logger| {
+                if check_logger || thread_state.keeps_context() {
+                    thread_state.keep_context(logger.is_changed(py));
+                }
+                thread_state.keeps_context()
             });
+            let Some(logger) = logger else { return false };
+            // The client need not wait for filters and handlers. If it has disconnected, the poller
+            // finds out.
+            let _ = connection.send_soon();
+            let (head, response) = (connection.http.head(), thread_state.head());
+            let request = LoggedRequest { head, response, context };
+            connection.log_access(response, logged, |record| logger.log(py, log, record, request));
+            true
         }));
         if logged_by_python.is_err() {
             // For lack of memory. Without Python it needs none of Python's.
             drop(PyErr::take(py));
-            connection.log_access(response, &logged, |record| log.log(record));
+        }
+        if !logged_by_python.unwrap_or(false) {
+            connection.log_access(thread_state.head(), logged, |record| log.log(record));
         }
     }
-    shared.dispatcher.handle.return_connection(connection);
 }

@@ -4,8 +4,8 @@
 //!
 //! As a rule a line is formatted without Python. Applications written for gunicorn add filters to
 //! `gunicorn.access`, which leave out health checks or hide secrets, or handlers of their own. So
-//! each request looks whether the logger is as the server has set it up, which takes a few lookups
-//! in two dicts, and only if it is not, makes a `LogRecord` as gunicorn does.
+//! each thread checks, once for the requests that it runs in a row, whether the logger is as the
+//! server has set it up, and only if it is not, makes a `LogRecord` as gunicorn does.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -42,6 +42,17 @@ fn call_install(py: Python<'_>, function: &str, settings: &Settings) -> PyResult
     };
     let arguments = (level, settings.access_log.is_some());
     py.import("rustwsgi._loggers")?.call_method1(function, arguments).map(drop)
+}
+
+/// What a record has beside the values of a line.
+pub struct LoggedRequest<'a> {
+    /// The head of the request.
+    pub head: &'a Head,
+    /// The head of the response.
+    pub response: &'a ResponseHead,
+    /// The context of the request, in which the logger is called: filters add a request id from a
+    /// context variable.
+    pub context: Option<Py<PyAny>>,
 }
 
 /// The logger `gunicorn.access` of an open access log.
@@ -91,22 +102,26 @@ impl AccessLogger {
         }))
     }
 
-    /// Logs a request: through Python's logger if the application has changed it. If a filter
-    /// raises an exception, the line is logged as without it.
+    /// True if the application has changed the logger, so that requests are to be logged with
+    /// [`AccessLogger::log`].
+    pub fn is_changed(&self, py: Python<'_>) -> bool {
+        !self.is_unchanged(py).unwrap_or(false)
+    }
+
+    /// Logs a request through Python's logger. If a filter raises an exception, the line is logged
+    /// as without it.
     pub fn log(
         &self,
         py: Python<'_>,
         log: &AccessLog,
         record: &Record<'_>,
-        heads: (&Head, &ResponseHead),
+        request: LoggedRequest<'_>,
     ) {
-        if self.is_unchanged(py).unwrap_or(false) {
-            return log.log(record);
+        let mut logged = Ok(());
+        if !log.excludes(record) {
+            logged = self.log_by_logger(py, log, record, &request);
         }
-        if log.excludes(record) {
-            return;
-        }
-        let logged = self.log_by_logger(py, log, record, heads);
+        drop(request);
         fork::exit_if_forked(py, logged.as_ref().err());
         if let Err(error) = logged {
             log.log(record);
@@ -160,7 +175,7 @@ impl AccessLogger {
         py: Python<'_>,
         log: &AccessLog,
         record: &Record<'_>,
-        (request, response): (&Head, &ResponseHead),
+        request: &LoggedRequest<'_>,
     ) -> PyResult<()> {
         let atoms = PyDict::new(py);
         for (letter, value) in log.atoms(record) {
@@ -169,19 +184,22 @@ impl AccessLogger {
                 AtomValue::Number(number) => atoms.set_item(letter, number)?,
             }
         }
-        add_fields(&atoms, 'i', request.fields())?;
-        add_fields(&atoms, 'o', response.fields())?;
+        add_fields(&atoms, 'i', request.head.fields())?;
+        add_fields(&atoms, 'o', request.response.fields())?;
         for (key, value) in record.environ {
             let value = observe::escaped(value.as_bytes());
             atoms.set_item(format!("{{{}}}e", key.to_lowercase()), value)?;
         }
-        match &self.template {
-            Some(template) => self.log_access.call1(py, (template, atoms))?,
+        let line = match &self.template {
+            Some(template) => template.clone(),
             // The line is complete, and the atoms are for filters only.
-            None => {
-                let line = log.render(record).replace('%', "%%");
-                self.log_access.call1(py, (line, atoms))?
+            None => log.render(record).replace('%', "%%"),
+        };
+        match &request.context {
+            Some(context) => {
+                context.call_method1(py, intern!(py, "run"), (&self.log_access, line, atoms))?
             }
+            None => self.log_access.call1(py, (line, atoms))?,
         };
         Ok(())
     }

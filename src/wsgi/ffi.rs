@@ -74,6 +74,11 @@ impl<'py> RequestContext<'py> {
             _ => Err(PyErr::fetch(py)),
         }
     }
+
+    /// Leaves the context, and returns it.
+    pub(super) fn leave(self) -> Bound<'py, PyAny> {
+        self.0.clone()
+    }
 }
 
 impl Drop for RequestContext<'_> {

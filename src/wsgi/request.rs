@@ -42,6 +42,9 @@ pub struct Outcome {
     pub exchange: Option<Box<dyn Exchange>>,
     /// Environ keys and values for the access log.
     pub logged: Vec<(String, String)>,
+    /// The request's context, if the thread keeps it. Its values may have destructors: drop it where
+    /// code of the application may run.
+    pub context: Option<Py<PyAny>>,
 }
 
 /// Why the response of an application is incomplete.
@@ -121,7 +124,7 @@ impl Wsgi {
         thread_state: &mut ThreadState,
         mut exchange: Box<dyn Exchange>,
     ) -> Outcome {
-        let response = thread_state.callables.response.clone();
+        let response = &*thread_state.callables.response;
         let mut context = None;
         let environ = step(py, || {
             context = Some(RequestContext::enter(py)?);
@@ -141,7 +144,7 @@ impl Wsgi {
                 self.call_pre_request(&environ, &mut hooked)?;
                 self.call(py, thread_state, &environ)
             });
-            late_step(py, &response, || {
+            late_step(py, response, || {
                 logged = self.values_to_log(&environ);
                 drop(environ);
             });
@@ -149,10 +152,10 @@ impl Wsgi {
         });
         let complete = served.is_ok();
         if let Err(failure) = served {
-            late_step(py, &response, || end_response(py, &response, failure));
+            late_step(py, response, || end_response(py, response, failure));
         }
         if let (Some(hooks), Some(hooked)) = (&self.app.hooks, hooked) {
-            late_step(py, &response, || {
+            late_step(py, response, || {
                 if complete {
                     // The client need not wait for the hook. If it has disconnected, the worker
                     // finds out when it next uses the exchange.
@@ -163,14 +166,23 @@ impl Wsgi {
                 drop(hooked);
             });
         }
-        late_step(py, &response, || {
-            drop(context);
-            let replaced = thread_state.replace_retained(py, &self.responses);
-            if let Err(error) = replaced {
-                report_not_replaced(&error);
-            }
+        let mut left = None;
+        late_step(py, response, || {
+            let context = context.map(RequestContext::leave);
+            left = context.filter(|_| thread_state.keeps_context).map(Bound::unbind);
         });
-        Outcome { exchange: response.take_exchange(py, &mut thread_state.head), logged }
+        let exchange = response.take_exchange(py, &mut thread_state.head);
+        let replaced = step(py, || {
+            if exchange.is_none() {
+                // There is no request to log.
+                left = None;
+            }
+            Ok(thread_state.replace_retained(py, &self.responses)?)
+        });
+        if let Err(failure) = replaced {
+            report_not_replaced(&failure);
+        }
+        Outcome { exchange, logged, context: left }
     }
 
     /// Takes back the exchange of a request in which [`Wsgi::serve`] has panicked, and aborts its
@@ -328,11 +340,12 @@ fn end_response(py: Python<'_>, response: &Response, failure: Failure) {
 }
 
 #[cold]
-fn report_not_replaced(error: &PyErr) {
+fn report_not_replaced(failure: &Failure) {
+    let reason = failure.exception().map_or_else(String::new, |error| format!(": {error}"));
     error!(
         target: "request.no_memory",
         "Out of memory: cannot replace start_response, which the application has kept; a late call \
-         may reach the next request: {error}"
+         may reach the next request{reason}"
     );
 }
 

@@ -28,6 +28,8 @@ pub struct ThreadState {
     pub(super) environ_cache: EnvironCache,
     /// The head of the last response.
     pub(super) head: ResponseHead,
+    /// A request's context is kept for the access log, whose filters read its values.
+    pub(super) keeps_context: bool,
 }
 
 /// `start_response` and `write`, and the response that they act on.
@@ -75,7 +77,19 @@ impl ThreadState {
             disconnected: Reusable::new(py, Py::new(py, ClientDisconnected::new())?),
             environ_cache: EnvironCache::new(),
             head: ResponseHead::default(),
+            keeps_context: false,
         })
+    }
+
+    /// Whether [`Outcome::context`](super::Outcome::context) is set. It costs the poller's chance to
+    /// end a request whose last values are destroyed slowly, so set it only if the context is used.
+    pub fn keep_context(&mut self, keeps_context: bool) {
+        self.keeps_context = keeps_context;
+    }
+
+    /// What [`ThreadState::keep_context`] has set.
+    pub fn keeps_context(&self) -> bool {
+        self.keeps_context
     }
 
     /// The head of the response to the last request.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import logging.config
+import threading
 from collections.abc import Callable
 from typing import Any
 
 ERROR = logging.getLogger("gunicorn.error")
 ACCESS = logging.getLogger("gunicorn.access")
+request_id = contextvars.ContextVar("request_id", default="-")
+released = threading.Event()
 
 
 def recipe() -> None:
@@ -69,6 +73,22 @@ def failing() -> None:
     ACCESS.addFilter(fail)
 
 
+def waiting() -> None:
+    """Waits for another request."""
+    ACCESS.addFilter(lambda record: released.wait(20))
+
+
+def by_context() -> None:
+    """Logs a value of the request's context."""
+
+    def show(record: logging.LogRecord) -> bool:
+        assert isinstance(record.args, dict)
+        record.args["r"] = f"{record.args['U']} {request_id.get()}"
+        return True
+
+    ACCESS.addFilter(show)
+
+
 def handler_filter() -> None:
     for handler in ACCESS.handlers:
         handler.addFilter(lambda record: "/healthz" not in record.getMessage())
@@ -107,6 +127,8 @@ def make(kind: str) -> Callable[..., Any]:
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         logger = logging.getLogger("shop")
         path = environ["PATH_INFO"]
+        if path != "/b":
+            request_id.set(f"id of {path}")
         if path == "/log":
             logger.debug("debug line")
             logger.info("info line")
@@ -117,6 +139,10 @@ def make(kind: str) -> Callable[..., Any]:
                 raise ValueError("in the application")
             except ValueError:
                 logger.exception("failed \udcff")
+        elif path == "/release":
+            released.set()
+        elif path == "/quiet":
+            ACCESS.addFilter(lambda record: record.args["U"] != "/quiet")
         elif path == "/access":
             ACCESS.info("a line of the application\nforged")
         status = "503 Service Unavailable" if path == "/healthz/broken" else "200 OK"

@@ -126,6 +126,37 @@ def test_line_is_logged_if_a_filter_raises(fresh_server, tmp_path: Path) -> None
     assert log.count("[accesslog.filter_failed]") == log.count("ValueError: no such filter") == 1
 
 
+def test_filter_sees_the_context_of_its_request(fresh_server, tmp_path: Path) -> None:
+    """Filters add a request id from a context variable, which they found unset."""
+    lines, _ = access_lines(fresh_server, tmp_path, "by_context", "--threads", "1")
+    assert [line.removesuffix(" 200") for line in lines] == [
+        "/healthz id of /healthz",
+        "/a id of /a",
+        "/healthz/broken id of /healthz/broken 503",
+        "/b -",
+    ]
+
+
+def test_client_does_not_wait_for_a_filter(fresh_server) -> None:
+    """The response was sent after the filter had returned."""
+    server = fresh_server(app("waiting"), "--access-logfile", "-", "--threads", "2")
+    assert server.get("/a").body == b"ok"
+    assert server.get("/release").body == b"ok"
+    server.wait_for_stdout("GET /release")
+    server.wait_for_stdout("GET /a")
+
+
+def test_filter_that_a_request_sets_applies_to_its_own_line(fresh_server, tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    server = fresh_server(
+        app("recipe"), "--access-logfile", str(path), "--access-logformat", "%(U)s"
+    )
+    for target in ("/a", "/quiet", "/b"):
+        server.get(target)
+    assert server.stop() == 0
+    assert path.read_text().splitlines() == ["/a", "/b"]
+
+
 def test_handler_of_the_application_gets_the_lines_as_well(fresh_server, tmp_path: Path) -> None:
     lines, log = access_lines(fresh_server, tmp_path, "second_handler")
     assert lines == ALL

@@ -14,8 +14,9 @@ from harness.wsgi import THREADS, ask
 
 
 @pytest.fixture
-def server(serve) -> ServerProcess:
-    return serve("wsgi_validated:app", *THREADS, "--body-buffer-size", "1024")
+def server(serve, buffering: str) -> ServerProcess:
+    options = ["--body-buffer-size", "1024", "--request-buffering", buffering]
+    return serve("wsgi_validated:app", *THREADS, *options)
 
 
 BODY = b"first\n" + b"x" * 5000 + b"\nlast"
@@ -44,11 +45,14 @@ CASES = [
 FIELDS = [("Content-Type", "text/plain"), ("X-A", "caf\xe9"), ("X-A", "2"), ("Cookie", "a=b")]
 
 
+@pytest.mark.parametrize("buffering", ["on", "off"])
 @pytest.mark.parametrize("framing", ["sized", "chunked"])
 @pytest.mark.parametrize(
     "app, method, status, body", CASES, ids=[f"{app}-{method}" for app, method, *_ in CASES]
 )
-def test_validator_is_silent(server, app, method, status, body, framing):
+def test_validator_is_silent(server, app, method, status, body, framing, buffering):
+    if (app, framing, buffering) == ("upload", "chunked", "off"):
+        pytest.skip("reads as many bytes as CONTENT_LENGTH says, which is not known")
     start = len(server.stderr())
     upload, fields = None, list(FIELDS)
     if method in ("POST", "PUT"):

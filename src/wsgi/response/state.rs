@@ -44,9 +44,13 @@ pub(super) struct State {
 impl State {
     /// The exchange, for a call of the application.
     pub(super) fn exchange(&mut self) -> Result<&mut dyn Exchange, SendError> {
+        self.exchange_and_head().map(|(exchange, _)| exchange)
+    }
+
+    fn exchange_and_head(&mut self) -> Result<(&mut dyn Exchange, &ResponseHead), SendError> {
         match (&mut self.exchange, &mut self.taken) {
             _ if self.is_ended => Err(SendError::Ended),
-            (Some(exchange), _) => Ok(&mut **exchange),
+            (Some(exchange), _) => Ok((&mut **exchange, &self.head)),
             (None, Some(taken)) => {
                 taken.is_noticed = true;
                 Err(SendError::TimedOut)
@@ -79,16 +83,15 @@ impl State {
 
     /// Queues the head unless it is queued already.
     pub(super) fn begin(&mut self, length: Option<u64>) -> Result<&mut dyn Exchange, SendError> {
-        self.exchange()?;
-        let State { exchange, head, started, .. } = self;
-        let exchange = exchange.as_mut().ok_or(SendError::Ended)?;
-        if !*started {
+        let is_started = self.started;
+        let (exchange, head) = self.exchange_and_head()?;
+        if !is_started {
             return Err(SendError::NotStarted);
         }
         if !exchange.http().has_begun() {
             exchange.begin(head, length);
         }
-        Ok(&mut **exchange)
+        Ok(exchange)
     }
 
     /// Queues a block, after the head if it is the first. `length` is the length of the whole
