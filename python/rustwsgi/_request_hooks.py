@@ -8,6 +8,10 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 
+#: The keys of header fields that have no prefix.
+PLAIN = ("CONTENT_TYPE", "CONTENT_LENGTH")
+
+
 class Request:
     """A request, with the attributes of ``gunicorn.http.message.Request`` that hooks use.
 
@@ -30,11 +34,7 @@ class Request:
         address = environ.get("REMOTE_ADDR", "")
         self.peer_addr = (address, int(environ["REMOTE_PORT"])) if address else ""
         self.remote_addr = self.peer_addr
-        self.headers = [
-            (key.removeprefix("HTTP_").replace("_", "-"), value)
-            for key, value in environ.items()
-            if is_field(key)
-        ]
+        self.headers = [(field_name(key), value) for key, value in environ.items() if is_field(key)]
         self._received = self._state()
 
     def _state(self) -> dict[str, Any]:
@@ -81,12 +81,19 @@ class Request:
 
 def is_field(key: str) -> bool:
     """Whether this key of an environ is a header field."""
-    return key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH")
+    return key.startswith("HTTP_") or key in PLAIN
+
+
+def field_name(key: str) -> str:
+    """The name of the header field of this key, so that :func:`environ_key` makes the same key."""
+    name = key.removeprefix("HTTP_")
+    # With hyphens it would become the other key: HTTP_CONTENT_LENGTH is a field of a proxy.
+    return name if name != key and name in PLAIN else name.replace("_", "-")
 
 
 def environ_key(name: str) -> str:
     """The environ key of a header field."""
-    plain = name.upper() in ("CONTENT-TYPE", "CONTENT-LENGTH")
+    plain = name.upper().replace("-", "_") in PLAIN and "_" not in name
     return ("" if plain else "HTTP_") + name.upper().replace("-", "_")
 
 

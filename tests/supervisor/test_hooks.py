@@ -337,6 +337,19 @@ def worker_exit(server, worker):
     server.wait_for_log(r"exit nr \(2, True, 0\)")
 
 
+def test_pre_request_does_not_merge_a_field_of_a_proxy_with_content_length(start) -> None:
+    """When a hook changed any field, HTTP_CONTENT_LENGTH became a second CONTENT_LENGTH."""
+    text = "def pre_request(worker, req):\n    req.headers.append(('X-New', '1'))\n"
+    server = start(text, "--forwarder-headers", "*", app="echo:app")
+    fields = [("Content_Length", "9"), ("Content_Type", "a/b"), ("X_A", "2")]
+    raw = build_request("POST", "/", fields=[*fields, ("Content-Length", "2")], body=b"ab")
+    with server.connect() as client:
+        environ = echoed(client.request(raw))["environ"]
+    assert (environ["CONTENT_LENGTH"], environ.get("CONTENT_TYPE")) == ("2", None)
+    assert [environ[f"HTTP_{name}"] for name in ("CONTENT_LENGTH", "CONTENT_TYPE")] == ["9", "a/b"]
+    assert (environ["HTTP_X_NEW"], environ["HTTP_X_A"]) == ("1", "2")
+
+
 def test_post_worker_init_may_wrap_the_application(start) -> None:
     text = """
 def post_worker_init(worker):
