@@ -193,7 +193,8 @@ fn start_logging(settings: &Settings) -> PyResult<()> {
 
 fn check_app(py: Python<'_>, app: &Py<PyAny>) -> PyResult<()> {
     if app.bind(py).is_callable() {
-        Ok(())
+        let refusal = crate::wsgi::async_error(app.bind(py));
+        refusal.map_or(Ok(()), |refusal| Err(pyo3::exceptions::PyTypeError::new_err(refusal)))
     } else {
         let app = app.bind(py);
         let hint = match app.cast::<PyString>() {

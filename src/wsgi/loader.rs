@@ -80,7 +80,7 @@ pub fn load(py: Python<'_>, spec: &AppSpec) -> Result<Loaded, LoadError> {
     if let Some(refusal) = green_threads_error(py) {
         return Err(load_error(refusal));
     }
-    let doubt = signature::check(spec, &app);
+    let doubt = signature::check(&spec.to_string(), &app);
     Ok(Loaded { app: app.unbind(), doubt })
 }
 

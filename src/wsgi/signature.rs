@@ -3,8 +3,6 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyString, PyType, PyTypeMethods};
 
-use crate::config::AppSpec;
-
 /// Why every request to an application will fail, if its signature shows that.
 ///
 /// It is not an error by itself, because a hook of a gunicorn configuration may replace the
@@ -29,8 +27,16 @@ impl Doubt {
 /// The parameters of an ASGI application.
 const ASGI_PARAMETERS: [&str; 3] = ["scope", "receive", "send"];
 
-/// The doubt about an application, if there is one.
-pub(super) fn check(spec: &AppSpec, app: &Bound<'_, PyAny>) -> Option<Doubt> {
+/// The error for an object that a program serves, if that is an ASGI application.
+pub fn async_error(app: &Bound<'_, PyAny>) -> Option<String> {
+    match check("app", app) {
+        Some(Doubt::Async(text)) => Some(text),
+        Some(Doubt::Arguments(_)) | None => None,
+    }
+}
+
+/// The doubt about an application, if there is one. `spec` is its name.
+pub(super) fn check(spec: &str, app: &Bound<'_, PyAny>) -> Option<Doubt> {
     // CO_VARARGS of the module `inspect`.
     const VARARGS: u32 = 0x04;
     let is_function = app.get_type().name().is_ok_and(|name| name == "function");
@@ -73,7 +79,7 @@ pub(super) fn check(spec: &AppSpec, app: &Bound<'_, PyAny>) -> Option<Doubt> {
 const INSTEAD: &str = "run it with an ASGI server, such as uvicorn or hypercorn, or serve \
                        a2wsgi.ASGIMiddleware(app)";
 
-fn refusal(spec: &AppSpec, app: &Bound<'_, PyAny>, is_function: bool) -> String {
+fn refusal(spec: &str, app: &Bound<'_, PyAny>, is_function: bool) -> String {
     let what = match app.get_type().fully_qualified_name() {
         _ if is_function => "is an async function".to_owned(),
         Ok(kind) => format!("({kind}) has an async function as its __call__"),

@@ -364,6 +364,10 @@ def loggers_of_the_program():
 # ------------------------------------------------------------------------------------ mistakes
 
 
+async def asgi(scope, receive, send):
+    pass
+
+
 def mistakes():
     launch = ["factory", "app_dir", "chdir", "pythonpath", "env", "venv", "check_config"]
     found = {name: raised(lambda n=name: rustwsgi.Server(app, **{n: "x"})) for name in launch}
@@ -373,6 +377,7 @@ def mistakes():
     found["max_requests"] = raised(lambda: rustwsgi.Server(app, max_requests=10))
     found["pid"] = raised(lambda: rustwsgi.Server(app, pid="server.pid"))
     found["not callable"] = raised(lambda: rustwsgi.Server("app"))
+    found["async"] = raised(lambda: rustwsgi.Server(asgi))
     found["access log"] = raised(
         rustwsgi.Server(app, bind=LOCAL, access_logfile="/nowhere/access.log").start
     )

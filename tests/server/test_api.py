@@ -184,6 +184,8 @@ def test_invalid_arguments_raise_the_right_exception(door: str) -> None:
     the address before the start raised an unrelated error."""
     found = finished(door, "mistakes")
     assert found.pop("not callable")[0] == "TypeError"
+    kind, message = found.pop("async")
+    assert kind == "TypeError" and "it is an ASGI application" in message
     for log in ("access", "error"):
         kind, message = found.pop(f"{log} log")
         assert kind in {"OSError", "FileNotFoundError"} and f"/nowhere/{log}.log" in message
