@@ -54,8 +54,9 @@ fn log_line(level: &str, message: &str, event: Option<&str>) {
 /// Writes a record of Python's `logging` to the error log, as a line of the named level.
 #[pyfunction]
 fn log_record(level: &str, message: &str, event: &str) {
-    // The application can give a level any name, which must not end its bracket.
-    let is_word = level.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    // The application can give a level any name, which must not end its bracket. Without a name it
+    // is `Level 35`.
+    let is_word = level.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_ ".contains(&byte));
     let level = if is_word && !level.is_empty() { level } else { "INFO" };
     observe::write_line(event, level, message);
 }

@@ -134,6 +134,10 @@ def make(kind: str) -> Callable[..., Any]:
             logger.info("info line")
             logger.warning("warning line\n[2026-01-01 00:00:00 +0000] [1] [CRITICAL] forged")
             logger.critical("critical line")
+        elif path == "/level":
+            logger.log(35, "between the levels")
+            logging.addLevelName(36, "A] [1] [CRITICAL")
+            logger.log(36, "forged")
         elif path == "/exception":
             try:
                 raise ValueError("in the application")

@@ -76,6 +76,13 @@ def test_level_of_the_application_decides_about_its_lines(fresh_server) -> None:
     assert "[DEBUG] debug line" in error_lines(server)
 
 
+def test_level_of_any_name_cannot_end_its_bracket(fresh_server) -> None:
+    server = fresh_server(app("recipe"))
+    server.get("/level")
+    server.wait_for_event("app.message", "forged")
+    assert error_lines(server)[1:] == ["[Level 35] between the levels", "[INFO] forged"]
+
+
 def test_exception_is_logged_with_its_traceback(fresh_server) -> None:
     server = fresh_server(app("recipe"))
     server.get("/exception")
