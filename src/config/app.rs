@@ -99,9 +99,12 @@ fn module_of_path(stem: &str) -> (String, &str) {
 
 /// `--chdir DIR ` for an application in this directory, or nothing.
 fn chdir(dir: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "%+,-./:=@_".contains(c);
     match dir {
         "" | "." => String::new(),
-        dir => format!("--chdir {dir} "),
+        dir if dir.chars().all(is_plain) => format!("--chdir {dir} "),
+        // As a shell needs it.
+        dir => format!("--chdir '{}' ", dir.replace('\'', r"'\''")),
     }
 }
 
@@ -255,6 +258,7 @@ mod tests {
             ("app.py", false, "write app:app"),
             ("./app.py:main", false, "write app:main"),
             ("src/web/app.py:app", false, "write app:app with --chdir src/web"),
+            ("my site/it's/app.py", false, r"write app:app with --chdir 'my site/it'\''s'"),
             ("src/http1", false, "write http1:app with --chdir src"),
             ("src/web", false, "'src/web' is not a module name, and there is no such file"),
             ("a/b/wsgi.py", false, "write wsgi:application with --chdir a/b"),

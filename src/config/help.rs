@@ -69,11 +69,8 @@ fn short(width: usize) -> String {
     let mut text = wrap("Usage: rustwsgi [OPTIONS] APP", 0, width);
     text += "\n";
     let app = options::find("app").map_or("", |app| app.help);
-    text += &wrap(&format!("APP is the application: {app}"), 0, width).replacen(
-        "The application: ",
-        "",
-        1,
-    );
+    let app = app.trim_start_matches("The application: ");
+    text += &wrap(&format!("APP is the application: {app}"), 0, width);
     text += "\nOptions:\n";
     for (usage, explanation) in rows {
         let explanation = wrap(&explanation, indent, width);
@@ -158,6 +155,14 @@ mod tests {
             for line in short(width).lines().chain(complete(command(), width).lines()) {
                 assert!(line.chars().count() <= width, "{width}: {line}");
             }
+        }
+    }
+
+    #[test]
+    fn application_is_introduced_once_at_any_width() {
+        for width in MIN_WIDTH..=MAX_WIDTH {
+            let words = short(width).split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains("APP is the application: MODULE:NAME"), "{width}: {words}");
         }
     }
 
