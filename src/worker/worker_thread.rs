@@ -133,12 +133,14 @@ fn run_batch(
 ) {
     let mut is_logger_checked = false;
     shared.dispatcher.run_batch(thread, |connection| {
-        let served = serve(py, shared, thread_state, thread, connection);
-        if let Some(mut served) = served {
-            if let Some(log) = &shared.access_log {
-                let check_logger = !std::mem::replace(&mut is_logger_checked, true);
-                served.log(py, log, shared.access_logger.as_ref(), thread_state, check_logger);
-            }
+        let mut served = serve(py, shared, thread_state, thread, connection);
+        if let (Some(served), Some(log)) = (&mut served, &shared.access_log) {
+            let check_logger = !std::mem::replace(&mut is_logger_checked, true);
+            served.log(py, log, shared.access_logger.as_ref(), thread_state, check_logger);
+        }
+        // After the filters of the access log, which may take too long as well.
+        shared.watch.end(py, thread);
+        if let Some(served) = served {
             shared.dispatcher.handle.return_connection(served.connection);
         }
         start.elapsed() < BATCH_BUDGET
@@ -154,7 +156,7 @@ struct Served {
     context: Option<Py<PyAny>>,
 }
 
-/// Serves a request. `None` if its connection is not here any more.
+/// Serves a request, which is watched from here on. `None` if its connection is not here any more.
 fn serve(
     py: Python<'_>,
     shared: &Shared,
@@ -164,7 +166,6 @@ fn serve(
 ) -> Option<Served> {
     shared.watch.begin(py, thread, &connection, thread_state.response());
     let served = catch_unwind(AssertUnwindSafe(|| shared.wsgi.serve(py, thread_state, connection)));
-    shared.watch.end(py, thread);
     let Outcome { exchange, logged, context } = served.unwrap_or_else(|_| {
         let exchange = shared.wsgi.recover_exchange(py, thread_state);
         Outcome { exchange, logged: Vec::new(), context: None }

@@ -7,6 +7,7 @@
 //! each thread checks, once for the requests that it runs in a row, whether the logger is as the
 //! server has set it up, and only if it is not, makes a `LogRecord` as gunicorn does.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -22,6 +23,11 @@ use crate::observe::{self, AccessLog, AtomValue, Record};
 
 /// The level of the access log's records, `logging.INFO`.
 const INFO: i64 = 20;
+
+thread_local! {
+    /// The server's handler has written a line.
+    static HAS_WRITTEN: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Prepares the loggers before the application is imported.
 pub fn install_loggers(py: Python<'_>, settings: &Settings) -> PyResult<()> {
@@ -82,6 +88,7 @@ impl AccessLogger {
             let text: String = args.get_item(0)?.extract()?;
             if let Some(log) = target.upgrade() {
                 log.log_text(&text);
+                HAS_WRITTEN.set(true);
             }
             PyResult::Ok(())
         };
@@ -108,8 +115,8 @@ impl AccessLogger {
         !self.is_unchanged(py).unwrap_or(false)
     }
 
-    /// Logs a request through Python's logger. If a filter raises an exception, the line is logged
-    /// as without it.
+    /// Logs a request through Python's logger. If a filter or a handler raises an exception before
+    /// the line is written, it is logged as without them.
     pub fn log(
         &self,
         py: Python<'_>,
@@ -117,6 +124,7 @@ impl AccessLogger {
         record: &Record<'_>,
         request: LoggedRequest<'_>,
     ) {
+        HAS_WRITTEN.set(false);
         let mut logged = Ok(());
         if !log.excludes(record) {
             logged = self.log_by_logger(py, log, record, &request);
@@ -124,7 +132,9 @@ impl AccessLogger {
         drop(request);
         fork::exit_if_forked(py, logged.as_ref().err());
         if let Err(error) = logged {
-            log.log(record);
+            if !HAS_WRITTEN.get() {
+                log.log(record);
+            }
             if !self.has_failed.swap(true, Ordering::Relaxed) {
                 error!(
                     target: "accesslog.filter_failed",

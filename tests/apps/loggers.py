@@ -6,6 +6,7 @@ import contextvars
 import logging
 import logging.config
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -87,6 +88,26 @@ def by_context() -> None:
         return True
 
     ACCESS.addFilter(show)
+
+
+def stuck() -> None:
+    """Waits for a minute, once."""
+
+    def wait(record: logging.LogRecord) -> bool:
+        end = time.monotonic() + 60
+        while "/healthz/broken" in record.getMessage() and time.monotonic() < end:
+            time.sleep(0.01)
+        return True
+
+    ACCESS.addFilter(wait)
+
+
+def failing_handler() -> None:
+    class Failing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ValueError("no such handler")
+
+    ACCESS.addHandler(Failing())
 
 
 def handler_filter() -> None:

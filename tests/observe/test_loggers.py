@@ -144,6 +144,21 @@ def test_filter_sees_the_context_of_its_request(fresh_server, tmp_path: Path) ->
     ]
 
 
+def test_line_is_logged_once_if_a_second_handler_raises(fresh_server, tmp_path: Path) -> None:
+    """The line came a second time, for each request."""
+    lines, log = access_lines(fresh_server, tmp_path, "failing_handler")
+    assert lines == ALL
+    assert log.count("[accesslog.filter_failed]") == 1
+
+
+def test_filter_that_waits_is_interrupted_at_the_timeout(fresh_server, tmp_path: Path) -> None:
+    """It held its thread for good, and the heartbeat did not see that."""
+    args = ("--threads", "1", "--timeout", "1")
+    lines, log = access_lines(fresh_server, tmp_path, "stuck", *args)
+    assert lines == ALL
+    assert "[request.interrupted]" in log and "RequestTimeout" in log
+
+
 def test_client_does_not_wait_for_a_filter(fresh_server) -> None:
     """The response was sent after the filter had returned."""
     server = fresh_server(app("waiting"), "--access-logfile", "-", "--threads", "2")
