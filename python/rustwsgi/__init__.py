@@ -32,10 +32,10 @@ def serve(app: Any, **options: Any) -> None:
     ``threads=8``, ``access_logfile="-"``. An option that may be repeated takes a list.
 
     Raises ValueError for an invalid option, TypeError if ``app`` is not callable or an ASGI
-    application, and OSError if an address cannot be bound. A handler that the program has set for one of the two signals is
-    called, and what it raises ends the call; without one, the server sets its own and restores the
-    previous one before it returns. In a thread other than the main thread, which receives no
-    signals, it serves until the program exits: use :class:`Server` there.
+    application, and OSError if an address cannot be bound. A handler that the program has set for
+    one of the two signals is called, and what it raises ends the call; without one, the server sets
+    its own and restores the previous one before it returns. In a thread other than the main thread,
+    which receives no signals, it serves until the program exits: use :class:`Server` there.
     """
     _rustwsgi.serve(app, **options)
 

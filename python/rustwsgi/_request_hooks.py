@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-
 #: The keys of header fields that have no prefix.
 PLAIN = ("CONTENT_TYPE", "CONTENT_LENGTH")
 

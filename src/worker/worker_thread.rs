@@ -15,9 +15,7 @@ use super::watch::Watch;
 use crate::config::Settings;
 use crate::net::Connection;
 use crate::observe::AccessLog;
-use crate::wsgi::{
-    AccessLogger, LoggedRequest, Outcome, ThreadState, Wsgi, take_deferred_drops,
-};
+use crate::wsgi::{AccessLogger, LoggedRequest, Outcome, ThreadState, Wsgi, take_deferred_drops};
 
 /// How long a thread runs requests before it returns to polling: one long request, or several short
 /// ones.

@@ -47,9 +47,7 @@ mod thread_state;
 mod timeout;
 mod traceback;
 
-pub use access_logger::{
-    AccessLogger, LoggedRequest, install_loggers, install_loggers_in_program,
-};
+pub use access_logger::{AccessLogger, LoggedRequest, install_loggers, install_loggers_in_program};
 pub use application::Application;
 pub use block::take_deferred_drops;
 pub use content_error::request_body_error;
