@@ -119,37 +119,50 @@ class Log:
     error_log = _loggers.error_logger
     access_log = _loggers.access_logger
 
-    def _log(self, level: str, message: object, args: tuple[Any, ...]) -> None:
-        text = str(message)
-        _rustwsgi.log(level, text % args if args else text, "hook.message")
+    def _log(
+        self, level: str, message: object, args: tuple[Any, ...], exc_info: Any = None
+    ) -> None:
+        record = logging.LogRecord("", 0, "", 0, message, args, None)
+        try:
+            text = record.getMessage()
+        except Exception:
+            # As logging does: a malformed call is reported, and does not fail the hook.
+            _loggers.error_handler.handleError(record)
+            return
+        _rustwsgi.log(level, _loggers.as_utf8(text), "hook.message")
+        error = exc_info if isinstance(exc_info, BaseException) else sys.exc_info()[1]
+        if exc_info and error is not None:
+            import traceback
 
-    def debug(self, message: object, *args: Any, **_: Any) -> None:
-        self._log("debug", message, args)
+            lines = traceback.format_exception(type(error), error, error.__traceback__)
+            _rustwsgi.log(level, _loggers.as_utf8("".join(lines)), "hook.message")
 
-    def info(self, message: object, *args: Any, **_: Any) -> None:
-        self._log("info", message, args)
+    def debug(self, message: object, *args: Any, exc_info: Any = None, **_: Any) -> None:
+        self._log("debug", message, args, exc_info)
 
-    def warning(self, message: object, *args: Any, **_: Any) -> None:
-        self._log("warning", message, args)
+    def info(self, message: object, *args: Any, exc_info: Any = None, **_: Any) -> None:
+        self._log("info", message, args, exc_info)
+
+    def warning(self, message: object, *args: Any, exc_info: Any = None, **_: Any) -> None:
+        self._log("warning", message, args, exc_info)
 
     warn = warning
 
-    def error(self, message: object, *args: Any, **_: Any) -> None:
-        self._log("error", message, args)
+    def error(self, message: object, *args: Any, exc_info: Any = None, **_: Any) -> None:
+        self._log("error", message, args, exc_info)
 
     critical = error
 
-    def log(self, level: int | str, message: object, *args: Any, **_: Any) -> None:
+    def log(
+        self, level: int | str, message: object, *args: Any, exc_info: Any = None, **_: Any
+    ) -> None:
         if isinstance(level, str):
             level = int(getattr(logging, level.upper(), logging.INFO))
         known = [name for name, number in _loggers.LEVELS.items() if number <= level]
-        self._log(known[-1] if known else "debug", message, args)
+        self._log(known[-1] if known else "debug", message, args, exc_info)
 
     def exception(self, message: object, *args: Any, **_: Any) -> None:
-        self._log("error", message, args)
-        import traceback
-
-        _rustwsgi.log("error", traceback.format_exc(), "hook.message")
+        self._log("error", message, args, exc_info=True)
 
 
 class Server(Shown):

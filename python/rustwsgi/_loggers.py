@@ -37,7 +37,7 @@ LEVELS = {
 MAX_EARLY_LINES = 100
 
 
-def _as_utf8(text: str) -> str:
+def as_utf8(text: str) -> str:
     """The text with lone surrogates escaped, which UTF-8 does not have."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -47,7 +47,7 @@ class ErrorHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = _as_utf8(self.format(record))
+            text = as_utf8(self.format(record))
             # A formatter that the application has set decides on the whole line.
             if self.formatter is None:
                 _rustwsgi.log_record(record.levelname, text, event="app.message")
@@ -69,7 +69,7 @@ class AccessHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            (self._write or self._early.append)(_as_utf8(self.format(record)))
+            (self._write or self._early.append)(as_utf8(self.format(record)))
         except RecursionError:
             raise
         except Exception:
@@ -90,7 +90,7 @@ class SafeAtoms(dict[str, Any]):
         return self.get(atom.lower() if atom.startswith("{") else atom, "-")
 
 
-_error_handler = ErrorHandler()
+error_handler = ErrorHandler()
 _access_handler = AccessHandler()
 _installed: tuple[str, bool] | None = None
 _has_reported_disabled = False
@@ -105,7 +105,7 @@ def install(level: str, has_access_log: bool) -> None:
     _installed = (level, has_access_log)
     error_logger.setLevel(LEVELS[level])
     error_logger.propagate = False
-    error_logger.addHandler(_error_handler)
+    error_logger.addHandler(error_handler)
     access_logger.setLevel(logging.INFO)
     access_logger.propagate = False
     if has_access_log:
@@ -116,7 +116,7 @@ def install(level: str, has_access_log: bool) -> None:
 
 def install_in_program(level: str, has_access_log: bool) -> None:
     """As :func:`install`, for a program that may have set up the loggers itself."""
-    own = [_error_handler, _access_handler]
+    own = [error_handler, _access_handler]
     handlers = error_logger.handlers + access_logger.handlers
     if all(handler in own for handler in handlers):
         install(level, has_access_log)

@@ -252,6 +252,27 @@ def test_server_log_of_hooks_has_gunicorns_log_method(fresh_server, tmp_path: Pa
     ]
 
 
+def test_server_log_of_hooks_takes_what_logging_takes(fresh_server, tmp_path: Path) -> None:
+    """A mapping, a name of a file that is no UTF-8 and a malformed call raised an exception, which
+    ended the start; `exc_info` was ignored."""
+    config = tmp_path / "gunicorn.conf.py"
+    config.write_text(
+        "def on_starting(server):\n"
+        "    server.log.info('%(a)s', {'a': 'mapped'})\n"
+        "    server.log.info('%s', '\\udcff')\n"
+        "    server.log.info('%d', 'text')\n"
+        "    try:\n"
+        "        1 / 0\n"
+        "    except ZeroDivisionError:\n"
+        "        server.log.warning('failed', exc_info=True)\n"
+    )
+    server = fresh_server(app("recipe"), "-c", str(config))
+    server.wait_for_log("ZeroDivisionError")
+    lines = re.findall(r"\[hook\.message\] (.*)", server.stderr())
+    assert lines[:3] == ["[INFO] mapped", r"[INFO] \udcff", "[WARNING] failed"]
+    assert "Logging error" in server.stderr()
+
+
 # ---------------------------------------------------------------- --access-log-exclude
 
 
