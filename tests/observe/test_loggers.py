@@ -21,9 +21,10 @@ def error_lines(server) -> list[str]:
 
 
 def access_lines(fresh_server, tmp_path: Path, kind: str, *args: str) -> tuple[list[str], str]:
-    """The lines of the access log after four requests, and the error log."""
+    """The lines of the access log after four requests, and the error log. With one thread, as a
+    client gets its response before a slow filter or handler returns."""
     path = tmp_path / "access.log"
-    args = ("--access-logformat", "%(r)s %(s)s", *args)
+    args = ("--access-logformat", "%(r)s %(s)s", "--threads", "1", *args)
     server = fresh_server(app(kind), "--access-logfile", str(path), *args)
     for target in ("/healthz", "/a?secret", "/healthz/broken", "/b"):
         server.get(target, fields=[("X-Id", "7"), ("Referer", 'a"\\\xff')])
@@ -135,7 +136,7 @@ def test_line_is_logged_if_a_filter_raises(fresh_server, tmp_path: Path) -> None
 
 def test_filter_sees_the_context_of_its_request(fresh_server, tmp_path: Path) -> None:
     """Filters add a request id from a context variable, which they found unset."""
-    lines, _ = access_lines(fresh_server, tmp_path, "by_context", "--threads", "1")
+    lines, _ = access_lines(fresh_server, tmp_path, "by_context")
     assert [line.removesuffix(" 200") for line in lines] == [
         "/healthz id of /healthz",
         "/a id of /a",
@@ -153,8 +154,7 @@ def test_line_is_logged_once_if_a_second_handler_raises(fresh_server, tmp_path: 
 
 def test_filter_that_waits_is_interrupted_at_the_timeout(fresh_server, tmp_path: Path) -> None:
     """It held its thread for good, and the heartbeat did not see that."""
-    args = ("--threads", "1", "--timeout", "1")
-    lines, log = access_lines(fresh_server, tmp_path, "stuck", *args)
+    lines, log = access_lines(fresh_server, tmp_path, "stuck", "--timeout", "1")
     assert lines == ALL
     assert "[request.interrupted]" in log and "RequestTimeout" in log
 
