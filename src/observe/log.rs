@@ -228,8 +228,12 @@ impl Log for ErrorLog {
         if !self.enabled(record.metadata()) {
             return;
         }
-        // The message is formatted before any lock is taken: its `Display` may log itself.
-        let message = record.args().to_string();
+        // The message is formatted before any lock is taken: its `Display` may log itself. That of
+        // an exception of Python fails without memory, for which `to_string` would panic.
+        let mut message = String::new();
+        if write!(message, "{}", record.args()).is_err() {
+            message.push_str("(a value that cannot be shown)");
+        }
         self.append_line(record.target(), name_of(record.level()), &message);
         // This may be the poller, which waits for nobody: neither for the reader, nor for another
         // thread that is writing, which also writes this line.

@@ -76,8 +76,8 @@ impl MainThreadLink {
     pub(super) fn answer_call(&self, py: Python<'_>, signals: &dyn MainThreadSignals) {
         if self.is_called() {
             self.is_called.store(false, Ordering::SeqCst);
-            signals.run_handlers(py);
-            signals.restore(py);
+            guard(py, || signals.run_handlers(py));
+            guard(py, || signals.restore(py));
             self.lock().is_busy = self.is_called();
             self.changed.notify_all();
         }
@@ -218,6 +218,14 @@ impl MainThread {
                 return signals.run_handlers(py);
             }
         }
+    }
+}
+
+/// Runs Python code outside of a request. PyO3 panics for lack of memory, which must not end the main
+/// thread: it does the same again later.
+pub(super) fn guard(py: Python<'_>, run: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(run)).is_err() {
+        drop(PyErr::take(py));
     }
 }
 

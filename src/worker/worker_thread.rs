@@ -9,7 +9,7 @@ use log::error;
 use pyo3::prelude::*;
 
 use super::dispatch::Dispatcher;
-use super::main_thread::{MainThreadLink, MainThreadSignals};
+use super::main_thread::{MainThreadLink, MainThreadSignals, guard};
 use super::scheduler::Role;
 use super::watch::Watch;
 use crate::config::Settings;
@@ -68,7 +68,7 @@ pub(super) fn run(
                 if let Some(signals) = signals
                     && restored_at.is_none_or(is_due)
                 {
-                    signals.restore(py);
+                    guard(py, || signals.restore(py));
                     restored_at = Some(start);
                 }
             }

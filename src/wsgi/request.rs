@@ -180,7 +180,11 @@ impl Wsgi {
             Ok(thread_state.replace_retained(py, &self.responses)?)
         });
         if let Err(failure) = replaced {
-            report_not_replaced(&failure);
+            // To format the exception may need memory.
+            let _ = step(py, || {
+                report_not_replaced(&failure);
+                Ok(())
+            });
         }
         Outcome { exchange, logged, context: left }
     }

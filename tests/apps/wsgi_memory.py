@@ -5,12 +5,14 @@
 /generate  between two blocks
 /start     before start_response
 /raise     before an exception
+/filter    afterwards each line of the access log is a record of Python
 /str/NAME  the environ has a value whose conversion for the access log raises
 
 Every other path restores the memory and returns the pid.
 """
 
 import _testcapi
+import logging
 import os
 
 
@@ -34,7 +36,8 @@ class Armed(list):
 
     def __init__(self, environ, items):
         super().__init__(items)
-        self.environ = environ
+        # Not the environ, which may hold this object: only the garbage collector would drop both.
+        self.environ = {"QUERY_STRING": environ["QUERY_STRING"]}
 
     def __del__(self):
         arm(self.environ)
@@ -56,6 +59,8 @@ def app(environ, start_response):
     _testcapi.remove_mem_hooks()
     path = environ["PATH_INFO"]
     environ["test.value"] = Value()
+    if path == "/filter":
+        logging.getLogger("gunicorn.access").addFilter(lambda record: bool(record.getMessage()))
     if path == "/raise":
         arm(environ)
         raise ValueError("in a request without memory")

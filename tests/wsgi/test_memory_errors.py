@@ -71,6 +71,25 @@ def test_request_without_memory_costs_only_itself(
     assert "[worker.thread_lost]" not in log and "Fatal Python error" not in log
 
 
+@pytest.mark.parametrize("count", [1, 5])
+def test_access_logger_without_memory_costs_only_its_request(
+    server: ServerProcess, tmp_path: Path, count: int
+) -> None:
+    """The application has set a filter, so that each line is a record of Python."""
+    assert server.get("/filter").status == 200
+    (pid,) = workers(server, 1)
+    for start in range(0, 500, 3):
+        with contextlib.suppress(NoResponse, ConnectionResetError), server.connect() as client:
+            client.send(build_request("GET", f"/early?{start},{count}"))
+            assert client.response().status in (200, 500)
+        cost = _serves_again(server, pid)
+    assert cost == 0
+    log = server.stderr()
+    assert "[worker.thread_lost]" not in log and "Fatal Python error" not in log
+    assert server.stop() == 0
+    assert (tmp_path / "access").read_text().count(" /early ") >= 167 - 20
+
+
 @pytest.mark.parametrize("name", ["memory", "exit", "interrupt", "value"])
 def test_value_for_the_access_log_that_raises_costs_only_its_text(
     server: ServerProcess, tmp_path: Path, name: str
