@@ -1,10 +1,10 @@
 //! A worker's heartbeat: an unnamed file whose modification time the worker sets every second, as
 //! in gunicorn. The master reads it when a deadline is due, so a heartbeat wakes no process.
 //!
-//! The worker's control thread sends it, and only while it holds the GIL. So the heartbeat stops when
-//! any thread keeps the GIL, for example in a C function that does not return: a state that no
-//! exception can end. It also stops when the server makes no [`Progress`]: while the poller is stuck
-//! in a system call, the main thread alone is no sign that the worker serves.
+//! The worker's control thread sends it, and only while it holds the GIL. So the heartbeat stops
+//! when any thread keeps the GIL, for example in a C function that does not return: a state that no
+//! exception can end. It also stops when the server makes no [`Progress`]: while the poller is
+//! stuck in a system call, the control thread runs, but the worker does not serve.
 
 use std::fs::File;
 use std::io;

@@ -36,7 +36,7 @@ pub trait MainThreadSignals {
     fn on_exception(&self, py: Python<'_>, exception: PyErr);
 }
 
-/// What the other threads tell the main thread, and the reverse.
+/// The state that the main thread shares with the other threads.
 #[derive(Debug, Default)]
 pub(super) struct MainThreadLink {
     /// It must attach to the interpreter once, to run signal handlers.
