@@ -76,7 +76,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .of_master()
         .help(
             "How a worker is replaced in a reload or in recycling: it ends when its successor is \
-             ready, or before its successor starts (for an application that takes a port or a lock)",
+             ready, or before that starts (for an application that takes a port or a lock)",
         ),
 ];
 

@@ -13,7 +13,7 @@ complete -c rustwsgi -s k -l worker-class -d 'Worker class, for compatibility wi
 complete -c rustwsgi -l worker-connections -d 'Maximum number of connections per worker; beyond it, an idle one is closed, or one whose request is incomplete' -r
 complete -c rustwsgi -l reload-strategy -d 'How a reload replaces workers: all at once, or rolling (one by one, which needs less memory)' -r -f -a "all\t''
 rolling\t''"
-complete -c rustwsgi -l replace -d 'How a worker is replaced in a reload or in recycling: it ends when its successor is ready, or before its successor starts (for an application that takes a port or a lock)' -r -f -a "ready-first\t''
+complete -c rustwsgi -l replace -d 'How a worker is replaced in a reload or in recycling: it ends when its successor is ready, or before that starts (for an application that takes a port or a lock)' -r -f -a "ready-first\t''
 stop-first\t''"
 complete -c rustwsgi -l max-requests -d 'Maximum number of requests a worker handles before it is replaced (checked once a second, so a worker may handle a few more); 0 is no limit' -r
 complete -c rustwsgi -l max-requests-jitter -d 'Maximum random number of requests to add to --max-requests, so that workers are not replaced at the same time' -r
