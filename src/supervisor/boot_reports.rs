@@ -24,7 +24,7 @@ pub(super) struct BootReports(File);
 
 impl BootReports {
     pub(super) fn new() -> io::Result<BootReports> {
-        let file = unnamed_file()?;
+        let file = unnamed_file(c"rustwsgi-boot-reports")?;
         rustix::fs::fcntl_setfl(&file, OFlags::APPEND | OFlags::RDWR)?;
         Ok(BootReports(file))
     }
