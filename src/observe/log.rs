@@ -9,7 +9,7 @@
 //! A process has one error log, which all layers reach with the macros of the `log` crate. A
 //! process that starts a second server redirects it by calling [`init`] again.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, TryLockError};
@@ -219,6 +219,16 @@ impl ErrorLog {
     }
 }
 
+/// The text of a message. Not `to_string`, which panics if a `Display` fails: that of a Python
+/// exception does for lack of memory.
+fn message_of(arguments: fmt::Arguments<'_>) -> String {
+    let mut message = String::new();
+    if message.write_fmt(arguments).is_err() {
+        message.push_str("(this cannot be shown)");
+    }
+    message
+}
+
 impl Log for ErrorLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= log::max_level()
@@ -229,7 +239,7 @@ impl Log for ErrorLog {
             return;
         }
         // The message is formatted before any lock is taken: its `Display` may log itself.
-        let message = record.args().to_string();
+        let message = message_of(*record.args());
         self.append_line(record.target(), name_of(record.level()), &message);
         // The poller may log this line, so it waits neither for the reader nor for another thread
         // that is writing. That thread also writes this line.
@@ -298,6 +308,18 @@ mod tests {
     fn line(time: &str, event: Option<&str>, level: &str, message: &str) -> String {
         let (pid, colours) = (std::process::id(), Colours::default());
         super::line(&Prefix { time, pid, event, level, colours }, message)
+    }
+
+    #[test]
+    fn message_whose_display_fails_is_cut() {
+        struct Failing;
+        impl fmt::Display for Failing {
+            fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+                Err(fmt::Error)
+            }
+        }
+        assert_eq!(message_of(format_args!("failed: {Failing}")), "failed: (this cannot be shown)");
+        assert_eq!(message_of(format_args!("failed: {}", 1)), "failed: 1");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use log::error;
 use pyo3::prelude::*;
 
 use super::dispatch::Dispatcher;
-use super::main_thread::{MainThreadLink, MainThreadSignals};
+use super::main_thread::{MainThreadLink, MainThreadSignals, guarded};
 use super::scheduler::Role;
 use super::watch::Watch;
 use crate::config::Settings;
@@ -65,7 +65,7 @@ pub(super) fn run(
                 if let Some(signals) = signals
                     && restored_at.is_none_or(is_due)
                 {
-                    signals.restore(py);
+                    guarded(py, || signals.restore(py));
                     restored_at = Some(start);
                 }
             }
