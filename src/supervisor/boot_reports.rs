@@ -1,5 +1,5 @@
-//! Which of the workers that boot together have reported why they failed, so that the same mistake in
-//! the application is logged once and not by each of them.
+//! Which of the workers that boot together have reported why they failed, so that the same mistake
+//! in the application is logged once and not by each of them.
 //!
 //! The workers share an unnamed file. Each appends a record, and reads the file: the first one of
 //! those with the same reason logs it.

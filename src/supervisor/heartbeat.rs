@@ -1,10 +1,10 @@
 //! A worker's heartbeat: an unnamed file whose modification time the worker sets every second, as
 //! in gunicorn. The master reads it when a deadline is due, so a heartbeat wakes no process.
 //!
-//! The worker's control thread sends it, and only while it holds the GIL. So the heartbeat stops when
-//! any thread keeps the GIL, for example in a C function that does not return: a state that no
-//! exception can end. It also stops when the server makes no [`Progress`]: while the poller is stuck
-//! in a system call, the main thread alone is no sign that the worker serves.
+//! The worker's control thread sends it, and only while it holds the GIL. So the heartbeat stops
+//! when any thread keeps the GIL, for example in a C function that does not return: a state that no
+//! exception can end. It also stops when the server makes no [`Progress`]: while the poller is
+//! stuck in a system call, the control thread runs, but the worker does not serve.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -21,8 +21,8 @@ pub(super) struct Heartbeat {
 
 impl Heartbeat {
     pub(super) fn new() -> io::Result<Heartbeat> {
-        let heartbeat =
-            Heartbeat { file: unnamed_file(c"rustwsgi-heartbeat")?, epoch: Instant::now() };
+        let file = unnamed_file(c"rustwsgi-heartbeat")?;
+        let heartbeat = Heartbeat { file, epoch: Instant::now() };
         heartbeat.beat();
         Ok(heartbeat)
     }
@@ -63,7 +63,7 @@ impl Progress {
     }
 }
 
-/// A file without a name in the file system, which child processes share. `label` shows in /proc.
+/// A file without a path, which child processes share. `/proc/PID/fd` shows the label.
 #[cfg(target_os = "linux")]
 pub(super) fn unnamed_file(label: &CStr) -> io::Result<File> {
     let flags = rustix::fs::MemfdFlags::CLOEXEC;
@@ -71,7 +71,7 @@ pub(super) fn unnamed_file(label: &CStr) -> io::Result<File> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn unnamed_file(_: &CStr) -> io::Result<File> {
+pub(super) fn unnamed_file(_label: &CStr) -> io::Result<File> {
     tempfile::tempfile()
 }
 

@@ -44,7 +44,7 @@ pub(super) fn guarded(py: Python<'_>, step: impl FnOnce()) {
     }
 }
 
-/// What the other threads tell the main thread, and the reverse.
+/// The state that the main thread shares with the other threads.
 #[derive(Debug, Default)]
 pub(super) struct MainThreadLink {
     /// It must attach to the interpreter once, to run signal handlers.
