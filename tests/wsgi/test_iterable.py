@@ -111,8 +111,7 @@ def test_wrong_return_is_a_500(server, name):
     assert response.get("X-First") is None
 
 
-def test_coroutine_of_the_application_is_a_500(serve):
-    """Only its call shows that it is asynchronous: the start cannot refuse it."""
+def test_application_that_returns_a_coroutine_is_a_500(serve):
     assert_error_500(serve("wsgi_iterable:coroutine_app", *THREADS).get("/"))
 
 
