@@ -356,9 +356,9 @@ impl Poller {
         }
     }
 
-    /// Sets whether all threads are occupied by requests that have run too long. Meanwhile nothing
-    /// is accepted: new clients wait in the accept queue, for one of the threads or for another
-    /// process. A queued request is rejected once the server shuts down.
+    /// Sets whether all threads are lost, or occupied by requests that have run too long. Meanwhile
+    /// nothing is accepted: new clients wait in the accept queue, for one of the threads or for
+    /// another process. A queued request is rejected once the server shuts down.
     pub fn set_stalled(&mut self, is_stalled: bool) {
         self.state.admission.set_stalled(is_stalled);
     }

@@ -66,6 +66,8 @@ pub struct Load {
     pub queued: usize,
     /// Worker threads that are not inside the application.
     pub free_threads: usize,
+    /// Worker threads that have ended unexpectedly.
+    pub lost_threads: usize,
 }
 
 /// The thread that polls, or that returns to polling after its jobs.
@@ -227,6 +229,7 @@ impl<J> Scheduler<J> {
             has_unclaimed_work: state.is_stopped || state.has_unclaimed_jobs(),
             queued: state.queue.len(),
             free_threads: self.free_threads(&state),
+            lost_threads: state.lost_threads,
         }
     }
 

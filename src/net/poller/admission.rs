@@ -135,6 +135,10 @@ impl Admission {
 
     /// When the poller must check again.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
+        if self.is_stalled && !self.is_draining {
+            // Pauses that are over do not end the poller's waits for events.
+            return None;
+        }
         [self.paused_until, self.yielding_until].into_iter().flatten().min()
     }
 }
@@ -158,6 +162,21 @@ mod tests {
         admission.set_stalled(true);
         admission.drain();
         assert!(admission.admits(0, true, now));
+    }
+
+    /// A regression test: a pause that was over woke the poller each millisecond.
+    #[test]
+    fn stalled_server_does_not_wait_for_the_end_of_a_pause() {
+        let now = Instant::now();
+        let mut admission = Admission::new(10);
+        admission.set_free_threads(Some(0));
+        assert!(!admission.admits(0, true, now));
+        admission.pause(now);
+        admission.set_stalled(true);
+        assert!(!admission.admits(0, true, now + 10 * YIELD_PAUSE));
+        assert_eq!(admission.wakes_at(), None);
+        admission.set_stalled(false);
+        assert!(admission.wakes_at().is_some());
     }
 
     #[test]
