@@ -17,13 +17,22 @@ pub(crate) use shuttle::sync::{
     atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
-use std::sync::{LockResult, PoisonError};
+use std::sync::{LockResult, PoisonError, TryLockError};
 use std::time::Duration;
 
 /// The guard of a lock, even if a thread has panicked while holding it. A panic costs one request,
 /// and never leaves the protected data half-changed.
 pub(crate) fn ignore_poison<G>(result: LockResult<G>) -> G {
     result.unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The guard of a lock if no thread holds it, even if one has panicked while holding it.
+pub(crate) fn try_lock<T>(mutex: &std::sync::Mutex<T>) -> Option<std::sync::MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// Marks, in debug builds, that this thread holds a lock under which no object of Python may be

@@ -282,6 +282,12 @@ impl WriteHalf {
         self.fail_locked(&mut self.lock(), REQUEST_ABORTED.into());
     }
 
+    /// The same, and lets the client see it at once, although another thread owns the connection.
+    pub fn reset(&self) {
+        self.abort();
+        self.transport.reset();
+    }
+
     fn fail_locked(&self, state: &mut State, error: io::Error) -> io::Error {
         state.failed.get_or_insert_with(|| copy(&error));
         let mut dropped = std::mem::take(&mut state.queue);

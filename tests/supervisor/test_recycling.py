@@ -181,6 +181,23 @@ def test_client_of_a_request_that_holds_the_interpreter_gets_504(fresh_server) -
         assert "[worker.no_heartbeat]" not in server.stderr()
 
 
+def test_response_that_waits_for_the_interpreter_is_aborted_in_time(fresh_server) -> None:
+    """Regression: its thread had the connection while it waited, so its client waited, too."""
+    options = ["--timeout", "1", "--threads", "2", "--graceful-timeout", "1"]
+    server = fresh_server(APP, *options)
+    with server.connect() as client, server.connect() as other:
+        client.send(build_request("GET", "/flood"))
+        assert client.head().status == 200
+        other.send(build_request("GET", "/seize"))
+        with pytest.raises(OSError):
+            while client.sock.recv(1 << 20):
+                pass
+            raise ConnectionResetError  # its end is as good as a reset
+        server.wait_for_event("request.timeout", "GET /flood .*abort")
+        assert other.response().status == 504
+        assert "[worker.no_heartbeat]" not in server.stderr()
+
+
 def test_blocks_made_in_c_do_not_recycle_the_worker(fresh_server, tmp_path: Path) -> None:
     """No Python code runs between the blocks that could raise the exception, and the client reads
     them all."""

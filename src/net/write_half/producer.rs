@@ -142,12 +142,7 @@ impl WriteHalf {
 
     /// Blocks until there may be room, or it is time to look again. `limit` is the number of unsent
     /// bytes, in memory and in files, below which output can be moved to a file.
-    fn wait_for_room<'a>(
-        &'a self,
-        state: Locked<'a>,
-        limit: u64,
-        pace: WritePace,
-    ) -> Locked<'a> {
+    fn wait_for_room<'a>(&'a self, state: Locked<'a>, limit: u64, pace: WritePace) -> Locked<'a> {
         let now = clock::now();
         let due = state.deadline(pace).map(|(due, _)| due.saturating_duration_since(now));
         // Other responses free the space of their files without notice.
@@ -155,12 +150,7 @@ impl WriteHalf {
         self.pause(state, limit, time)
     }
 
-    fn pause<'a>(
-        &'a self,
-        mut state: Locked<'a>,
-        limit: u64,
-        time: Duration,
-    ) -> Locked<'a> {
+    fn pause<'a>(&'a self, mut state: Locked<'a>, limit: u64, time: Duration) -> Locked<'a> {
         if state.queue.has_spent() {
             // Freed before the wait; the caller looks again.
             drop(state);

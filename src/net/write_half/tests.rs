@@ -43,8 +43,7 @@ impl Drop for Owner {
 /// wait for all other threads, while one of them waits for the lock.
 #[test]
 fn blocks_are_freed_without_the_lock() {
-    let memory_budget =
-        Arc::new(MemoryBudget::new(Budget { memory: usize::MAX, spool: u64::MAX }));
+    let memory_budget = Arc::new(MemoryBudget::new(Budget { memory: usize::MAX, spool: u64::MAX }));
     let freed = Arc::new(Freed::default());
     let block = |size| {
         let mut queue = OutputQueue::default();
