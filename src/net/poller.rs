@@ -147,6 +147,11 @@ impl Poller {
         self.state.admission.set_free_threads(free_threads);
     }
 
+    /// Sets a number that changes whenever a thread begins a request.
+    pub fn set_jobs_taken(&mut self, jobs_taken: u64) {
+        self.state.admission.set_jobs_taken(jobs_taken);
+    }
+
     /// Waits for events, for `timeout` at most, handles them, and returns the connections whose
     /// request is complete.
     pub fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Lent>> {

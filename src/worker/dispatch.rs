@@ -169,6 +169,7 @@ impl Dispatcher {
             _ => Some(SWEEP_INTERVAL),
         };
         poller.set_free_threads(free_threads);
+        poller.set_jobs_taken(load.jobs_taken);
         let unusable = load.lost_threads + self.occupied_threads.load(Ordering::Relaxed);
         poller.set_stalled(unusable >= self.settings.threads);
         let mut ready = poller.poll_once(timeout).unwrap_or_else(|failure| {

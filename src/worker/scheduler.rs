@@ -32,8 +32,7 @@
 //! The scheduler knows neither sockets nor Python, only jobs: its tests need neither.
 
 mod sentinel;
-#[cfg(test)]
-#[cfg(not(shuttle))]
+#[cfg(all(test, not(shuttle)))]
 mod tests;
 
 use std::collections::VecDeque;
@@ -68,6 +67,8 @@ pub struct Load {
     pub free_threads: usize,
     /// Worker threads that have ended unexpectedly.
     pub lost_threads: usize,
+    /// Changes whenever a thread begins a job.
+    pub jobs_taken: u64,
 }
 
 /// The thread that polls, or that returns to polling after its jobs.
@@ -230,6 +231,7 @@ impl<J> Scheduler<J> {
             queued: state.queue.len(),
             free_threads: self.free_threads(&state),
             lost_threads: state.lost_threads,
+            jobs_taken: state.jobs_taken,
         }
     }
 

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,22 @@ def test_clients_of_a_stalled_worker_wait_for_its_successor(fresh_server) -> Non
             server.wait_for_event("worker.recycling", f"{pid} .*request", timeout=20)
             assert int(other.response().body) != pid
             assert early.response().status == 503
+
+
+def test_blocked_worker_leaves_clients_to_the_other(fresh_server) -> None:
+    """Regression: it took a client every 100 ms while the other worker was busy, until all of them
+    waited for its only thread."""
+    options = ["--workers", "2", "--threads", "1", "--graceful-timeout", "1"]
+    server = fresh_server(APP, *options)
+    workers(server, 2)
+
+    def request_some(_: int) -> list[int]:
+        return [server.get("/sleep?0.05").status for _ in range(8)]
+
+    with server.connect() as client:
+        client.send(build_request("GET", "/sleep?600"))
+        with ThreadPoolExecutor(6) as clients:
+            assert list(clients.map(request_some, range(6))) == [[200] * 8] * 6
 
 
 def test_response_that_stops_in_c_is_aborted_in_time(fresh_server, tmp_path: Path) -> None:
