@@ -17,7 +17,7 @@ pub(crate) use shuttle::sync::{
     atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
-use std::sync::{LockResult, PoisonError, TryLockError};
+use std::sync::{LockResult, PoisonError};
 use std::time::Duration;
 
 /// The guard of a lock, even if a thread has panicked while holding it. A panic costs one request,
@@ -27,11 +27,12 @@ pub(crate) fn ignore_poison<G>(result: LockResult<G>) -> G {
 }
 
 /// The guard of a lock if no thread holds it, even if one has panicked while holding it.
+#[cfg(feature = "python")]
 pub(crate) fn try_lock<T>(mutex: &std::sync::Mutex<T>) -> Option<std::sync::MutexGuard<'_, T>> {
     match mutex.try_lock() {
         Ok(guard) => Some(guard),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
+        Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(std::sync::TryLockError::WouldBlock) => None,
     }
 }
 
@@ -54,7 +55,7 @@ impl CriticalSection {
     }
 
     /// Whether this thread is inside a section.
-    #[cfg(debug_assertions)]
+    #[cfg(all(debug_assertions, any(feature = "python", all(test, not(shuttle)))))]
     pub(crate) fn is_inside() -> bool {
         CRITICAL_SECTIONS.get() > 0
     }

@@ -32,7 +32,7 @@
 //! The scheduler knows neither sockets nor Python, only jobs: its tests need neither.
 
 mod sentinel;
-#[cfg(all(test, not(shuttle)))]
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;

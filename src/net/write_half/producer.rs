@@ -183,7 +183,7 @@ impl WriteHalf {
 impl State {
     /// Bytes that the producer sends at once, `queue` included. It holds the lock meanwhile: with a
     /// file, which may be large and on a slow disk, it would block the poller.
-    fn budget_of_producer(&self, queue: &OutputQueue) -> u64 {
+    pub(super) fn budget_of_producer(&self, queue: &OutputQueue) -> u64 {
         let has_file = self.queue.has_file() || queue.has_file();
         if has_file { MAX_WRITE_PER_TURN } else { u64::MAX }
     }

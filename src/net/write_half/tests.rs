@@ -7,10 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 
 use super::WriteHalf;
+use super::state::State;
 use crate::config::Budget;
 use crate::net::memory_budget::MemoryBudget;
 use crate::net::output_queue::{Chunk, Flush, OutputQueue};
+use crate::net::tuning::MAX_WRITE_PER_TURN;
 use crate::sync::CriticalSection;
+use crate::sys::clock;
 
 const MIB: usize = 1 << 20;
 
@@ -70,4 +73,21 @@ fn blocks_are_freed_without_the_lock() {
     assert_eq!(freed.locked.load(Ordering::Relaxed), 0);
     assert_eq!(memory_budget.memory_bytes(), 0);
     drop(client);
+}
+
+/// A regression test: a thread held the lock while it sent all of a file of the application.
+#[test]
+fn producer_leaves_most_of_a_file_to_the_poller() {
+    let budget = |chunk| {
+        let mut queue = OutputQueue::default();
+        queue.push(chunk);
+        let mut waiting = State::new(clock::now());
+        let before = waiting.budget_of_producer(&queue);
+        waiting.queue.append(&mut queue);
+        (before, waiting.budget_of_producer(&queue))
+    };
+    let file = tempfile::tempfile().unwrap();
+    let file = Chunk::File { file, offset: 0, left: 1 << 40 };
+    assert_eq!(budget(file), (MAX_WRITE_PER_TURN, MAX_WRITE_PER_TURN));
+    assert_eq!(budget(Chunk::Gathered(vec![7])), (u64::MAX, u64::MAX));
 }
