@@ -125,7 +125,7 @@ impl State {
         }
     }
 
-    /// See [`WriteHalf::deadline`].
+    /// See `WriteHalf::deadline`.
     pub(super) fn deadline(&self, pace: WritePace) -> Option<(Instant, io::ErrorKind)> {
         pace.deadline(Reading {
             since: self.waiting_since,
