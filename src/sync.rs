@@ -26,6 +26,48 @@ pub(crate) fn ignore_poison<G>(result: LockResult<G>) -> G {
     result.unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The guard of a lock if no thread holds it, even if one has panicked while holding it.
+#[cfg(feature = "python")]
+pub(crate) fn try_lock<T>(mutex: &std::sync::Mutex<T>) -> Option<std::sync::MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(std::sync::TryLockError::WouldBlock) => None,
+    }
+}
+
+/// Marks, in debug builds, that this thread holds a lock under which no object of Python may be
+/// released: without a GIL that may wait for all other threads, and one of them for the lock.
+#[derive(Debug)]
+pub(crate) struct CriticalSection(());
+
+#[cfg(debug_assertions)]
+thread_local! {
+    static CRITICAL_SECTIONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+impl CriticalSection {
+    /// Lasts until the value is dropped.
+    pub(crate) fn enter() -> CriticalSection {
+        #[cfg(debug_assertions)]
+        CRITICAL_SECTIONS.set(CRITICAL_SECTIONS.get() + 1);
+        CriticalSection(())
+    }
+
+    /// Whether this thread is inside a section.
+    #[cfg(all(debug_assertions, any(feature = "python", all(test, not(shuttle)))))]
+    pub(crate) fn is_inside() -> bool {
+        CRITICAL_SECTIONS.get() > 0
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for CriticalSection {
+    fn drop(&mut self) {
+        CRITICAL_SECTIONS.set(CRITICAL_SECTIONS.get() - 1);
+    }
+}
+
 /// Waits at `condvar` until it is notified, or `time` is over.
 #[cfg(not(all(test, shuttle)))]
 pub(crate) fn pause<'a, T>(

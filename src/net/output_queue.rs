@@ -44,6 +44,8 @@ pub struct OutputQueue {
     size: usize,
     /// Unsent bytes of [`Chunk::Spooled`].
     spooled: u64,
+    /// Chunks that were sent or discarded, and are not freed yet: see [`OutputQueue::take_spent`].
+    spent: Vec<Chunk>,
 }
 
 /// The result of a flush.
@@ -71,6 +73,47 @@ impl OutputQueue {
     /// Unsent bytes that were moved to temporary files.
     pub(super) fn spooled(&self) -> u64 {
         self.spooled
+    }
+
+    /// True if part of it is in a file.
+    pub(super) fn has_file(&self) -> bool {
+        self.chunks.iter().any(|chunk| !chunk.is_in_memory())
+    }
+
+    /// True if chunks wait to be freed.
+    pub(super) fn has_spent(&self) -> bool {
+        !self.spent.is_empty()
+    }
+
+    /// Takes the chunks that were sent or discarded, for an owner that may not free them under its
+    /// lock.
+    pub(super) fn take_spent(&mut self) -> Vec<Chunk> {
+        std::mem::take(&mut self.spent)
+    }
+
+    /// Takes over what another queue has to free.
+    pub(super) fn adopt_spent(&mut self, other: &mut OutputQueue) {
+        self.spent.append(&mut other.spent);
+    }
+
+    /// Drops everything from another queue, but frees it only with what this one has sent.
+    pub(super) fn discard(&mut self, other: &mut OutputQueue) {
+        let OutputQueue { chunks, spent, .. } = std::mem::take(other);
+        self.spent.extend(spent);
+        self.spent.extend(chunks);
+    }
+
+    /// The same for one chunk.
+    pub(super) fn discard_chunk(&mut self, chunk: Chunk) {
+        self.spent.push(chunk);
+    }
+
+    /// Drops the first chunk.
+    fn drop_first(&mut self) {
+        match self.chunks.pop_front() {
+            None | Some(Chunk::Gathered(_)) => {}
+            Some(chunk) => self.spent.push(chunk),
+        }
     }
 
     /// Has `write` append a small part to the last buffer, or to a new one.
@@ -157,6 +200,7 @@ impl OutputQueue {
             other.chunks.pop_front();
         }
         self.chunks.append(&mut other.chunks);
+        self.spent.append(&mut other.spent);
     }
 
     /// Sends until the queue is empty, the socket is full, or `budget` bytes are sent; returns how
@@ -225,7 +269,7 @@ impl OutputQueue {
             }
             sent -= left;
             self.sent = 0;
-            self.chunks.pop_front();
+            self.drop_first();
         }
     }
 
@@ -278,7 +322,7 @@ impl OutputQueue {
         *offset += sent;
         *left -= sent;
         if *left == 0 {
-            self.chunks.pop_front();
+            self.drop_first();
         }
         Ok(())
     }

@@ -147,6 +147,11 @@ impl Poller {
         self.state.admission.set_free_threads(free_threads);
     }
 
+    /// Sets a number that changes whenever a thread begins a request.
+    pub fn set_jobs_taken(&mut self, jobs_taken: u64) {
+        self.state.admission.set_jobs_taken(jobs_taken);
+    }
+
     /// Waits for events, for `timeout` at most, handles them, and returns the connections whose
     /// request is complete.
     pub fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Lent>> {
@@ -356,9 +361,9 @@ impl Poller {
         }
     }
 
-    /// Sets whether all threads are occupied by requests that have run too long. Meanwhile nothing
-    /// is accepted: new clients wait in the accept queue, for one of the threads or for another
-    /// process. A queued request is rejected once the server shuts down.
+    /// Sets whether all threads are lost, or occupied by requests that have run too long. Meanwhile
+    /// nothing is accepted: new clients wait in the accept queue, for one of the threads or for
+    /// another process. A queued request is rejected once the server shuts down.
     pub fn set_stalled(&mut self, is_stalled: bool) {
         self.state.admission.set_stalled(is_stalled);
     }

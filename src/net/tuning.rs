@@ -74,6 +74,11 @@ pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// in ours.
 pub(super) const YIELD_PAUSE: Duration = Duration::from_millis(100);
 
+/// Replaces it while none of the threads begins a request: they are blocked, and may be stuck. What
+/// such a worker accepts waits for them, although the others go on. It still accepts in the end, so
+/// that `--queue-timeout` applies if all workers are blocked.
+pub(super) const BLOCKED_PAUSE: Duration = Duration::from_secs(5);
+
 // Closing
 
 /// How long input is read and discarded before a close, so that the client gets the response before

@@ -6,6 +6,7 @@
 //! past the high-water mark goes to a file, by the [`producer`] of the response.
 
 mod producer;
+mod state;
 
 use std::io;
 use std::sync::Arc;
@@ -14,14 +15,15 @@ use std::time::{Duration, Instant};
 use socket2::Socket;
 
 use super::memory_budget::MemoryBudget;
-use super::output_queue::{Chunk, Flush, OutputQueue};
+use super::output_queue::{Flush, OutputQueue};
 use super::transport::{Then, Transport};
 use super::tuning::{
     FLUSH_THRESHOLD, HIGH_WATER_MARK, MAX_WRITE_PER_TURN, REDUCED_HIGH_WATER_MARK,
 };
-use super::write_pace::{Reading, WritePace};
-use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, ignore_poison};
+use super::write_pace::WritePace;
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, ignore_poison};
 use crate::sys::clock;
+use state::{Locked, State, copy};
 
 /// The error of a response whose request was aborted because it ran too long. `send` never returns
 /// it on a connected socket, so it cannot be mistaken for a disconnect. [POSIX, send()]
@@ -43,34 +45,6 @@ pub struct WriteHalf {
     memory_budget: Arc<MemoryBudget>,
 }
 
-#[derive(Debug)]
-struct State {
-    /// The unsent bytes.
-    queue: OutputQueue,
-    /// The error that ended the connection; later calls fail with it, too, and the queue stays
-    /// empty.
-    failed: Option<io::Error>,
-    /// Bytes that were taken from the queue while a part of it is moved to a file.
-    taken: usize,
-    /// When the socket last took bytes, or the queue began to fill.
-    progress: Instant,
-    /// When the queue began to fill.
-    waiting_since: Instant,
-    /// How long bytes of this response waited in the queue before that.
-    waited: Duration,
-    /// Bytes that the socket has taken since the connection began.
-    sent: u64,
-    /// The same until bytes of this response first waited.
-    sent_before: u64,
-    /// The poller's next turn flushes it.
-    is_scheduled: bool,
-    /// Bytes of the queue that the memory budget counts.
-    charged: usize,
-    /// A producer waits at `drained`. Tracked, because `notify` costs a system call even without
-    /// waiters. It also continues below this number of unsent bytes, in memory and in files.
-    waiter: Option<u64>,
-}
-
 /// The result of [`WriteHalf::enqueue`]: what the caller does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Enqueued {
@@ -85,23 +59,9 @@ pub(super) enum Enqueued {
 impl WriteHalf {
     /// Takes a connected, non-blocking socket.
     pub(super) fn new(socket: Socket, memory_budget: Arc<MemoryBudget>) -> WriteHalf {
-        let now = clock::now();
-        let state = State {
-            queue: OutputQueue::default(),
-            failed: None,
-            taken: 0,
-            progress: now,
-            waiting_since: now,
-            waited: Duration::ZERO,
-            sent: 0,
-            sent_before: 0,
-            is_scheduled: false,
-            charged: 0,
-            waiter: None,
-        };
         WriteHalf {
             transport: Transport::plain(socket),
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(clock::now())),
             waiting: AtomicBool::new(false),
             is_new_response: AtomicBool::new(true),
             drained: Condvar::new(),
@@ -173,15 +133,22 @@ impl WriteHalf {
         budget: u64,
         then: Then,
     ) -> io::Result<Flush> {
-        if let Some(error) = &state.failed {
-            *queue = OutputQueue::default();
-            return Err(copy(error));
-        }
+        state.check().inspect_err(|_| state.queue.discard(queue))?;
         if state.queue.is_empty() {
-            match queue.send(&self.transport, budget, then) {
+            // A large response counts from its first byte on, not from the time that the socket is
+            // full: its client may have read much of it by then.
+            if queue.size() >= FLUSH_THRESHOLD {
+                state.taken = queue.size();
+                self.charge(state);
+            }
+            let sent = queue.send(&self.transport, budget, then);
+            state.taken = 0;
+            match sent {
                 Ok((flush, sent)) => {
                     state.sent += sent;
                     if flush == Flush::Done {
+                        state.queue.adopt_spent(queue);
+                        self.charge(state);
                         return Ok(flush);
                     }
                     self.begin_to_fill(state);
@@ -191,7 +158,7 @@ impl WriteHalf {
                     return Ok(flush);
                 }
                 Err(error) => {
-                    *queue = OutputQueue::default();
+                    state.queue.discard(queue);
                     return Err(self.fail_locked(state, error));
                 }
             }
@@ -204,10 +171,7 @@ impl WriteHalf {
     /// disconnected.
     pub(super) fn enqueue(&self, queue: &mut OutputQueue) -> io::Result<Enqueued> {
         let mut state = self.lock();
-        if let Some(error) = &state.failed {
-            *queue = OutputQueue::default();
-            return Err(copy(error));
-        }
+        state.check().inspect_err(|_| state.queue.discard(queue))?;
         if state.queue.is_empty() {
             self.begin_to_fill(&mut state);
         }
@@ -318,9 +282,16 @@ impl WriteHalf {
         self.fail_locked(&mut self.lock(), REQUEST_ABORTED.into());
     }
 
+    /// The same, and lets the client see it at once, although another thread owns the connection.
+    pub fn reset(&self) {
+        self.abort();
+        self.transport.reset();
+    }
+
     fn fail_locked(&self, state: &mut State, error: io::Error) -> io::Error {
         state.failed.get_or_insert_with(|| copy(&error));
-        state.queue = OutputQueue::default();
+        let mut dropped = std::mem::take(&mut state.queue);
+        state.queue.discard(&mut dropped);
         self.charge(state);
         self.waiting.store(false, Ordering::Release);
         self.drained.notify_all();
@@ -339,48 +310,9 @@ impl WriteHalf {
         self.lock().failed.is_some()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> Locked<'_> {
         // Nothing panics while the lock is held. Even after a panic the queue would be consistent.
-        ignore_poison(self.state.lock())
-    }
-}
-
-impl State {
-    /// Fails with the error that ended the connection.
-    fn check(&self) -> io::Result<()> {
-        self.failed.as_ref().map_or(Ok(()), |error| Err(copy(error)))
-    }
-
-    /// Takes the end of the queue out, to move it to a file.
-    fn take_tail(&mut self) -> OutputQueue {
-        let tail = self.queue.take_tail();
-        self.taken = tail.size();
-        tail
-    }
-
-    /// Puts the file back in place of `tail`, or `tail` itself if there is no file.
-    fn put_tail(&mut self, stored: Option<Chunk>, tail: &mut OutputQueue) {
-        self.taken = 0;
-        match stored {
-            _ if self.failed.is_some() => {}
-            Some(chunk) => self.queue.push(chunk),
-            None => self.queue.append(tail),
-        }
-    }
-
-    /// See [`WriteHalf::deadline`].
-    fn deadline(&self, pace: WritePace) -> Option<(Instant, io::ErrorKind)> {
-        pace.deadline(Reading {
-            since: self.waiting_since,
-            progress: self.progress,
-            waited: self.waited,
-            bytes: self.sent - self.sent_before,
-        })
-    }
-
-    /// The error of a response that has been read too slowly.
-    fn overdue(&self, pace: WritePace) -> Option<io::ErrorKind> {
-        self.deadline(pace).filter(|(due, _)| *due <= clock::now()).map(|(_, kind)| kind)
+        Locked::new(ignore_poison(self.state.lock()))
     }
 }
 
@@ -391,10 +323,6 @@ impl Drop for WriteHalf {
     }
 }
 
-/// The same error once more; `io::Error` is not `Clone`.
-fn copy(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
-    }
-}
+#[cfg(test)]
+#[cfg(all(debug_assertions, not(shuttle)))]
+mod tests;

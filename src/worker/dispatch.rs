@@ -5,7 +5,7 @@
 //! without.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use log::error;
@@ -23,6 +23,8 @@ pub struct Dispatcher {
     /// The poller for threads that do not poll.
     pub handle: Arc<PollerHandle>,
     requests: Arc<dyn RunningRequests>,
+    /// Threads that still ran a request whose connection was taken at the last check.
+    occupied_threads: AtomicUsize,
     settings: Arc<Settings>,
     /// Other workers accept from the same sockets.
     multiprocess: Arc<AtomicBool>,
@@ -71,6 +73,7 @@ impl Dispatcher {
             poller: Mutex::new(poller),
             handle,
             requests: requests.clone(),
+            occupied_threads: AtomicUsize::new(0),
             settings: settings.clone(),
             multiprocess,
         }
@@ -138,6 +141,8 @@ impl Dispatcher {
     /// sentinel.
     pub fn remove_thread(&self, thread: Option<usize>) {
         self.scheduler.remove_thread(thread);
+        // The current poll was begun with this thread.
+        self.handle.wake();
     }
 
     /// Runs the sentinel until the server stops.
@@ -165,6 +170,9 @@ impl Dispatcher {
             _ => Some(SWEEP_INTERVAL),
         };
         poller.set_free_threads(free_threads);
+        poller.set_jobs_taken(load.jobs_taken);
+        let unusable = load.lost_threads + self.occupied_threads.load(Ordering::Relaxed);
+        poller.set_stalled(unusable >= self.settings.threads);
         let mut ready = poller.poll_once(timeout).unwrap_or_else(|failure| {
             // Without a poller nothing can be served: the worker exits instead of spinning.
             error!(target: "poller.failed", "Polling failed: {failure}: the worker stops");
@@ -194,7 +202,8 @@ impl Dispatcher {
     fn end_overdue_requests(&self, poller: &mut Poller) {
         let Overdue { connections, occupied_threads, next_check } = self.requests.take_overdue();
         connections.into_iter().for_each(|connection| self.handle.return_connection(connection));
-        poller.set_stalled(occupied_threads >= self.settings.threads);
+        // The next turn considers it.
+        self.occupied_threads.store(occupied_threads, Ordering::Relaxed);
         poller.check_at(next_check);
     }
 
@@ -226,3 +235,7 @@ impl Drop for Batch<'_> {
         self.0.handle.wake_for_returned();
     }
 }
+
+#[cfg(test)]
+#[cfg(not(shuttle))]
+mod tests;

@@ -8,8 +8,9 @@
 //! and its worker has to be replaced. A request whose blocks are made in C ends with the next
 //! block, which it cannot send.
 //!
-//! While a thread uses the exchange, the poller cannot take it. If that lasts, the request gets the
-//! exception all the same, and later its response is aborted.
+//! While a thread uses the exchange, the poller cannot take it. If the thread is sending, the poller
+//! resets the client; otherwise, if that lasts, the request gets the exception all the same, and later
+//! its response is aborted.
 //!
 //! A request that waits for a client which reads slowly needs no exception: the server fails the
 //! wait, and the application finds its client disconnected. An exception would disturb the cleanup
@@ -20,7 +21,8 @@ use std::time::Duration;
 
 /// How long a request may take to clean up after its client was disconnected.
 pub(super) const CLEANUP_GRACE: Duration = Duration::from_secs(5);
-/// How long after `--timeout` a request is interrupted whose exchange the poller could not take.
+/// How long after the poller has tried to take the exchange of a request, and could not, the request
+/// is interrupted.
 pub(super) const INTERRUPT_AFTER: Duration = Duration::from_secs(1);
 /// How long after the exception the response is aborted, if the request still runs.
 pub(super) const ABORT_AFTER: Duration = Duration::from_secs(5);
@@ -98,7 +100,10 @@ impl RequestStage {
                 (Interrupted { at: age }, Action::Interrupt)
             }
             Running => (self, Action::None),
-            Disconnected { at } if has_passed(at, CLEANUP_GRACE) => {
+            Disconnected { at }
+                if has_passed(at, CLEANUP_GRACE)
+                    && (is_taken || has_passed(at, CLEANUP_GRACE + INTERRUPT_AFTER)) =>
+            {
                 (Interrupted { at: age }, Action::Interrupt)
             }
             Interrupted { at } | Aborted { interrupted_at: at } if has_passed(at, STUCK_AFTER) => {
@@ -148,7 +153,7 @@ mod tests {
         let noticed = |check| Check { has_noticed: true, ..check };
         let plain = |check| check;
         type Facts = fn(Check) -> Check;
-        let table: [(RequestStage, f64, Facts, (RequestStage, Action)); 24] = [
+        let table: [(RequestStage, f64, Facts, (RequestStage, Action)); 26] = [
             // Within --timeout nothing happens.
             (Running, 0.0, busy, (Running, none)),
             (Running, 29.9, busy, (Running, none)),
@@ -163,6 +168,9 @@ mod tests {
             (disconnected, 31.5, busy, (disconnected, none)),
             (disconnected, 35.4, plain, (disconnected, none)),
             (disconnected, 35.5, plain, (Interrupted { at: s(35.5) }, Action::Interrupt)),
+            // The poller takes the exchange at that time, too, and comes first.
+            (disconnected, 35.5, busy, (disconnected, none)),
+            (disconnected, 36.5, busy, (Interrupted { at: s(36.5) }, Action::Interrupt)),
             // The cleanup may wait for the client again.
             (disconnected, 33.0, waits, (Disconnected { at: s(33.0) }, report)),
             // Time for the exception, then the response is aborted.

@@ -33,7 +33,6 @@
 
 mod sentinel;
 #[cfg(test)]
-#[cfg(not(shuttle))]
 mod tests;
 
 use std::collections::VecDeque;
@@ -66,6 +65,10 @@ pub struct Load {
     pub queued: usize,
     /// Worker threads that are not inside the application.
     pub free_threads: usize,
+    /// Worker threads that have ended unexpectedly.
+    pub lost_threads: usize,
+    /// Changes whenever a thread begins a job.
+    pub jobs_taken: u64,
 }
 
 /// The thread that polls, or that returns to polling after its jobs.
@@ -227,6 +230,8 @@ impl<J> Scheduler<J> {
             has_unclaimed_work: state.is_stopped || state.has_unclaimed_jobs(),
             queued: state.queue.len(),
             free_threads: self.free_threads(&state),
+            lost_threads: state.lost_threads,
+            jobs_taken: state.jobs_taken,
         }
     }
 

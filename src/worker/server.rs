@@ -3,6 +3,7 @@
 mod shutdown;
 
 pub use shutdown::GracefulEnd;
+use shutdown::has_ended_within;
 
 use std::io;
 use std::net::SocketAddr;
@@ -325,6 +326,12 @@ impl Server {
         let shared = &self.shared;
         if shared.serves_on_main_thread
             && !py.detach(|| shared.main_thread.wait_until_served(limit))
+        {
+            return Ok(false);
+        }
+        // If all worker threads have failed, the sentinel still sends responses.
+        if let (Some(sentinel), Some(limit)) = (&self.sentinel, limit)
+            && !py.detach(|| has_ended_within(sentinel, limit))
         {
             return Ok(false);
         }

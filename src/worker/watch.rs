@@ -20,14 +20,16 @@ use pyo3::sync::MutexExt;
 use super::dispatch::{Overdue, RunningRequests};
 use super::request_stage::{Action, Check, RequestStage};
 use crate::config::Settings;
-use crate::http1::ResponseHead;
 use crate::net::{Connection, WriteHalf};
 use crate::observe::{self, AccessLog};
-use crate::sync::ignore_poison;
+use crate::sync::{ignore_poison, try_lock};
 use crate::wsgi::{Ending, ResponseHandle, Takeover, raise_in_thread, withdraw_from_thread};
 
 /// After this time the poller tries again to take an exchange that was in use.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// How long a thread may go on sending a response that is overdue, before its client is reset.
+const SENDING_GRACE: Duration = Duration::from_millis(300);
 
 /// How often the poller checks whether a thread whose exchange it has taken is free again.
 const OCCUPIED_CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -50,6 +52,8 @@ struct Slot {
     request: Vec<u8>,
     /// Sends its response; `None` once the poller has taken the exchange.
     write_half: Option<Arc<WriteHalf>>,
+    /// The poller has reset the client, while the thread was sending.
+    is_reset: bool,
     /// The response that the thread makes. Kept between requests, as it rarely changes.
     response: Option<ResponseHandle>,
     stage: RequestStage,
@@ -84,6 +88,7 @@ impl Watch {
         let head = connection.http.head();
         slot.started = Some(Instant::now());
         slot.write_half = Some(connection.write_half.clone());
+        slot.is_reset = false;
         if !slot.response.as_ref().is_some_and(|last| last.is_same(response)) {
             slot.response = Some(response.clone());
         }
@@ -194,63 +199,83 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// For the poller: ends the response of the request in `slot` if it is overdue. Returns when to
+    /// check again.
+    fn end_if_overdue(
+        &self,
+        mut slot: MutexGuard<'_, Slot>,
+        timeout: Duration,
+        now: Instant,
+        overdue: &mut Overdue,
+    ) -> Option<Instant> {
+        let started = slot.started?;
+        let Some(write_half) = slot.write_half.clone() else {
+            overdue.occupied_threads += 1;
+            return None;
+        };
+        let due = started.checked_add(slot.stage.takeover_due(timeout))?;
+        if due > now {
+            return Some(due);
+        }
+        let age = now - started;
+        match slot.response.as_ref().map(ResponseHandle::take_exchange) {
+            Some(Takeover::Taken(exchange, head, ending)) => {
+                slot.write_half = None;
+                overdue.occupied_threads += 1;
+                let is_reported = slot.is_reset;
+                let request = slot.request.escape_ascii().to_string();
+                drop(slot);
+                if !is_reported {
+                    report_timeout(&request, age, ending);
+                }
+                let connection: Box<Connection> = exchange.into_any().downcast().ok()?;
+                if let Some(log) = &self.access_log {
+                    connection.log_access(&head, &[], |record| log.log(record));
+                }
+                overdue.connections.push(connection);
+                return None;
+            }
+            // The request waits for its client, which is ended without an exception.
+            Some(Takeover::Sending)
+                if slot.stage == RequestStage::Running && write_half.abort_if_waiting() =>
+            {
+                slot.stage = RequestStage::Disconnected { at: age };
+                report_disconnect(slot, age);
+                write_half.reset();
+            }
+            Some(Takeover::Sending) if now >= due + SENDING_GRACE && !slot.is_reset => {
+                slot.is_reset = true;
+                let request = slot.request.escape_ascii().to_string();
+                drop(slot);
+                write_half.reset();
+                report_timeout(&request, age, Ending::Aborted);
+            }
+            _ => {}
+        }
+        Some(now + RETRY_AFTER)
+    }
+}
+
 impl RunningRequests for Watch {
     fn take_overdue(&self) -> Overdue {
         let Some(timeout) = self.timeout else { return Overdue::default() };
         let now = Instant::now();
         let mut overdue = Overdue { next_check: now.checked_add(timeout), ..Overdue::default() };
+        let retry = Some(now + RETRY_AFTER);
         for slot in &self.slots {
-            let mut slot = ignore_poison(slot.lock());
-            let Some(started) = slot.started else { continue };
-            if slot.write_half.is_none() {
-                overdue.occupied_threads += 1;
-                continue;
-            }
-            let due = started.checked_add(slot.stage.takeover_due(timeout));
-            let retry = match due {
-                Some(due) if due <= now => match slot.take_exchange() {
-                    Some(taken) => {
-                        let request = slot.request.escape_ascii().to_string();
-                        drop(slot);
-                        report_timeout(&request, now - started, taken.ending);
-                        if let Some(log) = &self.access_log {
-                            taken.connection.log_access(&taken.head, &[], |record| log.log(record));
-                        }
-                        overdue.connections.push(taken.connection);
-                        overdue.occupied_threads += 1;
-                        continue;
-                    }
-                    None => Some(now + RETRY_AFTER),
-                },
-                due => due,
+            // Without waiting: the thread that holds the lock may wait for the interpreter.
+            let next_check = match try_lock(slot) {
+                Some(slot) => self.end_if_overdue(slot, timeout, now, &mut overdue),
+                None => retry,
             };
-            overdue.next_check = [overdue.next_check, retry].into_iter().flatten().min();
+            overdue.next_check = [overdue.next_check, next_check].into_iter().flatten().min();
         }
         if overdue.occupied_threads > 0 {
             let soon = Some(now + OCCUPIED_CHECK_INTERVAL);
             overdue.next_check = overdue.next_check.min(soon).or(soon);
         }
         overdue
-    }
-}
-
-/// A connection that was taken from the thread that runs its request.
-struct TakenConnection {
-    connection: Box<Connection>,
-    head: ResponseHead,
-    ending: Ending,
-}
-
-impl Slot {
-    /// Takes the connection of the request, if no thread uses it at this moment.
-    fn take_exchange(&mut self) -> Option<TakenConnection> {
-        let Takeover::Taken(exchange, head, ending) = self.response.as_ref()?.take_exchange()
-        else {
-            return None;
-        };
-        self.write_half = None;
-        let connection = exchange.into_any().downcast().ok()?;
-        Some(TakenConnection { connection, head, ending })
     }
 }
 
@@ -268,21 +293,26 @@ fn report_timeout(request: &str, age: Duration, ending: Ending) {
     );
 }
 
+fn report_disconnect(slot: MutexGuard<'_, Slot>, age: Duration) {
+    let request = slot.request.escape_ascii().to_string();
+    drop(slot);
+    warn!(
+        target: "request.client_timeout",
+        "{request} has run for {:.1} s, longer than --timeout allows, and waits for its client: \
+         aborting the response",
+        age.as_secs_f64()
+    );
+}
+
 /// Carries out what the stage has decided, except for an interrupt. Logs without the lock.
 fn act(py: Python<'_>, mut slot: MutexGuard<'_, Slot>, action: Action, age: Duration) {
-    let age = age.as_secs_f64();
+    let age_s = age.as_secs_f64();
     match action {
         Action::None | Action::Interrupt => {}
         Action::ReportDisconnect => {
             // A thread that waits would raise the pending exception after the wait.
             slot.withdraw_interrupt(py);
-            let request = slot.request.escape_ascii().to_string();
-            drop(slot);
-            warn!(
-                target: "request.client_timeout",
-                "{request} has run for {age:.1} s, longer than --timeout allows, and waits for its \
-                 client: aborting the response"
-            );
+            report_disconnect(slot, age);
         }
         Action::AllowCleanup => slot.withdraw_interrupt(py),
         Action::Abort => {
@@ -295,7 +325,7 @@ fn act(py: Python<'_>, mut slot: MutexGuard<'_, Slot>, action: Action, age: Dura
             drop(slot);
             error!(
                 target: "request.stuck",
-                "{request} has run for {age:.1} s and cannot be interrupted: its thread is lost"
+                "{request} has run for {age_s:.1} s and cannot be interrupted: its thread is lost"
             );
         }
     }

@@ -14,6 +14,8 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use super::ffi;
+#[cfg(debug_assertions)]
+use crate::sync::CriticalSection;
 
 /// Checks that a block which the application yielded is `bytes`, or of a subclass.
 pub(super) fn yielded<'a, 'py>(item: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
@@ -58,6 +60,8 @@ impl AsRef<[u8]> for SharedBlock {
 
 impl Drop for SharedBlock {
     fn drop(&mut self) {
+        #[cfg(debug_assertions)]
+        assert!(!CriticalSection::is_inside(), "a block of Python is released under a lock");
         if !ffi::is_attached() {
             DEFERRED_DROP_BYTES.fetch_add(self.0.len(), Ordering::Relaxed);
         }

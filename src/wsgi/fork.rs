@@ -38,10 +38,16 @@ pub(super) fn watch(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
+/// True if this process was forked from the one that serves. Connections are its parent's: it must
+/// not use them, nor wait for their locks, which a thread of its parent may have held.
+pub(super) fn is_child() -> bool {
+    CURRENT_PID.load(Ordering::Relaxed) != SERVER_PID.load(Ordering::Relaxed)
+}
+
 /// Exits if this process was forked from the one that serves. Call it wherever the application
 /// returns to the server. `raised` is the exception that it returned with, if any.
 pub(super) fn exit_if_forked(py: Python<'_>, raised: Option<&PyErr>) {
-    if CURRENT_PID.load(Ordering::Relaxed) != SERVER_PID.load(Ordering::Relaxed) {
+    if is_child() {
         exit_child(py, raised);
     }
 }

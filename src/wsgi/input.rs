@@ -10,13 +10,14 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyAny, PyBytes, PyList, PyMemoryView, PySlice};
 
 use super::exchange::{Content, ContentStream, Until};
+use super::fork;
 use crate::sync::ignore_poison;
 
 /// How many bytes of spooled content are read ahead for `readline`.
@@ -127,6 +128,12 @@ fn read_stream<'py>(
     limit: Option<usize>,
     until: Until,
 ) -> PyResult<Bound<'py, PyBytes>> {
+    if fork::is_child() {
+        return Err(PyRuntimeError::new_err(
+            "wsgi.input was read in a forked process: with --request-buffering off the connection \
+             is its parent's",
+        ));
+    }
     let limit = limit.unwrap_or(usize::MAX);
     let read = match stream.read_buffered(limit, until) {
         Some(bytes) => bytes,

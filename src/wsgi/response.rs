@@ -296,6 +296,7 @@ impl Response {
         let mut exchange = state.exchange.take().ok_or(SendError::Ended)?;
         state.flushing = true;
         state.request_being_sent = detached.then(|| exchange.http().head().to_string());
+        state.is_complete = exchange.http().has_ended();
         drop(state);
         // The exchange must be put back even after a panic: it owns the connection.
         let call = AssertUnwindSafe(|| call(&mut *exchange));

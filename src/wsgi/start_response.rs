@@ -18,7 +18,7 @@ use pyo3::types::{PyAny, PyList, PyString, PyTuple};
 use super::block::written;
 use super::ffi::latin1_bytes;
 use super::response::{Queued, Response, SendError, StartError};
-use super::timeout;
+use super::{fork, timeout};
 use crate::http1::{DroppedFields, ResponseError, ResponseHead};
 
 /// The object whose bound method is passed to the application as `start_response`.
@@ -67,6 +67,10 @@ impl Responder {
             Some(info) if info.is_truthy()? => Some(info),
             _ => None,
         };
+        if fork::is_child() {
+            // Its response is never sent, and the process exits when it returns to the server.
+            return Ok(self.write.clone_ref(py));
+        }
         let mut dropped = DroppedFields::default();
         let parse = |head: &mut ResponseHead| -> Result<(), InvalidHead<'py>> {
             parse_head(head, status, headers)?;
@@ -100,12 +104,17 @@ impl Responder {
 impl Writer {
     /// Sends `data`, as far as the socket accepts it, and leaves the rest to the server. Raises
     /// OSError once the client has disconnected, ValueError for more bytes than the Content-Length
-    /// allows, TypeError for anything but bytes.
+    /// allows, TypeError for anything but bytes, RuntimeError in a forked process.
     #[pyo3(signature = (data, /))]
     fn __call__(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let block = written(data)?;
         if block.as_bytes().is_empty() {
             return Ok(());
+        }
+        if fork::is_child() {
+            return Err(PyRuntimeError::new_err(
+                "write() was called in a forked process: the response is its parent's",
+            ));
         }
         match self.response.send(block, None) {
             Ok(Queued::All | Queued::NoContent) => Ok(()),

@@ -5,6 +5,8 @@
 /close/HOW      forks in close()
 /hidden/WHERE   forks where the server calls the application without its knowledge: in a destructor, in
                 __iter__, in the attribute `close`, in the text of an exception or of an environ value
+/write          forks, and the child calls write(); the parent answers with its exit code
+/read           the same with a read of wsgi.input
 /spawn          leaves a child behind that sleeps, and says its number; `aside=1` in another process group
 /spawn-break    the same, in a response that breaks off after its first block
 /reap?pid=N     ends such a child
@@ -122,6 +124,30 @@ def hidden(environ, start_response):
     return forking
 
 
+def write_in_child(environ, start_response):
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+    write(b"parent ")
+    if pid := os.fork():
+        write(b"%d" % wait_for(pid))
+        return []
+    try:
+        write(b"child ")
+    except RuntimeError:
+        os._exit(3)
+    os._exit(0)
+
+
+def read_in_child(environ, start_response):
+    if pid := os.fork():
+        code = wait_for(pid)
+        return reply_json(start_response, [code, len(environ["wsgi.input"].read())])
+    try:
+        environ["wsgi.input"].read(1)
+    except RuntimeError:
+        os._exit(3)
+    os._exit(0)
+
+
 def sleeping_child(aside=False):
     """A child that holds whatever was open, until it is killed."""
     ready, begun = os.pipe()
@@ -165,6 +191,8 @@ app = table(
         "iterate": iterate,
         "close": close,
         "hidden": hidden,
+        "write": write_in_child,
+        "read": read_in_child,
         "spawn": spawn,
         "spawn-break": spawn_break,
         "reap": reap,

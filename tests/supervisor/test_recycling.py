@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,22 @@ def test_clients_of_a_stalled_worker_wait_for_its_successor(fresh_server) -> Non
             assert early.response().status == 503
 
 
+def test_blocked_worker_leaves_clients_to_the_other(fresh_server) -> None:
+    """Regression: it took a client every 100 ms while the other worker was busy, until all of them
+    waited for its only thread."""
+    options = ["--workers", "2", "--threads", "1", "--graceful-timeout", "1"]
+    server = fresh_server(APP, *options)
+    workers(server, 2)
+
+    def request_some(_: int) -> list[int]:
+        return [server.get("/sleep?0.05").status for _ in range(8)]
+
+    with server.connect() as client:
+        client.send(build_request("GET", "/sleep?600"))
+        with ThreadPoolExecutor(6) as clients:
+            assert list(clients.map(request_some, range(6))) == [[200] * 8] * 6
+
+
 def test_response_that_stops_in_c_is_aborted_in_time(fresh_server, tmp_path: Path) -> None:
     log = tmp_path / "access"
     options = ["--timeout", "1", "--threads", "2", "--access-logfile", str(log)]
@@ -178,6 +195,23 @@ def test_client_of_a_request_that_holds_the_interpreter_gets_504(fresh_server) -
         other.send(b"nonsense\r\n\r\n")
         assert other.response().status == 400
         assert client.response().status == 504
+        assert "[worker.no_heartbeat]" not in server.stderr()
+
+
+def test_response_that_waits_for_the_interpreter_is_aborted_in_time(fresh_server) -> None:
+    """Regression: its thread had the connection while it waited, so its client waited, too."""
+    options = ["--timeout", "1", "--threads", "2", "--graceful-timeout", "1"]
+    server = fresh_server(APP, *options)
+    with server.connect() as client, server.connect() as other:
+        client.send(build_request("GET", "/flood"))
+        assert client.head().status == 200
+        other.send(build_request("GET", "/seize"))
+        with pytest.raises(OSError):
+            while client.sock.recv(1 << 20):
+                pass
+            raise ConnectionResetError  # its end is as good as a reset
+        server.wait_for_event("request.timeout", "GET /flood .*abort")
+        assert other.response().status == 504
         assert "[worker.no_heartbeat]" not in server.stderr()
 
 

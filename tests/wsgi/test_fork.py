@@ -122,6 +122,20 @@ def test_child_forked_in_a_configuration_ends(fresh_server, tmp_path: Path) -> N
     assert "ERROR" not in server.stderr()
 
 
+def test_forked_child_leaves_the_response_to_its_parent(server: ServerProcess) -> None:
+    """Regression: its bytes were among those of the parent, and it waited for ever for a lock that a
+    thread of the parent had held."""
+    with server.connect() as client:
+        assert ask(client, "/write").body == b"parent 3"
+
+
+def test_forked_child_leaves_the_rest_of_the_request_to_its_parent(fresh_server) -> None:
+    server = fresh_server("fork:app", *THREADS, "--request-buffering", "off")
+    with server.connect() as client:
+        client.send(b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
+        assert json_of(client.response()) == [3, 4]
+
+
 # -------------------------------------------------------------------------- a child that stays
 
 

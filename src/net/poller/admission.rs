@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use crate::net::tuning::{ACCEPT_PAUSE, MAX_ACCEPT_PER_TURN, YIELD_PAUSE};
+use crate::net::tuning::{ACCEPT_PAUSE, BLOCKED_PAUSE, MAX_ACCEPT_PER_TURN, YIELD_PAUSE};
 
 /// The state of the policy.
 #[derive(Debug)]
@@ -14,11 +14,15 @@ pub(super) struct Admission {
     max_connections: usize,
     /// The number of free threads; `None` if no other process accepts from the same sockets.
     free_threads: Option<usize>,
+    /// Counts the requests that threads have begun.
+    jobs_taken: u64,
     /// Accepting pauses until then: there is no descriptor or memory left, or the connection limit
     /// is reached.
     paused_until: Option<Instant>,
     /// No thread is free: new connections are left to other processes until then.
     yielding_until: Option<Instant>,
+    /// When that began, and [`Admission::jobs_taken`] then.
+    yielding_since: Option<(Instant, u64)>,
     /// The last turn has left new connections to other processes.
     has_yielded: bool,
     /// All threads are occupied by requests that have run too long.
@@ -32,8 +36,10 @@ impl Admission {
         Admission {
             max_connections,
             free_threads: None,
+            jobs_taken: 0,
             paused_until: None,
             yielding_until: None,
+            yielding_since: None,
             has_yielded: false,
             is_stalled: false,
             is_draining: false,
@@ -46,6 +52,11 @@ impl Admission {
         if free_threads != Some(0) {
             self.yielding_until = None;
         }
+    }
+
+    /// Sets a number that changes whenever a thread begins a request.
+    pub(super) fn set_jobs_taken(&mut self, jobs_taken: u64) {
+        self.jobs_taken = jobs_taken;
     }
 
     /// True if this turn accepts connections. `ready` counts the requests that it has found so far;
@@ -65,11 +76,25 @@ impl Admission {
     }
 
     /// True while new connections are left to other processes: for [`YIELD_PAUSE`] if no thread is
-    /// free, or for one turn if this turn's requests occupy all free threads, since they may be
-    /// short.
+    /// free, or for [`BLOCKED_PAUSE`] if none begins another request either, or for one turn if this
+    /// turn's requests occupy all free threads, since they may be short.
     fn must_yield(&mut self, ready: usize, now: Instant) -> bool {
         match self.free_threads {
-            Some(0) => now < *self.yielding_until.get_or_insert(now + YIELD_PAUSE),
+            Some(0) => {
+                let Some(until) = self.yielding_until else {
+                    self.yielding_until = Some(now + YIELD_PAUSE);
+                    self.yielding_since = Some((now, self.jobs_taken));
+                    return true;
+                };
+                let is_blocked = |(since, jobs_taken)| {
+                    jobs_taken == self.jobs_taken && now < since + BLOCKED_PAUSE
+                };
+                if now >= until && self.yielding_since.is_some_and(is_blocked) {
+                    self.yielding_until = Some(now + YIELD_PAUSE);
+                    return true;
+                }
+                now < until
+            }
             Some(free) if ready >= free => !std::mem::replace(&mut self.has_yielded, true),
             _ => false,
         }
@@ -135,6 +160,10 @@ impl Admission {
 
     /// When the poller must check again.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
+        if self.is_stalled && !self.is_draining {
+            // Pauses that are over do not end the poller's waits for events.
+            return None;
+        }
         [self.paused_until, self.yielding_until].into_iter().flatten().min()
     }
 }
@@ -160,6 +189,21 @@ mod tests {
         assert!(admission.admits(0, true, now));
     }
 
+    /// A regression test: a pause that was over woke the poller each millisecond.
+    #[test]
+    fn stalled_server_does_not_wait_for_the_end_of_a_pause() {
+        let now = Instant::now();
+        let mut admission = Admission::new(10);
+        admission.set_free_threads(Some(0));
+        assert!(!admission.admits(0, true, now));
+        admission.pause(now);
+        admission.set_stalled(true);
+        assert!(!admission.admits(0, true, now + 10 * YIELD_PAUSE));
+        assert_eq!(admission.wakes_at(), None);
+        admission.set_stalled(false);
+        assert!(admission.wakes_at().is_some());
+    }
+
     #[test]
     fn admission_depends_on_free_threads_and_ready_requests() {
         // free threads, ready requests, admitted in each of four turns of 40 ms
@@ -171,18 +215,38 @@ mod tests {
             // The free threads have something to do: every other turn.
             (Some(2), 2, [false, true, false, true]),
             (Some(2), 3, [false, true, false, true]),
-            // No thread is free: after 100 ms no other process has accepted.
+            // No thread is free, but they work: after 100 ms no other process has accepted.
             (Some(0), 0, [false, false, false, true]),
         ] {
             let (mut admission, start) = (Admission::new(10), Instant::now());
             let admitted = [0, 1, 2, 3].map(|turn| {
                 admission.set_free_threads(free_threads);
+                admission.set_jobs_taken(turn.into());
                 admission.admits(ready, true, start + 40 * turn * MS)
             });
             assert_eq!(admitted, expected, "{free_threads:?}, {ready}");
             admission.drain();
             assert!(admission.admits(ready, true, start), "draining");
         }
+    }
+
+    /// A regression test: a worker whose only thread was stuck took a connection every 100 ms, and
+    /// with it each client of the other workers, one after another.
+    #[test]
+    fn blocked_threads_leave_new_connections_to_others_for_longer() {
+        let (mut admission, start) = (Admission::new(10), Instant::now());
+        admission.set_free_threads(Some(0));
+        let mut admitted = Vec::new();
+        for turn in 0..101 {
+            if admission.admits(0, true, start + 100 * turn * MS) {
+                admitted.push(turn);
+            } else {
+                assert_eq!(admission.wakes_at(), Some(start + 100 * (turn + 1) * MS));
+            }
+        }
+        assert_eq!(admitted, [50]);
+        admission.set_jobs_taken(1);
+        assert!(admission.admits(0, true, start + 10_100 * MS));
     }
 
     #[test]

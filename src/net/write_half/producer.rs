@@ -6,7 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{State, WriteHalf};
+use super::WriteHalf;
+use super::state::{Locked, State};
 use crate::net::output_queue::{Flush, OutputQueue};
 use crate::net::poller_link::PollerLink;
 use crate::net::response_spool::ResponseSpool;
@@ -15,25 +16,25 @@ use crate::net::tuning::{
     FAST_CLIENT_BYTES, FAST_CLIENT_WAIT, MAX_WRITE_PER_TURN, SPOOL_RETRY_INTERVAL,
 };
 use crate::net::write_pace::WritePace;
-use crate::sync::{MutexGuard, ignore_poison};
 use crate::sys::clock;
 
 impl WriteHalf {
-    /// Sends the unsent bytes and then `queue` until the socket is full. What is in a file is left
-    /// to the poller.
+    /// Sends the unsent bytes and then `queue` until the socket is full. Most of what is in a file
+    /// is left to the poller.
     pub(in crate::net) fn send_all(
         self: &Arc<Self>,
         queue: &mut OutputQueue,
         link: &PollerLink,
     ) -> io::Result<()> {
         let mut state = self.lock();
-        let budget = state.budget_of_producer();
+        let budget = state.budget_of_producer(queue);
         let flush = self.send_locked(&mut state, queue, budget, Then::Open)?;
         self.leave_rest_to_poller(&mut state, flush, link);
         Ok(())
     }
 
-    /// Sends the unsent bytes until the socket is full. What is in a file is left to the poller.
+    /// Sends the unsent bytes until the socket is full. Most of what is in a file is left to the
+    /// poller.
     pub(in crate::net) fn flush_all(self: &Arc<Self>, link: &PollerLink) -> io::Result<()> {
         let mut state = self.lock();
         state.check()?;
@@ -45,7 +46,7 @@ impl WriteHalf {
         state: &mut State,
         link: &PollerLink,
     ) -> io::Result<()> {
-        let budget = state.budget_of_producer();
+        let budget = state.budget_of_producer(&OutputQueue::default());
         let flush = self.flush_locked(state, budget)?;
         self.leave_rest_to_poller(state, flush, link);
         Ok(())
@@ -99,6 +100,10 @@ impl WriteHalf {
     ) -> io::Result<()> {
         let stored = spool.store(&tail, link);
         let mut state = self.lock();
+        if !self.has_waiting() && state.failed.is_none() {
+            // The client has read all that was in front meanwhile: it waits only from now on.
+            self.begin_to_fill(&mut state);
+        }
         state.put_tail(stored, &mut tail);
         self.charge(&mut state);
         state.check()?;
@@ -114,10 +119,10 @@ impl WriteHalf {
     /// response that they read in a moment should not be written to the disk.
     fn wait_for_fast_client<'a>(
         self: &'a Arc<Self>,
-        mut state: MutexGuard<'a, State>,
+        mut state: Locked<'a>,
         spool: &mut ResponseSpool,
         link: &PollerLink,
-    ) -> io::Result<MutexGuard<'a, State>> {
+    ) -> io::Result<Locked<'a>> {
         let (began, sent_before) = (clock::now(), state.sent);
         let min_rate = FAST_CLIENT_BYTES as f64 / FAST_CLIENT_WAIT.as_secs_f64();
         while state.check().is_ok() && state.queue.size() > self.high_water_mark() {
@@ -137,12 +142,7 @@ impl WriteHalf {
 
     /// Blocks until there may be room, or it is time to look again. `limit` is the number of unsent
     /// bytes, in memory and in files, below which output can be moved to a file.
-    fn wait_for_room<'a>(
-        &'a self,
-        state: MutexGuard<'a, State>,
-        limit: u64,
-        pace: WritePace,
-    ) -> MutexGuard<'a, State> {
+    fn wait_for_room<'a>(&'a self, state: Locked<'a>, limit: u64, pace: WritePace) -> Locked<'a> {
         let now = clock::now();
         let due = state.deadline(pace).map(|(due, _)| due.saturating_duration_since(now));
         // Other responses free the space of their files without notice.
@@ -150,14 +150,14 @@ impl WriteHalf {
         self.pause(state, limit, time)
     }
 
-    fn pause<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        limit: u64,
-        time: Duration,
-    ) -> MutexGuard<'a, State> {
+    fn pause<'a>(&'a self, mut state: Locked<'a>, limit: u64, time: Duration) -> Locked<'a> {
+        if state.queue.has_spent() {
+            // Freed before the wait; the caller looks again.
+            drop(state);
+            return self.lock();
+        }
         state.waiter = Some(limit);
-        let mut state = ignore_poison(self.drained.wait_timeout(state, time)).0;
+        let mut state = state.wait(&self.drained, time);
         state.waiter = None;
         state
     }
@@ -181,9 +181,10 @@ impl WriteHalf {
 }
 
 impl State {
-    /// Bytes that the producer sends at once. It holds the lock meanwhile: with a file, which may
-    /// be large, it would block the poller.
-    fn budget_of_producer(&self) -> u64 {
-        if self.queue.spooled() > 0 { MAX_WRITE_PER_TURN } else { u64::MAX }
+    /// Bytes that the producer sends at once, `queue` included. It holds the lock meanwhile: with a
+    /// file, which may be large and on a slow disk, it would block the poller.
+    pub(super) fn budget_of_producer(&self, queue: &OutputQueue) -> u64 {
+        let has_file = self.queue.has_file() || queue.has_file();
+        if has_file { MAX_WRITE_PER_TURN } else { u64::MAX }
     }
 }

@@ -5,6 +5,8 @@
 //! public functions only, and none depends on timing: a test that waits waits for an event, and
 //! [`LIMIT`] only turns a hang into a failure.
 
+#![cfg(not(shuttle))]
+
 mod stress;
 mod threads;
 

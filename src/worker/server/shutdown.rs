@@ -1,7 +1,8 @@
 //! The graceful shutdown of a server: begins it, and ends one that takes too long. Then idle
 //! connections are closed, and what is aborted is logged.
 
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 use pyo3::prelude::*;
@@ -14,6 +15,9 @@ use crate::observe::counted;
 const IDLE_CLOSE: Duration = Duration::from_millis(300);
 /// How long the poller may take to count its connections.
 const CENSUS_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long the sentinel may take to end once the server has stopped.
+const SENTINEL_END: Duration = Duration::from_millis(100);
 
 /// How a graceful shutdown ends at its timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +75,15 @@ impl Server {
             }
         }
     }
+}
+
+/// Waits for the sentinel to end, for `limit`, or a moment if that is shorter. Returns whether it has.
+pub(super) fn has_ended_within(sentinel: &JoinHandle<()>, limit: Duration) -> bool {
+    let began = Instant::now();
+    while !sentinel.is_finished() && began.elapsed() < limit.max(SENTINEL_END) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    sentinel.is_finished()
 }
 
 /// What a shutdown aborts: the requests that run, as the error log names them, and those of

@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) has_waiter: bool,
     /// The request of the exchange, as the error log names it, while a thread flushes detached.
     pub(super) request_being_sent: Option<String>,
+    /// The response of that request is complete.
+    pub(super) is_complete: bool,
     /// Status and headers of the last successful call of start_response.
     pub(super) head: ResponseHead,
     /// The buffer that the next call is parsed into, so that a call that fails changes nothing.

@@ -10,11 +10,14 @@ use pyo3::prelude::*;
 
 use super::Response;
 use crate::http1::ResponseHead;
-use crate::sync::ignore_poison;
+use crate::sync::try_lock;
 use crate::wsgi::exchange::Exchange;
 
 /// The status of a response to a request that has run too long.
 pub(in crate::wsgi) const TIMED_OUT: &str = "504 Gateway Timeout";
+
+/// How often the poller tries to lock a response that a thread uses all the time.
+const LOCK_TRIES: usize = 100;
 
 /// The response that a worker thread makes, as the poller sees it.
 #[derive(Clone)]
@@ -24,8 +27,11 @@ pub struct ResponseHandle(pub(in crate::wsgi) Arc<Response>);
 pub enum Takeover {
     /// The exchange, with its response complete or aborted, and the head of that response.
     Taken(Box<dyn Exchange>, ResponseHead, Ending),
-    /// The exchange is in use. A use takes microseconds, unless the thread waits for its client.
+    /// The exchange is in use, which takes microseconds as a rule.
     Busy,
+    /// The thread sends a response that is incomplete, or makes room for it. That may take long: it
+    /// waits for its client, for a disk, or afterwards for the interpreter.
+    Sending,
 }
 
 /// How the response of an exchange that was taken ends.
@@ -52,10 +58,21 @@ pub(super) struct Taken {
 
 impl ResponseHandle {
     /// Takes the exchange away from the thread that runs its request, and ends the response. To be
-    /// called by a thread that is not attached to the interpreter.
+    /// called by a thread that is not attached to the interpreter. It hardly waits for the lock:
+    /// another thread may have got it and wait for the interpreter.
     pub fn take_exchange(&self) -> Takeover {
-        let mut state = ignore_poison(self.0.state.lock());
-        let Some(mut exchange) = state.exchange.take() else { return Takeover::Busy };
+        let try_again = || {
+            std::thread::yield_now();
+            try_lock(&self.0.state)
+        };
+        let locked = try_lock(&self.0.state);
+        let Some(mut state) = locked.or_else(|| (0..LOCK_TRIES).find_map(|_| try_again())) else {
+            return Takeover::Busy;
+        };
+        let Some(mut exchange) = state.exchange.take() else {
+            let is_sending = state.request_being_sent.is_some() && !state.is_complete;
+            return if is_sending { Takeover::Sending } else { Takeover::Busy };
+        };
         let http = exchange.http();
         let request = http.head().to_string();
         let ending = if http.has_ended() {

@@ -1,0 +1,62 @@
+//! A dispatcher whose threads have ended unexpectedly.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::{Dispatcher, Overdue, RunningRequests};
+use crate::config::{self, Bind, Settings};
+use crate::net::{BindOptions, Poller, bind};
+
+struct NoRequests;
+
+impl RunningRequests for NoRequests {
+    fn take_overdue(&self) -> Overdue {
+        Overdue::default()
+    }
+}
+
+/// A regression test: clients were accepted that no thread could serve, and they kept the process
+/// from ending.
+#[test]
+fn server_without_threads_accepts_nobody_and_rejects_who_waits_at_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let options = BindOptions::with_backlog(16);
+    let listeners = bind(&Bind::Unix(path.clone()), options).unwrap();
+    let settings = config::parse_api(&[]).unwrap();
+    let settings = Arc::new(Settings { threads: 1, ..settings });
+    let network = Poller::new(listeners, settings.clone(), None).unwrap();
+    let multiprocess = Arc::new(AtomicBool::new(true));
+    let dispatcher = Dispatcher::new(network, 1, &settings, multiprocess, &Arc::new(NoRequests));
+    let poll = || {
+        let ready = dispatcher.poll_once(Some(1), |_| true);
+        dispatcher.scheduler.finish_poll(Some(0), ready, &*dispatcher.handle);
+    };
+    let client = || {
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        client
+    };
+    let open = || dispatcher.poller.lock().unwrap().open();
+
+    let mut queued = client();
+    poll();
+    assert_eq!((open(), dispatcher.scheduler.load().queued), (1, 1));
+    dispatcher.remove_thread(Some(0));
+    let _waiting = client();
+    poll();
+    poll();
+    assert_eq!(open(), 1, "the second client is left to the successor");
+    dispatcher.handle.retire();
+    let reader = std::thread::spawn(move || {
+        let mut response = Vec::new();
+        queued.read_to_end(&mut response).unwrap();
+        response
+    });
+    while !dispatcher.poller.lock().unwrap().is_finished() {
+        dispatcher.poll_once(None, |_| false);
+    }
+    assert!(reader.join().unwrap().starts_with(b"HTTP/1.1 503 "));
+}
