@@ -118,11 +118,7 @@ impl WorkerSignals {
     pub(super) fn exit_code(&self, py: Python<'_>, code: i32) -> PyResult<i32> {
         match self.exception.take() {
             None => Ok(code),
-            Some(exit) if exit.is_instance_of::<PySystemExit>(py) => {
-                let code = exit.value(py).getattr("code")?;
-                // Any other value than a number is an error message for Python.
-                Ok(if code.is_none() { 0 } else { code.extract().unwrap_or(1) })
-            }
+            Some(exit) if exit.is_instance_of::<PySystemExit>(py) => code_of_exit(py, &exit),
             Some(exception) => Err(exception),
         }
     }
@@ -160,6 +156,13 @@ impl WorkerSignals {
         }
         Ok(())
     }
+}
+
+/// The exit code that a SystemExit names.
+pub(super) fn code_of_exit(py: Python<'_>, exit: &PyErr) -> PyResult<i32> {
+    let code = exit.value(py).getattr("code")?;
+    // Any other value than a number is an error message for Python.
+    Ok(if code.is_none() { 0 } else { code.extract().unwrap_or(1) })
 }
 
 impl MainThreadSignals for WorkerSignals {
