@@ -28,6 +28,11 @@ pub trait MainThreadSignals {
     /// `loop.add_signal_handler` of asyncio, for example, leaves neither behind.
     fn restore(&self, py: Python<'_>);
 
+    /// Whether the application has replaced the handler of SIGTERM since the last
+    /// [`MainThreadSignals::restore`]: without one, the signal ends the process and its requests.
+    /// Takes no system call.
+    fn were_replaced(&self, py: Python<'_>) -> bool;
+
     /// Runs the Python handlers of the signals that have come.
     fn run_handlers(&self, py: Python<'_>);
 

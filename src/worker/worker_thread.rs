@@ -21,8 +21,8 @@ use crate::wsgi::{AccessLogger, Outcome, ThreadState, Wsgi, take_deferred_drops}
 /// ones.
 const BATCH_BUDGET: Duration = Duration::from_millis(2);
 
-/// How often the main thread checks at most whether requests have replaced signal handlers. A check
-/// takes two system calls.
+/// How often the main thread checks at most whether requests have replaced the wakeup descriptor. A
+/// check takes two system calls.
 const RESTORE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The state that all threads of the process share.
@@ -63,7 +63,7 @@ pub(super) fn run(
                 run_batch(py, shared, &mut thread_state, thread, start);
                 let is_due = |at| start.saturating_duration_since(at) >= RESTORE_INTERVAL;
                 if let Some(signals) = signals
-                    && restored_at.is_none_or(is_due)
+                    && (restored_at.is_none_or(is_due) || signals.were_replaced(py))
                 {
                     signals.restore(py);
                     restored_at = Some(start);
