@@ -6,14 +6,14 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use log::{debug, error, info};
+use log::{debug, error, info, warn};
 use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 
 use super::background;
 use super::boot_reports::BootReports;
 use super::conflict;
-use super::entrypoints::Entrypoints;
+use super::entrypoints::{Entrypoints, LoadFailure};
 use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
@@ -56,6 +56,8 @@ pub(super) struct WorkerContext {
     pub(super) app: Option<Py<PyAny>>,
     /// Other workers serve beside it.
     pub(super) multiprocess: bool,
+    /// It boots beside the worker that it replaces, which may hold what the application needs.
+    pub(super) has_predecessor: bool,
     /// Stop writing to the terminal once ready (`--daemon`).
     pub(super) detaches: bool,
 }
@@ -174,7 +176,7 @@ fn load(
             USAGE_ERROR
         })?;
     }
-    let app = preloaded.map_or_else(|| (entrypoints.load)(py, settings, &context.hooks), Ok);
+    let app = preloaded.map_or_else(|| import(py, context, entrypoints), Ok);
     if let Err(failure) = &app
         && context.boot_reports.is_first(std::process::id(), &failure.text())
     {
@@ -195,6 +197,32 @@ fn load(
         |watch: Preparation| watch.start(py, &app, named.unwrap_or_default(), &context.channel);
     let watch = preparation.map(start).transpose().map_err(cannot_watch)?;
     Ok(Loaded { app, is_error_page, watch })
+}
+
+/// Imports the application. If it goes on without what its predecessor seems to hold, such as the port
+/// that guards a scheduler, the scheduler would end with the predecessor: then this worker exits, for
+/// a second attempt after that end.
+fn import(
+    py: Python<'_>,
+    context: &WorkerContext,
+    entrypoints: Entrypoints,
+) -> Result<Py<PyAny>, LoadFailure> {
+    let watch = context.has_predecessor.then(|| conflict::Watch::start(py)).and_then(Result::ok);
+    let app = (entrypoints.load)(py, &context.settings, &context.hooks);
+    if let Some(missed) = watch.and_then(|watch| watch.end(py))
+        && app.is_ok()
+    {
+        warn!(
+            target: "worker.resource_missed",
+            "Worker {} exits, because its application could not take {missed}",
+            std::process::id()
+        );
+        // Fails only if the master has exited.
+        let _ = FromWorker::BootConflict.send(&context.channel);
+        // Not by Python's exit, which waits for threads that the import has started.
+        exit_now(py, BOOT_FAILED);
+    }
+    app
 }
 
 fn cannot_watch(failure: PyErr) -> i32 {

@@ -6,6 +6,7 @@ use log::error;
 use pyo3::prelude::*;
 
 use super::state::{Master, MasterExit};
+use crate::config::Replace;
 use crate::observe;
 use crate::supervisor::boot_reports::BootReports;
 use crate::supervisor::forks;
@@ -69,6 +70,9 @@ impl Master<'_> {
         link: Link,
         boot_reports: Arc<BootReports>,
     ) -> PyResult<WorkerContext> {
+        let setting = self.deployment.settings.processes.replace;
+        let has_predecessor =
+            self.workers.has_outdated() && self.workers.replace(setting) == Replace::ReadyFirst;
         // With inherited ends of their channels open, other workers and a new master would not
         // notice that the master has exited.
         self.workers.clear();
@@ -89,6 +93,7 @@ impl Master<'_> {
             import_guard: std::mem::take(&mut self.import_guard),
             app: self.app.as_ref().map(|app| app.clone_ref(py)),
             multiprocess: self.workers.multiprocess(),
+            has_predecessor,
             detaches: self.stage.launcher().is_some(),
         })
     }
