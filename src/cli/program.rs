@@ -1,5 +1,5 @@
-//! `rustwsgi.serve()` in a program: serves until a signal comes, or, in a thread that receives none,
-//! until the program ends.
+//! `rustwsgi.serve()` in a program: serves until a signal comes, or, in a thread that receives
+//! none, until the program ends.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};

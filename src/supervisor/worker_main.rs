@@ -199,9 +199,9 @@ fn load(
     Ok(Loaded { app, is_error_page, watch })
 }
 
-/// Imports the application. If it goes on without what its predecessor seems to hold, such as the port
-/// that guards a scheduler, the scheduler would end with the predecessor: then this worker exits, for
-/// a second attempt after that end.
+/// Imports the application. If it goes on without what its predecessor seems to hold, such as the
+/// port that guards a scheduler, the scheduler would end with the predecessor: then this worker
+/// exits, for a second attempt after that end.
 fn import(
     py: Python<'_>,
     context: &WorkerContext,

@@ -171,9 +171,7 @@ def test_application_that_does_without_the_resource_gets_it_after_a_recycling(
     server.wait_for_event("worker.boot_conflict")
 
 
-def test_resource_that_another_process_holds_is_missed_once(
-    fresh_server, tmp_path: Path
-) -> None:
+def test_resource_that_another_process_holds_is_missed_once(fresh_server, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         (tmp_path / "guarded.py").write_text(GUARDED.format(port=other.getsockname()[1]))
         server = fresh_server("guarded:app", "--workers", "2", "--pythonpath", str(tmp_path))
