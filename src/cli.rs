@@ -28,7 +28,8 @@ pub use program::run_until_signal;
 
 /// How long the INFO lines of a start are held back while workers import the application.
 const HOLD_START: Duration = Duration::from_secs(5);
-/// The same while the master imports it: until then it handles no signal and starts no worker.
+/// The same while the master imports it (`--preload`): shorter, because the master handles no
+/// signal until then.
 const HOLD_DURING_PRELOAD: Duration = Duration::from_secs(1);
 
 /// Parses `argv`, which begins with the program's name, serves, and returns the exit code.
@@ -62,7 +63,7 @@ fn parse(
 ) -> Result<(config::Loaded, Hooks), config::Exit> {
     let hooks = RefCell::new(Hooks::default());
     let users = RefCell::new(users.clone());
-    // The file of a module that was the configuration.
+    // The configuration may be a module: this is its file.
     let module: RefCell<Option<PathBuf>> = RefCell::default();
     let check = |path: Option<&Path>, user: Option<&str>, group: Option<&str>| {
         let mut users = users.borrow_mut();

@@ -209,7 +209,7 @@ def error_application(
     traceback: str,
 ) -> tuple[Callable[..., list[bytes]], list[str], list[str]]:
     """Make an application that shows a traceback. Also returns the files that the traceback names,
-    and patterns of files that may mend it."""
+    and patterns of files whose change may correct it."""
     digest = hashlib.sha256(traceback.encode("utf-8", "replace")).hexdigest()[:16]
     text = html.escape(traceback)
     refreshing = _REFRESH.format(mark=_MARK, text=digest)
@@ -229,10 +229,10 @@ def error_application(
         return [pages[environ["REQUEST_METHOD"] == "GET"]]
 
     files = [path for path in re.findall(r'File "([^"]+)"', traceback) if os.path.isfile(path)]
-    return application, files, _mending_patterns(files)
+    return application, files, _module_patterns(files)
 
 
-def _mending_patterns(files: Iterable[str]) -> list[str]:
+def _module_patterns(files: Iterable[str]) -> list[str]:
     """Patterns of the modules in and beside the application: one of them may be missing."""
     directories = {os.path.dirname(os.path.abspath(path)) for path in files}
     directories.update(os.path.abspath(path) for path in sys.path)

@@ -1,4 +1,4 @@
-"""What a user has probably meant, when the application that was named cannot be found.
+"""Suggests what to write when the application that the user has named cannot be found.
 
 Only called after a failed import. Source files near the working directory are parsed, never
 executed. Whatever goes wrong here must not hide the failure: the caller then does without advice.

@@ -1,4 +1,4 @@
-//! What a user who develops on a terminal sees without asking for it.
+//! Shows requests on the terminal of a user who develops, without an option.
 
 use std::io::IsTerminal as _;
 
@@ -15,7 +15,7 @@ pub fn show_requests(settings: &mut Settings) {
     if !develops || settings.access_log.is_some() {
         return;
     }
-    // Where the error log is, if that is on the terminal: so its lines stay in order.
+    // The stream of the error log, if that is the terminal, so that the lines stay in order.
     let on_stderr = settings.error_log == LogTarget::Stderr && std::io::stderr().is_terminal();
     let target = match on_stderr {
         true => LogTarget::Stderr,

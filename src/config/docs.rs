@@ -57,7 +57,7 @@ default address.
   [gunicorn's settings](#gunicorns-settings). An unknown name in it is ignored, with a warning if it
   is similar to a setting.
 - **In Python** a repeatable option takes a list or tuple, and `None` means the default. Neither the
-  environment nor files are read. Refused are more than one worker, options that load the
+  environment nor files are read. More than one worker is refused, and so are options that load the
   application: COMMAND_LINE_ONLY;
   and options of the master: OF_MASTER.
 

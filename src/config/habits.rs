@@ -14,8 +14,8 @@ const VERBS: [&str; 8] = ["run", "serve", "start", "runserver", "server", "dev",
 /// The name to show if the command line has none.
 pub(super) const EXAMPLE: &str = "hello:app";
 
-/// The message about a command line with these positional arguments, of which one too many is
-/// `unexpected`.
+/// The message about a command line with these positional arguments. `unexpected` is the first that
+/// is one too many.
 pub(super) fn too_many(positional: &[String], unexpected: &str) -> String {
     let is_verb = |text: &&String| VERBS.contains(&text.as_str());
     let is_django = |text: &&String| Path::new(text).file_name().is_some_and(|n| n == "manage.py");
@@ -60,7 +60,7 @@ pub(super) fn named_by_option(argv: &[OsString], option: &str) -> String {
     value.filter(|value| !value.is_empty()).map_or_else(|| EXAMPLE.to_owned(), command)
 }
 
-/// What to write behind `rustwsgi` for an application as the user has named it.
+/// The arguments to write for an application as the user has named it.
 fn command(name: impl AsRef<str>) -> String {
     let name = name.as_ref();
     let (path, attr) = match name.split_once(':') {

@@ -116,7 +116,7 @@ fn wrap(text: &str, indent: usize, width: usize) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The width of the terminal: COLUMNS if the user has set it, else what the terminal says.
+/// The width of the terminal: COLUMNS if the user has set it, else the terminal's own value.
 fn width() -> usize {
     let variable = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
     let asked = || {

@@ -27,9 +27,9 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
-/// Decides whether a configuration file may be used by a server with these values of `--user` and
-/// `--group`, as far as they are known yet. `None` is a module, whose file `execute` knows. An error
-/// is a sentence.
+/// Decides whether a server with these values of `--user` and `--group`, as far as they are known
+/// yet, may use a configuration file. `None` is a module, whose file `execute` knows. An error is a
+/// sentence.
 pub type CheckFile<'a> =
     &'a dyn Fn(Option<&Path>, Option<&str>, Option<&str>) -> Result<(), String>;
 
@@ -121,8 +121,8 @@ pub fn parse_api(options: &[(String, Vec<String>)]) -> Result<Settings, Exit> {
     resolve(&matches, &|_| None).map_err(Exit::usage)
 }
 
-/// Refuses keyword arguments of the Python API that need a master process: an option without effect
-/// would be believed to have one. `settings` are those that the arguments result in.
+/// Refuses keyword arguments of the Python API that need a master process: without an error, a
+/// program would rely on an option that has no effect. `settings` are the result of the arguments.
 ///
 /// # Errors
 /// An [`Exit`] that names the option.

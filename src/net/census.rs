@@ -1,4 +1,4 @@
-//! What the clients of a stopping worker still do: counted by the poller, for the worker's last log
+//! The poller counts the connections that the end of a shutdown aborts, for the worker's last log
 //! line.
 
 use std::time::Duration;

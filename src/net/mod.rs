@@ -17,8 +17,8 @@
 //! - [`response_spool`] moves unsent output to temporary files, which are [`segment`]s,
 //! - [`write_pace`] decides when a client reads too slowly,
 //! - [`transport`] is the byte stream below these,
-//! - [`deadlines`] decides when a connection times out, [`timers`] holds deadlines, [`date`] formats
-//!   the time of day,
+//! - [`deadlines`] decides when a connection times out, [`timers`] holds deadlines, [`date`]
+//!   formats the time of day,
 //! - [`arena`] stores connections by their ids,
 //! - [`poller`] is the event loop that drives all connections, [`poller_link`] is its interface to
 //!   them,

@@ -1,9 +1,9 @@
 //! Accepting without blocking, also on a listener that another process has made blocking.
 //!
-//! Whether a socket blocks is a property of the socket, not of a descriptor. A listener may be shared
-//! with the process that has passed it. If that process makes it blocking, `accept` would wait for
-//! the next client, and with it the poller and all connections. So a listener has a receive timeout,
-//! which Linux applies to accept(2), and an `accept` that has timed out makes it non-blocking again.
+//! `O_NONBLOCK` belongs to the socket, not to a descriptor, and the process that has passed a
+//! listener shares it. If that process makes it blocking, `accept` waits for the next client, and
+//! with it the poller and all connections. So a listener has a receive timeout, which Linux applies
+//! to accept(2). An `accept` that has timed out makes the listener non-blocking again.
 
 use std::io;
 use std::net::SocketAddr;

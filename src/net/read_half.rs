@@ -4,8 +4,8 @@
 //! The thread that reads takes the bytes from the socket itself, without blocking. If there are
 //! none, it waits here until the poller reports that the socket is readable, or the client is too
 //! slow. The lock is held only around non-blocking calls, never while a thread waits. So the poller
-//! and the thread that responds can end a read at any time: [`ReadHalf::end`] takes the connection's
-//! part back, and fails the read.
+//! and the thread that responds can end a read at any time: [`ReadHalf::end`] takes the
+//! connection's part back, and fails the read.
 //!
 //! Nothing is stored in a file: beyond [`READ_AHEAD`] the kernel's flow control holds the client
 //! back.

@@ -1,5 +1,5 @@
-//! Moves the unsent output of one response to temporary files. So the thread that makes the response
-//! is free as soon as the application has produced it, however slowly the client reads.
+//! Moves the unsent output of one response to temporary files. So the thread that makes the
+//! response is free as soon as the application has produced it, however slowly the client reads.
 //!
 //! Only that thread writes to the files, without a lock and detached from the interpreter: a slow
 //! disk delays no other connection. It waits for its client instead if the unsent output reaches

@@ -51,9 +51,9 @@ pub(super) const REDUCED_HIGH_WATER_MARK: usize = 32 * 1024;
 
 /// A producer waits at least this long for its client before it moves output to a file...
 pub(super) const FAST_CLIENT_WAIT: Duration = Duration::from_millis(20);
-/// ...and on, while the client reads this many bytes in that time (32 MiB/s). So a response that is
-/// read about as fast as it is made is not written to the disk, and a slow client holds a thread
-/// for that time once in this many bytes.
+/// ...and longer while the client reads this many bytes in that time (32 MiB/s). So a response to a
+/// fast client is not written to the disk. A slow client holds a thread for that time only once per
+/// this many bytes.
 pub(super) const FAST_CLIENT_BYTES: u64 = 640 * 1024;
 /// A file that holds this many bytes is followed by another one, because its space is freed only
 /// once all of it is sent. Large, because each file takes a descriptor.
@@ -82,8 +82,8 @@ pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes that are read and discarded in that time.
 pub(super) const LINGER_BYTES: usize = 256 * 1024;
 /// Replaces [`LINGER_TIMEOUT`] while the server drains, for a client that has sent complete
-/// requests and nothing more: its next request may cross the end of the connection. Any client keeps
-/// this much of the time if its connection is closed for a new one.
+/// requests and nothing more: its next request may cross the end of the connection. Any client
+/// keeps this much of the time if its connection is closed for a new one.
 pub(super) const DRAIN_LINGER_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long a connection that has made no request yet may still make one while the server drains.
 pub(super) const DRAIN_FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -100,8 +100,8 @@ pub(super) const EVICTION_SEARCH_PAUSE: Duration = Duration::from_millis(100);
 /// A client that has connected sends its request at once, as a rule. One that has sent nothing, or
 /// no complete head, for this long may be evicted.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(1);
-/// A request of whose content nothing has arrived for this long may be evicted. Longer than a radio
-/// link needs to change its cell.
+/// A request may be evicted if none of its content has arrived for this long. A mobile client that
+/// changes its cell needs less time.
 pub(super) const CONTENT_STALLED_AFTER: Duration = Duration::from_secs(5);
 /// A response of which the client has read nothing for this long counts as stalled.
 pub(super) const STALLED_AFTER: Duration = Duration::from_secs(1);

@@ -223,8 +223,8 @@ impl WriteHalf {
         })
     }
 
-    /// For the poller: sends what [`WriteHalf::enqueue`] left for this turn. Returns whether the next
-    /// turn continues: while the socket has room no event does.
+    /// For the poller: sends what [`WriteHalf::enqueue`] left for this turn. Returns whether the
+    /// next turn continues: while the socket has room no event does.
     pub(super) fn flush_scheduled(&self) -> bool {
         let mut state = self.lock();
         state.is_scheduled = false;

@@ -4,12 +4,12 @@
 //! write(2) by the thread that logs it, so that lines of several processes do not mix, and none is
 //! lost in a buffer when the process dies. While the reader does not take them, lines stay in a
 //! bounded buffer, and [`flush`] writes them later. No line of the server waits for the reader, as
-//! the poller may log it; text of the application waits for one that is a little late.
+//! the poller may log it; text of the application waits for it for a moment.
 //!
-//! A process has one error log, which all layers reach with the macros of the `log` crate. A process
-//! that starts a second server redirects it by calling [`init`] again.
+//! A process has one error log, which all layers reach with the macros of the `log` crate. A
+//! process that starts a second server redirects it by calling [`init`] again.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, TryLockError};
@@ -24,8 +24,8 @@ use super::wording::counted;
 use super::writer::{self, LogWriter, Outcome};
 use super::{escape, held};
 
-/// How long text of the application waits for a reader that is only a little late: a process that ends
-/// at once, such as a forked child, would take the text with it.
+/// How long text of the application waits for a slow reader: the text would be lost with a process
+/// that ends at once, such as a forked child.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long the end of the process waits for a reader that does not keep up.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -139,7 +139,7 @@ pub fn write_text(text: &str) {
     let mut escaped = String::with_capacity(text.len());
     escape::lines(text, true, &mut escaped);
     LOGGER.append(escaped);
-    LOGGER.report(LOGGER.writer.write_patiently(WRITE_TIMEOUT));
+    LOGGER.report(LOGGER.writer.write_with_timeout(WRITE_TIMEOUT));
 }
 
 /// True while lines wait for the reader of the error log.
@@ -164,7 +164,7 @@ pub fn finish() {
 pub fn write_line(target: &str, level: &str, message: &str) {
     if LOGGER.is_open.load(Ordering::Acquire) {
         LOGGER.append_line(target, level, message);
-        LOGGER.report(LOGGER.writer.write_patiently(WRITE_TIMEOUT));
+        LOGGER.report(LOGGER.writer.write_with_timeout(WRITE_TIMEOUT));
     }
 }
 
@@ -180,7 +180,7 @@ impl ErrorLog {
     /// Reports lines that were lost, once the log can be written again.
     fn report(&self, outcome: Outcome) {
         match outcome {
-            // The error log is where it would be reported.
+            // A failure of the error log cannot be reported in the error log.
             Outcome::Quiet | Outcome::Failing(_) => {}
             Outcome::Recovered(lost) => log::warn!(
                 target: "errorlog.recovered",
@@ -219,6 +219,16 @@ impl ErrorLog {
     }
 }
 
+/// The text of a message. Not `to_string`, which panics if a `Display` fails: that of a Python
+/// exception does for lack of memory.
+fn message_of(arguments: fmt::Arguments<'_>) -> String {
+    let mut message = String::new();
+    if message.write_fmt(arguments).is_err() {
+        message.push_str("(this cannot be shown)");
+    }
+    message
+}
+
 impl Log for ErrorLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= log::max_level()
@@ -229,10 +239,10 @@ impl Log for ErrorLog {
             return;
         }
         // The message is formatted before any lock is taken: its `Display` may log itself.
-        let message = record.args().to_string();
+        let message = message_of(*record.args());
         self.append_line(record.target(), name_of(record.level()), &message);
-        // This may be the poller, which waits for nobody: neither for the reader, nor for another
-        // thread that is writing, which also writes this line.
+        // The poller may log this line, so it waits neither for the reader nor for another thread
+        // that is writing. That thread also writes this line.
         self.report(self.writer.write());
     }
 
@@ -298,6 +308,18 @@ mod tests {
     fn line(time: &str, event: Option<&str>, level: &str, message: &str) -> String {
         let (pid, colours) = (std::process::id(), Colours::default());
         super::line(&Prefix { time, pid, event, level, colours }, message)
+    }
+
+    #[test]
+    fn message_whose_display_fails_is_cut() {
+        struct Failing;
+        impl fmt::Display for Failing {
+            fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+                Err(fmt::Error)
+            }
+        }
+        assert_eq!(message_of(format_args!("failed: {Failing}")), "failed: (this cannot be shown)");
+        assert_eq!(message_of(format_args!("failed: {}", 1)), "failed: 1");
     }
 
     #[test]

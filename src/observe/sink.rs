@@ -4,10 +4,10 @@
 //! full pipe blocks until the collector reads: a server that logs with plain writes hangs when its
 //! collector does. The stream cannot be made non-blocking, because that flag belongs to the open
 //! file description, which the parent shell shares. So a stream is polled first, and each write is
-//! at most `PIPE_BUF` bytes, which POSIX guarantees a writable pipe accepts without blocking. Another
-//! process may fill the pipe between the two calls: Linux also takes a flag with a single write, and
-//! then returns an error instead of blocking. A regular file is always writable, and gets its bytes
-//! in one write.
+//! at most `PIPE_BUF` bytes, which POSIX guarantees a writable pipe accepts without blocking.
+//! Another process may fill the pipe between the two calls: Linux also takes a flag with a single
+//! write, and then returns an error instead of blocking. A regular file is always writable, and
+//! gets its bytes in one write.
 //!
 //! Opening does not block either: a named pipe without a reader is opened for reading as well, and
 //! holds the first lines until a reader opens it.

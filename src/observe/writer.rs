@@ -3,8 +3,8 @@
 //!
 //! No thread waits for the reader of a log. Lines that the sink does not take stay in the buffer;
 //! later calls write them in order. Lines beyond the bound are dropped and counted. One thread at a
-//! time writes, without holding the lock: meanwhile other threads add lines, and the application can
-//! fork.
+//! time writes, without holding the lock: meanwhile other threads add lines, and the application
+//! can fork.
 //!
 //! [`registry`] has all writers of the process, for a fork.
 
@@ -110,8 +110,8 @@ impl LogWriter {
         if state.is_writing { Outcome::Quiet } else { self.write_locked(state) }
     }
 
-    /// As [`LogWriter::write`], and waits for another thread that is writing. So the text is with the
-    /// kernel when the call returns, unless the sink is full or very slow.
+    /// As [`LogWriter::write`], and waits for another thread that is writing. So the text is with
+    /// the kernel when the call returns, unless the sink is full or very slow.
     pub(super) fn write_through(&self) -> Outcome {
         let mut state = self.lock();
         if state.is_writing && !state.is_slow {
@@ -128,15 +128,15 @@ impl LogWriter {
         if state.is_writing { Outcome::Quiet } else { self.write_locked(state) }
     }
 
-    /// As [`LogWriter::write_through`], but gives the reader up to `patience` to make room. Other
-    /// threads do not wait for this one meanwhile. A reader that did not make room gets no more time
-    /// until it has read everything.
-    pub(super) fn write_patiently(&self, patience: Duration) -> Outcome {
+    /// As [`LogWriter::write_through`], but gives the reader up to `timeout` to make room. Other
+    /// threads do not wait for this one meanwhile. A reader that did not make room gets no more
+    /// time until it has read everything.
+    pub(super) fn write_with_timeout(&self, timeout: Duration) -> Outcome {
         let outcome = self.write_through();
         if !self.has_backlog() {
             self.is_stalled.store(false, Ordering::Relaxed);
         } else if outcome == Outcome::Quiet && !self.is_stalled.load(Ordering::Relaxed) {
-            return self.write_until(Instant::now() + patience);
+            return self.write_until(Instant::now() + timeout);
         }
         outcome
     }

@@ -1,5 +1,5 @@
-//! Which of the workers that boot together have reported why they failed, so that the same mistake in
-//! the application is logged once and not by each of them.
+//! Which of the workers that boot together have reported why they failed, so that the same mistake
+//! in the application is logged once and not by each of them.
 //!
 //! The workers share an unnamed file. Each appends a record, and reads the file: the first one of
 //! those with the same reason logs it.
@@ -24,7 +24,7 @@ pub(super) struct BootReports(File);
 
 impl BootReports {
     pub(super) fn new() -> io::Result<BootReports> {
-        let file = unnamed_file()?;
+        let file = unnamed_file(c"rustwsgi-boot-reports")?;
         rustix::fs::fcntl_setfl(&file, OFlags::APPEND | OFlags::RDWR)?;
         Ok(BootReports(file))
     }

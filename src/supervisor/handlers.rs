@@ -115,7 +115,7 @@ fn on_call(arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>) -> PyR
 
 /// Writes a signal's number as Python's C-level handler does.
 pub(super) fn write_signal(fd: i32, number: i32) {
-    // If the descriptor is full, it has signals enough.
+    // A full descriptor holds unread signals, which already wake the control thread.
     let _ = u8::try_from(number).map(|byte| descriptors::write_byte(fd, byte));
 }
 

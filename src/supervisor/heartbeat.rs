@@ -1,11 +1,12 @@
 //! A worker's heartbeat: an unnamed file whose modification time the worker sets every second, as
 //! in gunicorn. The master reads it when a deadline is due, so a heartbeat wakes no process.
 //!
-//! The worker's control thread sends it, and only while it holds the GIL. So the heartbeat stops when
-//! any thread keeps the GIL, for example in a C function that does not return: a state that no
-//! exception can end. It also stops when the server makes no [`Progress`]: while the poller is stuck
-//! in a system call, the main thread alone is no sign that the worker serves.
+//! The worker's control thread sends it, and only while it holds the GIL. So the heartbeat stops
+//! when any thread keeps the GIL, for example in a C function that does not return: a state that no
+//! exception can end. It also stops when the server makes no [`Progress`]: while the poller is
+//! stuck in a system call, the control thread runs, but the worker does not serve.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,7 +21,8 @@ pub(super) struct Heartbeat {
 
 impl Heartbeat {
     pub(super) fn new() -> io::Result<Heartbeat> {
-        let heartbeat = Heartbeat { file: unnamed_file()?, epoch: Instant::now() };
+        let file = unnamed_file(c"rustwsgi-heartbeat")?;
+        let heartbeat = Heartbeat { file, epoch: Instant::now() };
         heartbeat.beat();
         Ok(heartbeat)
     }
@@ -61,15 +63,15 @@ impl Progress {
     }
 }
 
-/// A file without a name, which child processes share.
+/// A file without a path, which child processes share. `/proc/PID/fd` shows the label.
 #[cfg(target_os = "linux")]
-pub(super) fn unnamed_file() -> io::Result<File> {
+pub(super) fn unnamed_file(label: &CStr) -> io::Result<File> {
     let flags = rustix::fs::MemfdFlags::CLOEXEC;
-    Ok(rustix::fs::memfd_create(c"rustwsgi", flags).map(File::from)?)
+    Ok(rustix::fs::memfd_create(label, flags).map(File::from)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn unnamed_file() -> io::Result<File> {
+pub(super) fn unnamed_file(_label: &CStr) -> io::Result<File> {
     tempfile::tempfile()
 }
 

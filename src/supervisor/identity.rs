@@ -168,8 +168,9 @@ pub(super) fn forbid_new_privileges() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Empties the bounding set, which limits the capabilities that executed programs can gain. For this
-/// thread and those that it starts. Not earlier: programs that a hook executes as root need them.
+/// Empties the bounding set, which limits the capabilities that executed programs can gain. For
+/// this thread and those that it starts. Not earlier: programs that a hook executes as root need
+/// them.
 #[cfg(target_os = "linux")]
 fn empty_bounding_set() {
     use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};

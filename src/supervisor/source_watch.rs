@@ -57,7 +57,7 @@ impl Preparation {
     }
 
     /// Makes an application that shows why the real one failed to load. Also watches files that may
-    /// mend it.
+    /// correct it.
     pub(super) fn error_page(&mut self, py: Python<'_>, text: &str) -> PyResult<Py<PyAny>> {
         type Page = (Py<PyAny>, Vec<PathBuf>, Vec<PathBuf>);
         let module = py.import("rustwsgi._reload")?;

@@ -1,5 +1,5 @@
 //! The files whose change reloads the server (`--reload`), and the state in which they were read.
-//! It knows no threads and no notifications: their receiver asks for the difference.
+//! It knows neither threads nor notifications: [`source_watch`](super::source_watch) has both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;

@@ -111,8 +111,8 @@ impl Worker {
             let tick = if self.stage.is_stopping() { TICK_WHILE_STOPPING } else { TICK };
             let channel: Vec<_> = self.channel.iter().map(AsFd::as_fd).collect();
             self.signals.wait(py, &channel, Some(tick))?;
-            // Each step of a turn runs Python code, which may fail for lack of memory, and PyO3 then
-            // panics. The next turn repeats the steps that it skips.
+            // Each step of a turn runs Python code, which may fail for lack of memory, and PyO3
+            // then panics. The next turn repeats the steps that it skips.
             let failure = match catch_unwind(AssertUnwindSafe(|| self.turn(py))) {
                 Ok(Ok(None)) => continue,
                 Ok(Ok(Some(ended))) => return Ok(ended),

@@ -1,7 +1,7 @@
 //! Functions that the C library calls around each fork(2).
 //!
-//! Unlike the hooks of Python, see [`super::fork`], they also run when code in C forks. They do not run
-//! around vfork(2) and posix_spawn(3), whose child calls exec at once.
+//! Unlike the hooks of Python, see [`super::fork`], they also run when code in C forks. They do not
+//! run around vfork(2) and posix_spawn(3), whose child calls exec at once.
 
 use std::sync::OnceLock;
 

@@ -1,9 +1,9 @@
 //! The limit of open descriptors.
 //!
-//! Each connection needs a descriptor, and more while a body is in a temporary file. The soft limit is
-//! 1024 on most systems, for the sake of programs that call select(2); the hard limit is what the
-//! administrator allows. Servers that do not use select(2) raise the one to the other: the Go and
-//! Java runtimes do so for every program.
+//! Each connection needs a descriptor, and more while a body is in a temporary file. The soft limit
+//! is 1024 on most systems, for the sake of programs that call select(2); the hard limit is what
+//! the administrator allows. Servers that do not use select(2) raise the one to the other: the Go
+//! and Java runtimes do so for every program.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

@@ -7,7 +7,8 @@
 //! - [`signals`] blocks signals for a scope and chooses what SIGABRT does,
 //! - [`sigpipe`] writes without raising SIGPIPE,
 //! - [`process`] signals, reaps and ends processes,
-//! - [`fork`] registers the fork hooks of the whole server, [`at_fork`] those that C code needs too,
+//! - [`fork`] registers the fork hooks of the whole server, [`at_fork`] those that C code needs
+//!   too,
 //! - [`descriptors`] adopts, duplicates and replaces raw descriptors,
 //! - [`limits`] raises the limit of open descriptors,
 //! - [`streams`] handles the standard streams,

@@ -31,8 +31,8 @@ pub struct Dispatcher {
 /// The requests that worker threads run, as the polling thread sees them. It needs neither the
 /// interpreter nor these threads to end a response that is overdue.
 pub trait RunningRequests: Send + Sync {
-    /// Takes the connections away whose requests have run too long, with their responses complete or
-    /// aborted.
+    /// Takes the connections away whose requests have run too long, with their responses complete
+    /// or aborted.
     fn take_overdue(&self) -> Overdue;
 }
 
@@ -43,8 +43,8 @@ pub struct Overdue {
     pub connections: Vec<Lent>,
     /// Threads that still run a request whose connection was taken.
     pub occupied_threads: usize,
-    /// When to check again: no request is overdue earlier, not even one that begins later. `None` if
-    /// requests have no limit.
+    /// When to check again: no request is overdue earlier, not even one that begins later. `None`
+    /// if requests have no limit.
     pub next_check: Option<Instant>,
 }
 
@@ -134,7 +134,8 @@ impl Dispatcher {
         }
     }
 
-    /// Goes on without worker thread `thread`, which has ended unexpectedly, or without the sentinel.
+    /// Goes on without worker thread `thread`, which has ended unexpectedly, or without the
+    /// sentinel.
     pub fn remove_thread(&self, thread: Option<usize>) {
         self.scheduler.remove_thread(thread);
     }

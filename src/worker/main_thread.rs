@@ -40,7 +40,15 @@ pub trait MainThreadSignals {
     fn on_exception(&self, py: Python<'_>, exception: PyErr);
 }
 
-/// What the other threads tell the main thread, and the reverse.
+/// Runs a step of the signal handling. For lack of memory PyO3 panics: that must not end the main
+/// thread. The next call repeats the step.
+pub(super) fn guarded(py: Python<'_>, step: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(step)).is_err() {
+        drop(PyErr::take(py));
+    }
+}
+
+/// The state that the main thread shares with the other threads.
 #[derive(Debug, Default)]
 pub(super) struct MainThreadLink {
     /// It must attach to the interpreter once, to run signal handlers.
@@ -80,8 +88,8 @@ impl MainThreadLink {
     pub(super) fn answer_call(&self, py: Python<'_>, signals: &dyn MainThreadSignals) {
         if self.is_called() {
             self.is_called.store(false, Ordering::SeqCst);
-            signals.run_handlers(py);
-            signals.restore(py);
+            guarded(py, || signals.run_handlers(py));
+            guarded(py, || signals.restore(py));
             self.lock().is_busy = self.is_called();
             self.changed.notify_all();
         }
@@ -208,7 +216,7 @@ impl MainThread {
             main_thread.answer_call(py, signals);
             if is_released {
                 // A signal that has come just before the end.
-                return signals.run_handlers(py);
+                return guarded(py, || signals.run_handlers(py));
             }
         }
     }

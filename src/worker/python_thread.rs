@@ -1,5 +1,5 @@
-//! Starts and joins threads of Python's `threading`. So they have names, Python code can list them, and
-//! their thread-local data lives as long as they do.
+//! Starts and joins threads of Python's `threading`. So they have names, Python code can list them,
+//! and their thread-local data lives as long as they do.
 
 use std::time::{Duration, Instant};
 

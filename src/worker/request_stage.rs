@@ -4,9 +4,9 @@
 //! The poller answers the client: it takes the exchange away from the thread that runs the request.
 //! What remains is to end the request in its thread, without ending the process, which serves other
 //! requests. So the server raises an exception in the thread, which ends code written in Python. A
-//! thread in a C function raises it only when that returns. If it does not, the request is stuck, and
-//! its worker has to be replaced. A request whose blocks are made in C ends with the next block,
-//! which it cannot send.
+//! thread in a C function raises it only when that returns. If it does not, the request is stuck,
+//! and its worker has to be replaced. A request whose blocks are made in C ends with the next
+//! block, which it cannot send.
 //!
 //! While a thread uses the exchange, the poller cannot take it. If that lasts, the request gets the
 //! exception all the same, and later its response is aborted.
@@ -33,8 +33,8 @@ pub(super) enum RequestStage {
     /// The server has done nothing.
     #[default]
     Running,
-    /// The server has failed the request's wait for its client, or a call of it after the poller has
-    /// taken its exchange; the application cleans up.
+    /// The server has failed the request's wait for its client, or a call of it after the poller
+    /// has taken its exchange; the application cleans up.
     Disconnected { at: Duration },
     /// The server has raised an exception in the request's thread.
     Interrupted { at: Duration },

@@ -324,8 +324,9 @@ impl<J> Scheduler<J> {
         state.has_unsent_responses = false;
     }
 
-    /// Goes on without worker thread `thread`, which has ended unexpectedly, or without the sentinel,
-    /// which may start again. If the thread has polled, the sentinel finds another one for that.
+    /// Goes on without worker thread `thread`, which has ended unexpectedly, or without the
+    /// sentinel, which may start again. If the thread has polled, the sentinel finds another one
+    /// for that.
     pub fn remove_thread(&self, thread: Option<usize>) {
         let mut state = self.lock();
         let leader = thread.map_or(Leader::Sentinel, Leader::WorkerThread);

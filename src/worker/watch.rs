@@ -1,11 +1,11 @@
 //! The watch over running requests: knows which request each worker thread runs, and ends requests
 //! that run too long.
 //!
-//! A request has two sides, and each is ended by a thread that can do it at any time:
+//! A request is ended for its client and in its thread, each by a thread that it cannot block:
 //!
 //! - its client is answered by the polling thread, which takes the exchange away from the request's
 //!   thread ([`RunningRequests`]). That needs neither the interpreter nor the request's thread.
-//! - the request's thread is interrupted by the worker's main thread, which has the interpreter.
+//! - the request's thread is interrupted by the control thread, which has the interpreter.
 //!   [`request_stage`](super::request_stage) decides what to do there; this module does it.
 
 use std::ffi::c_ulong;

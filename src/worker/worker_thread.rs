@@ -9,7 +9,7 @@ use log::error;
 use pyo3::prelude::*;
 
 use super::dispatch::Dispatcher;
-use super::main_thread::{MainThreadLink, MainThreadSignals};
+use super::main_thread::{MainThreadLink, MainThreadSignals, guarded};
 use super::scheduler::Role;
 use super::watch::Watch;
 use crate::config::Settings;
@@ -21,8 +21,8 @@ use crate::wsgi::{AccessLogger, Outcome, ThreadState, Wsgi, take_deferred_drops}
 /// ones.
 const BATCH_BUDGET: Duration = Duration::from_millis(2);
 
-/// How often the main thread checks at most whether requests have replaced the wakeup descriptor. A
-/// check takes two system calls.
+/// The minimum time between two checks of the main thread whether requests have replaced the wakeup
+/// descriptor. A check takes two system calls.
 const RESTORE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The state that all threads of the process share.
@@ -65,7 +65,7 @@ pub(super) fn run(
                 if let Some(signals) = signals
                     && (restored_at.is_none_or(is_due) || signals.were_replaced(py))
                 {
-                    signals.restore(py);
+                    guarded(py, || signals.restore(py));
                     restored_at = Some(start);
                 }
             }
@@ -81,8 +81,8 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Notices a thread that ends before the server stops, by a panic or for lack of memory: the others
-/// go on without it, and the worker asks for its replacement.
+/// Detects a thread that ends before the server stops, by a panic or for lack of memory: the others
+/// continue without it, and the worker asks for its replacement.
 struct Presence<'a> {
     shared: &'a Shared,
     thread: usize,
@@ -103,8 +103,8 @@ impl Shared {
         let name = thread.map_or_else(|| "sentinel".to_owned(), |thread| thread.to_string());
         error!(
             target: "worker.thread_lost",
-            "The thread rustwsgi-{name} has failed unexpectedly: the worker goes on without it until \
-             it is replaced"
+            "The thread rustwsgi-{name} has failed unexpectedly: the worker continues without it \
+             until it is replaced"
         );
         self.watch.record_lost_thread();
         self.dispatcher.remove_thread(thread);

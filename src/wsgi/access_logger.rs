@@ -113,8 +113,8 @@ impl AccessLogger {
             if !self.has_failed.swap(true, Ordering::Relaxed) {
                 error!(
                     target: "accesslog.filter_failed",
-                    "A filter or handler of the logger gunicorn.access raised an exception: logging \
-                     the request without it; further failures are not reported"
+                    "A filter or handler of the logger gunicorn.access raised an exception: \
+                     logging the request without it; further failures are not reported"
                 );
                 observe::write_text(&traceback::format(py, &error));
             }

@@ -3,8 +3,8 @@
 //! told from `X-Forwarded-For`.
 //!
 //! SCRIPT_NAME is the prefix of the application in the URL, as in gunicorn. Any other field becomes
-//! a variable with the prefix `HTTP_`, PATH_INFO included. It replaces the value of a field that has
-//! hyphens instead: a client may have sent that.
+//! a variable with the prefix `HTTP_`, PATH_INFO included. It replaces the value of a field that
+//! has hyphens instead: a client may have sent that.
 
 use core::net::IpAddr;
 use std::borrow::Cow;

@@ -7,17 +7,17 @@
 //! 2. the application is called with it and with `start_response` ([`start_response`]),
 //! 3. [`iterable`] sends what the application returned, block by block; then `close()` is called.
 //!
-//! Each of them is a [`step`], which catches panics. [`response`] is the response in progress, which
-//! these steps share, and [`block`] the `bytes` that it is made of. [`loader`] imports the
-//! application, [`signature`] recognizes objects that are none, and [`application`] holds it with its
-//! request hooks. [`input`], [`errors`],
-//! [`file_wrapper`] and [`client_disconnected`] are objects in the environ, [`names`] makes its keys.
-//! [`thread_state`] and [`environ_cache`] hold the objects that a thread keeps between requests, and
-//! [`forwarder`] knows the fields that only a trusted proxy may set. [`content_error`]
-//! has the exceptions of a request body that cannot be read. [`timeout`] interrupts a request,
-//! [`fork`] ends a forked process that returns to the server, [`green_threads`] refuses applications
-//! that replace threads, [`access_logger`] offers gunicorn's loggers, and [`traceback`] formats
-//! exceptions. [`ffi`] calls CPython where PyO3 has no safe function.
+//! Each of them is a [`step`], which catches panics. [`response`] is the response in progress,
+//! which these steps share, and [`block`] the `bytes` that it is made of. [`loader`] imports the
+//! application, [`signature`] recognizes objects that are none, and [`application`] holds it with
+//! its request hooks. [`input`], [`errors`], [`file_wrapper`] and [`client_disconnected`] are
+//! objects in the environ, [`names`] makes its keys. [`thread_state`] and [`environ_cache`] hold
+//! the objects that a thread keeps between requests, and [`forwarder`] knows the fields that only a
+//! trusted proxy may set. [`content_error`] has the exceptions of a request body that cannot be
+//! read. [`timeout`] interrupts a request, [`fork`] ends a forked process that returns to the
+//! server, [`green_threads`] refuses applications that replace threads, [`access_logger`] offers
+//! gunicorn's loggers, and [`traceback`] formats exceptions. [`ffi`] calls CPython where PyO3 has
+//! no safe function.
 
 mod access_logger;
 mod application;

@@ -37,8 +37,8 @@ pub struct Wsgi {
 
 /// An exchange that was served.
 pub struct Outcome {
-    /// The exchange, with its response complete or aborted. `None` if the poller has taken it, as the
-    /// request has run longer than `--timeout`.
+    /// The exchange, with its response complete or aborted. `None` if the poller has taken it, as
+    /// the request has run longer than `--timeout`.
     pub exchange: Option<Box<dyn Exchange>>,
     /// Environ keys and values for the access log.
     pub logged: Vec<(String, String)>,

@@ -212,9 +212,9 @@ impl Response {
 
     /// Queues a block, after the head if it is the first, and schedules a flush.
     ///
-    /// Back-pressure: makes room first if unsent output exceeds the high-water mark, which may block.
-    /// It does so before queueing, so that the thread does not wait after the last block. `length`
-    /// is the length of the whole content in bytes, if the caller knows it.
+    /// Back-pressure: makes room first if unsent output exceeds the high-water mark, which may
+    /// block. It does so before queueing, so that the thread does not wait after the last block.
+    /// `length` is the length of the whole content in bytes, if the caller knows it.
     pub(super) fn send(
         &self,
         block: &Bound<'_, PyBytes>,

@@ -80,8 +80,8 @@ fn refusal(spec: &AppSpec, app: &Bound<'_, PyAny>, is_function: bool) -> String 
         Err(_) => "has an async function as its __call__".to_owned(),
     };
     format!(
-        "the object {spec} {what}, so it is an ASGI application, and rustwsgi serves WSGI applications: \
-         {INSTEAD}"
+        "the object {spec} {what}, so it is an ASGI application, and rustwsgi serves WSGI \
+         applications: {INSTEAD}"
     )
 }
 

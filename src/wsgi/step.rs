@@ -1,5 +1,5 @@
-//! One step of a request, in which Python code may run: a failure there costs one request, and never
-//! the thread that runs it.
+//! One step of a request, in which Python code may run: a failure there costs one request, and
+//! never the thread that runs it.
 //!
 //! PyO3 panics where CPython cannot make an object, so a lack of memory is a panic as well.
 

@@ -121,7 +121,7 @@ def told_int():
 
 
 def served_until(act, app=app):
-    """What `serve()` comes to if a client calls `act` with the server's URL."""
+    """The outcome of `serve()` if a client calls `act` with the server's URL."""
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 

@@ -219,6 +219,10 @@ async def async_app(environ, start_response):
     return [b"secret"]
 
 
+def coroutine_app(environ, start_response):
+    return async_app(environ, start_response)
+
+
 class_app = ClassApp
 object_app = CallableObject()
 method_app = CallableObject().method

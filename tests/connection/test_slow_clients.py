@@ -308,8 +308,8 @@ def test_client_that_leaves_is_logged_with_its_request(steps: ServerProcess) -> 
 
 
 def test_endless_unread_response_is_ended(steps: ServerProcess) -> None:
-    """A generator that outruns its client, and its spool, holds its thread only until the write
-    bound."""
+    """A generator that produces more than its client reads, and more than its spool holds, keeps
+    its thread only until the write bound."""
     run = run_id()
     with steps.connect(receive_buffer=4096) as client:
         client.send(build_request("GET", f"/endless?id={run}"))

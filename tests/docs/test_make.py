@@ -1,4 +1,4 @@
-"""`make demo` on a machine where something is missing: the message says what, and where to get it."""
+"""`make demo` on a machine where something is missing: the message names it, and where to get it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a proxy says of the request's scheme and prefix: believed or not, as gunicorn has it."""
+"""Scheme and prefix of a request that a proxy sets: trusted or ignored, as by gunicorn."""
 
 from __future__ import annotations
 

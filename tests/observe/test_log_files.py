@@ -406,7 +406,7 @@ def test_log_pipe_that_is_read_later_gets_lines(start: Start, fifo: Path, option
 def test_lines_that_a_stopped_reader_does_not_take_are_kept_then_counted(
     start: Start, fifo: Path
 ) -> None:
-    """Regression: they were dropped without a word, and each line after one that was taken in part
+    """Regression: they were dropped without a report, and each line after one that was taken in part
     waited for the reader: a slow one slowed the poller."""
     with fifo.open("r+b", buffering=0) as reader:
         server = start("--error-logfile", fifo)

@@ -158,8 +158,8 @@ def test_forged_heartbeat_is_none(fresh_server, tmp_path: Path, at: int) -> None
     assert server.get("/").body == b"1", "the application finds the heartbeat"
     assert server.get(f"/times/{at}").status == 200
     # Such a worker is replaced.
-    server.wait_for_event("worker.no_heartbeat", timeout=30)
-    server.wait_for_event("worker.booting", start=len(server.stderr()))
+    reported = server.wait_for_event("worker.no_heartbeat", timeout=30)
+    server.wait_for_event("worker.booting", start=reported.end())
     assert server.get("/").status == 200
 
 

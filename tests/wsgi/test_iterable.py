@@ -111,8 +111,8 @@ def test_wrong_return_is_a_500(server, name):
     assert response.get("X-First") is None
 
 
-def test_async_application_is_a_500(serve):
-    assert_error_500(serve("wsgi_iterable:async_app", *THREADS).get("/"))
+def test_application_that_returns_a_coroutine_is_a_500(serve):
+    assert_error_500(serve("wsgi_iterable:coroutine_app", *THREADS).get("/"))
 
 
 @pytest.mark.parametrize("shape", ["list", "generator"])

@@ -33,7 +33,7 @@ mod tests {
     use crate::config::compat::{gunicorn, uwsgi};
     use crate::config::options;
 
-    /// The parser, or another table, would be asked first.
+    /// The parser and the other tables take precedence: an option that they know is not listed.
     #[test]
     fn option_of_this_table_is_in_no_other() {
         for name in ADVICE.iter().flat_map(|(names, _)| *names) {

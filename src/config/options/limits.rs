@@ -59,7 +59,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .default("on")
         .help(
             "Whether a request body is received completely before the application is called; with \
-             off, wsgi.input waits for the bytes as they come",
+             off, reads of wsgi.input wait until the bytes have arrived",
         ),
     option("body_buffer_size", &One(BUFFER_SIZE, |given| &mut given.settings.body_buffer))
         .takes("BYTES")

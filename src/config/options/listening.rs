@@ -49,20 +49,23 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .takes("IP[,IP]")
         .default("127.0.0.1,::1")
         .help(
-            "Proxies whose X-Forwarded-Proto and --forwarder-headers are trusted: addresses, networks, * for all, or \
-             nothing; Unix sockets are always trusted",
+            "Proxies whose X-Forwarded-Proto and --forwarder-headers are trusted: addresses, \
+             networks, * for all, or nothing; Unix sockets are always trusted",
         )
         .gunicorn("forwarded_allow_ips")
         .fallback_variable("FORWARDED_ALLOW_IPS"),
-    option("forwarder_headers", &List(FORWARDER_HEADER, |given| &mut given.settings.forwarder_headers))
-        .takes("NAME[,NAME]")
-        .default("SCRIPT_NAME,PATH_INFO")
-        .help(
-            "Header fields with an underscore that proxies of --forwarded-allow-ips may set: \
+    option(
+        "forwarder_headers",
+        &List(FORWARDER_HEADER, |given| &mut given.settings.forwarder_headers),
+    )
+    .takes("NAME[,NAME]")
+    .default("SCRIPT_NAME,PATH_INFO")
+    .help(
+        "Header fields with an underscore that proxies of --forwarded-allow-ips may set: \
              SCRIPT_NAME is the application's prefix in the URL, any other field becomes \
              HTTP_NAME; * for all, or nothing",
-        )
-        .gunicorn("forwarder_headers"),
+    )
+    .gunicorn("forwarder_headers"),
     option(
         "backlog",
         &One(Whole::<u32, 1, 2_147_483_647>::NUMBER, |given| &mut given.settings.backlog),

@@ -57,7 +57,7 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
 pub(in crate::config) const DEVELOPMENT: &[OptionDef] = &[
     option("reload", &Flag(true, |given| &mut given.reload))
         .of_master()
-        .help("Restart workers when a source file changes; for development")
+        .help("Restart workers when a source file or template changes; for development")
         .gunicorn("reload")
         .uwsgi(&["py_autoreload", "python_auto_reload", "py_auto_reload"])
         .resolved(|settings| Some(settings.processes.watch.is_some().into())),

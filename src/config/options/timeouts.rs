@@ -10,8 +10,8 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .takes("S")
         .default("0")
         .help(
-            "Maximum time for the application to handle a request; then an exception interrupts \
-             it in its thread",
+            "Maximum time for the application to handle a request; then the client gets 504, and \
+             an exception interrupts the thread; 0 is no limit",
         )
         .gunicorn("timeout"),
     option("boot_timeout", &One(TIMEOUT, |given| &mut given.settings.timeouts.boot))

@@ -43,7 +43,10 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     )
     .takes("N")
     .default("100000")
-    .help("Maximum number of connections per worker; beyond it, the longest idle one is closed")
+    .help(
+        "Maximum number of connections per worker; beyond it, an idle one is closed, or one whose \
+         request is incomplete",
+    )
     .gunicorn("worker_connections"),
     option("preload", &Flag(true, |given| &mut given.settings.processes.preload))
         .of_master()
@@ -72,8 +75,8 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .default("ready-first")
         .of_master()
         .help(
-            "When a worker that is recycled or reloaded ends: when its successor is ready, or \
-             before its successor starts (for an application that locks a file or a port)",
+            "How a worker is replaced in a reload or in recycling: it ends when its successor is \
+             ready, or before that starts (for an application that takes a port or a lock)",
         ),
 ];
 

@@ -48,8 +48,8 @@ pub(super) fn discard_more(state: &mut State, id: ConnectionId) -> Action {
     }
 }
 
-/// The server begins to drain or yield while this connection lingers: shortens the wait, unless the client
-/// is known to be sending.
+/// The server begins to drain or yield while this connection lingers: shortens the wait, unless the
+/// client is known to be sending.
 pub(super) fn shorten_linger(state: &mut State, id: ConnectionId) {
     if state.shutdown >= Shutdown::Yielding
         && let Some(slot) = state.connections.get_mut(id)

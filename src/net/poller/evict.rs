@@ -1,5 +1,5 @@
-//! Carries out the eviction policy: closes connections that wait for their clients for new ones,
-//! and aborts responses to free memory.
+//! Carries out the eviction policy: closes connections that wait for their clients, in favour of
+//! new ones, and aborts responses to free memory.
 
 use std::time::Instant;
 

@@ -1,11 +1,12 @@
 //! The eviction policy: which connection is closed when there are too many, and which responses are
 //! aborted while memory is over its hard limit.
 //!
-//! For a new connection, an idle one goes first, then one that lingers after its last response, then
-//! one that waits for the rest of a head, then one that waits for the rest of a request's content;
-//! among equals the one that has waited for longest. So a byte now and then does not protect a
-//! connection. One whose request is complete is never closed for a new one. For memory, the response that was not read for longest goes first.
-//! The policy does no I/O and has no clock; `evict` carries it out.
+//! For a new connection, an idle one is evicted first, then one that lingers after its last
+//! response, then one that waits for the rest of a head, then one that waits for the rest of a
+//! request's content; among equals the one that has waited for longest. So a byte now and then does
+//! not protect a connection. One whose request is complete is never closed for a new one. For
+//! memory, the response that was not read for longest is aborted first. The policy does no I/O and
+//! has no clock; `evict` carries it out.
 
 use std::time::{Duration, Instant};
 

@@ -87,8 +87,8 @@ fn on_write_error(state: &State, connection: &Connection, error: &io::Error) {
     }
 }
 
-/// Counts and logs a client that reads too slowly, with the error of its response; the caller resets
-/// the connection.
+/// Counts and logs a client that reads too slowly, with the error of its response; the caller
+/// resets the connection.
 pub(super) fn report_slow_client(state: &State, connection: &Connection, kind: io::ErrorKind) {
     let (client, request) = (connection.peer.described(), connection.http.head());
     if kind == READ_TOO_SLOWLY {

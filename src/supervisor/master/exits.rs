@@ -70,8 +70,8 @@ impl Master<'_> {
             BootRemedy::StopFirst => {
                 warn!(
                     target: "worker.boot_conflict",
-                    "{what}, because of something that its predecessor seems to hold: trying once \
-                     more when that one has ended (--replace stop-first does so at once)"
+                    "{what}: its predecessor seems to hold a port, a lock or a file: ending it, \
+                     then trying once more (--replace stop-first always ends it first)"
                 );
                 self.workers.stop_first_until_ready(settings.timeouts.graceful);
             }

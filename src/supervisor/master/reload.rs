@@ -83,7 +83,8 @@ impl Master<'_> {
         if let Some(owner) = &self.deployment.identity {
             self.give_sockets(owner);
         }
-        info!(target: "reload.started", "Reloading: {}", match self.deployment.settings.processes.replace {
+        let replace = self.deployment.settings.processes.replace;
+        info!(target: "reload.started", "Reloading: {}", match replace {
             Replace::ReadyFirst => "starting new workers, then retiring the old ones",
             Replace::StopFirst => "ending the old workers, then starting new ones",
         });

@@ -260,8 +260,8 @@ impl Site {
     }
 }
 
-/// The connections of requests that take too long. Its lock decides whether the thread or the poller
-/// responds, as that of `wsgi::Response` does.
+/// The connections of requests that take too long. Its lock decides whether the thread or the
+/// poller responds, as that of `wsgi::Response` does.
 #[derive(Default)]
 struct OverdueRequests(Mutex<Vec<Box<Connection>>>);
 

@@ -1,5 +1,5 @@
-//! The end of a response without its thread: the poller takes the exchange of a request that has run
-//! longer than `--timeout`, and needs neither the interpreter nor the thread for that.
+//! The end of a response without its thread: the poller takes the exchange of a request that has
+//! run longer than `--timeout`, and needs neither the interpreter nor the thread for that.
 //!
 //! A thread in a C function raises no exception, and may even hold the interpreter. Its client must
 //! not wait for it. What the thread sends later is discarded.

@@ -10,16 +10,16 @@ complete -c rustwsgi -l backlog -d 'Maximum number of pending connections in the
 complete -c rustwsgi -s w -l workers -d 'Number of worker processes [default: $WEB_CONCURRENCY, else 1]' -r
 complete -c rustwsgi -l threads -d 'Number of threads per worker that run the application; 0 means 1, as with gunicorn [default: 4]' -r
 complete -c rustwsgi -s k -l worker-class -d 'Worker class, for compatibility with gunicorn: gthread, or sync (one thread unless --threads is given)' -r
-complete -c rustwsgi -l worker-connections -d 'Maximum number of connections per worker; beyond it, the longest idle one is closed' -r
+complete -c rustwsgi -l worker-connections -d 'Maximum number of connections per worker; beyond it, an idle one is closed, or one whose request is incomplete' -r
 complete -c rustwsgi -l reload-strategy -d 'How a reload replaces workers: all at once, or rolling (one by one, which needs less memory)' -r -f -a "all\t''
 rolling\t''"
-complete -c rustwsgi -l replace -d 'When a worker that is recycled or reloaded ends: when its successor is ready, or before its successor starts (for an application that locks a file or a port)' -r -f -a "ready-first\t''
+complete -c rustwsgi -l replace -d 'How a worker is replaced in a reload or in recycling: it ends when its successor is ready, or before that starts (for an application that takes a port or a lock)' -r -f -a "ready-first\t''
 stop-first\t''"
 complete -c rustwsgi -l max-requests -d 'Maximum number of requests a worker handles before it is replaced (checked once a second, so a worker may handle a few more); 0 is no limit' -r
 complete -c rustwsgi -l max-requests-jitter -d 'Maximum random number of requests to add to --max-requests, so that workers are not replaced at the same time' -r
 complete -c rustwsgi -l max-worker-lifetime -d 'Maximum lifetime of a worker before it is replaced; 0 is no limit' -r
 complete -c rustwsgi -l max-worker-rss -d 'Maximum resident set size of a worker before it is replaced; 0 is no limit' -r
-complete -c rustwsgi -s t -l timeout -d 'Maximum time for the application to handle a request; then an exception interrupts it in its thread' -r
+complete -c rustwsgi -s t -l timeout -d 'Maximum time for the application to handle a request; then the client gets 504, and an exception interrupts the thread; 0 is no limit' -r
 complete -c rustwsgi -l boot-timeout -d 'Maximum time for a worker to import the application and become ready' -r
 complete -c rustwsgi -l graceful-timeout -d 'Maximum time for requests in progress to finish at shutdown; 0 does not wait' -r
 complete -c rustwsgi -l keep-alive -d 'Time to wait for the next request on an idle connection; 0 closes connections after each response' -r
@@ -37,7 +37,7 @@ complete -c rustwsgi -l limit-request-body -d 'Maximum size of a request body; 0
 complete -c rustwsgi -l limit-chunk-extension -d 'Maximum size of the extensions of a chunk; 0 allows none' -r
 complete -c rustwsgi -l limit-trailers -d 'Maximum size of the trailer fields of a request; 0 allows none' -r
 complete -c rustwsgi -l header-map -d 'Handling of field names with underscores, which equal hyphens in WSGI: drop the field, or refuse the request' -r
-complete -c rustwsgi -l request-buffering -d 'Whether a request body is received completely before the application is called; with off, wsgi.input waits for the bytes as they come' -r -f -a "on\t''
+complete -c rustwsgi -l request-buffering -d 'Whether a request body is received completely before the application is called; with off, reads of wsgi.input wait until the bytes have arrived' -r -f -a "on\t''
 off\t''"
 complete -c rustwsgi -l body-buffer-size -d 'Maximum size of a request body in memory; a larger one goes to a temporary file' -r
 complete -c rustwsgi -l response-spool -d 'Maximum size of the temporary files of a response that its client reads slowly; beyond it, the application waits for the client; 0 uses no files' -r
@@ -62,6 +62,6 @@ complete -c rustwsgi -l reuse-port -d 'Set SO_REUSEPORT: other servers of the sa
 complete -c rustwsgi -l preload -d 'Import the application before forking the workers; saves memory, but a reload does not import it again'
 complete -c rustwsgi -l no-gc-freeze -d 'Do not call gc.freeze() after the import, so that imported objects are garbage-collected as usual'
 complete -c rustwsgi -s D -l daemon -d 'Detach from the terminal and run in the background'
-complete -c rustwsgi -l reload -d 'Restart workers when a source file changes; for development'
+complete -c rustwsgi -l reload -d 'Restart workers when a source file or template changes; for development'
 complete -c rustwsgi -s V -l version -d 'Print version'
 complete -c rustwsgi -s h -l help -d 'Print help'
