@@ -171,15 +171,28 @@ def test_application_that_does_without_the_resource_gets_it_after_a_recycling(
     server.wait_for_event("worker.boot_conflict")
 
 
-def test_resource_that_another_process_holds_is_missed_once(fresh_server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 3])
+def test_reload_without_a_resource_of_another_process_is_completed(
+    fresh_server, tmp_path: Path, count: int
+) -> None:
+    """One worker tries it twice. Several ones start at the same time, as they do without a guard."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         (tmp_path / "guarded.py").write_text(GUARDED.format(port=other.getsockname()[1]))
-        server = fresh_server("guarded:app", "--workers", "2", "--pythonpath", str(tmp_path))
-        workers(server, 2)
+        options = ["--workers", str(count), "--pythonpath", str(tmp_path)]
+        server = fresh_server("guarded:app", *options)
+        workers(server, count)
         assert "[worker.resource_missed]" not in server.stderr(), "no predecessor has it"
         server.send_signal(signal.SIGHUP)
         server.wait_for_event("reload.completed")
     assert holders(server) == []
+    assert server.stderr().count("[worker.resource_missed]") == (count == 1)
+
+
+def test_recycled_one_of_several_workers_leaves_its_lock_to_its_successor(locking) -> None:
+    server = locking("--workers", "2", "--max-requests", "30", otherwise="pass")
+    with Load(server.connect, kept=0, fresh=4) as load:
+        wait_until(lambda: len(holders(server)) >= 2, "a successor has it", timeout=20)
+    assert load.failures == []
 
 
 def test_reload_whose_second_attempt_fails_is_rolled_back(fresh_server, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ use log::error;
 use pyo3::prelude::*;
 
 use super::state::{Master, MasterExit};
-use crate::config::Replace;
 use crate::observe;
 use crate::supervisor::boot_reports::BootReports;
 use crate::supervisor::forks;
@@ -71,8 +70,7 @@ impl Master<'_> {
         boot_reports: Arc<BootReports>,
     ) -> PyResult<WorkerContext> {
         let setting = self.deployment.settings.processes.replace;
-        let has_predecessor =
-            self.workers.has_outdated() && self.workers.replace(setting) == Replace::ReadyFirst;
+        let has_predecessor = self.workers.has_predecessor(self.deployment.target, setting);
         // With inherited ends of their channels open, other workers and a new master would not
         // notice that the master has exited.
         self.workers.clear();
