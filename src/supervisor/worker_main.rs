@@ -219,7 +219,9 @@ fn import(
         );
         // Fails only if the master has exited.
         let _ = FromWorker::BootConflict.send(&context.channel);
-        // Not by Python's exit, which waits for threads that the import has started.
+        // Ends, for example, processes that the import has started. Not Python's whole exit, which
+        // waits for such threads.
+        let _ = py.import("atexit").and_then(|module| module.call_method0("_run_exitfuncs"));
         exit_now(py, BOOT_FAILED);
     }
     app

@@ -139,8 +139,9 @@ def test_reload_of_a_worker_with_a_lock_succeeds(locking) -> None:
 
 #: Guards a scheduler by a port.
 GUARDED = """
-import os, socket, sys
+import atexit, os, socket, sys
 from supervised import app
+atexit.register(lambda: print("exit of", os.getpid(), file=sys.stderr, flush=True))
 guard = socket.socket()
 try:
     guard.bind(("127.0.0.1", {port}))
@@ -186,6 +187,9 @@ def test_reload_without_a_resource_of_another_process_is_completed(
         server.wait_for_event("reload.completed")
     assert holders(server) == []
     assert server.stderr().count("[worker.resource_missed]") == (count == 1)
+    if count == 1:
+        pid = server.wait_for_event("worker.resource_missed", r"Worker (\d+)")[1]
+        server.wait_for_log(rf"exit of {pid}$")  # it has ended what the import has started
 
 
 def test_recycled_one_of_several_workers_leaves_its_lock_to_its_successor(locking) -> None:
