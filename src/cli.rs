@@ -5,15 +5,16 @@
 //! failed (an address cannot be bound), 2 for invalid options, 3 if the application cannot be
 //! loaded.
 
+mod program;
+
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use log::{LevelFilter, error, info, warn};
-use pyo3::exceptions::{PyModuleNotFoundError, PyRuntimeError};
+use pyo3::exceptions::PyModuleNotFoundError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -21,8 +22,9 @@ use crate::config::{self, Settings};
 use crate::observe;
 use crate::supervisor::{self, Entrypoints, Hooks, ImportGuard, LoadFailure, WorkerUsers};
 use crate::sys::limits;
-use crate::worker::{GracefulEnd, Server, StartError};
 use crate::wsgi::{self, Doubt, Loaded};
+
+pub use program::run_until_signal;
 
 /// How long the INFO lines of a start are held back while workers import the application.
 const HOLD_START: Duration = Duration::from_secs(5);
@@ -306,90 +308,4 @@ fn prepare_import(py: Python<'_>, settings: &Settings) -> PyResult<()> {
         path.insert(0, here)?;
     }
     Ok(())
-}
-
-/// Serves until SIGTERM or SIGINT. During the graceful shutdown that follows, SIGINT stops at once.
-/// Returns whether all requests have finished.
-pub fn run_until_signal(
-    py: Python<'_>,
-    app: Py<PyAny>,
-    settings: &Arc<Settings>,
-) -> Result<bool, StartError> {
-    let mut signals = Signals::install(py)?;
-    let started = Server::start(py, app.into(), settings.clone());
-    let result = started.and_then(|mut server| {
-        let stopped = wait_and_stop(py, &mut signals, &mut server, settings.timeouts.graceful);
-        match stopped {
-            Ok(false) => server.skip_exit_wait(),
-            Ok(true) => {}
-            Err(_) => server.stop(),
-        }
-        Ok(stopped?)
-    });
-    signals.restore(py)?;
-    result
-}
-
-fn wait_and_stop(
-    py: Python<'_>,
-    signals: &mut Signals,
-    server: &mut Server,
-    graceful: Duration,
-) -> PyResult<bool> {
-    // If polling fails, the server stops by itself.
-    while signals.wait(py, Duration::from_secs(1))? == 0 {
-        server.end_overdue_requests(py)?;
-        if server.join(py, Some(Duration::ZERO)).is_ok_and(|ended| ended) {
-            return Err(PyRuntimeError::new_err(
-                "the server has stopped after an error: see the error log",
-            ));
-        }
-    }
-    info!(
-        target: "server.stopping",
-        "Shutting down: waiting up to {} s for running requests; SIGINT stops at once",
-        graceful.as_secs_f64()
-    );
-    server.stop();
-    let end = std::time::Instant::now().checked_add(graceful);
-    loop {
-        if server.join(py, Some(Duration::from_millis(50)))? {
-            info!(target: "server.stopped", "Shut down");
-            return Ok(true);
-        }
-        // A second SIGTERM does not: a process manager may send several.
-        if signals.wait(py, Duration::ZERO)? == libc::SIGINT {
-            info!(target: "server.stopped", "Shut down at once: SIGINT");
-            return Ok(false);
-        }
-        if end.is_some_and(|end| std::time::Instant::now() >= end) {
-            return Ok(server.end_graceful_period(py)? != GracefulEnd::Aborted);
-        }
-    }
-}
-
-/// Handles SIGINT and SIGTERM with Python's `signal` module while the server runs. The
-/// application's handlers for other signals keep working, and the previous handlers are restored.
-struct Signals {
-    /// Restores the previous handlers.
-    restore: Option<Py<PyAny>>,
-    /// Waits for a signal: `wait(seconds) -> int`.
-    wait: Py<PyAny>,
-}
-
-impl Signals {
-    fn install(py: Python<'_>) -> PyResult<Signals> {
-        let module = py.import("rustwsgi._signals")?;
-        let (wait, restore) = module.getattr("install")?.call0()?.extract()?;
-        Ok(Signals { restore: Some(restore), wait })
-    }
-
-    /// Waits for SIGINT or SIGTERM and returns its number, or 0 if none came within `limit`.
-    fn wait(&mut self, py: Python<'_>, limit: Duration) -> PyResult<i32> {
-        self.wait.bind(py).call1((limit.as_secs_f64(),))?.extract()
-    }
-
-    fn restore(&mut self, py: Python<'_>) -> PyResult<()> {
-        self.restore.take().map_or(Ok(()), |restore| restore.bind(py).call0().map(drop))
-    }
 }

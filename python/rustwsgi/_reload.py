@@ -125,7 +125,8 @@ def _globals(kind: type) -> Iterator[Any]:
         members = getattr(module, "__dict__", {})
         path = members.get("__file__")
         if isinstance(path, str) and not _is_installed(path):
-            yield from (value for value in list(members.values()) if isinstance(value, kind))
+            # Not by isinstance(), which asks the object: a lazy one would be made for that.
+            yield from (found for found in list(members.values()) if issubclass(type(found), kind))
 
 
 def _jinja_directories(_app: Any) -> Iterator[str]:

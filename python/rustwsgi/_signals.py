@@ -65,15 +65,15 @@ def _act_by_default(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def install() -> tuple[Callable[[float], int], Callable[[], None]]:
-    """Set the handlers. Returns the functions ``(wait, restore)``.
+def install() -> tuple[Callable[[float], int], Callable[[], None]] | None:
+    """Set the handlers. Returns the functions ``(wait, restore)``; None in a thread that receives
+    no signals.
 
     ``wait(seconds)`` returns the number of the next signal, or 0 after the timeout. ``restore()``
     sets the previous handlers again.
     """
     if threading.current_thread() is not threading.main_thread():
-        never = threading.Event()
-        return lambda seconds: int(never.wait(seconds)), lambda: None
+        return None
 
     receiver, sender = socket.socketpair()
     receiver.setblocking(False)

@@ -4,7 +4,7 @@
 //! they are written meanwhile: first that it starts, and later the rest. Only the master holds
 //! lines; a worker writes its own at once.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,9 @@ const SHOW_START_AFTER: Duration = Duration::from_secs(2);
 /// The event of the first line that waits for the outcome itself.
 const OUTCOME: &str = "server.listening";
 
-/// Whether lines are held. Read without a lock for each line.
-static HOLDS: AtomicBool = AtomicBool::new(false);
+/// The process that holds lines; 0 if none does. Read without a lock for each line. A child of that
+/// process writes its own lines: nothing would ever write those that it held.
+static HOLDER: AtomicU32 = AtomicU32::new(0);
 static HELD: Mutex<Held> =
     Mutex::new(Held { since: None, limit: Duration::ZERO, lines: Vec::new() });
 
@@ -70,12 +71,24 @@ fn lock() -> MutexGuard<'static, Held> {
 /// Begins to hold back lines, for at most this time.
 pub(super) fn begin(limit: Duration) {
     *lock() = Held { since: Some(Instant::now()), limit, lines: Vec::new() };
-    HOLDS.store(true, Relaxed);
+    HOLDER.store(std::process::id(), Relaxed);
 }
 
-/// Whether lines are held back.
+/// In a process that continues its parent: holds the lines that the parent did.
+pub(super) fn inherit() {
+    if is_active_here_or_in_parent() {
+        HOLDER.store(std::process::id(), Relaxed);
+    }
+}
+
+/// Whether this process holds lines back.
 pub(super) fn is_active() -> bool {
-    HOLDS.load(Relaxed)
+    is_active_here_or_in_parent() && HOLDER.load(Relaxed) == std::process::id()
+}
+
+/// Whether this process holds lines back, or has been forked by one that did.
+pub(super) fn is_active_here_or_in_parent() -> bool {
+    HOLDER.load(Relaxed) != 0
 }
 
 /// Holds a line back.
@@ -85,7 +98,7 @@ pub(super) fn push(event: &str, line: String) {
 
 /// Takes all lines, and ends the holding.
 pub(super) fn end() -> Vec<(String, String)> {
-    HOLDS.store(false, Relaxed);
+    HOLDER.store(0, Relaxed);
     lock().take_all()
 }
 
@@ -96,7 +109,9 @@ pub(super) fn take_due(now: Instant) -> Vec<(String, String)> {
     }
     let mut held = lock();
     let due = held.take_due(now);
-    HOLDS.store(held.since.is_some(), Relaxed);
+    if held.since.is_none() {
+        HOLDER.store(0, Relaxed);
+    }
     due
 }
 

@@ -105,10 +105,15 @@ pub fn release_deadline() -> Option<Instant> {
     held::deadline()
 }
 
+/// In a process that continues its parent, such as a daemon: goes on holding lines back.
+pub fn inherit_start() {
+    held::inherit();
+}
+
 /// In a worker that was just forked: forgets the master's lines, which the master writes. Returns
 /// whether there were any.
 pub fn forget_start() -> bool {
-    let held = held::is_active();
+    let held = held::is_active_here_or_in_parent();
     held::end();
     held
 }

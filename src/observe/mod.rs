@@ -35,8 +35,8 @@ pub use escape::escaped;
 pub use exclusion::Exclusion;
 pub use format::{AtomValue, Format, FormatError, Record, known_atoms};
 pub use log::{
-    finish, flush, forget_start, has_backlog, hold_line_of, hold_start, init, is_on_terminal,
-    redirect, release_deadline, release_due, release_start, write_line, write_text,
+    finish, flush, forget_start, has_backlog, hold_line_of, hold_start, inherit_start, init,
+    is_on_terminal, redirect, release_deadline, release_due, release_start, write_line, write_text,
 };
 pub use sink::{LogTarget, Sink, open, remedy};
 pub use wording::{as_line, counted};

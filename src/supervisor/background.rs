@@ -48,6 +48,7 @@ impl Launcher {
         if fork()? != 0 {
             exit_immediately(0);
         }
+        observe::inherit_start();
         streams::discard_input()?;
         Ok(Launcher(File::from(writer)))
     }

@@ -6,13 +6,14 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use log::{debug, error, info};
+use log::{debug, error, info, warn};
+use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 
 use super::background;
 use super::boot_reports::BootReports;
 use super::conflict;
-use super::entrypoints::Entrypoints;
+use super::entrypoints::{Entrypoints, LoadFailure};
 use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
 use super::identity::{self, Identity};
@@ -21,12 +22,14 @@ use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
 use super::source_watch::{Preparation, SourceWatch};
 use super::worker_loop::{Ended, Stage, Worker, report_lost_log};
-use super::worker_signals::{SignalReceiver, WorkerSignals};
+use super::worker_signals::{self, SignalReceiver, WorkerSignals};
 use crate::config::{AccessLogSettings, Settings};
 use crate::net::Listener;
 use crate::observe::{self, LogTarget, Sink};
 use crate::sys::signals::SignalMask;
-use crate::worker::{Application, Server, ServerParts, StartError, close_in_children, exit_now};
+use crate::worker::{
+    Application, ControlThread, Server, ServerParts, StartError, close_in_children, exit_now,
+};
 
 /// The exit code of a worker that cannot set itself up.
 const SETUP_FAILED: i32 = 1;
@@ -53,6 +56,8 @@ pub(super) struct WorkerContext {
     pub(super) app: Option<Py<PyAny>>,
     /// Other workers serve beside it.
     pub(super) multiprocess: bool,
+    /// It boots beside the worker that it replaces, which may hold what the application needs.
+    pub(super) has_predecessor: bool,
     /// Stop writing to the terminal once ready (`--daemon`).
     pub(super) detaches: bool,
 }
@@ -88,9 +93,16 @@ pub(super) fn run(
         Err(code) => return code,
     };
     let hooks = context.hooks.share(py);
-    let served = serve(py, context, signals, loaded, listeners);
+    let (signals, receiver) = signals;
+    let served = serve(py, context, (&signals, receiver), loaded, listeners);
     hooks.call(py, "worker_exit", &[]);
     served.unwrap_or_else(|failure| {
+        if let StartError::Python(exit) = &failure
+            && exit.is_instance_of::<PySystemExit>(py)
+        {
+            // Of a signal handler or hook: as in gunicorn, it is no failure.
+            return worker_signals::code_of_exit(py, exit).unwrap_or(SETUP_FAILED);
+        }
         error!(target: "worker.failed", "Worker {} failed, exiting: {failure}", std::process::id());
         SETUP_FAILED
     })
@@ -164,7 +176,7 @@ fn load(
             USAGE_ERROR
         })?;
     }
-    let app = preloaded.map_or_else(|| (entrypoints.load)(py, settings, &context.hooks), Ok);
+    let app = preloaded.map_or_else(|| import(py, context, entrypoints), Ok);
     if let Err(failure) = &app
         && context.boot_reports.is_first(std::process::id(), &failure.text())
     {
@@ -187,6 +199,34 @@ fn load(
     Ok(Loaded { app, is_error_page, watch })
 }
 
+/// Imports the application. If it goes on without what its predecessor seems to hold, such as the
+/// port that guards a scheduler, the scheduler would end with the predecessor: then this worker
+/// exits, for a second attempt after that end.
+fn import(
+    py: Python<'_>,
+    context: &WorkerContext,
+    entrypoints: Entrypoints,
+) -> Result<Py<PyAny>, LoadFailure> {
+    let watch = context.has_predecessor.then(|| conflict::Watch::start(py)).and_then(Result::ok);
+    let app = (entrypoints.load)(py, &context.settings, &context.hooks);
+    if let Some(missed) = watch.and_then(|watch| watch.end(py))
+        && app.is_ok()
+    {
+        warn!(
+            target: "worker.resource_missed",
+            "Worker {} exits, because its application could not take {missed}",
+            std::process::id()
+        );
+        // Fails only if the master has exited.
+        let _ = FromWorker::BootConflict.send(&context.channel);
+        // Ends, for example, processes that the import has started. Not Python's whole exit, which
+        // waits for such threads.
+        let _ = py.import("atexit").and_then(|module| module.call_method0("_run_exitfuncs"));
+        exit_now(py, BOOT_FAILED);
+    }
+    app
+}
+
 fn cannot_watch(failure: PyErr) -> i32 {
     error!(target: "worker.failed", "Cannot watch files for --reload, exiting: {failure}");
     SETUP_FAILED
@@ -195,38 +235,25 @@ fn cannot_watch(failure: PyErr) -> i32 {
 /// Starts the server, and serves until the worker ends. Returns the exit code.
 fn serve(
     py: Python<'_>,
-    context: WorkerContext,
-    (signals, receiver): (WorkerSignals, SignalReceiver),
-    loaded: Loaded,
+    mut context: WorkerContext,
+    (signals, receiver): (&WorkerSignals, SignalReceiver),
+    mut loaded: Loaded,
     listeners: Vec<Listener>,
 ) -> Result<i32, StartError> {
-    let WorkerContext { channel, settings, access_log, heartbeat, hooks, multiprocess, .. } =
-        context;
-    let Loaded { app, is_error_page, watch } = loaded;
-    channel.set_nonblocking(true)?;
-    let app = hooks.worker_init(py, app);
-    let app = app.inspect_err(|failure| conflict::report(py, &channel, failure))?;
-    signals.begin_serving(py)?;
-    heartbeat.beat();
+    context.channel.set_nonblocking(true)?;
+    let parts = prepare(py, &mut context, signals, &loaded, listeners)?;
     let report_ready = || {
         // Not earlier: until now, errors were reported on the terminal.
         if context.detaches {
             background::discard_output(py);
         }
-        FromWorker::Ready { serves_error_page: is_error_page }.send(&channel)
+        let control_thread = ControlThread::start(py)?;
+        FromWorker::Ready { serves_error_page: loaded.is_error_page }.send(&context.channel)?;
+        Ok(control_thread)
     };
-    let app = Application::new(app, hooks.around_requests(py)?);
-    let boot = receive_while_booting(py, &channel, &signals, Boot { access_log, multiprocess });
-    let access_log = settings.access_log.as_ref().map(|log| access_sink(log, boot.access_log));
-    let parts = ServerParts {
-        app,
-        listeners,
-        access_log: access_log.transpose()?,
-        settings: settings.clone(),
-        multiprocess: boot.multiprocess,
-        has_main_thread: true,
-    };
-    let server = Server::start_with(py, parts, report_ready)?;
+    // From its report until the main thread serves, a worker runs no Python code: the exception of
+    // a signal handler would end it with an error.
+    let (server, control_thread) = Server::start_with(py, parts, report_ready)?;
     let main_thread = server.main_thread();
     let mut worker = Worker {
         signals: receiver,
@@ -234,46 +261,61 @@ fn serve(
         is_stopped_by_signal: false,
         server,
         main_thread: main_thread.clone(),
-        channel: Some(channel),
-        heartbeat,
+        channel: Some(context.channel),
+        heartbeat: context.heartbeat,
         progress: Progress::default(),
-        hooks,
-        watch,
-        limits: RecyclingLimits::new(&settings.processes.recycling),
-        graceful_timeout: settings.timeouts.graceful,
-        yield_timeout: settings.yield_timeout(),
+        hooks: context.hooks,
+        watch: loaded.watch.take(),
+        limits: RecyclingLimits::new(&context.settings.processes.recycling),
+        graceful_timeout: context.settings.timeouts.graceful,
+        yield_timeout: context.settings.yield_timeout(),
         stage: Stage::Serving,
     };
     let control = move |py: Python<'_>| {
         let ended = worker.run(py);
         (worker, ended)
     };
-    let (worker, ended) = main_thread.run(py, &signals, control)?;
+    let (worker, ended) = main_thread.run(py, signals, control_thread, control)?;
     let code = match ended? {
-        Ended::Served => worker.on_server_end(py, &signals),
+        Ended::Served => worker.on_server_end(py, signals),
         Ended::Exited => 0,
     };
     Ok(signals.exit_code(py, code)?)
 }
 
-/// The values that the master may change while the worker boots.
-struct Boot {
-    access_log: Option<File>,
-    multiprocess: bool,
+/// Completes what the server needs. From now on the signals stop it.
+fn prepare(
+    py: Python<'_>,
+    context: &mut WorkerContext,
+    signals: &WorkerSignals,
+    loaded: &Loaded,
+    listeners: Vec<Listener>,
+) -> Result<ServerParts, StartError> {
+    let app = context.hooks.worker_init(py, loaded.app.clone_ref(py));
+    let app = app.inspect_err(|failure| conflict::report(py, &context.channel, failure))?;
+    signals.begin_serving(py)?;
+    context.heartbeat.beat();
+    let app = Application::new(app, context.hooks.around_requests(py)?);
+    receive_while_booting(py, context, signals);
+    let (settings, access_file) = (&context.settings, context.access_log.take());
+    let access_log = settings.access_log.as_ref().map(|log| access_sink(log, access_file));
+    Ok(ServerParts {
+        app,
+        listeners,
+        access_log: access_log.transpose()?,
+        settings: settings.clone(),
+        multiprocess: context.multiprocess,
+        has_main_thread: true,
+    })
 }
 
 /// Receives the messages that came while the application was imported.
-fn receive_while_booting(
-    py: Python<'_>,
-    channel: &UnixStream,
-    signals: &WorkerSignals,
-    mut boot: Boot,
-) -> Boot {
-    while let Ok(Received::Data(message)) = ToWorker::receive(channel) {
+fn receive_while_booting(py: Python<'_>, context: &mut WorkerContext, signals: &WorkerSignals) {
+    while let Ok(Received::Data(message)) = ToWorker::receive(&context.channel) {
         match message {
             Ok(ToWorker::LogFile(Log::Error, file)) => observe::redirect(Sink::from(file)),
-            Ok(ToWorker::LogFile(Log::Access, file)) => boot.access_log = Some(file),
-            Ok(ToWorker::Multiprocess(multiprocess)) => boot.multiprocess = multiprocess,
+            Ok(ToWorker::LogFile(Log::Access, file)) => context.access_log = Some(file),
+            Ok(ToWorker::Multiprocess(multiprocess)) => context.multiprocess = multiprocess,
             // Handled as soon as the worker serves.
             Ok(ToWorker::Stop { quick }) => {
                 signals.request(if quick { libc::SIGINT } else { libc::SIGTERM });
@@ -284,7 +326,6 @@ fn receive_while_booting(
             Err(malformed) => debug!("The master sent a {malformed}: ignored"),
         }
     }
-    boot
 }
 
 /// The sink of the access log. The master has opened the file: otherwise the start or the reload

@@ -39,6 +39,10 @@ pub(super) struct WorkerSignals {
     module: Py<PyModule>,
     /// The wakeup descriptor. A pipe holds more bytes than a socket: Python reports a full one.
     sender: OwnedFd,
+    /// Reads the handler of a signal without a system call.
+    handler_of: Py<PyAny>,
+    /// The handler of SIGTERM when the handlers were checked last.
+    known_handler: RefCell<Option<Py<PyAny>>>,
     /// The exception of a handler that ends the worker.
     exception: RefCell<Option<PyErr>>,
 }
@@ -73,7 +77,9 @@ impl WorkerSignals {
             pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(io::Error::from)?;
         let module = py.import("signal")?.unbind();
         forks::register_hooks(py, CAUGHT)?;
-        let signals = WorkerSignals { module, sender, exception: RefCell::default() };
+        let handler_of = py.import("_signal")?.getattr("getsignal")?.unbind();
+        let (known_handler, exception) = (RefCell::default(), RefCell::default());
+        let signals = WorkerSignals { module, sender, handler_of, known_handler, exception };
         signals.set_wakeup_fd(py)?;
         OnCall::Default.apply();
         for number in CAUGHT {
@@ -118,11 +124,7 @@ impl WorkerSignals {
     pub(super) fn exit_code(&self, py: Python<'_>, code: i32) -> PyResult<i32> {
         match self.exception.take() {
             None => Ok(code),
-            Some(exit) if exit.is_instance_of::<PySystemExit>(py) => {
-                let code = exit.value(py).getattr("code")?;
-                // Any other value than a number is an error message for Python.
-                Ok(if code.is_none() { 0 } else { code.extract().unwrap_or(1) })
-            }
+            Some(exit) if exit.is_instance_of::<PySystemExit>(py) => code_of_exit(py, &exit),
             Some(exception) => Err(exception),
         }
     }
@@ -137,6 +139,10 @@ impl WorkerSignals {
             module.call_method(intern!(py, "set_wakeup_fd"), (fd,), Some(&options))?.extract()?;
         forks::set_wakeup_fd(fd);
         Ok(previous)
+    }
+
+    fn handler_of_term(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.handler_of.call1(py, (libc::SIGTERM,))
     }
 
     /// Sets the server's handlers where the application has none of its own. Python's default
@@ -158,14 +164,30 @@ impl WorkerSignals {
                 }
             }
         }
+        self.known_handler.replace(Some(self.handler_of_term(py)?));
         Ok(())
     }
 }
 
+/// The exit code that a SystemExit names.
+pub(super) fn code_of_exit(py: Python<'_>, exit: &PyErr) -> PyResult<i32> {
+    let code = exit.value(py).getattr("code")?;
+    // Any other value than a number is an error message for Python.
+    Ok(if code.is_none() { 0 } else { code.extract().unwrap_or(1) })
+}
+
 impl MainThreadSignals for WorkerSignals {
+    fn were_replaced(&self, py: Python<'_>) -> bool {
+        let Ok(handler) = self.handler_of_term(py) else { return false };
+        let known = self.known_handler.borrow();
+        known.as_ref().is_some_and(|known| !known.is(&handler))
+    }
+
     fn restore(&self, py: Python<'_>) {
+        let replaced = self.were_replaced(py);
         let restored = self.set_wakeup_fd(py).and_then(|previous| {
-            if previous == self.sender.as_raw_fd() { Ok(()) } else { self.set_handlers(py) }
+            let changed = replaced || previous != self.sender.as_raw_fd();
+            if changed { self.set_handlers(py) } else { Ok(()) }
         });
         // Setting a handler runs those of signals that have come.
         if let Err(exception) = restored {

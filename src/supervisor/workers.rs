@@ -148,6 +148,19 @@ impl Workers {
         self.list.iter().filter(|worker| worker.status.generation == self.generation)
     }
 
+    /// Whether the next worker boots beside the one worker that it replaces. In a reload of several
+    /// workers it would not tell a port or lock of that one from those of the others.
+    pub(super) fn has_predecessor(&self, target: usize, setting: Replace) -> bool {
+        self.replace(setting) == Replace::ReadyFirst
+            && self.list.iter().map(|worker| worker.status).any(|status| {
+                status.state == WorkerState::Ready
+                    && match status.generation == self.generation {
+                        true => status.replacement_wanted,
+                        false => target == 1,
+                    }
+            })
+    }
+
     // Messages
 
     /// Takes the messages of all workers, each with the pid of its sender.

@@ -14,10 +14,9 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use super::python_thread;
+use super::control_thread::ControlThread;
 use super::worker_thread::{self, Shared};
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, ignore_poison, pause};
-use crate::sys::signals::without_signals;
 
 /// How often [`MainThread::run`] joins the control thread again after a signal handler has raised
 /// an exception in the join.
@@ -28,6 +27,11 @@ pub trait MainThreadSignals {
     /// Sets the wakeup descriptor and the handlers again if the application has removed them.
     /// `loop.add_signal_handler` of asyncio, for example, leaves neither behind.
     fn restore(&self, py: Python<'_>);
+
+    /// Whether the application has replaced the handler of SIGTERM since the last
+    /// [`MainThreadSignals::restore`]: without one, the signal ends the process and its requests.
+    /// Takes no system call.
+    fn were_replaced(&self, py: Python<'_>) -> bool;
 
     /// Runs the Python handlers of the signals that have come.
     fn run_handlers(&self, py: Python<'_>);
@@ -163,42 +167,31 @@ impl MainThread {
         py.detach(|| self.0.main_thread.wait_until_answered(limit));
     }
 
-    /// Runs `control` on a thread of its own until it returns, and meanwhile the main thread's part
-    /// on the calling thread. Returns the result of `control`.
+    /// Runs `control` on `thread` until it returns, and meanwhile the main thread's part on the
+    /// calling thread. Returns the result of `control`.
     ///
     /// # Errors
-    /// If the thread cannot be started, or has panicked.
+    /// If the thread has panicked.
     pub fn run<T: Send + 'static>(
         self,
         py: Python<'_>,
         signals: &dyn MainThreadSignals,
+        mut thread: ControlThread,
         control: impl FnOnce(Python<'_>) -> T + Send + 'static,
     ) -> PyResult<T> {
         let result = Arc::new(Mutex::new(None));
-        let once = Mutex::new(Some(control));
-        let (shared, slot) = (self.0.clone(), result.clone());
-        let run = move |py: Python<'_>| {
-            let _release = Release(&shared);
-            if let Some(control) = ignore_poison(once.lock()).take() {
-                let returned = control(py);
-                *ignore_poison(slot.lock()) = Some(returned);
-            }
-            Ok(())
-        };
-        // The kernel must deliver signals to the main thread: they interrupt its system calls.
-        let started = without_signals(|| python_thread::start(py, "rustwsgi-control", run));
-        let thread = match started {
-            Ok(thread) => thread.into_bound(py),
-            Err(failure) => {
-                self.0.dispatcher.handle.stop();
-                self.0.main_thread.set_served();
-                return Err(failure);
-            }
-        };
+        let slot = result.clone();
+        let release = Release { shared: self.0.clone(), has_returned: false };
+        thread.give(move |py| {
+            let mut release = release;
+            let returned = control(py);
+            *ignore_poison(slot.lock()) = Some(returned);
+            release.has_returned = true;
+        });
         self.serve(py, signals);
         for _ in 0..MAX_JOINS {
-            match thread.call_method0("join") {
-                Ok(_) => break,
+            match thread.join(py) {
+                Ok(()) => break,
                 Err(exception) => signals.on_exception(py, exception),
             }
         }
@@ -230,13 +223,17 @@ impl MainThread {
 }
 
 /// Releases the main thread at the end of the control thread, even if that panics.
-struct Release<'a>(&'a Shared);
+struct Release {
+    shared: Arc<Shared>,
+    /// The work of the control thread is complete.
+    has_returned: bool,
+}
 
-impl Drop for Release<'_> {
+impl Drop for Release {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.dispatcher.handle.stop();
+        if !self.has_returned {
+            self.shared.dispatcher.handle.stop();
         }
-        self.0.main_thread.release();
+        self.shared.main_thread.release();
     }
 }

@@ -4,12 +4,15 @@
 //! - [`dispatch`] carries out the roles of a thread, as far as that needs no Python,
 //! - `worker_thread` attaches to the interpreter and serves requests,
 //! - `main_thread` is the part of the process's main thread, which the control thread calls,
+//! - `control_thread` is the thread on which the caller controls the server meanwhile,
 //! - `python_thread` starts threads,
 //! - `exchange` implements the WSGI layer's view of a connection,
 //! - `forks` closes the listeners in processes that the application forks,
 //! - `watch` ends requests that run longer than `--timeout`, as `request_stage` decides,
 //! - `server` starts and stops the server.
 
+#[cfg(feature = "python")]
+mod control_thread;
 pub mod dispatch;
 #[cfg(feature = "python")]
 mod exchange;
@@ -34,6 +37,8 @@ mod worker_thread;
 
 #[cfg(feature = "python")]
 pub use crate::wsgi::Application;
+#[cfg(feature = "python")]
+pub use control_thread::ControlThread;
 #[cfg(feature = "python")]
 pub use forks::close_in_children;
 #[cfg(feature = "python")]

@@ -112,7 +112,7 @@ impl Server {
             multiprocess: false,
             has_main_thread: false,
         };
-        let server = Server::start_with(py, parts, || Ok(()))?;
+        let (server, ()) = Server::start_with(py, parts, || Ok(()))?;
         for (_, url) in &server.addresses {
             info!(target: "server.listening", "Listening at: {url}");
         }
@@ -121,12 +121,12 @@ impl Server {
     }
 
     /// Serves with `parts`. Calls `on_ready` when everything else has succeeded, before the first
-    /// request is accepted.
-    pub fn start_with(
+    /// request is accepted, and also returns its result.
+    pub fn start_with<T>(
         py: Python<'_>,
         parts: ServerParts,
-        on_ready: impl FnOnce() -> io::Result<()>,
-    ) -> Result<Server, StartError> {
+        on_ready: impl FnOnce() -> Result<T, StartError>,
+    ) -> Result<(Server, T), StartError> {
         // A program, or a hook of a configuration file, may have patched `threading` after the
         // application was loaded.
         if let Some(refusal) = green_threads_error(py) {
@@ -178,18 +178,20 @@ impl Server {
         let started = server
             .start_threads(py)
             .and_then(|()| server.register_exit_hook(py))
-            .and_then(|()| Ok(on_ready()?));
+            .and_then(|()| on_ready());
         if started.is_err() {
             server.stop();
             server.shared.main_thread.set_served();
         }
         // From now on the application may run, and this thread may run its signal handlers.
         server.shared.started.set(()).ok();
-        if let Err(failure) = started {
-            server.join(py, None)?;
-            return Err(failure);
+        match started {
+            Ok(result) => Ok((server, result)),
+            Err(failure) => {
+                server.join(py, None)?;
+                Err(failure)
+            }
         }
-        Ok(server)
     }
 
     fn start_threads(&mut self, py: Python<'_>) -> Result<(), StartError> {

@@ -21,8 +21,8 @@ use crate::wsgi::{AccessLogger, LoggedRequest, Outcome, ThreadState, Wsgi, take_
 /// ones.
 const BATCH_BUDGET: Duration = Duration::from_millis(2);
 
-/// The minimum time between two checks of the main thread whether requests have replaced signal
-/// handlers. A check takes two system calls.
+/// The minimum time between two checks of the main thread whether requests have replaced the wakeup
+/// descriptor. A check takes two system calls.
 const RESTORE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The state that all threads of the process share.
@@ -66,7 +66,7 @@ pub(super) fn run(
                 run_batch(py, shared, &mut thread_state, thread, start);
                 let is_due = |at| start.saturating_duration_since(at) >= RESTORE_INTERVAL;
                 if let Some(signals) = signals
-                    && restored_at.is_none_or(is_due)
+                    && (restored_at.is_none_or(is_due) || signals.were_replaced(py))
                 {
                     guarded(py, || signals.restore(py));
                     restored_at = Some(start);

@@ -246,6 +246,22 @@ def children_of_a_thread():
     return children_of(start, over.set)
 
 
+def ends_beside_serve():
+    """The program ends while a daemon thread is in `serve()`, and its end takes long."""
+
+    class Slow:
+        def __del__(self, sleep=time.sleep):
+            sleep(1.5)
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    options = {"bind": f"fd://{listener.fileno()}"}
+    threading.Thread(target=rustwsgi.serve, args=(app,), kwargs=options, daemon=True).start()
+    body = get(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    # Deleted with all modules, when other threads may no longer run.
+    sys.modules["slow"] = Slow()
+    return body
+
+
 # ------------------------------------------------------------------------------ start and stop
 
 

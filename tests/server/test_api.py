@@ -121,6 +121,15 @@ def test_signal_to_a_child_does_not_reach_the_server(door: str, program: str) ->
         assert without == ["['default_int_handler', 'SIG_DFL'] -1 set()", -15]
 
 
+def test_program_may_end_while_a_daemon_thread_serves(door: str) -> None:
+    """Regression: CPython ended the thread inside `serve()` by unwinding its stack, which aborted the
+    process: "FATAL: exception not rethrown"."""
+    code, body, stderr = run(door, "ends_beside_serve")
+    assert (code, body) == (0, "here"), stderr
+    if door == "wheel":  # the binary checks an application without this end
+        assert "[server.stopped]" in stderr, stderr
+
+
 # --------------------------------------------------------------------------- start and stop
 
 

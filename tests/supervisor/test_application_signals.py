@@ -130,7 +130,49 @@ HANDLERS = {
 def test_server_stops_whatever_the_handler_does(start, case: str, threads: str) -> None:
     server = start(SET + HANDLERS[case], "--threads", threads)
     serving_pid(server)
-    server.counters()  # the control thread runs
+    assert server.stop() == 0
+    assert is_quiet(server)
+
+
+#: Starting a thread takes long.
+SLOW_START = """
+import threading, time
+start = threading.Thread.start
+
+
+def start_slowly(self):
+    for _ in range(20 if self.name == "rustwsgi-control" else 0):
+        time.sleep(0.02)
+    start(self)
+
+
+threading.Thread.start = start_slowly
+"""
+
+
+@pytest.mark.parametrize("threads", ["4", "1"])
+def test_handler_that_exits_is_no_failure_as_soon_as_the_worker_is_ready(
+    start, threads: str
+) -> None:
+    """Regression: the worker was ready before its control thread was started, where the exception of
+    the handler surfaced."""
+    server = start(SET + SLOW_START + HANDLERS["exits"], "--threads", threads)
+    server.wait_for_event("server.ready")
+    assert server.stop() == 0
+    server.wait_for_event("worker.exiting")
+    assert is_quiet(server)
+
+
+def test_handler_that_exits_while_the_worker_boots_is_no_failure(start) -> None:
+    """As in gunicorn. Regression: the worker logged that it had failed."""
+    source = SET + (
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+        "import threading, time\n"
+        "def start_never(self):\n    print('starting', flush=True)\n    time.sleep(600)\n"
+        "threading.Thread.start = start_never\n"
+    )
+    server = start(source)
+    server.wait_for_stdout("starting")
     assert server.stop() == 0
     assert is_quiet(server)
 

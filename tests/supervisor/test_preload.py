@@ -193,3 +193,38 @@ def test_reload_with_a_hanging_configuration_is_given_up(
     assert server.wait() == code
     if not code:
         server.wait_for_event("reload.rejected")
+
+
+FORKING = """
+import logging, os
+from supervised import app
+log = logging.getLogger("gunicorn.error")
+if not (pid := os.fork()):
+    log.info("line of the child")
+    os._exit(0)
+os.waitpid(pid, 0)
+log.info("line of the master")
+"""
+
+
+def test_lines_of_a_process_forked_by_the_import_are_written(fresh_server, tmp_path: Path) -> None:
+    """Regression: the child held its INFO lines back, as the master does during the start, and nothing
+    ever wrote them."""
+    (tmp_path / "forking.py").write_text(FORKING)
+    server = fresh_server("forking:app", "--preload", "--pythonpath", str(tmp_path))
+    server.wait_for_event("server.ready")
+    server.wait_for_log("line of the child")
+
+
+def test_daemon_logs_its_start_in_order(door: str, tmp_path: Path) -> None:
+    """It holds back lines of the process that has forked it."""
+    (tmp_path / "forking.py").write_text(FORKING)
+    log, pid = tmp_path / "log", tmp_path / "pid"
+    options = ["--daemon", "--preload", "--pid", str(pid), "--error-logfile", str(log)]
+    options += ["--pythonpath", str(tmp_path), "--bind", "127.0.0.1:0"]
+    assert run_cli(door, *options, "forking:app", timeout=30).returncode == 0
+    os.kill(int(pid.read_text()), signal.SIGTERM)
+    wait_until(lambda: not pid.exists(), "it ends")
+    text = log.read_text()
+    found = [text.find(part) for part in ("Starting", "Listening", "of the master", "Ready")]
+    assert found == sorted(found) and -1 not in found, text

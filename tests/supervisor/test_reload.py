@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import build_request, wait_until
-from harness.supervision import Load
+from harness.supervision import Load, serving_pid
 
 pytestmark = pytest.mark.second_door("no case")
 
@@ -368,6 +368,32 @@ def test_templates_are_watched(fresh_server, tmp_path: Path, framework: str, sou
     if framework == "flask":
         page.write_text("third")
         serves(server, b"secondthird")
+
+
+#: An object that is made at its first use, as those of Django and werkzeug.
+LAZY = """
+import sys, jinja2
+from supervised import app
+
+
+class Lazy:
+    @property
+    def __class__(self):
+        print("made", file=sys.stderr, flush=True)
+        return object
+
+
+lazy = Lazy()
+"""
+
+
+def test_lazy_object_is_not_made_by_the_search_for_templates(fresh_server, tmp_path: Path) -> None:
+    """Regression: the search asked every global of the application for its class."""
+    pytest.importorskip("jinja2")
+    (tmp_path / "lazy.py").write_text(LAZY)
+    server = fresh_server("lazy:app", "--reload", "--pythonpath", str(tmp_path))
+    serving_pid(server)
+    assert "made" not in server.stderr()
 
 
 # ---------------------------------------------------------------------- the error page

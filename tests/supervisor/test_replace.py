@@ -3,6 +3,7 @@ file or a lock which only one process can have."""
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import re
 import signal
@@ -136,6 +137,68 @@ def test_reload_of_a_worker_with_a_lock_succeeds(locking) -> None:
     assert len(holders(server)) == 2
 
 
+#: Guards a scheduler by a port.
+GUARDED = """
+import atexit, os, socket, sys
+from supervised import app
+atexit.register(lambda: print("exit of", os.getpid(), file=sys.stderr, flush=True))
+guard = socket.socket()
+try:
+    guard.bind(("127.0.0.1", {port}))
+    print("lock taken by", os.getpid(), file=sys.stderr, flush=True)
+except OSError:
+    pass
+"""
+
+
+@pytest.mark.parametrize("resource", ["lock", "port"])
+def test_application_that_does_without_the_resource_gets_it_after_a_recycling(
+    locking, fresh_server, tmp_path: Path, resource: str
+) -> None:
+    """Regression: the scheduler of the application ended with the first worker. gunicorn starts the
+    next worker after the end of the first one."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    (tmp_path / "guarded.py").write_text(GUARDED.format(port=port))
+    if resource == "port":
+        options = ["--max-requests", "20", "--pythonpath", str(tmp_path)]
+        server = fresh_server("guarded:app", *options)
+    else:
+        server = locking("--max-requests", "20", otherwise="pass")
+    with Load(server.connect, kept=0, fresh=4) as load:
+        wait_until(lambda: len(holders(server)) >= 3, "two successors have it", timeout=20)
+    assert load.failures == []
+    server.wait_for_event("worker.resource_missed", rf"{resource if resource == 'lock' else port}")
+    server.wait_for_event("worker.boot_conflict")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_reload_without_a_resource_of_another_process_is_completed(
+    fresh_server, tmp_path: Path, count: int
+) -> None:
+    """One worker tries it twice. Several ones start at the same time, as they do without a guard."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        (tmp_path / "guarded.py").write_text(GUARDED.format(port=other.getsockname()[1]))
+        options = ["--workers", str(count), "--pythonpath", str(tmp_path)]
+        server = fresh_server("guarded:app", *options)
+        workers(server, count)
+        assert "[worker.resource_missed]" not in server.stderr(), "no predecessor has it"
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_event("reload.completed")
+    assert holders(server) == []
+    assert server.stderr().count("[worker.resource_missed]") == (count == 1)
+    if count == 1:
+        pid = server.wait_for_event("worker.resource_missed", r"Worker (\d+)")[1]
+        server.wait_for_log(rf"exit of {pid}$")  # it has ended what the import has started
+
+
+def test_recycled_one_of_several_workers_leaves_its_lock_to_its_successor(locking) -> None:
+    server = locking("--workers", "2", "--max-requests", "30", otherwise="pass")
+    with Load(server.connect, kept=0, fresh=4) as load:
+        wait_until(lambda: len(holders(server)) >= 2, "a successor has it", timeout=20)
+    assert load.failures == []
+
+
 def test_reload_whose_second_attempt_fails_is_rolled_back(fresh_server, tmp_path: Path) -> None:
     config = tmp_path / "rustwsgi.toml"
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -224,3 +287,29 @@ def test_exception_that_follows_a_conflict_is_recognized() -> None:
     assert _conflicts().is_conflict(followed)
     caused.__cause__ = followed  # a cycle
     assert not _conflicts().is_conflict(followed)
+
+
+def test_lock_that_is_taken_later_and_another_port_are_no_conflict(tmp_path: Path) -> None:
+    """An application may wait for a lock during its migrations, or look for a free port."""
+    watch = _conflicts().watch()
+    with open(tmp_path / "lock", "w") as first, open(tmp_path / "lock", "w") as second:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(first, fcntl.LOCK_UN)
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as other:
+        with pytest.raises(OSError, match="in use"):
+            other.bind(taken.getsockname())
+        other.bind(("127.0.0.1", 0))
+    assert watch.remove() is None
+
+
+def test_watch_leaves_no_trace() -> None:
+    before = vars(socket.socket).get("bind"), fcntl.flock, fcntl.lockf
+    watch = _conflicts().watch()
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as other:
+        with pytest.raises(OSError, match="in use"):
+            other.bind(taken.getsockname())
+        assert "the address ('127.0.0.1'" in watch.remove()
+        assert before == (vars(socket.socket).get("bind"), fcntl.flock, fcntl.lockf)

@@ -69,6 +69,8 @@ impl Master<'_> {
         link: Link,
         boot_reports: Arc<BootReports>,
     ) -> PyResult<WorkerContext> {
+        let setting = self.deployment.settings.processes.replace;
+        let has_predecessor = self.workers.has_predecessor(self.deployment.target, setting);
         // With inherited ends of their channels open, other workers and a new master would not
         // notice that the master has exited.
         self.workers.clear();
@@ -89,6 +91,7 @@ impl Master<'_> {
             import_guard: std::mem::take(&mut self.import_guard),
             app: self.app.as_ref().map(|app| app.clone_ref(py)),
             multiprocess: self.workers.multiprocess(),
+            has_predecessor,
             detaches: self.stage.launcher().is_some(),
         })
     }
