@@ -8,9 +8,9 @@
 //! and its worker has to be replaced. A request whose blocks are made in C ends with the next
 //! block, which it cannot send.
 //!
-//! While a thread uses the exchange, the poller cannot take it. If the thread is sending, the poller
-//! resets the client; otherwise, if that lasts, the request gets the exception all the same, and later
-//! its response is aborted.
+//! While a thread uses the exchange, the poller cannot take it. If the thread is sending, the
+//! poller resets the client; otherwise, if that lasts, the request gets the exception all the same,
+//! and later its response is aborted.
 //!
 //! A request that waits for a client which reads slowly needs no exception: the server fails the
 //! wait, and the application finds its client disconnected. An exception would disturb the cleanup
@@ -21,8 +21,8 @@ use std::time::Duration;
 
 /// How long a request may take to clean up after its client was disconnected.
 pub(super) const CLEANUP_GRACE: Duration = Duration::from_secs(5);
-/// How long after the poller has tried to take the exchange of a request, and could not, the request
-/// is interrupted.
+/// How long after the poller has tried to take the exchange of a request, and could not, the
+/// request is interrupted.
 pub(super) const INTERRUPT_AFTER: Duration = Duration::from_secs(1);
 /// How long after the exception the response is aborted, if the request still runs.
 pub(super) const ABORT_AFTER: Duration = Duration::from_secs(5);

@@ -31,6 +31,7 @@
 //!
 //! The scheduler knows neither sockets nor Python, only jobs: its tests need neither.
 
+mod lost_thread;
 mod sentinel;
 #[cfg(test)]
 mod tests;
@@ -327,25 +328,6 @@ impl<J> Scheduler<J> {
         let mut state = self.lock();
         state.threads_in_app -= 1;
         state.has_unsent_responses = false;
-    }
-
-    /// Goes on without worker thread `thread`, which has ended unexpectedly, or without the
-    /// sentinel, which may start again. If the thread has polled, the sentinel finds another one
-    /// for that.
-    pub fn remove_thread(&self, thread: Option<usize>) {
-        let mut state = self.lock();
-        let leader = thread.map_or(Leader::Sentinel, Leader::WorkerThread);
-        if let Some(thread) = thread {
-            state.lost_threads += 1;
-            state.parked.retain(|parked| *parked != thread);
-            // It may have been this thread. If not, a second one attaches in vain.
-            state.is_thread_attaching = false;
-        }
-        if state.leader == leader {
-            state.leader = Leader::None;
-            state.leader_polls = false;
-        }
-        self.wake_sentinel(&mut state);
     }
 
     /// Worker threads that are not inside the application.

@@ -42,8 +42,8 @@ pub struct Outcome {
     pub exchange: Option<Box<dyn Exchange>>,
     /// Environ keys and values for the access log.
     pub logged: Vec<(String, String)>,
-    /// The request's context, if the thread keeps it. Its values may have destructors: drop it where
-    /// code of the application may run.
+    /// The request's context, if the thread keeps it. Its values may have destructors: drop it
+    /// where code of the application may run.
     pub context: Option<Py<PyAny>>,
 }
 

@@ -81,8 +81,9 @@ impl ThreadState {
         })
     }
 
-    /// Whether [`Outcome::context`](super::Outcome::context) is set. It costs the poller's chance to
-    /// end a request whose last values are destroyed slowly, so set it only if the context is used.
+    /// Whether [`Outcome::context`](super::Outcome::context) is set. It costs the poller's chance
+    /// to end a request whose last values are destroyed slowly, so set it only if the context is
+    /// used.
     pub fn keep_context(&mut self, keeps_context: bool) {
         self.keeps_context = keeps_context;
     }

@@ -76,8 +76,8 @@ impl Admission {
     }
 
     /// True while new connections are left to other processes: for [`YIELD_PAUSE`] if no thread is
-    /// free, or for [`BLOCKED_PAUSE`] if none begins another request either, or for one turn if this
-    /// turn's requests occupy all free threads, since they may be short.
+    /// free, or for [`BLOCKED_PAUSE`] if none begins another request either, or for one turn if
+    /// this turn's requests occupy all free threads, since they may be short.
     fn must_yield(&mut self, ready: usize, now: Instant) -> bool {
         match self.free_threads {
             Some(0) => {

@@ -77,7 +77,8 @@ impl Server {
     }
 }
 
-/// Waits for the sentinel to end, for `limit`, or a moment if that is shorter. Returns whether it has.
+/// Waits for the sentinel to end, for `limit`, or a moment if that is shorter. Returns whether it
+/// has.
 pub(super) fn has_ended_within(sentinel: &JoinHandle<()>, limit: Duration) -> bool {
     let began = Instant::now();
     while !sentinel.is_finished() && began.elapsed() < limit.max(SENTINEL_END) {
