@@ -84,8 +84,10 @@ pub(super) const BLOCKED_PAUSE: Duration = Duration::from_secs(5);
 /// How long input is read and discarded before a close, so that the client gets the response before
 /// the reset that unread input would cause. [RFC 9112 section 9.6]
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes that are read and discarded in that time.
-pub(super) const LINGER_BYTES: usize = 256 * 1024;
+/// Bytes that are read and discarded in that time: more than the buffers of both kernels hold
+/// (Linux has 6 and 4 MiB at most), so that a client that sends an upload without a pause has sent
+/// some of them after the response reached it, and has had the time to see it.
+pub(super) const LINGER_BYTES: usize = 16 * 1024 * 1024;
 /// Replaces [`LINGER_TIMEOUT`] while the server drains, for a client that has sent complete
 /// requests and nothing more: its next request may cross the end of the connection. Any client
 /// keeps this much of the time if its connection is closed for a new one.

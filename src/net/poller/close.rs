@@ -8,7 +8,7 @@ use super::state::State;
 use crate::net::arena::ConnectionId;
 use crate::net::shutdown::Shutdown;
 use crate::net::transport::Transport;
-use crate::net::tuning::{DRAIN_LINGER_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT};
+use crate::net::tuning::{DRAIN_LINGER_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT, MAX_READ_PER_TURN};
 
 /// Shuts down the sending side and waits for the client's end, so that late input causes no reset.
 pub(super) fn linger(state: &mut State, id: ConnectionId) -> Action {
@@ -34,11 +34,13 @@ pub(super) fn linger(state: &mut State, id: ConnectionId) -> Action {
     discard_more(state, id)
 }
 
-/// Discards input on a lingering connection, until its end or the limit.
+/// Discards input on a lingering connection, until its end or the limit. A client that sends faster
+/// than that is continued with in the next turn.
 pub(super) fn discard_more(state: &mut State, id: ConnectionId) -> Action {
     let Some(slot) = state.connections.get_mut(id) else { return Action::Wait };
     let Phase::Lingering { bytes_left, .. } = &mut slot.phase else { return Action::Wait };
-    loop {
+    let end_of_turn = bytes_left.saturating_sub(MAX_READ_PER_TURN);
+    while *bytes_left > end_of_turn {
         match slot.write_half.transport().read(&mut state.read_buffer) {
             Ok(count) if count > 0 && count < *bytes_left => *bytes_left -= count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -46,6 +48,8 @@ pub(super) fn discard_more(state: &mut State, id: ConnectionId) -> Action {
             _ => return Action::Close,
         }
     }
+    slot.reschedule(id, &mut state.run_queue);
+    Action::Wait
 }
 
 /// The server begins to drain or yield while this connection lingers: shortens the wait, unless the
