@@ -13,7 +13,8 @@ use crate::net::tuning::{HALF_CLOSE_GRACE, SWEEP_INTERVAL};
 pub enum Verdict {
     /// It stays in the queue.
     Keep,
-    /// It has waited longer than `--queue-timeout`.
+    /// It has waited longer than `--queue-timeout`, or no thread will be free before the process
+    /// ends.
     Expired,
     /// Its client has disconnected.
     Disconnected,

@@ -16,15 +16,18 @@ pub(super) fn verdict(state: &State, connection: &Connection) -> Verdict {
     match state.connections.get(connection.id).map(|slot| &slot.phase) {
         Some(&Phase::Lent { since, client_disconnected, .. }) => {
             let client_disconnected = client_disconnected || connection.write_half.has_failed();
-            let is_stalled = state.admission.is_stalled() && state.shutdown != Shutdown::Serving;
-            if is_stalled && !client_disconnected {
-                // The process ends before one of its threads is free.
+            if is_abandoned(state) && !client_disconnected {
                 return Verdict::Expired;
             }
             state.overload.verdict(since, client_disconnected, state.now)
         }
         _ => Verdict::Keep,
     }
+}
+
+/// True if the process ends before one of its threads is free.
+fn is_abandoned(state: &State) -> bool {
+    state.admission.is_stalled() && state.shutdown != Shutdown::Serving
 }
 
 /// Takes back a connection whose request will not run, and rejects or drops it. If the policy would
@@ -45,9 +48,14 @@ pub(super) fn reject_queued(state: &mut State, connection: Box<Connection>) -> A
         }
         Verdict::Expired => {
             if let Some(count) = counters.increment_and_take_report(Count::QueueTimeout) {
+                let why = if is_abandoned(state) {
+                    "the worker ends, and all its threads are stuck"
+                } else {
+                    "waited longer than --queue-timeout"
+                };
                 warn!(
                     target: "overload.queue_timeout",
-                    "Overloaded: rejected {} with 503 (waited longer than --queue-timeout)",
+                    "Overloaded: rejected {} with 503 ({why})",
                     counted(count, "request")
                 );
             }
