@@ -19,19 +19,26 @@ pub(super) const EXAMPLE: &str = "hello:app";
 pub(super) fn too_many(positional: &[String], unexpected: &str) -> String {
     let is_verb = |text: &&String| VERBS.contains(&text.as_str());
     let is_django = |text: &&String| Path::new(text).file_name().is_some_and(|n| n == "manage.py");
+    let bind = positional.iter().find_map(|text| address(text)).unwrap_or_default();
     if let Some(script) = positional.iter().find(is_django) {
         let (name, chdir) = app::django_application(script);
         return format!(
             "'{script}' is Django's own command, whose server this one replaces; write: rustwsgi \
-             {chdir}{name}"
+             {bind}{chdir}{name}"
         );
     }
-    let names: Vec<&String> = positional.iter().filter(|text| !is_verb(text)).collect();
+    let is_name = |text: &&String| !is_verb(text) && address(text).is_none();
+    let names: Vec<&String> = positional.iter().filter(is_name).collect();
+    let first = || names.first().map_or_else(|| EXAMPLE.to_owned(), command);
     if let Some(verb) = positional.iter().find(is_verb) {
-        let name = names.first().map_or_else(|| EXAMPLE.to_owned(), command);
-        return format!("rustwsgi has no command '{verb}'; write: rustwsgi {name}");
+        return format!("rustwsgi has no command '{verb}'; write: rustwsgi {bind}{}", first());
     }
     match names[..] {
+        _ if !bind.is_empty() => format!(
+            "unexpected argument '{unexpected}' found: an address is an option; write: rustwsgi \
+             {bind}{}",
+            first()
+        ),
         [module, attr] if !module.contains(':') && app::is_attribute(attr) => format!(
             "unexpected argument '{unexpected}' found: join module and name; write: rustwsgi \
              {module}:{attr}"
@@ -39,9 +46,15 @@ pub(super) fn too_many(positional: &[String], unexpected: &str) -> String {
         _ => format!(
             "unexpected argument '{unexpected}' found: a server has one application; write: \
              rustwsgi {}",
-            names.first().map_or_else(|| EXAMPLE.to_owned(), command)
+            first()
         ),
     }
+}
+
+/// The option to write for `8000` or `127.0.0.1:8000`, as `manage.py runserver` takes it.
+fn address(text: &str) -> Option<String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    port.parse::<u16>().is_ok().then(|| format!("-b {host}:{port} "))
 }
 
 /// The application that was named with an option, such as flask's `--app`.
@@ -86,7 +99,14 @@ mod tests {
             (&["serve", "src/hello.py"], "write: rustwsgi --chdir src hello:app"),
             (&["run", "serve"], "no command 'run'; write: rustwsgi hello:app"),
             (&["manage.py", "runserver"], "write: rustwsgi PROJECT.wsgi:application"),
-            (&["a/manage.py", "runserver", "8000"], "rustwsgi --chdir a PROJECT.wsgi:application"),
+            (&["a/manage.py", "runserver"], "rustwsgi --chdir a PROJECT.wsgi:application"),
+            (&["manage.py", "runserver", "8000"], "rustwsgi -b :8000 PROJECT.wsgi:application"),
+            (
+                &["run", "hello:app", "[::]:80"],
+                "no command 'run'; write: rustwsgi -b [::]:80 hello:app",
+            ),
+            (&["hello:app", "8000"], "an address is an option; write: rustwsgi -b :8000 hello:app"),
+            (&["hello.py", "0:80"], "an address is an option; write: rustwsgi -b 0:80 hello:app"),
             (&["hello", "app"], "write: rustwsgi hello:app"),
             (&["hello:app", "other:app"], "one application; write: rustwsgi hello:app"),
         ] {
