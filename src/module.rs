@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use log::warn;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -13,6 +14,7 @@ use crate::config::{self, Settings};
 use crate::observe::Sink;
 use crate::sync::ignore_poison;
 use crate::worker::{Server, StartError};
+use crate::wsgi::{Doubt, doubt};
 use crate::{cli, observe};
 
 /// The native half of the `rustwsgi` package.
@@ -74,6 +76,7 @@ fn serve(py: Python<'_>, app: Py<PyAny>, options: Option<&Bound<'_, PyDict>>) ->
     let settings = Arc::new(read_options(options)?);
     check_app(py, &app)?;
     start_logging(&settings)?;
+    warn_about(app.bind(py));
     let finished = cli::run_until_signal(py, app, &settings).map_err(start_failed)?;
     if finished {
         Ok(())
@@ -124,6 +127,7 @@ impl BackgroundServer {
             }
         }
         let server = start_logging(&self.settings).and_then(|()| {
+            warn_about(self.app.bind(py));
             Server::start(py, self.app.clone_ref(py).into(), self.settings.clone())
                 .map_err(start_failed)
         });
@@ -192,10 +196,19 @@ fn start_logging(settings: &Settings) -> PyResult<()> {
     })
 }
 
+/// Logs what the command line logs: each request will fail, if the signature is right.
+fn warn_about(app: &Bound<'_, PyAny>) {
+    if let Some(Doubt::Arguments(warning)) = doubt(app) {
+        warn!(target: "app.doubtful", "{warning}");
+    }
+}
+
 fn check_app(py: Python<'_>, app: &Py<PyAny>) -> PyResult<()> {
     if app.bind(py).is_callable() {
-        let refusal = crate::wsgi::async_error(app.bind(py));
-        refusal.map_or(Ok(()), |refusal| Err(pyo3::exceptions::PyTypeError::new_err(refusal)))
+        match doubt(app.bind(py)) {
+            Some(Doubt::Async(refusal)) => Err(pyo3::exceptions::PyTypeError::new_err(refusal)),
+            Some(Doubt::Arguments(_)) | None => Ok(()),
+        }
     } else {
         let app = app.bind(py);
         let hint = match app.cast::<PyString>() {

@@ -62,7 +62,7 @@ pub use input::Input;
 pub use loader::{LoadError, Loaded, load};
 pub use request::{Outcome, Wsgi};
 pub use response::{Ending, ResponseHandle, Takeover};
-pub use signature::{Doubt, async_error};
+pub use signature::{Doubt, doubt};
 pub use start_response::{Responder, Writer};
 pub use thread_state::ThreadState;
 pub use timeout::{RequestTimeout, raise_in_thread, withdraw_from_thread};

@@ -27,12 +27,9 @@ impl Doubt {
 /// The parameters of an ASGI application.
 const ASGI_PARAMETERS: [&str; 3] = ["scope", "receive", "send"];
 
-/// The error for an object that a program serves, if that is an ASGI application.
-pub fn async_error(app: &Bound<'_, PyAny>) -> Option<String> {
-    match check("app", app) {
-        Some(Doubt::Async(text)) => Some(text),
-        Some(Doubt::Arguments(_)) | None => None,
-    }
+/// The doubt about an object that a program serves.
+pub fn doubt(app: &Bound<'_, PyAny>) -> Option<Doubt> {
+    check("app", app)
 }
 
 /// The doubt about an application, if there is one. `spec` is its name.

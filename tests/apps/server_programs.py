@@ -408,5 +408,13 @@ def mistakes():
     return found
 
 
+def factory():
+    def create_app():
+        return app
+
+    with rustwsgi.Server(create_app, bind=LOCAL):
+        return None
+
+
 if os.environ.get("PROGRAM"):
     print(json.dumps(globals()[os.environ["PROGRAM"]]()), flush=True)

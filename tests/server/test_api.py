@@ -203,3 +203,10 @@ def test_invalid_arguments_raise_the_right_exception(door: str) -> None:
     for name, (kind, message) in found.items():
         assert kind == "ValueError" and name in message, (name, kind, message)
     assert len(found) == 12
+
+
+def test_factory_in_place_of_an_application_is_a_warning(door: str) -> None:
+    """Regression: only the command line said so, and each request was a 500."""
+    _, _, stderr = run(door, "factory")
+    assert stderr.count("[WARNING] app cannot be called with two arguments") == 1, stderr
+    assert "if it is a factory, write app()" in stderr

@@ -137,7 +137,9 @@ def test_clients_of_a_stalled_worker_wait_for_its_successor(fresh_server) -> Non
             server.wait_for_event("worker.recycling", f"{pid} .*request", timeout=20)
             assert int(other.response().body) != pid
             assert early.response().status == 503
-    server.wait_for_event("overload.queue_timeout", "the worker ends, and all its threads are stuck")
+    server.wait_for_event(
+        "overload.queue_timeout", "the worker ends, and all its threads are stuck"
+    )
 
 
 def test_blocked_worker_leaves_clients_to_the_other(fresh_server) -> None:
