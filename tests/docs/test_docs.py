@@ -68,6 +68,11 @@ def assert_tests_exist(row: str, cell: str) -> None:
         assert re.search(definition, read(file)), f"{row}: {file} has no test {function}"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_conflict_is_left_by_a_merge(page: str) -> None:
+    assert not re.search(r"^(<{7}|={7}|>{7})( |$)", read(page), re.MULTILINE)
+
+
 @pytest.mark.parametrize("page", RULES)
 def test_every_rule_names_tests_that_exist(page: str) -> None:
     table = rows(read(page), "| Rule |")
