@@ -66,7 +66,7 @@ def assert_nothing_is_left(directory: Path) -> None:
 
 def wait_until_it_hangs(server: ServerProcess) -> None:
     """Wait until its thread sleeps in the lock: before that a signal has its usual effect."""
-    server.wait_for_log("it hangs\n")
+    server.wait_for_log("it hangs")
     stat = Path(f"/proc/{server.pid}/stat")
     wait_until(lambda: stat.read_text().rpartition(") ")[2][0] == "S", "its thread sleeps")
 
