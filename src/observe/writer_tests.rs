@@ -147,7 +147,8 @@ fn end_of_the_process_waits_for_a_reader_that_reads() {
     let (writer, mut reader) = pipe();
     fill(&writer);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        // The thread closes its end itself: no other one does while it reads.
+        scope.spawn(move || {
             let mut piece = vec![0; 64 * 1024];
             while reader.read(&mut piece).is_ok_and(|count| count > 0) {}
         });
