@@ -1,8 +1,8 @@
 """Recognizes the failure of a worker that needs a resource which another process holds.
 
 A worker usually starts while its predecessor serves. An application that binds a port or locks a
-file while it is imported cannot start then, but can once the predecessor has ended. Nothing but
-the exception tells this from any other mistake.
+file while it is imported cannot start then, but can once the predecessor has ended. Only the
+exception shows the cause.
 
 Many applications catch the exception, and do without the scheduler, say, that the resource guards.
 :class:`Watch` notices that.

@@ -57,7 +57,8 @@ pub(super) struct Progress {
 
 impl Progress {
     /// True if `count`, the server's count of progress, has changed since the last call. If it has
-    /// not, the server is idle or stuck: the caller wakes the poller, and the next call tells.
+    /// not, the server is idle or stuck: the caller wakes the poller. If the count
+    /// has not changed by the next call either, the server is stuck.
     pub(super) fn has_advanced(&mut self, count: u64) -> bool {
         std::mem::replace(&mut self.last, count) != count
     }

@@ -149,7 +149,7 @@ impl Workers {
     }
 
     /// Whether the next worker boots beside the one worker that it replaces. In a reload of several
-    /// workers it would not tell a port or lock of that one from those of the others.
+    /// workers the owner of a port or lock is unknown: it may be a worker that stays.
     pub(super) fn has_predecessor(&self, target: usize, setting: Replace) -> bool {
         self.replace(setting) == Replace::ReadyFirst
             && self.list.iter().map(|worker| worker.status).any(|status| {

@@ -1,6 +1,6 @@
 //! Header fields with an underscore in their name, which a trusted proxy may set:
-//! `--forwarder-headers`. All others are dropped, because in an environ `X_Forwarded_For` cannot be
-//! told from `X-Forwarded-For`.
+//! `--forwarder-headers`. All others are dropped, because `X_Forwarded_For` and `X-Forwarded-For`
+//! have the same key in an environ.
 //!
 //! SCRIPT_NAME is the prefix of the application in the URL, as in gunicorn. Any other field becomes
 //! a variable with the prefix `HTTP_`, PATH_INFO included. It replaces the value of a field that
