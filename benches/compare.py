@@ -89,9 +89,12 @@ def _run(
     # nginx cannot run an application.
     servers = [server for server in servers if server.name != LIMIT or workload.nginx]
     servers = [server for server in servers if server.forks or workload.workers == 1]
+    servers = [server for server in servers if server.static or not workload.static]
+    servers = [server for server in servers if server.tls or not workload.tls]
+    servers = [server for server in servers if server.http2 or not workload.http2]
     for server in servers:
         row.setdefault(server.name, Cell())
-    if workload.kind in (Kind.LOAD, Kind.THINK):
+    if workload.kind in (Kind.LOAD, Kind.HANDSHAKE, Kind.THINK):
         _run_paired(workload, servers, row, options, env)
     else:
         _run_alone(workload, servers, row, options, env)

@@ -12,7 +12,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from servers import BIN, LIMIT, OURS, ROOT, VENV, Server
+from servers import BIN, CERTIFICATE, KEY, LIMIT, OURS, ROOT, VENV, Server
 
 #: Required by the applications in apps/.
 FRAMEWORKS = ("flask", "django")
@@ -27,6 +27,10 @@ def prepare(servers: Sequence[Server]) -> dict[str, str]:
     """Install missing packages. Return the servers that failed to install, and why."""
     if shutil.which("wrk") is None:
         raise SetupError("wrk, the load generator, is missing. Debian: apt-get install wrk")
+    if shutil.which("openssl") is None:
+        raise SetupError("openssl is missing. Debian: apt-get install openssl")
+    if not KEY.exists():
+        _make_certificate()
     if not (BIN / "python").exists():
         print(f"creating {VENV.relative_to(ROOT)}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
@@ -39,6 +43,14 @@ def prepare(servers: Sequence[Server]) -> dict[str, str]:
         if reason := _install(server, have):
             missing[server.name] = f"{reason}. {server.hint}".rstrip(". ")
     return missing
+
+
+def _make_certificate() -> None:
+    command = ["openssl", "req", "-x509", "-nodes", "-days", "3650", "-subj", "/CN=localhost"]
+    command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    command += ["-out", str(CERTIFICATE), "-keyout", str(KEY)]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def versions() -> dict[str, str]:

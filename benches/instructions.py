@@ -8,6 +8,9 @@ benchmark shows whether the hot path has grown, not how fast it is.
 The counts are compared with instructions.json. On the same Python and processor family a count that
 exceeds its baseline by more than the tolerance is a failure; elsewhere differences are only shown.
 `--record` rewrites the file. Commit it together with the change that explains it.
+
+`--metrics` shows what the option of this name costs: the worker of a server with a master is
+counted with the option and without it. The difference is not compared with the file.
 """
 
 from __future__ import annotations
@@ -37,8 +40,8 @@ ROWS = ("hello", "browser", "flask", "post", "generator")
 FEW, MANY = 300, 4300
 PARTS = ("rustwsgi", "cpython", "libraries")
 TOLERANCE_PERCENT = 2.0
-_START_SECONDS = 60
-_STOP_SECONDS = 30
+_START_SECONDS = 300
+_STOP_SECONDS = 120
 
 #: Instructions per request by part, and their `total`.
 Counts = dict[str, float]
@@ -49,9 +52,16 @@ def main() -> None:
         description="Compare instructions per request with the baseline."
     )
     parser.add_argument("--record", action="store_true", help="write these counts to the baseline")
-    record = parser.parse_args().record
+    parser.add_argument(
+        "--metrics", action="store_true", help="count a worker with and without --metrics instead"
+    )
+    options = parser.parse_args()
+    record = options.record
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is missing. Debian: apt-get install valgrind")
+    if options.metrics:
+        report_metrics()
+        return
     measured = measure()
     here = {"python": platform.python_version(), "processor": platform.machine()}
     if record:
@@ -77,6 +87,26 @@ def measure() -> dict[str, Counts]:
         counts = {part: round((many[part] - few[part]) / (MANY - FEW), 1) for part in PARTS}
         measured[row] = {"total": round(sum(counts.values()), 1), **counts}
     return measured
+
+
+def report_metrics() -> None:
+    """Print what --metrics costs, for the row `hello`."""
+    workload = BY_NAME["hello"]
+    jobs = [(with_metrics, requests) for with_metrics in (False, True) for requests in (FEW, MANY)]
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        runs = dict(zip(jobs, pool.map(lambda job: run_worker(workload, *job), jobs), strict=True))
+    print(f"{'instructions per request':28} {'without':>10} {'--metrics':>10} {'change':>9}")
+    sums = {}
+    for part in PARTS:
+        without, with_it = (
+            (runs[chosen, MANY][part] - runs[chosen, FEW][part]) / (MANY - FEW)
+            for chosen in (False, True)
+        )
+        sums[part] = (without, with_it)
+        print(f"{'hello, ' + part:28} {without:10.1f} {with_it:10.1f}")
+    without, with_it = (sum(values) for values in zip(*sums.values(), strict=True))
+    change = 100 * (with_it / without - 1)
+    print(f"{'hello, total':28} {without:10.1f} {with_it:10.1f} {change:+8.1f}%")
 
 
 def report(measured: dict[str, Counts], baseline: dict[str, object]) -> bool:
@@ -114,12 +144,35 @@ rustwsgi.serve(app, bind=sys.argv[2], threads=1, keep_alive=120)
 
 def run(workload: Workload, requests: int) -> Counter[str]:
     """Instructions by part of a server that starts, answers `requests` requests, and stops."""
+    port = free_port()
+    command = [sys.executable, "-c", _SERVE, workload.app, f"127.0.0.1:{port}"]
+    return sum(count(command, workload, requests, port).values(), Counter())
+
+
+def run_worker(workload: Workload, with_metrics: bool, requests: int) -> Counter[str]:
+    """The same of the thread that runs requests, in the worker of a server with a master.
+
+    It has counted most: its process began as the master's copy. Other threads act once a second.
+    """
+    port = free_port()
+    command = [sys.executable, "-m", "rustwsgi", "--bind", f"127.0.0.1:{port}"]
+    command += ["--threads", "1", "--keep-alive", "120", f"{workload.app}:app"]
+    if with_metrics:
+        command += ["--metrics", f"127.0.0.1:{free_port()}"]
+    counts = count(command, workload, requests, port, "--separate-threads=yes")
+    return max(counts.values(), key=Counter.total)
+
+
+def count(
+    command: list[str], workload: Workload, requests: int, port: int, *options: str
+) -> dict[Path, Counter[str]]:
+    """Instructions by part of each process of a server, by the file of callgrind."""
     with tempfile.TemporaryDirectory() as directory:
-        port = free_port()
         server = subprocess.Popen(
             [
                 *("valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/out.%p"),
-                *(sys.executable, "-c", _SERVE, workload.app, f"127.0.0.1:{port}"),
+                *options,
+                *command,
             ],
             cwd=APPS,
             # Otherwise the length of probe sequences in dicts differs from run to run.
@@ -132,7 +185,7 @@ def run(workload: Workload, requests: int) -> Counter[str]:
             deadline = time.monotonic() + _START_SECONDS
             request = workload.request()
             probe.wait_until_up(port, request, deadline, lambda: server.poll() is None)
-            with probe.Client(port, timeout=30) as client:
+            with probe.Client(port, timeout=120) as client:
                 pids = tree(server.pid)
                 for _ in range(requests):
                     _wait_until_asleep(pids)
@@ -145,10 +198,7 @@ def run(workload: Workload, requests: int) -> Counter[str]:
                 server.kill()
                 server.wait()
         # Callgrind writes one file per process.
-        totals: Counter[str] = Counter()
-        for file in Path(directory).glob("out.*"):
-            totals += self_costs(file)
-        return totals
+        return {file: self_costs(file) for file in Path(directory).glob("out.*")}
 
 
 def _wait_until_asleep(pids: list[int]) -> None:

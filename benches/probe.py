@@ -7,6 +7,7 @@ describes the first error.
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,12 @@ from workloads import Workload
 TIMEOUT = 5.0
 #: Enough to close a connection, even on a busy machine.
 CLOSE_SECONDS = 1.0
+
+
+#: The certificate is not verified: it is one of the server's own machine.
+TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+TLS.check_hostname = False
+TLS.verify_mode = ssl.CERT_NONE
 
 
 class ProbeError(Exception):
@@ -44,8 +51,12 @@ class Answer:
 class Client:
     """A connection with a read buffer."""
 
-    def __init__(self, port: int, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self, port: int, timeout: float = TIMEOUT, *, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket)
         self._buffer = b""
 
     def __enter__(self) -> Client:
@@ -70,7 +81,7 @@ class Client:
         self.socket.settimeout(CLOSE_SECONDS)
         try:
             return not self._buffer and self.socket.recv(1) == b""
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLEOFError):
             return True
         except TimeoutError:
             return False
@@ -148,35 +159,54 @@ class Client:
             raise ProbeError(f"chunk size {line[:24]!r}") from None
 
 
-def check(port: int, workload: Workload) -> None:
-    """Raise `ProbeError` unless several requests get correct responses."""
+def check(port: int, workload: Workload) -> str:
+    """Raise `ProbeError` unless several requests get correct responses. Return a remark, if any."""
+    remark = ""
     if workload.close:
         for _ in range(2):
-            with Client(port) as client:
-                _check_answer(client.ask(workload.request()), workload)
+            with _connect(port, workload) as client:
+                remark = _check_answer(client.ask(workload.request()), workload)
                 if not client.at_end():
                     raise ProbeError("the connection stays open after Connection: close")
-        return
-    with Client(port) as client:
-        for turn in ("first", "second", "third"):
+        return remark
+    with _connect(port, workload) as client:
+        turns = ("first", "second", "third")
+        for turn in turns[:2] if workload.is_download else turns:
             try:
                 answer = client.ask(workload.request())
             except ProbeError as error:
                 raise ProbeError(f"{turn} request on a connection: {error}") from None
-            _check_answer(answer, workload)
+            remark = _check_answer(answer, workload)
             if answer.closes:
                 raise ClosesError("closes the connection after each response")
+    return remark
 
 
-def _check_answer(answer: Answer, workload: Workload) -> None:
-    if answer.body != workload.body:
+def _connect(port: int, workload: Workload) -> Client:
+    try:
+        return Client(port, tls=TLS if workload.tls else None)
+    except OSError as error:
+        raise ProbeError(f"cannot connect: {error}") from None
+
+
+def _check_answer(answer: Answer, workload: Workload) -> str:
+    if answer.body != workload.expected_body:
         raise ProbeError(f"wrong body: {len(answer.body)} bytes, {answer.body[:24]!r}...")
     if workload.sized and answer.framing != "length":
+        if workload.static and answer.framing == "chunked":
+            # Correct, although the size of the file is known.
+            return "sends files chunked"
         raise ProbeError(f"the application's Content-Length is lost ({answer.framing})")
+    return ""
 
 
 def wait_until_up(
-    port: int, request: bytes, deadline: float, is_alive: Callable[[], bool]
+    port: int,
+    request: bytes,
+    deadline: float,
+    is_alive: Callable[[], bool],
+    *,
+    tls: ssl.SSLContext | None = None,
 ) -> float:
     """Connect until the server responds; return `time.perf_counter()` at its first byte.
 
@@ -184,9 +214,9 @@ def wait_until_up(
     """
     while time.monotonic() < deadline and is_alive():
         try:
-            with socket.create_connection(("127.0.0.1", port), 10.0) as connection:
-                connection.sendall(request)
-                if connection.recv(1):
+            with Client(port, 10.0, tls=tls) as client:
+                client.socket.sendall(request)
+                if client.socket.recv(1):
                     return time.perf_counter()
         except OSError:
             pass

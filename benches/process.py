@@ -9,17 +9,20 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import http2
 import probe
-from servers import BENCHES, TARGET, Launch, Server
+from servers import BENCHES, STATIC, TARGET, Launch, Server
 from workloads import Workload
 
 APPS = BENCHES / "apps"
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE = _CORES[0]
@@ -102,6 +105,40 @@ def _kib(pid: int, file: str, name: str) -> int:
     return 0
 
 
+def held_kib(root: int) -> int:
+    """The memory of the process tree of `root`, each page counted once.
+
+    The sum of the resident sizes counts the pages that a master and its workers share once for each
+    of them. The proportional sizes depend on other processes that run the same Python.
+    """
+    anonymous = 0
+    pages: set[tuple[str, int]] = set()
+    for pid in tree(root):
+        anonymous += _kib(pid, "smaps_rollup", "Pss_Anon:")
+        with contextlib.suppress(OSError):
+            pages |= _file_pages(pid)
+    return anonymous + len(pages) * _PAGE_BYTES // 1024
+
+
+def _file_pages(pid: int) -> set[tuple[str, int]]:
+    """The pages of files that are present in a process: file and index in the file."""
+    present = set()
+    with open(f"/proc/{pid}/pagemap", "rb") as pagemap:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            addresses, _, offset, device, inode, *_ = line.split()
+            start, end = (int(part, 16) // _PAGE_BYTES for part in addresses.split("-"))
+            if inode == "0":
+                continue
+            pagemap.seek(start * 8)
+            entries = pagemap.read((end - start) * 8)
+            first = int(offset, 16) // _PAGE_BYTES
+            for index, (entry,) in enumerate(struct.iter_unpack("=Q", entries)):
+                # Bit 63: present; bit 61: of a file, and not a private copy.
+                if entry >> 61 & 0b101 == 0b101:
+                    present.add((f"{device} {inode}", first + index))
+    return present
+
+
 def environment(extra: dict[str, str]) -> dict[str, str]:
     """A minimal environment, so that variables of the shell do not influence the servers."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
@@ -127,7 +164,21 @@ class Running:
         cores: Sequence[int] = (SERVER_CORE,),
     ) -> None:
         self.port = free_port()
-        launch = Launch(self.port, workload.threads, workload.app, workload.close, workload.workers)
+        launch = Launch(
+            self.port,
+            workload.threads,
+            workload.app,
+            workload.close,
+            workload.workers,
+            static=bool(workload.static),
+            tls=workload.tls,
+            http2=workload.http2,
+        )
+        if workload.static:
+            STATIC.mkdir(parents=True, exist_ok=True)
+            file = STATIC / f"{workload.static}.bin"
+            if not file.exists() or file.stat().st_size != workload.static:
+                file.write_bytes(workload.expected_body)
         command = server.command(launch)
         log = TARGET / "logs" / f"{workload.name}-{server.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -145,9 +196,10 @@ class Running:
         try:
             answered = probe.wait_until_up(
                 self.port,
-                workload.request(),
+                http2.PREFACE if workload.http2 else workload.request(),
                 time.monotonic() + START_SECONDS,
                 self.is_alive,
+                tls=(http2.TLS if workload.http2 else probe.TLS) if workload.tls else None,
             )
         except BaseException:
             self.stop()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import chart
-from results import REFERENCE, Results, main_metric, ranked
+from results import REFERENCE, UNITS, Results, main_metric, ranked
 from servers import LIMIT, OURS, ROOT, SERVERS, TARGET
 from targets import TARGETS
 from workloads import WORKLOADS, Kind, Workload
@@ -25,9 +25,6 @@ _REFERENCE_REMARKS = {
     Kind.STARTUP: "only imports the application",
 }
 
-#: What follows the title of a workload whose main figure is not requests/s.
-_UNITS = {"start_ms": ", ms", "rss_mib": ", MiB", "p99_ms": ", p99 in ms"}
-
 #: metric, heading, decimals
 Column = tuple[str, str, int]
 
@@ -41,6 +38,13 @@ _LOAD: tuple[Column, ...] = (
     ("rss_mib", "RSS MiB", 1),
     ("pss_mib", "PSS MiB", 1),
 )
+_DOWNLOAD: tuple[Column, ...] = (
+    ("mib_per_second", "MiB/s", 0),
+    ("user_us", "user us/MiB", 0),
+    ("system_us", "system us/MiB", 0),
+    ("rss_mib", "RSS MiB", 1),
+    ("pss_mib", "PSS MiB", 1),
+)
 _COLUMNS: dict[Kind, tuple[Column, ...]] = {
     Kind.LOAD: _LOAD,
     Kind.IDLE: (
@@ -49,6 +53,13 @@ _COLUMNS: dict[Kind, tuple[Column, ...]] = {
         ("idle_cpu_percent", "CPU % while idle", 1),
         *_LOAD[:6],
     ),
+    Kind.HANDSHAKE: (
+        ("per_cpu_second", "per CPU second", 0),
+        ("rps", "connections/s", 0),
+        ("user_us", "user us each", 1),
+        ("system_us", "system us each", 1),
+        ("rss_mib", "RSS MiB", 1),
+    ),
     Kind.THINK: (
         ("p50_ms", "p50 ms", 2),
         ("p99_ms", "p99 ms", 2),
@@ -56,9 +67,9 @@ _COLUMNS: dict[Kind, tuple[Column, ...]] = {
         ("cpu_us", "CPU us/req", 1),
     ),
     Kind.MEMORY: (
-        ("rss_start_mib", "RSS MiB at start", 1),
-        ("rss_mib", "RSS MiB after load", 1),
-        ("pss_mib", "PSS MiB after load", 1),
+        ("held_start_mib", "MiB at start", 1),
+        ("held_mib", "MiB after load", 1),
+        ("rss_mib", "sum of RSS, MiB", 1),
     ),
     Kind.STARTUP: (("start_ms", "ms", 1),),
 }
@@ -67,7 +78,7 @@ _COLUMNS: dict[Kind, tuple[Column, ...]] = {
 def workload_table(results: Results, workload: Workload) -> str:
     """All servers for one workload, the best first."""
     metric, least = main_metric(workload)
-    columns = _COLUMNS[workload.kind]
+    columns = _DOWNLOAD if workload.is_download else _COLUMNS[workload.kind]
     best = results.best_peer(workload.name, metric, least=least)
     heads = ["server", *(head for _, head, _ in columns), "x best peer"]
     spread = results.spread(workload.name, metric, least=least)
@@ -79,7 +90,7 @@ def workload_table(results: Results, workload: Workload) -> str:
         remarks = [f"NOT COUNTED: {cell.wrong}"] if cell.wrong else []
         remarks += [cell.note] if cell.note else []
         if server == LIMIT:
-            remarks.append("a constant, no Python")
+            remarks.append("no Python" if workload.static else "a constant, no Python")
         elif server == REFERENCE:
             remarks.append(_REFERENCE_REMARKS[workload.kind])
         elif best and server == best[0]:
@@ -111,10 +122,7 @@ def summary_table(results: Results) -> str:
         if workload.name not in results.rows:
             continue
         metric, least = main_metric(workload)
-        line = [
-            workload.title
-            + {"start_ms": ", ms", "rss_mib": ", MiB", "p99_ms": ", p99 ms"}.get(metric, "")
-        ]
+        line = [workload.title + ("" if metric == "rps" else f", {UNITS[metric]}")]
         for server in servers:
             cell = results.cell(workload.name, server)
             shown = _number(cell.get(metric), 0) if cell else ""
@@ -158,7 +166,8 @@ def page_section(results: Results) -> str:
         "## Commands",
         "```\n" + "\n".join(about["commands"].values()) + "\n```",
         "`wrk -t1 -c64 -d{seconds}s --timeout 1s -s benches/wrk.lua URL`, with `-H` or `-- post` "
-        "if the workload requires it.".format(**about),
+        "if the workload requires it; 8 x `openssl s_time -new -www /` for full TLS "
+        "handshakes.".format(**about),
     ]
     if results.missing:
         parts.append("## Servers that were not measured")

@@ -21,6 +21,17 @@ from workloads import Kind, Workload
 #: The interpreter that only imports the application: the lower limit of memory and start time.
 REFERENCE = "python"
 
+#: The units of the metrics that rank servers.
+UNITS = {
+    "rps": "requests/s",
+    "start_ms": "ms",
+    "held_mib": "MiB",
+    "p99_ms": "p99 ms",
+    "per_cpu_second": "per CPU second",
+    "mib_per_second": "MiB/s",
+    "idle_kib": "KiB each",
+}
+
 
 @dataclass
 class Cell:
@@ -67,11 +78,20 @@ class Results:
         return cell.get(metric) if cell and not cell.wrong else None
 
     def best_peer(self, workload: str, metric: str, *, least: bool) -> tuple[str, float] | None:
-        """The peer with correct responses that is best by this metric."""
+        """The peer with correct responses that is best by this metric.
+
+        For a latency, peers count that serve at least half as many requests as the busiest server:
+        one that binds its threads to a few connections answers those fast, and others never.
+        """
+        servers = self.rows.get(workload, {})
+        is_latency = metric.endswith("_ms") and metric != "start_ms"
+        served = {server: self.value(workload, server, "rps") or 0.0 for server in servers}
+        enough = 0.5 * max(served.values(), default=0.0) if is_latency else 0.0
         found = [
             (value, server)
-            for server in self.rows.get(workload, {})
+            for server in servers
             if server not in (OURS, LIMIT, REFERENCE)
+            and served[server] >= enough
             and (value := self.value(workload, server, metric)) is not None
         ]
         if not found:
@@ -124,9 +144,15 @@ def main_metric(workload: Workload) -> tuple[str, bool]:
     if workload.kind is Kind.STARTUP:
         return "start_ms", True
     if workload.kind is Kind.MEMORY:
-        return "rss_mib", True
+        return "held_mib", True
     if workload.kind is Kind.THINK:
         return "p99_ms", True
+    if workload.kind is Kind.HANDSHAKE:
+        return "per_cpu_second", False
+    if workload.kind is Kind.IDLE and workload.tls:
+        return "idle_kib", True
+    if workload.is_download:
+        return "mib_per_second", False
     return "rps", False
 
 

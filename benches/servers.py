@@ -15,6 +15,11 @@ ROOT = BENCHES.parent
 TARGET = ROOT / "target" / "bench"
 VENV = TARGET / "venv"
 BIN = VENV / "bin"
+#: The certificate of the workloads with TLS, and its key, which `install` makes.
+CERTIFICATE = TARGET / "tls.pem"
+KEY = TARGET / "tls.key"
+#: The files of the static workloads, which `process` writes.
+STATIC = TARGET / "static"
 
 OURS = "rustwsgi"
 #: Not a peer: it responds without Python, and shows the limit of kernel and load generator.
@@ -35,6 +40,12 @@ class Launch:
     close: bool = False
     #: Worker processes; servers without them ignore it.
     workers: int = 1
+    #: Whether the files of STATIC are served at /static, without the application.
+    static: bool = False
+    #: Whether clients speak TLS.
+    tls: bool = False
+    #: Whether clients speak HTTP/2.
+    http2: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,12 @@ class Server:
     threaded: bool = True
     #: Whether it has several worker processes on one address.
     forks: bool = False
+    #: Whether it serves static files without the application.
+    static: bool = False
+    #: Whether it is measured with TLS.
+    tls: bool = False
+    #: Whether it is measured with HTTP/2.
+    http2: bool = False
     #: Advice if it cannot be installed.
     hint: str = ""
     #: Environment variables it needs.
@@ -62,6 +79,9 @@ def _rustwsgi(to: Launch) -> list[str]:
         str(BIN / "rustwsgi"),
         *("--bind", f"127.0.0.1:{to.port}", "--threads", str(to.threads)),
         *("--workers", str(to.workers), "--keep-alive", "120", f"{to.app}:app"),
+        *(("--static", f"/static={STATIC}") if to.static else ()),
+        *(("--certfile", str(CERTIFICATE), "--keyfile", str(KEY)) if to.tls else ()),
+        *(("--http2-cleartext", "prior-knowledge") if to.http2 and not to.tls else ()),
     ]
 
 
@@ -80,6 +100,10 @@ def _granian(to: Launch) -> list[str]:
         *("--workers", str(to.workers), "--blocking-threads", str(to.threads)),
         # --backpressure limits connections, by default to 1024. Idle time counts as reading a head.
         *("--backpressure", "200000", "--http1-header-read-timeout", "60000", f"{to.app}:app"),
+        *(("--static-path-route", "/static") if to.static else ()),
+        *(("--static-path-mount", str(STATIC)) if to.static else ()),
+        *(("--ssl-certificate", str(CERTIFICATE), "--ssl-keyfile", str(KEY)) if to.tls else ()),
+        *(("--http", "2") if to.http2 else ()),
     ]
 
 
@@ -127,6 +151,7 @@ error_log stderr error;
 events {{ worker_connections 20000; }}
 http {{
     access_log off;
+    sendfile on;
     default_type text/plain;
     keepalive_requests 1000000000;
     keepalive_timeout 120s;
@@ -136,22 +161,33 @@ http {{
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
     server {{
-        listen 127.0.0.1:{port} backlog=2048;
+        listen 127.0.0.1:{port} backlog=2048{http2}{tls};
         location / {{ return 200 "Hello, World!"; }}
+        location /static/ {{ alias {static}/; }}
     }}
 }}
 """
 
 
+_NGINX_TLS = """\
+ ssl;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.2 TLSv1.3"""
+
+
 def _nginx(to: Launch) -> list[str]:
     prefix = TARGET / "nginx"
     prefix.mkdir(parents=True, exist_ok=True)
-    (prefix / "nginx.conf").write_text(_NGINX.format(port=to.port))
+    tls = _NGINX_TLS.format(certificate=CERTIFICATE, key=KEY) if to.tls else ""
+    http2 = " http2" if to.http2 else ""
+    text = _NGINX.format(port=to.port, static=STATIC, http2=http2, tls=tls)
+    (prefix / "nginx.conf").write_text(text)
     return ["nginx", "-e", "stderr", "-p", str(prefix), "-c", str(prefix / "nginx.conf")]
 
 
 SERVERS: tuple[Server, ...] = (
-    Server(OURS, _rustwsgi, forks=True),
+    Server(OURS, _rustwsgi, forks=True, static=True, tls=True, http2=True),
     Server(
         "bjoern",
         _launcher("bjoern"),
@@ -169,12 +205,28 @@ SERVERS: tuple[Server, ...] = (
         env={"PYTHONWARNINGS": "ignore"},
     ),
     Server("fastpysgi", _launcher("fastpysgi"), requires=("fastpysgi",), threaded=False),
-    Server("granian", _granian, requires=("granian",), forks=True),
+    Server(
+        "granian",
+        _granian,
+        requires=("granian",),
+        forks=True,
+        static=True,
+        tls=True,
+        http2=True,
+    ),
     Server("pyruvate", _launcher("pyruvate"), requires=("pyruvate",)),
     Server("uwsgi", _uwsgi, requires=("uwsgi",), forks=True, hint="needs a C compiler"),
     Server("gunicorn", _gunicorn, requires=("gunicorn",), forks=True),
     Server("waitress", _waitress, requires=("waitress",)),
-    Server(LIMIT, _nginx, threaded=False, hint="Debian: apt-get install nginx-light"),
+    Server(
+        LIMIT,
+        _nginx,
+        threaded=False,
+        static=True,
+        tls=True,
+        http2=True,
+        hint="Debian: apt-get install nginx-light",
+    ),
 )
 
 BY_NAME: Mapping[str, Server] = {server.name: server for server in SERVERS}

@@ -30,10 +30,16 @@ BROWSER = (
 )  # and Host
 
 
+def file_of(size: int) -> bytes:
+    """The content of the static file of this size."""
+    return bytes(range(256)) * (size // 256)
+
+
 class Kind(Enum):
     """How a workload is measured."""
 
     LOAD = "load"  # requests/s, latency, CPU time and memory under wrk
+    HANDSHAKE = "handshake"  # new TLS connections/s, each with one request
     THINK = "think"  # latency of quick requests beside slow ones, from clients that think
     IDLE = "idle"  # the same for one connection while many others are idle
     MEMORY = "memory"  # resident memory after the start and after load
@@ -56,7 +62,7 @@ class Workload:
     workers: int = 1
     #: Connections that wrk keeps busy.
     connections: int = 64
-    #: The expected response body.
+    #: The expected response body of the application.
     body: bytes = HELLO
     #: Fields of the request besides Host.
     fields: tuple[tuple[str, str], ...] = ()
@@ -68,14 +74,41 @@ class Workload:
     sized: bool = True
     #: How it is measured.
     kind: Kind = Kind.LOAD
-    #: Whether nginx's constant response is comparable.
+    #: Whether clients speak TLS.
+    tls: bool = False
+    #: Whether clients speak HTTP/2.
+    http2: bool = False
+    #: With `http2`: streams that h2load keeps busy on each connection.
+    streams: int = 16
+    #: With `Kind.HANDSHAKE`: whether connections resume a session.
+    resumed: bool = False
+    #: With `Kind.IDLE`: idle connections at most.
+    most_idle: int = 1_000_000
+    #: The size of a static file in bytes, which is requested in place of the application.
+    static: int = 0
+    #: Whether nginx's constant response, or its static file, is comparable.
     nginx: bool = False
     #: Whether the application called without a server is measured, too.
     has_bound: bool = False
 
+    @property
+    def is_download(self) -> bool:
+        """Whether MiB/s say more than requests/s."""
+        return self.static >= 1 << 20
+
+    @property
+    def expected_body(self) -> bytes:
+        """The expected response body. Not kept, because it may be large."""
+        return file_of(self.static) if self.static else self.body
+
+    @property
+    def path(self) -> str:
+        """The path of the request."""
+        return f"/static/{self.static}.bin" if self.static else "/"
+
     def request(self) -> bytes:
         """The bytes of the request; wrk sends the same fields."""
-        lines = [f"{'POST' if self.post else 'GET'} / HTTP/1.1", "Host: 127.0.0.1"]
+        lines = [f"{'POST' if self.post else 'GET'} {self.path} HTTP/1.1", "Host: 127.0.0.1"]
         lines += [f"{name}: {value}" for name, value in self.fields]
         if self.post:
             lines.append(f"Content-Length: {len(post.PAYLOAD)}")
@@ -107,6 +140,7 @@ WORKLOADS: tuple[Workload, ...] = (
     ),
     Workload("large", "1 MiB response, 1 thread", app="large", body=large.BODY),
     Workload("large8", "1 MiB response, 8 threads", app="large", threads=8, body=large.BODY),
+    Workload("sendfile", "File of 1 MiB, 1 thread", app="sendfile", body=large.BODY),
     Workload(
         "generator",
         "Generator of 100 x 1 KiB, no length, 8 threads",
@@ -130,6 +164,83 @@ WORKLOADS: tuple[Workload, ...] = (
         body=post.answer(post.PAYLOAD),
         post=True,
     ),
+    Workload("static1k", "Static file of 1 KiB", static=1024, nginx=True),
+    Workload("static100k", "Static file of 100 KiB", static=102400, nginx=True),
+    Workload("tls", "HTTPS: hello, 1 thread", tls=True, nginx=True),
+    Workload(
+        "tlsnew",
+        "HTTPS: new connections, full handshakes (ECDSA P-256)",
+        tls=True,
+        kind=Kind.HANDSHAKE,
+        close=True,
+        connections=8,
+        nginx=True,
+    ),
+    Workload(
+        "tlsresumed",
+        "HTTPS: new connections, resumed sessions",
+        tls=True,
+        kind=Kind.HANDSHAKE,
+        resumed=True,
+        close=True,
+        connections=8,
+        nginx=True,
+    ),
+    Workload(
+        "tls1m",
+        "HTTPS: download of 1 MiB",
+        tls=True,
+        static=1 << 20,
+        connections=16,
+        nginx=True,
+    ),
+    Workload(
+        "tls256m",
+        "HTTPS: download of 256 MiB",
+        tls=True,
+        static=256 << 20,
+        connections=4,
+        nginx=True,
+    ),
+    Workload(
+        "tlsidle",
+        "HTTPS: one connection beside the idle ones",
+        tls=True,
+        connections=1,
+        kind=Kind.IDLE,
+        most_idle=2000,
+        nginx=True,
+    ),
+    Workload("h2c", "HTTP/2: hello, cleartext", http2=True, connections=16, nginx=True),
+    Workload("h2", "HTTP/2 over TLS: hello", http2=True, tls=True, connections=16, nginx=True),
+    Workload(
+        "h2sleep",
+        "HTTP/2: waits 10 ms, 100 streams of one connection, 32 threads",
+        app="sleep",
+        threads=32,
+        http2=True,
+        connections=1,
+        streams=100,
+    ),
+    Workload(
+        "h2large",
+        "HTTP/2: 1 MiB response",
+        app="large",
+        body=large.BODY,
+        http2=True,
+        connections=16,
+        streams=1,
+    ),
+    Workload(
+        "h2idle",
+        "HTTP/2: one connection beside the idle ones",
+        http2=True,
+        connections=1,
+        streams=1,
+        kind=Kind.IDLE,
+        most_idle=2000,
+        nginx=True,
+    ),
     Workload(
         "beside",
         "Quick requests beside slow ones, 2 workers of 4 threads",
@@ -146,9 +257,7 @@ WORKLOADS: tuple[Workload, ...] = (
         kind=Kind.IDLE,
         nginx=True,
     ),
-    Workload(
-        "memory", "Resident memory, hello, 8 threads", threads=8, kind=Kind.MEMORY, nginx=True
-    ),
+    Workload("memory", "Memory, hello, 8 threads", threads=8, kind=Kind.MEMORY, nginx=True),
     Workload(
         "startup",
         "Start to first answer, hello, 8 threads",

@@ -5,7 +5,9 @@
 //! failed (an address cannot be bound), 2 for invalid options, 3 if the application cannot be
 //! loaded.
 
+mod commands;
 mod program;
+mod resolved;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -18,13 +20,19 @@ use pyo3::exceptions::PyModuleNotFoundError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use crate::config::{self, Settings};
-use crate::observe;
+use crate::config::{self, LogFormat, Settings, WorkerCount};
+use crate::control;
+use crate::net::Renewal;
+use crate::observe::{self, Sink, text_of};
+use crate::static_files::{SendfileRoots, StaticSite};
 use crate::supervisor::{self, Entrypoints, Hooks, ImportGuard, LoadFailure, WorkerUsers};
-use crate::sys::limits;
+use crate::sys::cpus::Cpus;
+use crate::sys::{heap, limits};
 use crate::wsgi::{self, Doubt, Loaded};
 
+pub use commands::command;
 pub use program::run_until_signal;
+pub use resolved::resolved_options;
 
 /// How long the INFO lines of a start are held back while workers import the application.
 const HOLD_START: Duration = Duration::from_secs(5);
@@ -34,10 +42,17 @@ const HOLD_DURING_PRELOAD: Duration = Duration::from_secs(1);
 
 /// Parses `argv`, which begins with the program's name, serves, and returns the exit code.
 pub fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
+    if let Some(code) = py.detach(|| control::main(&argv)) {
+        return code;
+    }
+    if let Some((command, arguments)) = command(&argv) {
+        return commands::run(py, command, arguments);
+    }
     let code = match parse(py, &argv, &WorkerUsers::default()) {
         Ok((loaded, hooks)) => run(py, &argv, loaded, hooks),
         Err(exit) => print_exit(&exit),
     };
+    wsgi::stop_routing(py);
     observe::finish();
     code
 }
@@ -73,16 +88,18 @@ fn parse(
     };
     let execute = |path: &Path| {
         let guard = ImportGuard::install(py, &users.borrow());
-        let mut guard = guard.map_err(|failure| failure.to_string())?;
+        let mut guard = guard.map_err(|failure| text_of(&failure))?;
         let executed = execute_gunicorn_config(py, path);
-        guard.remove(py).map_err(|failure| failure.to_string())?;
+        guard.remove(py).map_err(|failure| text_of(&failure))?;
         let Executed { options, hooks: defined, file } = executed?;
         hooks.replace(defined);
         module.replace(file);
         Ok(options)
     };
-    let mut loaded = config::parse(argv.iter().cloned(), &execute, &check)?;
+    let find = |directory: &Path| find_app(py, directory).map_err(|error| text_of(&error))?;
+    let mut loaded = config::parse(argv.iter().cloned(), &execute, &check, &find)?;
     config::show_requests(&mut loaded.settings);
+    open_static_files(&mut loaded.settings).map_err(config::Exit::usage)?;
     let hooks = hooks.into_inner();
     if let Some(object) = &hooks.0 {
         let values = config::gunicorn_values(&loaded.settings);
@@ -93,6 +110,29 @@ fn parse(
         })?;
     }
     Ok((loaded, hooks))
+}
+
+/// Finds the directories of static files, and opens them once: without one, neither a start nor a
+/// reload succeeds.
+fn open_static_files(settings: &mut Settings) -> Result<(), String> {
+    if settings.print_config {
+        return Ok(());
+    }
+    settings.static_files.make_absolute(settings.chdir.as_deref());
+    let files = &settings.static_files;
+    StaticSite::open(&files.maps(), files).map_err(|failure| format!("--static: {failure}"))?;
+    let roots = SendfileRoots::open(&files.sendfile_roots);
+    roots.map(drop).map_err(|failure| format!("--sendfile-root: {failure}"))
+}
+
+/// Finds the application of the project in a directory. The outer error is one of the search.
+fn find_app(py: Python<'_>, directory: &Path) -> PyResult<Result<config::FoundApp, String>> {
+    let found = py.import("rustwsgi._finder")?.call_method1("search", (directory.as_os_str(),))?;
+    let (name, text): (Option<String>, String) = found.extract()?;
+    Ok(match name {
+        Some(name) => Ok(config::FoundApp { name, place: text }),
+        None => Err(text),
+    })
 }
 
 /// A gunicorn configuration.
@@ -134,15 +174,8 @@ fn lacks_gunicorn(py: Python<'_>, failure: &PyErr) -> bool {
 
 fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) -> i32 {
     let settings = &loaded.settings;
-    if let Err(failure) = supervisor::open_error_log(py, settings)
-        .and_then(|sink| observe::init(sink, settings.log_level))
-    {
-        eprintln!(
-            "rustwsgi: --error-logfile: cannot open {}; {}: {failure}",
-            settings.error_log,
-            observe::remedy(&failure)
-        );
-        return 1;
+    if let Err(code) = open_logs(py, settings) {
+        return code;
     }
     for warning in config::unknown_variables().iter().chain(&loaded.warnings) {
         warn!(target: "config.warning", "{warning}");
@@ -165,13 +198,21 @@ fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) 
         target: "server.starting",
         "Starting rustwsgi {} (workers: {}, threads: {})",
         env!("CARGO_PKG_VERSION"),
-        settings.processes.workers,
+        workers(settings.processes.workers),
         settings.threads
     );
     if !loaded.files.is_empty() {
         info!(target: "config.files", "Configuration read from: {}", loaded.files.join(", "));
     }
+    if let (Some(place), Some(app)) = (&loaded.found, &settings.app) {
+        info!(
+            target: "app.found",
+            "Serving {app}, found in {place}: to choose another application, name it: rustwsgi \
+             MODULE:NAME"
+        );
+    }
     limits::raise_descriptor_limit();
+    heap::keep_freed_memory();
     let reparse = |py: Python<'_>, argv: &[OsString], users: &WorkerUsers| {
         parse(py, argv, users).map_err(|exit| {
             let message = exit.message;
@@ -188,9 +229,47 @@ fn run(py: Python<'_>, argv: &[OsString], loaded: config::Loaded, hooks: Hooks) 
     }
 }
 
+/// Opens the error log, and names the collectors. An error is the exit code.
+fn open_logs(py: Python<'_>, settings: &Settings) -> Result<(), i32> {
+    let is_json = settings.logs.format == LogFormat::Json;
+    observe::set_json(is_json);
+    let opened = supervisor::open_error_log(py, settings)
+        .and_then(|sink| observe::init(sink, settings.log_level));
+    if let Err(failure) = opened {
+        let (file, remedy) = (&settings.error_log, observe::remedy(&failure));
+        let text = format!("--error-logfile: cannot open {file}; {remedy}: {failure}");
+        if is_json && observe::init(Sink::stderr(), settings.log_level).is_ok() {
+            error!(target: "server.not_started", "{text}");
+        } else {
+            eprintln!("rustwsgi: {text}");
+        }
+        return Err(1);
+    }
+    if !settings.print_config && !settings.check_config {
+        observe::send_to(&settings.collectors());
+    }
+    Ok(())
+}
+
+/// The number of workers, and why it is that.
+fn workers(count: WorkerCount) -> String {
+    let cpus = Cpus::of_this_process();
+    let number = count.number(cpus.usable());
+    match count {
+        WorkerCount::Auto => format!("{number}, auto: {cpus}"),
+        WorkerCount::Number(_) => number.to_string(),
+    }
+}
+
 /// Implements `--check-config`: loads the application, and returns the exit code. An application
 /// that could not answer a request is an error, unless a hook may replace it.
 fn check_config(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> i32 {
+    if settings.tls.is_enabled()
+        && let Err(reason) = Renewal::read(&settings.tls, None)
+    {
+        error!(target: "server.not_started", "{reason}");
+        return 1;
+    }
     let loaded = match import(py, settings, hooks) {
         Ok(loaded) => loaded,
         Err(failure) => {
@@ -247,6 +326,7 @@ fn import(py: Python<'_>, settings: &Settings, hooks: &Hooks) -> Result<Loaded, 
             format!("{}{}", shown.trim_end(), permission_hint(settings, missing)),
         ));
     }
+    wsgi::configure_logging(py, settings, hooks.0.as_ref()).map_err(|reason| failed(1, reason))?;
     let Some(spec) = &settings.app else {
         return Err(failed(
             2,
@@ -295,6 +375,10 @@ fn prepare_import(py: Python<'_>, settings: &Settings) -> PyResult<()> {
     wsgi::install_loggers(py, settings)?;
     let os = py.import("os")?;
     let environ = os.getattr("environ")?;
+    // A server that the application starts must not read it. The master does at a reload.
+    if !settings.processes.preload {
+        environ.call_method1("pop", (config::INTEGRATION_VARIABLE, py.None()))?;
+    }
     for (name, value) in &settings.env {
         environ.set_item(name, value)?;
     }

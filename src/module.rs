@@ -1,5 +1,7 @@
 //! The Python extension module `rustwsgi._rustwsgi`.
 
+mod tables;
+
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -10,8 +12,8 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyAny, PyDict, PyList, PyString, PyTuple};
 
-use crate::config::{self, Settings};
-use crate::observe::Sink;
+use crate::config::{self, LogFormat, Settings, WorkerCount};
+use crate::observe::{AppLine, Routed, Sink};
 use crate::sync::ignore_poison;
 use crate::worker::{Server, StartError};
 use crate::wsgi::{Doubt, doubt};
@@ -21,7 +23,14 @@ use crate::{cli, observe};
 #[pymodule(gil_used = false)]
 pub mod _rustwsgi {
     #[pymodule_export]
-    use super::{BackgroundServer, log_line, log_record, main, serve, write_text};
+    use super::tables::{
+        check_options, gunicorn_reason, gunicorn_rows, option_rows, resolved_options, uwsgi_advice,
+    };
+    #[pymodule_export]
+    use super::{
+        BackgroundServer, begin_log_routing, end_log_routing, log_line, log_record, main,
+        send_metric, serve, take_log_records, unknown_option, write_formatted,
+    };
     #[pymodule_export]
     use crate::wsgi::{Errors, FileWrapper, Input};
 
@@ -42,31 +51,87 @@ fn main(py: Python<'_>, argv: Vec<OsString>) -> i32 {
 
 /// Writes a line to the error log. `event` is its stable event id, `area.event`.
 #[pyfunction]
-#[pyo3(name = "log", signature = (level, message, event=None))]
-fn log_line(level: &str, message: &str, event: Option<&str>) {
+#[pyo3(name = "log", signature = (level, message, event=None, traceback=None))]
+fn log_line(level: &str, message: &str, event: Option<&str>, traceback: Option<&str>) {
     let level = match level {
         "debug" => log::Level::Debug,
         "info" => log::Level::Info,
         "warning" => log::Level::Warn,
         _ => log::Level::Error,
     };
-    log::log!(target: event.unwrap_or(module_path!()), level, "{message}");
+    let target = event.unwrap_or(module_path!());
+    match traceback {
+        Some(traceback) => log::log!(target: target, level, traceback; "{message}"),
+        None => log::log!(target: target, level, "{message}"),
+    }
 }
 
 /// Writes a record of Python's `logging` to the error log, as a line of the named level.
 #[pyfunction]
-fn log_record(level: &str, message: &str, event: &str) {
-    // The application can give a level any name, which must not end its bracket. Without a name it
-    // is `Level 35`.
-    let is_word = level.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_ ".contains(&byte));
-    let level = if is_word && !level.is_empty() { level } else { "INFO" };
-    observe::write_line(event, level, message);
+#[pyo3(signature = (level, message, event, traceback=None, logger=None, request_id=None))]
+fn log_record(
+    level: &str,
+    message: &str,
+    event: &str,
+    traceback: Option<&str>,
+    logger: Option<&str>,
+    request_id: Option<&str>,
+) {
+    let level = as_level(level);
+    observe::write_line(&AppLine { event, level, logger, message, traceback, request_id });
 }
 
-/// Writes a text of the application to the error log, without a time or level.
+/// The application can give a level any name, which must not end its bracket. Without a name it is
+/// `Level 35`.
+fn as_level(name: &str) -> &str {
+    let is_word = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_ ".contains(&byte));
+    if is_word && !name.is_empty() { name } else { "INFO" }
+}
+
+/// Writes a line that a formatter of the application has made to the error log.
 #[pyfunction]
-fn write_text(text: &str) {
-    observe::write_text(text);
+fn write_formatted(level: &str, text: &str) {
+    observe::write_formatted(as_level(level), text);
+}
+
+/// Sends a metric of a hook to statsd, if there is one.
+#[pyfunction]
+fn send_metric(name: &str, value: &str, kind: &str) {
+    observe::send_metric(name, value, kind);
+}
+
+/// Lets lines of the server be queued for a thread that calls [`take_log_records`]. False if there
+/// is one.
+#[pyfunction]
+fn begin_log_routing() -> bool {
+    observe::begin_routing()
+}
+
+/// What [`take_log_records`] returns for a line: whether it belongs to the access log, level, pid,
+/// event, message, traceback, the id of the request, and time.
+type LogRecord = (bool, String, u32, Option<String>, String, Option<String>, Option<String>, f64);
+
+/// Waits for lines of the server that are to be passed to their loggers; None at the end.
+#[pyfunction]
+fn take_log_records(py: Python<'_>) -> Option<Vec<LogRecord>> {
+    let lines = py.detach(observe::take_routed)?;
+    let record = |line: Routed| {
+        let Routed { is_access, level, pid, event, message, traceback, request_id, time } = line;
+        (is_access, level, pid, event, message, traceback, request_id, time)
+    };
+    Some(lines.into_iter().map(record).collect())
+}
+
+/// Ends that, within the given seconds.
+#[pyfunction]
+fn end_log_routing(py: Python<'_>, seconds: f64) {
+    py.detach(|| observe::end_routing(Duration::from_secs_f64(seconds.clamp(0.0, 60.0))));
+}
+
+/// Why a framework's settings cannot have an option of this name; None if they can.
+#[pyfunction]
+fn unknown_option(name: &str) -> Option<String> {
+    config::refusal(name)
 }
 
 /// Serves `app` until SIGINT or SIGTERM.
@@ -128,7 +193,7 @@ impl BackgroundServer {
         }
         let server = start_logging(&self.settings).and_then(|()| {
             warn_about(self.app.bind(py));
-            Server::start(py, self.app.clone_ref(py).into(), self.settings.clone())
+            Server::start(py, self.app.clone_ref(py).into(), self.settings.clone(), || Ok(()))
                 .map_err(start_failed)
         });
         let server = match server {
@@ -168,7 +233,8 @@ impl BackgroundServer {
         };
         server.stop();
         let limit = self.settings.timeouts.graceful;
-        let joined = server.join(py, (limit < Duration::MAX).then_some(limit));
+        let limit = (limit < Duration::MAX).then_some(limit);
+        let joined = server.join_gracefully(py, limit);
         let has_stopped = matches!(joined, Ok(true));
         *self.lock(py) = if has_stopped { Stage::Stopped } else { Stage::Running(server) };
         joined
@@ -183,7 +249,10 @@ impl BackgroundServer {
 
 fn start_logging(settings: &Settings) -> PyResult<()> {
     let opened = Sink::open(&settings.error_log);
-    opened.and_then(|sink| observe::init(sink, settings.log_level)).map_err(|failure| {
+    observe::set_json(settings.logs.format == LogFormat::Json);
+    let opened = opened.and_then(|sink| observe::init(sink, settings.log_level));
+    observe::send_to(&settings.collectors());
+    opened.map_err(|failure| {
         let message = format!(
             "error_logfile: cannot open {}; {}: {failure}",
             settings.error_log,
@@ -252,7 +321,7 @@ fn read_options(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
         let message = exit.message.trim_end();
         PyValueError::new_err(message.strip_prefix("error: ").unwrap_or(message).to_owned())
     })?;
-    if settings.processes.workers > 1 {
+    if settings.processes.workers != WorkerCount::Number(1) {
         return Err(PyValueError::new_err(
             "workers: only 1 is possible, as the server runs in this process; use the command line \
              for more",

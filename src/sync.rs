@@ -8,16 +8,16 @@
 #[cfg(not(all(test, shuttle)))]
 pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU8, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
 };
 
 #[cfg(all(test, shuttle))]
 pub(crate) use shuttle::sync::{
     Condvar, Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU8, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
 };
 
-use std::sync::{LockResult, PoisonError};
+use std::sync::{LockResult, PoisonError, TryLockError};
 use std::time::Duration;
 
 /// The guard of a lock, even if a thread has panicked while holding it. A panic costs one request,
@@ -27,13 +27,21 @@ pub(crate) fn ignore_poison<G>(result: LockResult<G>) -> G {
 }
 
 /// The guard of a lock if no thread holds it, even if one has panicked while holding it.
-#[cfg(feature = "python")]
-pub(crate) fn try_lock<T>(mutex: &std::sync::Mutex<T>) -> Option<std::sync::MutexGuard<'_, T>> {
+pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match mutex.try_lock() {
         Ok(guard) => Some(guard),
-        Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(std::sync::TryLockError::WouldBlock) => None,
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     }
+}
+
+/// Blocks this thread for `time`. In a model, any moment may be the end of it.
+#[cfg_attr(all(test, shuttle), expect(unused_variables))]
+pub(crate) fn sleep(time: Duration) {
+    #[cfg(not(all(test, shuttle)))]
+    std::thread::sleep(time);
+    #[cfg(all(test, shuttle))]
+    shuttle::thread::yield_now();
 }
 
 /// Marks, in debug builds, that this thread holds a lock under which no object of Python may be

@@ -6,15 +6,16 @@ checks), installs it into a new virtual environment, and runs the tests that dep
 interpreter. One of the versions gets the embedded binary as well. It prints a line for each version
 and fails if one fails. A version that is not installed is reported and is no failure.
 
-RUSTWSGI_TEST_PYTHONS names further interpreters by their paths, separated by colons. They are
-tested as well: a free-threaded one with the whole suite, as it is the one that finds data races.
+A free-threaded interpreter ("3.14t") is tested with the whole suite, as it is the one that finds
+data races; `--whole` does the same for the others. RUSTWSGI_TEST_PYTHONS names interpreters by their
+paths, separated by colons: those that are elsewhere, and such that are not supported.
+`packaging/build-python.sh` builds one.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -24,10 +25,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "packaging"))
+
+import pythons  # noqa: E402
+
 WORK = ROOT / "target" / "versions"
 #: One for all: what knows nothing of Python is compiled once.
 BUILD = WORK / "build"
-SUPPORTED = [(3, minor) for minor in range(10, 14)]
 
 #: What differs between versions is Python: its objects, its threads, its start and its end.
 SMOKE = [
@@ -43,12 +47,11 @@ SMOKE = [
     "frameworks/test_flask.py",
     "frameworks/test_django.py",
 ]
-NEEDED = ("pytest", "flask", "django", "pyramid")
-
+#: What the tests cannot do without is installed. Browsers are not tested, and gevent has no wheel for
+#: a free-threaded interpreter.
+LEFT_OUT = ("debugpy", "gevent", "memray", "selenium")
 #: What the whole suite has beside the server's behaviour: browsers, pages, benchmarks.
 NOT_PYTHON = {"browser/test_browser.py", "docs/test_benches.py", "docs/test_docs.py"}
-
-Version = tuple[int, int]
 
 
 class Failed(Exception):
@@ -73,45 +76,6 @@ def run(what: str, command: Sequence[object], **env: object) -> str:
     return done.stdout
 
 
-def is_version(python: str | Path, version: Version) -> bool:
-    """Whether it really is that version: a shim may have no interpreter behind it."""
-    code = "import sys; print(sys.version_info[:2], sys.implementation.name)"
-    try:
-        shown = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
-    except OSError:
-        return False
-    return shown.stdout.strip() == f"{version} cpython"
-
-
-def pyenv_versions() -> list[Path]:
-    try:
-        root = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return []
-    versions = Path(root.stdout.strip()) / "versions"
-    return list(versions.iterdir()) if versions.is_dir() else []
-
-
-def find(version: Version) -> Path | None:
-    """The newest of that version which pyenv has, else the one on the PATH."""
-    name = re.compile(rf"{version[0]}\.{version[1]}\.(\d+)")
-    found = [(int(m[1]), path) for path in pyenv_versions() if (m := name.fullmatch(path.name))]
-    pythons = [path / "bin" / "python" for _, path in sorted(found, reverse=True)]
-    if on_path := shutil.which(f"python{version[0]}.{version[1]}"):
-        pythons.append(Path(on_path))
-    return next((python for python in pythons if is_version(python, version)), None)
-
-
-def given() -> dict[str, Path]:
-    """The interpreters in RUSTWSGI_TEST_PYTHONS by version: "3.14", or "3.14t"."""
-    code = (
-        "import sys, sysconfig; print(*sys.version_info[:2], sep='.', end='');"
-        "print('t' if sysconfig.get_config_var('Py_GIL_DISABLED') else '')"
-    )
-    paths = [path for path in os.environ.get("RUSTWSGI_TEST_PYTHONS", "").split(":") if path]
-    return {run(f"asking {path}", [path, "-c", code]).strip(): Path(path) for path in paths}
-
-
 def make_environment(python: Path, wheel: Path, home: Path) -> Path:
     """A virtual environment with the wheel and the tests' requirements; its interpreter."""
     run("making the virtual environment", [python, "-m", "venv", home])
@@ -123,7 +87,7 @@ def make_environment(python: Path, wheel: Path, home: Path) -> Path:
 
 def requirements() -> list[str]:
     lines = (ROOT / "tests" / "requirements.txt").read_text().splitlines()
-    return [line for line in lines if line.startswith(NEEDED)]
+    return [line for line in lines if line and not line.startswith(("#", *LEFT_OUT))]
 
 
 def build_options(name: str) -> dict[str, str]:
@@ -155,11 +119,11 @@ def smoke(python: Path, door: str, names: list[str], **env: str | Path) -> str:
     return f"{door}: {output.strip().splitlines()[-1].strip('= ')}"
 
 
-def check(name: str, python: Path, with_binary: bool) -> str:
+def check(name: str, python: Path, with_binary: bool, whole: bool) -> str:
     options = build_options(name)
     wheel = build_wheel(python, **options)
     tests = SMOKE
-    if name.endswith("t"):
+    if whole or name.endswith("t"):
         tests = sorted(
             str(path.relative_to(ROOT / "tests")) for path in (ROOT / "tests").glob("*/test_*.py")
         )
@@ -176,26 +140,28 @@ def check(name: str, python: Path, with_binary: bool) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("versions", nargs="*", help="such as 3.10; all but the running one if none")
-    wanted = parser.parse_args().versions
-    names = {f"{major}.{minor}": (major, minor) for major, minor in SUPPORTED}
-    further = given()
-    if unknown := set(wanted) - names.keys() - further.keys():
+    parser.add_argument("--whole", action="store_true", help="run the whole suite with each")
+    options = parser.parse_args()
+    further = pythons.given()
+    names = list(dict.fromkeys([*pythons.SUPPORTED, *further]))
+    if unknown := set(options.versions) - set(names):
         parser.error(f"not supported: {', '.join(sorted(unknown))}")
     failed, missing, binary_due = [], [], True
-    for name, version in [*names.items(), *dict.fromkeys(further).items()]:
-        if wanted and name not in wanted:
+    for name in names:
+        if options.versions and name not in options.versions:
             continue
-        if not wanted and version and version == sys.version_info[:2]:
+        if not options.versions and name not in further and name == pythons.name_of(sys.executable):
             print(f"{name}  left to the main test run", flush=True)
             continue
-        python = find(version) if version else further[name]
+        python = further.get(name) or pythons.find(name)
         if python is None:
             missing.append(name)
             print(f"{name}  NOT FOUND, not tested", flush=True)
             continue
         start = time.monotonic()
         try:
-            outcome = f"ok      {check(name, python, binary_due or version is None)}"
+            with_binary = binary_due or name in further
+            outcome = f"ok      {check(name, python, with_binary, options.whole)}"
             binary_due = False
         except Failed as problem:
             failed.append(name)

@@ -12,11 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use rustwsgi::http1::{self, Event, Next};
 use rustwsgi::net::{BindOptions, Connection, Lent, Poller, PollerHandle, bind};
-use rustwsgi_fuzz::{LIMITS, answer, check_refusal, request, settings, way, without_interim};
-
-const LARGE: [u8; 100_000] = [b'x'; 100_000];
+use rustwsgi_fuzz::{
+    LARGE, answer, check_refusal, predict, request, settings, way, without_interim,
+};
 
 struct Loop {
     poller: Poller,
@@ -29,56 +28,12 @@ thread_local! {
 }
 
 fn start() -> Loop {
-    let listeners = bind(&"127.0.0.1:0".parse().expect("an address"), BindOptions::with_backlog(16))
-        .expect("a free port");
+    let listeners =
+        bind(&"127.0.0.1:0".parse().expect("an address"), BindOptions::with_backlog(16))
+            .expect("a free port");
     let address = listeners[0].tcp_address().expect("TCP");
     let (poller, handle) = Poller::new(listeners, Arc::new(settings()), None).expect("epoll");
     Loop { poller, handle, address }
-}
-
-/// The predicted result.
-#[derive(Default)]
-struct Outcome {
-    requests: Vec<(Vec<u8>, Vec<u8>)>,
-    sent: Vec<u8>,
-    refusal: Option<u16>,
-    reset: bool,
-}
-
-fn predict(data: &[u8], ways: &[u8]) -> Outcome {
-    let mut http = http1::Connection::new(LIMITS);
-    let (mut outcome, mut at, mut content) = (Outcome::default(), 0, vec![]);
-    loop {
-        match http.receive(&data[at..]) {
-            Err(error) => {
-                outcome.refusal = Some(error.status().0);
-                return outcome;
-            }
-            Ok((used, event)) => {
-                let piece = &data[at..at + used];
-                at += used;
-                match event {
-                    Event::Head => {}
-                    Event::Content(range) => content.extend_from_slice(&piece[range]),
-                    Event::NeedMore => return outcome,
-                    Event::End => {
-                        let way = way(ways, outcome.requests.len());
-                        let head = http.head().bytes().to_vec();
-                        outcome.requests.push((head, std::mem::take(&mut content)));
-                        answer(&mut http, way, &LARGE, &mut outcome.sent);
-                        match http.start_next() {
-                            Next::Request => {}
-                            Next::Close => return outcome,
-                            Next::Reset => {
-                                outcome.reset = true;
-                                return outcome;
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// A client, and what the poller has read from it and written to it.
@@ -94,7 +49,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn poll(&mut self, timeout: Duration) {
-        self.ready.extend(self.server.poller.poll_once(Some(timeout)).expect("a poll"));
+        self.server.poller.poll_once(Some(timeout), &mut self.ready).expect("a poll");
         assert!(self.ready.len() <= 1, "one client, one request at a time");
     }
 

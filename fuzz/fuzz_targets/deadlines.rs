@@ -11,13 +11,14 @@ use std::os::fd::IntoRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use rustwsgi::config::Bind;
 use rustwsgi::http1::{self, Event, Next};
 use rustwsgi::net::{
-    BindOptions, Lent, Poller, PollerHandle, SWEEP_INTERVAL, Verdict, WriteHalf, advance, bind, now,
+    BindOptions, Lent, Moment, Poller, PollerHandle, SWEEP_INTERVAL, Verdict, WriteHalf, advance,
+    bind, now,
 };
 use rustwsgi::observe::Count;
 use rustwsgi_fuzz::{LIMITS, answer, check_refusal, request, settings, way, without_interim};
@@ -72,8 +73,8 @@ fn start() -> Loop {
     let name = format!("rustwsgi-fuzz-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(name).expect("a name");
     let listener = UnixListener::bind_addr(&address).expect("a free name");
-    let listeners = bind(&Bind::Fd(listener.into_raw_fd()), BindOptions::with_backlog(16))
-        .expect("a listener");
+    let listeners =
+        bind(&Bind::Fd(listener.into_raw_fd()), BindOptions::with_backlog(16)).expect("a listener");
     let (poller, handle) = Poller::new(listeners, Arc::new(settings), None).expect("epoll");
     Loop { poller, handle, address }
 }
@@ -86,13 +87,13 @@ enum Phase {
     /// Waits for a request, or for the rest of one.
     Reading,
     /// Lent at that time: its request is queued or runs.
-    Lent(Instant),
+    Lent(Moment),
     /// The application has finished; the poller has not run since.
     Answered,
     /// Part of the response is unsent.
     Sending,
     /// The last response was sent at that time.
-    Ending(Instant),
+    Ending(Moment),
     Gone,
 }
 
@@ -106,17 +107,17 @@ struct Model<'a> {
     /// The body of the request so far.
     content: Vec<u8>,
     /// When the connection began to wait, or last received what it waits for.
-    mark: Instant,
-    content_since: Instant,
+    mark: Moment,
+    content_since: Moment,
     served: usize,
     /// The poller has seen that the client closed its side.
     shut: bool,
     /// The client closed its side too long after its request: it has given up.
     left: bool,
     /// The time of the previous turn.
-    before: Instant,
+    before: Moment,
     /// Latest and earliest time at which the unsent bytes began to wait.
-    blocked: (Instant, Instant),
+    blocked: (Moment, Moment),
     /// Since the last turn the client has read, or the application has written.
     stirred: bool,
     /// Bytes read by the client since the last turn.
@@ -244,7 +245,8 @@ impl Model<'_> {
         let idle = self.http.is_idle();
         let due = match (content, idle && self.served > 0) {
             (true, _) => {
-                let earned = Duration::from_secs_f64(self.http.received_bytes() as f64 / RATE as f64);
+                let earned =
+                    Duration::from_secs_f64(self.http.received_bytes() as f64 / RATE as f64);
                 (self.mark + BODY).min(self.content_since + BODY + earned)
             }
             (_, true) => self.mark + KEEP_ALIVE,
@@ -300,7 +302,7 @@ impl Run<'_> {
         let counts = |handle: &PollerHandle| COUNTS.map(|count| handle.counters().get(count));
         let before = counts(&self.server.handle);
         let waiting = self.ready.len();
-        self.ready.extend(self.server.poller.poll_once(Some(Duration::ZERO)).expect("a poll"));
+        self.server.poller.poll_once(Some(Duration::ZERO), &mut self.ready).expect("a poll");
         let after = counts(&self.server.handle);
         let counted: Vec<_> =
             (0..COUNTS.len()).filter(|&i| after[i] > before[i]).map(|i| COUNTS[i]).collect();

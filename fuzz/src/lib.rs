@@ -1,10 +1,13 @@
 //! Shared by the targets over whole connections: small limits, an application with valid and
 //! broken responses, and checks of the output.
 
+pub mod frames;
+pub mod steps;
+
 use std::io::{Read, Seek};
 
 use rustwsgi::config::Settings;
-use rustwsgi::http1::{self, Limits, ResponseHead};
+use rustwsgi::http1::{self, Event, Limits, Next, ResponseHead};
 use rustwsgi::net::{Body, Connection};
 
 /// `--body-buffer-size`: a larger body goes to a file.
@@ -21,6 +24,9 @@ pub const LIMITS: Limits = Limits {
     underscores: http1::Underscores::Drop,
 };
 
+/// More than a socket takes at once.
+pub const LARGE: [u8; 100_000] = [b'x'; 100_000];
+
 const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -30,6 +36,55 @@ pub fn settings() -> Settings {
     settings.limits = LIMITS;
     settings.body_buffer = BUFFER;
     settings
+}
+
+/// What a connection must result in.
+#[derive(Default)]
+pub struct Outcome {
+    pub requests: Vec<(Vec<u8>, Vec<u8>)>,
+    pub sent: Vec<u8>,
+    pub refusal: Option<u16>,
+    pub reset: bool,
+    /// The last response was aborted.
+    pub cut: bool,
+}
+
+/// Predicts the result of a connection with the state machine of `http1` alone.
+pub fn predict(data: &[u8], ways: &[u8]) -> Outcome {
+    let mut http = http1::Connection::new(LIMITS);
+    let (mut outcome, mut at, mut content) = (Outcome::default(), 0, vec![]);
+    loop {
+        match http.receive(&data[at..]) {
+            Err(error) => {
+                outcome.refusal = Some(error.status().0);
+                return outcome;
+            }
+            Ok((used, event)) => {
+                let piece = &data[at..at + used];
+                at += used;
+                match event {
+                    Event::Head => {}
+                    Event::Content(range) => content.extend_from_slice(&piece[range]),
+                    Event::NeedMore => return outcome,
+                    Event::End => {
+                        let way = way(ways, outcome.requests.len());
+                        let head = http.head().bytes().to_vec();
+                        outcome.requests.push((head, std::mem::take(&mut content)));
+                        answer(&mut http, way, &LARGE, &mut outcome.sent);
+                        outcome.cut = http.is_cut_short();
+                        match http.start_next() {
+                            Next::Request => {}
+                            Next::Close => return outcome,
+                            Next::Reset => {
+                                outcome.reset = true;
+                                return outcome;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Selects one of eight kinds of response for request number `request`.
@@ -68,11 +123,12 @@ pub fn answer(http: &mut http1::Connection, way: u8, large: &[u8], out: &mut Vec
 /// The head and the body of a request as the application gets them.
 pub fn request(connection: &mut Connection) -> (Vec<u8>, Vec<u8>) {
     let mut content = vec![];
-    match std::mem::take(&mut connection.body) {
+    match connection.take_body() {
         Body::Empty => {}
-        Body::Memory(bytes) => {
+        Body::Memory(bytes, start) => {
+            let bytes = &bytes[start..];
             assert!(bytes.len() <= BUFFER, "{} bytes are kept in memory", bytes.len());
-            content = bytes;
+            content = bytes.to_vec();
         }
         Body::File(mut file, length) => {
             file.rewind().expect("a file");

@@ -11,12 +11,13 @@ request has disconnected.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from rustwsgi import _rustwsgi
 
+# `typing` would take most of the time that the import of this package takes.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Any
 
 __all__ = ["RequestBodyError", "RequestTimeout", "Server", "__version__", "serve"]
 

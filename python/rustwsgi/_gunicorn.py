@@ -19,7 +19,7 @@ from typing import Any
 
 from rustwsgi import _loggers, _rustwsgi
 from rustwsgi._request_hooks import RequestHooks, count_arguments
-from rustwsgi._settings import Config, Shown, config
+from rustwsgi._settings import OCTAL, Config, Shown, config
 
 # The hooks, with their numbers of arguments.
 HOOKS = {
@@ -48,8 +48,11 @@ MODULE = "__config__"
 
 def as_values(name: str, value: Any) -> list[str]:
     """The values of a setting as text."""
-    if name == "umask" and isinstance(value, int):
+    if name in OCTAL and isinstance(value, int):
         return [f"{value:03o}"]
+    if name == "logconfig_dict":
+        # The option says whether there is one; _loggers.configure reads it.
+        return [str(bool(value)).lower()]
     if isinstance(value, dict):
         return sorted(f"{key}={item}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
@@ -129,19 +132,53 @@ class Log:
             # As logging does: a malformed call is reported, and does not fail the hook.
             _loggers.error_handler.handleError(record)
             return
-        _rustwsgi.log(level, _loggers.as_utf8(text), "hook.message")
         error = exc_info if isinstance(exc_info, BaseException) else sys.exc_info()[1]
+        trace = None
         if exc_info and error is not None:
             import traceback
 
             lines = traceback.format_exception(type(error), error, error.__traceback__)
-            _rustwsgi.log(level, _loggers.as_utf8("".join(lines)), "hook.message")
+            trace = _loggers.as_utf8("".join(lines))
+        _rustwsgi.log(level, _loggers.as_utf8(text), "hook.message", trace)
 
-    def debug(self, message: object, *args: Any, exc_info: Any = None, **_: Any) -> None:
-        self._log("debug", message, args, exc_info)
+    def debug(self, message: object, *args: Any, exc_info: Any = None, **more: Any) -> None:
+        if not self._measure(message, more):
+            self._log("debug", message, args, exc_info)
 
-    def info(self, message: object, *args: Any, exc_info: Any = None, **_: Any) -> None:
-        self._log("info", message, args, exc_info)
+    def info(self, message: object, *args: Any, exc_info: Any = None, **more: Any) -> None:
+        if not self._measure(message, more):
+            self._log("info", message, args, exc_info)
+
+    def _measure(self, message: object, more: dict[str, Any]) -> bool:
+        """Send the metric that a line carries in `extra`, as with gunicorn's logger for statsd;
+        return whether there is nothing else to log."""
+        extra = more.get("extra") or {}
+        metric, value, kind = (extra.get(key) for key in ("metric", "value", "mtype"))
+        send = {
+            "gauge": self.gauge,
+            "counter": self.increment,
+            "histogram": self.histogram,
+            "timer": self.timer,
+        }.get(str(kind))
+        if metric and value is not None and send is not None:
+            send(metric, value)
+        return not message
+
+    # The methods of gunicorn's logger for statsd. Names get the prefix of --statsd-prefix only.
+    def gauge(self, name: str, value: float) -> None:
+        _rustwsgi.send_metric(name, str(value), "g")
+
+    def increment(self, name: str, value: float, sampling_rate: float = 1.0) -> None:
+        _rustwsgi.send_metric(name, str(value), f"c|@{float(sampling_rate)}")
+
+    def decrement(self, name: str, value: float, sampling_rate: float = 1.0) -> None:
+        self.increment(name, -value, sampling_rate)
+
+    def timer(self, name: str, value: float) -> None:
+        _rustwsgi.send_metric(name, str(value), "ms")
+
+    def histogram(self, name: str, value: float) -> None:
+        _rustwsgi.send_metric(name, str(value), "h")
 
     def warning(self, message: object, *args: Any, exc_info: Any = None, **_: Any) -> None:
         self._log("warning", message, args, exc_info)
@@ -240,6 +277,10 @@ class Hooks:
             else:
                 function(worker if name in OF_WORKER else server)
 
+    def names(self) -> list[str]:
+        """The hooks of the file."""
+        return list(self._functions)
+
     def has(self, name: str) -> bool:
         """Whether the file has this hook."""
         return name in self._functions
@@ -277,6 +318,11 @@ class Hooks:
         """The pre_request and post_request hooks, if there are any."""
         pre, post = self._functions.get("pre_request"), self._functions.get("post_request")
         return RequestHooks(self.worker, pre, post) if pre or post else None
+
+    @property
+    def logconfig_dict(self) -> dict[str, Any] | None:
+        """The configuration of `logging` in the file, if there is one."""
+        return self._settings.get("logconfig_dict") or None
 
     def adopt(self, other: Hooks | None) -> None:
         """Take over the workers that the hooks of the previous configuration know."""

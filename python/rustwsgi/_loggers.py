@@ -42,17 +42,37 @@ def as_utf8(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+_formatter = logging.Formatter()
+
+
+def traceback_of(record: logging.LogRecord) -> str | None:
+    """The traceback and the stack that belong to a record, if it has any."""
+    if record.exc_info and not record.exc_text:
+        record.exc_text = _formatter.formatException(record.exc_info)
+    parts = [record.exc_text, record.stack_info and _formatter.formatStack(record.stack_info)]
+    return as_utf8("\n".join(part for part in parts if part)) or None
+
+
 class ErrorHandler(logging.Handler):
     """Writes records to the error log, in the format of the server's lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = as_utf8(self.format(record))
             # A formatter that the application has set decides on the whole line.
-            if self.formatter is None:
-                _rustwsgi.log_record(record.levelname, text, event="app.message")
-            else:
-                _rustwsgi.write_text(f"{text}\n")
+            if self.formatter is not None:
+                _rustwsgi.write_formatted(record.levelname, as_utf8(self.format(record)))
+                return
+            # A line of the server that has come through its logger keeps its event.
+            event = getattr(record, "rustwsgi_event", None)
+            logger = None if record.name == error_logger.name else as_utf8(record.name)
+            _rustwsgi.log_record(
+                record.levelname,
+                as_utf8(record.getMessage()),
+                event if isinstance(event, str) else "app.message",
+                traceback_of(record),
+                logger,
+                getattr(record, "request_id", None) if isinstance(event, str) else None,
+            )
         except RecursionError:
             raise
         except Exception:

@@ -26,8 +26,9 @@ class Request:
         is_path = self.uri.startswith("/")
         parts = urlsplit(f"http://host{self.uri}" if is_path else self.uri)
         self.path, self.query, self.fragment = parts.path, parts.query, parts.fragment
-        major, minor = environ["SERVER_PROTOCOL"].removeprefix("HTTP/").split(".")
-        self.version = (int(major), int(minor))
+        # HTTP/2 has no minor version: there gunicorn's requests have (2, 0).
+        major, _, minor = environ["SERVER_PROTOCOL"].removeprefix("HTTP/").partition(".")
+        self.version = (int(major), int(minor or 0))
         self.scheme: str = environ["wsgi.url_scheme"]
         self.body = environ["wsgi.input"]
         address = environ.get("REMOTE_ADDR", "")
@@ -57,7 +58,8 @@ class Request:
             for key in keys if name in changed else []:
                 environ[key] = changed[name]
         if "version" in changed:
-            environ["SERVER_PROTOCOL"] = "HTTP/" + ".".join(map(str, self.version))
+            major, minor = self.version
+            environ["SERVER_PROTOCOL"] = f"HTTP/{major}" if major >= 2 else f"HTTP/{major}.{minor}"
         prefix = None
         if "headers" in changed:
             for key in [key for key in environ if is_field(key)]:

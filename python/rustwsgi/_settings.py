@@ -120,6 +120,9 @@ DEFAULTS: dict[str, Any] = {
     "control_socket_disable": False,
 }
 
+#: Settings whose text is octal.
+OCTAL = ("umask", "control_socket_mode")
+
 
 class Shown(SimpleNamespace):
     """Attributes for hooks. The error for an unknown one lists those there are."""
@@ -153,14 +156,14 @@ class Config(Shown):
         return int(self.group)
 
     worker_class_str = property(lambda self: self.worker_class)
-    is_ssl = False
+    is_ssl = property(lambda self: bool(self.certfile or self.keyfile))
 
 
 def config(given: Mapping[str, Any], resolved: Iterable[tuple[str, list[str]]]) -> Config:
     """The server's settings, then those of the configuration file, then gunicorn's defaults."""
     settings = {**DEFAULTS, "chdir": os.getcwd(), **given}
     for name, values in resolved:
-        octal = name == "umask" and bool(values)
+        octal = name in OCTAL and bool(values)
         settings[name] = int(values[0], 8) if octal else typed(DEFAULTS[name], values)
     settings["user"] = number_of("pwd", "getpwnam", settings["user"], os.geteuid())
     settings["group"] = number_of("grp", "getgrnam", settings["group"], os.getegid())

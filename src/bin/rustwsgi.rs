@@ -15,11 +15,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyModule;
 
 use rustwsgi::_rustwsgi;
+use rustwsgi::config::FoundApp;
 
 /// The Python modules of the package, so that the binary works without an installed wheel.
 const SOURCES: &[(&str, &str)] = &[
     ("rustwsgi", include_str!("../../python/rustwsgi/__init__.py")),
     ("rustwsgi.__main__", include_str!("../../python/rustwsgi/__main__.py")),
+    ("rustwsgi._static_files", include_str!("../../python/rustwsgi/_static_files.py")),
     ("rustwsgi._conflicts", include_str!("../../python/rustwsgi/_conflicts.py")),
     ("rustwsgi._factory_arguments", include_str!("../../python/rustwsgi/_factory_arguments.py")),
     ("rustwsgi._load_errors", include_str!("../../python/rustwsgi/_load_errors.py")),
@@ -28,23 +30,71 @@ const SOURCES: &[(&str, &str)] = &[
     ("rustwsgi._gunicorn", include_str!("../../python/rustwsgi/_gunicorn.py")),
     ("rustwsgi._import_guard", include_str!("../../python/rustwsgi/_import_guard.py")),
     ("rustwsgi._reload", include_str!("../../python/rustwsgi/_reload.py")),
+    ("rustwsgi._logger_hook", include_str!("../../python/rustwsgi/_logger_hook.py")),
+    ("rustwsgi._log_routing", include_str!("../../python/rustwsgi/_log_routing.py")),
     ("rustwsgi._loggers", include_str!("../../python/rustwsgi/_loggers.py")),
     ("rustwsgi._lingering_threads", include_str!("../../python/rustwsgi/_lingering_threads.py")),
+    ("rustwsgi._raw_connection", include_str!("../../python/rustwsgi/_raw_connection.py")),
     ("rustwsgi._suggestions", include_str!("../../python/rustwsgi/_suggestions.py")),
     ("rustwsgi._signals", include_str!("../../python/rustwsgi/_signals.py")),
+    ("rustwsgi._launch", include_str!("../../python/rustwsgi/_launch.py")),
+    ("rustwsgi._finder", include_str!("../../python/rustwsgi/_finder.py")),
     ("rustwsgi.cli", include_str!("../../python/rustwsgi/cli.py")),
+    ("rustwsgi._options", include_str!("../../python/rustwsgi/_options.py")),
+    ("rustwsgi.convert", include_str!("../../python/rustwsgi/convert/__init__.py")),
+    ("rustwsgi.convert.arguments", include_str!("../../python/rustwsgi/convert/arguments.py")),
+    ("rustwsgi.convert.commands", include_str!("../../python/rustwsgi/convert/commands.py")),
+    ("rustwsgi.convert.conversion", include_str!("../../python/rustwsgi/convert/conversion.py")),
+    ("rustwsgi.convert.gunicorn", include_str!("../../python/rustwsgi/convert/gunicorn.py")),
+    ("rustwsgi.convert.mod_wsgi", include_str!("../../python/rustwsgi/convert/mod_wsgi.py")),
+    ("rustwsgi.convert.uwsgi", include_str!("../../python/rustwsgi/convert/uwsgi.py")),
+    (
+        "rustwsgi.convert.uwsgi_command",
+        include_str!("../../python/rustwsgi/convert/uwsgi_command.py"),
+    ),
+    ("rustwsgi.convert.uwsgi_files", include_str!("../../python/rustwsgi/convert/uwsgi_files.py")),
+    (
+        "rustwsgi.convert.uwsgi_formats",
+        include_str!("../../python/rustwsgi/convert/uwsgi_formats.py"),
+    ),
+    (
+        "rustwsgi.convert.uwsgi_log_format",
+        include_str!("../../python/rustwsgi/convert/uwsgi_log_format.py"),
+    ),
+    ("rustwsgi.convert.uwsgi_rules", include_str!("../../python/rustwsgi/convert/uwsgi_rules.py")),
+    ("rustwsgi.convert.waitress", include_str!("../../python/rustwsgi/convert/waitress.py")),
+    ("rustwsgi.init", include_str!("../../python/rustwsgi/init/__init__.py")),
+    ("rustwsgi.init.containers", include_str!("../../python/rustwsgi/init/containers.py")),
+    ("rustwsgi.init.project", include_str!("../../python/rustwsgi/init/project.py")),
+    ("rustwsgi.init.proxies", include_str!("../../python/rustwsgi/init/proxies.py")),
+    ("rustwsgi.init.systemd", include_str!("../../python/rustwsgi/init/systemd.py")),
+    ("rustwsgi.init.template", include_str!("../../python/rustwsgi/init/template.py")),
     ("rustwsgi.demo", include_str!("../../python/rustwsgi/demo.py")),
+    // For applications that use them; the commands of the frameworks belong to the wheel.
+    ("rustwsgi.django", include_str!("../../python/rustwsgi/django/__init__.py")),
+    ("rustwsgi.django.apps", include_str!("../../python/rustwsgi/django/apps.py")),
+    ("rustwsgi.django.checks", include_str!("../../python/rustwsgi/django/checks.py")),
+    ("rustwsgi.flask", include_str!("../../python/rustwsgi/flask.py")),
+    ("rustwsgi.paste", include_str!("../../python/rustwsgi/paste.py")),
 ];
 
 fn main() -> ExitCode {
     disable_signal_stack();
     let argv: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = rustwsgi::control::main(&argv) {
+        return ExitCode::from(u8::try_from(code).unwrap_or(1));
+    }
     // Help texts and invalid options need no Python, which the user may not have set up yet. A
     // gunicorn configuration file is executed later; until then assume that it names the
     // application.
     let assumed = |_: &Path| Ok(vec![("wsgi_app".to_owned(), vec!["named:later".to_owned()])]);
     let checked_later = |_: Option<&Path>, _: Option<&str>, _: Option<&str>| Ok(());
-    if let Err(exit) = rustwsgi::config::parse(argv.clone(), &assumed, &checked_later) {
+    let found_later =
+        |_: &Path| Ok(FoundApp { name: "found:later".to_owned(), place: String::new() });
+    if rustwsgi::cli::command(&argv).is_none()
+        && let Err(exit) =
+            rustwsgi::config::parse(argv.clone(), &assumed, &checked_later, &found_later)
+    {
         return ExitCode::from(u8::try_from(rustwsgi::cli::print_exit(&exit)).unwrap_or(1));
     }
     match start_python(&argv) {

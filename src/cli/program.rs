@@ -24,10 +24,11 @@ pub fn run_until_signal(
     settings: &Arc<Settings>,
 ) -> Result<bool, StartError> {
     let mut signals = Signals::install(py)?;
-    let started = Server::start(py, app.into(), settings.clone());
+    // After the server's own hook, as the last one is called first, and before the first request:
+    // its response may be what the program waits for to end.
+    let stop_at_exit = || Ok(signals.stop_at_exit(py, settings.timeouts.graceful)?);
+    let started = Server::start(py, app.into(), settings.clone(), stop_at_exit);
     let result = started.and_then(|mut server| {
-        // After the server's own hook, as the last one is called first.
-        signals.stop_at_exit(py, settings.timeouts.graceful)?;
         let stopped = wait_and_stop(py, &mut signals, &mut server, settings.timeouts.graceful);
         match stopped {
             Ok(false) => server.skip_exit_wait(),

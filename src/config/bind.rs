@@ -48,10 +48,11 @@ impl FromStr for Bind {
             let address = address.trim_end_matches('/');
             return Err(format!("an address has no scheme: write {address}"));
         }
-        if text.starts_with("https://") {
-            return Err(
-                "TLS is not supported: write HOST:PORT, and terminate TLS in a proxy".to_owned()
-            );
+        if let Some(address) = text.strip_prefix("https://") {
+            let address = address.trim_end_matches('/');
+            return Err(format!(
+                "an address has no scheme: write {address}, and name a certificate with --certfile"
+            ));
         }
         tcp(text.strip_prefix("tcp://").unwrap_or(text))
     }
@@ -195,7 +196,7 @@ mod tests {
             ("*:8000", "write :8000 for all interfaces"),
             ("http://host:80", "write host:80"),
             ("http://host/", "write host"),
-            ("https://host:443", "TLS is not supported"),
+            ("https://host:443", "write host:443, and name a certificate"),
             ("/run/a.sock", "unix:PATH"),
             ("a b:80", "'a b' is not a host"),
             ("[::1", "not closed"),

@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::compat::gunicorn;
 use super::exit::Exit;
 use super::option::OptionDef;
-use super::options::SECTIONS;
+use super::options::{self, SECTIONS};
 use super::precedence::Argument;
 use super::print::HIDDEN;
 use super::{generate, habits, help, suggest};
@@ -21,7 +21,10 @@ const AFTER_HELP: &str = "Every option can also be set in the environment, as in
     overrides the environment, and the environment overrides files: --config, then \
     ./rustwsgi.toml, then [tool.rustwsgi] in ./pyproject.toml, or else ./gunicorn.conf.py. \
     --generate prints shell completions (completions-bash, completions-zsh, completions-fish) or \
-    the manual page (man).";
+    the manual page (man).\n\n\
+    Two commands print files: 'rustwsgi convert FILE' a rustwsgi.toml for the configuration of \
+    gunicorn, uWSGI, waitress or mod_wsgi-express; 'rustwsgi init KIND' a file for systemd, nginx, \
+    haproxy, docker, compose, kubernetes or procfile. Each has a --help.";
 
 /// The options, gunicorn's flags without a counterpart, `--generate` and `--version`.
 pub(super) fn command() -> Command {
@@ -139,8 +142,37 @@ pub(super) fn reason(error: clap::Error) -> String {
 }
 
 /// Replaces underscores in the names of options: `--access_logfile=a_b` is `--access-logfile=a_b`.
-/// Arguments behind a lone `--` stay as they are.
-pub(super) fn with_hyphens(argv: Vec<OsString>) -> Vec<OsString> {
+/// Gives each bare flag its value, so that the argument behind it is none: `--proxy-protocol a:b`
+/// is `--proxy-protocol=auto a:b`. Arguments behind a lone `--` stay as they are.
+pub(super) fn normalized(argv: Vec<OsString>) -> Vec<OsString> {
+    let mut argv = with_hyphens(argv);
+    let end = argv.iter().position(|argument| argument == "--").unwrap_or(argv.len());
+    for at in 0..end {
+        let is_named = |option: &&OptionDef| argv[at] == *format!("--{}", option.long());
+        let found = options::all().filter(|option| option.field.bare_value().is_some());
+        let Some(option) = found.into_iter().find(is_named) else { continue };
+        let next = argv.get(at + 1).filter(|_| at + 1 < end);
+        if next.is_none_or(|next| !accepts(option, next)) {
+            argv[at] =
+                format!("--{}={}", option.long(), option.field.bare_value().unwrap_or_default())
+                    .into();
+        }
+    }
+    argv
+}
+
+/// Whether this is a value of the option.
+fn accepts(option: &OptionDef, value: &OsString) -> bool {
+    let mut argument = OsString::from(format!("--{}=", option.long()));
+    argument.push(value);
+    Command::new("")
+        .no_binary_name(true)
+        .arg(self::argument(option))
+        .try_get_matches_from([argument])
+        .is_ok()
+}
+
+fn with_hyphens(argv: Vec<OsString>) -> Vec<OsString> {
     let mut options = true;
     let hyphenate = |argument: OsString| {
         options = options && argument != "--";

@@ -33,12 +33,14 @@ From the highest to the lowest:
 1. the command line;
 2. `RUSTWSGI_*` environment variables;
 3. `GUNICORN_CMD_ARGS`, a part of gunicorn's command line;
-4. `-c FILE` (or `RUSTWSGI_CONFIG`);
-5. `rustwsgi.toml` in the current directory;
-6. `[tool.rustwsgi]` in `pyproject.toml` in the current directory;
-7. `gunicorn.conf.py` in the current directory, if there is none of the files above;
-8. defaults in the environment: FALLBACKS;
-9. the default.
+4. Django's setting `RUSTWSGI`, or the server section of a PasteDeploy file, with the command of
+   [that framework](integrations.md);
+5. `-c FILE` (or `RUSTWSGI_CONFIG`);
+6. `rustwsgi.toml` in the current directory;
+7. `[tool.rustwsgi]` in `pyproject.toml` in the current directory;
+8. `gunicorn.conf.py` in the current directory, if there is none of the files above;
+9. defaults in the environment: FALLBACKS;
+10. the default, or that of the framework's command.
 
 `--bind`, `--host`, `--port`, `--uds` and `--fd` count as one option here. `PORT` is the port of the
 default address.
@@ -74,8 +76,10 @@ mode.
 
 ## Commands
 
-| Option | Prints, and exits |
+| Command | Prints, and exits |
 |---|---|
+| `convert FILE`, `convert -- COMMAND` | a `rustwsgi.toml`, see [Migration](migration.md) |
+| `init KIND` | a file for [systemd, a proxy or containers](deployment.md) |
 | `--help` | the options |
 | `--version` | the version |
 | `--generate WHAT` | `completions-bash`, `completions-zsh`, `completions-fish` or `man` |
@@ -104,7 +108,7 @@ pub(super) fn markdown() -> String {
     page.push_str(UWSGI);
     for (names, advice) in uwsgi::counterparts() {
         let names = names.iter().map(|name| code(&format!("--{}", name.replace('_', "-"))));
-        page.push_str(&format!("| {} | {advice} |\n", list(names)));
+        page.push_str(&format!("| {} | {} |\n", list(names), advice.replace('|', "\\|")));
     }
     page
 }

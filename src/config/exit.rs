@@ -18,7 +18,7 @@ pub struct Exit {
 
 impl Exit {
     /// An error in the options.
-    pub(super) fn usage(message: impl fmt::Display) -> Exit {
+    pub fn usage(message: impl fmt::Display) -> Exit {
         Exit { code: USAGE, stdout: false, message: format!("error: {message}") }
     }
 

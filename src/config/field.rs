@@ -23,6 +23,13 @@ pub(super) struct Flag(pub(super) bool, pub(super) Place<bool>);
 /// An option with a default, which always has a value.
 pub(super) struct One<T: 'static>(pub(super) &'static Notation<T>, pub(super) Place<T>);
 
+/// An option with a default, and with another value that its bare flag stands for.
+pub(super) struct Bare<T: 'static>(
+    pub(super) &'static Notation<T>,
+    pub(super) Place<T>,
+    pub(super) &'static str,
+);
+
 /// An option that may have a value.
 pub(super) struct Maybe<T: 'static>(pub(super) &'static Notation<T>, pub(super) Place<Option<T>>);
 
@@ -65,6 +72,24 @@ impl<T: Item> Field for One<T> {
 
     fn print(&self, given: &mut Given) -> Option<Value> {
         Some((self.0.print)(self.1(given)))
+    }
+}
+
+impl<T: Item> Field for Bare<T> {
+    fn define(&self, arg: Arg) -> Arg {
+        self.0.define(arg).num_args(0..=1).default_missing_value(self.2)
+    }
+
+    fn bare_value(&self) -> Option<&'static str> {
+        Some(self.2)
+    }
+
+    fn store(&self, matches: &ArgMatches, name: &str, given: &mut Given) {
+        One(self.0, self.1).store(matches, name, given);
+    }
+
+    fn print(&self, given: &mut Given) -> Option<Value> {
+        One(self.0, self.1).print(given)
     }
 }
 

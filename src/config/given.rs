@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::notation::WorkerClass;
 use super::settings::Settings;
 use crate::observe::LogTarget;
+use crate::proxies::ForwardedFields;
 
 /// Most options are stored in the settings directly. The other fields belong to options that
 /// [`resolve`](super::resolve) combines.
@@ -14,11 +15,14 @@ pub(super) struct Given {
     pub(super) settings: Settings,
     pub(super) app: Option<String>,
     pub(super) factory: bool,
+    pub(super) paste: Option<String>,
+    pub(super) paste_global: Vec<(String, String)>,
     pub(super) app_dir: Option<PathBuf>,
     pub(super) host: Option<String>,
     pub(super) port: Option<u16>,
     pub(super) uds: Option<PathBuf>,
     pub(super) fd: Option<RawFd>,
+    pub(super) forwarded_headers: Vec<ForwardedFields>,
     pub(super) threads: Option<usize>,
     pub(super) worker_class: Option<WorkerClass>,
     pub(super) reload: bool,
@@ -34,11 +38,14 @@ impl From<Settings> for Given {
             settings,
             app: None,
             factory: false,
+            paste: None,
+            paste_global: Vec::new(),
             app_dir: None,
             host: None,
             port: None,
             uds: None,
             fd: None,
+            forwarded_headers: Vec::new(),
             threads: None,
             worker_class: None,
             reload: false,

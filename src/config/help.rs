@@ -34,6 +34,8 @@ const EXAMPLES: &str = "Examples:
   rustwsgi hello:app
   rustwsgi --reload hello:app
   rustwsgi -b :80 -w 4 mysite.wsgi:application
+  rustwsgi convert uwsgi.ini > rustwsgi.toml
+  rustwsgi init systemd mysite.wsgi
 ";
 
 const AFTER: &str = "Each option can also be set in the environment, as in RUSTWSGI_WORKERS=4, or \
@@ -138,7 +140,7 @@ mod tests {
             let shown = words.into_iter().any(|word| word == format!("--{}", option.long()));
             assert_eq!(shown, COMMON.contains(&option.name), "{}", option.name);
         }
-        assert!(short.lines().count() < 50, "{short}");
+        assert!(short.lines().count() < 52, "{short}");
     }
 
     #[test]

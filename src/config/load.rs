@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::app::AppSpec;
 use super::cli;
 use super::compat::gunicorn;
 use super::exit::Exit;
@@ -13,7 +14,7 @@ use super::resolve::{Variables, resolve};
 use super::settings::Settings;
 use super::sources::files::Reader;
 use super::sources::gunicorn_py::Execute;
-use super::sources::{environment, files, gunicorn_cmd_args, keywords};
+use super::sources::{environment, files, gunicorn_cmd_args, integration, keywords};
 use super::warnings;
 
 /// The settings, and what to log about them.
@@ -25,7 +26,24 @@ pub struct Loaded {
     pub files: Vec<String>,
     /// Warnings about options without effect, or with another one than probably intended.
     pub warnings: Vec<String>,
+    /// The options that the environment and the files set, by the names that `--bind` and others
+    /// share.
+    pub set: Vec<&'static str>,
+    /// Where the application was found, if no source has named one.
+    pub found: Option<String>,
 }
+
+/// An application that was found, without one being named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundApp {
+    /// Its name.
+    pub name: String,
+    /// Where it was found, as `manage.py`.
+    pub place: String,
+}
+
+/// Finds the application of the project in a directory. An error is a sentence.
+pub type FindApp<'a> = &'a dyn Fn(&Path) -> Result<FoundApp, String>;
 
 /// Decides whether a server with these values of `--user` and `--group`, as far as they are known
 /// yet, may use a configuration file. `None` is a module, whose file `execute` knows. An error is a
@@ -35,7 +53,8 @@ pub type CheckFile<'a> =
 
 /// Settings from a command line, whose first item is the program's name, the environment, and the
 /// configuration files in the current directory. A file that is a Python program is given to
-/// `execute`. Each file is checked with `check`, before it is read and again when all is known.
+/// `execute`. Each file is checked with `check`, before it is read and again when all is known. If
+/// no source names the application, `find` does.
 ///
 /// # Errors An [`Exit`] with code 0 if help or the version was requested, and with code 2 if an
 /// option is unknown, a value is invalid, or the application is missing.
@@ -43,20 +62,30 @@ pub fn parse<I: IntoIterator<Item = OsString>>(
     argv: I,
     execute: Execute<'_>,
     check: CheckFile<'_>,
+    find: FindApp<'_>,
 ) -> Result<Loaded, Exit> {
     let variables = |name: &str| std::env::var_os(name);
-    parse_with(argv.into_iter().collect(), &variables, Path::new("."), execute, check)
+    let place = Place { variables: &variables, directory: Path::new(".") };
+    parse_with(argv.into_iter().collect(), place, execute, check, find)
+}
+
+/// The environment, and the directory that has the files.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) variables: Variables<'a>,
+    pub(super) directory: &'a Path,
 }
 
 /// The same in another environment and directory.
 pub(super) fn parse_with(
     argv: Vec<OsString>,
-    variables: Variables<'_>,
-    directory: &Path,
+    place: Place<'_>,
     execute: Execute<'_>,
     check: CheckFile<'_>,
+    find: FindApp<'_>,
 ) -> Result<Loaded, Exit> {
-    let argv = cli::with_hyphens(argv);
+    let Place { variables, directory } = place;
+    let argv = cli::normalized(argv);
     let typed = cli::parse(&argv)?;
     if let Some(&what) = typed.get_one(generate::OPTION) {
         return Err(Exit::output(generate::generate(what, cli::command())));
@@ -72,11 +101,13 @@ pub(super) fn parse_with(
         sources.add(args.entries).map_err(Exit::usage)?;
         warnings.extend(args.warnings);
     }
+    let integration = integration::read(variables).map_err(Exit::usage)?;
+    sources.add(integration.settings).map_err(Exit::usage)?;
     let [user, group] = ["user", "group"].map(|name| sources.value(name));
     let check_read = |path: Option<&Path>| check(path, user.as_deref(), group.as_deref());
     let reader = Reader { execute, check: &check_read };
     let found = files::read(directory, named.as_deref(), reader).map_err(Exit::usage)?;
-    let mut files = Vec::new();
+    let mut files = Vec::from_iter(integration.origin);
     let mut paths = Vec::new();
     for file in found.files {
         sources.add(file.entries).map_err(Exit::usage)?;
@@ -85,23 +116,43 @@ pub(super) fn parse_with(
     }
     warnings.extend(found.warnings);
     sources.add(environment::fallbacks(variables)).map_err(Exit::usage)?;
+    sources.add(integration.defaults).map_err(Exit::usage)?;
 
     let arguments = sources.into_arguments();
+    let set = arguments.iter().map(|argument| argument.option.group()).collect();
     cli::validate(&arguments)?;
     let matches = cli::parse_merged(argv, arguments)?;
-    let settings = resolve(&matches, variables).map_err(Exit::usage)?;
+    let mut settings = resolve(&matches, variables).map_err(Exit::usage)?;
     let (user, group) = (&settings.processes.user, &settings.processes.group);
     for path in paths {
         check(path.as_deref(), user.as_deref(), group.as_deref()).map_err(Exit::usage)?;
     }
-    if settings.app.is_none() && !settings.print_config {
-        return Err(Exit::usage(
-            "no application given; specify MODULE:NAME, for example: rustwsgi hello:app\n\n\
-             For more information, try '--help'.",
-        ));
-    }
+    let found = find_app(&mut settings, directory, find)?;
     warnings.extend(warnings::warnings(&settings));
-    Ok(Loaded { settings, files, warnings })
+    Ok(Loaded { settings, files, warnings, set, found })
+}
+
+/// Finds the application of the project if no source has named one. Returns the place.
+fn find_app(
+    settings: &mut Settings,
+    directory: &Path,
+    find: FindApp<'_>,
+) -> Result<Option<String>, Exit> {
+    if settings.app.is_some() {
+        return Ok(None);
+    }
+    let chdir = settings.chdir.as_ref();
+    match find(&chdir.map_or_else(|| directory.to_path_buf(), |chdir| directory.join(chdir))) {
+        Ok(found) => {
+            settings.app = Some(AppSpec::parse(&found.name, false).map_err(Exit::usage)?);
+            Ok(Some(found.place))
+        }
+        // Settings can be printed without it.
+        Err(_) if settings.print_config => Ok(None),
+        Err(reason) => Err(Exit::usage(format_args!(
+            "no application given, and none found: {reason}\n\nFor more information, try '--help'."
+        ))),
+    }
 }
 
 /// Settings from keyword arguments of the Python API, as `("access_logfile", ["-"])`; flags are

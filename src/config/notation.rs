@@ -1,5 +1,11 @@
 //! The notations of option values: how each is parsed, and printed in the same notation.
 
+pub(super) mod http2;
+pub(super) mod logs;
+pub(super) mod observability;
+pub(super) mod request_id;
+pub(super) mod workers;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,12 +17,16 @@ use clap::{Arg, ValueHint, value_parser};
 use log::LevelFilter;
 use toml::Value;
 
+use super::acme;
 use super::bind::{self, Bind};
 use super::parse;
 use super::settings::{ReloadStrategy, Replace};
+use super::static_files::{self, StaticFallback, StaticSource};
+use super::tls::{CertReqs, TlsVersion};
 use super::trust::Trust;
 use crate::http1::Underscores;
 use crate::observe::LogTarget;
+use crate::proxies::{ForwardedFields, ProxyProtocol, Untrusted};
 
 pub(super) use super::parse::WorkerClass;
 
@@ -87,6 +97,35 @@ pub(super) const PROXY: &Notation<Trust> = &Notation::new(
 /// A header field that a trusted proxy may set although its name has an underscore.
 pub(super) const FORWARDER_HEADER: &Notation<String> =
     &Notation::new(|| ValueParser::new(parse::forwarder_header), |name| Value::from(name.as_str()));
+
+/// Fields of `--forwarded-headers`: one, or none.
+pub(super) const FORWARDED_FIELDS: &Notation<ForwardedFields> = &Notation::new(
+    || ValueParser::new(|text: &str| text.parse::<ForwardedFields>()),
+    |fields| Value::from(fields.names().collect::<Vec<_>>().join(",")),
+);
+
+/// `keep` or `strip`.
+pub(super) const UNTRUSTED: &Notation<Untrusted> = &Notation::new(
+    || {
+        let parser = PossibleValuesParser::new(["keep", "strip"]);
+        ValueParser::new(parser.map(|text| match text.as_str() {
+            "strip" => Untrusted::Strip,
+            _ => Untrusted::Keep,
+        }))
+    },
+    |policy| {
+        Value::from(match policy {
+            Untrusted::Keep => "keep",
+            Untrusted::Strip => "strip",
+        })
+    },
+);
+
+/// `off`, or the versions of the PROXY protocol.
+pub(super) const PROXY_PROTOCOL: &Notation<ProxyProtocol> = &Notation::new(
+    || ValueParser::new(|text: &str| text.parse::<ProxyProtocol>()),
+    |versions| Value::from(versions.as_str()),
+);
 
 /// A whole number from `LOW` to `HIGH`.
 pub(super) struct Whole<T, const LOW: u64, const HIGH: u64>(T);
@@ -162,6 +201,47 @@ pub(super) const WHOLE_HEAD: &Notation<usize> =
 pub(super) const UMASK: &Notation<u32> =
     &Notation::new(|| ValueParser::new(parse::umask), |mask| Value::from(format!("{mask:03o}")));
 
+/// `none`, `optional` or `required`.
+pub(super) const CERT_REQS: &Notation<CertReqs> = &Notation::new(
+    || ValueParser::new(parse::cert_reqs),
+    |reqs| {
+        Value::from(match reqs {
+            CertReqs::None => "none",
+            CertReqs::Optional => "optional",
+            CertReqs::Required => "required",
+        })
+    },
+);
+
+/// A domain name of an ACME certificate.
+pub(super) const DOMAIN: &Notation<String> =
+    &Notation::new(|| ValueParser::new(acme::domain), |name| Value::from(name.as_str()));
+
+/// The URL of an ACME directory.
+pub(super) const ACME_DIRECTORY: &Notation<String> =
+    &Notation::new(|| ValueParser::new(acme::directory), |url| Value::from(url.as_str()));
+
+/// A mail address.
+pub(super) const EMAIL: &Notation<String> =
+    &Notation::new(|| ValueParser::new(acme::email), |address| Value::from(address.as_str()));
+
+/// `1.2` or `1.3`.
+pub(super) const TLS_VERSION: &Notation<TlsVersion> = &Notation::new(
+    || {
+        let parser = PossibleValuesParser::new(["1.2", "1.3"]);
+        ValueParser::new(parser.map(|text| match text.as_str() {
+            "1.3" => TlsVersion::Tls13,
+            _ => TlsVersion::Tls12,
+        }))
+    },
+    |version| {
+        Value::from(match version {
+            TlsVersion::Tls12 => "1.2",
+            TlsVersion::Tls13 => "1.3",
+        })
+    },
+);
+
 /// `all` or `rolling`.
 pub(super) const RELOAD_STRATEGY: &Notation<ReloadStrategy> = &Notation::new(
     || {
@@ -224,6 +304,33 @@ pub(super) const SWITCH: &Notation<bool> = &Notation::new(
     |&is_on| Value::from(if is_on { "on" } else { "off" }),
 );
 
+/// `auto` or `URL=DIR`.
+pub(super) const STATIC_SOURCE: &Notation<StaticSource> = &Notation::new(
+    || ValueParser::new(static_files::source),
+    |source| Value::from(source.to_string()),
+);
+
+/// `404` or `app`.
+pub(super) const STATIC_FALLBACK: &Notation<StaticFallback> = &Notation::new(
+    || {
+        let parser = PossibleValuesParser::new(["404", "app"]);
+        ValueParser::new(parser.map(|text| match text.as_str() {
+            "app" => StaticFallback::App,
+            _ => StaticFallback::NotFound,
+        }))
+    },
+    |fallback| {
+        Value::from(match fallback {
+            StaticFallback::NotFound => "404",
+            StaticFallback::App => "app",
+        })
+    },
+);
+
+/// The name of a file without its directory.
+pub(super) const STATIC_INDEX: &Notation<String> =
+    &Notation::new(|| ValueParser::new(static_files::index), |name| Value::from(name.as_str()));
+
 /// A format of the access log.
 pub(super) const ACCESS_FORMAT: &Notation<String> =
     &Notation::new(|| ValueParser::new(parse::access_format), |text| Value::from(text.as_str()));
@@ -283,7 +390,7 @@ fn log_target(dash: LogTarget) -> ValueParser {
 /// The inverse of [`LogTarget::from_option`].
 pub(super) fn print_target(target: &LogTarget) -> Value {
     match target {
-        LogTarget::Stdout | LogTarget::Stderr => Value::from("-"),
+        LogTarget::Stdout | LogTarget::Stderr | LogTarget::Nowhere => Value::from("-"),
         LogTarget::File(path) => Value::from(path.display().to_string()),
     }
 }

@@ -80,6 +80,11 @@ pub(super) trait Field: Sync {
         false
     }
 
+    /// The value of the flag without a value, if it may be given so.
+    fn bare_value(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether it takes several values.
     fn is_repeatable(&self) -> bool {
         false

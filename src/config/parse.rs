@@ -4,10 +4,13 @@
 //! anything starts. The upper bounds are far beyond use; they keep sums of values from overflowing
 //! later.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::bind::Bind;
+use super::tls::CertReqs;
 use crate::http1::Underscores;
 use crate::observe::{Exclusion, Format};
 
@@ -42,6 +45,15 @@ pub(super) fn whole_number<T: TryFrom<u64>, const LOW: u64, const HIGH: u64>(
         .filter(|&number| number <= HIGH)
         .and_then(|number| T::try_from(number).ok())
         .ok_or_else(wrong)
+}
+
+/// The path of a health check, as requests have it.
+pub(super) fn health_path(text: &str) -> Result<String, String> {
+    let is_path = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
+    match text.starts_with('/') && text.bytes().all(is_path) {
+        true => Ok(text.to_owned()),
+        false => Err("not a path as in a URL, such as /healthz".to_owned()),
+    }
 }
 
 /// A number of bytes, with an optional suffix: `k`, `m` or `g` (powers of 1024).
@@ -151,6 +163,20 @@ pub(super) fn umask(text: &str) -> Result<u32, String> {
     }
 }
 
+/// The permissions of a unix socket, in octal.
+pub(super) fn socket_mode(text: &str) -> Result<u32, String> {
+    umask(text).map_err(|_| "not an octal number from 0 to 777, such as 660".to_owned())
+}
+
+/// The path of a unix socket.
+pub(super) fn socket_path(text: &str) -> Result<PathBuf, String> {
+    match format!("unix:{}", text.strip_prefix("unix:").unwrap_or(text)).parse() {
+        Ok(Bind::Unix(path)) => Ok(path),
+        Ok(_) => Err("not a path".to_owned()),
+        Err(reason) => Err(reason.replace("'unix:'", "the option")),
+    }
+}
+
 /// The policy for field names with an underscore: gunicorn's values except `dangerous`.
 pub(super) fn header_map(text: &str) -> Result<Underscores, String> {
     match text {
@@ -162,6 +188,16 @@ pub(super) fn header_map(text: &str) -> Result<Underscores, String> {
                 .to_owned())
         }
         _ => Err("not one of drop, refuse".to_owned()),
+    }
+}
+
+/// `none`, `optional` or `required`, as a word or as the number of Python's `ssl` module.
+pub(super) fn cert_reqs(text: &str) -> Result<CertReqs, String> {
+    match text.trim_start_matches("VerifyMode.") {
+        "none" | "0" | "CERT_NONE" => Ok(CertReqs::None),
+        "optional" | "1" | "CERT_OPTIONAL" => Ok(CertReqs::Optional),
+        "required" | "2" | "CERT_REQUIRED" => Ok(CertReqs::Required),
+        _ => Err("not one of none, optional, required".to_owned()),
     }
 }
 

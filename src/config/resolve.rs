@@ -9,8 +9,11 @@ use super::bind::{self, Bind};
 use super::given::Given;
 use super::notation::WorkerClass;
 use super::options;
+use super::paste;
 use super::settings::{AccessLogSettings, Replace, Settings};
+use super::tls::Purpose;
 use crate::observe::LogTarget;
+use crate::proxies::ForwardedFields;
 
 /// Threads per worker by default. Enough for an application that sometimes waits for its database,
 /// few enough to keep its memory and its contention for the GIL small.
@@ -31,9 +34,18 @@ pub(super) fn resolve(matches: &ArgMatches, variables: Variables<'_>) -> Result<
     let binds = binds(&given, variables("PORT").as_deref())?;
     let script_name = script_name(&given.settings.env, variables("SCRIPT_NAME"))?;
     let Given { mut settings, .. } = given;
-    settings.app = match given.app {
-        Some(text) => Some(AppSpec::parse(&text, given.factory)?),
-        None => None,
+    settings.app = match (given.app, &given.paste) {
+        (Some(_), Some(_)) => {
+            return Err("--paste: the file names the application; remove APP or --paste".to_owned());
+        }
+        (Some(text), None) => Some(AppSpec::parse(&text, given.factory)?),
+        (None, Some(uri)) => {
+            if !settings.print_config {
+                paste::check(uri)?;
+            }
+            Some(paste::application(uri, &given.paste_global)?)
+        }
+        (None, None) => None,
     };
     if let Some(path) = settings.processes.pidfile.as_ref().and_then(|path| path.to_str())
         && path.bytes().all(|byte| byte.is_ascii_digit())
@@ -43,14 +55,25 @@ pub(super) fn resolve(matches: &ArgMatches, variables: Variables<'_>) -> Result<
             "--pid: '{path}' looks like a port; write --bind :{path}, or --pid ./{path} for a file"
         ));
     }
+    settings.static_files.check()?;
     settings.binds = binds;
+    settings.forwarded_headers = given
+        .forwarded_headers
+        .iter()
+        .try_fold(ForwardedFields::default(), |union, field| union.union(*field))
+        .map_err(|error| format!("--forwarded-headers: {error}"))?;
+    settings.tls.acme.resolve(variables)?;
+    settings.tls.check()?;
+    check_addresses(&settings)?;
     settings.script_name = script_name;
     settings.threads = match (given.threads, given.worker_class) {
         (Some(threads), _) => threads.max(1),
         (None, Some(WorkerClass::Sync)) => 1,
         (None, _) => DEFAULT_THREADS,
     };
-    settings.processes.watch = given.reload.then_some(given.reload_extra_files);
+    let mut watched = given.reload_extra_files;
+    watched.extend(given.paste.iter().map(|uri| paste::file(uri).into()));
+    settings.processes.watch = given.reload.then_some(watched);
     if given.reload {
         // Otherwise the old worker would serve the code from before the change for a while.
         settings.processes.replace = Replace::StopFirst;
@@ -62,7 +85,10 @@ pub(super) fn resolve(matches: &ArgMatches, variables: Variables<'_>) -> Result<
             *part = limits.head;
         }
     }
+    let logs = &mut settings.logs;
+    logs.python |= logs.config.is_some() || logs.config_json.is_some();
     let target = given.access_log_target.or(given.access_log.then_some(LogTarget::Stdout));
+    let target = target.or(logs.logs_requests().then_some(LogTarget::Nowhere));
     settings.access_log =
         target.map(|target| AccessLogSettings { target, format: given.access_log_format });
     Ok(settings)
@@ -72,12 +98,6 @@ pub(super) fn resolve(matches: &ArgMatches, variables: Variables<'_>) -> Result<
 fn binds(given: &Given, port: Option<&OsStr>) -> Result<Vec<Bind>, String> {
     let binds = &given.settings.binds;
     if !binds.is_empty() {
-        for (at, bind) in binds.iter().enumerate() {
-            // For port 0 the kernel chooses another port each time.
-            if !matches!(bind, Bind::Tcp(_, 0)) && binds[..at].contains(bind) {
-                return Err(format!("--bind: {bind} is given twice; remove one"));
-            }
-        }
         return Ok(binds.clone());
     }
     let mut binds = Vec::new();
@@ -105,6 +125,45 @@ fn binds(given: &Given, port: Option<&OsStr>) -> Result<Vec<Bind>, String> {
         });
     }
     Ok(binds)
+}
+
+/// No address is named twice, and there is HTTPS to redirect to.
+fn check_addresses(settings: &Settings) -> Result<(), String> {
+    let all: Vec<_> = settings.addresses(&settings.binds).collect();
+    for (at, (bind, purpose)) in all.iter().enumerate() {
+        // For port 0 the kernel chooses another port each time.
+        let is_known = |(earlier, _): &(&Bind, _)| earlier == bind;
+        if !matches!(bind, Bind::Tcp(_, 0)) && all[..at].iter().any(is_known) {
+            let option = match purpose {
+                Purpose::Application => "--bind",
+                Purpose::Insecure => "--insecure-bind",
+                Purpose::Redirect => "--redirect-bind",
+            };
+            return Err(format!("{option}: {bind} is given twice; remove one"));
+        }
+    }
+    if let Some(metrics) = &settings.observability.metrics
+        && !matches!(metrics, Bind::Tcp(_, 0))
+        && all.iter().any(|(bind, _)| *bind == metrics)
+    {
+        return Err(format!(
+            "--metrics: {metrics} is an address of the application; choose another one"
+        ));
+    }
+    if !settings.redirect_binds.is_empty() && !settings.tls.is_enabled() {
+        return Err("--redirect-bind: there is no HTTPS to redirect to; name a certificate with \
+             --certfile, or --acme-domain"
+            .to_owned());
+    }
+    let is_reached = |bind: &Bind| matches!(bind, Bind::Tcp(..) | Bind::Fd(_));
+    if settings.tls.acme.is_enabled()
+        && !settings.binds.iter().chain(&settings.redirect_binds).any(is_reached)
+    {
+        return Err("--acme-domain: the authority connects to this server to validate the name; \
+             name a TCP address with --bind or --redirect-bind"
+            .to_owned());
+    }
+    Ok(())
 }
 
 fn environment_port(port: Option<&OsStr>) -> Result<Option<u16>, String> {

@@ -5,6 +5,15 @@ use super::compat::{gunicorn, others, uwsgi};
 use super::option::OptionDef;
 use super::options;
 
+/// Why the settings of a framework cannot have an option of this name; `None` if they can.
+pub fn refusal(name: &str) -> Option<String> {
+    let is_usable = |option: &&OptionDef| !matches!(option.name, "config" | "venv" | "app");
+    match options::find(name).filter(is_usable) {
+        Some(_) => None,
+        None => Some(unknown_option(name)),
+    }
+}
+
 /// The message about a name that is no option.
 pub(super) fn unknown_option(name: &str) -> String {
     match (counterpart(name), keyword(name)) {
@@ -22,7 +31,7 @@ fn is_rejected(name: &str) -> bool {
 }
 
 /// Options of other servers that no table has.
-const TLS_OPTIONS: [&str; 3] = ["ssl_certfile", "ssl_keyfile", "ssl_certificate"];
+const TLS_OPTIONS: [&str; 2] = ["ssl_certificate", "ssl_certificate_key"];
 
 /// The option with a similar name.
 pub(super) fn option(name: &str) -> Option<&'static OptionDef> {
@@ -45,7 +54,7 @@ pub(super) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option
 pub(super) fn counterpart(name: &str) -> Option<String> {
     let name = name.replace('-', "_");
     let reason = match name.as_str() {
-        name if TLS_OPTIONS.contains(&name) => "TLS is not supported; terminate it in a proxy",
+        name if TLS_OPTIONS.contains(&name) => "write --certfile FILE --keyfile FILE",
         "debug" => "configure debugging in the application; see also --reload and --log-level",
         "interface" => "only WSGI applications are supported",
         name => {

@@ -5,11 +5,14 @@ mod definition;
 mod environment;
 mod files;
 mod keywords;
+mod logs;
+mod observability;
+mod proxies;
 mod reload;
 
 use std::ffi::OsString;
 
-use super::load::parse_with;
+use super::load::{Place, parse_with};
 use super::resolve::DEFAULT_THREADS;
 use super::*;
 use crate::http1::{Limits, Underscores};
@@ -42,13 +45,12 @@ fn load_at(
         found.map(|(_, value)| OsString::from(value))
     };
     let execute = |path: &Path| Ok(vec![("wsgi_app".to_owned(), vec![path.display().to_string()])]);
-    parse_with(
-        argv.map(OsString::from).collect(),
-        &variable,
-        directory,
-        &execute,
-        &|_, _, _| Ok(()),
-    )
+    let find = |directory: &Path| match directory.ends_with("project") {
+        true => Ok(FoundApp { name: "found:app".to_owned(), place: "found.py".to_owned() }),
+        false => Err("nothing there; write rustwsgi MODULE:NAME".to_owned()),
+    };
+    let place = Place { variables: &variable, directory };
+    parse_with(argv.map(OsString::from).collect(), place, &execute, &|_, _, _| Ok(()), &find)
 }
 
 fn ok(arguments: &[&str]) -> Settings {
@@ -283,7 +285,7 @@ fn option_of_another_server_gets_its_counterpart() {
     for (option, tip) in [
         ("--thraeds=4", "tip: a similar option exists: '--threads'"),
         ("--access_logfiel=x", "tip: a similar option exists: '--access-logfile'"),
-        ("--certfile=x", "TLS is not supported"),
+        ("--keyfile=x", "there is no certificate"),
         ("--interface", "only WSGI applications"),
         ("--http=:80", "unexpected argument '--http' found: write --bind ADDRESS"),
         ("--wsgi_file", "unexpected argument '--wsgi-file' found: name the application"),
@@ -305,6 +307,6 @@ fn underscore_in_option_name_is_replaced() {
     assert_eq!(settings.limits.request_line, 100);
     let app = parse_in(&[], &["my_app:the_app"]).unwrap().app.unwrap();
     assert_eq!(app.to_string(), "my_app:the_app");
-    let spelled = cli::with_hyphens(["p", "--a_b", "--", "--a_b"].map(OsString::from).to_vec());
+    let spelled = cli::normalized(["p", "--a_b", "--", "--a_b"].map(OsString::from).to_vec());
     assert_eq!(spelled, ["p", "--a-b", "--", "--a_b"]);
 }

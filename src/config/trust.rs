@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// Proxies whose forwarded header fields are trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,12 +42,25 @@ impl FromStr for Trust {
             "*" => return Ok(Trust::All),
             _ => match text.parse::<IpAddr>() {
                 Ok(address) => Ok(IpNet::from(address.to_canonical())),
-                Err(_) => text.parse::<IpNet>(),
+                Err(_) => text.parse::<IpNet>().map(to_canonical),
             },
         };
         network.map(Trust::Network).map_err(|_| {
             format!("'{text}' is not an IP address, a network such as 10.0.0.0/8, or *")
         })
+    }
+}
+
+/// A network of IPv4 addresses that are mapped to IPv6 as one of IPv4: addresses are compared in
+/// that form.
+fn to_canonical(network: IpNet) -> IpNet {
+    const MAPPED_BITS: u8 = 96;
+    let IpNet::V6(mapped) = network else { return network };
+    let address = mapped.addr().to_ipv4_mapped();
+    let length = mapped.prefix_len().checked_sub(MAPPED_BITS);
+    match address.zip(length) {
+        Some((address, length)) => Ipv4Net::new(address, length).map_or(network, IpNet::V4),
+        None => network,
     }
 }
 
@@ -85,7 +98,15 @@ mod tests {
         }
         assert!(!"".parse::<Trust>().unwrap().covers("127.0.0.1".parse().unwrap()));
         assert!("*".parse::<Trust>().unwrap().covers("1.2.3.4".parse().unwrap()));
-        for bad in ["localhost", "10.0.0.0/33", "1.2.3", "*.*"] {
+        // Mapped to IPv6, in an option or by a socket that serves both.
+        let mapped: Trust = "::ffff:10.0.0.0/104".parse().unwrap();
+        assert_eq!(mapped, "10.0.0.0/8".parse().unwrap());
+        for (ip, expected) in [("10.9.8.7", true), ("::ffff:10.9.8.7", true), ("11.0.0.1", false)] {
+            assert_eq!(mapped.covers(ip.parse().unwrap()), expected, "{ip}");
+        }
+        for bad in
+            ["localhost", "::ffff:10.0.0.0/129", "::1%lo", "[::1]", "10.0.0.0/33", "1.2.3", "*.*"]
+        {
             assert!(bad.parse::<Trust>().is_err(), "{bad}");
         }
     }

@@ -1,6 +1,8 @@
 //! Options that are valid, but have another effect than probably intended.
 
-use super::settings::Settings;
+use super::http2::{Cleartext, HttpProtocols};
+use super::settings::{Replace, Settings};
+use super::tls::CertReqs;
 use crate::observe::{self, Format};
 
 /// A sentence about each.
@@ -12,7 +14,22 @@ pub(super) fn warnings(settings: &Settings) -> impl Iterator<Item = String> {
          remove one of them"
             .to_owned()
     });
-    format.into_iter().chain(reload)
+    let canary = !processes.canary.is_zero() && processes.replace == Replace::StopFirst;
+    let canary = canary.then_some(
+        "--respawn-canary has no effect with --replace stop-first and --reload, where no worker \
+         serves beside its successor",
+    );
+    let tls = &settings.tls;
+    let unused = match (tls.cert_reqs, &tls.ca_certs, &tls.ca_crl) {
+        (CertReqs::None, Some(_), _) => Some("--ca-certs has no effect without --cert-reqs"),
+        (CertReqs::None, None, Some(_)) => Some("--ca-crl has no effect without --cert-reqs"),
+        _ => None,
+    };
+    let cleartext = settings.http2.cleartext != Cleartext::Off;
+    let http2 = (tls.protocols == HttpProtocols::Http1 && cleartext)
+        .then_some("--http2-cleartext has no effect with --http-protocols h1");
+    let constant = unused.into_iter().chain(http2).chain(canary).map(str::to_owned);
+    format.into_iter().chain(reload).chain(constant)
 }
 
 fn about_format(text: &str) -> Option<String> {

@@ -4,8 +4,8 @@
 //! ends the connection. What lenient decoders accept (a lone LF, an empty size, `0x`, blanks after
 //! the size, anything in an extension) is the material of request smuggling.
 
+use super::fields::split_fields;
 use super::grammar::{is_field_value, is_token_byte};
-use super::head::split_fields;
 use super::{Error, Limits};
 
 /// The position in the grammar of the next byte.

@@ -1,9 +1,9 @@
 //! The state machine of one server connection: every transition is in this file.
 //!
 //! There are two halves, as in hyper and h11. [`Reading`] turns bytes into the events of a request,
-//! [`Writing`] turns a response into bytes, and [`Connection::start_next`] decides by the pair of
-//! them whether another request may follow. There is no I/O and no clock: bytes come in by
-//! [`Connection::receive`], and go out through buffers that the caller sends.
+//! [`Writing`] turns a response into bytes, and [`Connection::start_next`] decides by both whether
+//! another request may follow. There is no I/O and no clock: bytes come in by `receive`, and go
+//! out through buffers of the caller.
 //!
 //! ```text
 //! reading   Head --> Content --> Complete --(start_next)--> Head
@@ -12,18 +12,22 @@
 //!                       \______> Aborted
 //! ```
 
+use std::sync::Arc;
+
 use super::content::ContentDecoder;
 use super::event::{BodyTooShort, Event, Next};
 use super::frame::{Frame, LAST_CHUNK};
-use super::framing::{self, ResponseFacts, ResponseFraming};
+use super::framing::{self, Framing, ResponseFacts, ResponseFraming};
 use super::scan::Scan;
 use super::{Error, Head, Limits, ResponseHead, Version};
 
 /// The state of the request.
 #[derive(Debug)]
-enum Reading {
+pub(super) enum Reading {
     /// Reading a head.
     Head(Scan),
+    /// The head was read, and declares no content.
+    NoContent,
     /// Reading content.
     Content(ContentDecoder),
     /// Another owner reads the content: see [`Connection::lend_content`].
@@ -51,30 +55,34 @@ enum Writing {
 /// The protocol state of one server connection.
 #[derive(Debug)]
 pub struct Connection {
-    limits: Limits,
+    /// Shared by the connections of a worker.
+    pub(super) limits: Arc<Limits>,
     /// The head of this request, or of the last one until the next is complete.
-    head: Head,
-    reading: Reading,
+    pub(super) head: Head,
+    pub(super) reading: Reading,
     writing: Writing,
     /// Content bytes received for this request, decoded.
     received_bytes: u64,
     /// Content bytes written for this response, framing not counted.
     sent_bytes: u64,
     /// The connection closes after this exchange.
-    is_last: bool,
+    pub(super) is_last: bool,
+    /// The request of a stream is a HEAD, perhaps one that is rejected: then `head` is empty.
+    pub(super) is_head_stream: bool,
 }
 
 impl Connection {
     /// The state of a new connection.
-    pub fn new(limits: Limits) -> Connection {
+    pub fn new(limits: impl Into<Arc<Limits>>) -> Connection {
         Connection {
-            limits,
+            limits: limits.into(),
             head: Head::default(),
             reading: Reading::Head(Scan::default()),
             writing: Writing::Idle,
             received_bytes: 0,
             sent_bytes: 0,
             is_last: false,
+            is_head_stream: false,
         }
     }
 
@@ -83,23 +91,20 @@ impl Connection {
         &self.head
     }
 
-    /// How many bytes of content of this request were received so far, decoded.
+    /// Bytes of content of this request that were received so far, decoded.
     pub fn received_bytes(&self) -> u64 {
         self.received_bytes
     }
 
-    /// How many bytes of content of this response were written so far, framing not counted.
+    /// Bytes of content of this response that were written so far, framing not counted.
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes
     }
 
     /// Bytes of memory that the request holds here: a head that is not small, and trailers.
     pub fn held_bytes(&self) -> usize {
-        let trailers = match &self.reading {
-            Reading::Content(decoder) => decoder.held_bytes(),
-            _ => 0,
-        };
-        self.head.held_bytes() + trailers
+        let Reading::Content(decoder) = &self.reading else { return self.head.held_bytes() };
+        self.head.held_bytes() + decoder.held_bytes()
     }
 
     /// True between requests: no byte of the next one was received.
@@ -145,6 +150,11 @@ impl Connection {
     /// True if the request was rejected. The client may still be sending the rest of it.
     pub fn is_rejected(&self) -> bool {
         matches!(self.reading, Reading::Failed)
+    }
+
+    /// True if a request was read to its end and no response has begun.
+    pub fn awaits_response(&self) -> bool {
+        matches!(self.reading, Reading::Complete) && self.writing == Writing::Idle
     }
 
     /// Closes the connection after this exchange, as when the server shuts down.
@@ -197,6 +207,10 @@ impl Connection {
                 self.start_content()?;
                 Ok((found.end, Event::Head))
             }
+            Reading::NoContent => {
+                self.reading = Reading::Complete;
+                Ok((0, Event::End))
+            }
             Reading::Content(decoder) => {
                 let result = decoder.receive(input, &self.limits);
                 self.received_bytes = decoder.received_bytes();
@@ -211,7 +225,10 @@ impl Connection {
 
     /// Starts to read the content that the head declares.
     fn start_content(&mut self) -> Result<(), Error> {
-        self.reading = Reading::Content(ContentDecoder::new(self.head.framing(), &self.limits)?);
+        self.reading = match self.head.framing() {
+            Framing::Empty => Reading::NoContent,
+            framing => Reading::Content(ContentDecoder::new(framing, &self.limits)?),
+        };
         Ok(())
     }
 
@@ -226,19 +243,7 @@ impl Connection {
         date: &[u8],
         out: &mut Vec<u8>,
     ) {
-        debug_assert_eq!(self.writing, Writing::Idle);
-        let (framing, announced) = framing::response_framing(ResponseFacts {
-            head_request: self.head.method() == b"HEAD",
-            version: self.head.version(),
-            status: response.status(),
-            declared_length: response
-                .content_length()
-                .filter(|_| length != Some(0) || !response.names_file()),
-            known_length: length,
-        });
-        self.is_last |= response.wants_close()
-            || !self.head.keep_alive()
-            || framing == ResponseFraming::UntilClose;
+        let announced = self.frame_response(response, length);
         let has_length = response.write(date, announced, out);
         match announced {
             ResponseFraming::Length(_) if has_length => {}
@@ -256,7 +261,29 @@ impl Connection {
             out.extend_from_slice(b"Connection: keep-alive\r\n");
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Decides how the content is framed. Returns the framing that the fields announce.
+    pub(super) fn frame_response(
+        &mut self,
+        response: &ResponseHead,
+        length: Option<u64>,
+    ) -> ResponseFraming {
+        debug_assert_eq!(self.writing, Writing::Idle);
+        let (framing, announced) = framing::response_framing(ResponseFacts {
+            head_request: self.is_head_stream || self.head.method() == b"HEAD",
+            version: self.head.version(),
+            status: response.status(),
+            declared_length: response
+                .content_length()
+                .filter(|_| length != Some(0) || !response.names_file()),
+            known_length: length,
+        });
+        self.is_last |= response.wants_close()
+            || !self.head.keep_alive()
+            || framing == ResponseFraming::UntilClose;
         self.writing = Writing::Content(framing);
+        announced
     }
 
     /// True once the head of the response was written, or the response was aborted.
@@ -318,6 +345,15 @@ impl Connection {
             Writing::Idle => Writing::Aborted(None),
             ended => ended,
         };
+    }
+
+    /// True if the response was aborted after its head was written, and before its end.
+    pub fn is_cut_short(&self) -> bool {
+        match self.writing {
+            Writing::Aborted(Some(ResponseFraming::Length(left))) => left > 0,
+            Writing::Aborted(Some(framing)) => framing != ResponseFraming::None,
+            _ => false,
+        }
     }
 
     /// True once the response is complete and no request may follow it.

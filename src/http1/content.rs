@@ -20,7 +20,11 @@ pub struct ContentDecoder {
 enum State {
     /// Content delimited by Content-Length. Holds the number of bytes that are left.
     Length(u64),
-    Chunked(Decoder),
+    /// Content that ends when [`ContentDecoder::end`] says so, as that of a stream of HTTP/2. Holds
+    /// whether it has ended.
+    UntilEnd(bool),
+    /// Boxed, because it would enlarge every connection.
+    Chunked(Box<Decoder>),
     /// The content was read to its end. Bytes that follow belong to the next request.
     Complete,
     /// The content violates the protocol or a limit: nothing more is decoded.
@@ -36,9 +40,25 @@ impl ContentDecoder {
                 check_limit(length, limits)?;
                 State::Length(length)
             }
-            Framing::Chunked => State::Chunked(Decoder::new()),
+            Framing::Chunked => State::Chunked(Box::new(Decoder::new())),
         };
         Ok(ContentDecoder { state, received_bytes: 0 })
+    }
+
+    /// A decoder for content of a stream of HTTP/2, whose frames delimit it. Fails if the length
+    /// that it declares exceeds the limit.
+    pub(super) fn until_end(framing: Framing, limits: &Limits) -> Result<ContentDecoder, Error> {
+        if let Framing::Length(length) = framing {
+            check_limit(length, limits)?;
+        }
+        Ok(ContentDecoder { state: State::UntilEnd(false), received_bytes: 0 })
+    }
+
+    /// The stream has ended, and the content with it.
+    pub(crate) fn end(&mut self) {
+        if let State::UntilEnd(has_ended) = &mut self.state {
+            *has_ended = true;
+        }
     }
 
     /// How many bytes of content were received so far, decoded.
@@ -84,6 +104,17 @@ impl ContentDecoder {
                 *left -= take as u64;
                 self.received_bytes += take as u64;
                 Ok((take, Event::Content(0..take)))
+            }
+            State::UntilEnd(true) if input.is_empty() => {
+                self.state = State::Complete;
+                Ok((0, Event::End))
+            }
+            State::UntilEnd(_) if input.is_empty() => Ok((0, Event::NeedMore)),
+            State::UntilEnd(_) => {
+                let received = self.received_bytes.saturating_add(input.len() as u64);
+                check_limit(received, limits)?;
+                self.received_bytes = received;
+                Ok((input.len(), Event::Content(0..input.len())))
             }
             State::Chunked(decoder) => {
                 let decoded = decoder.decode(input, limits)?;

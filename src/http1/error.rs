@@ -19,12 +19,14 @@ pub enum Error {
     #[error("this is a TLS handshake, but the address is served without TLS")]
     Tls,
     /// The first line is a header of the PROXY protocol, version 1.
-    #[error("a PROXY protocol header, which is not supported: let the proxy send plain HTTP")]
+    #[error(
+        "a PROXY protocol header, which needs --proxy-protocol, or a proxy that sends plain HTTP"
+    )]
     ProxyHeader,
     /// Two empty lines come first. A header of the PROXY protocol, version 2, starts so.
     #[error(
-        "two empty lines before the request; a PROXY protocol v2 header starts so, and is not \
-         supported: let the proxy send plain HTTP"
+        "two empty lines before the request; a PROXY protocol v2 header starts so, which needs \
+         --proxy-protocol, or a proxy that sends plain HTTP"
     )]
     LeadingEmptyLines,
     /// The request target has none of the four forms, or forbidden bytes. [RFC 9112 section 3.2]

@@ -60,7 +60,7 @@ impl RequestFraming {
     /// The framing of a request with these fields.
     pub(crate) fn decide(self, version: Version) -> Result<Framing, Error> {
         match (self.chunked, self.length) {
-            (true, _) if version == Version::Http10 => Err(Error::TransferEncoding),
+            (true, _) if version != Version::Http11 => Err(Error::TransferEncoding),
             (true, Some(_)) => Err(Error::ConflictingFraming),
             (true, None) => Ok(Framing::Chunked),
             (false, Some(0)) => Ok(Framing::Empty),
@@ -115,7 +115,10 @@ pub(crate) fn response_framing(facts: ResponseFacts) -> (ResponseFraming, Respon
         ResponseFacts { head_request: true, known_length: Some(0), .. } => ResponseFraming::None,
         ResponseFacts { known_length: Some(length), .. } => ResponseFraming::Length(length),
         ResponseFacts { version: Version::Http11, .. } => ResponseFraming::Chunked,
-        ResponseFacts { version: Version::Http10, .. } => ResponseFraming::UntilClose,
+        // The end of its stream ends a response of HTTP/2.
+        ResponseFacts { version: Version::Http10 | Version::Http2, .. } => {
+            ResponseFraming::UntilClose
+        }
     };
     let no_content = facts.head_request || matches!(facts.status, 100..=199 | 204 | 205 | 304);
     let sent = if no_content { ResponseFraming::None } else { announced };

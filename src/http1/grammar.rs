@@ -37,13 +37,30 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
 
 /// True for a non-empty token. [RFC 9110 section 5.6.2]
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&b| is_token_byte(b))
+    !bytes.is_empty() && consists_of(&TOKEN, bytes)
 }
+
+/// True if `table` is true for each byte. Without an exit from the loop, it takes half as long for
+/// the bytes that are valid.
+fn consists_of(table: &[bool; 256], bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |valid, &byte| valid & table[usize::from(byte)])
+}
+
+/// The bytes of a field value, as a table.
+static FIELD_VALUE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = byte == 0x09 || (byte >= 0x20 && byte != 0x7f);
+        byte += 1;
+    }
+    table
+};
 
 /// True if a field value may contain these bytes: HTAB, SP, visible ASCII and obs-text.
 /// [RFC 9110 section 5.5]
 pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&b| b == b'\t' || (b >= 0x20 && b != 0x7f))
+    consists_of(&FIELD_VALUE, bytes)
 }
 
 /// Strips optional whitespace, which is SP and HTAB. Other trimming functions also strip \x0b,

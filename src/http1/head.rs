@@ -1,16 +1,20 @@
 //! The head of a request, parsed and validated as a whole.
 //!
-//! httparse splits the field lines. This file checks the rules that httparse leaves open, because
+//! [`split_fields`] splits the field lines. This file checks the rules that it leaves open, because
 //! the layers above rely on what a [`Head`] says: a field name is a token, Host names one host, and
 //! the framing is the only one that the bytes allow. A head owns a copy of its bytes, with spans
 //! into it, so that the read buffer is free for the next read.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
+use super::fields::split_fields;
+use super::fingerprint::hash;
 use super::framing::{self, Framing};
 use super::grammar::{is_host, is_token, list_elements};
 use super::scan::HeadBounds;
 use super::target::{self, Target};
+use super::version::Version;
 use super::{Error, Limits, Underscores};
 
 /// A range of bytes of the head.
@@ -28,26 +32,6 @@ impl Span {
 
     pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
         &bytes[self.start as usize..self.end as usize]
-    }
-}
-
-/// The protocol version that a request is served with. [RFC 9110 section 2.5]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Version {
-    /// HTTP/1.0
-    Http10,
-    /// HTTP/1.1, and any later 1.x
-    #[default]
-    Http11,
-}
-
-impl Version {
-    /// `HTTP/1.0` or `HTTP/1.1`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Version::Http10 => "HTTP/1.0",
-            Version::Http11 => "HTTP/1.1",
-        }
     }
 }
 
@@ -80,8 +64,10 @@ pub struct Head {
     /// The client's side of the keep-alive decision. [RFC 9112 section 9.3]
     keep_alive: bool,
     expect_continue: bool,
+    /// The client offers to leave HTTP/1.1 for another protocol. [RFC 9110 section 7.8]
+    asks_for_upgrade: bool,
     /// A hash of `bytes`. `None` unless they were parsed to the end without an error.
-    fingerprint: Option<u64>,
+    fingerprint: Option<NonZeroU64>,
 }
 
 /// Method and target, escaped: how the error log names a request. Empty if no request was parsed.
@@ -134,13 +120,12 @@ impl Head {
         self.fields.iter().map(|f| (f.name.of(&self.bytes), f.value.of(&self.bytes)))
     }
 
-    /// True if there are [`Head::underscored`] fields.
+    /// True if there are fields with an underscore in their name, under [`Underscores::Drop`].
     pub fn has_underscored(&self) -> bool {
         !self.underscored.is_empty()
     }
 
-    /// Names and values of the fields with an underscore in their name, under
-    /// [`Underscores::Drop`]. Other methods do not see them.
+    /// Names and values of these fields, which other methods do not see.
     pub fn underscored(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.underscored.iter().map(|f| (f.name.of(&self.bytes), f.value.of(&self.bytes)))
     }
@@ -155,6 +140,11 @@ impl Head {
         self.framing
     }
 
+    /// True if the request line and the fields were parsed to the end, without an error.
+    pub fn is_complete(&self) -> bool {
+        self.fingerprint.is_some()
+    }
+
     /// True if the client keeps the connection open for another request. [RFC 9112 section 9.3]
     pub fn keep_alive(&self) -> bool {
         self.keep_alive
@@ -166,6 +156,12 @@ impl Head {
         self.expect_continue
     }
 
+    /// True if the client of HTTP/1.1 offers to continue with another protocol: `Upgrade` names
+    /// one, and `Connection` says that it concerns this connection. [RFC 9110 section 7.8]
+    pub fn asks_for_upgrade(&self) -> bool {
+        self.asks_for_upgrade
+    }
+
     /// Request line and fields as received. Equal bytes are equal requests.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -174,7 +170,7 @@ impl Head {
     /// A hash of [`Head::bytes`], for caches. A client can choose heads that collide, so a cache
     /// must compare the bytes as well.
     pub fn fingerprint(&self) -> u64 {
-        self.fingerprint.unwrap_or(0)
+        self.fingerprint.map_or(0, NonZeroU64::get)
     }
 
     /// The length in bytes of the head at the start of `input`, if it equals this one. A kept-alive
@@ -221,14 +217,45 @@ impl Head {
         let line_end = bounds.request_line_end - bounds.start;
         self.clear();
         self.bytes.extend_from_slice(&input[bounds.start..bounds.end]);
-        self.parse_request_line(line_end)?;
+        self.version = self.parse_request_line(line_end)?;
         self.parse_fields(line_end + 2, bounds.field_count, limits)?;
         self.apply_field_rules()?;
-        self.fingerprint = Some(hash(&self.bytes));
+        self.fingerprint = Some(nonzero_hash(&self.bytes));
         Ok(())
     }
 
-    fn parse_request_line(&mut self, end: usize) -> Result<(), Error> {
+    /// As [`Head::parse`], for the head of a stream of HTTP/2, whose request line ends in `HTTP/2`.
+    /// `has_content` is whether content follows, which needs no length. [RFC 9113 section 8.1]
+    pub(crate) fn parse_stream(
+        &mut self,
+        input: &[u8],
+        bounds: HeadBounds,
+        has_content: bool,
+        limits: &Limits,
+    ) -> Result<(), Error> {
+        let line_end = bounds.request_line_end - bounds.start;
+        self.clear();
+        self.bytes.extend_from_slice(&input[bounds.start..bounds.end]);
+        match self.parse_request_line(line_end) {
+            Err(Error::VersionSyntax) if self.bytes[..line_end].ends_with(b" HTTP/2") => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Err(Error::Version),
+        }
+        self.version = Version::Http2;
+        self.target = target::parse(&self.bytes, self.raw_target, self.method.of(&self.bytes))?;
+        self.parse_fields(line_end + 2, bounds.field_count, limits)?;
+        self.apply_field_rules()?;
+        self.framing = match (self.framing, has_content) {
+            (Framing::Empty, true) => Framing::Chunked,
+            (framing, true) => framing,
+            (Framing::Empty, false) => Framing::Empty,
+            (_, false) => return Err(Error::ContentLength),
+        };
+        self.fingerprint = Some(nonzero_hash(&self.bytes));
+        Ok(())
+    }
+
+    fn parse_request_line(&mut self, end: usize) -> Result<Version, Error> {
         let line = &self.bytes[..end];
         let malformed = || malformed_request_line(line);
         let first = memchr::memchr(b' ', line).ok_or_else(malformed)?;
@@ -238,7 +265,7 @@ impl Head {
         }
         self.method = Span::new(0, first);
         self.raw_target = Span::new(first + 1, second);
-        self.version = match &line[second + 1..] {
+        let version = match &line[second + 1..] {
             b"HTTP/1.1" => Version::Http11,
             b"HTTP/1.0" => Version::Http10,
             [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
@@ -254,11 +281,13 @@ impl Head {
             _ => return Err(Error::VersionSyntax),
         };
         self.target = target::parse(&self.bytes, self.raw_target, self.method.of(&self.bytes))?;
-        Ok(())
+        Ok(version)
     }
 
     fn parse_fields(&mut self, start: usize, count: usize, limits: &Limits) -> Result<(), Error> {
         let Head { bytes, fields, underscored, .. } = self;
+        // An idle connection keeps this space.
+        fields.reserve_exact(count);
         let base = bytes.as_ptr() as usize;
         let span = |part: &[u8]| {
             let start = part.as_ptr() as usize - base;
@@ -288,6 +317,7 @@ impl Head {
         let mut close = false;
         let mut keep_alive = false;
         let mut expect_continue = false;
+        let (mut names_protocol, mut upgrade) = (false, false);
         let mut framing = framing::RequestFraming::default();
         for (name, value) in
             self.fields.iter().map(|f| (f.name.of(&self.bytes), f.value.of(&self.bytes)))
@@ -300,16 +330,18 @@ impl Head {
                         return Err(Error::Host);
                     }
                 }
-                6 if name.eq_ignore_ascii_case(b"expect") && self.version == Version::Http11 => {
+                6 if name.eq_ignore_ascii_case(b"expect") && self.version != Version::Http10 => {
                     if !value.eq_ignore_ascii_case(b"100-continue") {
                         return Err(Error::Expectation);
                     }
                     expect_continue = true;
                 }
+                7 if name.eq_ignore_ascii_case(b"upgrade") => names_protocol |= !value.is_empty(),
                 10 if name.eq_ignore_ascii_case(b"connection") => {
                     for option in list_elements(value) {
                         close |= option.eq_ignore_ascii_case(b"close");
                         keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                        upgrade |= option.eq_ignore_ascii_case(b"upgrade");
                     }
                 }
                 12 if name.eq_ignore_ascii_case(b"content-type") => content_types += 1,
@@ -324,7 +356,7 @@ impl Head {
         }
         self.framing = framing.decide(self.version)?;
         match hosts {
-            0 if self.version == Version::Http11 => return Err(Error::MissingHost),
+            0 if self.version != Version::Http10 => return Err(Error::MissingHost),
             0 | 1 => {}
             _ => return Err(Error::Host),
         }
@@ -334,10 +366,17 @@ impl Head {
         self.keep_alive = match self.version {
             Version::Http11 => !close,
             Version::Http10 => keep_alive && !close,
+            Version::Http2 => false,
         };
         self.expect_continue = expect_continue;
+        self.asks_for_upgrade = names_protocol && upgrade && self.version == Version::Http11;
         Ok(())
     }
+}
+
+/// An `Option` of it needs no further bytes in each connection.
+fn nonzero_hash(bytes: &[u8]) -> NonZeroU64 {
+    NonZeroU64::new(hash(bytes)).unwrap_or(NonZeroU64::MIN)
 }
 
 /// The error for a request line that is not three words. A proxy may have sent its own line first:
@@ -350,47 +389,4 @@ fn malformed_request_line(line: &[u8]) -> Error {
             || family.starts_with(b"UNKNOWN")
     });
     if is_proxy_header { Error::ProxyHeader } else { Error::RequestLine }
-}
-
-/// Hashes a word at a time by multiplying and folding. It has to be fast and well distributed; it
-/// does not resist an attacker, as the bytes are compared as well.
-fn hash(bytes: &[u8]) -> u64 {
-    const K: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mix = |hash: u64, word: u64| {
-        let product = u128::from(hash ^ word) * u128::from(K);
-        (product as u64) ^ (product >> 64) as u64
-    };
-    let words = bytes.chunks_exact(8);
-    let mut last = [0; 8];
-    last[..words.remainder().len()].copy_from_slice(words.remainder());
-    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
-    let hash = words.fold(K ^ bytes.len() as u64, |hash, bytes| mix(hash, word(bytes)));
-    mix(hash, u64::from_le_bytes(last))
-}
-
-/// Splits `count` field lines and the empty line that ends them, and calls `each` with every name
-/// and trimmed value. The caller has checked that all lines end in CRLF, which httparse does not.
-pub(crate) fn split_fields<'a>(
-    lines: &'a [u8],
-    count: usize,
-    mut each: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), Error>,
-) -> Result<(), Error> {
-    const ON_STACK: usize = 32;
-    let mut stack = [httparse::EMPTY_HEADER; ON_STACK];
-    let mut heap;
-    let slots = if count <= ON_STACK {
-        &mut stack[..]
-    } else {
-        heap = vec![httparse::EMPTY_HEADER; count];
-        &mut heap[..]
-    };
-    match httparse::parse_headers(lines, slots) {
-        Ok(httparse::Status::Complete((used, fields))) if used == lines.len() => {
-            for field in fields {
-                each(field.name.as_bytes(), field.value)?;
-            }
-            Ok(())
-        }
-        _ => Err(Error::Field),
-    }
 }

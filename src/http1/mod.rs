@@ -6,26 +6,32 @@
 //! unit test and a fuzz target. The files, in the order in which a request meets them:
 //!
 //! - `scan` finds the end of the head, within the limits,
-//! - `head` parses and validates it, with `target` and `grammar`,
+//! - `head` parses and validates it, with `fields`, `target`, `grammar`; `fingerprint` hashes it,
 //! - `framing` decides how long the content is, `content` decodes it, with `chunked`,
 //! - `response` validates the head of the response, `frame` makes chunks of its content,
-//! - `connection` holds the states and their transitions, and reports them by `event`.
+//! - `connection` holds the states and their transitions, and reports them by `event`,
+//! - `stream` is the same for one stream of HTTP/2, whose frames `net` handles.
 
 mod chunked;
 mod connection;
 mod content;
 mod error;
 mod event;
+mod fields;
+mod fingerprint;
 mod frame;
 mod framing;
 mod grammar;
 mod head;
+mod interim;
 mod limits;
 mod response;
 mod scan;
+mod stream;
 mod target;
 #[cfg(test)]
 mod tests;
+mod version;
 
 pub use connection::Connection;
 pub use content::ContentDecoder;
@@ -33,6 +39,10 @@ pub use error::Error;
 pub use event::{BodyTooShort, Event, Next};
 pub use frame::Frame;
 pub use framing::{Framing, ResponseFraming};
-pub use head::{Head, Version};
+pub(crate) use grammar::{decimal, is_host, is_token_byte, trim_ows};
+pub use head::Head;
+pub use interim::EarlyHints;
 pub use limits::{Limits, Underscores};
+pub(crate) use response::has_server_meaning;
 pub use response::{DroppedFields, ResponseError, ResponseHead};
+pub use version::Version;

@@ -55,8 +55,22 @@ pub struct ResponseHead {
     line: Vec<u8>,
     /// Field lines, each with its CRLF.
     fields: Vec<u8>,
+    lines: Vec<FieldLine>,
+    facts: Facts,
+}
+
+/// The offsets of a field in the field lines.
+#[derive(Debug, Clone)]
+struct FieldLine {
+    name: std::ops::Range<usize>,
+    value: std::ops::Range<usize>,
+}
+
+/// What the server has to know of the fields.
+#[derive(Debug, Default, Clone)]
+struct Facts {
     content_length: Option<u64>,
-    /// The range of its line in `fields`. Empty if there is none.
+    /// The range of its line in the field lines. Empty if there is none.
     length_line: std::ops::Range<usize>,
     has_date: bool,
     has_server: bool,
@@ -109,15 +123,21 @@ enum FieldKind {
 }
 
 impl ResponseHead {
+    /// The head that stands for the answer of an application which has taken the connection, in the
+    /// access log and for hooks. The application writes the answer itself. [RFC 9110 section
+    /// 15.2.2]
+    pub fn switching_protocols() -> ResponseHead {
+        let line = b"101 Switching Protocols".to_vec();
+        ResponseHead { status: 101, line, ..ResponseHead::default() }
+    }
+
     /// Clears the head and sets the status, such as `200 OK`. After an error the head is empty.
     pub fn start(&mut self, status: &[u8]) -> Result<(), ResponseError> {
+        self.status = 0;
         self.line.clear();
         self.fields.clear();
-        *self = ResponseHead {
-            line: std::mem::take(&mut self.line),
-            fields: std::mem::take(&mut self.fields),
-            ..ResponseHead::default()
-        };
+        self.lines.clear();
+        self.facts = Facts::default();
         let [a @ b'1'..=b'9', b, c, b' ', reason @ ..] = status else {
             return Err(ResponseError::Status);
         };
@@ -145,32 +165,32 @@ impl ResponseHead {
         match field_kind(name) {
             FieldKind::ContentLength => {
                 let length = decimal(value).ok_or(ResponseError::ContentLength)?;
-                match self.content_length {
+                match self.facts.content_length {
                     Some(known) if known != length => return Err(ResponseError::ConflictingLength),
                     Some(_) => return Ok(()),
-                    None => self.content_length = Some(length),
+                    None => self.facts.content_length = Some(length),
                 }
                 let start = self.fields.len();
                 self.append(name, itoa::Buffer::new().format(length).as_bytes());
-                self.length_line = start..self.fields.len();
+                self.facts.length_line = start..self.fields.len();
                 return Ok(());
             }
             FieldKind::Connection => {
                 for option in value.split(|&b| b == b',').map(trim_ows) {
                     match option.eq_ignore_ascii_case(b"close") {
-                        true => self.close = true,
-                        false => self.dropped.add(name),
+                        true => self.facts.close = true,
+                        false => self.facts.dropped.add(name),
                     }
                 }
                 return Ok(());
             }
             FieldKind::HopByHop => {
-                self.dropped.add(name);
+                self.facts.dropped.add(name);
                 return Ok(());
             }
-            FieldKind::Date => self.has_date = true,
-            FieldKind::Server => self.has_server = true,
-            FieldKind::NamesFile => self.names_file = true,
+            FieldKind::Date => self.facts.has_date = true,
+            FieldKind::Server => self.facts.has_server = true,
+            FieldKind::NamesFile => self.facts.names_file = true,
             FieldKind::Other => {}
         }
         self.append(name, value);
@@ -178,11 +198,32 @@ impl ResponseHead {
     }
 
     fn append(&mut self, name: &[u8], value: &[u8]) {
+        let start = self.fields.len();
         self.fields.reserve(name.len() + value.len() + 4);
         self.fields.extend_from_slice(name);
         self.fields.extend_from_slice(b": ");
         self.fields.extend_from_slice(value);
         self.fields.extend_from_slice(b"\r\n");
+        let name = start..start + name.len();
+        let value = name.end + 2..self.fields.len() - 2;
+        self.lines.push(FieldLine { name, value });
+    }
+
+    /// True if [`ResponseHead::start`] with this status and `count` calls of
+    /// [`ResponseHead::add_field`] may have made this head; [`ResponseHead::is_field`] says whether
+    /// it has their fields. An application mostly repeats its last head, which then need not be
+    /// validated again.
+    pub fn may_repeat(&self, status: &[u8], count: usize) -> bool {
+        // All fields that had an effect are in the field lines.
+        let is_whole = !self.facts.close && self.facts.dropped.is_empty();
+        is_whole && self.lines.len() == count && self.line == status && self.status != 0
+    }
+
+    /// True if the field at `index` has this name and this value.
+    pub fn is_field(&self, index: usize, name: &[u8], value: &[u8]) -> bool {
+        self.lines.get(index).is_some_and(|line| {
+            self.fields[line.name.clone()] == *name && self.fields[line.value.clone()] == *value
+        })
     }
 
     /// The status code. 0 before [`ResponseHead::start`] has succeeded.
@@ -192,16 +233,12 @@ impl ResponseHead {
 
     /// The Content-Length of the application, in bytes.
     pub fn content_length(&self) -> Option<u64> {
-        self.content_length
+        self.facts.content_length
     }
 
     /// The value of the first field with this name, compared without case. For the access log.
     pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
-        self.fields.split(|&b| b == b'\n').find_map(|line| {
-            let line = line.strip_suffix(b"\r")?;
-            let (found, value) = line.split_at_checked(name.len())?;
-            if !found.eq_ignore_ascii_case(name) { None } else { value.strip_prefix(b": ") }
-        })
+        self.fields().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// Status code and reason phrase, such as `200 OK`. Empty before [`ResponseHead::start`] has
@@ -212,27 +249,25 @@ impl ResponseHead {
 
     /// Names and values of the fields, in the order in which they were added.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.fields.split(|&b| b == b'\n').filter_map(|line| {
-            let line = line.strip_suffix(b"\r")?;
-            let colon = line.iter().position(|&b| b == b':')?;
-            Some((&line[..colon], line[colon..].strip_prefix(b": ")?))
-        })
+        let field =
+            |line: &FieldLine| (&self.fields[line.name.clone()], &self.fields[line.value.clone()]);
+        self.lines.iter().map(field)
     }
 
     /// The hop-by-hop fields that were not added.
     pub fn dropped(&self) -> DroppedFields {
-        self.dropped
+        self.facts.dropped
     }
 
     /// True if the application has set `Connection: close`.
     pub(super) fn wants_close(&self) -> bool {
-        self.close
+        self.facts.close
     }
 
     /// True if a field names the file that the proxy is to send instead of the content. Frameworks
     /// then declare the length of that file and return no content.
-    pub(super) fn names_file(&self) -> bool {
-        self.names_file
+    pub fn names_file(&self) -> bool {
+        self.facts.names_file
     }
 
     /// Writes the status line, Server and Date unless the application has set them, and its fields.
@@ -243,33 +278,60 @@ impl ResponseHead {
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(&self.line);
         out.extend_from_slice(b"\r\n");
-        if !self.has_server {
+        if !self.facts.has_server {
             out.extend_from_slice(b"Server: rustwsgi\r\n");
         }
-        if !self.has_date {
+        if !self.facts.has_date {
             out.extend_from_slice(b"Date: ");
             out.extend_from_slice(date);
             out.extend_from_slice(b"\r\n");
         }
-        let has_length = match (self.content_length, announced) {
+        let has_length = match (self.facts.content_length, announced) {
             (Some(declared), ResponseFraming::Length(length)) => declared == length,
             _ => false,
         };
-        if has_length || self.length_line.is_empty() {
+        if has_length || self.facts.length_line.is_empty() {
             out.extend_from_slice(&self.fields);
         } else {
-            out.extend_from_slice(&self.fields[..self.length_line.start]);
-            out.extend_from_slice(&self.fields[self.length_line.end..]);
+            out.extend_from_slice(&self.fields[..self.facts.length_line.start]);
+            out.extend_from_slice(&self.fields[self.facts.length_line.end..]);
         }
         has_length
     }
+}
+
+/// True for fields by which the server frames messages and manages connections.
+pub(super) fn concerns_connection(name: &[u8]) -> bool {
+    let kind = field_kind(name);
+    matches!(kind, FieldKind::ContentLength | FieldKind::Connection | FieldKind::HopByHop)
+}
+
+/// True for fields to which the server gives a meaning of its own, in requests or in responses, and
+/// for those that may not be repeated: no option may add them.
+pub(crate) fn has_server_meaning(name: &[u8]) -> bool {
+    const OTHERS: [&str; 12] = [
+        "Authorization",
+        "Content-Encoding",
+        "Content-Range",
+        "Content-Type",
+        "Cookie",
+        "Expect",
+        "Forwarded",
+        "Host",
+        "Location",
+        "Proxy",
+        "Set-Cookie",
+        "Traceparent",
+    ];
+    !matches!(field_kind(name), FieldKind::Other)
+        || OTHERS.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
 }
 
 /// Classifies a field by its name.
 fn field_kind(name: &[u8]) -> FieldKind {
     let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
     match name.len() {
-        14 if is("content-length") => FieldKind::ContentLength,
+        14 if name == b"Content-Length" || is("content-length") => FieldKind::ContentLength,
         4 if is("date") => FieldKind::Date,
         6 if is("server") => FieldKind::Server,
         10 if is("connection") => FieldKind::Connection,

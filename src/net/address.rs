@@ -1,12 +1,17 @@
 //! The two ends of a connection.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-/// The client's address; a client on a unix socket has none.
+/// The address of a connection's other end; one on a unix socket has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub Option<SocketAddr>);
 
 impl Peer {
+    /// The address without its port.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.0.map(|address| address.ip())
+    }
+
     /// The address without port or brackets; empty on a unix socket.
     pub fn address(&self) -> String {
         self.0.map_or_else(String::new, |address| address.ip().to_canonical().to_string())
@@ -27,4 +32,8 @@ pub struct Local {
     pub name: String,
     /// Decimal port. A unix socket has none, but the environ needs one: `80`.
     pub port: String,
+    /// Whether the client uses TLS.
+    pub is_https: bool,
+    /// The port of HTTPS, if every request is redirected there.
+    pub redirect_port: Option<u16>,
 }

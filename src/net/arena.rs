@@ -11,9 +11,12 @@ pub(super) struct ConnectionId {
     generation: u32,
 }
 
-/// Generations have 31 bits, so that no id becomes a token near `usize::MAX`: the poller uses those
-/// for the waker and the listeners.
-const GENERATIONS: u32 = 0x7fff_ffff;
+/// Generations have 30 bits. So no id becomes a token near `usize::MAX`, which the poller uses for
+/// the waker and the listeners, and one bit is left for [`RELAY`].
+const GENERATIONS: u32 = 0x3fff_ffff;
+
+/// The bit of a token that names a connection's relay instead of its client.
+const RELAY: usize = 1 << 62;
 
 impl ConnectionId {
     /// The id as the token of the connection's readiness events.
@@ -21,9 +24,20 @@ impl ConnectionId {
         self.slot as usize | (self.generation as usize) << 32
     }
 
+    /// The id as the token of its relay's readiness events.
+    pub(super) fn relay_token(self) -> usize {
+        self.token() | RELAY
+    }
+
+    /// True if a token of a connection is that of its relay.
+    pub(super) fn is_relay(token: usize) -> bool {
+        token & RELAY != 0
+    }
+
     /// The id behind a token.
     pub(super) fn from_token(token: usize) -> ConnectionId {
-        ConnectionId { slot: token as u32, generation: (token >> 32) as u32 }
+        let generation = (token >> 32) as u32 & GENERATIONS;
+        ConnectionId { slot: token as u32, generation }
     }
 }
 

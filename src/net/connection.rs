@@ -4,37 +4,45 @@
 //! A connection has exactly one owner at any time: the poller while it reads, a worker thread while
 //! its request runs. So it needs no lock; only its [`WriteHalf`] is shared.
 
+mod client;
+mod hand_over;
+mod measure;
 mod output;
+mod receive;
+mod stream;
+mod traced;
+mod upgrade;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use super::address::{Local, Peer};
 use super::arena::ConnectionId;
 use super::body::{Body, Spool};
+use super::logged::LoggedExchange;
 use super::memory_budget::Reservation;
 use super::output_queue::OutputQueue;
 pub(super) use super::parsed::{Parsed, Rejection};
 use super::poller_link::PollerLink;
+use super::proxied::{Preamble, Proxied};
 use super::read_half::ReadHalf;
 use super::response_spool::ResponseSpool;
-use super::tuning::{MIN_INPUT_BUFFER, SMALL_BODY};
+use super::tls::Variable;
+use super::trace::Trace;
 use super::waiting::{Awaited, Waiting};
 use super::write_half::WriteHalf;
-use super::write_pace::WritePace;
 use crate::config::Settings;
-use crate::http1::{self, Event, Limits, ResponseHead, Underscores};
-use crate::observe::Record;
-use crate::sys::clock::{self, wall_clock};
+use crate::http1::{self, ResponseHead};
+use crate::observe::{Counters, Record};
+use crate::sys::clock::Moment;
 
 /// What the poller lends to a worker thread for one request, and gets back with the response.
 ///
-/// With HTTP/1.1 that is the whole connection. HTTP/2 will lend one stream while the connection
-/// stays with the poller: this becomes an enum of the two then. The scheduler and the dispatcher
-/// treat it as opaque. `worker::exchange` implements the trait `wsgi::Exchange` for it, which is
-/// all that the WSGI layer knows. An exchange consists of these parts of a connection: `http` (the
-/// head of the request, the framing of the response), `body`, `queue` with its `write_half`,
-/// `peer`, `local`, `response_spool` and `write_pace`.
+/// With HTTP/1.1 that is the whole connection. HTTP/2 lends one stream, which is a connection of
+/// its own with the stream as its transport, while the session stays with the poller. The scheduler
+/// and the dispatcher treat it as opaque. `worker::exchange` implements the trait `wsgi::Exchange`
+/// for it, which is all that the WSGI layer knows. An exchange consists of these parts of a
+/// connection: `http` (the head of the request, the framing of the response), `spool`, `queue` with
+/// its `write_half`, `peer`, `local` and `response_spool`.
 pub type Lent = Box<Connection>;
 
 /// The connection of one client, boxed because it moves between threads.
@@ -50,37 +58,40 @@ pub struct Connection {
     pub queue: OutputQueue,
     /// The poller that it returns to.
     pub(super) poller: Arc<PollerLink>,
-    /// The client's address.
+    /// The address of the peer: a client, or a proxy. A header of the PROXY protocol replaces it.
     pub peer: Peer,
+    /// Whether such a header comes first.
+    pub(super) preamble: Preamble,
+    /// What proxies say of the connection and its current request.
+    proxied: Proxied,
+    /// The trace of the current request.
+    trace: Trace,
     /// The server's address that the client connected to.
     pub local: Arc<Local>,
     /// Bytes received but not parsed: the start of a head, or requests sent ahead.
     pub(super) input: Vec<u8>,
-    /// The content of the request, once it is complete.
-    pub body: Body,
-    /// The content while it arrives.
-    spool: Spool,
+    /// The content of the request, as far as it has arrived. Boxed, as most requests have none.
+    spool: Option<Box<Spool>>,
     /// Reads the content while the application runs, with `--request-buffering off`.
     pub(super) read_half: Option<Arc<ReadHalf>>,
     /// `--request-buffering`: the content is received before the application runs.
     buffers_content: bool,
-    /// The bytes of `http`, `input`, `body` and `spool`, as the memory budget counts them.
+    /// The bytes of `http`, `input` and `spool`, as the memory budget counts them.
     reservation: Reservation,
-    /// Takes unsent output of the response that does not fit into memory.
-    response_spool: ResponseSpool,
-    /// How slowly the client may read its response.
-    write_pace: WritePace,
-    /// Wall clock time of the request's first byte, for the access log.
-    started: SystemTime,
-    /// Steady clock time of the same.
-    started_at: Instant,
+    /// Takes unsent output of the response that does not fit into memory. Most need none.
+    response_spool: Option<Box<ResponseSpool>>,
+    /// When the request's first byte arrived.
+    started_at: Moment,
     /// When the request's head was complete.
-    pub(super) head_complete_at: Instant,
+    pub(super) head_complete_at: Moment,
     /// When the current wait began: at the end of the previous request, at the first byte of a
-    /// head, or at the last byte of content received.
-    pub(super) waiting_since: Instant,
-    /// Requests of this connection that were answered.
-    served: u64,
+    /// head, or at the last bytes of a request. While the connection is lent, its request was
+    /// complete then.
+    pub(super) waiting_since: Moment,
+    /// A request of this connection was answered.
+    has_served: bool,
+    /// The TLS handshake is not complete.
+    pub(super) is_handshaking: bool,
 }
 
 /// The origin of a connection.
@@ -89,19 +100,7 @@ pub(super) struct Origin {
     pub(super) peer: Peer,
     pub(super) local: Arc<Local>,
     /// When the poller accepted it.
-    pub(super) accepted_at: Instant,
-}
-
-/// The limits for a client. For a trusted proxy, the parser keeps fields with an underscore even if
-/// they are refused: `dispatch` refuses those that the proxy may not set.
-fn limits(settings: &Settings, peer: &Peer) -> Limits {
-    let mut limits = settings.limits;
-    if limits.underscores == Underscores::Refuse
-        && settings.trusts(peer.0.map(|address| address.ip()))
-    {
-        limits.underscores = Underscores::Drop;
-    }
-    limits
+    pub(super) accepted_at: Moment,
 }
 
 impl Connection {
@@ -110,74 +109,42 @@ impl Connection {
         write_half: Arc<WriteHalf>,
         poller: Arc<PollerLink>,
         origin: Origin,
-        settings: &Settings,
+        settings: &Arc<Settings>,
     ) -> Connection {
-        let Origin { peer, local, accepted_at: now } = origin;
+        let Origin { peer, local, accepted_at } = origin;
+        let is_handshaking = write_half.transport().is_handshaking();
         Connection {
             id,
-            http: http1::Connection::new(limits(settings, &peer)),
+            http: http1::Connection::new(poller.limits_of(settings, &peer).clone()),
             write_half,
             queue: OutputQueue::default(),
             reservation: Reservation::new(poller.memory_budget.clone()),
+            preamble: Preamble::of(settings, &peer),
+            proxied: Proxied::new(settings, &peer),
+            trace: Trace::new(poller.trace.as_ref(), settings, &peer),
             poller,
             peer,
-            local,
             input: Vec::new(),
-            body: Body::Empty,
-            spool: Spool::default(),
+            spool: None,
             read_half: None,
-            buffers_content: settings.request_buffering,
-            response_spool: ResponseSpool::new(settings.response_spool),
-            write_pace: WritePace::from(&settings.timeouts),
-            started: SystemTime::UNIX_EPOCH,
-            started_at: now,
-            head_complete_at: now,
-            waiting_since: now,
-            served: 0,
+            // A redirect needs no content.
+            buffers_content: settings.request_buffering && local.redirect_port.is_none(),
+            local,
+            response_spool: None,
+            started_at: accepted_at,
+            head_complete_at: accepted_at,
+            waiting_since: accepted_at,
+            has_served: false,
+            is_handshaking,
         }
-    }
-
-    /// Parses bytes from the socket, and keeps those behind the request for later. Content longer
-    /// than `body_buffer` bytes goes to a file.
-    pub(super) fn feed(&mut self, bytes: &[u8], body_buffer: usize, now: Instant) -> Parsed {
-        if self.input.is_empty() {
-            let (used, mut parsed) = self.parse(bytes, body_buffer, now);
-            self.input.extend_from_slice(&bytes[used..]);
-            self.keep_within_budget(&mut parsed);
-            parsed
-        } else {
-            self.input.extend_from_slice(bytes);
-            self.resume(body_buffer, now)
-        }
-    }
-
-    /// Parses bytes that were received earlier, such as a pipelined request.
-    pub(super) fn resume(&mut self, body_buffer: usize, now: Instant) -> Parsed {
-        let input = std::mem::take(&mut self.input);
-        let (used, mut parsed) = self.parse(&input, body_buffer, now);
-        self.input = input;
-        if used == self.input.len() {
-            // An idle connection keeps no buffer.
-            self.input = Vec::new();
-        } else {
-            self.input.drain(..used);
-            // A few bytes behind a large head would hold the buffer of that head.
-            if self.input.capacity() / 4 > self.input.len() + MIN_INPUT_BUFFER {
-                self.input.shrink_to_fit();
-            }
-        }
-        self.keep_within_budget(&mut parsed);
-        parsed
     }
 
     /// Reports the bytes that the connection holds to the memory budget, and rejects a request that
     /// needs more while the budget is exceeded. Most requests have a small head and no content, and
     /// report nothing.
     fn keep_within_budget(&mut self, parsed: &mut Parsed) {
-        let is_empty = matches!(self.body, Body::Empty)
-            && self.input.capacity() == 0
-            && self.spool.is_new()
-            && self.http.held_bytes() == 0;
+        let is_empty =
+            self.input.capacity() == 0 && self.spool.is_none() && self.http.held_bytes() == 0;
         if !(is_empty && self.reservation.is_empty()) {
             self.charge_for(parsed);
         }
@@ -198,86 +165,20 @@ impl Connection {
     /// Drops the content of a rejected request and the input behind it: its client may stay
     /// connected for a while.
     pub(super) fn discard_content(&mut self) {
-        self.body = Body::Empty;
-        self.spool = Spool::default();
+        self.spool = None;
         self.input = Vec::new();
         self.charge();
     }
 
     pub(super) fn charge(&mut self) {
-        let (memory, stored) = self.body.size();
-        self.reservation.set(
-            self.http.held_bytes() + self.input.capacity() + self.spool.memory() + memory,
-            self.spool.stored() + stored,
-        );
+        let (memory, stored) =
+            self.spool.as_ref().map_or((0, 0), |spool| (spool.memory(), spool.stored()));
+        self.reservation.set(self.http.held_bytes() + self.input.capacity() + memory, stored);
     }
 
-    fn parse(&mut self, bytes: &[u8], body_buffer: usize, now: Instant) -> (usize, Parsed) {
-        let mut used = 0;
-        loop {
-            let was_idle = self.http.is_idle();
-            let (took, event) = match self.http.receive(&bytes[used..]) {
-                Ok(step) => step,
-                Err(error) => {
-                    if was_idle {
-                        (self.started, self.started_at) = (wall_clock(), now);
-                    }
-                    return (used, Rejection::Protocol(error).into());
-                }
-            };
-            if was_idle && !self.http.is_idle() {
-                self.started = wall_clock();
-                self.started_at = now;
-                self.waiting_since = now;
-            }
-            let from = used;
-            used += took;
-            match event {
-                Event::NeedMore => return (used, Parsed::NeedMore),
-                Event::Head => {
-                    self.head_complete_at = now;
-                    self.waiting_since = now;
-                    let head = self.http.head();
-                    let content = head.framing() != http1::Framing::Empty;
-                    if content && !self.buffers_content {
-                        return (used, Parsed::Complete);
-                    }
-                    if let http1::Framing::Length(length) = head.framing()
-                        && length > body_buffer as u64
-                        && self.reservation.memory_budget().never_fits(length)
-                    {
-                        return (used, Rejection::NeverSpooled.into());
-                    }
-                    // A client that sends its content without waiting needs no 100.
-                    if head.expect_continue() && content && used == bytes.len() {
-                        self.queue
-                            .gather(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
-                    }
-                }
-                Event::Content(range) => {
-                    self.waiting_since = now;
-                    let expected = match self.http.head().framing() {
-                        http1::Framing::Length(length) => length,
-                        _ => 0,
-                    };
-                    let short = self.reservation.memory_budget().is_over_soft_limit();
-                    let in_memory = if short { body_buffer.min(SMALL_BODY) } else { body_buffer };
-                    let block = &bytes[from + range.start..from + range.end];
-                    if let Err(error) = self.spool.push(block, expected, in_memory) {
-                        return (used, Rejection::Spool(error).into());
-                    }
-                }
-                Event::End => {
-                    return match self.spool.finish() {
-                        Ok(body) => {
-                            self.body = body;
-                            (used, Parsed::Complete)
-                        }
-                        Err(error) => (used, Rejection::Spool(error).into()),
-                    };
-                }
-            }
-        }
+    /// Takes the complete content of the request.
+    pub fn take_body(&mut self) -> Body {
+        self.spool.take().map_or(Body::Empty, |mut spool| spool.take())
     }
 
     /// True if the client has sent bytes that belong to no request yet.
@@ -285,9 +186,14 @@ impl Connection {
         !self.input.is_empty()
     }
 
+    /// True if a request of the connection was answered.
+    pub(super) fn has_served(&self) -> bool {
+        self.has_served
+    }
+
     /// True if the connection has answered a request and waits for the first byte of the next one.
     pub(super) fn is_kept_alive(&self) -> bool {
-        self.served > 0 && self.http.is_idle()
+        self.has_served && self.http.is_idle()
     }
 
     /// What the connection waits for while it reads.
@@ -296,12 +202,22 @@ impl Connection {
             Awaited::Content
         } else if !self.http.is_idle() || self.has_input() {
             Awaited::Head
-        } else if self.served > 0 {
+        } else if self.has_served {
             Awaited::NextRequest
         } else {
             Awaited::FirstRequest
         };
         Waiting { awaited, since: self.waiting_since }
+    }
+
+    /// What the application sees of the TLS session; `None` if there is none.
+    pub fn tls_variables(&self) -> Option<&Arc<[Variable]>> {
+        self.write_half.transport().variables()
+    }
+
+    /// How often each limit of the worker was reached.
+    pub fn counters(&self) -> &Counters {
+        &self.poller.counters
     }
 
     /// True once the server shuts down: this connection serves no further request.
@@ -310,12 +226,14 @@ impl Connection {
     }
 
     /// Prepares for the next request; returns whether one may follow.
-    pub(super) fn start_next(&mut self, now: Instant) -> http1::Next {
-        self.body = Body::Empty;
-        self.response_spool.start_next();
+    pub(super) fn start_next(&mut self, now: Moment) -> http1::Next {
+        self.spool = None;
+        self.proxied.start_next();
+        self.trace.start_next();
+        self.response_spool = None;
         self.write_half.start_next();
         self.waiting_since = now;
-        self.served += 1;
+        self.has_served = true;
         let next = self.http.start_next();
         if !self.reservation.is_empty() {
             self.charge();
@@ -330,20 +248,8 @@ impl Connection {
         environ: &[(String, String)],
         log: impl FnOnce(&Record<'_>),
     ) {
-        let head = self.http.head();
-        let (method, target) = (head.method(), head.raw_target());
-        log(&Record {
-            remote: &self.peer.address(),
-            method,
-            target,
-            version: head.version().as_str(),
-            status: response.status(),
-            sent: self.http.sent_bytes(),
-            started: self.started,
-            elapsed: clock::now().saturating_duration_since(self.started_at),
-            request_field: &|name| head.field(name.as_bytes()),
-            response_field: &|name| response.field(name.as_bytes()),
-            environ,
-        });
+        let Connection { http, peer, proxied, trace, .. } = self;
+        let exchange = LoggedExchange { http, peer, proxied, trace, started_at: self.started_at };
+        exchange.log(response, environ, log);
     }
 }

@@ -1,13 +1,15 @@
 //! When a connection times out while it receives a request.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::connection::Connection;
+use super::proxied::Preamble;
 use crate::config::Timeouts;
+use crate::sys::clock::Moment;
 
 impl Connection {
     /// When the connection times out unless more bytes come, while it reads.
-    pub(super) fn read_deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
+    pub(super) fn read_deadline(&self, timeouts: &Timeouts) -> Option<Moment> {
         if self.http.wants_content() {
             let idle = self.waiting_since.checked_add(timeouts.body);
             let rate = match timeouts.body_min_rate {
@@ -26,7 +28,19 @@ impl Connection {
                 (idle, rate) => idle.or(rate),
             };
         }
-        let timeout = if self.is_kept_alive() { timeouts.keep_alive } else { timeouts.header };
+        let timeout = if self.is_in_handshake() {
+            timeouts.handshake
+        } else if self.is_kept_alive() {
+            timeouts.keep_alive
+        } else {
+            timeouts.header
+        };
         self.waiting_since.checked_add(timeout)
+    }
+
+    /// True while the client may continue its TLS handshake: a header of the PROXY protocol comes
+    /// before it, and has a deadline of its own.
+    pub(super) fn is_in_handshake(&self) -> bool {
+        self.is_handshaking && self.preamble != Preamble::Required
     }
 }

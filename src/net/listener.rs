@@ -12,9 +12,11 @@ use log::debug;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::address::{Local, Peer};
+use super::bind_options::BindOptions;
+use super::service::Service;
 use super::socket_file::Place;
 use super::{forked, nonblocking, syn_filter};
-use crate::config::{Bind, Settings};
+use crate::config::{Bind, Purpose};
 use crate::sys::descriptors;
 
 /// A bound and listening socket.
@@ -24,6 +26,11 @@ pub struct Listener {
     kind: Kind,
     /// The inherited descriptor that it was duplicated from, which may name another file by now.
     passed: Option<RawFd>,
+    /// The option that names its address.
+    pub(super) purpose: Purpose,
+    /// Whether TCP clients use TLS.
+    is_https: bool,
+    pub(super) service: Service,
 }
 
 #[derive(Debug)]
@@ -59,40 +66,12 @@ pub fn keep_in_children<'a>(listeners: impl IntoIterator<Item = &'a Listener>) {
     listeners.into_iter().map(Listener::descriptors).for_each(forked::keep_in_children);
 }
 
-/// How sockets are bound.
-#[derive(Debug, Clone, Copy)]
-pub struct BindOptions {
-    /// The length of the accept queue.
-    pub backlog: u32,
-    /// The permissions that the file of a unix socket does not get.
-    pub umask: u32,
-    /// Whether a TCP socket gets SO_REUSEPORT.
-    pub reuse_port: bool,
-}
-
-impl BindOptions {
-    /// Options with this backlog, and otherwise without effect.
-    pub fn with_backlog(backlog: u32) -> BindOptions {
-        BindOptions { backlog, umask: 0, reuse_port: false }
-    }
-}
-
-impl From<&Settings> for BindOptions {
-    fn from(settings: &Settings) -> BindOptions {
-        BindOptions {
-            backlog: settings.backlog,
-            umask: settings.processes.socket_umask(),
-            reuse_port: settings.reuse_port,
-        }
-    }
-}
-
 /// Binds one address. The error names the address and, where there is one, the remedy.
 pub fn bind(bind: &Bind, options: BindOptions) -> Result<Vec<Listener>> {
     let backlog = i32::try_from(options.backlog).unwrap_or(i32::MAX);
     match bind {
         Bind::Tcp(host, port) => bind_tcp(host, *port, backlog, options.reuse_port),
-        Bind::Unix(path) => Ok(vec![bind_unix(path, backlog, options.umask)?]),
+        Bind::Unix(path) => Ok(vec![bind_unix(path, backlog, options.mode)?]),
         Bind::Fd(fd) => Ok(vec![inherit(*fd, backlog)?]),
     }
 }
@@ -125,7 +104,7 @@ fn open_tcp(address: SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<S
     Ok(socket)
 }
 
-fn bind_unix(path: &Path, backlog: i32, umask: u32) -> Result<Listener> {
+fn bind_unix(path: &Path, backlog: i32, mode: u32) -> Result<Listener> {
     let shown = format!("unix:{}", path.display());
     let place = find_place(path, &shown)?;
     remove_stale(path, &place).with_context(|| format!("cannot listen on {shown}"))?;
@@ -133,11 +112,8 @@ fn bind_unix(path: &Path, backlog: i32, umask: u32) -> Result<Listener> {
     let open = || -> io::Result<(Socket, (u64, u64))> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&address)?;
-        // Set before `listen`, so that no client can connect earlier. The process's umask, 022 as a
-        // rule, does not apply: connecting needs write permission, and the proxy in front of the
-        // server runs as another user. gunicorn's default umask is 0, which configurations rely on;
-        // the directory, or --umask, keeps other users out. A socket has nothing to execute.
-        let file = place.set_mode(0o666 & !umask)?;
+        // Set before `listen`, so that no client can connect earlier.
+        let file = place.set_mode(mode)?;
         socket.listen(backlog).inspect_err(|_| {
             let _ = place.remove(file);
         })?;
@@ -243,22 +219,25 @@ impl Listener {
         // accept(2) is the same call for every address family; `accept` below handles the peer's
         // address, the only thing that differs.
         let socket = mio::net::TcpListener::from_std(OwnedFd::from(socket).into());
-        Ok(Listener { socket, kind, passed: None })
+        let (purpose, service) = (Purpose::Application, Service::Http);
+        Ok(Listener { socket, kind, passed: None, purpose, is_https: false, service })
     }
 
     /// The server's address for the environ.
     pub fn local(&self, index: usize) -> Local {
-        match &self.kind {
+        let (name, port) = match &self.kind {
             Kind::Tcp(address) => {
                 // An IPv6 address in brackets, as in a URL. [RFC 3875 section 4.1.14]
                 let name = match address.ip() {
                     IpAddr::V6(ip) => format!("[{ip}]"),
                     IpAddr::V4(ip) => ip.to_string(),
                 };
-                Local { index, name, port: address.port().to_string() }
+                (name, address.port().to_string())
             }
-            Kind::Unix(..) => Local { index, name: "localhost".into(), port: "80".into() },
-        }
+            Kind::Unix(..) => ("localhost".to_owned(), "80".to_owned()),
+        };
+        let (is_https, redirect_port) = self.service.facts();
+        Local { index, name, port, is_https, redirect_port }
     }
 
     /// The TCP address, if it is one.
@@ -269,9 +248,15 @@ impl Listener {
         }
     }
 
+    /// Sets the option that names its address, and whether TCP clients use TLS.
+    pub fn set_purpose(&mut self, purpose: Purpose, is_https: bool) {
+        (self.purpose, self.is_https) = (purpose, is_https);
+    }
+
     /// The address as the log shows it: `http://127.0.0.1:8000`, `unix:/run/app.sock`.
     pub fn url(&self) -> String {
         match &self.kind {
+            Kind::Tcp(address) if self.is_https => format!("https://{address}"),
             Kind::Tcp(address) => format!("http://{address}"),
             Kind::Unix(_, path) => format!("unix:{path}"),
         }
@@ -341,6 +326,14 @@ impl Listener {
             Kind::Tcp(_) => syn_filter::drop_syns(&socket2::SockRef::from(&self.socket)),
             Kind::Unix(..) => Ok(()),
         }
+    }
+
+    /// Accepts one connection as a non-blocking socket, for the master.
+    ///
+    /// # Errors
+    /// As accept(2); `WouldBlock` if no connection is waiting.
+    pub fn accept_socket(&self) -> io::Result<Socket> {
+        self.accept().map(|(socket, _)| socket)
     }
 
     /// Accepts one connection as a non-blocking socket.

@@ -41,7 +41,7 @@ impl MemoryBudget {
     }
 
     /// Bytes held in memory.
-    #[cfg(test)]
+    #[cfg(all(test, not(shuttle)))]
     pub(super) fn memory_bytes(&self) -> usize {
         self.memory.load(Ordering::Relaxed)
     }

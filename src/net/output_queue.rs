@@ -4,35 +4,21 @@
 //! A queue has one owner. Locking, and waiting for a slow client, belong to the
 //! [write half](super::write_half).
 
+mod chunk;
+mod file_part;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice};
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 
-use super::segment::Range;
+pub use chunk::Chunk;
+pub(super) use file_part::FilePart;
+use file_part::first_cold;
+
 use super::transport::{Then, Transport};
-use super::tuning::{GATHER_BUFFER, MAX_SLICES};
-
-/// A part of a response.
-#[derive(Debug)]
-pub enum Chunk {
-    /// Small parts, copied together: heads, chunk sizes, short blocks.
-    Gathered(Vec<u8>),
-    /// A large block, which is not copied: its owner keeps it until it is sent.
-    Shared(Bytes),
-    /// Part of a file, which the kernel sends by itself.
-    File {
-        /// The file; its own offset is neither used nor moved.
-        file: File,
-        /// Offset of the next byte to send.
-        offset: u64,
-        /// Bytes that are left to send.
-        left: u64,
-    },
-    /// Blocks that were moved to a temporary file, because the client reads slowly.
-    Spooled(Range),
-}
+use super::tuning::{GATHER_BUFFER, MAX_RESPONSE_BUFFER_BYTES, MAX_SLICES};
 
 /// Unsent parts of responses, in their order.
 #[derive(Debug, Default)]
@@ -46,6 +32,8 @@ pub struct OutputQueue {
     spooled: u64,
     /// Chunks that were sent or discarded, and are not freed yet: see [`OutputQueue::take_spent`].
     spent: Vec<Chunk>,
+    /// An empty buffer for the next [`Chunk::Gathered`], of [`MAX_RESPONSE_BUFFER_BYTES`] at most.
+    spare: Vec<u8>,
 }
 
 /// The result of a flush.
@@ -57,6 +45,9 @@ pub enum Flush {
     Blocked,
     /// The budget of this turn is used up. The socket may have room, so no event follows.
     More,
+    /// The next bytes of a file are not in memory, so that sending them would wait for a disk. Only
+    /// complete responses, which the poller sends, are checked.
+    Cold,
 }
 
 impl OutputQueue {
@@ -80,6 +71,28 @@ impl OutputQueue {
         self.chunks.iter().any(|chunk| !chunk.is_in_memory())
     }
 
+    /// A part of a file that the next [`OutputQueue::send`] with this budget sends, and that is not
+    /// in memory.
+    #[inline]
+    pub(super) fn cold_part(&self, budget: u64) -> Option<FilePart> {
+        // Most responses have one chunk, which is in memory.
+        let may_have_file = match self.chunks.len() {
+            0 => false,
+            1 => !self.chunks[0].is_in_memory(),
+            _ => true,
+        };
+        if may_have_file { self.first_cold_part(budget) } else { None }
+    }
+
+    fn first_cold_part(&self, budget: u64) -> Option<FilePart> {
+        // One send takes hardly more chunks.
+        let parts = self.chunks.iter().take(MAX_SLICES).filter_map(|chunk| match chunk {
+            Chunk::File { file, offset, left } => Some((file, *offset, *left)),
+            _ => None,
+        });
+        first_cold(parts, budget)
+    }
+
     /// True if chunks wait to be freed.
     pub(super) fn has_spent(&self) -> bool {
         !self.spent.is_empty()
@@ -93,7 +106,9 @@ impl OutputQueue {
 
     /// Takes over what another queue has to free.
     pub(super) fn adopt_spent(&mut self, other: &mut OutputQueue) {
-        self.spent.append(&mut other.spent);
+        if other.has_spent() {
+            self.spent.append(&mut other.spent);
+        }
     }
 
     /// Drops everything from another queue, but frees it only with what this one has sent.
@@ -108,10 +123,29 @@ impl OutputQueue {
         self.spent.push(chunk);
     }
 
+    /// True if the queue, which is empty, has memory for a response of any client, and not too
+    /// much: no limit counts it.
+    pub(super) fn is_reusable(&self) -> bool {
+        debug_assert!(self.is_empty(), "it may hold the response of another client");
+        self.spare.capacity() > 0
+            && self.chunks.capacity() <= MAX_SLICES
+            && self.spent.capacity() <= MAX_SLICES
+    }
+
+    /// Takes an empty buffer out, if there is one.
+    pub(super) fn take_spare(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.spare)
+    }
+
     /// Drops the first chunk.
     fn drop_first(&mut self) {
         match self.chunks.pop_front() {
-            None | Some(Chunk::Gathered(_)) => {}
+            None => {}
+            // No limit counts the spare buffer.
+            Some(Chunk::Gathered(mut buffer)) if buffer.capacity() <= MAX_RESPONSE_BUFFER_BYTES => {
+                buffer.clear();
+                self.spare = buffer;
+            }
             Some(chunk) => self.spent.push(chunk),
         }
     }
@@ -124,9 +158,11 @@ impl OutputQueue {
             self.size += buffer.len() - before;
             return result;
         }
-        let mut buffer = Vec::new();
+        let mut buffer = std::mem::take(&mut self.spare);
         let result = write(&mut buffer);
-        if !buffer.is_empty() {
+        if buffer.is_empty() {
+            self.spare = buffer;
+        } else {
             self.push(Chunk::Gathered(buffer));
         }
         result
@@ -145,6 +181,10 @@ impl OutputQueue {
                 }
             }
             Chunk::File { .. } => {}
+        }
+        if self.chunks.capacity() == 0 {
+            // Most responses have one chunk.
+            self.chunks.reserve_exact(1);
         }
         self.chunks.push_back(chunk);
     }
@@ -197,32 +237,39 @@ impl OutputQueue {
             && last.len() + first.len() <= GATHER_BUFFER
         {
             last.extend_from_slice(first);
-            other.chunks.pop_front();
+            // Its memory takes the next block.
+            other.drop_first();
         }
-        self.chunks.append(&mut other.chunks);
-        self.spent.append(&mut other.spent);
+        if !other.chunks.is_empty() {
+            self.chunks.append(&mut other.chunks);
+        }
+        self.adopt_spent(other);
     }
 
-    /// Sends until the queue is empty, the socket is full, or `budget` bytes are sent; returns how
-    /// many were. `then` is what follows the last byte.
+    /// Sends until the queue is empty, the socket is full, or about `budget` bytes are sent;
+    /// returns how many the socket has accepted. `then` is what follows the last byte.
     pub(super) fn send(
         &mut self,
         transport: &Transport,
         budget: u64,
         then: Then,
     ) -> io::Result<(Flush, u64)> {
-        let mut left = budget;
+        let mut total = 0;
         loop {
+            let left = budget.saturating_sub(total);
             let sent = match self.chunks.front() {
-                None => return Ok((Flush::Done, budget - left)),
-                Some(_) if left == 0 => return Ok((Flush::More, budget)),
+                None => {
+                    let flush = if transport.flush()? { Flush::Done } else { Flush::Blocked };
+                    return Ok((flush, transport.accepted(total)));
+                }
+                Some(_) if left == 0 => return Ok((Flush::More, transport.accepted(total))),
                 Some(Chunk::File { .. } | Chunk::Spooled(_)) => self.send_file(transport, left),
                 Some(Chunk::Gathered(_) | Chunk::Shared(_)) => self.send_bytes(transport, then),
             };
             match sent {
-                Ok(sent) => left = left.saturating_sub(sent),
+                Ok(sent) => total += sent,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok((Flush::Blocked, budget - left));
+                    return Ok((Flush::Blocked, transport.accepted(total)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -232,6 +279,17 @@ impl OutputQueue {
 
     /// Sends from the chunks ahead of the next file by one system call.
     fn send_bytes(&mut self, transport: &Transport, then: Then) -> io::Result<u64> {
+        let sent = match self.chunks.front() {
+            Some(Chunk::Gathered(bytes)) if self.chunks.len() == 1 => {
+                transport.send(&[IoSlice::new(&bytes[self.sent..])], then)?
+            }
+            _ => self.send_slices(transport, then)?,
+        };
+        self.consume(sent);
+        Ok(sent as u64)
+    }
+
+    fn send_slices(&self, transport: &Transport, then: Then) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut count = 0;
         for (chunk, slot) in self.chunks.iter().zip(&mut slices) {
@@ -244,11 +302,9 @@ impl OutputQueue {
             *slot = IoSlice::new(bytes);
             count += 1;
         }
-        // The end follows only if these slices are the whole queue.
-        let then = if count == self.chunks.len() { then } else { Then::Open };
-        let sent = transport.send(&slices[..count], then)?;
-        self.consume(sent);
-        Ok(sent as u64)
+        // A packet of its own for the head of a file would wake the client twice.
+        let then = if count == self.chunks.len() { then } else { Then::More };
+        transport.send(&slices[..count], then)
     }
 
     /// Drops `sent` bytes from the front.
@@ -273,11 +329,13 @@ impl OutputQueue {
         }
     }
 
-    /// Has the kernel send from the file in front.
+    /// Sends from the file in front.
     #[cfg(target_os = "linux")]
     fn send_file(&mut self, transport: &Transport, budget: u64) -> io::Result<u64> {
         let Some((file, mut offset, left)) = self.front_file() else { return Ok(0) };
-        let want = usize::try_from(left.min(budget)).unwrap_or(usize::MAX);
+        // A small rest, such as the length of the head, is not worth a turn of its own.
+        let is_last = left <= budget.saturating_add(GATHER_BUFFER as u64);
+        let want = usize::try_from(if is_last { left } else { budget }).unwrap_or(usize::MAX);
         let sent = transport.send_file(file, &mut offset, want)? as u64;
         self.consume_file(sent)?;
         Ok(sent)
@@ -325,21 +383,6 @@ impl OutputQueue {
             self.drop_first();
         }
         Ok(())
-    }
-}
-
-impl Chunk {
-    fn is_in_memory(&self) -> bool {
-        matches!(self, Chunk::Gathered(_) | Chunk::Shared(_))
-    }
-
-    /// The bytes in memory; none of a file.
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Chunk::Gathered(bytes) => bytes,
-            Chunk::Shared(bytes) => bytes,
-            Chunk::File { .. } | Chunk::Spooled(_) => &[],
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::http1;
+use crate::proxies;
 
 /// The result of parsing received bytes.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ impl From<Rejection> for Parsed {
 pub(super) enum Rejection {
     /// It violates the protocol, or exceeds a limit for single requests.
     Protocol(http1::Error),
+    /// A forwarded field of a trusted proxy is malformed.
+    Forwarded(proxies::Error),
     /// Its content could not be written to a temporary file.
     Spool(io::Error),
     /// The temporary files of all connections exceed `--limit-spool`.
@@ -35,4 +38,6 @@ pub(super) enum Rejection {
     NeverSpooled,
     /// The buffers of all connections exceed `--limit-memory`.
     Memory,
+    /// It is plain HTTP, and the listener speaks HTTPS.
+    PlainHttp,
 }

@@ -11,12 +11,16 @@
 //!
 //! - this one is the loop: it polls, accepts and shuts down; [`mod@run`] carries out the [`action`]
 //!   that each step returns,
-//! - the steps are [`accept`], [`read`], [`dispatch`], [`mod@write`], [`close`], [`respond`],
-//!   [`expire`], [`evict`] and [`reject`]; they share the [`state`] with its [`connections`], which
-//!   [`census`] counts for a log line,
+//! - the steps are [`accept`], [`readiness`], [`mod@proxy_header`], [`handshake`], [`read`],
+//!   [`dispatch`], [`mod@write`], [`close`], [`respond`], [`redirect`], [`health`],
+//!   [`static_files`] (with what it has [`prepared`]), [`load`], [`loaded`], [`expire`], [`evict`],
+//!   [`reject`], [`relay`], [`mod@hand_over`] and [`mod@http2`], whose sessions are
+//!   [`multiplexed`]; they share the [`state`] with its [`connections`], which [`census`] counts,
 //! - the policies [`admission`], [`eviction`] and [`overload`] decide, without I/O or clock,
-//! - [`handle`] is the poller as other threads see it; its connections see it as a
-//!   [`PollerLink`].
+//! - [`queue_membership`] is the state of [`mod@hand_over`]; [`setup`] makes it,
+//! - [`observed`] shows the master what the poller does,
+//! - [`queued`] is the poller for the dispatcher, [`handle`] for other threads; its connections see
+//!   it as a [`PollerLink`].
 
 mod accept;
 mod action;
@@ -28,13 +32,30 @@ mod dispatch;
 mod evict;
 mod eviction;
 mod expire;
+mod hand_over;
 mod handle;
+mod handshake;
+mod health;
+mod http2;
+mod load;
+mod loaded;
+mod multiplexed;
+mod observed;
 mod overload;
+mod prepared;
+mod proxy_header;
+mod queue_membership;
+mod queued;
 mod read;
+mod readiness;
+mod redirect;
 mod reject;
+mod relay;
 mod respond;
 mod run;
+mod setup;
 mod state;
+mod static_files;
 #[cfg(test)]
 #[cfg(not(shuttle))]
 mod tests;
@@ -46,9 +67,8 @@ pub use overload::Verdict;
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::address::Local;
@@ -57,20 +77,24 @@ use super::connection::Lent;
 use super::listener::Listener;
 use super::poller_link::PollerLink;
 use super::shutdown::Shutdown;
-use super::tuning::{LOG_RETRY_INTERVAL, MAX_ACCEPT_PER_TURN, MAX_EVENTS};
+use super::tuning::{MAX_ACCEPT_PER_TURN, MAX_EVENTS};
 use crate::config::Settings;
 use crate::observe::{self, AccessLog};
-use crate::sys::clock;
+use crate::sys::clock::{self, Moment};
 use accept::Accepted;
 use action::Action;
 use connections::Phase;
-use run::{proceed, run};
+use handle::Returned;
+use queue_membership::HandOver;
+use run::{drive_sessions, proceed, run};
 use state::State;
 
 /// The token of the waker.
 const WAKE: Token = Token(usize::MAX);
 /// Listener `i` has the token `LISTENERS - i`.
 const LISTENERS: usize = usize::MAX - 1;
+/// The token of the queue between workers. No listener and no connection has it.
+const HAND_OVER: Token = Token(usize::MAX / 2 + 1);
 
 /// The loop. One thread at a time calls it.
 #[derive(Debug)]
@@ -88,10 +112,10 @@ pub struct Poller {
     to_accept: Vec<usize>,
     /// Connections that were accepted since the last wait: see [`Poller::register`].
     unregistered: Vec<ConnectionId>,
-    /// An empty vector, kept for its memory.
-    returned: Vec<Lent>,
+    /// Empty vectors, kept for their memory.
+    returned: Returned,
     /// See [`Poller::check_at`].
-    check_at: Option<Instant>,
+    check_at: Option<Moment>,
     /// The state that the steps share.
     state: State,
 }
@@ -112,7 +136,7 @@ impl Poller {
             let local = Arc::new(listener.local(i));
             registered.push((listener, local));
         }
-        let link = Arc::new(PollerLink::new(waker, settings.budget));
+        let link = Arc::new(PollerLink::new(waker, &settings));
         let handle = Arc::new(PollerHandle::new(link.clone()));
         let poller = Poller {
             poll,
@@ -122,15 +146,21 @@ impl Poller {
             to_accept: (0..registered.len()).collect(),
             listeners: registered,
             unregistered: Vec::new(),
-            returned: Vec::new(),
+            returned: Returned::default(),
             check_at: None,
             state: State::new(link, settings, access_log),
         };
         Ok((poller, handle))
     }
 
-    /// True once the server shuts down and no connection is left.
+    /// True once the server shuts down and no connection is left, neither here nor in the queue
+    /// between workers.
     pub fn is_finished(&self) -> bool {
+        self.is_ending() && hand_over::is_done(&self.state)
+    }
+
+    /// True once the server shuts down and no connection is left here.
+    fn is_ending(&self) -> bool {
         self.state.shutdown != Shutdown::Serving && self.open() == 0
     }
 
@@ -139,22 +169,17 @@ impl Poller {
         self.state.connections.len()
     }
 
-    /// Sets the number of free threads, or `None` if no other process accepts from the same
-    /// sockets. With a number, a turn accepts at most one connection for each free thread; if none
-    /// is free, it leaves connections to the other processes for a moment. The listener's readiness
-    /// is kept, so no connection is lost if all processes are busy.
-    pub fn set_free_threads(&mut self, free_threads: Option<usize>) {
-        self.state.admission.set_free_threads(free_threads);
+    /// Waits for events, for `timeout` at most, handles them, and appends the connections with a
+    /// complete request to `ready`.
+    pub fn poll_once(
+        &mut self,
+        timeout: Option<Duration>,
+        ready: &mut Vec<Lent>,
+    ) -> io::Result<()> {
+        self.turn(timeout).map(|()| ready.append(&mut self.state.ready))
     }
 
-    /// Sets a number that changes whenever a thread begins a request.
-    pub fn set_jobs_taken(&mut self, jobs_taken: u64) {
-        self.state.admission.set_jobs_taken(jobs_taken);
-    }
-
-    /// Waits for events, for `timeout` at most, handles them, and returns the connections whose
-    /// request is complete.
-    pub fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Lent>> {
+    fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         // Responses first: worker threads leave them to the poller, which sends them without the
         // interpreter.
         self.state.last_poll = self.state.now;
@@ -162,7 +187,7 @@ impl Poller {
         self.process_returned();
         if self.is_finished() {
             // The last connection has just closed: there is nothing left to wait for.
-            return Ok(std::mem::take(&mut self.state.ready));
+            return Ok(());
         }
         self.wait(if self.state.ready.is_empty() { timeout } else { Some(Duration::ZERO) })?;
         self.handle.count_turn();
@@ -183,50 +208,62 @@ impl Poller {
         for id in run_queue {
             proceed(&mut self.state, id);
         }
+        loaded::on_loaded(&mut self.state);
         self.process_returned();
         while let Some(id) = expire::next_due(&mut self.state) {
             let action = expire::on_deadline(&mut self.state, id);
             run(&mut self.state, id, action);
         }
+        hand_over::take(&mut self.state, &mut self.unregistered);
         self.accept();
-        Ok(std::mem::take(&mut self.state.ready))
+        if let Some(files) = &mut self.state.static_files {
+            files.end_turn();
+        }
+        hand_over::show_free_threads(&self.state);
+        census::show(&mut self.state);
+        Ok(())
     }
 
     fn process_returned(&mut self) {
-        self.handle.take_returned(&mut self.returned);
-        if !self.returned.is_empty() {
-            for connection in self.returned.drain(..) {
-                let id = connection.id;
-                let action = write::on_returned(&mut self.state, connection);
-                run(&mut self.state, id, action);
-            }
+        if self.handle.has_returned() {
+            self.run_returned();
         }
         // Returned connections have flushed theirs already.
-        for write_half in self.state.link.take_scheduled() {
-            if write_half.flush_scheduled() {
-                self.state.link.schedule_flush(&write_half);
-            }
-        }
+        self.state.link.flush_scheduled();
+        drive_sessions(&mut self.state);
         if let Some(log) = &self.state.access_log {
             log.flush();
         }
         observe::flush();
     }
 
+    fn run_returned(&mut self) {
+        self.handle.take_returned(&mut self.returned);
+        for connection in self.returned.connections.drain(..) {
+            let id = connection.id;
+            let action = write::on_returned(&mut self.state, connection);
+            run(&mut self.state, id, action);
+        }
+        for (connection, taken) in self.returned.taken.drain(..) {
+            let id = connection.id;
+            let registry = self.poll.registry();
+            let action = relay::on_taken(&mut self.state, registry, connection, taken);
+            run(&mut self.state, id, action);
+        }
+    }
+
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.register();
-        let State { link, admission, run_queue, timers, .. } = &self.state;
-        let is_busy = !run_queue.is_empty() || !self.to_accept.is_empty() && admission.is_open();
+        hand_over::show_free_threads(&self.state);
+        let State { link, admission, run_queue, .. } = &self.state;
+        let is_busy = !run_queue.is_empty()
+            || !self.to_accept.is_empty() && admission.is_open()
+            || hand_over::must_take(&self.state);
         link.set_blocked(true);
         let timeout = if is_busy || self.handle.has_returned() || link.has_scheduled() {
             Some(Duration::ZERO)
         } else {
-            let deadlines = [timers.next(), admission.wakes_at(), self.check_at];
-            let deadline = deadlines.into_iter().flatten().min();
-            // Rounded up: otherwise the loop would spin in the last millisecond before a deadline.
-            let until = deadline
-                .map(|at| at.saturating_duration_since(clock::now()) + Duration::from_millis(1));
-            [until, timeout, self.log_retry()].into_iter().flatten().min()
+            wait::time_to_wait(&self.state, self.check_at, timeout)
         };
         let polled = wait::wait_for_events(&mut self.poll, &mut self.events, timeout);
         link.set_blocked(false);
@@ -237,13 +274,6 @@ impl Poller {
             }
             polled => polled,
         }
-    }
-
-    /// When to write logs again that their readers have not taken: no event reports that they read.
-    fn log_retry(&self) -> Option<Duration> {
-        let access_log = self.state.access_log.as_ref();
-        let has_backlog = observe::has_backlog() || access_log.is_some_and(|log| log.has_backlog());
-        has_backlog.then_some(LOG_RETRY_INTERVAL)
     }
 
     /// Registers the connections of the last turn that are still open. A client that makes a single
@@ -260,40 +290,21 @@ impl Poller {
         for event in &events {
             match event.token() {
                 WAKE => {}
+                HAND_OVER => self.state.hand_over.iter_mut().for_each(HandOver::on_event),
                 Token(token) if token > first_listener => self.to_accept.push(LISTENERS - token),
-                Token(token) => self.on_event(ConnectionId::from_token(token), event),
+                Token(token) => readiness::on_event(&mut self.state, token, event),
             }
         }
         self.events = events;
-    }
-
-    /// Records an event of a connection, and continues with the connection unless it is lent.
-    fn on_event(&mut self, id: ConnectionId, event: &Event) {
-        let Some(slot) = self.state.connections.get_mut(id) else { return };
-        if event.is_read_closed() && !slot.is_half_closed {
-            slot.is_half_closed = true;
-            if let Phase::Lent { since, client_disconnected, .. } = &mut slot.phase {
-                *client_disconnected = overload::is_disconnect(*since, self.state.last_poll);
-            }
-        }
-        let is_readable = event.is_readable() || event.is_read_closed() || event.is_error();
-        slot.is_readable |= is_readable;
-        if is_readable && let Phase::Lent { read_half: Some(read_half), .. } = &slot.phase {
-            read_half.on_readable();
-        }
-        if !matches!(slot.phase, Phase::Lent { .. }) {
-            proceed(&mut self.state, id);
-        } else if event.is_error() || (event.is_write_closed() && event.is_read_closed()) {
-            slot.write_half.fail();
-        } else if event.is_writable() {
-            proceed(&mut self.state, id);
-        }
     }
 
     /// Accepts what the admission policy allows.
     fn accept(&mut self) {
         let State { admission, ready, now, .. } = &mut self.state;
         if !admission.admits(ready.len(), !self.to_accept.is_empty(), *now) {
+            return;
+        }
+        if self.to_accept.is_empty() {
             return;
         }
         for index in std::mem::take(&mut self.to_accept) {
@@ -351,48 +362,15 @@ impl Poller {
         self.state.admission.resume();
         for id in self.state.connections.ids() {
             close::shorten_linger(&mut self.state, id);
-            if let Some(slot) = self.state.connections.get_mut(id)
-                && let Phase::Reading(_) = slot.phase
-            {
-                // A request may have arrived that no event has reported yet.
-                slot.is_readable = true;
-                run(&mut self.state, id, Action::Read);
-            }
+            let Some(slot) = self.state.connections.get_mut(id) else { continue };
+            let action = match slot.phase {
+                Phase::Reading(_) => Action::Read,
+                Phase::Http2(_) => Action::DriveHttp2,
+                _ => continue,
+            };
+            // A request may have arrived that no event has reported yet.
+            slot.is_readable = true;
+            run(&mut self.state, id, action);
         }
-    }
-
-    /// Sets whether all threads are lost, or occupied by requests that have run too long. Meanwhile
-    /// nothing is accepted: new clients wait in the accept queue, for one of the threads or for
-    /// another process. A queued request is rejected once the server shuts down.
-    pub fn set_stalled(&mut self, is_stalled: bool) {
-        self.state.admission.set_stalled(is_stalled);
-    }
-
-    /// Ends waits for events at this time.
-    pub fn check_at(&mut self, at: Option<Instant>) {
-        self.check_at = at;
-    }
-
-    /// True once the time of [`Poller::check_at`] has come.
-    pub fn is_check_due(&self) -> bool {
-        self.check_at.is_some_and(|at| at <= self.state.now)
-    }
-
-    /// True if it is time to check the queued requests with [`Poller::verdict`].
-    pub fn is_sweep_due(&mut self) -> bool {
-        self.state.overload.is_sweep_due(self.state.now)
-    }
-
-    /// The verdict on the request of a lent connection that waits in the queue.
-    pub fn verdict(&self, connection: &Lent) -> Verdict {
-        reject::verdict(&self.state, connection)
-    }
-
-    /// Takes back a connection whose request will not run, and rejects or drops it.
-    #[cold]
-    pub fn reject_queued(&mut self, connection: Lent) {
-        let id = connection.id;
-        let action = reject::reject_queued(&mut self.state, connection);
-        run(&mut self.state, id, action);
     }
 }

@@ -6,11 +6,16 @@ use std::sync::Arc;
 use log::warn;
 use mio::Waker;
 
+use super::address::Peer;
+use super::arena::ConnectionId;
 use super::census::{Census, Question};
 use super::memory_budget::MemoryBudget;
 use super::shutdown::{AtomicShutdown, Shutdown};
+use super::trace::TracePolicy;
 use super::write_half::WriteHalf;
-use crate::config::Budget;
+use super::write_pace::WritePace;
+use crate::config::Settings;
+use crate::http1::{Limits, Underscores};
 use crate::observe::Counters;
 use crate::sync::{AtomicBool, Mutex, Ordering, ignore_poison};
 
@@ -23,6 +28,12 @@ pub(super) struct PollerLink {
     is_blocked: AtomicBool,
     /// Write halves of lent connections that the next turn flushes.
     to_flush: Mutex<Vec<Arc<WriteHalf>>>,
+    /// Mirrors whether there are any, so that the poller can check it without locking.
+    has_to_flush: AtomicBool,
+    /// Sessions of HTTP/2 that the next turn drives.
+    to_drive: Mutex<Vec<ConnectionId>>,
+    /// Mirrors whether there are any.
+    has_to_drive: AtomicBool,
     /// The requested stage of the shutdown.
     pub(super) shutdown: AtomicShutdown,
     /// How often each limit was reached.
@@ -31,19 +42,51 @@ pub(super) struct PollerLink {
     pub(super) census: Question<Census>,
     /// The bytes that all connections hold.
     pub(super) memory_budget: Arc<MemoryBudget>,
+    /// The limits for requests of clients.
+    pub(super) limits: Arc<Limits>,
+    /// The limits for requests of trusted proxies.
+    pub(super) proxy_limits: Arc<Limits>,
+    /// Maximum of unsent bytes of a response in files (`--response-spool`).
+    pub(super) response_spool: u64,
+    /// How slowly a client may read its response.
+    pub(super) write_pace: WritePace,
+    /// How requests are traced, if they are.
+    pub(super) trace: Option<Arc<TracePolicy>>,
+}
+
+/// For a trusted proxy, the parser keeps fields with an underscore even if they are refused:
+/// `dispatch` refuses those that the proxy may not set.
+fn proxy_limits(limits: Limits) -> Limits {
+    match limits.underscores {
+        Underscores::Refuse => Limits { underscores: Underscores::Drop, ..limits },
+        Underscores::Drop => limits,
+    }
 }
 
 impl PollerLink {
-    pub(super) fn new(waker: Waker, budget: Budget) -> PollerLink {
+    pub(super) fn new(waker: Waker, settings: &Settings) -> PollerLink {
         PollerLink {
             waker,
             is_blocked: AtomicBool::new(false),
             to_flush: Mutex::default(),
+            has_to_flush: AtomicBool::new(false),
+            to_drive: Mutex::default(),
+            has_to_drive: AtomicBool::new(false),
             shutdown: AtomicShutdown::new(),
             counters: Counters::default(),
             census: Question::new(),
-            memory_budget: Arc::new(MemoryBudget::new(budget)),
+            memory_budget: Arc::new(MemoryBudget::new(settings.budget)),
+            limits: Arc::new(settings.limits),
+            proxy_limits: Arc::new(proxy_limits(settings.limits)),
+            response_spool: settings.response_spool,
+            write_pace: WritePace::from(&settings.timeouts),
+            trace: TracePolicy::new(settings),
         }
+    }
+
+    /// The limits for requests of this peer.
+    pub(super) fn limits_of(&self, settings: &Settings, peer: &Peer) -> &Arc<Limits> {
+        if settings.trusts(peer.ip()) { &self.proxy_limits } else { &self.limits }
     }
 
     /// True if the poller is blocked in the kernel, or about to be.
@@ -59,18 +102,57 @@ impl PollerLink {
     /// Schedules a write half for the poller's next turn. Returns false if the poller is blocked,
     /// so that the next turn may be far off.
     pub(super) fn schedule_flush(&self, write_half: &Arc<WriteHalf>) -> bool {
-        ignore_poison(self.to_flush.lock()).push(write_half.clone());
+        let mut to_flush = ignore_poison(self.to_flush.lock());
+        to_flush.push(write_half.clone());
+        // Before `is_blocked`, as the poller checks this after `set_blocked`.
+        self.has_to_flush.store(true, Ordering::SeqCst);
+        drop(to_flush);
         !self.is_blocked()
     }
 
-    /// Takes the write halves that this turn flushes.
-    pub(super) fn take_scheduled(&self) -> Vec<Arc<WriteHalf>> {
-        std::mem::take(&mut *ignore_poison(self.to_flush.lock()))
+    /// For the poller: flushes the write halves that are scheduled for this turn.
+    pub(super) fn flush_scheduled(&self) {
+        if !self.has_to_flush() {
+            return;
+        }
+        let mut to_flush = ignore_poison(self.to_flush.lock());
+        self.has_to_flush.store(false, Ordering::Relaxed);
+        let scheduled = std::mem::take(&mut *to_flush);
+        drop(to_flush);
+        for write_half in scheduled {
+            if write_half.flush_scheduled() {
+                self.schedule_flush(&write_half);
+            }
+        }
     }
 
-    /// True if the next turn has something to flush.
+    /// Schedules a session of HTTP/2 for the poller's next turn, and has that turn begin.
+    pub(super) fn schedule_session(&self, id: ConnectionId) {
+        ignore_poison(self.to_drive.lock()).push(id);
+        self.has_to_drive.store(true, Ordering::SeqCst);
+        if self.is_blocked() {
+            self.wake();
+        }
+    }
+
+    /// For the poller: takes the sessions that are scheduled.
+    #[inline]
+    pub(super) fn take_sessions(&self) -> Vec<ConnectionId> {
+        if !self.has_to_drive.load(Ordering::SeqCst) {
+            return Vec::new();
+        }
+        let mut to_drive = ignore_poison(self.to_drive.lock());
+        self.has_to_drive.store(false, Ordering::SeqCst);
+        std::mem::take(&mut *to_drive)
+    }
+
+    fn has_to_flush(&self) -> bool {
+        self.has_to_flush.load(Ordering::SeqCst)
+    }
+
+    /// True if the next turn has something to flush, or a session to drive.
     pub(super) fn has_scheduled(&self) -> bool {
-        !ignore_poison(self.to_flush.lock()).is_empty()
+        self.has_to_flush() || self.has_to_drive.load(Ordering::SeqCst)
     }
 
     /// True once the server shuts down: connections serve no further request.

@@ -7,8 +7,8 @@
 //! and the thread that responds can end a read at any time: [`ReadHalf::end`] takes the
 //! connection's part back, and fails the read.
 //!
-//! Nothing is stored in a file: beyond [`READ_AHEAD`] the kernel's flow control holds the client
-//! back.
+//! Nothing is stored in a file: beyond [`READ_AHEAD`] the flow control of the kernel, or that of
+//! HTTP/2, holds the client back.
 
 mod state;
 
@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use log::debug;
 
+use super::http2;
 use super::limit_options::exceeded_limit;
 use super::memory_budget::Reservation;
 use super::output_queue::OutputQueue;
@@ -142,6 +143,17 @@ impl ReadHalf {
         state.is_complete()
     }
 
+    /// True if the content is complete. Looks whether the rest has arrived, unless its client waits
+    /// for a `100 Continue`.
+    pub fn is_complete(&self) -> bool {
+        let state = self.lock();
+        if state.owes_continue {
+            return state.is_complete();
+        }
+        drop(state);
+        self.is_complete_at_response()
+    }
+
     /// The error that ended the content, if it could not be read to its end.
     pub fn error(&self) -> Option<ReadError> {
         self.lock().failed
@@ -225,6 +237,8 @@ impl ReadHalf {
             state.input.truncate(*read.as_ref().unwrap_or(&0));
             state.charge();
             match read {
+                // The end of its stream ends the content of HTTP/2.
+                Ok(0) if self.write_half.transport().stream().is_some() => state.end(),
                 Ok(0) => return Err(self.fail(state, ReadError::Disconnected)),
                 // It did not wait for the 100.
                 Ok(_) => state.owes_continue = false,
@@ -248,12 +262,8 @@ impl ReadHalf {
         &'a self,
         mut state: MutexGuard<'a, State>,
     ) -> Result<MutexGuard<'a, State>, ReadError> {
-        if std::mem::take(&mut state.owes_continue) {
-            let mut queue = OutputQueue::default();
-            queue.gather(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
-            if self.write_half.send_all(&mut queue, &self.link).is_err() {
-                return Err(self.fail(&mut state, ReadError::Disconnected));
-            }
+        if std::mem::take(&mut state.owes_continue) && self.send_continue().is_err() {
+            return Err(self.fail(&mut state, ReadError::Disconnected));
         }
         while !state.is_readable {
             if let Some(error) = state.failed {
@@ -278,6 +288,17 @@ impl ReadHalf {
             state.waited_since_content += waited;
         }
         Ok(state)
+    }
+
+    fn send_continue(&self) -> io::Result<()> {
+        const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+        if let Some(stream) = self.write_half.transport().stream() {
+            stream.send_interim(http2::interim(CONTINUE));
+            return Ok(());
+        }
+        let mut queue = OutputQueue::default();
+        queue.gather(|out| out.extend_from_slice(CONTINUE));
+        self.write_half.send_all(&mut queue, &self.link)
     }
 
     /// Ends the content with an error, which is counted; the first one stays.

@@ -16,7 +16,7 @@ use super::segment::Segment;
 use super::tuning::{FAST_CLIENT_BYTES, SEGMENT_BYTES};
 use crate::observe::{Count, counted};
 
-/// The spool of one response after another.
+/// The spool of one response.
 #[derive(Debug)]
 pub(super) struct ResponseSpool {
     /// Maximum of unsent bytes in files (`--response-spool`); 0 if there are no files.
@@ -43,13 +43,6 @@ enum Obstacle {
 impl ResponseSpool {
     pub(super) fn new(limit: u64) -> ResponseSpool {
         ResponseSpool { limit, segment: Weak::new(), obstacle: None, slow_at: None }
-    }
-
-    /// Prepares for the next response, once all of this one is sent.
-    pub(super) fn start_next(&mut self) {
-        if self.obstacle.is_some() || self.slow_at.is_some() {
-            *self = ResponseSpool::new(self.limit);
-        }
     }
 
     /// The unsent bytes, in memory and in files together, that do not make the thread wait.

@@ -35,6 +35,10 @@ impl Connection {
             self.http.return_content(decoder);
             self.input = input;
             self.charge();
+            if let Some(stream) = self.write_half.transport().stream() {
+                // An application may keep the read half.
+                stream.drop_content();
+            }
         }
     }
 

@@ -7,23 +7,23 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Instant;
 
 use super::arena::ConnectionId;
 use super::tuning::STALE_TIMERS;
+use crate::sys::clock::Moment;
 
 /// The deadline of one connection.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Deadline {
     /// When to act; `None` means never.
-    due: Option<Instant>,
+    due: Option<Moment>,
     /// The time of its entry in the heap, if it has one; entries with another time are stale.
-    filed: Option<Instant>,
+    filed: Option<Moment>,
 }
 
 impl Deadline {
     /// True if an entry with this time is this deadline's, and not a stale one.
-    pub(super) fn is_filed_under(&self, time: Instant) -> bool {
+    pub(super) fn is_filed_under(&self, time: Moment) -> bool {
         self.filed == Some(time)
     }
 }
@@ -31,12 +31,12 @@ impl Deadline {
 /// The heap of all deadlines.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    heap: BinaryHeap<Reverse<(Instant, ConnectionId)>>,
+    heap: BinaryHeap<Reverse<(Moment, ConnectionId)>>,
 }
 
 impl Timers {
     /// Sets or clears a deadline.
-    pub(super) fn set(&mut self, id: ConnectionId, deadline: &mut Deadline, due: Option<Instant>) {
+    pub(super) fn set(&mut self, id: ConnectionId, deadline: &mut Deadline, due: Option<Moment>) {
         deadline.due = due;
         if let Some(due) = due
             && deadline.filed.is_none_or(|filed| due < filed)
@@ -47,12 +47,7 @@ impl Timers {
     }
 
     /// Sets a deadline, unless it is earlier already.
-    pub(super) fn bring_forward(
-        &mut self,
-        id: ConnectionId,
-        deadline: &mut Deadline,
-        due: Instant,
-    ) {
+    pub(super) fn bring_forward(&mut self, id: ConnectionId, deadline: &mut Deadline, due: Moment) {
         if deadline.due.is_none_or(|at| due < at) {
             self.set(id, deadline, Some(due));
         }
@@ -63,7 +58,7 @@ impl Timers {
     pub(super) fn compact(
         &mut self,
         connections: usize,
-        live: impl Fn(&(Instant, ConnectionId)) -> bool,
+        live: impl Fn(&(Moment, ConnectionId)) -> bool,
     ) {
         if self.heap.len() > STALE_TIMERS + 4 * connections {
             self.heap.retain(|Reverse(entry)| live(entry));
@@ -71,12 +66,12 @@ impl Timers {
     }
 
     /// When the poller must wake up at the latest.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(super) fn next(&self) -> Option<Moment> {
         self.heap.peek().map(|Reverse((due, _))| *due)
     }
 
     /// Takes the next entry whose time has come. The caller then checks [`Timers::is_due`].
-    pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, ConnectionId)> {
+    pub(super) fn pop(&mut self, now: Moment) -> Option<(Moment, ConnectionId)> {
         if self.next()? > now {
             return None;
         }
@@ -86,9 +81,9 @@ impl Timers {
     /// True if the deadline of a popped entry is due; a deadline that has moved gets a new entry.
     pub(super) fn is_due(
         &mut self,
-        (filed, id): (Instant, ConnectionId),
+        (filed, id): (Moment, ConnectionId),
         deadline: &mut Deadline,
-        now: Instant,
+        now: Moment,
     ) -> bool {
         if !deadline.is_filed_under(filed) {
             return false;
@@ -107,13 +102,14 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::clock;
     use std::time::Duration;
 
     fn id(number: usize) -> ConnectionId {
         ConnectionId::from_token(number)
     }
 
-    fn due(timers: &mut Timers, deadline: &mut Deadline, now: Instant) -> usize {
+    fn due(timers: &mut Timers, deadline: &mut Deadline, now: Moment) -> usize {
         let mut count = 0;
         while let Some(entry) = timers.pop(now) {
             count += usize::from(timers.is_due(entry, deadline, now));
@@ -124,7 +120,7 @@ mod tests {
     #[test]
     fn deadline_that_moves_fires_once_at_its_last_time() {
         let (mut timers, mut deadline, start) =
-            (Timers::default(), Deadline::default(), Instant::now());
+            (Timers::default(), Deadline::default(), clock::now());
         let at = |s| start + Duration::from_secs(s);
         timers.set(id(0), &mut deadline, Some(at(5)));
         timers.set(id(0), &mut deadline, Some(at(9)));
@@ -137,7 +133,7 @@ mod tests {
 
     #[test]
     fn stale_entries_are_compacted() {
-        let (mut timers, now) = (Timers::default(), Instant::now());
+        let (mut timers, now) = (Timers::default(), clock::now());
         for generation in 0..10_000 {
             let mut deadline = Deadline::default();
             timers.set(id(generation), &mut deadline, Some(now));
@@ -149,7 +145,7 @@ mod tests {
     #[test]
     fn cleared_deadline_never_fires() {
         let (mut timers, mut deadline, now) =
-            (Timers::default(), Deadline::default(), Instant::now());
+            (Timers::default(), Deadline::default(), clock::now());
         timers.set(id(0), &mut deadline, Some(now));
         timers.set(id(0), &mut deadline, None);
         assert_eq!(due(&mut timers, &mut deadline, now + Duration::from_secs(1)), 0);

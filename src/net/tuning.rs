@@ -6,7 +6,8 @@ use std::time::Duration;
 // Reading
 
 /// Bytes that one `read` takes at most. One buffer of this size serves all connections of a worker.
-pub(super) const READ_BUFFER: usize = 64 * 1024;
+/// It has space for a body of 64 KiB, which many clients send at a time, and for its head.
+pub(super) const READ_BUFFER: usize = 72 * 1024;
 /// Bytes that the poller reads from one connection per turn, so that a fast upload does not keep
 /// it from the other connections.
 pub(super) const MAX_READ_PER_TURN: usize = 256 * 1024;
@@ -14,11 +15,58 @@ pub(super) const MAX_READ_PER_TURN: usize = 256 * 1024;
 /// they do.
 pub(super) const MIN_INPUT_BUFFER: usize = 1024;
 
+// TLS
+
+/// Bytes of records that one `read` takes at most. Each thread that reads has one buffer.
+pub(super) const CIPHERTEXT_BUFFER: usize = 64 * 1024;
+/// Bytes of a record, or of a handshake message, that may wait for the rest. A record has 16 KiB at
+/// most; certificates of clients may take several.
+pub(super) const MAX_INCOMPLETE: usize = 64 * 1024;
+/// Encrypted bytes that may wait for the socket. A block is encrypted only when those before it are
+/// sent, so a slow reader holds no more than this beside its queue.
+pub(super) const MAX_UNSENT: usize = 64 * 1024;
+/// Bytes of a file that are read and encrypted at a time.
+pub(super) const FILE_BLOCK: usize = 64 * 1024;
+
+// HTTP/2
+
+/// Bytes that the protocol may have ready for the socket. Large enough for one system call to carry
+/// the responses of many streams.
+pub(super) const HTTP2_OUTPUT: usize = 128 * 1024;
+/// Bytes of a stream that the protocol takes from its response ahead of the socket.
+pub(super) const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+/// Bytes that the protocol takes from all streams of a connection ahead of the socket. Another
+/// stream waits, however many a client has opened; those that wait go on in turn.
+pub(super) const HTTP2_TAKEN: usize = 256 * 1024;
+/// Bytes of content that a client may send over all streams of a connection before some are stored.
+pub(super) const HTTP2_CONNECTION_WINDOW: u32 = 1 << 20;
+/// The largest window. [RFC 9113 section 6.9.1]
+pub(super) const HTTP2_MAX_WINDOW: u32 = (1 << 31) - 1;
+/// Streams that a client may open and reset within one read.
+pub(super) const HTTP2_MAX_PENDING_RESETS: usize = 50;
+/// Streams that the server resets because of what the client sends, before it ends the connection
+/// (CVE-2025-8671).
+pub(super) const HTTP2_MAX_SERVER_RESETS: usize = 100;
+/// Times that the protocol and the streams are driven per turn, so that a fast client does not keep
+/// the poller from other connections.
+pub(super) const HTTP2_ROUNDS_PER_TURN: usize = 4;
+/// How long a client may open further streams after it was asked not to, while the server stops:
+/// the time of a few round trips.
+pub(super) const HTTP2_GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
+
 // Request bodies
 
 /// Bytes of a body that wait in memory for an application that reads its body as it arrives, and
 /// that are received before a response begins to see whether the body is complete.
 pub(super) const READ_AHEAD: usize = 64 * 1024;
+/// Content takes over the buffer that it was read into if it fills at least half of it. Smaller
+/// content is copied, so that it does not hold memory which its client did not send.
+pub(super) const MIN_ADOPTED: usize = READ_BUFFER / 2;
+/// Memory that content of known length gets at first, if its client has sent less.
+pub(super) const MIN_BODY_BUFFER: usize = 4 * 1024;
+/// Space behind the content in its buffer. A read that leaves some of it free has emptied the
+/// socket, which spares another read.
+pub(super) const BODY_SLACK: usize = 256;
 /// Bytes that are collected in memory before they are appended to a temporary file, so that a
 /// client that sends byte by byte does not cost a system call for each.
 pub(super) const SPOOL_BLOCK: usize = 64 * 1024;
@@ -34,6 +82,10 @@ pub(super) const SMALL_BODY: usize = SMALL_SPOOL_BLOCK - 1;
 /// Small parts of a response (head, chunk sizes, short blocks) are copied together into buffers of
 /// about this many bytes, so that they go out by one system call.
 pub(super) const GATHER_BUFFER: usize = 64 * 1024;
+/// A worker keeps this many buffers of small responses for the next ones...
+pub(super) const MAX_RESPONSE_BUFFERS: usize = 64;
+/// ...each with at most this many bytes.
+pub(super) const MAX_RESPONSE_BUFFER_BYTES: usize = 4 * 1024;
 /// Buffers of one `sendmsg`. More than a response has as a rule, and few enough for the stack.
 pub(super) const MAX_SLICES: usize = 16;
 /// Bytes that the poller sends to one connection per turn, so that a fast reader does not keep it
@@ -46,6 +98,17 @@ pub(super) const FLUSH_THRESHOLD: usize = 64 * 1024;
 pub(super) const HIGH_WATER_MARK: usize = 256 * 1024;
 /// The same while the memory budget has passed its soft limit.
 pub(super) const REDUCED_HIGH_WATER_MARK: usize = 32 * 1024;
+
+// Static files
+
+/// Requests for static files of one connection that a turn answers.
+pub(super) const MAX_STATIC_PER_TURN: usize = 32;
+/// Names whose files stay open until the end of a turn, with up to 64 KiB of each in memory.
+pub(super) const MAX_STATIC_PREPARED: usize = 64;
+/// Threads that wait for disks. Two, so that one hung file system leaves one for the others.
+pub(super) const MAX_LOADERS: usize = 2;
+/// Bytes behind a part that the kernel is asked to read as well, while the part is sent.
+pub(super) const LOAD_AHEAD: u64 = 2 << 20;
 
 // Response spool
 

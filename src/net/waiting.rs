@@ -1,6 +1,6 @@
 //! What a connection waits for while it is its client's turn: the eviction policy decides by it.
 
-use std::time::Instant;
+use crate::sys::clock::Moment;
 
 /// What a client has to send, or to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +22,7 @@ pub(super) enum Awaited {
 pub(super) struct Waiting {
     pub(super) awaited: Awaited,
     /// When the wait began. For content, the time of the last bytes.
-    pub(super) since: Instant,
+    pub(super) since: Moment,
 }
 
 impl Waiting {

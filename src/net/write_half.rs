@@ -5,24 +5,23 @@
 //! A client that reads slowly costs no thread: its response waits here. What an application streams
 //! past the high-water mark goes to a file, by the [`producer`] of the response.
 
+mod http2;
 mod producer;
 mod state;
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use socket2::Socket;
+use std::time::Duration;
 
 use super::memory_budget::MemoryBudget;
-use super::output_queue::{Flush, OutputQueue};
+use super::output_queue::{FilePart, Flush, OutputQueue};
 use super::transport::{Then, Transport};
 use super::tuning::{
     FLUSH_THRESHOLD, HIGH_WATER_MARK, MAX_WRITE_PER_TURN, REDUCED_HIGH_WATER_MARK,
 };
 use super::write_pace::WritePace;
 use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, ignore_poison};
-use crate::sys::clock;
+use crate::sys::clock::{self, Moment};
 use state::{Locked, State, copy};
 
 /// The error of a response whose request was aborted because it ran too long. `send` never returns
@@ -57,10 +56,9 @@ pub(super) enum Enqueued {
 }
 
 impl WriteHalf {
-    /// Takes a connected, non-blocking socket.
-    pub(super) fn new(socket: Socket, memory_budget: Arc<MemoryBudget>) -> WriteHalf {
+    pub(super) fn new(transport: Transport, memory_budget: Arc<MemoryBudget>) -> WriteHalf {
         WriteHalf {
-            transport: Transport::plain(socket),
+            transport,
             state: Mutex::new(State::new(clock::now())),
             waiting: AtomicBool::new(false),
             is_new_response: AtomicBool::new(true),
@@ -106,7 +104,7 @@ impl WriteHalf {
 
     /// True while bytes wait for the socket.
     pub fn has_waiting(&self) -> bool {
-        self.waiting.load(Ordering::Acquire)
+        self.waiting.load(Ordering::Acquire) || self.transport.has_unsent()
     }
 
     /// For the poller: sends the unsent bytes and then `queue`, at most [`MAX_WRITE_PER_TURN`]
@@ -123,7 +121,23 @@ impl WriteHalf {
     }
 
     fn send_within(&self, queue: &mut OutputQueue, budget: u64, then: Then) -> io::Result<Flush> {
-        self.send_locked(&mut self.lock(), queue, budget, then)
+        let mut state = self.lock();
+        let is_cold = |queue: &OutputQueue| queue.cold_part(budget).is_some();
+        if state.failed.is_none() && (is_cold(&state.queue) || is_cold(queue)) {
+            if state.queue.is_empty() {
+                self.begin_to_fill(&mut state);
+            }
+            state.queue.append(queue);
+            self.charge(&mut state);
+            self.waiting.store(true, Ordering::Release);
+            return Ok(Flush::Cold);
+        }
+        self.send_locked(&mut state, queue, budget, then)
+    }
+
+    /// The part of a file that waits for its disk, after [`Flush::Cold`].
+    pub(super) fn cold_part(&self) -> Option<FilePart> {
+        self.lock().queue.cold_part(MAX_WRITE_PER_TURN)
     }
 
     fn send_locked(
@@ -133,7 +147,7 @@ impl WriteHalf {
         budget: u64,
         then: Then,
     ) -> io::Result<Flush> {
-        state.check().inspect_err(|_| state.queue.discard(queue))?;
+        state.check().inspect_err(|_| state.discard(queue))?;
         if state.queue.is_empty() {
             // A large response counts from its first byte on, not from the time that the socket is
             // full: its client may have read much of it by then.
@@ -158,7 +172,7 @@ impl WriteHalf {
                     return Ok(flush);
                 }
                 Err(error) => {
-                    state.queue.discard(queue);
+                    state.discard(queue);
                     return Err(self.fail_locked(state, error));
                 }
             }
@@ -171,7 +185,7 @@ impl WriteHalf {
     /// disconnected.
     pub(super) fn enqueue(&self, queue: &mut OutputQueue) -> io::Result<Enqueued> {
         let mut state = self.lock();
-        state.check().inspect_err(|_| state.queue.discard(queue))?;
+        state.check().inspect_err(|_| state.discard(queue))?;
         if state.queue.is_empty() {
             self.begin_to_fill(&mut state);
         }
@@ -206,20 +220,28 @@ impl WriteHalf {
     pub(super) fn flush(&self) -> io::Result<Flush> {
         let mut state = self.lock();
         state.check()?;
-        if state.queue.is_empty() {
+        if state.queue.is_empty() && !self.transport.has_unsent() {
             return Ok(Flush::Done);
         }
         self.flush_locked(&mut state, MAX_WRITE_PER_TURN)
     }
 
+    /// As [`WriteHalf::flush`], for a complete response: does not wait for the disk of a file.
+    pub(super) fn flush_resident(&self) -> io::Result<Flush> {
+        if self.cold_part().is_some() { Ok(Flush::Cold) } else { self.flush() }
+    }
+
     fn flush_locked(&self, state: &mut State, budget: u64) -> io::Result<Flush> {
         match state.queue.send(&self.transport, budget, Then::Open) {
             Ok((flush, sent)) => {
+                // This queue gathers nothing, and an idle connection keeps no buffer.
+                drop(state.queue.take_spare());
                 if sent > 0 {
                     state.progress = clock::now();
                     state.sent += sent;
                     if flush == Flush::Done {
-                        state.waited += state.progress.duration_since(state.waiting_since);
+                        state.waited +=
+                            state.progress.saturating_duration_since(state.waiting_since);
                     }
                 }
                 self.waiting.store(flush != Flush::Done, Ordering::Release);
@@ -243,20 +265,32 @@ impl WriteHalf {
 
     /// Unsent bytes in memory.
     pub(super) fn unsent_bytes(&self) -> usize {
-        if self.has_waiting() { self.lock().queue.size() } else { 0 }
+        let queued = if self.has_waiting() { self.lock().queue.size() } else { 0 };
+        queued + self.transport.unsent_bytes()
     }
 
     /// When the socket last took bytes. The kernel reports writability only once a third of its
     /// send buffer, which may have megabytes, is free. Until then a slow reader looks like one that
     /// does not read. So a caller that is about to drop a client calls [`WriteHalf::flush`] first.
-    pub(super) fn progress(&self) -> Instant {
+    pub(super) fn progress(&self) -> Moment {
         self.lock().progress
     }
 
     /// When the client has read its response too slowly, and the error that it then fails with. See
     /// [`WriteHalf::progress`].
-    pub(super) fn deadline(&self, pace: WritePace) -> Option<(Instant, io::ErrorKind)> {
-        self.lock().deadline(pace)
+    pub(super) fn deadline(&self, pace: WritePace) -> Option<(Moment, io::ErrorKind)> {
+        let mut state = self.lock();
+        self.excuse_wait(&mut state);
+        state.deadline(pace)
+    }
+
+    /// Does not count the time in which a stream of HTTP/2 waits for the others, or for the socket.
+    /// The client may read all the time, if slowly. One that reads nothing is found by the session.
+    fn excuse_wait(&self, state: &mut State) {
+        if self.transport.stream().is_some_and(|stream| stream.waits_for_others()) {
+            state.progress = clock::now();
+            state.waiting_since = state.progress;
+        }
     }
 
     /// Drops the unsent bytes and fails all later sends: the client has disconnected.
@@ -291,7 +325,7 @@ impl WriteHalf {
     fn fail_locked(&self, state: &mut State, error: io::Error) -> io::Error {
         state.failed.get_or_insert_with(|| copy(&error));
         let mut dropped = std::mem::take(&mut state.queue);
-        state.queue.discard(&mut dropped);
+        state.discard(&mut dropped);
         self.charge(state);
         self.waiting.store(false, Ordering::Release);
         self.drained.notify_all();
@@ -308,6 +342,12 @@ impl WriteHalf {
     /// True once the client is known to have disconnected.
     pub fn has_failed(&self) -> bool {
         self.lock().failed.is_some()
+    }
+
+    /// True if bytes of the response were discarded because the connection has failed. Otherwise
+    /// the client has disconnected after the last byte.
+    pub(super) fn has_discarded(&self) -> bool {
+        self.lock().has_discarded
     }
 
     fn lock(&self) -> Locked<'_> {

@@ -2,9 +2,10 @@
 //! without I/O or clock.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::Timeouts;
+use crate::sys::clock::Moment;
 
 /// The error of a response that was read more slowly than `--write-min-rate`. No call on a socket
 /// returns it.
@@ -24,9 +25,9 @@ pub(super) struct WritePace {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {
     /// Since when output waits: the socket was full.
-    pub(super) since: Instant,
+    pub(super) since: Moment,
     /// When the socket last took bytes, or `since`.
-    pub(super) progress: Instant,
+    pub(super) progress: Moment,
     /// How long output has waited before, in all.
     pub(super) waited: Duration,
     /// Bytes that the socket has taken since output first waited.
@@ -41,7 +42,7 @@ impl From<&Timeouts> for WritePace {
 
 impl WritePace {
     /// When the client has read too slowly, and the error that its response then fails with.
-    pub(super) fn deadline(self, reading: Reading) -> Option<(Instant, io::ErrorKind)> {
+    pub(super) fn deadline(self, reading: Reading) -> Option<(Moment, io::ErrorKind)> {
         let stalled = reading.progress.checked_add(self.timeout)?;
         if self.min_rate == 0 {
             return Some((stalled, io::ErrorKind::TimedOut));
@@ -59,10 +60,11 @@ impl WritePace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::clock;
 
     #[test]
     fn client_has_the_timeout_and_the_time_that_its_reading_earns() {
-        let since = Instant::now();
+        let since = clock::now();
         let at = |seconds| since + Duration::from_secs(seconds);
         let (stalled, slow) = (io::ErrorKind::TimedOut, READ_TOO_SLOWLY);
         for (min_rate, bytes, waited, progress, expected) in [

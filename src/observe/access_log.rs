@@ -7,9 +7,12 @@
 use std::sync::{Mutex, TryLockError};
 use std::time::Instant;
 
+use super::collector::{statsd, syslog};
 use super::escape;
 use super::exclusion::Exclusion;
-use super::format::{AtomValue, Format, Record, Stamps};
+use super::format::{AtomValue, Format, Stamps};
+use super::record::Record;
+use super::routed;
 use super::sink::{LogTarget, Sink};
 use super::wording::counted;
 #[cfg(doc)]
@@ -19,6 +22,17 @@ use super::writer::{Outcome, OwnedWriter};
 /// A thread that finds this many bytes buffered writes them. Far less than the bound of the buffer,
 /// which leaves the threads room for lines that they add while one of them writes.
 const FLUSH_THRESHOLD_BYTES: usize = 64 * 1024;
+
+/// Where requests are logged beside the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AccessOutputs {
+    /// Lines are sent to syslog.
+    pub syslog: bool,
+    /// Requests are counted in statsd.
+    pub statsd: bool,
+    /// Lines go through Python's logger.
+    pub python: bool,
+}
 
 /// An open access log, shared by all threads.
 #[derive(Debug)]
@@ -33,6 +47,7 @@ pub struct AccessLog {
     stamps: Mutex<Stamps>,
     /// Buffers and writes the lines.
     writer: OwnedWriter,
+    outputs: AccessOutputs,
 }
 
 impl AccessLog {
@@ -44,7 +59,24 @@ impl AccessLog {
             target: target.clone(),
             stamps: Mutex::new(Stamps::new()),
             writer: OwnedWriter::new(sink),
+            outputs: AccessOutputs::default(),
         }
+    }
+
+    /// Logs to these outputs as well.
+    pub fn logging_to(mut self, outputs: AccessOutputs) -> AccessLog {
+        self.outputs = outputs;
+        self
+    }
+
+    /// Whether every line goes through Python's logger.
+    pub fn is_routed(&self) -> bool {
+        self.outputs.python
+    }
+
+    /// Whether anything reads lines: not if requests are only counted.
+    fn has_lines(&self) -> bool {
+        self.target != LogTarget::Nowhere || self.outputs.syslog || self.outputs.python
     }
 
     /// Leaves out the requests that `exclusion` names.
@@ -75,10 +107,34 @@ impl AccessLog {
         String::from_utf8_lossy(line.trim_ascii_end()).into_owned()
     }
 
-    /// Buffers the record's line, unless it is excluded. The next [`flush`](AccessLog::flush)
-    /// writes it, or this call if enough is buffered and no other thread is writing.
+    /// Counts the request, and buffers the record's line, unless it is excluded. The next
+    /// [`flush`](AccessLog::flush) writes it, or this call if enough is buffered and no other
+    /// thread is writing.
     pub fn log(&self, record: &Record<'_>) {
-        if !self.excludes(record) {
+        self.count(record);
+        if self.excludes(record) || !self.has_lines() {
+            return;
+        }
+        if !(self.outputs.python && routed::push_access(|| self.render(record))) {
+            self.write_line(record);
+        }
+    }
+
+    /// Counts the request in statsd, if there is one.
+    pub fn count(&self, record: &Record<'_>) {
+        if self.outputs.statsd {
+            statsd::count_request(record.status, record.elapsed, self.writer.was_forked());
+        }
+    }
+
+    /// Buffers the record's line. It is not routed through Python's logger.
+    pub fn write_line(&self, record: &Record<'_>) {
+        if self.outputs.syslog {
+            let mut line = self.render(record);
+            syslog::send_access(&line, self.writer.was_forked());
+            line.push('\n');
+            self.append(|buffer, _| buffer.extend_from_slice(line.as_bytes()));
+        } else {
             self.append(|buffer, stamps| self.format.render(record, stamps, buffer));
         }
     }
@@ -87,11 +143,17 @@ impl AccessLog {
     pub fn log_text(&self, text: &str) {
         let mut line = String::with_capacity(text.len() + 1);
         escape::line(text, &mut line);
+        if self.outputs.syslog {
+            syslog::send_access(&line, self.writer.was_forked());
+        }
         line.push('\n');
         self.append(|buffer, _| buffer.extend_from_slice(line.as_bytes()));
     }
 
     fn append(&self, add_line: impl FnOnce(&mut Vec<u8>, &mut Stamps)) {
+        if self.target == LogTarget::Nowhere {
+            return;
+        }
         let buffered =
             self.writer.append(1, |buffer| self.with_stamps(|stamps| add_line(buffer, stamps)));
         // A forked child has no poller that flushes.

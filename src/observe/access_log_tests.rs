@@ -1,5 +1,6 @@
 //! Tests of the access log: batches, threads, and outputs that fail or stand still.
 
+use super::super::trace::Trace;
 use super::super::writer::DROP_THRESHOLD_BYTES;
 use super::*;
 use std::io::Read;
@@ -24,6 +25,7 @@ fn request<'a>(target: &'a [u8]) -> Record<'a> {
         request_field: &|_| None,
         response_field: &|_| None,
         environ: &[],
+        trace: Trace::default(),
     }
 }
 

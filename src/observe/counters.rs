@@ -6,7 +6,10 @@
 
 use std::fmt::{self, Display};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
+
+use super::shared_state::{LIMITS, WorkerSlot};
 
 /// The shortest time between two reports of the same counter.
 const REPORT_INTERVAL_MS: u64 = 10_000;
@@ -16,6 +19,12 @@ const REPORT_INTERVAL_MS: u64 = 10_000;
 pub enum Count {
     /// A request head was incomplete, or missing, after `--header-timeout`.
     HeaderTimeout,
+    /// A TLS handshake was incomplete after `--handshake-timeout`.
+    HandshakeTimeout,
+    /// A TLS handshake failed, or its client has disconnected.
+    HandshakeFailed,
+    /// A client sent plain HTTP to an HTTPS address.
+    PlainHttp,
     /// A request body stopped, or arrived too slowly.
     BodyTimeout,
     /// A connection was idle for `--keep-alive`.
@@ -30,6 +39,10 @@ pub enum Count {
     MissingHost,
     /// A request was larger than a limit: 413, 414, 431.
     OverLimit,
+    /// A connection of `--proxy-allow-from` had no valid header of the PROXY protocol.
+    ProxyMalformed,
+    /// A connection of another peer had such a header.
+    ProxyRefused,
     /// A request waited longer than `--queue-timeout` for a thread.
     QueueTimeout,
     /// A request was rejected because the queue was full.
@@ -58,11 +71,38 @@ pub enum Count {
     ResponseSpoolLimit,
     /// An application waited for its client: a temporary file could not be written.
     ResponseSpoolFailed,
+    /// A request could not take its connection: `--max-upgrades` have.
+    UpgradeLimit,
+    /// A static file could not be opened or read.
+    StaticFailed,
+    /// An application has named a file outside of `--sendfile-root`.
+    SendfileOutside,
+    /// A file that an application has named could not be opened.
+    SendfileFailed,
+    /// A client of HTTP/2 reset too many of its streams.
+    Http2Resets,
+    /// A client of HTTP/2 sent too many frames that carry nothing.
+    Http2ControlFrames,
+    /// A client of HTTP/2 exceeded another bound of the protocol.
+    Http2Excess,
+    /// A stream of HTTP/2 was refused, as too many of its client's requests still ran.
+    Http2Refused,
+    /// A request was handed over to another worker.
+    HandedOver,
+    /// A request of another worker was taken over.
+    TakenOver,
+    /// A request of another worker could not be taken over.
+    HandOverFailed,
+    /// A request has run longer than `--slow-request`.
+    SlowRequest,
 }
 
 /// All counters in the order of [`Count`], with their names.
-const NAMES: [(Count, &str); 22] = [
+const NAMES: [(Count, &str); LIMITS] = [
     (Count::HeaderTimeout, "header_timeout"),
+    (Count::HandshakeTimeout, "handshake_timeout"),
+    (Count::HandshakeFailed, "handshake_failed"),
+    (Count::PlainHttp, "plain_http"),
     (Count::BodyTimeout, "body_timeout"),
     (Count::KeepAlive, "keep_alive"),
     (Count::WriteTimeout, "write_timeout"),
@@ -70,6 +110,8 @@ const NAMES: [(Count, &str); 22] = [
     (Count::Malformed, "malformed"),
     (Count::MissingHost, "missing_host"),
     (Count::OverLimit, "over_limit"),
+    (Count::ProxyMalformed, "proxy_malformed"),
+    (Count::ProxyRefused, "proxy_refused"),
     (Count::QueueTimeout, "queue_timeout"),
     (Count::QueueFull, "queue_full"),
     (Count::ClientDisconnected, "client_disconnected"),
@@ -84,13 +126,32 @@ const NAMES: [(Count, &str); 22] = [
     (Count::ResponseSpool, "response_spool"),
     (Count::ResponseSpoolLimit, "response_spool_limit"),
     (Count::ResponseSpoolFailed, "response_spool_failed"),
+    (Count::UpgradeLimit, "upgrade_limit"),
+    (Count::StaticFailed, "static_failed"),
+    (Count::SendfileOutside, "sendfile_outside"),
+    (Count::SendfileFailed, "sendfile_failed"),
+    (Count::Http2Resets, "http2_resets"),
+    (Count::Http2ControlFrames, "http2_control_frames"),
+    (Count::Http2Excess, "http2_excess"),
+    (Count::Http2Refused, "http2_refused"),
+    (Count::HandedOver, "handed_over"),
+    (Count::TakenOver, "taken_over"),
+    (Count::HandOverFailed, "hand_over_failed"),
+    (Count::SlowRequest, "slow_request"),
 ];
+
+/// The names of all counters, in the order of [`Count`].
+pub fn limit_names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|(_, name)| *name)
+}
 
 /// The counters of one process. Displayed as `name=count` for each that is not zero.
 #[derive(Debug)]
 pub struct Counters {
     started: Instant,
     counters: [Counter; NAMES.len()],
+    /// The slot that shows them to the master, if there is one.
+    slot: OnceLock<Arc<WorkerSlot>>,
 }
 
 #[derive(Debug, Default)]
@@ -104,11 +165,17 @@ struct Counter {
 
 impl Default for Counters {
     fn default() -> Counters {
-        Counters { started: Instant::now(), counters: Default::default() }
+        let counters = std::array::from_fn(|_| Counter::default());
+        Counters { started: Instant::now(), counters, slot: OnceLock::new() }
     }
 }
 
 impl Counters {
+    /// Shows what is counted from now on to the master, too.
+    pub fn show_in(&self, slot: Arc<WorkerSlot>) {
+        let _ = self.slot.set(slot);
+    }
+
     /// Counts one. Rate-limited: returns the count since the last report, or `None` if one was made
     /// less than 10 s ago. The caller logs it.
     pub fn increment_and_take_report(&self, what: Count) -> Option<u64> {
@@ -117,6 +184,9 @@ impl Counters {
     }
 
     fn increment_at(&self, what: Count, now_ms: u64) -> Option<u64> {
+        if let Some(slot) = self.slot.get() {
+            slot.count_limit(what as usize);
+        }
         let Counter { count, reported, next_report_ms } = &self.counters[what as usize];
         let count = count.fetch_add(1, Ordering::Relaxed) + 1;
         let due = next_report_ms.load(Ordering::Relaxed);

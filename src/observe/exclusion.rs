@@ -3,7 +3,7 @@
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
 
-use super::format::Record;
+use super::record::Record;
 
 /// Statuses from this one on are logged even for an excluded path: a health check that fails is
 /// what an operator looks for.

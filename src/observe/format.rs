@@ -9,46 +9,18 @@ mod template;
 pub use template::AtomValue;
 
 use std::io::Write as _;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use thiserror::Error;
 
 use super::clock::Stamp;
-use super::{escape, json, user};
+use super::record::Record;
+use super::{escape, json};
 
 /// The Common Log Format of the NCSA and Apache servers.
 const COMMON: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s"#;
 /// `common` with referer and user agent, which is gunicorn's default.
 const COMBINED: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
-
-/// One finished request, for the access log.
-///
-/// All of its data may come from the client, so the format escapes it.
-#[derive(Clone, Copy)]
-pub struct Record<'a> {
-    /// The peer's address without its port; empty for a Unix socket.
-    pub remote: &'a str,
-    /// The method as received.
-    pub method: &'a [u8],
-    /// The request target as received, not decoded.
-    pub target: &'a [u8],
-    /// The protocol, as `HTTP/1.1`.
-    pub version: &'a str,
-    /// The status code of the response.
-    pub status: u16,
-    /// Bytes of content sent, without head and chunk framing.
-    pub sent: u64,
-    /// When the request's first byte arrived.
-    pub started: SystemTime,
-    /// The time from then to the response's last byte.
-    pub elapsed: Duration,
-    /// Looks up the first request field of a name, which is in lower case.
-    pub request_field: &'a dyn Fn(&str) -> Option<&'a [u8]>,
-    /// Looks up the first response field of a name, which is in lower case.
-    pub response_field: &'a dyn Fn(&str) -> Option<&'a [u8]>,
-    /// The values of [`Format::environ_keys`] that the environ has.
-    pub environ: &'a [(String, String)],
-}
 
 /// A compiled format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,10 +76,16 @@ enum Atom {
     Microseconds,
     DecimalSeconds,
     Process,
+    QueueTime,
+    AppTime,
+    SendTime,
+    RequestId,
+    Traceparent,
 }
 
-/// Letter, value, and whether Python accepts `%(x)d` besides `%(x)s`.
-const ATOMS: [(&str, Atom, bool); 19] = [
+/// Name, value, and whether Python accepts `%(x)d` besides `%(x)s`. The names of more than a letter
+/// are not gunicorn's, which logs such atoms as `-`.
+const ATOMS: [(&str, Atom, bool); 24] = [
     ("h", Atom::Remote, false),
     ("l", Atom::Identity, false),
     ("u", Atom::User, false),
@@ -127,6 +105,11 @@ const ATOMS: [(&str, Atom, bool); 19] = [
     ("D", Atom::Microseconds, true),
     ("L", Atom::DecimalSeconds, false),
     ("p", Atom::Process, false),
+    ("queue", Atom::QueueTime, false),
+    ("app", Atom::AppTime, false),
+    ("send", Atom::SendTime, false),
+    ("request_id", Atom::RequestId, false),
+    ("traceparent", Atom::Traceparent, false),
 ];
 
 /// Why a format cannot be used.
@@ -197,6 +180,15 @@ impl Format {
             }
         }
         Ok(Format { shape: Shape::Pieces(pieces), environ_keys, unknown })
+    }
+
+    /// Lines may show the trace of a request.
+    pub fn shows_trace(&self) -> bool {
+        let of_trace = |piece: &Piece| matches!(piece, Piece::Atom(atom) if atom.is_of_trace());
+        match &self.shape {
+            Shape::Json => true,
+            Shape::Pieces(pieces) => pieces.iter().any(of_trace),
+        }
     }
 
     /// All lines are the same, because the format contains no atom.
@@ -305,6 +297,11 @@ impl Piece {
 }
 
 impl Atom {
+    fn is_of_trace(self) -> bool {
+        use Atom::{AppTime, QueueTime, RequestId, SendTime, Traceparent};
+        matches!(self, QueueTime | AppTime | SendTime | RequestId | Traceparent)
+    }
+
     fn render(self, record: &Record<'_>, stamps: &mut Stamps, out: &mut Vec<u8>) {
         let elapsed = record.elapsed;
         match self {
@@ -339,29 +336,11 @@ impl Atom {
                 number(std::process::id(), out);
                 out.push(b'>');
             }
-        }
-    }
-}
-
-impl Record<'_> {
-    /// The user name that the request claims in Basic authorization.
-    pub(super) fn user(&self) -> Option<Vec<u8>> {
-        (self.request_field)("authorization").and_then(user::from_authorization)
-    }
-
-    /// The target's path and query, also of the absolute form [RFC 9112 section 3.2.2].
-    pub(super) fn path_and_query(&self) -> (&[u8], &[u8]) {
-        let mut path = self.target;
-        if !path.starts_with(b"/")
-            && let Some(scheme) = memchr::memmem::find(path, b"://")
-        {
-            let authority = &path[scheme + 3..];
-            let end = memchr::memchr2(b'/', b'?', authority);
-            path = &authority[end.unwrap_or(authority.len())..];
-        }
-        match memchr::memchr(b'?', path) {
-            Some(mark) => (&path[..mark], &path[mark + 1..]),
-            None => (path, b""),
+            Atom::QueueTime => seconds_or_dash(record.trace.phases.queue, out),
+            Atom::AppTime => seconds_or_dash(record.trace.phases.app, out),
+            Atom::SendTime => seconds_or_dash(record.trace.phases.send, out),
+            Atom::RequestId => word_or_dash(record.trace.request_id.map(str::as_bytes), out),
+            Atom::Traceparent => word_or_dash(record.trace.traceparent, out),
         }
     }
 }
@@ -379,6 +358,13 @@ fn word_or_dash(value: Option<&[u8]>, out: &mut Vec<u8>) {
     match value {
         None | Some(b"") => out.push(b'-'),
         Some(value) => escape::word(value, out),
+    }
+}
+
+fn seconds_or_dash(value: Option<Duration>, out: &mut Vec<u8>) {
+    match value {
+        None => out.push(b'-'),
+        Some(value) => decimal_seconds(value, out),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Tests of the access log's formats: each atom alone, the named formats whole, and forgery.
 
+use super::super::trace::{Phases, Trace};
 use super::*;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 type Fields = &'static [(&'static str, &'static [u8])];
 
@@ -12,6 +13,7 @@ struct Sample {
     target: &'static [u8],
     request: Fields,
     environ: Vec<(String, String)>,
+    trace: Trace<'static>,
 }
 
 impl Default for Sample {
@@ -26,6 +28,7 @@ impl Default for Sample {
                 ("authorization", b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
             ],
             environ: vec![("REMOTE_PORT".into(), "4711".into())],
+            trace: Trace::default(),
         }
     }
 }
@@ -46,6 +49,7 @@ impl Sample {
             request_field: &request,
             response_field: &response,
             environ: &self.environ,
+            trace: self.trace,
         };
         let mut out = Vec::new();
         let format = Format::parse(format).unwrap();
@@ -130,10 +134,45 @@ fn json_line_has_all_members() {
         format!(
             "{{\"time\":\"{time}\",\"remote\":\"203.0.113.7\",\"user\":\"Aladdin\",\
              \"method\":\"GET\",\"target\":\"/a%20b?x=1&y\",\"protocol\":\"HTTP/1.1\",\
-             \"status\":404,\"bytes\":12,\"seconds\":3.004005,\"referer\":\"http://ref/\",\
-             \"user_agent\":\"curl/8\",\"pid\":{pid}}}"
+             \"status\":404,\"bytes\":12,\"seconds\":3.004005,\"queue\":null,\"app\":null,\
+             \"send\":null,\"referer\":\"http://ref/\",\"user_agent\":\"curl/8\",\
+             \"request_id\":null,\"traceparent\":null,\"pid\":{pid}}}"
         )
     );
+}
+
+#[test]
+fn trace_has_atoms_and_members() {
+    let phases = Phases {
+        queue: Some(Duration::from_micros(1)),
+        app: Some(Duration::from_millis(2500)),
+        send: Some(Duration::ZERO),
+    };
+    let trace = Trace {
+        request_id: Some(r"a\b"),
+        traceparent: Some(b"00-1-2-01"),
+        phases,
+        ..Trace::default()
+    };
+    let traced = Sample { trace, ..Sample::default() };
+    assert_eq!(
+        traced.render("%(queue)s %(app)s %(send)s %(request_id)s %(traceparent)s"),
+        r"0.000001 2.500000 0.000000 a\x5Cb 00-1-2-01"
+    );
+    let json = traced.render("json");
+    assert!(json.contains(r#""queue":0.000001,"app":2.500000,"send":0.000000,"#), "{json}");
+    assert!(json.contains(r#""request_id":"a\\b","traceparent":"00-1-2-01","pid""#), "{json}");
+    let untraced = Sample::default().render("%(queue)s %(app)s %(send)s %(request_id)s");
+    assert_eq!(untraced, "- - - -");
+}
+
+#[test]
+fn format_shows_the_trace_if_it_has_such_an_atom() {
+    for (format, shows) in
+        [("json", true), ("%(queue)s", true), ("%(s)s %(traceparent)s", true), ("combined", false)]
+    {
+        assert_eq!(Format::parse(format).unwrap().shows_trace(), shows, "{format}");
+    }
 }
 
 #[test]
@@ -217,7 +256,12 @@ fn unknown_atom_is_a_dash() {
 #[test]
 fn known_atoms_lists_all_letters() {
     let text = known_atoms();
-    assert!(text.contains("h l u t r m U q H s B b f a T M D L p"), "{text}");
+    assert!(
+        text.contains(
+            "h l u t r m U q H s B b f a T M D L p queue app send request_id traceparent"
+        ),
+        "{text}"
+    );
     assert!(text.contains("%({name}i)s"), "{text}");
 }
 

@@ -6,12 +6,15 @@
 
 use super::clock::millisecond;
 use super::escape;
-use super::format::{Record, Stamps, decimal_seconds, number};
+use super::format::{Stamps, decimal_seconds, number};
+use super::record::Record;
+use super::trace::Trace;
 
 /// Appends the record as one JSON object, without a line feed.
 ///
 /// `time` is in the format of RFC 3339 with milliseconds, `bytes` is the length of the content that
-/// was sent, `seconds` the duration of the request.
+/// was sent, `seconds` the duration of the request, and `queue`, `app` and `send` are those of its
+/// phases.
 pub(super) fn render(record: &Record<'_>, stamps: &mut Stamps, out: &mut Vec<u8>) {
     let field = |name| (record.request_field)(name);
 
@@ -39,8 +42,18 @@ pub(super) fn render(record: &Record<'_>, stamps: &mut Stamps, out: &mut Vec<u8>
     number(record.sent, out);
     write_key("seconds", out);
     decimal_seconds(record.elapsed, out);
+    let Trace { phases, request_id, traceparent, .. } = record.trace;
+    for (name, phase) in [("queue", phases.queue), ("app", phases.app), ("send", phases.send)] {
+        write_key(name, out);
+        match phase {
+            Some(time) => decimal_seconds(time, out),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
     string_member("referer", field("referer"), out);
     string_member("user_agent", field("user-agent"), out);
+    string_member("request_id", request_id.map(str::as_bytes), out);
+    string_member("traceparent", traceparent, out);
     write_key("pid", out);
     number(std::process::id(), out);
     out.push(b'}');

@@ -1,28 +1,37 @@
 //! The error log: messages of the server, and what the application writes to `wsgi.errors`.
 //!
-//! Lines have gunicorn's format, `[2026-11-24 04:14:34 +0000] [PID] [INFO] message`. Each is one
-//! write(2) by the thread that logs it, so that lines of several processes do not mix, and none is
-//! lost in a buffer when the process dies. While the reader does not take them, lines stay in a
-//! bounded buffer, and [`flush`] writes them later. No line of the server waits for the reader, as
-//! the poller may log it; text of the application waits for it for a moment.
+//! Lines have gunicorn's format, `[2026-11-24 04:14:34 +0000] [PID] [INFO] message`, or are JSON
+//! objects; see [`super::entry`]. Each is one write(2) by the thread that logs it, so that lines of
+//! several processes do not mix, and none is lost in a buffer when the process dies. While the
+//! reader does not take them, lines stay in a bounded buffer, and [`flush`] writes them later. No
+//! line of the server waits for the reader, as the poller may log it; text of the application waits
+//! for it for a moment.
 //!
 //! A process has one error log, which all layers reach with the macros of the `log` crate. A
 //! process that starts a second server redirects it by calling [`init`] again.
+
+mod application;
+
+pub use application::{AppLine, end_routing, write_formatted, write_line, write_text};
 
 use std::fmt::{self, Write as _};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, TryLockError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::clock::Stamp;
+use super::collector::{statsd, syslog};
 use super::colour::Colours;
+use super::entry::{Entry, JSON_TIME, Look, TEXT_TIME, TRACEBACK, WSGI_ERRORS};
+use super::routed::Routed;
 use super::sink::Sink;
 use super::wording::counted;
 use super::writer::{self, LogWriter, Outcome};
-use super::{escape, held};
+use super::{app_text, collector, held, request_scope, routed};
 
 /// How long text of the application waits for a slow reader: the text would be lost with a process
 /// that ends at once, such as a forked child.
@@ -37,9 +46,11 @@ const EVENTS_VARIABLE: &str = "RUSTWSGI_LOG_EVENTS";
 static LOGGER: ErrorLog = ErrorLog {
     is_open: AtomicBool::new(false),
     show_events: AtomicBool::new(false),
+    is_json: AtomicBool::new(false),
     is_on_terminal: AtomicBool::new(false),
     has_colours: AtomicBool::new(false),
-    stamp: Mutex::new(None),
+    text_stamp: Mutex::new(None),
+    json_stamp: Mutex::new(None),
     writer: LogWriter::new(),
 };
 
@@ -49,12 +60,15 @@ struct ErrorLog {
     is_open: AtomicBool,
     /// Whether lines show their event ids.
     show_events: AtomicBool,
+    /// Whether lines are JSON objects.
+    is_json: AtomicBool,
     /// Whether the sink is a terminal.
     is_on_terminal: AtomicBool,
     /// Whether the levels have colours.
     has_colours: AtomicBool,
-    /// Formats the time, cached from the last line.
-    stamp: Mutex<Option<Stamp>>,
+    /// Format the time, cached from the last line.
+    text_stamp: Mutex<Option<Stamp>>,
+    json_stamp: Mutex<Option<Stamp>>,
     /// Writes the lines; to standard error before [`init`].
     writer: LogWriter,
 }
@@ -75,6 +89,11 @@ pub fn init(sink: Sink, level: LevelFilter) -> io::Result<()> {
     LOGGER.is_open.store(true, Ordering::Release);
     log::set_max_level(level);
     Ok(())
+}
+
+/// Writes lines as JSON objects from now on, or as text.
+pub fn set_json(is_json: bool) {
+    LOGGER.is_json.store(is_json, Ordering::Relaxed);
 }
 
 /// Sends all further messages to `sink`.
@@ -121,7 +140,8 @@ pub fn forget_start() -> bool {
 /// While lines are held back, adds one for the process `pid`. Otherwise that process logs it.
 pub fn hold_line_of(pid: u32, event: &str, message: &str) {
     if held::is_active() {
-        held::push(event, LOGGER.line(pid, event, INFO, message));
+        let entry = Entry { pid, ..entry(event, INFO, message) };
+        LOGGER.emit(&entry);
     }
 }
 
@@ -137,40 +157,60 @@ pub fn is_on_terminal() -> bool {
     LOGGER.is_on_terminal.load(Ordering::Relaxed)
 }
 
-/// Writes text of the application to the error log, without a time or level: data for `wsgi.errors`
-/// and Python's tracebacks. It cannot pass for a line of the server: see [`escape::lines`]. Before
-/// [`init`] it goes to standard error. Never fails; what cannot be written is lost.
-pub fn write_text(text: &str) {
-    let mut escaped = String::with_capacity(text.len());
-    escape::lines(text, true, &mut escaped);
-    LOGGER.append(escaped);
-    LOGGER.report(LOGGER.writer.write_with_timeout(WRITE_TIMEOUT));
-}
-
-/// True while lines wait for the reader of the error log.
+/// True while lines wait for the reader of the error log, or for a collector.
 pub fn has_backlog() -> bool {
-    LOGGER.writer.has_backlog()
+    LOGGER.writer.has_backlog() || collector::has_backlog()
 }
 
-/// Writes lines that wait for the reader, as far as it takes them now. Cheap if there are none.
+/// Writes lines that wait for the reader, as far as it takes them now, and sends what is buffered
+/// for collectors. Cheap if there is nothing.
 pub fn flush() {
-    if has_backlog() {
+    if LOGGER.writer.has_backlog() {
         LOGGER.report(LOGGER.writer.write());
     }
+    collector::flush();
 }
 
 /// As [`flush`], at the end of the process: gives the reader a moment.
 pub fn finish() {
+    routed::end().iter().for_each(write_routed);
+    flush_text();
     LOGGER.report(LOGGER.writer.write_until(Instant::now() + FINISH_TIMEOUT));
+    collector::finish();
 }
 
-/// Writes a line of any level: the loggers of the application have levels of their own. `level` is
-/// the name of the level.
-pub fn write_line(target: &str, level: &str, message: &str) {
-    if LOGGER.is_open.load(Ordering::Acquire) {
-        LOGGER.append_line(target, level, message);
+/// Writes text of the application that `write_text` keeps until its line is complete. At the end
+/// of a request, and when the application asks for it.
+pub fn flush_text() {
+    if let Some(record) = app_text::take() {
+        write_record(&record);
+    }
+}
+
+/// Writes a record of text that the application has written.
+fn write_record(text: &str) {
+    let text = text.trim_end_matches('\n');
+    let first_line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let mut entry = entry(ERRORS_EVENT, ERROR, first_line);
+    if LOGGER.is_json() {
+        entry.fields.push((WSGI_ERRORS.into(), text.into()));
+        LOGGER.append(LOGGER.render(&entry));
         LOGGER.report(LOGGER.writer.write_with_timeout(WRITE_TIMEOUT));
     }
+    syslog::send_error(&Entry { message: text, fields: Vec::new(), ..entry });
+}
+
+/// Writes a line of the server that did not reach its logger in Python.
+fn write_routed(line: &Routed) {
+    if line.is_access {
+        return;
+    }
+    let mut entry = entry(line.event.as_deref().unwrap_or_default(), &line.level, &line.message);
+    entry.pid = line.pid;
+    entry.request_id = line.request_id.as_deref().map(Into::into);
+    entry.at = UNIX_EPOCH + Duration::from_secs_f64(line.time);
+    entry.fields.extend(line.traceback.iter().map(|text| (TRACEBACK.into(), text.into())));
+    LOGGER.emit(&entry);
 }
 
 impl ErrorLog {
@@ -195,32 +235,64 @@ impl ErrorLog {
         }
     }
 
-    /// The current time as lines show it. Uses no cache if another thread is using it: so no thread
-    /// waits here, nor does a forked child for a thread that it does not have.
-    fn time(&self) -> String {
-        let now = SystemTime::now();
-        let format = |stamp: &mut Option<Stamp>| {
-            stamp.get_or_insert_with(|| Stamp::new("[%Y-%m-%d %H:%M:%S %z]")).text(now).to_owned()
-        };
-        match self.stamp.try_lock() {
-            Ok(mut stamp) => format(&mut stamp),
-            Err(TryLockError::Poisoned(stamp)) => format(&mut stamp.into_inner()),
-            Err(TryLockError::WouldBlock) => format(&mut None),
-        }
+    fn is_json(&self) -> bool {
+        self.is_json.load(Ordering::Relaxed)
     }
 
-    fn append_line(&self, target: &str, level: &str, message: &str) {
-        let line = self.line(std::process::id(), target, level, message);
-        match level == INFO && held::is_active() {
-            true => held::push(target, line),
+    /// Buffers the entry's line, and sends the entry to syslog.
+    fn emit(&self, entry: &Entry<'_>) {
+        let line = self.render(entry);
+        match entry.level == INFO && held::is_active() {
+            true => held::push(entry.event.unwrap_or_default(), line),
             false => self.append(line),
         }
+        syslog::send_error(entry);
     }
 
-    fn line(&self, pid: u32, target: &str, level: &str, message: &str) -> String {
-        let event = event(target).filter(|_| self.show_events.load(Ordering::Relaxed));
-        let colours = Colours::new(self.has_colours.load(Ordering::Relaxed));
-        line(&Prefix { time: &self.time(), pid, event, level, colours }, message)
+    /// The entry as lines have it. Uses no cached time if another thread is using it: so no thread
+    /// waits here, nor does a forked child for a thread that it does not have.
+    fn render(&self, entry: &Entry<'_>) -> String {
+        let is_json = self.is_json();
+        let (cache, time) = match is_json {
+            true => (&self.json_stamp, JSON_TIME),
+            false => (&self.text_stamp, TEXT_TIME),
+        };
+        let look = Look {
+            shows_events: self.show_events.load(Ordering::Relaxed),
+            colours: Colours::new(self.has_colours.load(Ordering::Relaxed)),
+        };
+        let render = |stamp: &mut Option<Stamp>| {
+            let stamp = stamp.get_or_insert_with(|| Stamp::new(time));
+            if is_json { entry.json(stamp) } else { entry.text(look, stamp) }
+        };
+        match cache.try_lock() {
+            Ok(mut stamp) => render(&mut stamp),
+            Err(TryLockError::Poisoned(stamp)) => render(&mut stamp.into_inner()),
+            Err(TryLockError::WouldBlock) => render(&mut None),
+        }
+    }
+}
+
+/// An entry of this process.
+fn entry<'a>(target: &'a str, level: &'a str, message: &'a str) -> Entry<'a> {
+    Entry {
+        at: SystemTime::now(),
+        pid: std::process::id(),
+        event: event(target),
+        level,
+        message,
+        request_id: request_scope::current_request_id(),
+        fields: Vec::new(),
+    }
+}
+
+/// Collects the pairs of a record as fields of an entry.
+struct Fields<'a, 'b>(&'a mut Entry<'b>);
+
+impl<'kvs> VisitSource<'kvs> for Fields<'_, '_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        self.0.fields.push((key.as_str().to_owned().into(), text_of(&value).into()));
+        Ok(())
     }
 }
 
@@ -234,6 +306,11 @@ fn message_of(arguments: fmt::Arguments<'_>) -> String {
     message
 }
 
+/// The text of an error that may be a Python exception, as a message has it.
+pub fn text_of(error: &impl fmt::Display) -> String {
+    message_of(format_args!("{error}"))
+}
+
 impl Log for ErrorLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= log::max_level()
@@ -243,12 +320,24 @@ impl Log for ErrorLog {
         if !self.enabled(record.metadata()) {
             return;
         }
+        flush_text();
         // The message is formatted before any lock is taken: its `Display` may log itself.
         let message = message_of(*record.args());
-        self.append_line(record.target(), name_of(record.level()), &message);
-        // The poller may log this line, so it waits neither for the reader nor for another thread
-        // that is writing. That thread also writes this line.
-        self.report(self.writer.write());
+        let mut entry = entry(record.target(), name_of(record.level()), &message);
+        let _ = record.key_values().visit(&mut Fields(&mut entry));
+        let has_traceback = entry.traceback().is_some();
+        statsd::count_line(record.level(), has_traceback);
+        if routed::push(&entry) {
+            return;
+        }
+        self.emit(&entry);
+        self.report(match has_traceback {
+            // A thread of the application.
+            true => self.writer.write_with_timeout(WRITE_TIMEOUT),
+            // The poller may log this line, so it waits neither for the reader nor for another
+            // thread that is writing. That thread also writes this line.
+            false => self.writer.write(),
+        });
     }
 
     fn flush(&self) {}
@@ -267,41 +356,18 @@ fn event(target: &str) -> Option<&str> {
 
 /// gunicorn's name of the level whose lines can be held back.
 const INFO: &str = "INFO";
+const ERROR: &str = "ERROR";
+/// The event of text that the application has written to `wsgi.errors`.
+const ERRORS_EVENT: &str = "app.errors";
 
 /// gunicorn's name of a level.
 fn name_of(level: Level) -> &'static str {
     match level {
-        Level::Error => "ERROR",
+        Level::Error => ERROR,
         Level::Warn => "WARNING",
         Level::Info => INFO,
         Level::Debug | Level::Trace => "DEBUG",
     }
-}
-
-/// What precedes a message.
-struct Prefix<'a> {
-    time: &'a str,
-    pid: u32,
-    event: Option<&'a str>,
-    level: &'a str,
-    colours: Colours,
-}
-
-/// Formats one message, line feed included. The message may contain data of a client.
-fn line(prefix: &Prefix<'_>, message: &str) -> String {
-    let Prefix { time, pid, event, level, colours } = *prefix;
-    let mut line = String::with_capacity(time.len() + message.len() + 48);
-    let dim = colours.dim();
-    // Writing to a string cannot fail.
-    let _ = write!(line, "{dim}{time} [{pid}]{dim:#} ");
-    if let Some(event) = event {
-        let _ = write!(line, "[{event}] ");
-    }
-    let colour = colours.level(level);
-    let _ = write!(line, "{colour}[{level}]{colour:#} ");
-    escape::lines(message.trim_end_matches('\n'), false, &mut line);
-    line.push('\n');
-    line
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use super::*;
 use crate::observe::LogTarget;
 use std::path::Path;
 
-fn line(time: &str, event: Option<&str>, level: &str, message: &str) -> String {
-    let (pid, colours) = (std::process::id(), Colours::default());
-    super::line(&Prefix { time, pid, event, level, colours }, message)
+fn line(target: &str, level: &str, message: &str) -> String {
+    let look = Look { shows_events: true, ..Look::default() };
+    let entry = Entry { at: SystemTime::UNIX_EPOCH, ..entry(target, level, message) };
+    entry.text(look, &mut Stamp::new("[now]"))
 }
 
 #[test]
@@ -19,12 +20,12 @@ fn message_whose_display_fails_is_cut() {
     }
     assert_eq!(message_of(format_args!("failed: {Failing}")), "failed: (this cannot be shown)");
     assert_eq!(message_of(format_args!("failed: {}", 1)), "failed: 1");
+    assert_eq!((text_of(&Failing), text_of(&1)), ("(this cannot be shown)".into(), "1".into()));
 }
 
 #[test]
 fn line_has_gunicorns_format() {
     let pid = std::process::id();
-    let time = "[2026-11-24 04:14:34 +0000]";
     for (level, name) in [
         (Level::Error, "ERROR"),
         (Level::Warn, "WARNING"),
@@ -33,13 +34,13 @@ fn line_has_gunicorns_format() {
         (Level::Trace, "DEBUG"),
     ] {
         assert_eq!(
-            line(time, None, name_of(level), "Booting\n"),
-            format!("{time} [{pid}] [{name}] Booting\n")
+            line("rustwsgi", name_of(level), "Booting\n"),
+            format!("[now] [{pid}] [{name}] Booting\n")
         );
     }
     assert_eq!(
-        line(time, event("worker.booting"), "INFO", "Booting"),
-        format!("{time} [{pid}] [worker.booting] [INFO] Booting\n")
+        line("worker.booting", "INFO", "Booting"),
+        format!("[now] [{pid}] [worker.booting] [INFO] Booting\n")
     );
     assert_eq!(event(module_path!()), None);
     assert_eq!(event("rustwsgi"), None);
@@ -47,7 +48,7 @@ fn line_has_gunicorns_format() {
 
 #[test]
 fn control_characters_in_a_message_are_escaped() {
-    let line = line("", None, "INFO", "a\x1b[2J\rb\u{9b}\n\tc\u{e9}");
+    let line = line("", "INFO", "a\x1b[2J\rb\u{9b}\n\tc\u{e9}");
     assert!(line.ends_with("a\\u{1b}[2J\\rb\\u{9b}\n\tc\u{e9}\n"), "{line}");
 }
 
@@ -60,7 +61,7 @@ fn events_variable_takes_the_truth_values_of_flags() {
 #[test]
 fn message_of_two_lines_is_one_log_line() {
     let forged = "[2026-11-24 04:14:34 +0000] [1] [CRITICAL] forged";
-    let line = line("[now]", None, "INFO", &format!("{forged}\n{forged}"));
+    let line = line("", "INFO", &format!("{forged}\n{forged}"));
     assert!(line.ends_with(&format!("[INFO] {forged}\n {forged}\n")), "{line}");
 }
 

@@ -3,8 +3,8 @@
 //! Writing must not block. Standard output is often a pipe to a log collector, and a write to a
 //! full pipe blocks until the collector reads: a server that logs with plain writes hangs when its
 //! collector does. The stream cannot be made non-blocking, because that flag belongs to the open
-//! file description, which the parent shell shares. So a stream is polled first, and each write is
-//! at most `PIPE_BUF` bytes, which POSIX guarantees a writable pipe accepts without blocking.
+//! file description, which the parent shell shares. So a stream is polled first, and a write has at
+//! most `PIPE_BUF` bytes, which POSIX guarantees a writable pipe accepts without blocking.
 //! Another process may fill the pipe between the two calls: Linux also takes a flag with a single
 //! write, and then returns an error instead of blocking. A regular file is always writable, and
 //! gets its bytes in one write.
@@ -37,6 +37,8 @@ pub enum LogTarget {
     Stderr,
     /// A file, which is created if missing and appended to.
     File(PathBuf),
+    /// Lines are discarded: requests are logged elsewhere.
+    Nowhere,
 }
 
 impl LogTarget {
@@ -56,6 +58,7 @@ impl fmt::Display for LogTarget {
             LogTarget::Stdout => f.write_str("standard output"),
             LogTarget::Stderr => f.write_str("standard error"),
             LogTarget::File(path) => path.display().fmt(f),
+            LogTarget::Nowhere => f.write_str("nowhere"),
         }
     }
 }
@@ -122,6 +125,7 @@ impl Sink {
             LogTarget::Stdout => Sink::new(Output::inherited(streams::stdout())),
             LogTarget::Stderr => Sink::stderr(),
             LogTarget::File(path) => Sink::from(open(path)?),
+            LogTarget::Nowhere => Sink::nowhere(),
         })
     }
 
@@ -220,16 +224,14 @@ impl Output {
 }
 
 /// As many complete lines as fit into one write, so that the lines of processes that share a pipe
-/// do not mix. A longer line is split.
+/// do not mix; at least one line.
 fn first_lines(bytes: &[u8]) -> &[u8] {
     if bytes.len() <= MAX_STREAM_WRITE_BYTES {
         return bytes;
     }
-    let chunk = &bytes[..MAX_STREAM_WRITE_BYTES];
-    match memchr::memrchr(b'\n', chunk) {
-        Some(end) => &chunk[..=end],
-        None => chunk,
-    }
+    let end = memchr::memrchr(b'\n', &bytes[..MAX_STREAM_WRITE_BYTES])
+        .or_else(|| memchr::memchr(b'\n', bytes));
+    end.map_or(bytes, |end| &bytes[..=end])
 }
 
 /// Whether a descriptor is anything but a regular file.
@@ -238,7 +240,8 @@ fn is_stream(fd: BorrowedFd<'_>) -> bool {
         .map_or(true, |stat| FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile)
 }
 
-/// Writes to a stream that was just writable, without blocking if the system can do so.
+/// Writes to a stream that was just writable, without blocking. Linux writes a line of any length
+/// while the pipe has room, so that it stays whole; elsewhere a long line is split.
 fn write_to_stream(fd: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
     #[cfg(target_os = "linux")]
     {
@@ -252,7 +255,7 @@ fn write_to_stream(fd: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize
             written => return written,
         }
     }
-    rustix::io::write(fd, bytes)
+    rustix::io::write(fd, &bytes[..bytes.len().min(MAX_STREAM_WRITE_BYTES)])
 }
 
 /// Waits until a write does not block. Also returns true on an error or a hang-up: the write then

@@ -18,7 +18,10 @@ use super::identity::{self, Identity};
 use super::log_files::{self, LogFiles};
 use super::sockets::Sockets;
 use super::sources;
+use crate::acme::Cache;
 use crate::config::{Bind, Loaded, Settings};
+use crate::net::Renewal;
+use crate::sys::cpus::Cpus;
 
 /// The facts of the start that no reload changes.
 pub(super) struct Origin<'a> {
@@ -42,34 +45,52 @@ pub(super) struct Deployment {
     /// The user and group of the workers; `None` if they are the master's.
     pub(super) identity: Option<Identity>,
     pub(super) sockets: Sockets,
+    /// The certificates, if there are any.
+    pub(super) tls: Option<Renewal>,
     /// The open log files. USR1 replaces them while the deployment runs.
     pub(super) log_files: LogFiles,
+    /// The CPUs that the server may use.
+    pub(super) cpus: Cpus,
     /// The number of workers. TTIN, TTOU and WINCH change it while the deployment runs.
     pub(super) target: usize,
 }
 
 impl Deployment {
-    /// Opens everything that a configuration needs; `open` are the sockets that are open already.
-    /// On an error, a message for the log, nothing has changed.
+    /// Opens everything that a configuration needs; `open` are the sockets that are open already,
+    /// and sessions of `running` can be resumed. On an error, a message for the log, nothing has
+    /// changed.
     pub(super) fn build(
         py: Python<'_>,
         origin: &Origin<'_>,
         (loaded, hooks): (Loaded, Hooks),
+        running: &Deployment,
         open: &Sockets,
     ) -> Result<Deployment, String> {
         let Loaded { settings, warnings, .. } = loaded;
         let identity = Identity::resolve(py, &settings.processes)
             .map_err(|failure| failure.value(py).to_string())?;
         check_paths(&settings).map_err(|(_, reason)| reason)?;
+        let tls = read_certificates(&settings, running.tls.as_ref())?;
         let log_files = identity::with_umask(&settings, origin.umask, || {
             LogFiles::open(py, &settings, identity.as_ref())
         })?;
         let binds = origin.activated.as_ref().unwrap_or(&settings.binds);
         let sockets =
             Sockets::open(binds, &settings, open).map_err(|error| format!("{error:#}"))?;
-        let target = settings.processes.workers;
+        let cpus = Cpus::of_this_process();
+        let target = settings.processes.workers.number(cpus.usable());
         let settings = Arc::new(settings);
-        Ok(Deployment { settings, warnings, hooks, identity, sockets, log_files, target })
+        Ok(Deployment {
+            settings,
+            warnings,
+            hooks,
+            identity,
+            sockets,
+            tls,
+            log_files,
+            cpus,
+            target,
+        })
     }
 }
 
@@ -104,6 +125,17 @@ impl PreviousDeployment {
     }
 }
 
+/// Reads the certificates and keys, if the settings name any. `running` are those in use.
+pub(super) fn read_certificates(
+    settings: &Settings,
+    running: Option<&Renewal>,
+) -> Result<Option<Renewal>, String> {
+    if settings.tls.acme.is_enabled() {
+        Cache::open(&settings.tls.acme)?;
+    }
+    settings.tls.is_enabled().then(|| Renewal::read(&settings.tls, running)).transpose()
+}
+
 /// Checks paths on which every worker would fail, so that a mistake is reported once. An error is
 /// an exit code and a message for the log.
 pub(super) fn check_paths(settings: &Settings) -> Result<(), (i32, String)> {
@@ -119,7 +151,27 @@ pub(super) fn check_paths(settings: &Settings) -> Result<(), (i32, String)> {
         return Err((2, reason));
     }
     check_watched(settings).map_err(|reason| (2, reason))?;
+    check_log_config(settings).map_err(|reason| (1, reason))?;
     log_files::check_access_log(settings).map_err(|reason| (1, reason))
+}
+
+/// Checks the files that configure Python's logging.
+fn check_log_config(settings: &Settings) -> Result<(), String> {
+    let directory = settings.chdir.as_deref().unwrap_or(Path::new("."));
+    let logs = &settings.logs;
+    let named = [("--log-config", &logs.config), ("--log-config-json", &logs.config_json)];
+    for (option, path) in named {
+        let Some(path) = path else { continue };
+        if let Err(failure) = std::fs::metadata(directory.join(path))
+            && failure.kind() != std::io::ErrorKind::PermissionDenied
+        {
+            return Err(format!(
+                "{option}: cannot open {}; name a file that exists: {failure}",
+                path.display()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Checks the paths of `--reload-extra-file`.
@@ -149,7 +201,9 @@ mod tests {
             warnings: Vec::new(),
             hooks: Hooks::default(),
             identity: None,
+            tls: None,
             log_files: LogFiles::default(),
+            cpus: Cpus::of_this_process(),
             target: 1,
         }
     }

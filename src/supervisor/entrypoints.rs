@@ -49,9 +49,13 @@ impl LoadFailure {
         if self.reason.is_empty() {
             return;
         }
-        if let Some(traceback) = &self.traceback {
-            observe::write_text(traceback);
+        let line = observe::as_line(&self.reason);
+        match self.traceback.as_deref() {
+            // The reason stands last, as the exception does in a traceback.
+            Some(preceding_traceback) => {
+                error!(target: "app.load_failed", preceding_traceback; "{line}");
+            }
+            None => error!(target: "app.load_failed", "{line}"),
         }
-        error!(target: "app.load_failed", "{}", observe::as_line(&self.reason));
     }
 }

@@ -66,7 +66,7 @@ pub(super) fn register_hooks(py: Python<'_>, signals: &'static [i32]) -> PyResul
 fn reset(py: Python<'_>, caught: &[i32]) -> PyResult<()> {
     // A handler of the application may call the server's handler that it has replaced.
     OnCall::DefaultInChild.apply();
-    let module = py.import("signal")?;
+    let module = py.import("_signal")?;
     let wakeup = module.call_method1("set_wakeup_fd", (-1,))?.extract::<i32>()?;
     if wakeup != WAKEUP.load(Relaxed) {
         module.call_method1("set_wakeup_fd", (wakeup,))?;

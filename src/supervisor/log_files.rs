@@ -79,25 +79,30 @@ pub fn open_error_log(py: Python<'_>, settings: &Settings) -> io::Result<Sink> {
             // The start fails for the same reason, and reports it on standard error.
             Err(_) => return Ok(Sink::stderr()),
         },
-        LogTarget::Stdout | LogTarget::Stderr => None,
+        LogTarget::Stdout | LogTarget::Stderr | LogTarget::Nowhere => None,
     };
     open_error_sink(py, settings, user.as_ref())
 }
 
-/// Opens the file of a log again, at USR1. `None` if it goes to no file, or cannot be opened: then
-/// the server continues with the file that is open.
+/// Opens the file of a log again, at USR1. `None` if it goes to no file.
+///
+/// # Errors
+/// A sentence, which was logged as well: the server continues with the file that is open.
 pub(super) fn reopen(
     py: Python<'_>,
     log: Log,
     settings: &Settings,
     user: Option<&Identity>,
-) -> Option<File> {
+) -> Result<Option<File>, String> {
     let path = match log {
         Log::Error => error_log_file(settings),
         Log::Access => settings.access_log_file(),
-    }?;
-    let opened = log_path::open(py, &path, user);
-    opened.inspect_err(|failure| report_not_reopened(log, &path.display(), failure)).ok()
+    };
+    let Some(path) = path else { return Ok(None) };
+    log_path::open(py, &path, user).map(Some).map_err(|failure| {
+        report_not_reopened(log, &path.display(), &failure);
+        format!("cannot open the {log} {}: {failure}", path.display())
+    })
 }
 
 /// Checks a log that every worker would fail to open, so that the mistake is reported once. An
@@ -118,7 +123,7 @@ pub(super) fn check_access_log(settings: &Settings) -> Result<(), String> {
 fn error_log_file(settings: &Settings) -> Option<PathBuf> {
     match &settings.error_log {
         LogTarget::File(path) => Some(path.clone()),
-        LogTarget::Stdout | LogTarget::Stderr => None,
+        LogTarget::Stdout | LogTarget::Stderr | LogTarget::Nowhere => None,
     }
 }
 

@@ -4,19 +4,27 @@
 //! - [`state`] has the master's fields, [`stage`] the stages of its life and the steps between
 //!   them,
 //! - [`dispatch`] turns each event into an action,
+//! - [`renewal`] passes renewed certificates to the workers, [`acme`] orders them,
 //! - [`start`] runs before the loop, [`fork`] forks workers, [`exits`] handles processes that have
 //!   exited,
-//! - [`reload`] replaces the deployment, [`upgrade`] the master itself, [`shutdown`] ends the
-//!   server.
+//! - [`survey`] answers at the metrics address, [`control`] carries out commands of the control
+//!   socket,
+//! - [`reload`] replaces the deployment, [`canary`] tries it first, [`upgrade`] replaces the master
+//!   itself, [`shutdown`] ends the server.
 
+mod acme;
+mod canary;
+mod control;
 mod dispatch;
 mod exits;
 mod fork;
 mod reload;
+mod renewal;
 mod shutdown;
 mod stage;
 mod start;
 mod state;
+mod survey;
 mod upgrade;
 
 use std::convert::Infallible;
@@ -24,12 +32,16 @@ use std::time::{Duration, Instant};
 
 use log::{Level, log};
 use pyo3::prelude::*;
+use rustix::event::PollFlags;
 
 use self::dispatch::Event;
 use self::stage::Stage;
+use super::admin::Admin;
+use super::canary::Trial;
 use super::pidfile::Pidfile;
 use super::successor::Predecessor;
 use crate::config::Replace;
+use crate::net::Renewal;
 use crate::observe;
 
 pub(super) use self::state::{Master, MasterExit};
@@ -59,6 +71,7 @@ impl Master<'_> {
     /// Carries out what is due: kills, retires and starts workers, or ends the server.
     fn act(&mut self, py: Python<'_>) -> Result<(), MasterExit> {
         let now = Instant::now();
+        observe::report_workers(self.workers.iter().count());
         observe::flush();
         self.notifier.beat(now);
         if self.lines_due().is_some_and(|at| at <= now) {
@@ -77,10 +90,14 @@ impl Master<'_> {
             log!(target: "server.stopped", level, "Shut down");
             return Err(MasterExit::Code(shutdown.exit_code));
         }
+        self.visit_authority(now);
+        self.renew_certificates(now);
         // Every worker reports the same change: one reload is enough, also if it is rejected.
         if self.source_reload.deadline().is_some_and(|at| at <= now) {
-            self.reload(py);
+            // A rejected reload is logged.
+            drop(self.reload(py));
         }
+        self.judge_canary(py, now);
         let plan = self.plan();
         let settings = &self.deployment.settings;
         for index in plan.retire {
@@ -110,8 +127,12 @@ impl Master<'_> {
     /// Waits for the next event or deadline.
     fn wait(&self, py: Python<'_>) -> Result<(), MasterExit> {
         let left = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        let mut watched: Vec<_> = self.workers.channels().collect();
-        watched.extend(self.predecessor.iter().map(Predecessor::lifeline));
+        let channels = self.workers.channels();
+        let channels = channels.chain(self.predecessor.iter().map(Predecessor::lifeline));
+        let channels = channels.chain(self.acme.channel());
+        let mut watched: Vec<_> = channels.map(|channel| (channel, PollFlags::IN)).collect();
+        let accepts = self.accepts_metrics();
+        watched.extend(self.admin.iter().flat_map(|admin| admin.interests(accepts)));
         Ok(self.signals.wait(py, &watched, left)?)
     }
 
@@ -123,7 +144,10 @@ impl Master<'_> {
         let reload = self.source_reload.deadline().filter(|_| !is_stopping);
         let log = observe::has_backlog().then(|| Instant::now() + LOG_RETRY_INTERVAL);
         let others = reload.into_iter().chain(self.notifier.next_beat()).chain(pause).chain(log);
-        let others = others.chain(self.lines_due());
+        let renewal = self.deployment.tls.as_ref().map(Renewal::due).filter(|_| !is_stopping);
+        let others = others.chain(self.lines_due()).chain(renewal).chain(self.acme_deadline());
+        let others = others.chain(self.admin.as_ref().and_then(Admin::deadline));
+        let others = others.chain(self.stage.trial().and_then(Trial::next_check));
         kills.into_iter().chain(others).min()
     }
 
@@ -149,6 +173,7 @@ impl Master<'_> {
         }
         while let Some((mut worker, status)) = self.workers.reap_one() {
             self.receive_last_messages(&mut worker);
+            self.keep_counts(&worker);
             self.handle(py, Event::WorkerExited(worker, status));
         }
         self.reap_orphans();
@@ -156,9 +181,10 @@ impl Master<'_> {
         {
             self.handle(py, Event::SuccessorExited(status));
         }
-        if self.predecessor.as_ref().is_some_and(Predecessor::has_exited) {
+        if self.predecessor.as_mut().is_some_and(Predecessor::has_exited) {
             self.handle(py, Event::PredecessorExited);
         }
+        self.answer(py);
         Ok(())
     }
 
@@ -170,8 +196,13 @@ impl Master<'_> {
         {
             launcher.report_failure(code);
         }
-        if self.successor.is_some() {
+        self.report_end(code);
+        if let Some(successor) = &mut self.successor {
             self.deployment.sockets.disown();
+            if let Some(admin) = &mut self.admin {
+                admin.sockets().for_each(|(_, sockets)| sockets.disown());
+                successor.pass_on(&admin.bequeath(&mut self.reloads));
+            }
         }
         let successor = self.successor.as_ref().map(|successor| successor.id());
         // A new master with the same --pid takes the file over.

@@ -1,6 +1,6 @@
 //! The messages between the master and each worker, over a socket pair.
 //!
-//! A message is one byte; a log message carries the open file beside it (`SCM_RIGHTS`, unix(7)).
+//! A message is one byte; some carry an open file beside it (`SCM_RIGHTS`, unix(7)).
 //! Both ends belong to the same build, so there is no version and no negotiation.
 //!
 //! Decoding is strict, because a worker runs the application, which can write to any of its
@@ -55,6 +55,8 @@ pub(super) enum ToWorker<F = File> {
     Multiprocess(bool),
     /// Write this log to this file from now on.
     LogFile(Log, F),
+    /// Use the certificates and ticket keys in this file for new connections.
+    Certificates(F),
 }
 
 /// One of the two logs.
@@ -83,6 +85,8 @@ pub(super) enum Malformed {
     /// The kernel drops a file for which the receiver has no free descriptor.
     #[error("message without the file of the {0}")]
     MissingFile(Log),
+    #[error("message without the certificates")]
+    MissingCertificates,
 }
 
 const READY: u8 = b'+';
@@ -98,6 +102,7 @@ const MULTIPROCESS: u8 = b'2';
 const SINGLE_PROCESS: u8 = b'1';
 const ERROR_LOG: u8 = b'e';
 const ACCESS_LOG: u8 = b'a';
+const CERTIFICATES: u8 = b't';
 
 impl FromWorker {
     fn encode(self) -> u8 {
@@ -162,6 +167,7 @@ impl ToWorker<&File> {
             ToWorker::Multiprocess(false) => send_byte(to, SINGLE_PROCESS),
             ToWorker::LogFile(Log::Error, file) => send_file(to, ERROR_LOG, file),
             ToWorker::LogFile(Log::Access, file) => send_file(to, ACCESS_LOG, file),
+            ToWorker::Certificates(file) => send_file(to, CERTIFICATES, file),
         }
     }
 }
@@ -177,6 +183,8 @@ impl ToWorker {
             (SINGLE_PROCESS, None) => Ok(ToWorker::Multiprocess(false)),
             (ERROR_LOG, Some(file)) => Ok(ToWorker::LogFile(Log::Error, file)),
             (ACCESS_LOG, Some(file)) => Ok(ToWorker::LogFile(Log::Access, file)),
+            (CERTIFICATES, Some(file)) => Ok(ToWorker::Certificates(file)),
+            (CERTIFICATES, None) => Err(Malformed::MissingCertificates),
             (ERROR_LOG, None) => Err(Malformed::MissingFile(Log::Error)),
             (ACCESS_LOG, None) => Err(Malformed::MissingFile(Log::Access)),
             (RETIRE | YIELD | STOP | STOP_QUICKLY | MULTIPROCESS | SINGLE_PROCESS, Some(_)) => {

@@ -13,15 +13,18 @@
 //! - [`source_watch`] asks for a reload when a file of the application has changed, [`sources`] are
 //!   these files,
 //! - [`conflict`] recognizes why a worker cannot boot beside another one,
-//! - [`deployment`] is what a reload replaces as a whole,
+//! - [`deployment`] is what a reload replaces as a whole, [`canary`] the trial that may precede it,
+//!   [`reloads`] are the outcomes,
+//! - [`hand_overs`] lets workers hand requests over to each other,
 //! - [`workers`] are the processes of the pool, [`worker_process`] is one of them,
 //! - [`pool`] is the policy: which workers start, and which retire,
 //! - [`pacing`] is how soon the master starts workers after failures and reloads after changes,
-//! - [`messages`] defines the messages between master and workers, [`heartbeat`] the workers'
-//!   heartbeat, [`recycling`] the limits of a worker,
+//! - [`messages`] defines the messages between master and workers, over a [`link`], [`heartbeat`]
+//!   the workers' heartbeat, [`recycling`] the limits of a worker,
 //! - [`successor`] is the upgrade to a new master (USR2), [`sockets`] keeps listening sockets
 //!   across reloads and upgrades,
 //! - [`boot_reports`] keeps workers from logging the same failure several times,
+//! - [`certificates`] passes renewed certificates to workers, [`acme`] orders them,
 //! - [`signals`] waits for signals, [`guard`] watches foreign code that runs in the master,
 //!   [`forks`] keeps signals away from processes that the application forks, [`worker_signals`]
 //!   shares the signals of a worker with the application, [`handlers`] are Python handlers,
@@ -29,24 +32,31 @@
 //! - [`path_trust`] knows which files the workers' user can change, [`import_guard`] refuses to
 //!   import them,
 //! - [`identity`] is users, groups and process names, [`exit_status`] how a process has exited,
+//! - [`admin`] answers at the metrics address and at the control socket,
 //! - [`background`] detaches from the terminal, [`systemd`] is its protocols, [`pidfile`] the pid
 //!   file,
 //! - [`hooks`] calls the functions of a gunicorn configuration,
 //! - [`entrypoints`] are the functions that the layer above passes in.
 
+mod acme;
+mod admin;
 mod background;
 mod boot_reports;
+mod canary;
+mod certificates;
 mod conflict;
 mod deployment;
 mod entrypoints;
 mod exit_status;
 mod forks;
 mod guard;
+mod hand_overs;
 mod handlers;
 mod heartbeat;
 mod hooks;
 mod identity;
 mod import_guard;
+mod link;
 mod log_files;
 mod log_path;
 mod master;
@@ -56,6 +66,7 @@ mod path_trust;
 mod pidfile;
 mod pool;
 mod recycling;
+mod reloads;
 mod signals;
 mod sockets;
 mod source_watch;

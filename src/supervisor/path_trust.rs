@@ -63,23 +63,66 @@ impl WorkerUsers {
         ))
     }
 
+    /// Whether this is the id of one of the users.
+    pub(super) fn contains(&self, uid: u32) -> bool {
+        self.0.iter().any(|user| user.uid == uid)
+    }
+
     /// Fails if one of the users can put another pid file in the place of this one.
     pub(super) fn check_pidfile(&self, path: &Path) -> Result<(), String> {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = parent.unwrap_or(Path::new("."));
-        // In a sticky directory such as /tmp the user cannot replace a file of root.
-        let is_sticky = |path: &Path| {
-            path.symlink_metadata().is_ok_and(|meta| meta.mode() & 0o1000 != 0 && meta.uid() == 0)
-        };
-        match self.find_change(directory) {
-            Some((uid, part)) if !is_sticky(&part) => Err(format!(
+        self.check_place(path).map_err(|(uid, part)| {
+            format!(
                 "--pid: cannot write {} as root: the workers' user {uid} (--user) can change {}, \
                  and so name another process there; choose a directory that only root can write to",
                 path.display(),
                 part.display()
-            )),
+            )
+        })
+    }
+
+    /// Fails if one of the users can put another control socket in the place of this one.
+    pub(super) fn check_control_socket(&self, path: &Path) -> Result<(), String> {
+        self.check_place(path).map_err(|(uid, part)| {
+            format!(
+                "--control-socket: cannot use {} as root: the workers' user {uid} (--user) can \
+                 change {}, and so answer there in place of the master; choose a directory that \
+                 only root can write to",
+                path.display(),
+                part.display()
+            )
+        })
+    }
+
+    /// Fails with a user who can put another file in the place of this one, and the directory that
+    /// this user can change.
+    fn check_place(&self, path: &Path) -> Result<(), (u32, PathBuf)> {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = parent.unwrap_or(Path::new("."));
+        // In a sticky directory such as /tmp the user cannot replace a file of root. Further up in
+        // the path, the user may own what is in one.
+        let is_sticky = |part: &Path| {
+            let is_parent = [std::path::absolute(directory), directory.canonicalize()]
+                .iter()
+                .any(|parent| parent.as_ref().is_ok_and(|parent| parent == part));
+            let is_sticky = |meta: Metadata| meta.mode() & 0o1000 != 0 && meta.uid() == 0;
+            is_parent && part.symlink_metadata().is_ok_and(is_sticky)
+        };
+        match self.find_change(directory) {
+            Some((uid, part)) if !is_sticky(&part) => Err((uid, part)),
             _ => Ok(()),
         }
+    }
+
+    /// Fails if one of the users can put another directory in the place of the ACME cache, into
+    /// which the master writes keys.
+    pub(super) fn check_cache(&self, path: &Path) -> Result<(), String> {
+        let Some((uid, part)) = self.find_change(path) else { return Ok(()) };
+        Err(format!(
+            "--acme-cache: cannot use {} as root: the workers' user {uid} (--user) can change {}, \
+             and so lead it elsewhere; choose a directory below ones that only root can write to",
+            path.display(),
+            part.display()
+        ))
     }
 
     /// A user who can change what the path leads to, and the part of it that this user can change.
@@ -248,6 +291,20 @@ mod tests {
             assert_eq!(users.can_change(&path), expected, "{mode:o}");
             assert_eq!(users.check_file(&path).is_err(), expected, "{mode:o}");
             assert!(!WorkerUsers::default().can_change(&path));
+        }
+    }
+
+    #[test]
+    fn cache_that_could_be_replaced_is_refused_also_before_it_exists() {
+        let dir = tempfile::tempdir().unwrap();
+        let users = WorkerUsers(vec![other_user()]);
+        let ours = directory(dir.path().join("ours"), 0o755);
+        let shared = directory(dir.path().join("shared"), 0o777);
+        directory(shared.join("acme"), 0o700);
+        assert_eq!(users.check_cache(&ours.join("acme")), Ok(()));
+        for refused in [shared.join("acme"), shared.join("new/acme")] {
+            assert!(users.check_cache(&refused).unwrap_err().contains("shared"), "{refused:?}");
+            assert_eq!(WorkerUsers::default().check_cache(&refused), Ok(()));
         }
     }
 

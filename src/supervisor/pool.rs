@@ -80,6 +80,8 @@ impl WorkerStatus {
 pub(super) struct Policy {
     pub(super) reload: ReloadStrategy,
     pub(super) replace: Replace,
+    /// One new worker serves beside the old ones for now, which all stay (`--respawn-canary`).
+    pub(super) is_on_trial: bool,
 }
 
 /// The actions that the master takes next.
@@ -140,6 +142,9 @@ pub(super) fn plan(
 ) -> Plan {
     let sorted = Sorted::new(workers, generation);
     match policy.replace {
+        _ if policy.is_on_trial => {
+            plan_trial(&sorted, target, |&at| workers[at].generation == generation)
+        }
         Replace::ReadyFirst => plan_ready_first(&sorted, target, policy.reload),
         Replace::StopFirst => plan_stop_first(&sorted, target),
     }
@@ -161,6 +166,19 @@ fn plan_ready_first(workers: &Sorted, target: usize, strategy: ReloadStrategy) -
     if (strategy == ReloadStrategy::Rolling || !is_reloading) && !outdated.is_empty() {
         start = start.min(1_usize.saturating_sub(booting.len()));
     }
+    Plan { start, retire, end: Vec::new() }
+}
+
+/// One worker of the new deployment, and one for each old worker that has died meanwhile: none can
+/// be started with the old code.
+fn plan_trial(workers: &Sorted, target: usize, is_new: impl Fn(&usize) -> bool) -> Plan {
+    let Sorted { ready, booting, outdated, overtaken, .. } = workers;
+    let recycled: Vec<usize> = outdated.iter().copied().filter(is_new).collect();
+    let wanted = target.saturating_sub(outdated.len() - recycled.len()).max(1);
+    let mut retire = overtaken.clone();
+    let dispensable = recycled.len().saturating_sub(wanted.saturating_sub(ready.len()));
+    retire.extend(recycled.into_iter().take(dispensable));
+    let start = wanted.saturating_sub(ready.len() + booting.len());
     Plan { start, retire, end: Vec::new() }
 }
 
@@ -190,6 +208,8 @@ pub(super) struct BootFailure {
     /// The server has started.
     pub(super) has_started: bool,
     pub(super) is_reloading: bool,
+    /// It was the canary of a reload.
+    pub(super) is_on_trial: bool,
 }
 
 /// What follows from it.
@@ -205,7 +225,9 @@ pub(super) enum BootRemedy {
 
 impl BootFailure {
     pub(super) fn remedy(self) -> BootRemedy {
-        let can_stop_first = self.has_predecessor && self.replace == Replace::ReadyFirst;
+        // A canary serves beside the old workers, or not at all.
+        let can_stop_first =
+            self.has_predecessor && self.replace == Replace::ReadyFirst && !self.is_on_trial;
         match self {
             BootFailure { is_current: false, .. } => BootRemedy::Ignore,
             BootFailure { has_conflict: true, .. } if can_stop_first => BootRemedy::StopFirst,

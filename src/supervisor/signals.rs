@@ -18,7 +18,6 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::forks;
 use super::guard::Guarded;
 use super::handlers;
-use crate::observe;
 
 /// The caught signals, and the socket that receives them.
 pub(super) struct Signals {
@@ -38,7 +37,7 @@ impl Signals {
         let (receiver, sender) = UnixStream::pair()?;
         receiver.set_nonblocking(true)?;
         sender.set_nonblocking(true)?;
-        let module = py.import("signal")?;
+        let module = py.import("_signal")?;
         forks::register_hooks(py, caught)?;
         let signals =
             Signals { module: module.unbind(), caught, receiver, sender, kept: Vec::new() };
@@ -46,12 +45,12 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Waits until a signal comes, one of `others` is readable or closed, or `limit` is over. Other
-    /// Python threads run meanwhile; Python's signal handlers run afterwards.
+    /// Waits until a signal comes, one of `others` has its event or is closed, or `limit` is over.
+    /// Other Python threads run meanwhile; Python's signal handlers run afterwards.
     pub(super) fn wait(
         &self,
         py: Python<'_>,
-        others: &[BorrowedFd<'_>],
+        others: &[(BorrowedFd<'_>, PollFlags)],
         limit: Option<Duration>,
     ) -> PyResult<()> {
         let limit = if self.kept.is_empty() { limit } else { Some(Duration::ZERO) };
@@ -146,19 +145,19 @@ impl Drop for Signals {
     }
 }
 
-/// Waits until `receiver` or one of `others` is readable or closed, a signal comes, or `limit` is
-/// over. Other Python threads run meanwhile.
+/// Waits until `receiver` is readable, one of `others` has its event or is closed, a signal comes,
+/// or `limit` is over. Other Python threads run meanwhile.
 ///
 /// # Errors
 /// As poll(2), except EINTR.
 pub(super) fn wait_for_input(
     py: Python<'_>,
     receiver: BorrowedFd<'_>,
-    others: &[BorrowedFd<'_>],
+    others: &[(BorrowedFd<'_>, PollFlags)],
     limit: Option<Duration>,
 ) -> io::Result<()> {
     let mut watched = vec![PollFd::from_borrowed_fd(receiver, PollFlags::IN)];
-    watched.extend(others.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
+    watched.extend(others.iter().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)));
     let limit = limit.map(|limit| Timespec {
         tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: limit.subsec_nanos().into(),
@@ -178,11 +177,11 @@ pub(super) fn log_handler_error(py: Python<'_>, failure: PyErr) -> PyResult<()> 
     if !failure.is_instance_of::<PyException>(py) {
         return Err(failure);
     }
+    let lines = failure.traceback(py).and_then(|traceback| traceback.format().ok());
     error!(
         target: "signal.handler_failed",
+        traceback = lines.unwrap_or_default().as_str();
         "A signal handler of the application raised an exception, ignoring it: {failure}"
     );
-    let lines = failure.traceback(py).and_then(|traceback| traceback.format().ok());
-    observe::write_text(&lines.unwrap_or_default());
     Ok(())
 }

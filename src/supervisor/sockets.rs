@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use log::{debug, info, warn};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use crate::config::{Bind, Settings};
+use crate::config::{Bind, Purpose, Settings};
 use crate::net::{self, BindOptions, Listener};
 use crate::sys::descriptors;
 
@@ -20,12 +20,26 @@ use crate::sys::descriptors;
 /// addresses are those of the old master's options, percent-encoded as far as [`ENCODED`] says.
 pub(super) const INHERITED_SOCKETS: &str = "RUSTWSGI_INHERITED_SOCKETS";
 
+/// The same for the socket of the metrics address.
+pub(super) const INHERITED_METRICS: &str = "RUSTWSGI_INHERITED_METRICS";
+
+/// The same for the control socket.
+pub(super) const INHERITED_CONTROL: &str = "RUSTWSGI_INHERITED_CONTROL";
+
 /// Characters that a path may contain and an entry of the variable may not.
 const ENCODED: &AsciiSet = &CONTROLS.add(b',').add(b'%');
 
 /// The listening sockets of one deployment, in the order of its addresses.
 #[derive(Debug, Default)]
-pub(super) struct Sockets(Vec<Arc<Entry>>);
+pub(super) struct Sockets(Vec<Service>);
+
+/// A socket, and what a deployment uses it for.
+#[derive(Debug, Clone)]
+struct Service {
+    entry: Arc<Entry>,
+    purpose: Purpose,
+    is_https: bool,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -42,8 +56,16 @@ impl Entry {
     }
 }
 
+impl Service {
+    /// A socket that no deployment uses yet.
+    fn unused(entry: Arc<Entry>) -> Service {
+        Service { entry, purpose: Purpose::Application, is_https: false }
+    }
+}
+
 impl Sockets {
-    /// Opens sockets for these addresses. Reuses a socket of `open` that has the address.
+    /// Opens sockets for the addresses of the settings, with `binds` as those of `--bind`. Reuses a
+    /// socket of `open` that has the address.
     ///
     /// # Errors As [`net::bind`]. Sockets that were opened before the error are closed.
     pub(super) fn open(
@@ -51,35 +73,62 @@ impl Sockets {
         settings: &Settings,
         open: &Sockets,
     ) -> anyhow::Result<Sockets> {
-        let mut available = open.0.clone();
-        for bind in binds.iter().filter(|bind| !open.has(bind)) {
-            for listener in net::bind(bind, settings.into())? {
+        let mut available: Vec<_> = open.entries().cloned().collect();
+        for (bind, purpose) in settings.addresses(binds).filter(|(bind, _)| !open.has(bind)) {
+            for mut listener in net::bind(bind, settings.into())? {
+                listener.set_purpose(purpose, settings.is_https(purpose));
                 info!(target: "server.listening", "Listening at: {}", listener.url());
                 available.push(Entry::new(bind, listener, !matches!(bind, Bind::Fd(_))));
             }
         }
-        let mut take = |bind: &Bind| {
+        let mut take = |(bind, purpose): (&Bind, Purpose)| {
             let at = available.iter().position(|entry| entry.bind == *bind)?;
-            Some(available.remove(at))
+            let is_https = settings.is_https(purpose);
+            Some(Service { entry: available.remove(at), purpose, is_https })
         };
-        Ok(Sockets(binds.iter().filter_map(&mut take).collect()))
+        Ok(Sockets(settings.addresses(binds).filter_map(&mut take).collect()))
     }
 
-    /// The addresses, if all of them are descriptors that another process has passed.
-    pub(super) fn passed_descriptors(&self) -> Option<Vec<Bind>> {
-        let binds: Vec<Bind> = self.0.iter().map(|entry| entry.bind.clone()).collect();
+    /// The addresses, if all of them are descriptors that another process has passed, apart from
+    /// those that the options beside `--bind` name.
+    pub(super) fn passed_descriptors(&self, settings: &Settings) -> Option<Vec<Bind>> {
+        let is_other = |bind: &&Bind| settings.addresses(&[]).any(|(other, _)| other == *bind);
+        let binds = self.entries().map(|entry| &entry.bind).filter(|bind| !is_other(bind));
+        let binds: Vec<Bind> = binds.cloned().collect();
         let passed = binds.iter().all(|bind| matches!(bind, Bind::Fd(_)));
         (passed && !binds.is_empty()).then_some(binds)
     }
 
-    fn has(&self, bind: &Bind) -> bool {
-        self.0.iter().any(|entry| entry.bind == *bind)
+    fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.0.iter().map(|service| &service.entry)
     }
 
-    /// The sockets that an old master passes to this process.
-    pub(super) fn inherited(backlog: u32) -> Sockets {
+    fn has(&self, bind: &Bind) -> bool {
+        self.entries().any(|entry| entry.bind == *bind)
+    }
+
+    /// Opens one socket of the master, unless it is among the `inherited` ones.
+    ///
+    /// # Errors
+    /// As [`net::bind`].
+    pub(super) fn open_one(
+        bind: &Bind,
+        options: BindOptions,
+        inherited: Sockets,
+    ) -> anyhow::Result<Sockets> {
+        if inherited.has(bind) {
+            return Ok(inherited);
+        }
+        let listeners = net::bind(bind, options)?;
+        let owned = !matches!(bind, Bind::Fd(_));
+        let entries = listeners.into_iter().map(|listener| Entry::new(bind, listener, owned));
+        Ok(Sockets(entries.map(Service::unused).collect()))
+    }
+
+    /// The sockets that an old master passes to this process by this variable.
+    pub(super) fn inherited(variable: &str, backlog: u32) -> Sockets {
         let mut sockets = Sockets::default();
-        let Ok(text) = std::env::var(INHERITED_SOCKETS) else { return sockets };
+        let Ok(text) = std::env::var(variable) else { return sockets };
         for (fd, bind) in decode(&text) {
             match net::bind(&Bind::Fd(fd), BindOptions::with_backlog(backlog)) {
                 Ok(listeners) => {
@@ -88,8 +137,10 @@ impl Sockets {
                     drop(descriptors::adopt(fd));
                     for listener in listeners {
                         let url = listener.url();
-                        info!(target: "server.listening", "Listening at: {url} (inherited)");
-                        sockets.0.push(Entry::new(&bind, listener, false));
+                        if variable == INHERITED_SOCKETS {
+                            info!(target: "server.listening", "Listening at: {url} (inherited)");
+                        }
+                        sockets.0.push(Service::unused(Entry::new(&bind, listener, false)));
                     }
                 }
                 Err(error) => warn!(
@@ -107,33 +158,33 @@ impl Sockets {
         let entry = |(fd, entry): (&RawFd, &Arc<Entry>)| {
             format!("{fd}={}", utf8_percent_encode(&entry.bind.to_string(), ENCODED))
         };
-        let entries: Vec<String> = fds.iter().zip(&self.0).map(entry).collect();
+        let entries: Vec<String> = fds.iter().zip(self.entries()).map(entry).collect();
         entries.join(",").into()
     }
 
     /// The URLs of all sockets.
     pub(super) fn urls(&self) -> String {
-        let urls: Vec<String> = self.0.iter().map(|entry| entry.listener.url()).collect();
+        let urls: Vec<String> = self.entries().map(|entry| entry.listener.url()).collect();
         urls.join(", ")
     }
 
     /// Keeps the sockets of other deployments open along with these.
     pub(super) fn keep(&mut self, others: &Sockets) {
         for other in &others.0 {
-            if !self.0.iter().any(|entry| Arc::ptr_eq(entry, other)) {
-                self.0.push(Arc::clone(other));
+            if !self.entries().any(|entry| Arc::ptr_eq(entry, &other.entry)) {
+                self.0.push(other.clone());
             }
         }
     }
 
     /// Sets the length of the accept queues.
     pub(super) fn set_backlog(&self, backlog: u32) {
-        self.0.iter().for_each(|entry| entry.listener.set_backlog(backlog));
+        self.entries().for_each(|entry| entry.listener.set_backlog(backlog));
     }
 
     /// Refuses connections that are not in the accept queue yet, as the server stops.
     pub(super) fn refuse_new_connections(&self) {
-        for entry in self.0.iter().filter(|entry| entry.owned.load(Relaxed)) {
+        for entry in self.entries().filter(|entry| entry.owned.load(Relaxed)) {
             if let Err(error) = entry.listener.refuse_new_connections() {
                 debug!("{}: {error}", entry.listener.url());
             }
@@ -142,7 +193,7 @@ impl Sockets {
 
     /// Leaves the sockets, and the files of unix sockets, to another process.
     pub(super) fn disown(&self) {
-        for entry in &self.0 {
+        for entry in self.entries() {
             entry.listener.disown();
             entry.owned.store(false, Relaxed);
         }
@@ -150,7 +201,7 @@ impl Sockets {
 
     /// Takes the sockets over from a process that has exited.
     pub(super) fn take_ownership(&self) {
-        for entry in self.0.iter().filter(|entry| !matches!(entry.bind, Bind::Fd(_))) {
+        for entry in self.entries().filter(|entry| !matches!(entry.bind, Bind::Fd(_))) {
             entry.listener.own();
             entry.owned.store(true, Relaxed);
         }
@@ -158,16 +209,20 @@ impl Sockets {
 
     /// Removes the files of the unix sockets that this process owns.
     pub(super) fn remove_files(&self) {
-        self.0.iter().for_each(|entry| entry.listener.remove_file());
+        self.entries().for_each(|entry| entry.listener.remove_file());
     }
 
     pub(super) fn listeners(&self) -> impl Iterator<Item = &Listener> {
-        self.0.iter().map(|entry| &entry.listener)
+        self.entries().map(|entry| &entry.listener)
     }
 
     /// The listeners, for a worker. No other deployment may exist in its process.
     pub(super) fn into_listeners(self) -> Vec<Listener> {
-        let unshared = |entry| Arc::into_inner(entry).map(|entry: Entry| entry.listener);
+        let unshared = |Service { entry, purpose, is_https }| {
+            let mut listener = Arc::into_inner(entry)?.listener;
+            listener.set_purpose(purpose, is_https);
+            Some(listener)
+        };
         let unshared = self.0.into_iter().map(unshared).collect::<Option<Vec<_>>>();
         unshared.expect("all other deployments were dropped")
     }

@@ -1,51 +1,66 @@
 //! USR2: runs the same command again as a new master on the same sockets. Both masters serve until
 //! the operator stops one of them.
 
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::FdFlags;
 use rustix::pipe::PipeFlags;
 
-use super::sockets::{INHERITED_SOCKETS, Sockets};
-use crate::sys::descriptors;
+use super::sockets::{INHERITED_CONTROL, INHERITED_METRICS, INHERITED_SOCKETS, Sockets};
+use crate::sys::{descriptors, sigpipe};
 
 /// The variable that names a descriptor, which the new master finds at its end when the old master
-/// exits.
+/// exits. Before that comes what the old one passes on.
 const PREDECESSOR: &str = "RUSTWSGI_PREDECESSOR";
+/// Bytes that are read of what the old master passes on.
+const MAX_PASSED: usize = 60_000;
 /// The variables from one master to the next, which are not for the application.
-pub(super) const VARIABLES: [&str; 2] = [INHERITED_SOCKETS, PREDECESSOR];
+pub(super) const VARIABLES: [&str; 4] =
+    [INHERITED_SOCKETS, INHERITED_METRICS, INHERITED_CONTROL, PREDECESSOR];
 
 /// The new master that this one has started.
 pub(super) struct Successor {
     process: Child,
     /// Closed when this process exits, which the new master notices.
-    _lifeline: OwnedFd,
+    lifeline: File,
 }
 
 impl Successor {
-    /// Starts it with the sockets, and with a pipe that is closed when this process exits.
+    /// Starts it with sockets, each set of which has its variable, and with a pipe that is closed
+    /// when this process exits.
     ///
     /// # Errors
     /// As the system does.
-    pub(super) fn start(sockets: &Sockets) -> std::io::Result<Successor> {
+    pub(super) fn start(passed: &[(&str, &Sockets)]) -> std::io::Result<Successor> {
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::fcntl_setfd(&reader, FdFlags::empty())?;
-        let fds = sockets.inheritable_duplicates()?;
-        let numbers: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let mut arguments = std::env::args_os();
         let program = arguments.next().unwrap_or_else(|| "/proc/self/exe".into());
-        let process = Command::new(program)
-            .args(arguments)
-            .env(INHERITED_SOCKETS, sockets.encode_for_successor(&numbers))
-            .env(PREDECESSOR, reader.as_raw_fd().to_string())
-            .spawn()?;
-        Ok(Successor { process, _lifeline: writer })
+        let mut command = Command::new(program);
+        command.args(arguments).env(PREDECESSOR, reader.as_raw_fd().to_string());
+        let mut open: Vec<OwnedFd> = Vec::new();
+        for (variable, sockets) in passed {
+            let fds = sockets.inheritable_duplicates()?;
+            let numbers: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+            command.env(variable, sockets.encode_for_successor(&numbers));
+            open.extend(fds);
+        }
+        let process = command.spawn()?;
+        Ok(Successor { process, lifeline: File::from(writer) })
     }
 
     pub(super) fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Passes something on, right before this process exits. It has to fit into a pipe, which is
+    /// empty: 64 KiB on Linux. A new master that has exited takes nothing.
+    pub(super) fn pass_on(&mut self, text: &str) {
+        debug_assert!(text.len() < MAX_PASSED);
+        let _ = sigpipe::suppressed(|| self.lifeline.write_all(text.as_bytes()));
     }
 
     /// Its exit status, once it has exited.
@@ -57,8 +72,10 @@ impl Successor {
 /// The old master, which has started this one.
 pub(super) struct Predecessor {
     /// Closed when it exits.
-    lifeline: OwnedFd,
+    lifeline: File,
     pid: u32,
+    /// What it has passed on.
+    passed: Vec<u8>,
 }
 
 impl Predecessor {
@@ -69,22 +86,38 @@ impl Predecessor {
         let lifeline = descriptors::adopt(fd).ok()?;
         // Commands that the application runs must not inherit it.
         let kept = rustix::io::fcntl_setfd(&lifeline, FdFlags::CLOEXEC);
+        let kept = kept.and_then(|()| rustix::io::ioctl_fionbio(&lifeline, true));
         let pid = std::os::unix::process::parent_id();
-        kept.is_ok().then_some(Predecessor { lifeline, pid })
+        let (lifeline, passed) = (File::from(lifeline), Vec::new());
+        kept.is_ok().then_some(Predecessor { lifeline, pid, passed })
     }
 
     pub(super) fn id(&self) -> u32 {
         self.pid
     }
 
-    /// Readable once it has exited.
+    /// Readable once it has exited, or passes something on right before.
     pub(super) fn lifeline(&self) -> BorrowedFd<'_> {
         self.lifeline.as_fd()
     }
 
-    pub(super) fn has_exited(&self) -> bool {
-        let mut watched = [PollFd::new(&self.lifeline, PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        rustix::event::poll(&mut watched, Some(&now)).is_ok_and(|count| count > 0)
+    pub(super) fn has_exited(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.lifeline.read(&mut buffer) {
+                Ok(0) => return true,
+                Ok(count) => {
+                    let free = MAX_PASSED.saturating_sub(self.passed.len());
+                    self.passed.extend_from_slice(&buffer[..count.min(free)]);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() != ErrorKind::WouldBlock,
+            }
+        }
+    }
+
+    /// What it has passed on.
+    pub(super) fn into_passed(self) -> Vec<u8> {
+        self.passed
     }
 }

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use log::{debug, error, info, warn};
 use pyo3::prelude::*;
 
+use super::certificates;
 use super::heartbeat::{Heartbeat, Progress};
 use super::hooks::Hooks;
 use super::messages::{FromWorker, Log, Malformed, Received, ToWorker};
 use super::recycling::RecyclingLimits;
 use super::source_watch::SourceWatch;
 use super::worker_signals::{SignalReceiver, WorkerSignals};
-use crate::observe::{self, Sink};
+use crate::observe::{self, Sink, text_of};
 use crate::sys::signals::SignalMask;
 use crate::worker::{GracefulEnd, MainThread, Server, exit_now};
 
@@ -83,7 +84,7 @@ pub(super) struct Worker {
     pub(super) signals: SignalReceiver,
     /// The signal mask of the main thread; the control thread blocks all signals.
     pub(super) signal_mask: SignalMask,
-    /// A signal has come that stops the worker.
+    /// A signal that stops the worker was sent to it.
     pub(super) is_stopped_by_signal: bool,
     pub(super) server: Server,
     pub(super) main_thread: MainThread,
@@ -112,11 +113,13 @@ impl Worker {
             let channel: Vec<_> = self.channel.iter().map(AsFd::as_fd).collect();
             self.signals.wait(py, &channel, Some(tick))?;
             // Each step of a turn runs Python code, which may fail for lack of memory, and PyO3
-            // then panics. The next turn repeats the steps that it skips.
-            let failure = match catch_unwind(AssertUnwindSafe(|| self.turn(py))) {
+            // then panics; so may the text of the failure. The next turn repeats the steps that it
+            // skips.
+            let turn = || self.turn(py).map_err(|failure| text_of(&failure));
+            let failure = match catch_unwind(AssertUnwindSafe(turn)) {
                 Ok(Ok(None)) => continue,
                 Ok(Ok(Some(ended))) => return Ok(ended),
-                Ok(Err(failure)) => failure.to_string(),
+                Ok(Err(failure)) => failure,
                 Err(_) => {
                     drop(PyErr::take(py));
                     "see the panic above".to_owned()
@@ -195,13 +198,13 @@ impl Worker {
             Event::Signal(libc::SIGUSR1) => self.server.log_counters(),
             // May come several times: from the master, and from a process manager or terminal that
             // signals all processes.
-            Event::Signal(libc::SIGTERM) => {
+            //
+            // The master sends a signal, and then a message for the same stop: a handler of the
+            // application may keep the signal from this loop, or the message is read first.
+            Event::Signal(libc::SIGTERM) | Event::Message(ToWorker::Stop { quick: false }) => {
                 self.is_stopped_by_signal = true;
                 self.stop();
             }
-            // The master sends a signal and a message for the same stop: a handler of the
-            // application may keep the signal from this loop.
-            Event::Message(ToWorker::Stop { quick: false }) => self.stop(),
             Event::Message(ToWorker::Stop { quick: true })
             | Event::Signal(libc::SIGINT | libc::SIGQUIT) => return Some(self.stop_quickly(py)),
             // A signal that the application handles.
@@ -225,7 +228,11 @@ impl Worker {
             Event::Message(ToWorker::LogFile(Log::Access, file)) => {
                 self.server.redirect_access_log(Sink::from(file));
             }
+            Event::Message(ToWorker::Certificates(file)) => {
+                certificates::renew(&file, |bytes| self.server.renew_certificates(bytes));
+            }
             Event::Malformed(Malformed::MissingFile(log)) => report_lost_log(log),
+            Event::Malformed(Malformed::MissingCertificates) => certificates::report_lost(),
             Event::Malformed(malformed) => debug!("The master sent a {malformed}: ignored"),
             Event::MasterExited => {
                 // Without a master, this worker would never be replaced and would keep the address

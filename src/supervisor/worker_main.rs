@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 
 use super::background;
 use super::boot_reports::BootReports;
+use super::certificates;
 use super::conflict;
 use super::entrypoints::{Entrypoints, LoadFailure};
 use super::heartbeat::{Heartbeat, Progress};
@@ -24,11 +25,12 @@ use super::source_watch::{Preparation, SourceWatch};
 use super::worker_loop::{Ended, Stage, Worker, report_lost_log};
 use super::worker_signals::{self, SignalReceiver, WorkerSignals};
 use crate::config::{AccessLogSettings, Settings};
-use crate::net::Listener;
-use crate::observe::{self, LogTarget, Sink};
+use crate::net::{Listener, Membership, Tls};
+use crate::observe::{self, LogTarget, Sink, WorkerSlot};
 use crate::sys::signals::SignalMask;
 use crate::worker::{
-    Application, ControlThread, Server, ServerParts, StartError, close_in_children, exit_now,
+    Application, ControlThread, Inspector, KnownThreads, Server, ServerParts, StartError,
+    close_in_children, exit_now,
 };
 
 /// The exit code of a worker that cannot set itself up.
@@ -43,11 +45,19 @@ pub(super) struct WorkerContext {
     /// The channel to the master. It is closed when the master exits.
     pub(super) channel: UnixStream,
     pub(super) settings: Arc<Settings>,
+    /// The certificates, if there are any.
+    pub(super) tls: Option<Arc<Tls>>,
     /// The file of the access log.
     pub(super) access_log: Option<File>,
     /// The user and group to run as; `None` if they are the master's.
     pub(super) identity: Option<Identity>,
     pub(super) heartbeat: Heartbeat,
+    /// The hand-over of requests between the workers, if the system has it.
+    pub(super) hand_over: Option<Membership>,
+    /// Shows the master what the worker does, with `--metrics` or `--control-socket`.
+    pub(super) slot: Option<Arc<WorkerSlot>>,
+    /// The channel to its inspector, with `--control-socket`.
+    pub(super) inspection: Option<UnixStream>,
     pub(super) boot_reports: Arc<BootReports>,
     pub(super) hooks: Hooks,
     /// The master's, until this process is the workers' user.
@@ -88,13 +98,17 @@ pub(super) fn run(
     if let Err(code) = set_up(py, &mut context, &listeners) {
         return code;
     }
+    // From now on, for an import that hangs as well.
+    let inspector = start_inspector(py, &mut context);
     let loaded = match load(py, &mut context, entrypoints) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
     let hooks = context.hooks.share(py);
     let (signals, receiver) = signals;
-    let served = serve(py, context, (&signals, receiver), loaded, listeners);
+    let threads = inspector.as_ref().map(Inspector::threads);
+    let served = serve(py, context, (&signals, receiver), loaded, (listeners, threads));
+    drop(inspector);
     hooks.call(py, "worker_exit", &[]);
     served.unwrap_or_else(|failure| {
         if let StartError::Python(exit) = &failure
@@ -118,6 +132,7 @@ fn set_up(py: Python<'_>, context: &mut WorkerContext, listeners: &[Listener]) -
         error!(target: "worker.failed", "Cannot register a fork hook, exiting: {failure}");
         SETUP_FAILED
     })?;
+    context.hand_over.iter().for_each(Membership::close_in_children);
     if context.identity.is_some() {
         // Before the first hook: a thread that the hook starts inherits it, but nothing later.
         identity::forbid_new_privileges().map_err(|failure| {
@@ -145,6 +160,20 @@ fn set_up(py: Python<'_>, context: &mut WorkerContext, listeners: &[Listener]) -
     })?;
     identity::set_process_title(py, "worker", &context.settings);
     Ok(())
+}
+
+/// Starts what answers `rustwsgi ctl stacks` and `profile`, if there is a control socket.
+fn start_inspector(py: Python<'_>, context: &mut WorkerContext) -> Option<Inspector> {
+    let (channel, slot) = (context.inspection.take()?, context.slot.clone()?);
+    Inspector::start(py, channel, slot, context.settings.threads)
+        .inspect_err(|failure| {
+            let pid = std::process::id();
+            warn!(
+                target: "control.inspector_failed",
+                "Worker {pid} serves without an answer to ctl stacks and profile: {failure}"
+            );
+        })
+        .ok()
 }
 
 /// The application that a worker serves.
@@ -238,10 +267,11 @@ fn serve(
     mut context: WorkerContext,
     (signals, receiver): (&WorkerSignals, SignalReceiver),
     mut loaded: Loaded,
-    listeners: Vec<Listener>,
+    (listeners, inspected): (Vec<Listener>, Option<Arc<KnownThreads>>),
 ) -> Result<i32, StartError> {
     context.channel.set_nonblocking(true)?;
-    let parts = prepare(py, &mut context, signals, &loaded, listeners)?;
+    let mut parts = prepare(py, &mut context, signals, &loaded, listeners)?;
+    parts.inspected = inspected;
     let report_ready = || {
         // Not earlier: until now, errors were reported on the terminal.
         if context.detaches {
@@ -302,6 +332,10 @@ fn prepare(
     Ok(ServerParts {
         app,
         listeners,
+        hand_over: context.hand_over.take(),
+        slot: context.slot.take(),
+        inspected: None,
+        tls: context.tls.clone(),
         access_log: access_log.transpose()?,
         settings: settings.clone(),
         multiprocess: context.multiprocess,
@@ -316,6 +350,13 @@ fn receive_while_booting(py: Python<'_>, context: &mut WorkerContext, signals: &
             Ok(ToWorker::LogFile(Log::Error, file)) => observe::redirect(Sink::from(file)),
             Ok(ToWorker::LogFile(Log::Access, file)) => context.access_log = Some(file),
             Ok(ToWorker::Multiprocess(multiprocess)) => context.multiprocess = multiprocess,
+            Ok(ToWorker::Certificates(file)) => {
+                let renew = |bytes: &[u8]| match &context.tls {
+                    Some(tls) => tls.replace_encoded(bytes),
+                    None => Ok(()),
+                };
+                certificates::renew(&file, renew);
+            }
             // Handled as soon as the worker serves.
             Ok(ToWorker::Stop { quick }) => {
                 signals.request(if quick { libc::SIGINT } else { libc::SIGTERM });
@@ -323,6 +364,7 @@ fn receive_while_booting(py: Python<'_>, context: &mut WorkerContext, signals: &
             // A handler of the application has received the signal that ends a booting worker.
             Ok(ToWorker::Retire | ToWorker::Yield) => exit_now(py, 0),
             Err(Malformed::MissingFile(log)) => report_lost_log(log),
+            Err(Malformed::MissingCertificates) => certificates::report_lost(),
             Err(malformed) => debug!("The master sent a {malformed}: ignored"),
         }
     }

@@ -3,15 +3,20 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{debug, error, warn};
 
 use super::heartbeat::Heartbeat;
+use super::link::Link;
 use super::messages::{FromWorker, Received, ToWorker};
 use super::pool::{WorkerState, WorkerStatus};
 use crate::config::Replace;
+use crate::net::Membership;
+use crate::observe::WorkerSlot;
 use crate::sys::process::kill;
+use crate::worker::Inspection;
 
 /// How long the master waits beyond a worker's own deadline, or after SIGABRT, before SIGKILL.
 pub(super) const EXIT_MARGIN: Duration = Duration::from_secs(3);
@@ -25,21 +30,6 @@ const MAX_IGNORED_MESSAGES: u32 = 64;
 
 /// How long a heartbeat may be missing when `--timeout` sets no limit.
 const DEFAULT_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The channel and heartbeat between a worker and the master, created before the fork.
-pub(super) struct Link {
-    pub(super) master_end: UnixStream,
-    pub(super) worker_end: UnixStream,
-    pub(super) heartbeat: Heartbeat,
-}
-
-impl Link {
-    pub(super) fn new() -> io::Result<Link> {
-        let (master_end, worker_end) = UnixStream::pair()?;
-        master_end.set_nonblocking(true)?;
-        Ok(Link { master_end, worker_end, heartbeat: Heartbeat::new()? })
-    }
-}
 
 /// The times after which the master kills a worker.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +78,11 @@ pub(super) struct WorkerProcess {
     /// reaped, so that waiting for it would spin.
     channel: Option<UnixStream>,
     heartbeat: Heartbeat,
+    hand_over: Option<Membership>,
+    /// Shows what it does, with `--metrics` or `--control-socket`.
+    pub(super) slot: Option<Arc<WorkerSlot>>,
+    /// The channel to its inspector, with `--control-socket`.
+    inspection: Option<UnixStream>,
     /// An unexpected message was logged: further ones are ignored without a line.
     has_sent_unexpected: bool,
     ignored_messages: u32,
@@ -95,12 +90,8 @@ pub(super) struct WorkerProcess {
 
 impl WorkerProcess {
     /// A worker that was just forked.
-    pub(super) fn new(
-        pid: i32,
-        status: WorkerStatus,
-        channel: UnixStream,
-        heartbeat: Heartbeat,
-    ) -> WorkerProcess {
+    pub(super) fn new(pid: i32, status: WorkerStatus, link: Link) -> WorkerProcess {
+        let Link { master_end, worker_end: _, heartbeat, hand_over, slot, inspection } = link;
         WorkerProcess {
             pid,
             status,
@@ -108,11 +99,19 @@ impl WorkerProcess {
             since: Instant::now(),
             heartbeat_missing_since: None,
             kill: Kill::Unplanned,
-            channel: Some(channel),
+            channel: Some(master_end),
             heartbeat,
+            hand_over,
+            slot,
+            inspection: inspection.map(|(master_end, _)| master_end),
             has_sent_unexpected: false,
             ignored_messages: 0,
         }
+    }
+
+    /// No other worker counts on it, as its process has ended.
+    pub(super) fn leave_hand_over(&self) {
+        self.hand_over.iter().for_each(Membership::remove_worker);
     }
 
     /// Readable when there are messages, or when the worker has exited.
@@ -125,6 +124,11 @@ impl WorkerProcess {
         self.channel.as_ref().filter(|_| self.ignored_messages < MAX_IGNORED_MESSAGES)
     }
 
+    /// The master has ended it, as it was not ready in time or had no heartbeat.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.kill != Kill::Unplanned
+    }
+
     /// How long it has been in its state.
     pub(super) fn time_in_state(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)
@@ -133,6 +137,15 @@ impl WorkerProcess {
     /// Sends a message. A worker that has closed its end gets none.
     pub(super) fn send(&self, message: ToWorker<&std::fs::File>) -> io::Result<()> {
         self.channel.as_ref().map_or(Ok(()), |channel| message.send(channel))
+    }
+
+    /// Lets it answer a client of the control socket.
+    ///
+    /// # Errors
+    /// If its inspector cannot be reached: it reads nothing, or the worker has ended.
+    pub(super) fn inspect(&self, request: Inspection, client: BorrowedFd<'_>) -> io::Result<()> {
+        let channel = self.inspection.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        request.send(channel, client)
     }
 
     /// Takes the messages that have arrived.
@@ -294,9 +307,10 @@ mod tests {
 
     /// A worker whose pid is no process, so that signals to it reach none.
     fn worker() -> (WorkerProcess, UnixStream) {
-        let Link { master_end, worker_end, heartbeat } = Link::new().unwrap();
+        let link = Link::new().unwrap();
+        let worker_end = link.worker_end.try_clone().unwrap();
         let status = WorkerStatus::booting(0, false);
-        (WorkerProcess::new(i32::MAX, status, master_end, heartbeat), worker_end)
+        (WorkerProcess::new(i32::MAX, status, link), worker_end)
     }
 
     const SECOND: Duration = Duration::from_secs(1);

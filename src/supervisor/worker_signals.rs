@@ -18,6 +18,7 @@ use pyo3::exceptions::PySystemExit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
+use rustix::event::PollFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::forks;
@@ -59,7 +60,8 @@ impl SignalReceiver {
         others: &[BorrowedFd<'_>],
         limit: Option<Duration>,
     ) -> io::Result<()> {
-        wait_for_input(py, self.0.as_fd(), others, limit)
+        let others: Vec<_> = others.iter().map(|fd| (*fd, PollFlags::IN)).collect();
+        wait_for_input(py, self.0.as_fd(), &others, limit)
     }
 
     /// The signals that have come since the last call, in their order.
@@ -75,7 +77,7 @@ impl WorkerSignals {
     pub(super) fn install(py: Python<'_>) -> PyResult<(WorkerSignals, SignalReceiver)> {
         let (receiver, sender) =
             pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(io::Error::from)?;
-        let module = py.import("signal")?.unbind();
+        let module = py.import("_signal")?.unbind();
         forks::register_hooks(py, CAUGHT)?;
         let handler_of = py.import("_signal")?.getattr("getsignal")?.unbind();
         let (known_handler, exception) = (RefCell::default(), RefCell::default());

@@ -144,7 +144,8 @@ impl Workers {
         self.of_generation().any(|worker| worker.serves_error_page)
     }
 
-    fn of_generation(&self) -> impl Iterator<Item = &WorkerProcess> {
+    /// The workers of the running deployment.
+    pub(super) fn of_generation(&self) -> impl Iterator<Item = &WorkerProcess> {
         self.list.iter().filter(|worker| worker.status.generation == self.generation)
     }
 
@@ -249,7 +250,24 @@ impl Workers {
     pub(super) fn reap_one(&mut self) -> Option<(WorkerProcess, std::process::ExitStatus)> {
         let exited = |(at, worker): (usize, &WorkerProcess)| Some((at, try_wait(worker.pid)?));
         let (at, status) = self.list.iter().enumerate().find_map(exited)?;
-        Some((self.list.remove(at), status))
+        let worker = self.list.remove(at);
+        worker.leave_hand_over();
+        Some((worker, status))
+    }
+
+    /// Another reload replaces the running deployment, which has not passed its trial: retires its
+    /// workers, if older ones serve.
+    pub(super) fn retire_unproven(&mut self, graceful_timeout: Duration) {
+        let (_, old) = self.ready_new_and_old();
+        let generation = self.generation;
+        let is_unproven = |worker: &&mut WorkerProcess| {
+            old > 0
+                && worker.status.state == WorkerState::Ready
+                && worker.status.generation == generation
+        };
+        for worker in self.list.iter_mut().filter(is_unproven) {
+            worker.retire(Replace::ReadyFirst, graceful_timeout);
+        }
     }
 
     // Rolling back

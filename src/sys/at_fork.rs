@@ -3,7 +3,7 @@
 //! Unlike the hooks of Python, see [`super::fork`], they also run when code in C forks. They do not
 //! run around vfork(2) and posix_spawn(3), whose child calls exec at once.
 
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 /// The functions.
 struct Functions {
@@ -12,28 +12,42 @@ struct Functions {
     in_child: fn(),
 }
 
-static FUNCTIONS: OnceLock<Functions> = OnceLock::new();
+/// Those of each caller, in the order of registration. Only read during a fork, without a lock.
+static FUNCTIONS: [OnceLock<Functions>; 4] = [const { OnceLock::new() }; 4];
 
 /// Has each fork from now on call these functions in the thread that forks: `before` it, then
-/// `in_parent` and `in_child`. They must not panic. Call it once; a later call changes nothing.
+/// `in_parent` and `in_child`. They must not panic. Each caller
+/// registers once, and there is room for four.
 pub(crate) fn register(before: fn(), in_parent: fn(), in_child: fn()) {
-    if FUNCTIONS.set(Functions { before, in_parent, in_child }).is_ok() {
+    static REGISTERED: Once = Once::new();
+    let mut functions = Functions { before, in_parent, in_child };
+    for place in &FUNCTIONS {
+        match place.set(functions) {
+            Ok(()) => break,
+            Err(returned) => functions = returned,
+        }
+    }
+    REGISTERED.call_once(|| {
         // SAFETY: the three functions live as long as the process, which never unloads this code.
         // It fails only without memory; then nothing is called.
         unsafe {
             libc::pthread_atfork(Some(before_fork), Some(after_in_parent), Some(after_in_child))
         };
-    }
+    });
+}
+
+fn all() -> impl Iterator<Item = &'static Functions> {
+    FUNCTIONS.iter().map_while(OnceLock::get)
 }
 
 extern "C" fn before_fork() {
-    FUNCTIONS.get().into_iter().for_each(|functions| (functions.before)());
+    all().for_each(|functions| (functions.before)());
 }
 
 extern "C" fn after_in_parent() {
-    FUNCTIONS.get().into_iter().for_each(|functions| (functions.in_parent)());
+    all().for_each(|functions| (functions.in_parent)());
 }
 
 extern "C" fn after_in_child() {
-    FUNCTIONS.get().into_iter().for_each(|functions| (functions.in_child)());
+    all().for_each(|functions| (functions.in_child)());
 }

@@ -19,6 +19,39 @@ pub(crate) fn kill(pid: i32, signal: i32) {
     }
 }
 
+/// The kernel's number of the calling thread; 0 where it has none.
+pub(crate) fn thread_id() -> i32 {
+    #[cfg(target_os = "linux")]
+    return rustix::thread::gettid().as_raw_nonzero().get();
+    #[cfg(not(target_os = "linux"))]
+    0
+}
+
+/// The other threads of this process that run, or could, rather than wait in the kernel, and have
+/// not blocked this signal. None if the system does not say.
+pub(crate) fn running_threads(signal: i32) -> Vec<i32> {
+    let own = thread_id();
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let ids = tasks.filter_map(|task| task.file_name().to_str()?.parse().ok());
+    let runs = |id: i32| {
+        let status = std::fs::read_to_string(format!("/proc/self/task/{id}/status"));
+        status.is_ok_and(|status| runs_without_blocking(&status, signal))
+    };
+    ids.filter(|&id| id != own && runs(id)).collect()
+}
+
+/// Reads a status file. [proc_pid_status(5)]
+fn runs_without_blocking(status: &str, signal: i32) -> bool {
+    let value = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.map(str::trim)
+    };
+    let mask = value("SigBlk").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    let is_blocked =
+        |mask: u64| mask.checked_shr(signal.unsigned_abs().saturating_sub(1)).unwrap_or(0) & 1 == 1;
+    value("State").is_some_and(|state| state.starts_with('R')) && !mask.is_some_and(is_blocked)
+}
+
 /// Reaps a child if it has ended. `None` while it runs. A child that other code has reaped counts
 /// as one that exited with 0.
 pub(crate) fn try_wait(pid: i32) -> Option<ExitStatus> {
@@ -42,4 +75,22 @@ pub(crate) fn peek_ended_child() -> Option<i32> {
     // SAFETY: waitid always sets the pid, to zero if no child has ended.
     let pid = unsafe { info.si_pid() };
     (!failed && pid > 0).then_some(pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_thread_is_told_from_others() {
+        let status = |state: &str, mask: &str| {
+            format!("Name:\ta\nState:\t{state} (x)\nSigPnd:\t0\nSigBlk:\t{mask}\n")
+        };
+        assert!(runs_without_blocking(&status("R", "0000000000000000"), 60));
+        assert!(runs_without_blocking(&status("R", "0400000000000000"), 60));
+        assert!(!runs_without_blocking(&status("R", "0800000000000000"), 60));
+        assert!(!runs_without_blocking(&status("S", "0000000000000000"), 60));
+        assert!(!runs_without_blocking("", 60));
+        assert!(!running_threads(60).contains(&thread_id()));
+    }
 }

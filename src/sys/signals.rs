@@ -100,6 +100,15 @@ pub(crate) fn set_default_action(number: i32) {
     }
 }
 
+/// Ignores a signal, without the knowledge of Python, as [`set_default_action`] does.
+#[cfg(feature = "python")]
+pub(super) fn ignore(number: i32) {
+    if let Ok(signal) = Signal::try_from(number) {
+        // SAFETY: as above.
+        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) };
+    }
+}
+
 /// Sends this process a signal with its default action.
 pub(crate) fn raise_with_default_action(number: i32) {
     set_default_action(number);

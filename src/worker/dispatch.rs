@@ -4,16 +4,22 @@
 //! The caller runs the requests: `worker_thread` with Python, the model checker (`make model`)
 //! without.
 
+mod hand_over;
+mod seat;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::error;
 
 use super::scheduler::{Load, Role, Scheduler, Wake};
 use crate::config::Settings;
-use crate::net::{Lent, Poller, PollerHandle, SWEEP_INTERVAL, Verdict};
-use crate::sync::{Mutex, ignore_poison};
+use crate::net::{Lent, Poller, PollerHandle, Verdict};
+use crate::sync::Mutex;
+use crate::sys::clock::{self, Moment};
+use hand_over::AttachWatch;
+pub use seat::Seat;
 
 /// The scheduler and the poller, shared by the threads of a worker.
 pub struct Dispatcher {
@@ -28,6 +34,7 @@ pub struct Dispatcher {
     settings: Arc<Settings>,
     /// Other workers accept from the same sockets.
     multiprocess: Arc<AtomicBool>,
+    attach_watch: AttachWatch,
 }
 
 /// The requests that worker threads run, as the polling thread sees them. It needs neither the
@@ -47,7 +54,7 @@ pub struct Overdue {
     pub occupied_threads: usize,
     /// When to check again: no request is overdue earlier, not even one that begins later. `None`
     /// if requests have no limit.
-    pub next_check: Option<Instant>,
+    pub next_check: Option<Moment>,
 }
 
 impl Wake for PollerHandle {
@@ -67,7 +74,7 @@ impl Dispatcher {
         multiprocess: Arc<AtomicBool>,
         requests: &Arc<impl RunningRequests + 'static>,
     ) -> Dispatcher {
-        poller.check_at(Some(Instant::now()));
+        poller.check_at(Some(clock::now()));
         Dispatcher {
             scheduler: Scheduler::new(settings.threads).with_parallelism(parallel),
             poller: Mutex::new(poller),
@@ -76,6 +83,7 @@ impl Dispatcher {
             occupied_threads: AtomicUsize::new(0),
             settings: settings.clone(),
             multiprocess,
+            attach_watch: AttachWatch::default(),
         }
     }
 
@@ -100,41 +108,71 @@ impl Dispatcher {
     /// Polls as worker thread `me` until its role requires the interpreter, and returns that role:
     /// to run requests, or to quit. [`Role::Poll`] means that the thread must attach to the
     /// interpreter once: because `must_attach` is true, which ends the poll, or because
-    /// `wants_interpreter` is true after a poll and no thread is in the application.
+    /// `wants_interpreter` is true after a poll and no thread is in the application. `ready` is an
+    /// empty vector, kept by the thread for its memory.
     pub fn role(
         &self,
         me: usize,
+        ready: &mut Vec<Lent>,
         wants_interpreter: impl Fn() -> bool,
         must_attach: impl Fn() -> bool,
     ) -> Role {
-        loop {
-            match self.scheduler.take_role(me, &*self.handle) {
-                Role::Poll => {
-                    let free_threads =
-                        self.is_multiprocess().then(|| self.scheduler.spare_threads());
-                    let ready = self
-                        .poll_once(free_threads, |load| load.has_unclaimed_work || must_attach());
-                    self.scheduler.finish_poll(Some(me), ready, &*self.handle);
-                    if must_attach() || wants_interpreter() && self.scheduler.is_idle() {
-                        return Role::Poll;
-                    }
+        let mut role = self.scheduler.take_role(me, &*self.handle);
+        while role == Role::Poll {
+            let free_threads = self.is_multiprocess().then(|| self.scheduler.spare_threads());
+            let has_work = |load: &Load| load.has_unclaimed_work || must_attach();
+            self.poll_as_worker_thread(free_threads, ready, has_work);
+            let (jobs, wake) = (ready.drain(..), &*self.handle);
+            if must_attach() || wants_interpreter() {
+                self.scheduler.finish_poll(Some(me), jobs, wake);
+                if must_attach() || self.scheduler.is_idle() {
+                    return Role::Poll;
                 }
-                role => return role,
+                role = self.scheduler.take_role(me, wake);
+            } else {
+                role = self.scheduler.finish_poll_and_take_role(me, jobs, wake);
             }
+        }
+        role
+    }
+
+    /// Runs queued requests as the worker thread in `seat`, which is attached to the interpreter.
+    /// `serve` runs one request, and returns whether there is time for another.
+    pub fn run_batch(&self, seat: &Seat, mut serve: impl FnMut(Lent) -> bool) {
+        let me = seat.thread();
+        let Some(mut job) = self.scheduler.begin_batch(me, &*self.handle) else { return };
+        let batch = Batch(self, seat);
+        while serve(job) && !seat.is_left() {
+            let Some(next) = self.scheduler.continue_or_end_batch(me, &*self.handle) else {
+                std::mem::forget(batch);
+                return self.handle.wake_for_returned();
+            };
+            job = next;
         }
     }
 
-    /// Runs queued requests as worker thread `me`, which is attached to the interpreter. `serve`
-    /// runs one request, and returns whether there is time for another.
-    pub fn run_batch(&self, me: usize, mut serve: impl FnMut(Lent) -> bool) {
-        let Some(mut job) = self.scheduler.begin_batch(me, &*self.handle) else { return };
-        let _batch = Batch(self);
-        while serve(job) {
-            match self.scheduler.continue_batch(me, &*self.handle) {
-                Some(next) => job = next,
-                None => break,
-            }
+    /// Ends the batch of the thread in `seat` early, because its request may run for ever: the
+    /// thread does not count any more, and another one takes the seat.
+    pub fn leave(&self, seat: &Seat) {
+        if seat.leave() {
+            self.end_batch();
         }
+    }
+
+    fn end_batch(&self) {
+        self.scheduler.end_batch();
+        self.handle.wake_for_returned();
+    }
+
+    /// Records that a thread has run `jobs` requests in `elapsed`, if the interpreter is
+    /// free-threaded.
+    pub fn count_batch(&self, jobs: usize, elapsed: Duration) {
+        self.scheduler.count_batch(jobs, elapsed);
+    }
+
+    /// True if the interpreter runs several threads at a time.
+    pub fn is_parallel(&self) -> bool {
+        self.scheduler.is_parallel()
     }
 
     /// Goes on without worker thread `thread`, which has ended unexpectedly, or without the
@@ -147,43 +185,53 @@ impl Dispatcher {
 
     /// Runs the sentinel until the server stops.
     pub fn watch(&self) {
-        // The sentinel polls only while every worker thread is inside the application, so no thread
-        // is free. It never runs a request, so it may block in the poll.
-        let free_threads = || self.is_multiprocess().then_some(0);
-        self.scheduler.run_sentinel(&*self.handle, || self.poll_once(free_threads(), |_| false));
+        self.scheduler.run_sentinel(&*self.handle, || self.poll_as_sentinel());
     }
 
-    /// Polls once and returns the requests that became complete. `has_work` is whether the thread
-    /// has other work and must not block.
-    fn poll_once(
+    /// Polls once, and moves the requests that became complete to `ready`, which is empty. Blocks
+    /// for `limit` at most while requests are queued. `has_work` is whether the thread has other
+    /// work and must not block.
+    fn poll_within(
         &self,
+        poller: &mut Poller,
+        limit: Duration,
         free_threads: Option<usize>,
+        ready: &mut Vec<Lent>,
         has_work: impl FnOnce(&Load) -> bool,
-    ) -> Vec<Lent> {
-        let mut poller = ignore_poison(self.poller.lock());
+    ) {
         // After locking: the thread that held the lock may have found work.
         let load = self.scheduler.load();
         let queued = load.queued;
+        let is_kept = self.attach_watch.is_interpreter_kept(&load);
         let timeout = match queued {
             _ if has_work(&load) => Some(Duration::ZERO),
-            0 => None,
-            _ => Some(SWEEP_INTERVAL),
+            0 if !is_kept => None,
+            _ => Some(limit),
         };
         poller.set_free_threads(free_threads);
+        poller.show_queued(queued);
+        // A thread that waits for the interpreter would be followed by another one.
+        let vacant = load.free_threads.saturating_sub(queued);
+        poller.set_vacant_threads(if is_kept { 0 } else { vacant });
         poller.set_jobs_taken(load.jobs_taken);
         let unusable = load.lost_threads + self.occupied_threads.load(Ordering::Relaxed);
         poller.set_stalled(unusable >= self.settings.threads);
-        let mut ready = poller.poll_once(timeout).unwrap_or_else(|failure| {
+        if let Err(failure) = poller.poll_once(timeout, ready) {
             // Without a poller nothing can be served: the worker exits instead of spinning.
             error!(target: "poller.failed", "Polling failed: {failure}: the worker stops");
             self.scheduler.stop();
-            Vec::new()
-        });
+        }
         if poller.is_check_due() {
-            self.end_overdue_requests(&mut poller);
+            self.end_overdue_requests(poller);
         }
         if queued > 0 && poller.is_sweep_due() {
-            self.sweep(&mut poller);
+            self.sweep(poller);
+            self.scheduler.look_at_queue(|queue| poller.show_queue(queue));
+        }
+        // Those that find a free thread do not wait.
+        let waiting = ready.len().saturating_sub(vacant);
+        if waiting > 0 {
+            poller.show_queued(queued + waiting);
         }
         if ready.len() > self.settings.queue.saturating_sub(queued) {
             let kept = self.vacant().min(ready.len());
@@ -194,7 +242,6 @@ impl Dispatcher {
         }
         #[cfg(all(test, shuttle))]
         crate::sync::kernel::changed();
-        ready
     }
 
     /// Ends the responses that are overdue. The next turn sends them.
@@ -227,12 +274,14 @@ impl Dispatcher {
 }
 
 /// Ends a batch, even by a panic.
-struct Batch<'a>(&'a Dispatcher);
+struct Batch<'a>(&'a Dispatcher, &'a Seat);
 
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
-        self.0.scheduler.end_batch();
-        self.0.handle.wake_for_returned();
+        let Batch(dispatcher, seat) = self;
+        if !seat.is_left() {
+            dispatcher.end_batch();
+        }
     }
 }
 

@@ -9,11 +9,13 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
-use crate::http1::{self, BodyTooShort, ResponseHead};
+use crate::http1::{self, BodyTooShort, Frame, ResponseHead};
 use crate::net::{self, Body, Chunk, Connection, HttpDate, ReadError, ReadHalf, WriteHalf};
+use crate::observe::{Count, RequestId};
+use crate::proxies::Forwarded;
 use crate::sys::clock::wall_clock;
 use crate::wsgi::{
-    Client, Content, ContentError, ContentErrorCause, ContentStream, Exchange, Until,
+    Client, Content, ContentError, ContentErrorCause, ContentStream, Exchange, TlsVariable, Until,
 };
 
 thread_local! {
@@ -29,17 +31,33 @@ impl Exchange for Connection {
         self.peer.0
     }
 
+    fn forwarded(&self) -> Option<Arc<Forwarded>> {
+        Connection::forwarded(self).cloned()
+    }
+
     fn listener(&self) -> usize {
         self.local.index
+    }
+
+    fn tls_variables(&self) -> Option<&Arc<[TlsVariable]>> {
+        self.tls_variables()
+    }
+
+    fn is_takable(&self) -> bool {
+        Connection::is_takable(self)
+    }
+
+    fn request_id(&self) -> Option<RequestId> {
+        Connection::request_id(self).cloned()
     }
 
     fn take_content(&mut self) -> Content {
         if let Some(read_half) = self.read_half() {
             return Content::Stream(read_half.clone());
         }
-        match std::mem::take(&mut self.body) {
+        match self.take_body() {
             Body::Empty => Content::Empty,
-            Body::Memory(bytes) => Content::Memory(bytes),
+            Body::Memory(bytes, start) => Content::Memory(bytes, start),
             Body::File(file, length) => Content::File(file, length),
         }
     }
@@ -62,9 +80,16 @@ impl Exchange for Connection {
             self.http.close_after_response();
         }
         DATE.with_borrow_mut(|date| {
-            let date = date.at(wall_clock());
-            self.queue.gather(|out| self.http.begin(head, length, date, out));
+            Connection::begin(self, head, length, date.at(wall_clock()));
         });
+    }
+
+    fn queue_interim(&mut self, text: &[u8]) {
+        Connection::queue_interim(self, text);
+    }
+
+    fn count(&self, what: Count) -> Option<u64> {
+        self.counters().increment_and_take_report(what)
     }
 
     fn queue_copy(&mut self, bytes: &[u8]) {
@@ -73,11 +98,28 @@ impl Exchange for Connection {
         }
     }
 
+    fn queue_block(&mut self, frame: &Frame, block: &[u8]) {
+        let taken = &block[..frame.take];
+        if taken.is_empty() {
+            return;
+        }
+        self.queue.gather(|out| {
+            let (prefix, suffix) = (frame.prefix(), frame.suffix);
+            if prefix.is_empty() {
+                return out.extend_from_slice(taken);
+            }
+            out.reserve(prefix.len() + taken.len() + suffix.len());
+            for part in [prefix, taken, suffix] {
+                out.extend_from_slice(part);
+            }
+        });
+    }
+
     fn queue_shared(&mut self, bytes: Bytes) {
         self.queue.push(Chunk::Shared(bytes));
     }
 
-    fn queue_file(&mut self, file: File, offset: u64, length: u64) {
+    fn queue_file(&mut self, file: Arc<File>, offset: u64, length: u64) {
         self.queue.push(Chunk::File { file, offset, left: length });
     }
 
@@ -86,11 +128,11 @@ impl Exchange for Connection {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.send_now()
+        self.send_timed(Connection::send_now)
     }
 
     fn flush_soon(&mut self) -> io::Result<()> {
-        self.send_soon()
+        self.send_timed(Connection::send_soon)
     }
 
     fn is_full(&self) -> bool {
@@ -98,7 +140,7 @@ impl Exchange for Connection {
     }
 
     fn make_room(&mut self) -> io::Result<()> {
-        Connection::make_room(self)
+        self.send_timed(Connection::make_room)
     }
 
     fn client(&self) -> Weak<dyn Client> {

@@ -53,6 +53,8 @@ pub(super) fn guarded(py: Python<'_>, step: impl FnOnce()) {
 pub(super) struct MainThreadLink {
     /// It must attach to the interpreter once, to run signal handlers.
     is_called: AtomicBool,
+    /// It waits for its seat in the scheduler, which another thread has: its upgrade has ended.
+    wants_seat: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -65,6 +67,8 @@ struct State {
     is_released: bool,
     /// It was called, and has not run the handlers yet.
     is_busy: bool,
+    /// The thread that had its seat has left it.
+    is_seat_free: bool,
 }
 
 impl MainThreadLink {
@@ -93,6 +97,37 @@ impl MainThreadLink {
             self.lock().is_busy = self.is_called();
             self.changed.notify_all();
         }
+    }
+
+    /// Whether a thread that has the main thread's seat must leave it.
+    pub(super) fn wants_seat(&self) -> bool {
+        self.wants_seat.load(Ordering::SeqCst)
+    }
+
+    /// Asks the thread that has the main thread's seat to leave it. The caller also wakes the
+    /// poller.
+    pub(super) fn want_seat(&self) {
+        self.wants_seat.store(true, Ordering::SeqCst);
+    }
+
+    /// A thread that is not the main thread has left its seat, and ends.
+    pub(super) fn free_seat(&self) {
+        self.lock().is_seat_free = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the seat of the main thread is free, or the main thread is called. Returns
+    /// whether it has the seat.
+    pub(super) fn wait_for_seat(&self) -> bool {
+        let mut state = self.lock();
+        while !self.is_called() && !state.is_seat_free {
+            state = ignore_poison(self.changed.wait(state));
+        }
+        let is_free = std::mem::take(&mut state.is_seat_free);
+        if is_free {
+            self.wants_seat.store(false, Ordering::SeqCst);
+        }
+        is_free
     }
 
     /// Waits until the main thread is called, or released. Returns whether it is released.

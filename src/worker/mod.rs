@@ -9,6 +9,10 @@
 //! - `exchange` implements the WSGI layer's view of a connection,
 //! - `forks` closes the listeners in processes that the application forks,
 //! - `watch` ends requests that run longer than `--timeout`, as `request_stage` decides,
+//! - `slow_requests` logs those that run longer than `--slow-request`,
+//! - `upgrade` lets requests take their connections, which are `upgraded` exchanges then,
+//! - `threads` has all worker threads, `shown` shows the master what they do,
+//! - `inspector` reads the stacks of the threads for `rustwsgi ctl`,
 //! - `server` starts and stops the server.
 
 #[cfg(feature = "python")]
@@ -18,6 +22,8 @@ pub mod dispatch;
 mod exchange;
 #[cfg(feature = "python")]
 mod forks;
+#[cfg(feature = "python")]
+mod inspector;
 #[cfg(feature = "python")]
 mod main_thread;
 #[cfg(test)]
@@ -31,6 +37,16 @@ pub mod scheduler;
 #[cfg(feature = "python")]
 mod server;
 #[cfg(feature = "python")]
+mod shown;
+#[cfg(feature = "python")]
+mod slow_requests;
+#[cfg(feature = "python")]
+mod threads;
+#[cfg(feature = "python")]
+mod upgrade;
+#[cfg(feature = "python")]
+mod upgraded;
+#[cfg(feature = "python")]
 mod watch;
 #[cfg(feature = "python")]
 mod worker_thread;
@@ -41,6 +57,8 @@ pub use crate::wsgi::Application;
 pub use control_thread::ControlThread;
 #[cfg(feature = "python")]
 pub use forks::close_in_children;
+#[cfg(feature = "python")]
+pub use inspector::{Inspection, Inspector, KnownThreads};
 #[cfg(feature = "python")]
 pub use main_thread::{MainThread, MainThreadSignals};
 #[cfg(feature = "python")]

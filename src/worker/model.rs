@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use shuttle::rand::Rng as _;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::thread;
 
@@ -153,6 +154,14 @@ fn interpreter_without_a_gil_runs_requests_in_parallel() {
 }
 
 #[test]
+fn thread_without_a_gil_sends_what_the_socket_takes() {
+    // The poller sends what is large, or behind bytes that wait, and the rest of what the thread
+    // has sent.
+    use Kind::{Large, Overdue, Short};
+    explore(|| serve_all_on(2, 2, &[&[(Large, 0), (Short, 1)], &[(Overdue, 2), (Short, 3)]], true));
+}
+
+#[test]
 fn response_larger_than_the_socket_buffer_is_sent_whole() {
     use Kind::{Large, Short};
     explore(|| serve_all(2, &[&[(Large, 0)], &[(Short, 1)]], false));
@@ -202,4 +211,62 @@ fn client_that_leaves_during_a_response_frees_its_thread() {
         let runs = site.runs();
         assert!(runs[0] <= 1 && runs[1] == 1, "{runs:?}");
     });
+}
+
+#[test]
+fn request_of_a_worker_without_a_free_thread_runs_in_another() {
+    // Each worker may run the request that waits, and only the other one can then run the second.
+    use Kind::{After, Short};
+    explore(|| {
+        let [(one, threads), (two, more)] = Site::open_two(3);
+        let clients: [&'static [(Kind, usize)]; 2] = [&[(After(1), 0)], &[(Short, 1), (Short, 2)]];
+        let clients = clients.map(|requests| {
+            let site = one.clone();
+            thread::spawn(move || make_requests(&site, requests, false))
+        });
+        let complete: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        one.finish(threads);
+        two.finish(more);
+        assert_eq!((one.runs(), complete), (vec![1, 1, 1], 3));
+    });
+}
+
+#[test]
+fn workers_that_stop_at_any_moment_lose_and_double_no_request() {
+    use Kind::{Blocks, Short};
+    explore(|| {
+        let [(one, threads), (two, more)] = Site::open_two(4);
+        let clients: [&'static [(Kind, usize)]; 2] =
+            [&[(Blocks, 0), (Blocks, 1)], &[(Blocks, 2), (Short, 3)]];
+        let clients = clients.map(|requests| {
+            let site = one.clone();
+            thread::spawn(move || make_requests(&site, requests, false))
+        });
+        // Both end at about the same time, so neither can rely on the other one.
+        let stopper = {
+            let two = two.clone();
+            thread::spawn(move || {
+                let_others_run();
+                two.finish(more);
+            })
+        };
+        let_others_run();
+        if shuttle::rand::thread_rng().r#gen() {
+            one.dispatcher.handle.retire();
+            let_others_run();
+        }
+        one.finish(threads);
+        let complete: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        stopper.join().unwrap();
+        let runs = two.runs();
+        assert!(runs.iter().all(|&runs| runs <= 1), "{runs:?}");
+        assert_eq!(runs.iter().sum::<u32>() as usize, complete, "responses are missing");
+    });
+}
+
+/// Lets a random number of steps of other threads pass.
+fn let_others_run() {
+    for _ in 0..shuttle::rand::thread_rng().r#gen::<u8>() {
+        thread::yield_now();
+    }
 }

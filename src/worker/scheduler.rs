@@ -13,8 +13,7 @@
 //!   in the queue; more would only contend for it. Once attached it knows that the thread that held
 //!   the GIL has released it. If other threads are inside the application at that moment, the
 //!   application blocks, and the scheduler wakes the next thread at once. Threads attach to a
-//!   free-threaded interpreter without waiting; there the scheduler wakes threads until every core
-//!   has one.
+//!   free-threaded interpreter without waiting; [`parallel`] has its policy.
 //! - A batch is the requests that a thread runs without detaching. Its responses go to the poller
 //!   together when the batch ends, so that all of them cost one wake-up. If a request in the batch
 //!   blocks, the sentinel wakes the poller for the responses before it.
@@ -31,7 +30,12 @@
 //!
 //! The scheduler knows neither sockets nor Python, only jobs: its tests need neither.
 
+mod hand_over;
 mod lost_thread;
+mod one_lock;
+mod overload;
+mod parallel;
+mod peek;
 mod sentinel;
 #[cfg(test)]
 mod tests;
@@ -40,6 +44,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::sync::{Condvar, Mutex, MutexGuard, ignore_poison};
+use parallel::JobTime;
 
 /// How often the sentinel checks the other threads while there is work.
 pub const SENTINEL_INTERVAL: Duration = Duration::from_millis(1);
@@ -50,7 +55,7 @@ pub enum Role {
     /// Turn the poller once, then call [`Scheduler::finish_poll`].
     Poll,
     /// Attach to the interpreter, then take jobs with [`Scheduler::begin_batch`] and
-    /// [`Scheduler::continue_batch`].
+    /// [`Scheduler::continue_or_end_batch`].
     Run,
     /// End the thread: the server has stopped.
     Quit,
@@ -62,12 +67,17 @@ pub struct Load {
     /// Jobs are queued and no thread is about to run them, or the server has stopped: the poll must
     /// not block.
     pub has_unclaimed_work: bool,
+    /// A worker thread has become the leader: the sentinel must not block. The wake-up call may
+    /// have ended the poll of that thread instead of its own.
+    pub is_sentinel_relieved: bool,
     /// Jobs in the queue.
     pub queued: usize,
     /// Worker threads that are not inside the application.
     pub free_threads: usize,
     /// Worker threads that have ended unexpectedly.
     pub lost_threads: usize,
+    /// A thread waits to attach to the interpreter, and runs the next job then.
+    pub is_thread_attaching: bool,
     /// Changes whenever a thread begins a job.
     pub jobs_taken: u64,
 }
@@ -117,6 +127,8 @@ pub struct Scheduler<J> {
     state: Mutex<State<J>>,
     /// How many threads the interpreter runs at a time: 1, unless it is free-threaded.
     parallelism: usize,
+    /// How long jobs take, if the interpreter is free-threaded.
+    job_time: JobTime,
     /// Wakes a parked worker thread; one for each.
     thread_wakeups: Vec<Condvar>,
     sentinel_wakeup: Condvar,
@@ -140,6 +152,12 @@ impl<J> State<J> {
         let job = self.queue.pop_back();
         self.newest_first = !self.queue.is_empty();
         job
+    }
+
+    /// A thread ends its batch.
+    fn leave_app(&mut self) {
+        self.threads_in_app -= 1;
+        self.has_unsent_responses = false;
     }
 
     /// Jobs are queued and no thread is on its way to run them.
@@ -170,6 +188,7 @@ impl<J> Scheduler<J> {
         Scheduler {
             state: Mutex::new(state),
             parallelism: 1,
+            job_time: JobTime::default(),
             thread_wakeups: (0..threads).map(|_| Condvar::new()).collect(),
             sentinel_wakeup: Condvar::new(),
         }
@@ -186,7 +205,15 @@ impl<J> Scheduler<J> {
 
     /// Takes the next role for worker thread `thread`; parks it until there is one.
     pub fn take_role(&self, thread: usize, wake: &impl Wake) -> Role {
-        let mut state = self.lock();
+        self.wait_for_role(self.lock(), thread, wake)
+    }
+
+    fn wait_for_role(
+        &self,
+        mut state: MutexGuard<'_, State<J>>,
+        thread: usize,
+        wake: &impl Wake,
+    ) -> Role {
         if state.is_stopped {
             return Role::Quit;
         }
@@ -229,31 +256,13 @@ impl<J> Scheduler<J> {
         let state = self.lock();
         Load {
             has_unclaimed_work: state.is_stopped || state.has_unclaimed_jobs(),
+            is_sentinel_relieved: state.leader != Leader::Sentinel,
             queued: state.queue.len(),
             free_threads: self.free_threads(&state),
             lost_threads: state.lost_threads,
+            is_thread_attaching: state.is_thread_attaching,
             jobs_taken: state.jobs_taken,
         }
-    }
-
-    /// Removes the jobs from the queue that are `unwanted`. The others keep their order.
-    pub fn withdraw(&self, mut unwanted: impl FnMut(&J) -> bool) -> Vec<J> {
-        let mut state = self.lock();
-        let mut withdrawn = Vec::new();
-        for _ in 0..state.queue.len() {
-            match state.queue.pop_front() {
-                Some(job) if unwanted(&job) => withdrawn.push(job),
-                Some(job) => state.queue.push_back(job),
-                None => break,
-            }
-        }
-        withdrawn
-    }
-
-    /// Runs the newest queued job first until the queue is empty.
-    pub fn serve_newest_first(&self) {
-        let mut state = self.lock();
-        state.newest_first = !state.queue.is_empty();
     }
 
     /// How many more jobs would find a free thread at once. The calling thread, which is about to
@@ -277,19 +286,28 @@ impl<J> Scheduler<J> {
         jobs: impl IntoIterator<Item = J>,
         wake: &impl Wake,
     ) {
-        let mut state = self.lock();
+        self.queue_polled(&mut self.lock(), thread, jobs, wake);
+    }
+
+    fn queue_polled(
+        &self,
+        state: &mut State<J>,
+        thread: Option<usize>,
+        jobs: impl IntoIterator<Item = J>,
+        wake: &impl Wake,
+    ) {
         state.queue.extend(jobs);
         if !state.queue.is_empty() {
             // Another thread may take the first job before the leader does. If that job blocks,
             // only the sentinel notices that more are queued.
-            self.wake_sentinel(&mut state);
+            self.wake_sentinel(state);
         }
         state.leader_progress += 1;
         let this = thread.map_or(Leader::Sentinel, Leader::WorkerThread);
         if state.leader == this {
             state.leader_polls = false;
         } else if state.has_unclaimed_jobs() {
-            self.call_thread_to_run(&mut state, wake);
+            self.call_thread_to_run(state, wake);
         }
     }
 
@@ -300,24 +318,26 @@ impl<J> Scheduler<J> {
         state.is_thread_attaching = false;
         let job = state.take_job(thread)?;
         state.threads_in_app += 1;
-        let app_blocks = state.threads_in_app > 1;
-        let is_core_free = state.threads_in_app < self.parallelism;
-        if (app_blocks || is_core_free) && !state.queue.is_empty() {
+        let needs_thread = match self.parallelism {
+            // The other thread has released the GIL: it blocks.
+            1 => state.threads_in_app > 1,
+            _ => self.job_time.is_worth_a_thread(state.queue.len()),
+        };
+        if needs_thread && !state.queue.is_empty() {
             self.call_thread_to_run(&mut state, wake);
         }
         Some(job)
     }
 
     /// Takes another job without detaching, which leaves the responses of the batch unsent until
-    /// [`Scheduler::end_batch`]. If this job takes long, the sentinel wakes the poller for them.
-    pub fn continue_batch(&self, thread: usize, wake: &impl Wake) -> Option<J> {
-        let mut state = self.lock();
+    /// its end. If this job takes long, the sentinel wakes the poller for them.
+    fn take_next_job(&self, state: &mut State<J>, thread: usize, wake: &impl Wake) -> Option<J> {
         let job = state.take_job(thread);
         if job.is_some() && state.leader == Leader::Sentinel && state.leader_polls {
             wake.wake();
         } else if job.is_some() && state.leader_polls {
             state.has_unsent_responses = true;
-            self.wake_sentinel(&mut state);
+            self.wake_sentinel(state);
         }
         job
     }
@@ -325,9 +345,7 @@ impl<J> Scheduler<J> {
     /// Ends the batch: the thread leaves the application. The caller then wakes the poller, if
     /// necessary, to send the responses.
     pub fn end_batch(&self) {
-        let mut state = self.lock();
-        state.threads_in_app -= 1;
-        state.has_unsent_responses = false;
+        self.lock().leave_app();
     }
 
     /// Worker threads that are not inside the application.
@@ -369,8 +387,7 @@ impl<J> Scheduler<J> {
         self.thread_wakeups[thread].notify_one();
     }
 
-    /// Makes all threads quit. Queued jobs stay queued: take them with
-    /// [`Scheduler::continue_batch`].
+    /// Makes all threads quit. Queued jobs stay queued.
     pub fn stop(&self) {
         let mut state = self.lock();
         state.is_stopped = true;

@@ -1,9 +1,17 @@
-//! Starts and stops the server of one process: binds its addresses, starts its threads, joins them.
+//! Starts and stops the server of one process: starts its threads, joins them. [`alone`] starts one
+//! without a master.
 
+mod access_log;
+mod alone;
+mod parallelism;
 mod shutdown;
+mod static_files;
 
+use access_log::build_access_log;
+use alone::RenewalThread;
+use parallelism::parallelism;
 pub use shutdown::GracefulEnd;
-use shutdown::has_ended_within;
+use shutdown::{UPGRADE_END, has_ended_within};
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +20,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
 use log::{info, warn};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -20,17 +27,20 @@ use pyo3::types::{PyAny, PyCFunction, PyDict, PyTuple};
 
 use super::dispatch::Dispatcher;
 use super::forks::close_in_children;
+use super::inspector::KnownThreads;
 use super::main_thread::{MainThread, MainThreadLink};
 use super::python_thread::{self, join_all};
+use super::shown::ShownThreads;
+use super::slow_requests::SlowRequests;
+use super::threads::Threads;
+use super::upgrade::Upgrades;
 use super::watch::Watch;
 use super::worker_thread::{self, Shared};
-use crate::config::{AccessLogSettings, Settings};
-use crate::net::{self, Listener, Poller};
-use crate::observe::{self, AccessLog, Exclusion, Format, Sink, remedy};
+use crate::config::Settings;
+use crate::net::{self, Listener, Local, Membership, Poller, Tls};
+use crate::observe::{self, Sink, WorkerSlot};
 use crate::sys::signals::without_signals;
-use crate::wsgi::{
-    AccessLogger, Application, ServerAddress, Wsgi, green_threads_error, install_loggers_in_program,
-};
+use crate::wsgi::{self, AccessLogger, Application, ServerAddress, Wsgi, green_threads_error};
 
 /// How long the end of the server waits for a reader of the access log that does not keep up.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -47,6 +57,9 @@ pub enum StartError {
     /// Python code raised an exception.
     #[error("{0}")]
     Python(#[from] PyErr),
+    /// The certificates cannot be used.
+    #[error("{0}")]
+    Tls(String),
     /// Another system call failed.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -55,15 +68,16 @@ pub enum StartError {
 /// A running server.
 pub struct Server {
     shared: Arc<Shared>,
-    /// The worker threads, which are Python threads. The main thread is among them if it is the
-    /// only one.
-    worker_threads: Vec<Py<PyAny>>,
     sentinel: Option<JoinHandle<()>>,
     addresses: Vec<(Option<SocketAddr>, String)>,
     /// The `atexit` hook, for a program that ends while the server runs.
     exit_hook: Option<Py<PyAny>>,
     /// See [`Server::skip_exit_wait`].
     skips_exit_wait: Arc<AtomicBool>,
+    /// The certificates, if there are any.
+    tls: Option<Arc<Tls>>,
+    /// Renews them, if there is no master.
+    _renewal: Option<RenewalThread>,
     /// The process that started the server. A forked process has a copy of this struct, but no
     /// threads, and must not stop or close what belongs to its parent.
     pid: u32,
@@ -75,6 +89,14 @@ pub struct ServerParts {
     pub app: Application,
     /// The bound sockets.
     pub listeners: Vec<Listener>,
+    /// The hand-over between this worker and others.
+    pub hand_over: Option<Membership>,
+    /// The certificates, if there are any.
+    pub tls: Option<Arc<Tls>>,
+    /// The slot that shows the master what the worker does, with `--metrics`.
+    pub slot: Option<Arc<WorkerSlot>>,
+    /// Where the threads note who they are, with `--control-socket`.
+    pub inspected: Option<Arc<KnownThreads>>,
     /// The sink of the access log, if there is one.
     pub access_log: Option<Sink>,
     /// The settings.
@@ -86,40 +108,7 @@ pub struct ServerParts {
     pub has_main_thread: bool,
 }
 
-/// Binds all addresses of `settings`.
-fn bind(settings: &Settings) -> Result<Vec<Listener>, StartError> {
-    let mut listeners = Vec::new();
-    for address in &settings.binds {
-        listeners.extend(net::bind(address, settings.into()).map_err(StartError::Bind)?);
-    }
-    Ok(listeners)
-}
-
 impl Server {
-    /// Binds, and serves `app` on new threads until [`Server::stop`].
-    pub fn start(
-        py: Python<'_>,
-        app: Application,
-        settings: Arc<Settings>,
-    ) -> Result<Server, StartError> {
-        install_loggers_in_program(py, &settings)?;
-        let (listeners, access_log) = (bind(&settings)?, open_access_log(&settings)?);
-        let parts = ServerParts {
-            app,
-            listeners,
-            access_log,
-            settings,
-            multiprocess: false,
-            has_main_thread: false,
-        };
-        let (server, ()) = Server::start_with(py, parts, || Ok(()))?;
-        for (_, url) in &server.addresses {
-            info!(target: "server.listening", "Listening at: {url}");
-        }
-        info!(target: "server.ready", "Ready: this process serves");
-        Ok(server)
-    }
-
     /// Serves with `parts`. Calls `on_ready` when everything else has succeeded, before the first
     /// request is accepted, and also returns its result.
     pub fn start_with<T>(
@@ -132,8 +121,10 @@ impl Server {
         if let Some(refusal) = green_threads_error(py) {
             return Err(PyRuntimeError::new_err(refusal).into());
         }
-        let ServerParts { app, listeners, access_log, settings, multiprocess, has_main_thread } =
-            parts;
+        wsgi::route_logs(py, &parts.settings)?;
+        let ServerParts { app, mut listeners, tls, hand_over, access_log, settings, .. } = parts;
+        let ServerParts { multiprocess, has_main_thread, slot, inspected, .. } = parts;
+        net::assign_services(&mut listeners, tls.as_ref());
         close_in_children(py, &listeners)?;
         let access_log = access_log.map(|sink| build_access_log(&settings, sink));
         let access_log = access_log.transpose()?.flatten();
@@ -142,37 +133,52 @@ impl Server {
             .iter()
             .enumerate()
             .map(|(i, listener)| listener.local(i))
-            .map(|local| ServerAddress { name: local.name, port: local.port })
+            .map(|Local { name, port, is_https, .. }| ServerAddress { name, port, is_https })
             .collect();
         let log_keys = access_log.as_ref().map_or_else(Vec::new, |(_, keys)| keys.clone());
         let access_log = access_log.map(|(log, _)| Arc::new(log));
         let access_logger = match &access_log {
-            Some(log) => AccessLogger::attach(py, log)?,
-            None => None,
+            Some(log) if settings.has_access_lines() => AccessLogger::attach(py, log)?,
+            _ => None,
         };
-        let network = Poller::new(listeners, settings.clone(), access_log.clone())?;
+        let mut network = Poller::new(listeners, settings.clone(), access_log.clone())?;
+        network.0.join_hand_over(hand_over)?;
+        slot.iter().for_each(|slot| network.0.show_in(slot));
+        if let Some(challenges) = tls.as_ref().and_then(|tls| tls.challenges()) {
+            network.0.answer_challenges(challenges.clone());
+        }
+        let sendfile = static_files::open(py, &app, &settings, &mut network.0)?;
         let multiprocess = Arc::new(AtomicBool::new(multiprocess));
-        let wsgi = Wsgi::new(py, app, &servers, &settings, multiprocess.clone(), log_keys)?;
-        let watch = Arc::new(Watch::new(&settings, access_log.clone()));
+        let wsgi = Wsgi::new(py, app, &servers, &settings, multiprocess.clone(), log_keys)?
+            .with_sendfile(sendfile);
+        let slow = SlowRequests::new(&settings, &network.1, slot.as_ref());
+        let watch = Watch::new(&settings, access_log.clone(), slot.as_ref(), slow.clone());
+        let watch = Arc::new(watch);
         let parallelism = parallelism(py);
         let shared = Arc::new(Shared {
             dispatcher: Dispatcher::new(network, parallelism, &settings, multiprocess, &watch),
             wsgi,
             started: OnceLock::new(),
             watch,
+            slow,
             serves_on_main_thread: has_main_thread && settings.threads == 1,
             main_thread: MainThreadLink::default(),
             settings,
             access_log,
             access_logger,
+            threads: Threads::default(),
+            upgrades: Upgrades::default(),
+            shown: slot.map(ShownThreads::new),
+            inspected,
         });
         let mut server = Server {
             shared,
-            worker_threads: Vec::new(),
             sentinel: None,
             addresses,
             exit_hook: None,
             skips_exit_wait: Arc::default(),
+            tls,
+            _renewal: None,
             pid: std::process::id(),
         };
         let started = server
@@ -199,23 +205,19 @@ impl Server {
         let sentinel = std::thread::Builder::new().name("rustwsgi-sentinel".into());
         let run_sentinel = move || shared.run_sentinel();
         self.sentinel = Some(without_signals(|| sentinel.spawn(run_sentinel))?);
+        self.shared.slow.as_ref().map_or(Ok(()), |slow| slow.start_reader(py))?;
         if self.shared.serves_on_main_thread {
             let current = py.import("threading")?.call_method0("current_thread")?;
-            self.worker_threads.push(current.unbind());
+            self.shared.threads.add_main(py, current.unbind());
             return Ok(());
         }
         for index in 0..self.shared.settings.threads {
             let shared = self.shared.clone();
             let run = move |py: Python<'_>| worker_thread::run(py, &shared, index, None);
             let thread = python_thread::start(py, &format!("rustwsgi-{index}"), run)?;
-            self.worker_threads.push(thread);
+            self.shared.threads.add(py, thread);
         }
         Ok(())
-    }
-
-    /// The worker threads that this server has started.
-    fn started_threads(&self) -> &[Py<PyAny>] {
-        if self.shared.serves_on_main_thread { &[] } else { &self.worker_threads }
     }
 
     /// The main thread, if the caller has set [`ServerParts::has_main_thread`].
@@ -228,7 +230,6 @@ impl Server {
     /// which must not unwind the frames of Rust.
     fn register_exit_hook(&mut self, py: Python<'_>) -> Result<(), StartError> {
         let shared = self.shared.clone();
-        let threads: Vec<_> = self.started_threads().iter().map(|t| t.clone_ref(py)).collect();
         let pid = self.pid;
         let skips_wait = self.skips_exit_wait.clone();
         let stop = move |args: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
@@ -241,7 +242,11 @@ impl Server {
                 true => Duration::ZERO,
                 false => shared.settings.timeouts.graceful,
             };
-            if !join_all(py, &threads, Some(limit))? {
+            let join = |limit| join_all(py, &shared.threads.started(py), Some(limit));
+            let has_ended =
+                join(limit)? || shared.threads.shut_down_upgrades(py) && join(UPGRADE_END)?;
+            shared.slow.iter().for_each(|slow| slow.end_reader(py));
+            if !has_ended {
                 warn!(
                     target: "server.exit",
                     "The program ends while requests are still running: aborting them"
@@ -305,7 +310,7 @@ impl Server {
     /// Takes the next step to end each request that has run longer than `--timeout`. Returns
     /// whether one is stuck. To be called once a second.
     pub fn end_overdue_requests(&self, py: Python<'_>) -> PyResult<bool> {
-        self.shared.watch.end_overdue_requests(py, &self.worker_threads)
+        self.shared.watch.end_overdue_requests(py, &self.shared.threads.seats(py))
     }
 
     /// Flushes the access log, if there is one, and continues it in another sink.
@@ -315,6 +320,14 @@ impl Server {
         }
     }
 
+    /// Lets new connections use certificates that the master has renewed.
+    ///
+    /// # Errors
+    /// A sentence; the old ones stay.
+    pub fn renew_certificates(&self, encoded: &[u8]) -> Result<(), String> {
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.replace_encoded(encoded))
+    }
+
     /// Waits until all threads have ended, at most for `limit`. Returns whether they have. Other
     /// Python threads run meanwhile. Returns at once in a forked process, which has no such
     /// threads.
@@ -322,7 +335,7 @@ impl Server {
         if !self.is_own_process() {
             return Ok(true);
         }
-        if !join_all(py, self.started_threads(), limit)? {
+        if !join_all(py, &self.shared.threads.started(py), limit)? {
             return Ok(false);
         }
         let shared = &self.shared;
@@ -337,6 +350,10 @@ impl Server {
         {
             return Ok(false);
         }
+        // All requests have ended. A library may have left a thread with a connection, which would
+        // keep the interpreter from its exit.
+        self.shared.threads.shut_down_upgrades(py);
+        self.shared.slow.iter().for_each(|slow| slow.end_reader(py));
         if let Some(hook) = self.exit_hook.take() {
             py.import("atexit")?.call_method1("unregister", (hook,))?;
         }
@@ -349,18 +366,9 @@ impl Server {
         if let Some(log) = &self.shared.access_log {
             log.flush_until(Instant::now() + LAST_FLUSH_TIMEOUT);
         }
+        wsgi::stop_routing(py);
         observe::finish();
         Ok(true)
-    }
-}
-
-/// How many threads the interpreter runs at a time: one, unless it is free-threaded.
-fn parallelism(py: Python<'_>) -> usize {
-    let enabled = || py.import("sys")?.call_method0("_is_gil_enabled")?.is_truthy();
-    match enabled() {
-        Ok(false) => std::thread::available_parallelism().map_or(1, usize::from),
-        // The GIL is enabled, or this Python cannot disable it.
-        _ => 1,
     }
 }
 
@@ -370,27 +378,7 @@ pub fn exit_now(py: Python<'_>, code: i32) {
     for stream in ["stdout", "stderr"] {
         let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
     }
+    wsgi::stop_routing(py);
     observe::finish();
     let _ = py.import("os").and_then(|os| os.call_method1("_exit", (code,)));
-}
-
-fn open_access_log(settings: &Settings) -> Result<Option<Sink>, StartError> {
-    let Some(AccessLogSettings { target, .. }) = &settings.access_log else { return Ok(None) };
-    let sink =
-        Sink::open(target).map_err(|failure| anyhow!("{target}; {}: {failure}", remedy(&failure)));
-    sink.map(Some).map_err(StartError::AccessLog)
-}
-
-/// The log, if there is one, and the environ keys that its format needs.
-fn build_access_log(
-    settings: &Settings,
-    sink: Sink,
-) -> Result<Option<(AccessLog, Vec<String>)>, StartError> {
-    let Some(AccessLogSettings { target, format }) = &settings.access_log else { return Ok(None) };
-    let format = Format::parse(format).map_err(|error| StartError::AccessLog(error.into()))?;
-    let patterns = settings.access_log_exclude.iter().map(String::as_str);
-    let exclusion = Exclusion::new(patterns)
-        .map_err(|reason| StartError::AccessLog(anyhow!("--access-log-exclude: {reason}")))?;
-    let keys = format.environ_keys().to_vec();
-    Ok(Some((AccessLog::new(target, format, sink).excluding(exclusion), keys)))
 }

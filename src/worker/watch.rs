@@ -11,7 +11,7 @@
 use std::ffi::c_ulong;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::{error, warn};
 use pyo3::prelude::*;
@@ -19,10 +19,12 @@ use pyo3::sync::MutexExt;
 
 use super::dispatch::{Overdue, RunningRequests};
 use super::request_stage::{Action, Check, RequestStage};
+use super::slow_requests::SlowRequests;
 use crate::config::Settings;
 use crate::net::{Connection, WriteHalf};
-use crate::observe::{self, AccessLog};
+use crate::observe::{AccessLog, RequestId, RequestScope, ThreadRow, WorkerSlot};
 use crate::sync::{ignore_poison, try_lock};
+use crate::sys::clock::{self, Moment, earliest};
 use crate::wsgi::{Ending, ResponseHandle, Takeover, raise_in_thread, withdraw_from_thread};
 
 /// After this time the poller tries again to take an exchange that was in use.
@@ -38,18 +40,33 @@ const OCCUPIED_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) struct Watch {
     /// The value of `--timeout`; `None` if there is no limit.
     timeout: Option<Duration>,
-    slots: Vec<Mutex<Slot>>,
-    requests_served: AtomicU64,
+    places: Vec<Place>,
     has_lost_thread: AtomicBool,
     access_log: Option<Arc<AccessLog>>,
+    /// The poller's row, for responses that it ends.
+    row: Option<ThreadRow>,
+    /// Logs slow requests, if that is wanted.
+    slow: Option<Arc<SlowRequests>>,
+}
+
+/// A slot and its lock. Aligned, so that no two threads write to one cache line (x86 processors
+/// fetch two lines of 64 bytes at a time).
+#[derive(Default)]
+#[repr(align(128))]
+struct Place {
+    slot: Mutex<Slot>,
+    /// Requests that the thread has served. Only that thread adds to it.
+    requests_served: AtomicU64,
 }
 
 #[derive(Default)]
 struct Slot {
     /// When the request began to run; `None` between requests.
-    started: Option<Instant>,
+    started: Option<Moment>,
     /// Its method and target, unescaped.
     request: Vec<u8>,
+    /// Its id, if it has one.
+    id: Option<RequestId>,
     /// Sends its response; `None` once the poller has taken the exchange.
     write_half: Option<Arc<WriteHalf>>,
     /// The poller has reset the client, while the thread was sending.
@@ -62,36 +79,44 @@ struct Slot {
 }
 
 impl Watch {
-    pub(super) fn new(settings: &Settings, access_log: Option<Arc<AccessLog>>) -> Watch {
+    pub(super) fn new(
+        settings: &Settings,
+        access_log: Option<Arc<AccessLog>>,
+        slot: Option<&Arc<WorkerSlot>>,
+        slow: Option<Arc<SlowRequests>>,
+    ) -> Watch {
         let timeout = settings.timeouts.request;
         Watch {
             timeout: (timeout < Duration::MAX).then_some(timeout),
-            slots: (0..settings.threads).map(|_| Mutex::default()).collect(),
-            requests_served: AtomicU64::new(0),
+            places: (0..settings.threads).map(|_| Place::default()).collect(),
             has_lost_thread: AtomicBool::new(false),
             access_log,
+            row: slot.map(WorkerSlot::poller_row),
+            slow,
         }
     }
 
-    /// Records that worker thread `thread` begins a request, whose response is `response`.
+    /// Records that worker thread `thread` begins a request at `now`, whose response is `response`.
     pub(super) fn begin(
         &self,
         py: Python<'_>,
         thread: usize,
         connection: &Connection,
         response: &ResponseHandle,
+        now: Moment,
     ) {
         if self.timeout.is_none() {
             return;
         }
         let mut slot = self.lock(py, thread);
         let head = connection.http.head();
-        slot.started = Some(Instant::now());
+        slot.started = Some(now);
         slot.write_half = Some(connection.write_half.clone());
         slot.is_reset = false;
         if !slot.response.as_ref().is_some_and(|last| last.is_same(response)) {
             slot.response = Some(response.clone());
         }
+        slot.id = connection.request_id().cloned();
         slot.request.clear();
         slot.request.extend_from_slice(head.method());
         slot.request.push(b' ');
@@ -100,7 +125,8 @@ impl Watch {
 
     /// Records that worker thread `thread` has finished its request.
     pub(super) fn end(&self, py: Python<'_>, thread: usize) {
-        self.requests_served.fetch_add(1, Ordering::Relaxed);
+        let served = &self.places[thread].requests_served;
+        served.store(served.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         if self.timeout.is_none() {
             return;
         }
@@ -126,12 +152,13 @@ impl Watch {
     /// Detaches from the interpreter to wait: the thread that holds the lock may stop all attached
     /// threads of a free-threaded interpreter.
     fn lock(&self, py: Python<'_>, thread: usize) -> MutexGuard<'_, Slot> {
-        ignore_poison(self.slots[thread].lock_py_attached(py))
+        ignore_poison(self.places[thread].slot.lock_py_attached(py))
     }
 
     /// The number of requests that were answered.
     pub(super) fn requests_served(&self) -> u64 {
-        self.requests_served.load(Ordering::Relaxed)
+        let served = self.places.iter().map(|place| place.requests_served.load(Ordering::Relaxed));
+        served.fold(0, u64::wrapping_add)
     }
 
     /// Takes the next step to end each request that has run too long; `threads` are the worker
@@ -146,7 +173,7 @@ impl Watch {
         for (thread, handle) in threads.iter().enumerate() {
             let mut slot = self.lock(py, thread);
             let Some(started) = slot.started else { continue };
-            let age = started.elapsed();
+            let age = clock::now().saturating_duration_since(started);
             let is_taken = slot.write_half.is_none();
             let has_disconnected = age >= timeout
                 && slot.write_half.as_ref().is_some_and(|half| half.abort_if_waiting());
@@ -172,7 +199,7 @@ impl Watch {
         py: Python<'_>,
         thread: usize,
         handle: &Bound<'_, PyAny>,
-        started: Instant,
+        started: Moment,
     ) -> PyResult<()> {
         // No lock is held here: Python code may release the GIL, and the thread that takes it may
         // need the lock to end this request.
@@ -183,18 +210,18 @@ impl Watch {
             return Ok(());
         }
         raise_in_thread(py, ident);
-        let age = started.elapsed();
+        let age = clock::now().saturating_duration_since(started);
         slot.stage = RequestStage::Interrupted { at: age };
         slot.interrupted_thread = Some(ident);
-        let request = slot.request.escape_ascii().to_string();
+        let (request, _scope) = slot.describe();
         drop(slot);
         warn!(
             target: "request.interrupted",
+            traceback = stack.as_str();
             "Interrupting {request}, which has run for {:.1} s, in thread {}; it is here:",
             age.as_secs_f64(),
             handle.getattr("name")?
         );
-        observe::write_text(&stack);
         Ok(())
     }
 }
@@ -206,9 +233,9 @@ impl Watch {
         &self,
         mut slot: MutexGuard<'_, Slot>,
         timeout: Duration,
-        now: Instant,
+        now: Moment,
         overdue: &mut Overdue,
-    ) -> Option<Instant> {
+    ) -> Option<Moment> {
         let started = slot.started?;
         let Some(write_half) = slot.write_half.clone() else {
             overdue.occupied_threads += 1;
@@ -218,13 +245,13 @@ impl Watch {
         if due > now {
             return Some(due);
         }
-        let age = now - started;
+        let age = now.saturating_duration_since(started);
         match slot.response.as_ref().map(ResponseHandle::take_exchange) {
             Some(Takeover::Taken(exchange, head, ending)) => {
                 slot.write_half = None;
                 overdue.occupied_threads += 1;
                 let is_reported = slot.is_reset;
-                let request = slot.request.escape_ascii().to_string();
+                let (request, _scope) = slot.describe();
                 drop(slot);
                 if !is_reported {
                     report_timeout(&request, age, ending);
@@ -232,6 +259,9 @@ impl Watch {
                 let connection: Box<Connection> = exchange.into_any().downcast().ok()?;
                 if let Some(log) = &self.access_log {
                     connection.log_access(&head, &[], |record| log.log(record));
+                }
+                if let Some(row) = &self.row {
+                    connection.count_answered(row, head.status(), Some(started), now);
                 }
                 overdue.connections.push(connection);
                 return None;
@@ -246,7 +276,7 @@ impl Watch {
             }
             Some(Takeover::Sending) if now >= due + SENDING_GRACE && !slot.is_reset => {
                 slot.is_reset = true;
-                let request = slot.request.escape_ascii().to_string();
+                let (request, _scope) = slot.describe();
                 drop(slot);
                 write_half.reset();
                 report_timeout(&request, age, Ending::Aborted);
@@ -259,11 +289,21 @@ impl Watch {
 
 impl RunningRequests for Watch {
     fn take_overdue(&self) -> Overdue {
-        let Some(timeout) = self.timeout else { return Overdue::default() };
-        let now = Instant::now();
+        let now = clock::now();
+        let end = |timeout| self.end_overdue(timeout, now);
+        let mut overdue = self.timeout.map_or_else(Overdue::default, end);
+        if let Some(slow) = &self.slow {
+            overdue.next_check = earliest([overdue.next_check, Some(slow.check(now))]);
+        }
+        overdue
+    }
+}
+
+impl Watch {
+    fn end_overdue(&self, timeout: Duration, now: Moment) -> Overdue {
         let mut overdue = Overdue { next_check: now.checked_add(timeout), ..Overdue::default() };
         let retry = Some(now + RETRY_AFTER);
-        for slot in &self.slots {
+        for Place { slot, .. } in &self.places {
             // Without waiting: the thread that holds the lock may wait for the interpreter.
             let next_check = match try_lock(slot) {
                 Some(slot) => self.end_if_overdue(slot, timeout, now, &mut overdue),
@@ -294,7 +334,7 @@ fn report_timeout(request: &str, age: Duration, ending: Ending) {
 }
 
 fn report_disconnect(slot: MutexGuard<'_, Slot>, age: Duration) {
-    let request = slot.request.escape_ascii().to_string();
+    let (request, _scope) = slot.describe();
     drop(slot);
     warn!(
         target: "request.client_timeout",
@@ -321,7 +361,7 @@ fn act(py: Python<'_>, mut slot: MutexGuard<'_, Slot>, action: Action, age: Dura
             }
         }
         Action::ReportStuck => {
-            let request = slot.request.escape_ascii().to_string();
+            let (request, _scope) = slot.describe();
             drop(slot);
             error!(
                 target: "request.stuck",
@@ -332,6 +372,12 @@ fn act(py: Python<'_>, mut slot: MutexGuard<'_, Slot>, action: Action, age: Dura
 }
 
 impl Slot {
+    /// The request as the error log names it. Lines of this thread carry its id until the scope is
+    /// dropped.
+    fn describe(&self) -> (String, Option<RequestScope>) {
+        (self.request.escape_ascii().to_string(), self.id.as_ref().map(RequestScope::enter))
+    }
+
     /// Withdraws an exception that the thread has not raised yet.
     fn withdraw_interrupt(&mut self, py: Python<'_>) {
         if let Some(ident) = self.interrupted_thread.take() {

@@ -29,25 +29,30 @@ thread_local! {
     static HAS_WRITTEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Prepares the loggers before the application is imported.
+/// Prepares the loggers before the application is imported. Without an access log they are set up
+/// only when the application imports `logging`.
 pub fn install_loggers(py: Python<'_>, settings: &Settings) -> PyResult<()> {
-    call_install(py, "install", settings)
+    call_install(py, ("rustwsgi._logger_hook", "install"), settings)
 }
 
 /// As [`install_loggers`], unless the program that calls the server has set up the loggers.
 pub fn install_loggers_in_program(py: Python<'_>, settings: &Settings) -> PyResult<()> {
-    call_install(py, "install_in_program", settings)
+    call_install(py, ("rustwsgi._loggers", "install_in_program"), settings)
 }
 
-fn call_install(py: Python<'_>, function: &str, settings: &Settings) -> PyResult<()> {
+fn call_install(
+    py: Python<'_>,
+    (module, function): (&str, &str),
+    settings: &Settings,
+) -> PyResult<()> {
     let level = match settings.log_level {
         LevelFilter::Debug | LevelFilter::Trace => "debug",
         LevelFilter::Info => "info",
         LevelFilter::Warn => "warning",
         LevelFilter::Error | LevelFilter::Off => "error",
     };
-    let arguments = (level, settings.access_log.is_some());
-    py.import("rustwsgi._loggers")?.call_method1(function, arguments).map(drop)
+    let arguments = (level, settings.has_access_lines());
+    py.import(module)?.call_method1(function, arguments).map(drop)
 }
 
 /// What a record has beside the values of a line.
@@ -73,6 +78,8 @@ pub struct AccessLogger {
     log_access: Py<PyAny>,
     /// The format of the lines, for Python's `%` operator; `None` for JSON.
     template: Option<String>,
+    /// All lines go through the logger (`--log-python`).
+    is_routed: bool,
     /// A failure of a filter was reported.
     has_failed: AtomicBool,
 }
@@ -105,14 +112,15 @@ impl AccessLogger {
             handler: handler.unbind(),
             log_access: module.getattr("log_access")?.unbind(),
             template: log.format().template(),
+            is_routed: log.is_routed(),
             has_failed: AtomicBool::new(false),
         }))
     }
 
-    /// True if the application has changed the logger, so that requests are to be logged with
-    /// [`AccessLogger::log`].
+    /// True if all lines go through the logger, or if the application has changed it, so that
+    /// requests are to be logged with [`AccessLogger::log`].
     pub fn is_changed(&self, py: Python<'_>) -> bool {
-        !self.is_unchanged(py).unwrap_or(false)
+        self.is_routed || !self.is_unchanged(py).unwrap_or(false)
     }
 
     /// Logs a request through Python's logger. If a filter or a handler raises an exception before
@@ -125,6 +133,7 @@ impl AccessLogger {
         request: LoggedRequest<'_>,
     ) {
         HAS_WRITTEN.set(false);
+        log.count(record);
         let mut logged = Ok(());
         if !log.excludes(record) {
             logged = self.log_by_logger(py, log, record, &request);
@@ -133,15 +142,15 @@ impl AccessLogger {
         fork::exit_if_forked(py, logged.as_ref().err());
         if let Err(error) = logged {
             if !HAS_WRITTEN.get() {
-                log.log(record);
+                log.write_line(record);
             }
             if !self.has_failed.swap(true, Ordering::Relaxed) {
                 error!(
                     target: "accesslog.filter_failed",
+                    traceback = traceback::format(py, &error).as_str();
                     "A filter or handler of the logger gunicorn.access raised an exception: \
                      logging the request without it; further failures are not reported"
                 );
-                observe::write_text(&traceback::format(py, &error));
             }
         }
     }
@@ -196,6 +205,11 @@ impl AccessLogger {
         }
         add_fields(&atoms, 'i', request.head.fields())?;
         add_fields(&atoms, 'o', request.response.fields())?;
+        if let (Some(id), Some(field)) = (record.trace.request_id, record.trace.request_id_field) {
+            let id = observe::escaped(id.as_bytes());
+            atoms.set_item(format!("{{{field}}}i"), &id)?;
+            atoms.call_method1("setdefault", (format!("{{{field}}}o"), id))?;
+        }
         for (key, value) in record.environ {
             let value = observe::escaped(value.as_bytes());
             atoms.set_item(format!("{{{}}}e", key.to_lowercase()), value)?;

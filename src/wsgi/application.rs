@@ -8,7 +8,6 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::{fork, traceback};
 use crate::http1::ResponseHead;
-use crate::observe;
 
 /// A WSGI application and its request hooks.
 #[derive(Debug)]
@@ -85,9 +84,9 @@ impl RequestHooks {
         if let Err(error) = called {
             error!(
                 target: "hook.failed",
+                traceback = traceback::format(py, &error).as_str();
                 "post_request raised an exception; the response was already sent"
             );
-            observe::write_text(&traceback::format(py, &error));
         }
     }
 }

@@ -57,7 +57,9 @@ pub(super) fn reject(
         ContentErrorCause::Disconnected => Level::Debug,
         ContentErrorCause::Invalid | ContentErrorCause::Timeout => Level::Info,
     };
-    let from = exchange.peer().map_or_else(|| "a client".to_owned(), |peer| peer.to_string());
+    let peer = || exchange.peer().map_or_else(|| "a client".to_owned(), |peer| peer.to_string());
+    let client = exchange.forwarded().and_then(|forwarded| forwarded.client);
+    let from = client.map_or_else(peer, |client| client.ip.to_string());
     let request = exchange.http().head().to_string();
     let line = if exchange.http().has_begun() {
         exchange.http().abort();

@@ -2,30 +2,36 @@
 //! [PEP 3333, "environ Variables"; RFC 3875 section 4.1]
 //!
 //! A template for each listener holds the items that all its requests share; the rest comes from
-//! the request head. [`super::environ_cache`] keeps environs by their heads, so that a client that
-//! repeats its head costs one copy of a dict. Variables of `os.environ` are not copied in: a
-//! variable HTTP_PROXY there must not look like a field that the client sent.
+//! the request head. Without a GIL each thread has its own templates, with objects of its own: a
+//! copy changes the reference counts of all values, and only an object's own thread does that
+//! without an atomic operation.
+//!
+//! [`super::environ_cache`] keeps environs by their heads, so that a client that repeats its head
+//! costs one copy of a dict. Variables of `os.environ` are not copied in: a variable HTTP_PROXY
+//! there must not look like a field that the client sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use percent_encoding::percent_decode;
-use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
 use super::client_disconnected::ClientDisconnected;
-use super::environ_cache::{CachedValue, EnvironCache};
+use super::early_hints::EarlyHints;
+use super::environ_cache::{CachedValue, EnvironCache, HeadEnviron};
 use super::errors::Errors;
 use super::exchange::{Content, Exchange};
 use super::ffi::latin1;
 use super::file_wrapper::FileWrapper;
+use super::forwarded::{self, Prefix, claimed_scheme, scheme_string};
 use super::forwarder::Forwarder;
 use super::input::Input;
 use super::names::Names;
 use crate::config::Settings;
 use crate::http1::{Framing, Head, Version};
+use crate::proxies::{Client, ForwardedFields, ProxyProtocol, Untrusted, is_forwarded_field};
 
 /// The address of one listener, as the environ names it.
 #[derive(Debug, Clone)]
@@ -34,22 +40,38 @@ pub struct ServerAddress {
     pub name: String,
     /// SERVER_PORT, in decimal
     pub port: String,
+    /// Whether its clients use TLS
+    pub is_https: bool,
 }
+
+/// Two dicts for each listener: with `wsgi.multiprocess` False, and with it True.
+pub(super) type Templates = Vec<Py<PyDict>>;
 
 /// Builds environs.
 #[derive(Debug)]
 pub(super) struct EnvironBuilder {
     names: Names,
-    /// Two for each listener: with `wsgi.multiprocess` False, and with it True.
-    templates: Vec<Py<PyDict>>,
+    /// The addresses of the listeners.
+    servers: Vec<ServerAddress>,
+    /// The templates of all threads, if there is a GIL.
+    templates: Templates,
     /// Interned REQUEST_METHODs.
     methods: Vec<(&'static str, Py<PyString>)>,
     /// Has the proxies whose fields may set `wsgi.url_scheme`: `--forwarded-allow-ips`.
     settings: Arc<Settings>,
     /// The fields that these proxies may set, too.
     forwarder: Forwarder,
+    /// The scheme is read from the fields of these proxies: the default `--forwarded-headers`.
+    /// Otherwise [`Exchange::forwarded`] has it.
+    claims_scheme: bool,
+    /// [`Exchange::forwarded`] may have something.
+    reads_forwarded: bool,
+    /// Forwarded fields of other peers are left out.
+    strips_untrusted: bool,
     /// True while other processes serve the application.
     multiprocess: Arc<AtomicBool>,
+    /// The environ key of the field that holds request ids, if requests have ids.
+    request_id_key: Option<Py<PyString>>,
     /// SCRIPT_NAME, which is stripped from the path to make PATH_INFO.
     prefix: String,
 }
@@ -61,50 +83,33 @@ impl EnvironBuilder {
         settings: &Arc<Settings>,
         multiprocess: Arc<AtomicBool>,
     ) -> PyResult<EnvironBuilder> {
-        let errors = Py::new(py, Errors)?;
-        // All requests without content use one stream: an empty stream has no state to share.
-        let empty_input = Py::new(py, Input::new(Content::Empty))?;
-        let mut templates = Vec::new();
-        let multithread = settings.threads > 1;
-        for (server, multiprocess) in
-            servers.iter().flat_map(|server| [(server, false), (server, true)])
-        {
-            let template = PyDict::new(py);
-            template.set_item(intern!(py, "SERVER_NAME"), latin1(py, server.name.as_bytes()))?;
-            template.set_item(intern!(py, "SERVER_PORT"), &server.port)?;
-            template.set_item(
-                intern!(py, "SERVER_SOFTWARE"),
-                concat!("rustwsgi/", env!("CARGO_PKG_VERSION")),
-            )?;
-            let prefix = latin1(py, settings.script_name.as_bytes());
-            template.set_item(intern!(py, "SCRIPT_NAME"), prefix)?;
-            template.set_item(intern!(py, "wsgi.version"), (1, 0))?;
-            template.set_item(intern!(py, "wsgi.url_scheme"), "http")?;
-            template.set_item(intern!(py, "wsgi.errors"), &errors)?;
-            template.set_item(intern!(py, "wsgi.multithread"), multithread)?;
-            template.set_item(intern!(py, "wsgi.multiprocess"), multiprocess)?;
-            template.set_item(intern!(py, "wsgi.run_once"), false)?;
-            template.set_item(intern!(py, "wsgi.input_terminated"), true)?;
-            template.set_item(intern!(py, "wsgi.file_wrapper"), py.get_type::<FileWrapper>())?;
-            template.set_item(intern!(py, "wsgi.input"), &empty_input)?;
-            // Keys that every request sets. A dict of 22 entries has room for twenty more, so that
-            // no copy of the template has to grow.
-            for key in PER_REQUEST_KEYS {
-                template.set_item(PyString::intern(py, key), "")?;
-            }
-            templates.push(template.unbind());
-        }
+        let templates = make_templates(py, servers, settings)?;
         let methods = ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"]
             .map(|method| (method, PyString::intern(py, method).unbind()));
+        let id_field = settings.observability.request_id_header.as_ref();
         Ok(EnvironBuilder {
             names: Names::new(py),
+            servers: servers.to_vec(),
             templates,
             methods: methods.into(),
             settings: settings.clone(),
             forwarder: Forwarder::new(settings.clone()),
+            claims_scheme: settings.forwarded_headers == ForwardedFields::DEFAULT,
+            reads_forwarded: settings.forwarded_headers != ForwardedFields::DEFAULT
+                || settings.proxy_protocol != ProxyProtocol::Off,
+            strips_untrusted: settings.forwarded_untrusted == Untrusted::Strip,
             multiprocess,
+            request_id_key: id_field.map(|name| Names::make_key(py, name.as_bytes()).unbind()),
             prefix: settings.script_name.clone(),
         })
+    }
+
+    /// The templates for one thread: see the head of this file.
+    pub(super) fn templates(&self, py: Python<'_>) -> PyResult<Templates> {
+        if cfg!(Py_GIL_DISABLED) {
+            return make_templates(py, &self.servers, &self.settings);
+        }
+        Ok(self.templates.iter().map(|template| template.clone_ref(py)).collect())
     }
 
     /// Builds the environ of the request in `exchange`, and moves the content of the request into
@@ -114,52 +119,85 @@ impl EnvironBuilder {
         py: Python<'py>,
         cache: &mut EnvironCache,
         exchange: &mut dyn Exchange,
-        disconnected: &Py<ClientDisconnected>,
+        (disconnected, early_hints): (&Py<ClientDisconnected>, &Py<EarlyHints>),
     ) -> PyResult<Bound<'py, PyDict>> {
         let template = self.template(exchange.listener());
         let peer = exchange.peer();
+        let peer_ip = peer.map(|peer| peer.ip());
+        let forwarded = if self.reads_forwarded { exchange.forwarded() } else { None };
         let content = exchange.take_content();
         let received = exchange.http().received_bytes();
         let head = exchange.http().head();
-        let claims_https = claims_https(head);
-        let is_forwarded =
-            head.has_underscored() && self.forwarder.applies(peer.map(|peer| peer.ip()), head);
-        // The same head of another client makes another environ.
-        let cached = if is_forwarded { self.templates.len() + template } else { template };
-        let environ = match cache.get(py, cached, head) {
-            Some(environ) => environ.copy()?,
+        let is_forwarded = head.has_underscored() && self.forwarder.applies(peer_ip, head);
+        let strips = self.strips_untrusted && !self.settings.trusts(peer_ip);
+        let forwarded_prefix = forwarded.as_ref().and_then(|forwarded| forwarded.prefix.as_deref());
+        // The same head of another peer makes another environ.
+        let variant = usize::from(is_forwarded)
+            + 2 * usize::from(strips)
+            + 4 * usize::from(forwarded_prefix.is_some());
+        let cached = cache.templates.len() * variant + template;
+        let client = forwarded.as_ref().and_then(|forwarded| forwarded.client);
+        let peer = || peer.map(|peer| Client { ip: peer.ip(), port: Some(peer.port()) });
+        let client = client.or_else(peer);
+        let ip = client.map(|client| client.ip);
+        let made = match cache.get(py, cached, head, ip)? {
+            Some(made) => made,
             None => {
-                let environ = self.templates[template].bind(py).copy()?;
+                let environ = cache.templates[template].bind(py).copy()?;
                 let prefix = if is_forwarded { self.forwarder.script_name(head) } else { None };
                 let prefix = prefix.as_deref().unwrap_or(self.prefix.as_bytes());
+                let prefix = match forwarded_prefix {
+                    Some(prefix) => Prefix::Optional(prefix),
+                    None => Prefix::Required(prefix),
+                };
                 self.add_request_line(py, &environ, cache, head, prefix)?;
-                self.add_fields(py, &environ, cache, head)?;
+                self.add_fields(py, &environ, cache, head, strips)?;
                 if is_forwarded {
                     self.forwarder.add_fields(&environ, head)?;
                 }
-                cache.insert_if_repeated(cached, head, &environ)?;
-                environ
+                if let Some(prefix) = forwarded_prefix {
+                    forwarded::set_prefix(&environ, prefix)?;
+                }
+                if let Some(ip) = ip {
+                    environ.set_item(intern!(py, "REMOTE_ADDR"), cache.address(py, ip))?;
+                }
+                environ.set_item(intern!(py, "rustwsgi.client_disconnected"), disconnected)?;
+                environ.set_item(intern!(py, "wsgi.early_hints"), early_hints)?;
+                let claimed_scheme = if self.claims_scheme { claimed_scheme(head) } else { None };
+                let made = HeadEnviron { environ, claimed_scheme };
+                cache.insert_if_repeated(cached, head, ip, &made)?;
+                made
             }
         };
-        if let Some(peer) = peer {
-            environ.set_item(intern!(py, "REMOTE_ADDR"), cache.address(py, peer.ip()))?;
-            let mut port = itoa::Buffer::new();
-            let port = port.format(peer.port()).as_bytes();
-            environ.set_item(intern!(py, "REMOTE_PORT"), latin1(py, port))?;
+        let HeadEnviron { environ, claimed_scheme } = made;
+        if let Some(Client { port: Some(port), .. }) = client {
+            environ.set_item(intern!(py, "REMOTE_PORT"), cache.port(py, port))?;
         }
-        if claims_https && self.settings.trusts(peer.map(|peer| peer.ip())) {
-            environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
+        if let Some(forwarded) = &forwarded {
+            forwarded::set_url(&environ, forwarded)?;
+        }
+        if let Some(scheme) = claimed_scheme
+            && self.settings.trusts(peer_ip)
+        {
+            environ.set_item(intern!(py, "wsgi.url_scheme"), scheme_string(py, scheme))?;
+        }
+        if let Some(variables) = exchange.tls_variables() {
+            environ.update(cache.tls(py, variables)?.as_mapping())?;
         }
         let is_stream = matches!(content, Content::Stream(_));
         if !matches!(content, Content::Empty) {
             environ.set_item(intern!(py, "wsgi.input"), Py::new(py, Input::new(content))?)?;
         }
-        environ.set_item(intern!(py, "rustwsgi.client_disconnected"), disconnected)?;
         if exchange.http().head().framing() == Framing::Chunked && !is_stream {
             // The content is complete and decoded, so the environ describes a request that came
             // with a length. [RFC 9112 section 7.1.3] That of a stream is not known: it has no
             // CONTENT_LENGTH, and `wsgi.input_terminated` says that it may be read to its end.
             environ.set_item(intern!(py, "CONTENT_LENGTH"), received.to_string())?;
+        }
+        if let Some(key) = &self.request_id_key
+            && let Some(id) = exchange.request_id()
+        {
+            set_request_id(&environ, key, &id)?;
         }
         Ok(environ)
     }
@@ -181,7 +219,7 @@ impl EnvironBuilder {
         environ: &Bound<'py, PyDict>,
         cache: &mut EnvironCache,
         head: &Head,
-        prefix: &[u8],
+        prefix: Prefix<'_>,
     ) -> PyResult<()> {
         let method = head.method();
         match self.methods.iter().find(|(known, _)| known.as_bytes() == method) {
@@ -198,7 +236,7 @@ impl EnvironBuilder {
             path => {
                 // %2F becomes a slash. An application that needs the difference uses RAW_URI.
                 let path: std::borrow::Cow<'_, [u8]> = percent_decode(path).into();
-                cache.value(py, CachedValue::Path, strip_script_name(prefix, &path)?)
+                cache.value(py, CachedValue::Path, prefix.strip(&path)?)
             }
         };
         environ.set_item(intern!(py, "PATH_INFO"), path)?;
@@ -208,6 +246,7 @@ impl EnvironBuilder {
         }
         let version = match head.version() {
             Version::Http11 => intern!(py, "HTTP/1.1"),
+            Version::Http2 => intern!(py, "HTTP/2"),
             Version::Http10 => intern!(py, "HTTP/1.0"),
         };
         environ.set_item(intern!(py, "SERVER_PROTOCOL"), version)
@@ -219,6 +258,7 @@ impl EnvironBuilder {
         environ: &Bound<'_, PyDict>,
         cache: &mut EnvironCache,
         head: &Head,
+        strips_forwarded: bool,
     ) -> PyResult<()> {
         let chunked = head.framing() == Framing::Chunked;
         let host = intern!(py, "HTTP_HOST");
@@ -228,7 +268,9 @@ impl EnvironBuilder {
         // it would copy those every time.
         let mut repetitions = None;
         for (name, value) in head.fields() {
-            if is_hidden(name, chunked, head.authority().is_some()) {
+            if is_hidden(name, chunked, head.authority().is_some())
+                || strips_forwarded && is_forwarded_field(name)
+            {
                 continue;
             }
             let made_key;
@@ -270,23 +312,57 @@ impl EnvironBuilder {
     }
 }
 
-/// PATH_INFO: the path without SCRIPT_NAME. A path that does not start with it means that a proxy
-/// is misconfigured; gunicorn answers 500, too.
-fn strip_script_name<'a>(prefix: &[u8], path: &'a [u8]) -> PyResult<&'a [u8]> {
-    match path.strip_prefix(prefix) {
-        Some(rest) if prefix.is_empty() || rest.is_empty() || rest[0] == b'/' => Ok(rest),
-        // `OPTIONS *`
-        _ if path.is_empty() => Ok(path),
-        _ => Err(PyValueError::new_err(format!(
-            "the path {:?} is not below SCRIPT_NAME, which is {:?}",
-            String::from_utf8_lossy(path),
-            String::from_utf8_lossy(prefix)
-        ))),
+/// Sets the id that was taken or made, in place of what the client has sent.
+fn set_request_id(environ: &Bound<'_, PyDict>, key: &Py<PyString>, id: &str) -> PyResult<()> {
+    let id = latin1(environ.py(), id.as_bytes());
+    environ.set_item(key, &id)?;
+    environ.set_item(intern!(environ.py(), "rustwsgi.request_id"), id)
+}
+
+fn make_templates(
+    py: Python<'_>,
+    servers: &[ServerAddress],
+    settings: &Settings,
+) -> PyResult<Templates> {
+    let errors = Py::new(py, Errors)?;
+    // All requests without content use one stream: an empty stream has no state to share.
+    let empty_input = Py::new(py, Input::new(Content::Empty))?;
+    let mut templates = Vec::new();
+    let multithread = settings.threads > 1;
+    for (server, multiprocess) in
+        servers.iter().flat_map(|server| [(server, false), (server, true)])
+    {
+        let template = PyDict::new(py);
+        template.set_item(intern!(py, "SERVER_NAME"), latin1(py, server.name.as_bytes()))?;
+        template.set_item(intern!(py, "SERVER_PORT"), &server.port)?;
+        template.set_item(
+            intern!(py, "SERVER_SOFTWARE"),
+            concat!("rustwsgi/", env!("CARGO_PKG_VERSION")),
+        )?;
+        let prefix = latin1(py, settings.script_name.as_bytes());
+        template.set_item(intern!(py, "SCRIPT_NAME"), prefix)?;
+        template.set_item(intern!(py, "wsgi.version"), (1, 0))?;
+        let scheme = if server.is_https { "https" } else { "http" };
+        template.set_item(intern!(py, "wsgi.url_scheme"), scheme)?;
+        template.set_item(intern!(py, "wsgi.errors"), &errors)?;
+        template.set_item(intern!(py, "wsgi.multithread"), multithread)?;
+        template.set_item(intern!(py, "wsgi.multiprocess"), multiprocess)?;
+        template.set_item(intern!(py, "wsgi.run_once"), false)?;
+        template.set_item(intern!(py, "wsgi.input_terminated"), true)?;
+        template.set_item(intern!(py, "wsgi.file_wrapper"), py.get_type::<FileWrapper>())?;
+        template.set_item(intern!(py, "wsgi.input"), &empty_input)?;
+        // Keys that every request sets. A dict of 23 entries has room for nineteen more, so
+        // that no copy of the template has to grow.
+        for key in PER_REQUEST_KEYS {
+            template.set_item(PyString::intern(py, key), "")?;
+        }
+        templates.push(template.unbind());
     }
+    Ok(templates)
 }
 
 /// Keys of the template whose values are set for each request.
-const PER_REQUEST_KEYS: [&str; 9] = [
+const PER_REQUEST_KEYS: [&str; 10] = [
     "REMOTE_ADDR",
     "REQUEST_METHOD",
     "RAW_URI",
@@ -296,23 +372,8 @@ const PER_REQUEST_KEYS: [&str; 9] = [
     "SERVER_PROTOCOL",
     "HTTP_HOST",
     "rustwsgi.client_disconnected",
+    "wsgi.early_hints",
 ];
-
-/// True if a field of a proxy says that the client used https, and none contradicts it. These are
-/// the fields of gunicorn's `secure_scheme_headers`.
-fn claims_https(head: &Head) -> bool {
-    let mut claims = None;
-    for (name, value) in head.fields() {
-        let secure = match name.len() {
-            15 if name.eq_ignore_ascii_case(b"x-forwarded-ssl") => &b"on"[..],
-            17 if name.eq_ignore_ascii_case(b"x-forwarded-proto") => b"https",
-            20 if name.eq_ignore_ascii_case(b"x-forwarded-protocol") => b"ssl",
-            _ => continue,
-        };
-        claims = Some(claims.unwrap_or(true) && value.eq_ignore_ascii_case(secure));
-    }
-    claims.unwrap_or(false)
-}
 
 /// True for fields that are not passed to the application. `Proxy` would become HTTP_PROXY, which
 /// HTTP libraries read as their configuration (CVE-2016-5385). Transfer-Encoding and Trailer

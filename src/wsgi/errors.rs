@@ -6,7 +6,8 @@ use pyo3::types::{PyAny, PyString};
 use crate::observe;
 
 /// The stream in `environ["wsgi.errors"]`. It writes to the error log at once, without a prefix
-/// and without buffering. A line that could pass for one of the server is indented.
+/// and without buffering. A line that could pass for one of the server is indented. With
+/// `--log-format json` and for syslog it waits for the end of the line, or of a traceback.
 #[derive(Debug)]
 #[pyclass(frozen, module = "rustwsgi._rustwsgi")]
 pub struct Errors;
@@ -34,6 +35,8 @@ impl Errors {
         Ok(())
     }
 
-    /// Does nothing, as nothing is buffered.
-    fn flush(&self) {}
+    /// Ends a line that waits for its end.
+    fn flush(&self) {
+        observe::flush_text();
+    }
 }

@@ -10,15 +10,17 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
-use crate::http1::{BodyTooShort, Connection, ResponseHead};
+use crate::http1::{BodyTooShort, Connection, Frame, ResponseHead};
+use crate::observe::{Count, RequestId};
+use crate::proxies::Forwarded;
 
 /// The content of a request, decoded.
 #[derive(Debug)]
 pub enum Content {
     /// The request has none.
     Empty,
-    /// The content, in memory.
-    Memory(Vec<u8>),
+    /// The content, in memory: the bytes from this offset on.
+    Memory(Vec<u8>, usize),
     /// The content, spooled to a temporary file that holds nothing else, and its length in bytes.
     File(File, u64),
     /// The content is read as it arrives.
@@ -68,16 +70,32 @@ pub enum ContentErrorCause {
     Disconnected,
 }
 
+/// An item of the environ that describes a TLS session.
+pub type TlsVariable = (&'static str, String);
+
 /// One request and the response to it. No method blocks except [`Exchange::make_room`].
 pub trait Exchange: Any + Send {
     /// The protocol state: the head of the request, the framing of the response.
     fn http(&mut self) -> &mut Connection;
 
-    /// The address of the client. `None` on a unix socket.
+    /// The address of the peer: a client, or a proxy. `None` on a unix socket.
     fn peer(&self) -> Option<SocketAddr>;
+
+    /// What the proxies in front say of the request, if anything.
+    fn forwarded(&self) -> Option<Arc<Forwarded>>;
 
     /// The index of the listener that accepted the connection, in the order of `--bind`.
     fn listener(&self) -> usize;
+
+    /// The variables of the client's TLS session; `None` if there is none.
+    fn tls_variables(&self) -> Option<&Arc<[TlsVariable]>>;
+
+    /// True if the application may take the connection: the request was read to its end, and
+    /// nothing of a response was made.
+    fn is_takable(&self) -> bool;
+
+    /// The id of the request, with `--request-id-header`.
+    fn request_id(&self) -> Option<RequestId>;
 
     /// Moves the content of the request out. A second call returns [`Content::Empty`].
     fn take_content(&mut self) -> Content;
@@ -89,14 +107,20 @@ pub trait Exchange: Any + Send {
     /// known.
     fn begin(&mut self, head: &ResponseHead, length: Option<u64>);
 
+    /// Queues an interim response, such as a 103: its head as HTTP/1.1 has it.
+    fn queue_interim(&mut self, text: &[u8]);
+
     /// Queues a copy of `bytes`.
     fn queue_copy(&mut self, bytes: &[u8]);
+
+    /// Queues a copy of the part of `block` that `frame` takes, with its framing.
+    fn queue_block(&mut self, frame: &Frame, block: &[u8]);
 
     /// Queues `bytes` without copying them.
     fn queue_shared(&mut self, bytes: Bytes);
 
     /// Queues `length` bytes of a file, starting at `offset`.
-    fn queue_file(&mut self, file: File, offset: u64, length: u64);
+    fn queue_file(&mut self, file: Arc<File>, offset: u64, length: u64);
 
     /// Queues the end of the response, such as the last chunk. If content is missing, the response
     /// is aborted instead and the error says how much.
@@ -121,6 +145,10 @@ pub trait Exchange: Any + Send {
     /// The client, which can be asked during the exchange and after it. The reference is dead once
     /// the connection is closed.
     fn client(&self) -> Weak<dyn Client>;
+
+    /// Counts an event. Returns how many to report, at a limited rate: see
+    /// [`Counters`](crate::observe::Counters).
+    fn count(&self, what: Count) -> Option<u64>;
 
     /// Converts to `Any`, from which the implementor gets its own type back.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;

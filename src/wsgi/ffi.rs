@@ -10,7 +10,7 @@ use log::debug;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::string::PyStringData;
-use pyo3::types::{PyAny, PyString, PyType};
+use pyo3::types::{PyAny, PyBytes, PyString, PyType};
 
 /// Makes the native string of `bytes`: a `str` with one code point from 0 to 255 for each byte.
 pub(super) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
@@ -24,6 +24,18 @@ pub(super) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString>
             ptr::null(),
         );
         Bound::from_owned_ptr(py, text).cast_into_unchecked()
+    }
+}
+
+/// Makes a bytes object. Fails with `MemoryError`, where [`PyBytes::new`] panics.
+pub(super) fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    // SAFETY: the pointer and length describe `bytes`, which CPython only reads; the result is a
+    // new reference to a bytes object, or null with an exception set, which `from_owned_ptr_or_err`
+    // returns.
+    unsafe {
+        let object =
+            ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len() as ffi::Py_ssize_t);
+        Ok(Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked())
     }
 }
 
@@ -93,8 +105,8 @@ impl Drop for RequestContext<'_> {
     }
 }
 
-/// True if the calling thread is attached to the interpreter.
-pub(super) fn is_attached() -> bool {
+/// True if the calling thread is attached to the interpreter. May be called in a signal handler.
+pub fn is_attached() -> bool {
     // SAFETY: this reads the state of the calling thread only, attached or not.
     unsafe { ffi::PyGILState_Check() != 0 }
 }

@@ -17,7 +17,7 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyAny, PyBytes, PyList, PyMemoryView, PySlice};
 
 use super::exchange::{Content, ContentStream, Until};
-use super::fork;
+use super::{ffi, fork};
 use crate::sync::ignore_poison;
 
 /// How many bytes of spooled content are read ahead for `readline`.
@@ -41,7 +41,7 @@ enum Source {
 #[derive(Debug)]
 struct Reader {
     content: Stored,
-    /// Bytes that were read so far.
+    /// The offset of the next byte to read.
     position: u64,
     /// A part of the file that was read ahead, for `readline`.
     window: Vec<u8>,
@@ -61,13 +61,13 @@ enum Stored {
 impl Input {
     /// A stream over `content`.
     pub fn new(content: Content) -> Input {
-        let stored = match content {
+        let (content, position) = match content {
             Content::Stream(stream) => return Input(Source::Stream(stream)),
-            Content::Empty => Stored::Empty,
-            Content::Memory(bytes) => Stored::Memory(bytes),
-            Content::File(file, length) => Stored::File(file, length),
+            Content::Empty => (Stored::Empty, 0),
+            Content::Memory(bytes, start) => (Stored::Memory(bytes), start as u64),
+            Content::File(file, length) => (Stored::File(file, length), 0),
         };
-        let reader = Reader { content: stored, position: 0, window: Vec::new(), window_start: 0 };
+        let reader = Reader { content, position, window: Vec::new(), window_start: 0 };
         Input(Source::Received(Mutex::new(reader)))
     }
 
@@ -80,12 +80,15 @@ impl Input {
             Source::Received(reader) => reader,
             Source::Stream(stream) => return read_stream(py, &**stream, limit, Until::Line),
         };
-        if let Some(line) = lock(py, reader).buffered_line(limit) {
-            return Ok(PyBytes::new(py, line));
+        let mut buffered = lock(py, reader);
+        let start = buffered.position;
+        if let Some(line) = buffered.buffered_line(limit) {
+            return ffi::bytes(py, line).inspect_err(|_| buffered.position = start);
         }
+        drop(buffered);
         // A line may be as long as the content: search for its end detached.
         let line = py.detach(|| ignore_poison(reader.lock()).line(limit))?;
-        Ok(PyBytes::new(py, &line))
+        ffi::bytes(py, &line)
     }
 }
 
@@ -93,31 +96,40 @@ fn lock<'a>(py: Python<'_>, reader: &'a Mutex<Reader>) -> MutexGuard<'a, Reader>
     ignore_poison(reader.lock_py_attached(py))
 }
 
-/// Reads content that is complete: up to `size` bytes, or all that are left.
+/// Reads content that is complete: up to `size` bytes, or all that are left. After a failure, as
+/// without memory for so many, the same bytes can be read again.
 fn read_received<'py>(
     py: Python<'py>,
     reader: &Mutex<Reader>,
     size: Option<usize>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let (start, count) = lock(py, reader).claim(size);
-    PyBytes::new_with(py, count, |target| Ok(fill(py, reader, start, target)?))
-}
-
-/// Fills `target` with the content from `offset` on.
-fn fill(py: Python<'_>, reader: &Mutex<Reader>, offset: u64, target: &mut [u8]) -> io::Result<()> {
-    let file = match &lock(py, reader).content {
-        Stored::Empty => return Ok(()),
+    let mut locked = lock(py, reader);
+    let (offset, count) = locked.claim(size);
+    let file = match &locked.content {
+        Stored::Empty => return ffi::bytes(py, &[]),
         Stored::Memory(bytes) => {
             let start = offset as usize;
-            target.copy_from_slice(&bytes[start..start + target.len()]);
-            return Ok(());
+            let read = ffi::bytes(py, &bytes[start..start + count]);
+            if read.is_err() {
+                locked.unclaim(offset, count);
+            } else if start + count == bytes.len() {
+                // Read to its end: its memory serves other requests while this one runs.
+                (locked.content, locked.position) = (Stored::Empty, 0);
+            }
+            return read;
         }
-        Stored::File(file, _) if target.len() <= DETACH_THRESHOLD => {
-            return file.read_exact_at(target, offset);
+        Stored::File(file, _) if count <= DETACH_THRESHOLD => {
+            let read =
+                PyBytes::new_with(py, count, |target| Ok(file.read_exact_at(target, offset)?));
+            return read.inspect_err(|_| locked.unclaim(offset, count));
         }
-        Stored::File(file, _) => file.try_clone()?,
+        Stored::File(file, _) => file.try_clone(),
     };
-    py.detach(|| file.read_exact_at(target, offset))
+    drop(locked);
+    let read = file.map_err(PyErr::from).and_then(|file| {
+        PyBytes::new_with(py, count, |target| Ok(py.detach(|| file.read_exact_at(target, offset))?))
+    });
+    read.inspect_err(|_| lock(py, reader).unclaim(offset, count))
 }
 
 /// Reads content as it arrives. What has arrived already is read without detaching: a request that
@@ -142,7 +154,7 @@ fn read_stream<'py>(
             read.map_err(|error| error.to_exception(py))?
         }
     };
-    Ok(PyBytes::new(py, &read))
+    ffi::bytes(py, &read)
 }
 
 impl Reader {
@@ -164,6 +176,13 @@ impl Reader {
         let start = self.position;
         self.position += count;
         (start, count as usize)
+    }
+
+    /// Reverts [`Reader::claim`], unless another thread has read since.
+    fn unclaim(&mut self, offset: u64, count: usize) {
+        if self.position == offset + count as u64 {
+            self.position = offset;
+        }
     }
 
     /// Reads the next line if all of it is in memory. `None` if it has to be searched in the file.

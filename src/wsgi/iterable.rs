@@ -6,9 +6,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyIterator, PyString};
 
 use super::block::yielded;
+use super::failure::Failure;
 use super::file_wrapper::FileWrapper;
 use super::fork;
-use super::request::{Failure, report_length};
+use super::request::report_length;
 use super::response::{Queued, Response};
 
 /// Sends the blocks of a list or tuple and ends the response. The length of the content is known,

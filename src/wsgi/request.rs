@@ -1,12 +1,10 @@
 //! Serves one request: calls the application, sends what it returns, and closes it.
 //! [PEP 3333, "Specification Details"]
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use log::{debug, error, info, log, warn};
-use pyo3::exceptions::{PyAssertionError, PyRuntimeError};
+use log::{error, warn};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -14,13 +12,13 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use super::application::{Application, HookedRequest};
 use super::environ::{EnvironBuilder, ServerAddress};
 use super::exchange::Exchange;
+use super::failure::{Failure, end_response, request};
 use super::ffi::RequestContext;
 use super::iterable::{send_iterable, send_sequence};
-use super::response::{Response, SendError, TIMED_OUT, queue_error_page};
+use super::response::{Length, Response, SendError, Upgrade};
 use super::step::{late_step, step};
 use super::thread_state::{Responses, ThreadState};
-use super::timeout::RequestTimeout;
-use super::{content_error, fork, timeout, traceback};
+use super::{fork, raw_connection, timeout, traceback};
 use crate::config::Settings;
 use crate::http1::BodyTooShort;
 use crate::observe;
@@ -32,7 +30,7 @@ pub struct Wsgi {
     /// The environ keys whose values the access log prints.
     log_keys: Vec<String>,
     /// The responses of all worker threads.
-    responses: Responses,
+    pub(super) responses: Responses,
 }
 
 /// An exchange that was served.
@@ -45,46 +43,6 @@ pub struct Outcome {
     /// The request's context, if the thread keeps it. Its values may have destructors: drop it
     /// where code of the application may run.
     pub context: Option<Py<PyAny>>,
-}
-
-/// Why the response of an application is incomplete.
-pub(super) enum Failure {
-    /// The application raised an exception, or violated PEP 3333.
-    App(PyErr),
-    /// The client has disconnected, or stopped reading.
-    Disconnected(io::Error),
-    /// The request has run longer than `--timeout`, and the poller has ended the response.
-    TimedOut,
-}
-
-impl Failure {
-    pub(super) fn exception(&self) -> Option<&PyErr> {
-        match self {
-            Failure::App(error) => Some(error),
-            Failure::Disconnected(_) | Failure::TimedOut => None,
-        }
-    }
-}
-
-impl From<PyErr> for Failure {
-    fn from(error: PyErr) -> Failure {
-        Failure::App(error)
-    }
-}
-
-impl From<SendError> for Failure {
-    fn from(error: SendError) -> Failure {
-        match error {
-            SendError::Disconnected(error) => Failure::Disconnected(error),
-            SendError::TimedOut => Failure::TimedOut,
-            SendError::NotStarted => Failure::App(PyAssertionError::new_err(
-                "the application did not call start_response() before its first block",
-            )),
-            SendError::Ended => {
-                Failure::App(PyRuntimeError::new_err("the response has already ended"))
-            }
-        }
-    }
 }
 
 impl Wsgi {
@@ -106,7 +64,7 @@ impl Wsgi {
 
     /// Makes the state that a worker thread passes to [`Wsgi::serve`].
     pub fn thread_state(&self, py: Python<'_>) -> PyResult<ThreadState> {
-        ThreadState::new(py, &self.responses)
+        ThreadState::new(py, &self.responses, self.environs.templates(py)?)
     }
 
     /// The requests that the application is processing, as the error log names them.
@@ -125,16 +83,22 @@ impl Wsgi {
         mut exchange: Box<dyn Exchange>,
     ) -> Outcome {
         let response = &*thread_state.callables.response;
-        let mut context = None;
+        let (mut context, mut connection) = (None, None);
         let environ = step(py, || {
             context = Some(RequestContext::enter(py)?);
-            thread_state.disconnected.get().watch(exchange.client());
-            Ok(self.environs.build(
+            let environ = self.environs.build(
                 py,
                 &mut thread_state.environ_cache,
                 &mut *exchange,
-                &thread_state.disconnected,
-            )?)
+                (&thread_state.disconnected, &thread_state.callables.early_hints),
+            )?;
+            if exchange.http().head().asks_for_upgrade()
+                && let Some(upgrader) = &thread_state.upgrader
+            {
+                let response = &thread_state.callables.response;
+                connection = Some(raw_connection::offer(&environ, response, upgrader)?);
+            }
+            Ok(environ)
         });
         response.put_exchange(py, exchange);
         let mut logged = Vec::new();
@@ -142,7 +106,7 @@ impl Wsgi {
         let served = environ.and_then(|environ| {
             let served = step(py, || {
                 self.call_pre_request(&environ, &mut hooked)?;
-                self.call(py, thread_state, &environ)
+                self.call(py, thread_state, &environ, connection.is_some())
             });
             late_step(py, response, || {
                 logged = self.values_to_log(&environ);
@@ -151,6 +115,10 @@ impl Wsgi {
             served
         });
         let complete = served.is_ok();
+        if let Some(connection) = &connection {
+            let failed = served.as_ref().is_err_and(|failure| failure.abandons_connection(py));
+            late_step(py, response, || connection.get().end_use(py, failed));
+        }
         if let Err(failure) = served {
             late_step(py, response, || end_response(py, response, failure));
         }
@@ -171,6 +139,10 @@ impl Wsgi {
             let context = context.map(RequestContext::leave);
             left = context.filter(|_| thread_state.keeps_context).map(Bound::unbind);
         });
+        thread_state.keep_client_if_retained(py);
+        if let Some(connection) = connection {
+            connection.get().end();
+        }
         let exchange = response.take_exchange(py, &mut thread_state.head);
         let replaced = step(py, || {
             if exchange.is_none() {
@@ -211,12 +183,14 @@ impl Wsgi {
         Ok(())
     }
 
-    /// Calls the application, sends what it returns, and calls `close()` on that.
+    /// Calls the application, sends what it returns, and calls `close()` on that. `is_upgradable`:
+    /// it may have taken its connection.
     fn call(
         &self,
         py: Python<'_>,
         thread_state: &ThreadState,
         environ: &Bound<'_, PyDict>,
+        is_upgradable: bool,
     ) -> Result<(), Failure> {
         let response = &*thread_state.callables.response;
         let start_response = thread_state.callables.start_response.bind(py);
@@ -233,7 +207,11 @@ impl Wsgi {
         if let Ok(tuple) = returned.cast_exact::<PyTuple>() {
             return send_sequence(py, response, tuple.as_slice());
         }
-        let sent = send_iterable(py, response, &returned);
+        let sent = match is_upgradable && response.upgrade(py) != Upgrade::None {
+            // Whatever it is.
+            true => Ok(()),
+            false => send_iterable(py, response, &returned),
+        };
         // A generator may also have forked after its last block.
         fork::exit_if_forked(py, sent.as_ref().err().and_then(Failure::exception));
         let sent = sent.and_then(|()| report_length(py, response, response.finish(py)));
@@ -271,81 +249,11 @@ impl Wsgi {
     }
 }
 
-/// The poller has ended the response before.
-fn end_late(py: Python<'_>, response: &Response) {
-    response.end(py, |exchange, _| exchange.http().abort());
-    info!(
-        target: "request.late",
-        "{} has ended after its response: its output is discarded",
-        request(py, response)
-    );
-}
-
-/// How a failed response has ended, for the log.
-enum Ended {
-    Aborted,
-    ErrorPage,
-}
-
-/// Aborts the response of a failed request. If the application failed before the head was sent, the
-/// response is an error page.
-fn end_response(py: Python<'_>, response: &Response, failure: Failure) {
-    let error = match failure {
-        Failure::App(error) => error,
-        Failure::Disconnected(error) => {
-            debug!("the client disconnected before the response was complete: {error}");
-            response.end(py, |exchange, _| exchange.http().abort());
-            return;
-        }
-        Failure::TimedOut => return end_late(py, response),
-    };
-    let is_content_error = step(py, || Ok(content_error::is_content_error(py, &error)));
-    if is_content_error.unwrap_or(false) {
-        match response.end(py, content_error::reject) {
-            Some(Some((level, line))) => {
-                log!(target: "request.rejected", level, "{line}");
-                return;
-            }
-            // The takeover has ended the read.
-            None => return end_late(py, response),
-            Some(None) => {}
-        }
-    }
-    // Making the exception may need memory.
-    let is_timeout = step(py, || Ok(error.is_instance_of::<RequestTimeout>(py)));
-    let status = if is_timeout.unwrap_or(false) { TIMED_OUT } else { "500 Internal Server Error" };
-    let ended = response.end(py, |exchange, head| match exchange.http().has_begun() {
-        true => {
-            exchange.http().abort();
-            Ended::Aborted
-        }
-        false => {
-            *head = queue_error_page(exchange, status);
-            Ended::ErrorPage
-        }
-    });
-    let request = request(py, response);
-    match ended {
-        Some(Ended::Aborted) => error!(
-            target: "request.failed",
-            "Error handling request {request}: closing the connection, as the response has begun"
-        ),
-        Some(Ended::ErrorPage) => error!(
-            target: "request.failed",
-            "Error handling request {request}: responding with {status}"
-        ),
-        None => error!(
-            target: "request.failed",
-            "Error handling request {request}, which has run longer than --timeout: its response \
-             has ended before"
-        ),
-    }
-    observe::write_text(&traceback::format(py, &error));
-}
-
 #[cold]
 fn report_not_replaced(failure: &Failure) {
-    let reason = failure.exception().map_or_else(String::new, |error| format!(": {error}"));
+    let reason = failure
+        .exception()
+        .map_or_else(String::new, |error| format!(": {}", observe::text_of(error)));
     error!(
         target: "request.no_memory",
         "Out of memory: cannot replace start_response, which the application has kept; a late call \
@@ -358,17 +266,17 @@ fn report_not_replaced(failure: &Failure) {
 pub(super) fn report_length(
     py: Python<'_>,
     response: &Response,
-    ended: Result<Result<(), BodyTooShort>, SendError>,
+    ended: Result<Length, SendError>,
 ) -> Result<(), Failure> {
-    let ended = ended?;
-    if response.take_exceeded_length(py) {
+    let Length { is_exceeded, missing } = ended?;
+    if is_exceeded {
         warn!(
             target: "response.excess",
             "Response to {} is longer than its Content-Length: dropping the excess",
             request(py, response)
         );
     }
-    if let Err(BodyTooShort { missing_bytes }) = ended {
+    if let Err(BodyTooShort { missing_bytes }) = missing {
         // `finish` has aborted the response.
         error!(
             target: "response.short",
@@ -384,13 +292,8 @@ pub(super) fn report_length(
 fn report_close(py: Python<'_>, response: &Response, error: &PyErr) {
     error!(
         target: "request.close_failed",
+        traceback = traceback::format(py, error).as_str();
         "close() of the iterable returned for {} raised an exception; the response is not affected",
         request(py, response)
     );
-    observe::write_text(&traceback::format(py, error));
-}
-
-/// The request as the error log names it.
-fn request(py: Python<'_>, response: &Response) -> String {
-    response.describe_request(py).unwrap_or_default()
 }

@@ -8,24 +8,31 @@
 //! The lock also decides who ends a request that has run longer than `--timeout`: the thread that
 //! runs it, or the poller, which takes the exchange away from it ([`takeover`]).
 
+mod hints;
+mod named_file;
+mod sending;
 mod state;
 mod takeover;
+mod upgrade;
 
+use takeover::queue_unavailable_page;
 pub use takeover::{Ending, ResponseHandle, Takeover};
 pub(super) use takeover::{TIMED_OUT, queue_error_page, queue_page};
+pub(super) use upgrade::{TakeError, Upgrade};
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::PyBytes;
 
-use super::exchange::Exchange;
+use super::exchange::{Client, Exchange};
 use super::file_wrapper::Extent;
 use crate::http1::{BodyTooShort, ResponseHead};
+use crate::static_files::SendfileRoots;
 use crate::sync::ignore_poison;
+use named_file::OpenedFile;
 use state::State;
 
 /// The response to the request that a worker thread serves. One object serves many requests.
@@ -44,6 +51,15 @@ pub(super) enum Queued {
     NoContent,
     /// Only what the Content-Length still allowed.
     Excess,
+}
+
+/// How the content of a response that has ended compares with its Content-Length.
+#[derive(Debug)]
+pub(super) struct Length {
+    /// The application sent more, which was dropped.
+    pub(super) is_exceeded: bool,
+    /// The application sent less, and the response was aborted.
+    pub(super) missing: Result<(), BodyTooShort>,
 }
 
 /// Why a block was not sent.
@@ -73,8 +89,10 @@ pub(super) enum StartError {
 }
 
 impl Response {
-    pub(super) fn new() -> Response {
-        Response { state: Mutex::default(), exchange_returned: Condvar::new() }
+    /// `sendfile` are the directories of `--sendfile-root`.
+    pub(super) fn new(sendfile: Option<Arc<SendfileRoots>>) -> Response {
+        let state = State { sendfile, ..State::default() };
+        Response { state: Mutex::new(state), exchange_returned: Condvar::new() }
     }
 
     fn state(&self, py: Python<'_>) -> MutexGuard<'_, State> {
@@ -84,12 +102,17 @@ impl Response {
     /// Locks the state while no thread flushes. If another thread of the application does, waits
     /// for it to put the exchange back. The exchange is missing only after the response has ended.
     fn wait_for_exchange(&self, py: Python<'_>) -> MutexGuard<'_, State> {
+        let state = self.state(py);
+        if !state.flushing {
+            return state;
+        }
+        drop(state);
+        self.wait_for_flush(py)
+    }
+
+    #[cold]
+    fn wait_for_flush(&self, py: Python<'_>) -> MutexGuard<'_, State> {
         loop {
-            let state = self.state(py);
-            if !state.flushing {
-                return state;
-            }
-            drop(state);
             py.detach(|| {
                 let state = ignore_poison(self.state.lock());
                 let state = self.exchange_returned.wait_while(state, |state| {
@@ -98,7 +121,23 @@ impl Response {
                 });
                 drop(ignore_poison(state));
             });
+            let state = self.state(py);
+            if !state.flushing {
+                return state;
+            }
         }
+    }
+
+    /// The same, before content is queued: opens the file that the response names instead of it,
+    /// detached from the interpreter.
+    fn wait_to_queue(&self, py: Python<'_>) -> MutexGuard<'_, State> {
+        let state = self.wait_for_exchange(py);
+        let Some((roots, path)) = state.file_to_open() else { return state };
+        drop(state);
+        let opened = py.detach(|| OpenedFile::open(&roots, path));
+        let mut state = self.wait_for_exchange(py);
+        state.opened_file = Some(opened);
+        state
     }
 
     /// Starts a response to the request of `exchange`.
@@ -108,6 +147,9 @@ impl Response {
         state.exceeded_length = false;
         state.detach_to_send = false;
         state.is_ended = false;
+        state.is_replaced = false;
+        state.upgrade = Upgrade::None;
+        state.opened_file = None;
         state.taken = None;
         state.exchange = Some(exchange);
     }
@@ -168,6 +210,16 @@ impl Response {
         }
     }
 
+    /// The client of the request. `None` if there is no request.
+    pub(super) fn client(&self, py: Python<'_>) -> Option<Weak<dyn Client>> {
+        let state = self.state(py);
+        match (&state.exchange, &state.taken) {
+            (Some(exchange), _) => Some(exchange.client()),
+            (None, Some(taken)) => Some(taken.client.clone()),
+            (None, None) => state.client_being_sent_to.clone(),
+        }
+    }
+
     /// True once start_response was called successfully.
     pub(super) fn is_started(&self, py: Python<'_>) -> bool {
         self.state(py).started
@@ -176,11 +228,6 @@ impl Response {
     /// The Content-Length that the application declared.
     pub(super) fn declared_length(&self, py: Python<'_>) -> Option<u64> {
         self.state(py).head.content_length()
-    }
-
-    /// Returns whether the application sent more content than it declared, and resets the flag.
-    pub(super) fn take_exceeded_length(&self, py: Python<'_>) -> bool {
-        std::mem::take(&mut self.state(py).exceeded_length)
     }
 
     /// Sets status and headers. `parse` writes them into a head; if it fails, nothing changes.
@@ -193,6 +240,11 @@ impl Response {
     ) -> Result<Result<(), E>, StartError> {
         let mut state = self.wait_for_exchange(py);
         state.check_start(exc_info)?;
+        if state.upgrade != Upgrade::None {
+            drop(state);
+            self.note_unsent(py, parse);
+            return Ok(Ok(()));
+        }
         if !cfg!(Py_GIL_DISABLED) {
             let parsed = parse(&mut state.draft);
             state.accept_draft(parsed.is_ok());
@@ -221,15 +273,14 @@ impl Response {
         length: Option<u64>,
     ) -> Result<Queued, SendError> {
         let py = block.py();
-        let mut state = self.wait_for_exchange(py);
+        let mut state = self.wait_to_queue(py);
         if state.exchange()?.is_full() {
             drop(state);
             self.run_unlocked(py, true, |exchange| exchange.make_room())?;
             state = self.wait_for_exchange(py);
         }
         let queued = state.queue(block, length)?;
-        drop(state);
-        self.flush_soon(py)?;
+        self.flush_soon_locked(py, state)?;
         Ok(queued)
     }
 
@@ -238,27 +289,27 @@ impl Response {
         &self,
         py: Python<'_>,
         blocks: &[&Bound<'_, PyBytes>],
-    ) -> Result<Result<(), BodyTooShort>, SendError> {
+    ) -> Result<Length, SendError> {
         let total = blocks.iter().map(|block| block.as_bytes().len() as u64).sum();
-        let mut state = self.wait_for_exchange(py);
+        let mut state = self.wait_to_queue(py);
         for block in blocks {
             if !block.as_bytes().is_empty() && state.queue(block, Some(total))? != Queued::All {
                 break;
             }
         }
-        Ok(state.begin(Some(0))?.finish())
+        state.finish()
     }
 
     /// Queues a part of a file.
     pub(super) fn queue_file(&self, py: Python<'_>, extent: Extent) -> Result<(), SendError> {
-        let mut state = self.wait_for_exchange(py);
+        let mut state = self.wait_to_queue(py);
         state.detach_to_send = true;
         let exchange = state.begin(Some(extent.length))?;
         let length = usize::try_from(extent.length).unwrap_or(usize::MAX);
         let frame = exchange.http().frame(length);
         exchange.queue_copy(frame.prefix());
         if frame.take > 0 {
-            exchange.queue_file(extent.file, extent.offset, frame.take as u64);
+            exchange.queue_file(Arc::new(extent.file), extent.offset, frame.take as u64);
         }
         exchange.queue_copy(frame.suffix);
         Ok(())
@@ -275,7 +326,14 @@ impl Response {
     /// "guarantee that it will continue transmission even while the application is producing its
     /// next block". [PEP 3333, "Buffering and Streaming"]
     pub(super) fn flush_soon(&self, py: Python<'_>) -> Result<(), SendError> {
-        let mut state = self.wait_for_exchange(py);
+        self.flush_soon_locked(py, self.wait_for_exchange(py))
+    }
+
+    fn flush_soon_locked(
+        &self,
+        py: Python<'_>,
+        mut state: MutexGuard<'_, State>,
+    ) -> Result<(), SendError> {
         if state.detach_to_send {
             drop(state);
             return self.flush(py);
@@ -283,39 +341,8 @@ impl Response {
         state.exchange()?.flush_soon().map_err(SendError::Disconnected)
     }
 
-    /// Takes the exchange out and calls `call` with it while the state is unlocked; if `detached`,
-    /// detached from the interpreter.
-    fn run_unlocked(
-        &self,
-        py: Python<'_>,
-        detached: bool,
-        call: impl FnOnce(&mut dyn Exchange) -> io::Result<()> + Send,
-    ) -> Result<(), SendError> {
-        let mut state = self.wait_for_exchange(py);
-        state.exchange()?;
-        let mut exchange = state.exchange.take().ok_or(SendError::Ended)?;
-        state.flushing = true;
-        state.request_being_sent = detached.then(|| exchange.http().head().to_string());
-        state.is_complete = exchange.http().has_ended();
-        drop(state);
-        // The exchange must be put back even after a panic: it owns the connection.
-        let call = AssertUnwindSafe(|| call(&mut *exchange));
-        let called = if detached { py.detach(|| catch_unwind(call)) } else { catch_unwind(call) };
-        let mut state = self.state(py);
-        state.exchange = Some(exchange);
-        state.flushing = false;
-        state.request_being_sent = None;
-        let has_waiter = std::mem::take(&mut state.has_waiter);
-        drop(state);
-        if has_waiter {
-            self.exchange_returned.notify_all();
-        }
-        let called = called.unwrap_or_else(|_| Err(io::Error::other("panic while sending")));
-        called.map_err(SendError::Disconnected)
-    }
-
     /// Ends the response. Its content is empty if no block was sent.
-    pub(super) fn finish(&self, py: Python<'_>) -> Result<Result<(), BodyTooShort>, SendError> {
-        Ok(self.wait_for_exchange(py).begin(Some(0))?.finish())
+    pub(super) fn finish(&self, py: Python<'_>) -> Result<Length, SendError> {
+        self.wait_to_queue(py).finish()
     }
 }

@@ -88,11 +88,37 @@ fn refusal(spec: &str, app: &Bound<'_, PyAny>, is_function: bool) -> String {
     )
 }
 
-/// Whether a call returns a coroutine or an asynchronous generator. Looks through
-/// `functools.partial`, as the module `inspect` does. A mock answers any question with a truthy
-/// object, so only `True` counts.
+/// Whether a call returns a coroutine or an asynchronous generator. Asks the module `inspect` if
+/// the application has imported it: a function can be marked with it. To import it takes 1 MiB.
 fn is_async(called: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let inspect = called.py().import("inspect")?;
+    let modules = called.py().import("sys")?.getattr("modules")?;
+    match modules.get_item("inspect") {
+        Ok(inspect) => is_async_by(&inspect, called),
+        Err(_) => has_async_code(called),
+    }
+}
+
+/// The same by the flags of the code, without the module. Looks through methods and
+/// `functools.partial`, and only at functions, as the module does.
+fn has_async_code(called: &Bound<'_, PyAny>) -> PyResult<bool> {
+    // CO_COROUTINE and CO_ASYNC_GENERATOR of the module `inspect`.
+    const ASYNC: u32 = 0x80 | 0x200;
+    let mut function = called.clone();
+    loop {
+        let inner = match &*function.get_type().fully_qualified_name()?.to_string_lossy() {
+            "method" => "__func__",
+            "functools.partial" => "func",
+            "function" => break,
+            _ => return Ok(false),
+        };
+        function = function.getattr(inner)?;
+    }
+    let flags: u32 = function.getattr("__code__")?.getattr("co_flags")?.extract()?;
+    Ok(flags & ASYNC != 0)
+}
+
+/// A mock answers any question with a truthy object, so only `True` counts.
+fn is_async_by(inspect: &Bound<'_, PyAny>, called: &Bound<'_, PyAny>) -> PyResult<bool> {
     for question in ["iscoroutinefunction", "isasyncgenfunction"] {
         let answer = inspect.call_method1(PyString::new(called.py(), question), (called,))?;
         if answer.extract::<bool>().unwrap_or(false) {

@@ -183,15 +183,33 @@ fn parse_head<'py>(
     headers: &Bound<'py, PyAny>,
 ) -> Result<(), InvalidHead<'py>> {
     let line = native(status, "the status")?;
+    if let Ok(headers) = headers.cast_exact::<PyList>()
+        && repeats(head, line, headers)
+    {
+        return Ok(());
+    }
     head.start(line).map_err(|why| InvalidHead::Refused(why, status.clone()))?;
     let headers = headers.cast_exact::<PyList>().map_err(|_| InvalidHead::NotList)?;
     for item in headers.iter() {
-        let pair = item.cast::<PyTuple>().map_err(|_| InvalidHead::NotPair)?;
-        let [name, value] = pair.as_slice() else { return Err(InvalidHead::NotPair) };
-        let (name, value) = (native(name, "a header name")?, native(value, "a header value")?);
+        let (name, value) = pair(&item)?;
         head.add_field(name, value).map_err(|why| InvalidHead::Refused(why, item.clone()))?;
     }
     Ok(())
+}
+
+/// True if `head` has this status line and these headers already.
+fn repeats(head: &ResponseHead, line: &[u8], headers: &Bound<'_, PyList>) -> bool {
+    let is_field = |(index, item): (usize, Bound<'_, PyAny>)| {
+        pair(&item).is_ok_and(|(name, value)| head.is_field(index, name, value))
+    };
+    head.may_repeat(line, headers.len()) && headers.iter().enumerate().all(is_field)
+}
+
+/// The name and the value of a header.
+fn pair<'a, 'py>(item: &'a Bound<'py, PyAny>) -> Result<(&'a [u8], &'a [u8]), InvalidHead<'py>> {
+    let pair = item.cast::<PyTuple>().map_err(|_| InvalidHead::NotPair)?;
+    let [name, value] = pair.as_slice() else { return Err(InvalidHead::NotPair) };
+    Ok((native(name, "a header name")?, native(value, "a header value")?))
 }
 
 /// The bytes of a native string. [PEP 3333, "A Note On String Types"]

@@ -9,7 +9,7 @@ use log::error;
 use pyo3::exceptions::PySystemError;
 use pyo3::prelude::*;
 
-use super::request::Failure;
+use super::failure::Failure;
 use super::response::Response;
 use super::{ffi, fork};
 

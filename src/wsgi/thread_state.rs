@@ -13,11 +13,15 @@ use pyo3::prelude::*;
 use pyo3::types::PyAny;
 
 use super::client_disconnected::ClientDisconnected;
+use super::early_hints::EarlyHints;
+use super::environ::Templates;
 use super::environ_cache::EnvironCache;
 use super::ffi;
+use super::raw_connection::Upgrader;
 use super::response::{Response, ResponseHandle};
 use super::start_response::{Responder, Writer};
 use crate::http1::ResponseHead;
+use crate::static_files::SendfileRoots;
 use crate::sync::ignore_poison;
 
 /// The state of one worker thread.
@@ -30,6 +34,8 @@ pub struct ThreadState {
     pub(super) head: ResponseHead,
     /// A request's context is kept for the access log, whose filters read its values.
     pub(super) keeps_context: bool,
+    /// Gives requests their connections, if they may take them.
+    pub(super) upgrader: Option<Arc<dyn Upgrader>>,
 }
 
 /// `start_response` and `write`, and the response that they act on.
@@ -41,6 +47,8 @@ pub(super) struct Callables {
     /// The bound method `responder.start_response`.
     pub(super) start_response: Reusable<PyAny>,
     write: Reusable<Writer>,
+    /// `wsgi.early_hints`.
+    pub(super) early_hints: Reusable<EarlyHints>,
 }
 
 /// An object that is used again for the next request unless the application has kept a reference.
@@ -53,31 +61,46 @@ pub(super) struct Reusable<T> {
 /// The responses of all threads, for a report of the requests that are running. Requests do not
 /// write to it: the report reads the responses, once, when a graceful shutdown has timed out.
 #[derive(Default)]
-pub(super) struct Responses(Mutex<Vec<Weak<Response>>>);
+pub(super) struct Responses {
+    all: Mutex<Vec<Weak<Response>>>,
+    /// The directories of `--sendfile-root`.
+    sendfile: Option<Arc<SendfileRoots>>,
+}
 
 impl Responses {
+    pub(super) fn new(sendfile: Option<SendfileRoots>) -> Responses {
+        Responses { all: Mutex::default(), sendfile: sendfile.map(Arc::new) }
+    }
+
     fn add(&self, response: &Arc<Response>) {
-        let mut responses = ignore_poison(self.0.lock());
+        let mut responses = ignore_poison(self.all.lock());
         responses.retain(|response| response.strong_count() > 0);
         responses.push(Arc::downgrade(response));
     }
 
     /// The requests that the application is processing, as the error log names them.
     pub(super) fn running(&self, py: Python<'_>) -> Vec<String> {
-        let responses = ignore_poison(self.0.lock()).clone();
+        let responses = ignore_poison(self.all.lock()).clone();
         responses.iter().filter_map(|response| response.upgrade()?.describe_request(py)).collect()
     }
 }
 
 impl ThreadState {
     /// Makes the objects, and registers the thread's response in `responses`.
-    pub(super) fn new(py: Python<'_>, responses: &Responses) -> PyResult<ThreadState> {
+    pub(super) fn new(
+        py: Python<'_>,
+        responses: &Responses,
+        templates: Templates,
+    ) -> PyResult<ThreadState> {
+        let callables = Callables::new(py, responses)?;
+        let disconnected = ClientDisconnected::new(callables.response.clone());
         Ok(ThreadState {
-            callables: Callables::new(py, responses)?,
-            disconnected: Reusable::new(py, Py::new(py, ClientDisconnected::new())?),
-            environ_cache: EnvironCache::new(),
+            callables,
+            disconnected: Reusable::new(py, Py::new(py, disconnected)?),
+            environ_cache: EnvironCache::new(templates),
             head: ResponseHead::default(),
             keeps_context: false,
+            upgrader: None,
         })
     }
 
@@ -86,6 +109,11 @@ impl ThreadState {
     /// used.
     pub fn keep_context(&mut self, keeps_context: bool) {
         self.keeps_context = keeps_context;
+    }
+
+    /// Lets requests that ask for `Upgrade` take their connections.
+    pub fn set_upgrader(&mut self, upgrader: Arc<dyn Upgrader>) {
+        self.upgrader = Some(upgrader);
     }
 
     /// What [`ThreadState::keep_context`] has set.
@@ -110,19 +138,35 @@ impl ThreadState {
         py: Python<'_>,
         responses: &Responses,
     ) -> PyResult<()> {
-        self.callables.replace_retained(py, responses)?;
-        if self.disconnected.is_retained(py) {
-            self.disconnected = Reusable::new(py, Py::new(py, ClientDisconnected::new())?);
+        self.callables.drop_weak_references(py)?;
+        if self.callables.are_retained(py, self.environ_cache.environs()) {
+            self.callables = Callables::new(py, responses)?;
+            self.environ_cache.replace_early_hints(py, &self.callables.early_hints)?;
+        }
+        let response = &self.callables.response;
+        if !self.disconnected.get().is_of(response) {
+            let disconnected = Py::new(py, ClientDisconnected::new(response.clone()))?;
+            self.disconnected = Reusable::new(py, disconnected);
+            self.environ_cache.replace_disconnected(py, &self.disconnected)?;
         }
         Ok(())
+    }
+
+    /// Has `rustwsgi.client_disconnected` answer for the client of this request for ever if the
+    /// application holds a reference to it. The cached environs do, too.
+    pub(super) fn keep_client_if_retained(&self, py: Python<'_>) {
+        if self.disconnected.extra_references(py) != self.environ_cache.environs() as isize {
+            self.disconnected.get().keep_client(py);
+        }
     }
 }
 
 impl Callables {
     fn new(py: Python<'_>, responses: &Responses) -> PyResult<Callables> {
-        let response = Arc::new(Response::new());
+        let response = Arc::new(Response::new(responses.sendfile.clone()));
         responses.add(&response);
         let write = Py::new(py, Writer::new(response.clone()))?;
+        let early_hints = Py::new(py, EarlyHints::new(response.clone()))?;
         let responder = Bound::new(py, Responder::new(response.clone(), write.clone_ref(py)))?;
         let start_response = bound_method(&responder)?;
         Ok(Callables {
@@ -131,27 +175,29 @@ impl Callables {
             responder: Reusable::new(py, responder.unbind()),
             start_response: Reusable::new(py, start_response),
             write: Reusable::new(py, write),
+            early_hints: Reusable::new(py, early_hints),
         })
     }
 
-    fn replace_retained(&mut self, py: Python<'_>, responses: &Responses) -> PyResult<()> {
-        // Without a GIL another thread may turn a weak reference into a strong one and back between
-        // the two checks. Dropping the method first clears its weak references; one that became
-        // strong before that keeps the responder, which the check finds.
+    /// Prepares for [`Callables::are_retained`]. Without a GIL another thread may turn a weak
+    /// reference into a strong one and back between the two checks. Dropping the method first
+    /// clears its weak references; one that became strong before that keeps the responder, which
+    /// the check finds.
+    fn drop_weak_references(&mut self, py: Python<'_>) -> PyResult<()> {
         if cfg!(Py_GIL_DISABLED) {
             self.start_response = Reusable::new(py, bound_method(self.responder.bind(py))?);
-        }
-        if self.are_retained(py) {
-            *self = Callables::new(py, responses)?;
         }
         Ok(())
     }
 
-    fn are_retained(&self, py: Python<'_>) -> bool {
+    /// True if the application holds a reference to one of them. The cached environs hold one each
+    /// to `wsgi.early_hints`.
+    fn are_retained(&self, py: Python<'_>, cached_environs: usize) -> bool {
         self.start_response.is_retained(py)
             || ffi::has_weak_references(self.start_response.bind(py))
             || self.responder.is_retained(py)
             || self.write.is_retained(py)
+            || self.early_hints.extra_references(py) != cached_environs as isize
     }
 }
 
@@ -167,7 +213,12 @@ impl<T> Reusable<T> {
 
     /// True if the application holds a reference to the object.
     fn is_retained(&self, py: Python<'_>) -> bool {
-        ffi::reference_count(py, &self.object) != self.own_references
+        self.extra_references(py) != 0
+    }
+
+    /// How many references to the object there are beyond the first ones.
+    fn extra_references(&self, py: Python<'_>) -> pyo3::ffi::Py_ssize_t {
+        ffi::reference_count(py, &self.object) - self.own_references
     }
 }
 

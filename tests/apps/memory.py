@@ -1,6 +1,7 @@
 """Bodies larger than anyone should hold in memory, in and out.
 
 /count            reads the request's body in blocks, and returns its length
+/scratch?size=N   fills N bytes in blocks of 60 KB and frees them
 /generate?size=N  yields N bytes; `length=1` says so first
 /sparse?size=N    a file of N zeros that takes no room on the disk, through wsgi.file_wrapper
 /temporary?size=N the same, but a tempfile.TemporaryFile
@@ -98,6 +99,12 @@ def app(environ, start_response):
     if path == "/flood":
         start_response("200 OK", fields)
         return flood(options["id"])
+    if path == "/scratch":
+        # The list comes first, so that nothing lies behind the blocks in the heap.
+        filled = [b""] * (size // 60_000)
+        for i in range(len(filled)):
+            filled[i] = b"x" * 60_000
+        del filled
     if path == "/count":
         body = str(count(environ["wsgi.input"])).encode()
     elif path == "/flooded":

@@ -4,6 +4,7 @@ Each prints what it has seen as JSON, in one line. What happens when a program e
 them are about, so each runs in a process of its own: see server/test_api.py.
 """
 
+import atexit
 import http.client
 import json
 import logging
@@ -253,6 +254,13 @@ def ends_beside_serve():
         def __del__(self, sleep=time.sleep):
             sleep(1.5)
 
+    def register(hook):
+        """Lets the program end before the hook of `serve()` is there, if a request is served by then."""
+        if hook.__name__ == "rustwsgi_stop_at_exit":
+            time.sleep(1)
+        return registered(hook)
+
+    registered, atexit.register = atexit.register, register
     listener = socket.create_server(("127.0.0.1", 0))
     options = {"bind": f"fd://{listener.fileno()}"}
     threading.Thread(target=rustwsgi.serve, args=(app,), kwargs=options, daemon=True).start()

@@ -197,6 +197,21 @@ def not_gone(environ, start_response):
     return reply_json(start_response, answers)
 
 
+KEPT = {}
+
+
+def keep_gone(environ, start_response):
+    """Keeps client_disconnected beyond the request."""
+    KEPT[query(environ, "key")] = environ["rustwsgi.client_disconnected"]
+    return reply_json(start_response, None)
+
+
+def kept_gone(environ, start_response):
+    """What a kept client_disconnected says, and that of this request."""
+    kept = KEPT[query(environ, "key")]
+    return reply_json(start_response, [kept(), environ["rustwsgi.client_disconnected"]()])
+
+
 class Shared(list):
     def close(self):
         note(self.key, "close")
@@ -257,6 +272,8 @@ app = table(
         "disconnect": disconnect,
         "watching": watching,
         "not-gone": not_gone,
+        "keep-gone": keep_gone,
+        "kept-gone": kept_gone,
         "shared": shared,
         "plain-shared": plain_shared,
         "holding": holding,

@@ -5,6 +5,7 @@
 /generate  between two blocks
 /start     before start_response
 /raise     before an exception
+/read      while it reads the content, which it then reads again
 /filter    afterwards each line of the access log is a record of Python
 /str/NAME  the environ has a value whose conversion for the access log raises
 
@@ -55,6 +56,21 @@ def generate(environ):
     yield b"three"
 
 
+def read(environ, start_response):
+    stream = environ["wsgi.input"]
+    status = "200 OK"
+    arm(environ)
+    try:
+        content = stream.read()
+    except MemoryError:
+        _testcapi.remove_mem_hooks()
+        content = stream.read()
+        status = "507 Insufficient Storage"
+    _testcapi.remove_mem_hooks()
+    start_response(status, [("Content-Length", str(len(content)))])
+    return [content]
+
+
 def app(environ, start_response):
     _testcapi.remove_mem_hooks()
     path = environ["PATH_INFO"]
@@ -66,6 +82,8 @@ def app(environ, start_response):
         raise ValueError("in a request without memory")
     if path == "/start":
         arm(environ)
+    if path == "/read":
+        return read(environ, start_response)
     if path.startswith("/str/"):
         failure = {
             "memory": MemoryError(),

@@ -31,6 +31,7 @@ def echoed(environ, start_response):
 
 def caught(environ, start_response):
     """Reports what a read raises, twice."""
+    note(query(environ, "key", ""), "called")
     found = []
     for method in ("read", "readline"):
         try:

@@ -173,15 +173,15 @@ class Browser:
 
 
 @contextmanager
-def chromium(profile: Path) -> Iterator[Browser]:
-    """A Chromium with `profile`, an empty folder, as its user data."""
+def chromium(profile: Path, *arguments: str) -> Iterator[Browser]:
+    """A Chromium with `profile`, an empty folder, as its user data, and these further arguments."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
     os.environ.update(SE_OFFLINE="true", SE_AVOID_STATS="true")
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
-    for argument in [*ARGUMENTS, f"--user-data-dir={profile}"]:
+    for argument in [*ARGUMENTS, *arguments, f"--user-data-dir={profile}"]:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))

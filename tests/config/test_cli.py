@@ -74,7 +74,7 @@ def test_misspelt_option_is_corrected(door: str) -> None:
         ("--gid", "write --group"),
         ("--pidfile", "'pid'"),
         ("--daemonize", "write --daemon --error-logfile"),
-        ("--stats", "USR1"),
+        ("--stats", "--metrics ADDRESS"),
         ("--limit_post", "write --limit-request-body"),
     ],
 )
@@ -198,6 +198,10 @@ of_class = OfClass()
 class Borrowed:
     __call__ = staticmethod(of_class.__call__)
 borrowed = Borrowed()
+class Proxy:
+    def __call__(self, environ, start_response): ...
+    def __getattr__(self, name): return getattr(asgi, name)
+proxy = Proxy()
 def middleware(*args): ...
 """
 
@@ -251,6 +255,7 @@ def test_misspelt_application_name_is_corrected(
         ("alone", "cannot be called with two arguments"),
         ("of_class", None),
         ("borrowed", None),
+        ("proxy", None),
     ],
 )
 def test_object_that_is_no_wsgi_application_is_refused(

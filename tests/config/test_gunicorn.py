@@ -109,9 +109,7 @@ def test_refused_setting_is_an_error(door: str, tmp_path: Path, name: str) -> No
     assert done.returncode == 2 and said in done.stderr, done
     assert done.stderr.startswith(f"error: {path}: setting '{name}' is not supported: "), done
     if given:
-        done = (
-            run_cli(door, *given, APP) if name != "proxy_protocol" else run_cli(door, APP, *given)
-        )
+        done = run_cli(door, *given, APP)
         assert done.returncode == 2 and said in done.stderr, done
         assert done.stderr.startswith(f"error: {given[0]} is not supported: "), done
 
@@ -295,7 +293,7 @@ def test_mistake_in_gunicorn_cmd_args_is_reported(door: str) -> None:
         ("accesslog", "the option is called 'access_logfile' here"),
         ("wsgi_app", "the option is called 'app' here"),
         ("spew", "tracing is not supported"),
-        ("certfile", "TLS is not supported"),
+        ("ciphers", "the cipher suites are those"),
     ],
 )
 def test_gunicorn_name_in_a_rustwsgi_file_is_corrected(

@@ -8,6 +8,7 @@ server. A first round of the same kind comes before, so that memory allocated on
 from __future__ import annotations
 
 import os
+import platform
 import resource
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness import TIMEOUT, WITHOUT_GIL, Client, ServerProcess, build_request, wait_until
-from harness.memory import KIB, MIB, Growth, assert_small, download, resident, status
+from harness.memory import KIB, MIB, Growth, assert_small, download, faults, resident, status
 from harness.wsgi import new_key
 
 pytestmark = [
@@ -46,6 +47,33 @@ def test_large_block_is_freed_by_an_idle_server(fresh_server) -> None:
     before = resident(server)
     download(server, "/block?", size)
     wait_until(lambda: resident(server) < before + size // 4, "the block's memory is free")
+
+
+@pytest.mark.skipif(WITHOUT_GIL, reason="its allocator does not use that of the C library")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tests the allocator of glibc")
+@pytest.mark.parametrize("chosen", [None, "131072"])
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_freed_memory_serves_the_next_request(
+    fresh_server, threads: str, chosen: str | None
+) -> None:
+    """glibc would return it to the kernel, which provides and zeroes it again for each request.
+    With that limit in the environment it does."""
+    env = {"MALLOC_TRIM_THRESHOLD_": chosen} if chosen else {}
+    server, size = fresh_server("memory:app", "--threads", threads, env=env), 4 * MIB
+    with server.connect() as client:
+
+        def run(count: int) -> int:
+            before = faults(server)
+            for _ in range(count):
+                request = build_request("GET", f"/scratch?size={size}")
+                assert client.request(request).body == b"hello"
+            return (faults(server) - before) // count
+
+        run(5)
+        if chosen:
+            assert run(20) > 100, "pages a request, of 1024"
+        else:
+            assert run(20) < 20, "pages a request, of 1024"
 
 
 # ------------------------------------------------------------------------------- connections

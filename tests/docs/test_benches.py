@@ -6,6 +6,7 @@ The probe runs against a server that sends canned bytes; no real server takes pa
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 import threading
 import xml.etree.ElementTree
@@ -19,7 +20,9 @@ from harness import ROOT
 sys.path.insert(0, str(ROOT / "benches"))
 import chart
 import instructions
+import load
 import probe
+import process
 import report
 from load import Outcome
 from results import Cell, Results
@@ -111,6 +114,30 @@ def test_wrong_answers_are_found(
         probe.check(canned(answer, limit).port, BY_NAME["hello"])
 
 
+def test_file_in_chunks_is_accepted_with_a_remark(canned: type[Canned]) -> None:
+    """granian sends files so. Only an application's Content-Length must not be lost."""
+    workload = BY_NAME["static1k"]
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n%s\r\n0\r\n\r\n"
+    whole = workload.expected_body
+    assert probe.check(canned(chunked % whole).port, workload) == "sends files chunked"
+    with pytest.raises(probe.ProbeError, match="wrong body"):
+        probe.check(canned(chunked % whole[::-1]).port, workload)
+    sized = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n"
+    assert probe.check(canned(sized + whole).port, workload) == ""
+
+
+def test_downloads_count_the_bytes_of_responses_that_have_not_ended() -> None:
+    def usage(seconds: float) -> process.Usage:
+        return process.Usage(seconds, seconds / 2, 1024, 1024, 0)
+
+    kinds = ("connect", "read", "write", "status", "timeout", "requests")
+    figures = {**dict.fromkeys(kinds, 0), "bytes": 100 << 20, "duration_us": 2_000_000}
+    outcome = Outcome()
+    load._per_mebibyte(figures, usage(0), usage(1), outcome)
+    assert not outcome.wrong
+    assert outcome.metrics["mib_per_second"] == 50 and outcome.metrics["user_us"] == 10_000
+
+
 def test_a_connection_that_stays_open_is_found(canned: type[Canned]) -> None:
     with pytest.raises(probe.ProbeError, match="stays open"):
         probe.check(canned(CLOSE).port, BY_NAME["newconn"])
@@ -139,6 +166,18 @@ def test_ratios_are_of_rounds_and_wrong_peers_do_not_count() -> None:
     assert results.ratio("hello", "rustwsgi", "rps", least=False) == 3.0, "of 3, 12 and 1"
     assert results.spread("hello", "rps", least=False) == (1.0, 12.0)
     assert results.value("hello", "bjoern", "rps") is None
+
+
+def test_peer_that_serves_few_requests_is_not_the_best_by_latency() -> None:
+    def cell(rps: float, p99: float) -> Cell:
+        made = Cell()
+        made.add(Outcome({"rps": rps, "p99_ms": p99}, ""))
+        return made
+
+    row = {"rustwsgi": cell(2900, 2.0), "granian": cell(2800, 25.0), "uwsgi": cell(370, 0.5)}
+    results = Results({}, {"beside": row})
+    assert results.best_peer("beside", "p99_ms", least=True) == ("granian", 25.0)
+    assert results.ratio("beside", "rustwsgi", "p99_ms", least=True) == 0.08
 
 
 def test_results_survive_their_file(tmp_path: Path) -> None:
@@ -183,3 +222,19 @@ def test_instructions_are_summed_by_object_without_the_callees(tmp_path: Path) -
         "ob=(3)\nfn=(3)\n9 4000\n"
     )
     assert instructions.self_costs(file) == {"libraries": 12, "rustwsgi": 120, "cpython": 4000}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc")
+def test_held_memory_counts_a_shared_page_once() -> None:
+    code = (
+        "import os, sys; block = bytearray(8 << 20); block[::512] = bytes(1 << 14)\n"
+        "os.fork(); os.write(1, b'up\\n'); sys.stdin.read()"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as root:
+        assert root.stdin and root.stdout
+        assert [root.stdout.readline() for _ in range(2)] == [b"up\n"] * 2
+        resident = process.usage(root.pid).rss_kib
+        held = process.held_kib(root.pid)
+    assert held > 12 << 10, "the block, and what Python holds"
+    assert held < 0.7 * resident

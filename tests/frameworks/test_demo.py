@@ -31,7 +31,8 @@ FORM_TYPE = ("Content-Type", "application/x-www-form-urlencoded")
 def site(serve: Callable[..., ServerProcess]) -> ServerProcess:
     """The Flask demo in one process, so that /last.json knows every request."""
     pytest.importorskip("flask")
-    return serve("flask_app:app", "--workers", "1", "--threads", "8", "--chdir", str(FLASK))
+    args = ("--workers", "1", "--threads", "8", "--static", "auto", "--chdir", str(FLASK))
+    return serve("flask_app:app", *args)
 
 
 @pytest.fixture
@@ -77,6 +78,16 @@ def test_home_shows_the_environ(site: ServerProcess) -> None:
     for key in ("REQUEST_METHOD", "SERVER_PORT", "wsgi.input", "wsgi.file_wrapper"):
         assert f"<code>{key}</code>" in page
     assert f"<code>'{site.port}'</code>" in page, "a port is a str"
+
+
+def test_assets_are_sent_without_flask(site: ServerProcess) -> None:
+    page = site.get("/").text
+    assets = re.findall(r'(?:href|src)="(/static/[^"]+)"', page)
+    assert len(assets) >= 2
+    for asset in assets:
+        response = site.get(asset)
+        assert response.body == (FLASK / asset[1:]).read_bytes()
+        assert response.get("Cache-Control") == "max-age=60", "Flask sends no-cache"
 
 
 def test_home_escapes_what_the_client_sent(site: ServerProcess) -> None:

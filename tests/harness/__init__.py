@@ -15,6 +15,7 @@ from .checks import (
     assert_unavailable,
     echoed,
     exchange,
+    has_status,
     readable,
     wait_until,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "door_command",
     "echoed",
     "exchange",
+    "has_status",
     "readable",
     "run_cli",
     "wait_until",

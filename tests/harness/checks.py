@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .client import TIMEOUT, Client, Response
+from .bridge import is_bridged
+from .client import TIMEOUT, Client, NoResponse, Response
 from .server import ServerProcess
 
 #: What `assert_rejected` pipelines after a bad request: the application must never see it.
@@ -21,11 +22,19 @@ def deliver(client: Client, raw: bytes, how: str = "whole") -> None:
         client.send(raw)
 
 
+def has_status(response: Response, line: str) -> bool:
+    """Whether it has this status and reason phrase. HTTP/2 has no reason phrases."""
+    if is_bridged():
+        return str(response.status) == line[:3]
+    return f"{response.status} {response.reason}" == line
+
+
 def assert_error_response(response: Response, status: int | set[int]) -> None:
-    """A well-formed rejection: the status, a text that explains it, and `Connection: close`."""
+    """A well-formed rejection: the status, a text that explains it, and `Connection: close`, which
+    HTTP/2 does not have."""
     wanted = {status} if isinstance(status, int) else status
     assert response.status in wanted, response
-    assert "close" in response.connection, response
+    assert is_bridged() or "close" in response.connection, response
     assert response.framing == "length" and response.complete, response
     assert (response.get("Content-Type") or "").startswith("text/"), response
     assert response.body.strip(), "an error response should say what was wrong"
@@ -45,29 +54,50 @@ def assert_rejected(
     *,
     reason_contains: str | None = None,
     how: str = "whole",
-) -> Response:
+) -> None:
     """`raw`, with a good request pipelined after it, gets one rejection, then a clean end of file.
 
     The application (which must be `recorded`, see apps/echo.py) is not called for any of it.
     Calls differ in the client's port. The list of calls is requested on a new
     connection after the end of file, so a server with `--threads 1` answers it after everything
-    that it might have started before.
+    that it might have started before. Over HTTP/2 a rejection ends its stream only, and may be a
+    reset or the end of the connection.
     """
     with server.connect() as client:
         port = client.port
-        if how == "whole":
-            client.send(raw + SMUGGLED)
+        if is_bridged():
+            response = rejection_of_a_stream(client, raw, status)
         else:
-            client.send_slowly(raw)
-            client.send(SMUGGLED)
-        response = client.response()
-        assert_error_response(response, status)
-        assert client.at_eof(), f"more after the rejection: {client.rest()!r}"
-    if reason_contains is not None:
+            response = rejection_of_a_connection(client, raw, status, how)
+    if reason_contains is not None and response is not None:
         assert reason_contains.lower() in (response.text + response.reason).lower(), response
     calls = server.calls_since_last_asked()
     mine = [call for call in calls if call["port"] in (str(port), None)]
     assert not mine, f"the application was called: {mine}"
+
+
+def rejection_of_a_connection(
+    client: Client, raw: bytes, status: int | set[int], how: str
+) -> Response:
+    if how == "whole":
+        client.send(raw + SMUGGLED)
+    else:
+        client.send_slowly(raw)
+        client.send(SMUGGLED)
+    response = client.response()
+    assert_error_response(response, status)
+    assert client.at_eof(), f"more after the rejection: {client.rest()!r}"
+    return response
+
+
+def rejection_of_a_stream(client: Client, raw: bytes, status: int | set[int]) -> Response | None:
+    """None for a reset, or the end of the connection."""
+    client.send(raw)
+    try:
+        response = client.response()
+    except NoResponse:
+        return None
+    assert_error_response(response, status)
     return response
 
 

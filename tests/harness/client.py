@@ -103,7 +103,8 @@ _MAX_LINE = 1 << 20
 class Client:
     """One connection: sends raw bytes, parses responses strictly."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: Any) -> None:
+        #: A socket, or a `TlsSocket`.
         self.sock = sock
         self._buffer = bytearray()
 

@@ -134,6 +134,28 @@ KNOWN_SETTINGS = [
 
 #: setting: (arguments, value in a file, line of --print-config)
 HONOURED: dict[str, tuple[list[str], Any, str]] = {
+    "http_protocols": (["--http-protocols", "h1,h2"], "h1,h2", 'http_protocols = "h2,h1"'),
+    "http2_cleartext": (["--http2-cleartext", "both"], "both", 'http2_cleartext = "both"'),
+    "http2_max_concurrent_streams": (
+        ["--http2-max-concurrent-streams", "7"],
+        7,
+        "http2_max_concurrent_streams = 7",
+    ),
+    "http2_initial_window_size": (
+        ["--http2-initial-window-size", "8"],
+        8,
+        "http2_initial_window_size = 8",
+    ),
+    "http2_max_frame_size": (
+        ["--http2-max-frame-size", "17000"],
+        17000,
+        "http2_max_frame_size = 17000",
+    ),
+    "http2_max_header_list_size": (
+        ["--http2-max-header-list-size", "9"],
+        9,
+        "http2_max_header_list_size = 9",
+    ),
     "wsgi_app": ([], APP, f'app = "{APP}"'),
     "bind": (["-b", "127.0.0.1:81"], ["127.0.0.1:81"], 'bind = ["127.0.0.1:81"]'),
     "backlog": (["--backlog", "9"], 9, "backlog = 9"),
@@ -162,6 +184,10 @@ HONOURED: dict[str, tuple[list[str], Any, str]] = {
     "pidfile": (["-p", "p"], "p", 'pid = "p"'),
     "user": (["-u", "12"], 12, 'user = "12"'),
     "group": (["-g", "12"], 12, 'group = "12"'),
+    "certfile": (["--certfile", "c"], "c", 'certfile = ["c"]'),
+    "keyfile": (["--keyfile", "k"], "k", 'keyfile = ["k"]'),
+    "ca_certs": (["--ca-certs", "a"], "a", 'ca_certs = "a"'),
+    "cert_reqs": (["--cert-reqs", "2"], 2, 'cert_reqs = "required"'),
     "umask": (["-m", "027"], 0o27, 'umask = "027"'),
     "forwarder_headers": (
         ["--forwarder-headers", "REMOTE_USER,X_A"],
@@ -173,18 +199,49 @@ HONOURED: dict[str, tuple[list[str], Any, str]] = {
         "10.0.0.1,10.0.0.2",
         'forwarded_allow_ips = ["10.0.0.1", "10.0.0.2"]',
     ),
+    "proxy_protocol": (["--proxy-protocol"], True, 'proxy_protocol = "auto"'),
+    "proxy_allow_ips": (
+        ["--proxy-allow-from", "10.0.0.1,*"],
+        "10.0.0.1,*",
+        'proxy_allow_from = ["10.0.0.1", "*"]',
+    ),
     "accesslog": (["--access-logfile", "a"], "a", 'access_logfile = "a"'),
     "access_log_format": (["--access-logformat", "%(h)s"], "%(h)s", 'access_logformat = "%(h)s"'),
     "errorlog": (["--log-file", "-"], "-", 'error_logfile = "-"'),
     "loglevel": (["--log-level", "debug"], "debug", 'log_level = "debug"'),
+    "disable_redirect_access_to_syslog": (
+        ["--disable-redirect-access-to-syslog"],
+        True,
+        "disable_redirect_access_to_syslog = true",
+    ),
+    "logconfig": (["--log-config", "f"], "f", 'log_config = "f"'),
+    "logconfig_dict": ([], {"version": 1}, "log_python = true"),
+    "logconfig_json": (["--log-config-json", "f"], "f", 'log_config_json = "f"'),
+    "syslog_addr": (["--log-syslog-to", "udp://h:1"], "udp://h:1", 'log_syslog_to = "udp://h:1"'),
+    "syslog": (["--log-syslog"], True, "log_syslog = true"),
+    "syslog_prefix": (["--log-syslog-prefix", "p"], "p", 'log_syslog_prefix = "p"'),
+    "syslog_facility": (
+        ["--log-syslog-facility", "local0"],
+        "local0",
+        'log_syslog_facility = "local0"',
+    ),
+    "statsd_host": (["--statsd-host", "h:1"], "h:1", 'statsd_host = "h:1"'),
+    "dogstatsd_tags": (["--dogstatsd-tags", "t"], "t", 'dogstatsd_tags = "t"'),
+    "statsd_prefix": (["--statsd-prefix", "p"], "p", 'statsd_prefix = "p"'),
     "proc_name": (["-n", "n"], "n", 'name = "n"'),
     "pythonpath": (["--pythonpath", "p,q"], "p,q", 'pythonpath = ["p", "q"]'),
     "reuse_port": (["--reuse-port"], True, "reuse_port = true"),
+    "control_socket": (["--control-socket", "p"], "p", 'control_socket = "p"'),
+    "control_socket_mode": (
+        ["--control-socket-mode", "660"],
+        0o660,
+        'control_socket_mode = "660"',
+    ),
     "header_map": (["--header-map", "refuse"], "refuse", 'header_map = "refuse"'),
 }
 
 #: Those that cannot be shown along with the others.
-ALONE = {"threads", "check_config", "config"}
+ALONE = {"threads", "check_config", "config", "paste", "raw_paste_global_conf"}
 
 #: setting: (arguments, value in a file). An empty list is a setting without a flag.
 IGNORED: dict[str, tuple[list[str], Any]] = {
@@ -193,39 +250,16 @@ IGNORED: dict[str, tuple[list[str], Any]] = {
     "sendfile": (["--no-sendfile"], False),
     "worker_tmp_dir": (["--worker-tmp-dir", "/dev/shm"], "/dev/shm"),
     "tmp_upload_dir": ([], "/tmp"),
-    "secure_scheme_headers": ([], {"X-SCHEME": "https"}),
-    "disable_redirect_access_to_syslog": (["--disable-redirect-access-to-syslog"], True),
     "capture_output": (["--capture-output"], True),
     "logger_class": (["--logger-class", "a.B"], "a.B"),
-    "logconfig": (["--log-config", "f"], "f"),
-    "logconfig_dict": ([], {"version": 1}),
-    "logconfig_json": (["--log-config-json", "f"], "f"),
-    "syslog_addr": (["--log-syslog-to", "udp://h:1"], "udp://h:1"),
-    "syslog": (["--log-syslog"], True),
-    "syslog_prefix": (["--log-syslog-prefix", "p"], "p"),
-    "syslog_facility": (["--log-syslog-facility", "local0"], "local0"),
     "enable_stdio_inheritance": (["-R"], True),
-    "statsd_host": (["--statsd-host", "h:1"], "h:1"),
-    "dogstatsd_tags": (["--dogstatsd-tags", "t"], "t"),
-    "statsd_prefix": (["--statsd-prefix", "p"], "p"),
     "enable_backlog_metric": (["--enable-backlog-metric"], True),
     "default_proc_name": ([], "n"),
     "config": ([], "other.py"),
-    "proxy_allow_ips": (["--proxy-allow-from", "*"], "*"),
     "uwsgi_allow_ips": (["--uwsgi-allow-from", "*"], "*"),
     "ssl_context": ([], "def ssl_context(config, factory): ..."),
     "ssl_version": (["--ssl-version", "5"], 5),
-    "cert_reqs": (["--cert-reqs", "2"], 2),
-    "ca_certs": (["--ca-certs", "f"], "f"),
-    "suppress_ragged_eofs": (["--suppress-ragged-eofs"], "x"),
-    "do_handshake_on_connect": (["--do-handshake-on-connect"], True),
     "ciphers": (["--ciphers", "c"], "c"),
-    "http_protocols": (["--http-protocols", "h2,h1"], "h2,h1"),
-    "http2_cleartext": (["--http2-cleartext", "on"], "on"),
-    "http2_max_concurrent_streams": (["--http2-max-concurrent-streams", "1"], 1),
-    "http2_initial_window_size": (["--http2-initial-window-size", "1"], 1),
-    "http2_max_frame_size": (["--http2-max-frame-size", "1"], 1),
-    "http2_max_header_list_size": (["--http2-max-header-list-size", "1"], 1),
     "permit_obsolete_folding": (["--permit-obsolete-folding"], True),
     "strip_header_spaces": (["--strip-header-spaces"], True),
     "permit_unconventional_http_method": (["--permit-unconventional-http-method"], True),
@@ -239,24 +273,20 @@ IGNORED: dict[str, tuple[list[str], Any]] = {
     "dirty_timeout": (["--dirty-timeout", "9"], 9),
     "dirty_threads": (["--dirty-threads", "9"], 9),
     "dirty_graceful_timeout": (["--dirty-graceful-timeout", "9"], 9),
-    "control_socket": (["--control-socket", "p"], "p"),
-    "control_socket_mode": (["--control-socket-mode", "0o666"], 0o666),
 }
 
 #: What they ask for is so anyway, and nothing is said.
 ALWAYS: dict[str, tuple[list[str], Any]] = {
     "initgroups": (["--initgroups"], True),
+    "suppress_ragged_eofs": (["--suppress-ragged-eofs"], False),
+    "do_handshake_on_connect": (["--do-handshake-on-connect"], True),
     "http_parser": (["--http-parser", "fast"], "fast"),
     "control_socket_disable": (["--no-control-socket"], True),
 }
 
 #: setting: (arguments, value in a file, what is said)
 REFUSED: dict[str, tuple[list[str], Any, str]] = {
-    "paste": (["--paste", "f.ini"], "f.ini", "MODULE:NAME"),
-    "raw_paste_global_conf": (["--paste-global", "a=b"], ["a=b"], "MODULE:NAME"),
-    "keyfile": (["--keyfile", "f"], "f", "TLS is not supported"),
-    "certfile": (["--certfile", "f"], "f", "TLS is not supported"),
-    "proxy_protocol": (["--proxy-protocol"], True, "X-Forwarded-Proto"),
+    "secure_scheme_headers": ([], {"X-SCHEME": "https"}, "let the proxy set X-Forwarded-Proto"),
     "protocol": (["--protocol", "uwsgi"], "uwsgi", "proxy_pass"),
     "dirty_apps": (["--dirty-app", "a:B"], ["a:B"], "task queue"),
     "dirty_workers": (["--dirty-workers", "2"], 2, "task queue"),

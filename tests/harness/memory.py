@@ -39,6 +39,12 @@ def status(server: ServerProcess, key: str) -> int:
     return total
 
 
+def faults(server: ServerProcess) -> int:
+    """Pages that the kernel has provided without reading them from a disk."""
+    stats = [(path / "stat").read_text() for path in processes(server)]
+    return sum(int(stat.rpartition(")")[2].split()[7]) for stat in stats)
+
+
 def resident(server: ServerProcess) -> int:
     return status(server, "VmRSS") * KIB
 

@@ -1,6 +1,6 @@
-"""nginx and HAProxy as child processes, configured as docs/deployment.md says.
+"""nginx and HAProxy as child processes, configured as docs/deployment.md or another page says.
 
-The snippets are taken from the page; only addresses are inserted, and what a process without root
+The snippets are taken from the page, unless a test has its own; only addresses are inserted, and what a process without root
 needs: its own directory, no daemon.
 """
 
@@ -44,10 +44,10 @@ def find(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
-def snippet(language: str) -> str:
+def snippet(language: str, page: Path = PAGE) -> str:
     """The first block of this language in the page."""
-    found = re.search(rf"(?ms)^```{language}\n(.*?)^```", PAGE.read_text(encoding="utf-8"))
-    assert found, f"{PAGE} has no {language}"
+    found = re.search(rf"(?ms)^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"))
+    assert found, f"{page} has no {language}"
     return found[1]
 
 
@@ -59,16 +59,21 @@ def free_port() -> int:
 
 
 class Proxy:
-    """A running proxy in front of `server`: "127.0.0.1:PORT" or "unix:PATH"."""
+    """A running proxy in front of `server`: "127.0.0.1:PORT" or "unix:PATH".
 
-    def __init__(self, name: str, server: str, directory: Path, **changes: str) -> None:
+    `text` is its configuration, in place of the snippet of the page."""
+
+    def __init__(
+        self, name: str, server: str, directory: Path, text: str | None = None, **changes: str
+    ) -> None:
         program = find(name)
         assert program, f"{name} is not installed"
         self.name = name
         self.port = free_port()
         self.log = directory / f"{name}.log"
         file = directory / f"{name}.conf"
-        file.write_text(getattr(self, f"_{name}")(server, directory, changes))
+        text = text or snippet(name)
+        file.write_text(getattr(self, f"_{name}")(text, server, directory, changes))
         command = {
             "nginx": ["-e", str(self.log), "-p", str(directory), "-c", str(file)],
             "haproxy": ["-db", "-f", str(file)],
@@ -79,21 +84,21 @@ class Proxy:
             )
         wait_until(self._listens, f"{name} listens: {self.log.read_text()}")
 
-    def _nginx(self, server: str, directory: Path, changes: dict[str, str]) -> str:
-        text = PUBLIC.sub(rf"\g<1>127.0.0.1:{self.port}", snippet("nginx"))
+    def _nginx(self, text: str, server: str, directory: Path, changes: dict[str, str]) -> str:
+        text = PUBLIC.sub(rf"\g<1>127.0.0.1:{self.port}", text)
         text = self._change(text, {f"unix:{SERVER}": server, **changes})
         user = "user root;" if os.geteuid() == 0 else ""  # or the workers could not see `directory`
         return NGINX.format(user=user, directory=directory, log=self.log, snippet=text)
 
-    def _haproxy(self, server: str, directory: Path, changes: dict[str, str]) -> str:
-        text = PUBLIC.sub(f"bind 127.0.0.1:{self.port}", snippet("haproxy"))
+    def _haproxy(self, text: str, server: str, directory: Path, changes: dict[str, str]) -> str:
+        text = PUBLIC.sub(f"bind 127.0.0.1:{self.port}", text)
         where = server.replace("unix:", "unix@")
         return self._change(text, {f"unix@{SERVER}": where, **changes})
 
     @staticmethod
     def _change(text: str, changes: dict[str, str]) -> str:
         for old, new in changes.items():
-            assert old in text, f"{old!r} is no longer in {PAGE}"
+            assert old in text, f"{old!r} is no longer in the configuration"
             text = text.replace(old, new)
         return text
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -15,8 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
 
+from .bridge import Bridge, is_bridged
 from .client import TIMEOUT, Client, Response, build_request
 from .doors import APPS, child_environment, door_command
+from .tls import TlsSocket, everywhere
 
 
 class _Capture:
@@ -74,6 +77,8 @@ class ServerProcess:
 
     #: Every server started and not yet stopped, for reports of failed tests.
     running: ClassVar[list[ServerProcess]] = []
+    #: What clients use, if they use TLS by default.
+    tls: ssl.SSLContext | None = None
 
     def __init__(
         self,
@@ -86,6 +91,8 @@ class ServerProcess:
         pass_fds: Sequence[int] = (),
     ) -> None:
         options = ["--bind", bind] if bind is not None else []
+        if is_bridged():
+            options += ["--http2-cleartext", "both"]
         self.command = [*door_command(door), *options, *args, *([app] if app else [])]
         self.door = door
         self.app = app
@@ -96,6 +103,10 @@ class ServerProcess:
         self.host = ""
         self.port = 0
         self.unix: str | None = None
+        if os.environ.get("RUSTWSGI_TEST_TLS") and not {"--certfile", "--preload"} & {*args}:
+            authority, pair = everywhere()
+            self.tls = authority.context()
+            self.command[len(door_command(door)) : 0] = pair.options()
         self.pid = 0
         self.process: subprocess.Popen[bytes]
         self.log_mark = 0
@@ -214,15 +225,27 @@ class ServerProcess:
             pipe.close()
         return code
 
-    def connect(self, timeout: float = TIMEOUT, *, receive_buffer: int | None = None) -> Client:
-        """A new connection; with a small `receive_buffer` the client takes little at a time."""
+    def connect(
+        self,
+        timeout: float = TIMEOUT,
+        *,
+        receive_buffer: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        name: str | None = "localhost",
+        session: ssl.SSLSession | None = None,
+        port: int | None = None,
+        bridged: bool | None = None,
+    ) -> Client:
+        """A new connection; with a small `receive_buffer` the client takes little at a time. With
+        `tls` it is a session, for a server of this `name`. `bridged` is whether it goes over HTTP/2:
+        see `bridge`."""
         if self.unix is not None:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             address: Any = self.unix
         else:
             ipv6 = ":" in self.host
             sock = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM)
-            address = (self.host, self.port)
+            address = (self.host, port or self.port)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -232,7 +255,18 @@ class ServerProcess:
         except BaseException:
             sock.close()
             raise
-        return Client(sock)
+        context = tls or (self.tls if self.unix is None and port is None else None)
+        bridged = is_bridged() if bridged is None else bridged
+        try:
+            if context is None:
+                return Client(Bridge(sock) if bridged else sock)
+            if bridged:
+                context.set_alpn_protocols(["h2"])
+            secure = TlsSocket(sock, context, name, session).handshake()
+            return Client(Bridge(secure, tls=True) if bridged else secure)
+        except BaseException:
+            sock.close()
+            raise
 
     def get(
         self,

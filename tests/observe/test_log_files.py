@@ -377,6 +377,20 @@ def test_failed_reload_keeps_the_logs(start: Start, tmp_path: Path, moved: bool)
     wait_for(here if moved else old / "err.log", "^hello")
 
 
+def test_client_that_closes_after_its_whole_response_is_not_reported(
+    start: Start, tmp_path: Path
+) -> None:
+    """Regression: if a client closed after the last byte and before the application's `close()` had
+    returned, the log said that it disconnected before its response was complete."""
+    log = tmp_path / "log"
+    server = start("--error-logfile", log)
+    assert server.get("/close?0.5").body == b"whole"
+    wait_for(log, "^it is closed")
+    server.process.terminate()
+    assert server.process.wait(15) == 0
+    assert "client_disconnected" not in lines(log)
+
+
 # ------------------------------------------------------------------------------------- named pipes
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,37 @@ ALL = [
 ]
 
 
+def test_server_imports_no_logging_for_an_application_that_does_not(fresh_server) -> None:
+    """`logging`, and what it imports, takes a MiB and half of a worker's start."""
+    listed = [sys.executable, "-c", "import sys; print(*sys.modules)"]
+    always = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
+    names = fresh_server("modules:app").get("/").body.decode().split()
+    assert "rustwsgi._logger_hook" in names
+    needless = {"logging", "traceback", "typing", "re", "enum", "inspect", "signal"}
+    assert not (needless & set(names)) - set(always)
+
+
+def test_loggers_are_set_up_beside_a_finder_that_has_no_find_spec(
+    fresh_server, tmp_path: Path
+) -> None:
+    """The import system accepts such a finder: before PEP 451 it was asked with `find_module`."""
+    (tmp_path / "old_finder.py").write_text(
+        "import sys\n"
+        "class OldFinder:\n"
+        "    def find_module(self, name, path=None):\n"
+        "        return None\n"
+        "sys.meta_path.insert(1, OldFinder())\n"
+        "import logging\n"
+        "logging.getLogger('gunicorn.error').warning('set up')\n"
+        "def app(environ, start_response):\n"
+        "    start_response('204 No Content', [])\n"
+        "    return []\n"
+    )
+    server = fresh_server("old_finder:app", "--app-dir", str(tmp_path))
+    assert server.get("/").status == 204
+    assert error_lines(server) == ["[WARNING] set up"]
+
+
 # ---------------------------------------------------------------- gunicorn.error
 
 
@@ -50,6 +83,8 @@ def test_application_with_the_handlers_of_gunicorn_error_logs_to_the_error_log(
     """The recipe `app.logger.handlers = logging.getLogger("gunicorn.error").handlers`, which left an
     application without a log."""
     server = fresh_server(app("recipe"), *preload)
+    # Until then the master holds the INFO lines of its start back, and a worker may serve already.
+    server.wait_for_event("server.ready")
     server.get("/log")
     server.wait_for_event("app.message", "critical line")
     assert error_lines(server) == [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import NoResponse, build_request, wait_until
+from harness import WITHOUT_GIL, NoResponse, build_request, wait_until
 from harness.supervision import Load, freeze, serving_pid, workers
 
 pytestmark = pytest.mark.second_door("no case")
@@ -123,7 +123,7 @@ def test_request_that_waits_in_c_is_answered_in_time(fresh_server, tmp_path: Pat
 
 def test_clients_of_a_stalled_worker_wait_for_its_successor(fresh_server) -> None:
     """Its only thread does not come back. Regression: the worker accepted them, and they waited for
-    its end. A client that it had accepted before gets 503 as soon as the successor is ready."""
+    its end. A request that it had received before is handed over to the successor."""
     server = fresh_server(APP, "--timeout", "1", "--threads", "1", "--graceful-timeout", "5")
     pid = serving_pid(server)
     with server.connect() as early:
@@ -136,10 +136,7 @@ def test_clients_of_a_stalled_worker_wait_for_its_successor(fresh_server) -> Non
             early.send(build_request())
             server.wait_for_event("worker.recycling", f"{pid} .*request", timeout=20)
             assert int(other.response().body) != pid
-            assert early.response().status == 503
-    server.wait_for_event(
-        "overload.queue_timeout", "the worker ends, and all its threads are stuck"
-    )
+            assert int(early.response().body) != pid
 
 
 def test_blocked_worker_leaves_clients_to_the_other(fresh_server) -> None:
@@ -201,6 +198,7 @@ def test_client_of_a_request_that_holds_the_interpreter_gets_504(fresh_server) -
         assert "[worker.no_heartbeat]" not in server.stderr()
 
 
+@pytest.mark.skipif(WITHOUT_GIL, reason="no thread waits for the interpreter")
 def test_response_that_waits_for_the_interpreter_is_aborted_in_time(fresh_server) -> None:
     """Regression: its thread had the connection while it waited, so its client waited, too."""
     options = ["--timeout", "1", "--threads", "2", "--graceful-timeout", "1"]
@@ -329,8 +327,11 @@ def test_worker_with_a_stuck_poller_is_killed(fresh_server) -> None:
         pid = int(server.wait_for_log(r"sticks (\d+)")[1])
         server.wait_for_event("worker.no_heartbeat", str(pid), timeout=20)
         server.wait_for_event("worker.died", f"{pid} was killed by SIGABRT")
-        with pytest.raises((NoResponse, ConnectionResetError)):
-            client.response()
+        if WITHOUT_GIL:  # the thread of the request sends the response itself
+            assert client.response().status == 200
+        else:
+            with pytest.raises((NoResponse, ConnectionResetError)):
+                client.response()
     workers(server, 2, {pid})
     assert server.get("/").status == 200
 

@@ -29,6 +29,8 @@ def serves(server, body: bytes, status: int = 200) -> None:
 
 def edit(server, path: Path, text: str) -> None:
     """Save a file, and wait until the old worker has ended."""
+    # The line of its own boot may come later than its first response.
+    server.wait_for_event("server.ready")
     start = len(server.stderr())
     path.write_text(text)
     server.wait_for_event("worker.booting", start=start)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness import ServerProcess, build_request
+from harness import ServerProcess, build_request, wait_until
 from harness.wsgi import THREADS, ask, assert_error_500, events, json_of, new_key, noted, open_gate
 
 from wsgi_close import BODIES  # isort: skip  (apps/)
@@ -165,6 +165,22 @@ def test_client_disconnected_is_false_while_the_client_waits(server, pipelined):
         else:
             answers = [json_of(client.request(raw)) for _ in range(3)]
     assert answers == [[False] * 4] * 3
+
+
+def test_kept_client_disconnected_answers_for_its_own_client(server):
+    """A thread uses one object for all its requests, unless an application keeps it."""
+    key = new_key()
+    with server.connect() as other:
+        with server.connect() as client:
+            # Heads that a thread has seen twice are cached, with the object.
+            for _ in range(20):
+                ask(client, f"/keep-gone?key={key}")
+                answers = [json_of(ask(other, f"/kept-gone?key={key}")) for _ in range(3)]
+                assert answers == [[False, False]] * 3
+        wait_until(
+            lambda: json_of(ask(other, f"/kept-gone?key={key}")) == [True, False],
+            "the client has disconnected",
+        )
 
 
 # ---------------------------------------------------------------------------------------- leaks

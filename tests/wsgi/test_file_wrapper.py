@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 
 import pytest
 
@@ -43,6 +45,26 @@ def test_file_for_http10_is_sent(server, name):
     response = server.get(f"/file/{name}", version="HTTP/1.0")
     assert response.framing in ("close", "length")
     assert response.body == FILES[name][1] and response.complete
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="Linux counts packets")
+def test_head_and_file_share_a_packet(server):
+    """A packet for the head alone woke the client, which then read while the file was sent: half
+    as many responses of 1 MiB. A server that is delayed for 200 ms between the two makes the kernel
+    send the head alone: no defect, but it does not happen five times in a row."""
+    with server.connect() as client:
+
+        def received():
+            """`tcpi_data_segs_in` of `struct tcp_info`, see linux/tcp.h."""
+            info = client.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
+            return struct.unpack_from("I", info, 152)[0]
+
+        def packets():
+            before = received()
+            assert ask(client, "/file/file?length=10").body == CONTENT[:10]
+            return received() - before
+
+        assert any(packets() == 1 for _ in range(5))
 
 
 REAL = ["file", "unbuffered", "temporary", "offset", "read-ahead", "bytesio", "only-read", "gzip"]

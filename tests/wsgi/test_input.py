@@ -167,6 +167,20 @@ def test_body_of_any_size_is_whole(server, buffering, size, framing):
     assert found["environ"].get("CONTENT_LENGTH") == length
 
 
+@pytest.mark.parametrize("framing", ["sized", "chunked"])
+@pytest.mark.parametrize("size", [30_000, 65_536, 73_000, 150_000])
+def test_large_body_in_memory_reads_as_bytesio(serve, size, framing):
+    """The application reads some of these from the buffer that the server has received them in,
+    behind their heads."""
+    server = serve("wsgi_input:app", *THREADS)
+    rng = random.Random(f"{size} {framing}")
+    with server.connect() as client:
+        for script in (SCRIPTS["read"], SCRIPTS["end-for-ever"], SCRIPTS["iteration"]):
+            check(client, script, random_body(rng, size), framing)
+        for _ in range(10):
+            check(client, random_script(rng, size), random_body(rng, size), framing)
+
+
 def server_post(server: ServerProcess, target: str, body: bytes, framing: str) -> Response:
     with server.connect() as client:
         return client.request(post(target, body, framing))

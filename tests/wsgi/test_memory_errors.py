@@ -31,8 +31,9 @@ def server(fresh_server, tmp_path: Path) -> ServerProcess:
         "def post_request(worker, req, environ, resp):\n    str(environ['test.value'])\n"
     )
     log = ["--access-logfile", str(tmp_path / "access"), "--access-logformat"]
-    options = ["-c", str(conf), "--threads", "1", *log, "%(s)s %(U)s %({test.value}e)s"]
-    return fresh_server("wsgi_memory:app", *options)
+    log.append("%(s)s %(U)s %({test.value}e)s")
+    options = ["-c", str(conf), "--threads", "1", "--body-buffer-size", "50000"]
+    return fresh_server("wsgi_memory:app", *options, *log)
 
 
 def _serves_again(server: ServerProcess, pid: int) -> int:
@@ -69,6 +70,24 @@ def test_request_without_memory_costs_only_itself(
         server.wait_for_log("ValueError: in a request without memory")
     log = server.stderr()
     assert "[worker.thread_lost]" not in log and "Fatal Python error" not in log
+
+
+@pytest.mark.parametrize("size", [100, 2000, 100_000], ids=["small", "memory", "file"])
+def test_content_that_finds_no_memory_raises_memory_error_and_can_be_read_again(
+    server: ServerProcess, size: int
+) -> None:
+    """Regression: PyO3 panicked, which ended the request with 500."""
+    content = bytes(range(1, 101)) * (size // 100)
+    fields = [("Content-Length", str(size))]
+    statuses = []
+    for start in range(10):
+        with server.connect() as client:
+            request = build_request("POST", f"/read?{start},1", fields=fields, body=content)
+            response = client.request(request)
+        assert response.body == content
+        statuses.append(response.status)
+    assert set(statuses) == {200, 507} and statuses[-1] == 200
+    assert "panicked" not in server.stderr()
 
 
 @pytest.mark.parametrize("count", [1, 5])

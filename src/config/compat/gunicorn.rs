@@ -27,7 +27,7 @@ pub(in crate::config) enum Fate {
 pub(in crate::config) struct Setting {
     /// The name in a configuration file.
     pub(in crate::config) name: &'static str,
-    /// The flag, followed by `=` if it takes a value and by `=?` if it may; empty if there is none.
+    /// The flag, followed by `=` if it takes a value; empty if there is none.
     pub(in crate::config) flag: &'static str,
     /// gunicorn's default, if it is none of [`UNSET`].
     default: &'static str,
@@ -55,7 +55,14 @@ impl Setting {
     }
 
     /// Whether these values differ from gunicorn's default.
-    fn is_changed(&self, values: &[String]) -> bool {
+    pub(in crate::config) fn is_changed(&self, values: &[String]) -> bool {
+        if self.name == SCHEME_HEADERS {
+            // All three are applied; many configurations have one of them.
+            let is_known = |given: &String| {
+                self.default.split(',').any(|known| known.eq_ignore_ascii_case(given))
+            };
+            return !values.iter().all(is_known);
+        }
         let text = values.join(",");
         if self.name == "sendfile" {
             return text == "false";
@@ -89,19 +96,20 @@ impl Setting {
     }
 }
 
-const TLS: &str = "TLS is not supported; terminate it in a proxy";
-const NO_TLS: &str = "it concerns TLS, which is not supported; terminate it in a proxy";
-const HTTP1: &str = "HTTP/2 is not supported; terminate it in a proxy";
+const SSL_VERSION: &str = "TLS 1.2 and 1.3 are supported; use --tls-min-version 1.3 for 1.3 alone";
+const CIPHERS: &str =
+    "the cipher suites are those of TLS 1.3, and those of TLS 1.2 with forward secrecy";
 const ASGI: &str = "only WSGI applications are supported";
 const DIRTY: &str = "dirty workers are not supported; use a task queue";
-const STATSD: &str =
-    "StatsD is not supported; the access log has the time of each request (%(L)s or json)";
-const SYSLOG: &str =
-    "syslog is not supported; log to the standard streams, for systemd-journald or logger(1)";
-const LOGGING: &str = "use --access-logfile, --access-logformat, --error-logfile and --log-level; \
-     a hook may add filters and handlers to the logger gunicorn.access";
+const BACKLOG: &str =
+    "the kernel's accept queue is not sampled; --metrics has the requests that wait";
+const LOGGING: &str = "use --log-format, --log-config or logconfig_dict; a hook may add filters \
+     and handlers to the loggers gunicorn.error and gunicorn.access";
+/// The setting that holds pairs, of which the default has several.
+const SCHEME_HEADERS: &str = "secure_scheme_headers";
+const SCHEME: &str = "the scheme is read from X-Forwarded-Proto, -Protocol and -Ssl, or from \
+     Forwarded; let the proxy set X-Forwarded-Proto, and remove the setting";
 const STRICT: &str = "requests are always parsed strictly; what it allows is rejected with 400";
-const PASTE: &str = "name the application as MODULE:NAME; its module can load a PasteDeploy file";
 /// The reason for hooks that the server does not call.
 pub(in crate::config) const NOT_CALLED: &str = "this hook is not called";
 
@@ -119,37 +127,21 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
     ignored("worker_tmp_dir", "worker-tmp-dir=", "the heartbeat of workers uses no file"),
     always("initgroups", "initgroups"),
     ignored("tmp_upload_dir", "", "set TMPDIR in the server's environment"),
-    ignored(
-        "secure_scheme_headers",
-        "",
-        "only X-Forwarded-Proto, -Protocol and -Ssl are supported, as by gunicorn's default",
-    )
-    .unless("X-FORWARDED-PROTO=https,X-FORWARDED-PROTOCOL=ssl,X-FORWARDED-SSL=on"),
-    ignored("disable_redirect_access_to_syslog", "disable-redirect-access-to-syslog", SYSLOG),
+    refused(SCHEME_HEADERS, "", SCHEME)
+        .unless("X-FORWARDED-PROTO=https,X-FORWARDED-PROTOCOL=ssl,X-FORWARDED-SSL=on"),
     ignored(
         "capture_output",
         "capture-output",
         "the output of the application stays on the standard streams",
     ),
     ignored("logger_class", "logger-class=", LOGGING).unless("gunicorn.glogging.Logger"),
-    ignored("logconfig", "log-config=", LOGGING),
-    ignored("logconfig_dict", "", LOGGING),
-    ignored("logconfig_json", "log-config-json=", LOGGING),
-    ignored("syslog_addr", "log-syslog-to=", SYSLOG).unless("udp://localhost:514"),
-    ignored("syslog", "log-syslog", SYSLOG),
-    ignored("syslog_prefix", "log-syslog-prefix=", SYSLOG),
-    ignored("syslog_facility", "log-syslog-facility=", SYSLOG).unless("user"),
     ignored(
         "enable_stdio_inheritance",
         "enable-stdio-inheritance",
         "--daemon closes the standard streams; use log files",
     ),
-    ignored("statsd_host", "statsd-host=", STATSD),
-    ignored("dogstatsd_tags", "dogstatsd-tags=", STATSD),
-    ignored("statsd_prefix", "statsd-prefix=", STATSD),
-    ignored("enable_backlog_metric", "enable-backlog-metric", STATSD),
+    ignored("enable_backlog_metric", "enable-backlog-metric", BACKLOG),
     ignored("default_proc_name", "", "set proc_name").unless("gunicorn"),
-    refused("paste", "paste=", PASTE),
     ignored("on_starting", "", NOT_CALLED),
     ignored("on_reload", "", NOT_CALLED),
     ignored("when_ready", "", NOT_CALLED),
@@ -165,15 +157,7 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
     ignored("worker_exit", "", NOT_CALLED),
     ignored("nworkers_changed", "", NOT_CALLED),
     ignored("on_exit", "", NOT_CALLED),
-    // gunicorn calls it only if there is a certificate, which is refused.
-    ignored("ssl_context", "", NO_TLS),
-    refused(
-        "proxy_protocol",
-        "proxy-protocol=?",
-        "the PROXY protocol is not supported; let the proxy use HTTP and set X-Forwarded-Proto",
-    ),
-    ignored("proxy_allow_ips", "proxy-allow-from=", "the PROXY protocol is not supported")
-        .unless("127.0.0.1,::1"),
+    ignored("ssl_context", "", "this hook is not called; use the options of TLS"),
     refused(
         "protocol",
         "protocol=",
@@ -182,21 +166,10 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
     .unless("http"),
     ignored("uwsgi_allow_ips", "uwsgi-allow-from=", "the uwsgi protocol is not supported")
         .unless("127.0.0.1,::1"),
-    refused("keyfile", "keyfile=", TLS),
-    refused("certfile", "certfile=", TLS),
-    ignored("ssl_version", "ssl-version=", NO_TLS),
-    ignored("cert_reqs", "cert-reqs=", NO_TLS),
-    ignored("ca_certs", "ca-certs=", NO_TLS),
-    ignored("suppress_ragged_eofs", "suppress-ragged-eofs", NO_TLS).unless("true"),
-    ignored("do_handshake_on_connect", "do-handshake-on-connect", NO_TLS),
-    ignored("ciphers", "ciphers=", NO_TLS),
-    ignored("http_protocols", "http-protocols=", HTTP1).unless("h1"),
-    ignored("http2_cleartext", "http2-cleartext=", HTTP1),
-    ignored("http2_max_concurrent_streams", "http2-max-concurrent-streams=", HTTP1).unless("100"),
-    ignored("http2_initial_window_size", "http2-initial-window-size=", HTTP1).unless("65535"),
-    ignored("http2_max_frame_size", "http2-max-frame-size=", HTTP1).unless("16384"),
-    ignored("http2_max_header_list_size", "http2-max-header-list-size=", HTTP1).unless("65536"),
-    refused("raw_paste_global_conf", "paste-global=", PASTE),
+    ignored("ssl_version", "ssl-version=", SSL_VERSION),
+    always("suppress_ragged_eofs", "suppress-ragged-eofs"),
+    always("do_handshake_on_connect", "do-handshake-on-connect"),
+    ignored("ciphers", "ciphers=", CIPHERS),
     ignored("permit_obsolete_folding", "permit-obsolete-folding", STRICT),
     ignored("strip_header_spaces", "strip-header-spaces", STRICT),
     ignored(
@@ -225,9 +198,6 @@ pub(in crate::config) const SETTINGS: &[Setting] = &[
     ignored("dirty_post_fork", "", DIRTY),
     ignored("dirty_worker_init", "", DIRTY),
     ignored("dirty_worker_exit", "", DIRTY),
-    ignored("control_socket", "control-socket=", "there is no control socket; use signals"),
-    ignored("control_socket_mode", "control-socket-mode=", "there is no control socket")
-        .unless("384"),
     always("control_socket_disable", "no-control-socket"),
 ];
 
@@ -278,14 +248,10 @@ pub(in crate::config) fn flags() -> impl Iterator<Item = Arg> {
         let arg = Arg::new(setting.name).long(long).hide(true);
         let arg = match value {
             None => arg.action(ArgAction::SetTrue),
-            Some("?") => {
-                arg.action(ArgAction::Append).num_args(0..=1).default_missing_value("auto")
-            }
             Some(_) => arg.action(ArgAction::Append),
         };
         match setting.name {
             "enable_stdio_inheritance" => arg.short('R'),
-            "paste" => arg.alias("paster"),
             _ => arg,
         }
     })
@@ -374,14 +340,14 @@ mod tests {
             ("sendfile", "false", true),
             ("protocol", "http", false),
             ("protocol", "uwsgi", true),
-            ("proxy_protocol", "off", false),
-            ("proxy_protocol", "True", true),
             ("dirty_workers", "0", false),
-            ("certfile", "", false),
+            ("ciphers", "", false),
+            ("secure_scheme_headers", "x-forwarded-proto=https", false),
+            ("secure_scheme_headers", "X-FORWARDED-PROTO=on", true),
+            ("secure_scheme_headers", "X-SCHEME=https", true),
         ] {
             let found = setting(name).unwrap().is_changed(&[value.to_owned()]);
             assert_eq!(found, changed, "{name} {value}");
         }
-        assert!(!setting("raw_paste_global_conf").unwrap().is_changed(&[]));
     }
 }

@@ -10,12 +10,19 @@ use crate::config::settings::Settings;
 /// option has no value.
 const DEFAULT_OF_GUNICORN: [&str; 2] = ["chdir", "access_log_format"];
 
+/// The setting whose value only the configuration file has: a dict of Python's objects. Here the
+/// option says whether there is one.
+const OF_FILE: &str = "logconfig_dict";
+
 /// Every setting of gunicorn that is an option here: its values, as text, and none if it is unset.
 /// `python/rustwsgi/_settings.py` knows their types.
 pub fn gunicorn_values(settings: &Settings) -> Vec<(String, Vec<String>)> {
     options::all()
         .filter_map(|option| {
             let name = option.gunicorn?;
+            if name == OF_FILE {
+                return None;
+            }
             let values = match value(option, settings) {
                 Some(Value::Array(items)) => items.iter().map(text).collect(),
                 Some(value) => vec![text(&value)],
@@ -31,6 +38,8 @@ fn value(option: &OptionDef, settings: &Settings) -> Option<Value> {
     match option.name {
         // Here it only selects the default number of threads.
         "worker_class" => Some(if settings.threads == 1 { "sync" } else { "gthread" }.into()),
+        // The number of Python's `ssl` module.
+        "cert_reqs" => Some((settings.tls.cert_reqs as i64).into()),
         _ => option.value(settings),
     }
 }

@@ -4,3 +4,4 @@ pub(super) mod gunicorn;
 pub(super) mod gunicorn_cfg;
 pub(super) mod others;
 pub(super) mod uwsgi;
+mod uwsgi_rare;

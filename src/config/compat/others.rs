@@ -16,7 +16,7 @@ const ADVICE: &[(&[&str], &str)] = &[
     ),
     (&["no_reload", "no_access_log", "no_debugger"], "remove it: that is the default"),
     (&["loop", "ws", "lifespan"], "only WSGI applications are supported"),
-    (&["cert", "key"], "TLS is not supported; terminate it in a proxy"),
+    (&["cert", "key"], "write --certfile FILE --keyfile FILE"),
     (&["limit_concurrency", "connection_limit"], "write --worker-connections N"),
     (&["env_file"], "write --env KEY=VALUE, or set the variables before the start"),
 ];

@@ -5,6 +5,7 @@
 //! uWSGI's directly names it in the table of options (column `uwsgi`), and one that has the same
 //! name in both servers (`--workers`, `--threads`, `--max-requests`, `--chdir`) needs no entry.
 
+use super::uwsgi_rare;
 use crate::config::option::OptionDef;
 use crate::config::options;
 
@@ -15,7 +16,7 @@ const ADVICE: &[(&[&str], &str)] = &[
         "the uwsgi protocol is not supported: write --bind ADDRESS, and let the proxy use HTTP \
          (proxy_pass in nginx)",
     ),
-    (&["https", "https_socket"], "TLS is not supported; terminate it in a proxy"),
+    (&["https", "https_socket"], "write --bind ADDRESS --certfile FILE --keyfile FILE"),
     (&["shared_socket"], "write --bind fd://N for an inherited socket"),
     (&["listen"], "write --backlog for uWSGI's --listen, and --bind for waitress's"),
     (&["chmod_socket"], "write --umask: a Unix socket has mode 0666 without its bits"),
@@ -61,21 +62,16 @@ const ADVICE: &[(&[&str], &str)] = &[
     (&["daemonize", "daemonize2"], "write --daemon --error-logfile FILE"),
     (&["logto", "logto2"], "write --error-logfile FILE, and --access-logfile FILE for requests"),
     (&["logger"], "log to a file, or to the standard streams for systemd-journald"),
-    (&["log_format"], "write --access-logformat, which has gunicorn's atoms"),
     (&["buffer_size"], "write --limit-request-head and --limit-request-field-size"),
     (&["disable_logging"], "remove it: there is no access log without --access-logfile"),
     (&["log_x_forwarded_for"], "write %({x-forwarded-for}i)s into --access-logformat"),
     (
-        &["stats"],
-        "there is no statistics server; send USR1 to log counters, or use --access-logformat json \
-         for the time of each request",
+        &["stats", "stats_server"],
+        "write --metrics ADDRESS, which has /metrics (Prometheus) and /status (JSON)",
     ),
     (&["touch_reload", "master_fifo"], "send HUP to the master (--pid FILE stores its PID)"),
     (&["stop"], "send TERM to the master (--pid FILE stores its PID)"),
-    (
-        &["static_map", "static_map2", "check_static"],
-        "serve static files by the proxy, or by a middleware such as WhiteNoise",
-    ),
+    (&["check_static"], "write --static /=DIR --static-fallback app"),
     (
         &["ini", "yaml", "yml", "json", "xml", "emperor"],
         "write a TOML file, rustwsgi.toml or -c FILE, and start one server for each application",
@@ -84,7 +80,7 @@ const ADVICE: &[(&[&str], &str)] = &[
     (&["spooler", "cron", "mule", "attach_daemon"], "use a task queue, cron or systemd"),
 ];
 
-/// All options of uWSGI that have a counterpart, with what to write.
+/// The common options of uWSGI that have a counterpart, with what to write.
 pub(in crate::config) fn counterparts() -> impl Iterator<Item = (&'static [&'static str], String)> {
     let options = options::all().filter(|option| !option.uwsgi.is_empty());
     let replaced = options.map(|option| (option.uwsgi, format!("write {}", usage(option))));
@@ -93,7 +89,9 @@ pub(in crate::config) fn counterparts() -> impl Iterator<Item = (&'static [&'sta
 
 /// What to use instead of this option.
 pub(in crate::config) fn counterpart(name: &str) -> Option<String> {
-    counterparts().find(|(names, _)| names.contains(&name)).map(|(_, advice)| advice)
+    let common = counterparts().find(|(names, _)| names.contains(&name));
+    let rare = || uwsgi_rare::counterpart(name).map(str::to_owned);
+    common.map(|(_, advice)| advice).or_else(rare)
 }
 
 /// `--keep-alive SECONDS`

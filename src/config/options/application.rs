@@ -1,7 +1,7 @@
 //! The application, and how it is loaded.
 
 use crate::config::field::{Flag, List, Many, Maybe, Unstored};
-use crate::config::notation::{PATH, TEXT, VARIABLE};
+use crate::config::notation::{NAME, PATH, TEXT, VARIABLE};
 use crate::config::option::{OptionDef, Reload, option};
 
 pub(in crate::config) const OPTIONS: &[OptionDef] = &[
@@ -26,6 +26,23 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .reload(Reload::Never),
     option("factory", &Flag(true, |given| &mut given.factory))
         .help("Treat NAME in MODULE:NAME as a factory that returns the application")
+        .command_line_only()
+        .reload(Reload::UnlessPreloaded)
+        .resolved(|_| None),
+    option("paste", &Maybe(NAME, |given| &mut given.paste))
+        .takes("FILE[#NAME]")
+        .help("Serve the application of a PasteDeploy file, after its logging configuration")
+        .aliases(&["paster"])
+        .gunicorn("paste")
+        .uwsgi(&["ini_paste", "ini_paste_logged"])
+        .command_line_only()
+        .reload(Reload::UnlessPreloaded)
+        .resolved(|_| None),
+    option("paste_global", &Many(VARIABLE, |given| &mut given.paste_global))
+        .takes("KEY=VALUE")
+        .help("Variable of the PasteDeploy file (repeatable)")
+        .gunicorn("raw_paste_global_conf")
+        .secret()
         .command_line_only()
         .reload(Reload::UnlessPreloaded)
         .resolved(|_| None),

@@ -82,6 +82,16 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         "Maximum number of requests per worker that wait for a thread; further ones are rejected \
          with 503",
     ),
+    option(
+        "max_upgrades",
+        &One(Whole::<usize, 0, 65_536>::NUMBER, |given| &mut given.settings.max_upgrades),
+    )
+    .takes("N")
+    .default("1000")
+    .help(
+        "Maximum number of requests per worker that have taken their connections, as for \
+         WebSockets; each has a thread beside --threads; further ones get 503; 0 offers no sockets",
+    ),
     option("limit_memory", &One(MEMORY_LIMIT, |given| &mut given.settings.budget.memory))
         .takes("BYTES")
         .default("1g")

@@ -2,8 +2,13 @@
 
 use std::os::fd::RawFd;
 
-use crate::config::field::{Flag, List, Maybe, One};
-use crate::config::notation::{ADDRESS, FORWARDER_HEADER, NAME, PATH, PORT, PROXY, Whole};
+use toml::Value;
+
+use crate::config::field::{Bare, Flag, List, Maybe, One};
+use crate::config::notation::{
+    ADDRESS, FORWARDED_FIELDS, FORWARDER_HEADER, NAME, PATH, PORT, PROXY, PROXY_PROTOCOL,
+    UNTRUSTED, Whole,
+};
 use crate::config::option::{OptionDef, Reload, option};
 
 pub(in crate::config) const OPTIONS: &[OptionDef] = &[
@@ -49,11 +54,48 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .takes("IP[,IP]")
         .default("127.0.0.1,::1")
         .help(
-            "Proxies whose X-Forwarded-Proto and --forwarder-headers are trusted: addresses, \
+            "Proxies whose --forwarded-headers and --forwarder-headers are trusted: addresses, \
              networks, * for all, or nothing; Unix sockets are always trusted",
         )
         .gunicorn("forwarded_allow_ips")
         .fallback_variable("FORWARDED_ALLOW_IPS"),
+    option("forwarded_headers", &List(FORWARDED_FIELDS, |given| &mut given.forwarded_headers))
+        .takes("FIELD[,FIELD]")
+        .default("proto")
+        .help(
+            "Fields of trusted proxies that are applied: any of for, proto, host, port, prefix \
+             (X-Forwarded-...), or forwarded (RFC 7239), or nothing",
+        )
+        .resolved(|settings| {
+            Some(Value::from(settings.forwarded_headers.names().collect::<Vec<_>>()))
+        }),
+    option("forwarded_untrusted", &One(UNTRUSTED, |given| &mut given.settings.forwarded_untrusted))
+        .takes("POLICY")
+        .default("keep")
+        .help(
+            "X-Forwarded-... and Forwarded of peers that are not trusted: keep them for the \
+             application, or strip them",
+        ),
+    option(
+        "proxy_protocol",
+        &Bare(PROXY_PROTOCOL, |given| &mut given.settings.proxy_protocol, "auto"),
+    )
+    .takes("VERSION")
+    .default("off")
+    .help(
+        "Connections of --proxy-allow-from begin with a header of the PROXY protocol: off, v1, \
+         v2, or auto for either (also the option without a value)",
+    )
+    .gunicorn("proxy_protocol"),
+    option("proxy_allow_from", &List(PROXY, |given| &mut given.settings.proxy_allow_from))
+        .takes("IP[,IP]")
+        .default("127.0.0.1,::1")
+        .help(
+            "Proxies that send a header of the PROXY protocol: addresses, networks, * for all, or \
+             nothing; peers on Unix sockets always send it",
+        )
+        .aliases(&["proxy-allow-ips"])
+        .gunicorn("proxy_allow_ips"),
     option(
         "forwarder_headers",
         &List(FORWARDER_HEADER, |given| &mut given.settings.forwarder_headers),

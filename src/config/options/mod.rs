@@ -1,11 +1,16 @@
 //! The table of all options, the one definition of each: a file for each group of them.
 
 mod application;
+mod collectors;
+mod http2;
 mod limits;
 mod listening;
 mod logs;
+mod observability;
 mod process;
+mod static_files;
 mod timeouts;
+mod tls;
 mod workers;
 
 use super::option::OptionDef;
@@ -20,6 +25,9 @@ pub(super) struct Section {
 pub(super) const SECTIONS: &[Section] = &[
     Section { title: "Application", options: application::OPTIONS },
     Section { title: "Listening", options: listening::OPTIONS },
+    Section { title: "Static files", options: static_files::OPTIONS },
+    Section { title: "TLS", options: tls::OPTIONS },
+    Section { title: "HTTP/2", options: http2::OPTIONS },
     Section { title: "Workers and threads", options: workers::OPTIONS },
     Section { title: "Worker recycling", options: workers::RECYCLING },
     Section {
@@ -28,6 +36,8 @@ pub(super) const SECTIONS: &[Section] = &[
     },
     Section { title: "Limits (bytes unless noted; suffixes k, m, g)", options: limits::OPTIONS },
     Section { title: "Logs", options: logs::OPTIONS },
+    Section { title: "Syslog and StatsD", options: collectors::OPTIONS },
+    Section { title: "Observability", options: observability::OPTIONS },
     Section { title: "Process", options: process::OPTIONS },
     Section { title: "Development", options: process::DEVELOPMENT },
 ];

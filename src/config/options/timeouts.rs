@@ -36,6 +36,10 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
         .aliases(&["keepalive", "timeout-keep-alive", "channel-timeout"])
         .gunicorn("keepalive")
         .uwsgi(&["http_keepalive"]),
+    option("handshake_timeout", &One(TIMEOUT, |given| &mut given.settings.timeouts.handshake))
+        .takes("S")
+        .default("10")
+        .help("Maximum time for a client to complete the TLS handshake"),
     option("header_timeout", &One(TIMEOUT, |given| &mut given.settings.timeouts.header))
         .takes("S")
         .default("15")

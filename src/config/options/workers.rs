@@ -1,22 +1,25 @@
 //! The worker processes, their threads, and when they are recycled.
 
 use crate::config::field::{Flag, Maybe, One};
-use crate::config::notation::{RELOAD_STRATEGY, REPLACE, SIZE, TIMEOUT, WORKER_CLASS, Whole};
+use crate::config::notation::workers::WORKER_COUNT;
+use crate::config::notation::{
+    RELOAD_STRATEGY, REPLACE, SECONDS, SIZE, TIMEOUT, WORKER_CLASS, Whole,
+};
 use crate::config::option::{OptionDef, Reload, option};
 
 pub(in crate::config) const OPTIONS: &[OptionDef] = &[
-    option(
-        "workers",
-        &One(Whole::<usize, 1, 1024>::NUMBER, |given| &mut given.settings.processes.workers),
-    )
-    .short('w')
-    .takes("N")
-    .default("1")
-    .help("Number of worker processes [default: $WEB_CONCURRENCY, else 1]")
-    .gunicorn("workers")
-    .uwsgi(&["processes"])
-    .fallback_variable("WEB_CONCURRENCY")
-    .reload(Reload::ByMaster),
+    option("workers", &One(WORKER_COUNT, |given| &mut given.settings.processes.workers))
+        .short('w')
+        .takes("N|auto")
+        .default("1")
+        .help(
+            "Number of worker processes; auto is one for each CPU that may be used: CPU affinity \
+             and cgroup quota [default: $WEB_CONCURRENCY, else 1]",
+        )
+        .gunicorn("workers")
+        .uwsgi(&["processes"])
+        .fallback_variable("WEB_CONCURRENCY")
+        .reload(Reload::ByMaster),
     option("threads", &Maybe(Whole::<usize, 0, 4096>::NUMBER, |given| &mut given.threads))
         .takes("N")
         .help(
@@ -78,6 +81,16 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
             "How a worker is replaced in a reload or in recycling: it ends when its successor is \
              ready, or before that starts (for an application that takes a port or a lock)",
         ),
+    option("respawn_canary", &One(SECONDS, |given| &mut given.settings.processes.canary))
+        .takes("S")
+        .default("0")
+        .of_master()
+        .help(
+            "Let a reload first start one new worker, which serves for this time beside the old \
+             ones: if it cannot boot, or more of its responses are 5xx than theirs, the reload is \
+             rolled back; 0 starts all new workers at once",
+        )
+        .reload(Reload::ByMaster),
 ];
 
 pub(in crate::config) const RECYCLING: &[OptionDef] = &[

@@ -1,13 +1,21 @@
 //! Options in the environment: `RUSTWSGI_*`, and variables that other servers read, too.
 
+use super::integration;
 use crate::config::option::{OptionDef, VARIABLE_PREFIX};
 use crate::config::options;
 use crate::config::precedence::Entry;
 use crate::config::resolve::Variables;
 use crate::config::suggest;
 
-/// Variables that one master passes to the next (`src/supervisor`).
-const INTERNAL: [&str; 2] = ["RUSTWSGI_INHERITED_SOCKETS", "RUSTWSGI_PREDECESSOR"];
+/// Variables that one master passes to the next (`src/supervisor`), or a framework's command to the
+/// server.
+const INTERNAL: [&str; 5] = [
+    "RUSTWSGI_INHERITED_SOCKETS",
+    "RUSTWSGI_INHERITED_METRICS",
+    "RUSTWSGI_INHERITED_CONTROL",
+    "RUSTWSGI_PREDECESSOR",
+    integration::VARIABLE,
+];
 
 /// A variable that is no option: the log reads it. The option that it would be.
 const LOG_EVENTS: &str = "log_events";

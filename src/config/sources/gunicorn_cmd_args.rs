@@ -45,7 +45,7 @@ pub(in crate::config) fn read(variables: Variables<'_>) -> Result<Option<CmdArgs
     let words = words.ok_or_else(|| format!("{origin}: a quotation mark is not closed"))?;
     let argv = std::iter::once("rustwsgi".to_owned()).chain(words).map(OsString::from).collect();
     let given = cli::command()
-        .try_get_matches_from(cli::with_hyphens(argv))
+        .try_get_matches_from(cli::normalized(argv))
         .map_err(|error| format!("{origin}: {}", cli::reason(error)))?;
     let warnings =
         gunicorn::check_flags(&given).map_err(|refusal| format!("{origin}: {refusal}"))?;

@@ -26,7 +26,11 @@ pub(super) fn entries(
         if let Some(option) = gunicorn::option(&name) {
             // An empty string is gunicorn's way to unset a setting, except for the trusted proxies
             // and their fields.
-            if values != [""] || option.name.starts_with("forward") {
+            let is_list_of_peers = matches!(
+                option.name,
+                "forwarded_allow_ips" | "forwarder_headers" | "proxy_allow_from"
+            );
+            if values != [""] || is_list_of_peers {
                 entries.push(lookup::entry(origin, option, &name, values));
             }
         } else if let Some(setting) = gunicorn::setting(&name) {

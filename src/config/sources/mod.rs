@@ -5,6 +5,7 @@ pub(super) mod environment;
 pub(super) mod files;
 pub(super) mod gunicorn_cmd_args;
 pub(super) mod gunicorn_py;
+pub(super) mod integration;
 pub(super) mod keywords;
 pub(super) mod lookup;
 mod toml;

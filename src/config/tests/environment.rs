@@ -23,9 +23,10 @@ fn web_concurrency_sets_the_default_number_of_workers() {
         let settings = parse_in(&[("WEB_CONCURRENCY", value)], arguments);
         settings.map(|settings| settings.processes.workers)
     };
-    assert_eq!(workers("3", &["a"]), Ok(3));
-    assert_eq!(workers("", &["a"]), Ok(1));
-    assert_eq!(workers("3", &["a", "-w", "2"]), Ok(2));
+    assert_eq!(workers("3", &["a"]), Ok(WorkerCount::Number(3)));
+    assert_eq!(workers("auto", &["a"]), Ok(WorkerCount::Auto));
+    assert_eq!(workers("", &["a"]), Ok(WorkerCount::Number(1)));
+    assert_eq!(workers("3", &["a", "-w", "2"]), Ok(WorkerCount::Number(2)));
     assert!(
         workers("0", &["a"]).unwrap_err().message.contains("WEB_CONCURRENCY: invalid value '0'")
     );
@@ -42,6 +43,8 @@ fn unknown_variable_is_warned_about() {
         "RUSTWSGI_LOG_EVENT",
         "RUSTWSGI_LOG_EVENTS",
         "RUSTWSGI_PREDECESSOR",
+        "RUSTWSGI_INHERITED_CONTROL",
+        "RUSTWSGI_INTEGRATION",
         "GUNICORN_CMD_ARGS",
         "PATH",
     ];
@@ -54,6 +57,50 @@ fn unknown_variable_is_warned_about() {
     ];
     let expected = expected.map(|text| format!("Ignoring environment variable {text}"));
     assert_eq!(warnings, expected);
+}
+
+#[test]
+fn settings_of_an_integration_override_files_and_its_defaults_nothing() {
+    let text = "origin = \"X\"\n[settings]\nthreads = 2\nenv = [\"A=1\"]\n\
+                [defaults]\nworkers = 5\nthreads = 9\nreload = true";
+    let variable = ("RUSTWSGI_INTEGRATION", text);
+    let settings = parse_in(&[variable], &["a"]).unwrap();
+    assert_eq!((settings.threads, settings.processes.workers), (2, WorkerCount::Number(5)));
+    assert!(settings.processes.watch.is_some());
+    assert_eq!(settings.env, [("A".to_owned(), "1".to_owned())]);
+    let settings = parse_in(&[variable, ("WEB_CONCURRENCY", "7")], &["a", "--threads", "3"]);
+    let settings = settings.unwrap();
+    assert_eq!((settings.threads, settings.processes.workers), (3, WorkerCount::Number(7)));
+    let threads = ("RUSTWSGI_THREADS", "4");
+    assert_eq!(parse_in(&[variable, threads], &["a"]).unwrap().threads, 4);
+    let loaded = load_at(Path::new("/nonexistent"), &[variable], &["a"]).unwrap();
+    assert_eq!(loaded.files, ["X"]);
+    for (text, expected) in [
+        ("origin = \"X\"\n[settings]\ntreads = 2", "X: unknown option 'treads'; did you mean"),
+        ("[defaults]\nconfig = \"x\"", "RUSTWSGI_INTEGRATION: unknown option 'config'"),
+        ("settings = 1", "RUSTWSGI_INTEGRATION: not a table of options"),
+        ("x", "RUSTWSGI_INTEGRATION: line 1"),
+    ] {
+        let error = parse_in(&[("RUSTWSGI_INTEGRATION", text)], &["a"]).unwrap_err();
+        assert!(error.message.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn application_that_no_source_names_is_searched_for() {
+    let app = |loaded: &Loaded| loaded.settings.app.as_ref().map(ToString::to_string);
+    for (directory, arguments) in
+        [("/nonexistent/project", &[][..]), ("/nonexistent", &["--chdir", "project"])]
+    {
+        let loaded = load_at(Path::new(directory), &[], arguments).unwrap();
+        assert_eq!(app(&loaded).as_deref(), Some("found:app"));
+        assert_eq!(loaded.found.as_deref(), Some("found.py"));
+    }
+    let loaded = load_at(Path::new("/nonexistent/project"), &[("RUSTWSGI_APP", "a:b")], &[]);
+    let loaded = loaded.unwrap();
+    assert_eq!((app(&loaded).as_deref(), loaded.found), (Some("a:b"), None));
+    assert!(bad(&[]).contains("no application given, and none found: nothing there"));
+    assert_eq!(parse_in(&[], &["--print-config"]).unwrap().app, None);
 }
 
 #[test]
@@ -93,18 +140,24 @@ fn gunicorn_cmd_args_override_files_but_not_our_variables() {
     let loaded = load_at(dir.path(), &variables, &["-n", "mine"]).unwrap();
     let Loaded { settings, warnings, .. } = loaded;
     assert_eq!(settings.binds, [tcp("0.0.0.0", 1), tcp("0.0.0.0", 2)]);
-    assert_eq!((settings.backlog, settings.threads, settings.processes.workers), (1, 2, 3));
+    assert_eq!(
+        (settings.backlog, settings.threads, settings.processes.workers),
+        (1, 2, WorkerCount::Number(3))
+    );
     assert!(settings.processes.preload);
     assert_eq!(settings.processes.name.as_deref(), Some("mine"));
     assert_eq!(settings.app.unwrap().to_string(), "their:app");
     assert!(warnings[0].starts_with("--spew has no effect"), "{warnings:?}");
     let settings = parse_in(&variables[..1], &["a:b", "-b", ":9"]).unwrap();
-    assert_eq!((settings.binds, settings.processes.workers), (vec![tcp("0.0.0.0", 9)], 2));
+    assert_eq!(
+        (settings.binds, settings.processes.workers),
+        (vec![tcp("0.0.0.0", 9)], WorkerCount::Number(2))
+    );
     for (text, said) in [
         ("--name 'a", "a quotation mark is not closed"),
         ("--thraeds 2", "unexpected argument '--thraeds'"),
         ("--threads x", "invalid value 'x'"),
-        ("--certfile c", "--certfile is not supported"),
+        ("--keyfile c", "there is no certificate"),
         ("-c /nonexistent/x.toml", "/nonexistent/x.toml"),
         ("--version", "not a value"),
     ] {

@@ -18,7 +18,10 @@ fn files_are_read_in_their_precedence() {
     );
     write("mine.toml", "backlog = 3\nenv = { A = 'x', B = 1 }\nkeep-alive = 1.5\n");
     let settings = parse_at(dir.path(), &[("RUSTWSGI_WORKERS", "4")], &["-c", named]).unwrap();
-    assert_eq!((settings.threads, settings.backlog, settings.processes.workers), (2, 3, 4));
+    assert_eq!(
+        (settings.threads, settings.backlog, settings.processes.workers),
+        (2, 3, WorkerCount::Number(4))
+    );
     assert_eq!(settings.binds, [tcp("0.0.0.0", 1), tcp("0.0.0.0", 2)]);
     assert_eq!(settings.env, [("A".into(), "x".into()), ("B".into(), "1".into())]);
     assert_eq!(settings.timeouts.keep_alive, Duration::from_millis(1500));
@@ -47,7 +50,7 @@ fn mistake_in_a_file_is_reported_with_its_place() {
         ("bind = [[1]]", ["rustwsgi.toml: 'bind'", "list"]),
         ("[tool.rustwsgi]\nthreads = 1", ["top-level keys", "remove the line [tool.rustwsgi]"]),
         ("[rustwsgi]\nthreads = 1", ["top-level keys", "remove the line [rustwsgi]"]),
-        ("certfile = 'c'", ["rustwsgi.toml: 'certfile' is not supported: ", "proxy"]),
+        ("dirty_workers = 2", ["rustwsgi.toml: 'dirty_workers' is not supported: ", "queue"]),
         ("a b", ["rustwsgi.toml: line 1, column 3: ", "`=`"]),
         ("# é\nname = 'éé' b", ["rustwsgi.toml: line 2, column 13: ", ""]),
     ] {

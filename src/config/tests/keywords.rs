@@ -28,7 +28,7 @@ fn invalid_keyword_is_reported_by_its_name() {
     for (name, values, expected) in [
         ("thraeds", &["2"][..], "unknown option 'thraeds'; did you mean 'threads'?"),
         ("help", &["true"], "unknown option 'help'"),
-        ("certfile", &["x"], "'certfile' is not supported: TLS is not supported"),
+        ("dirty_workers", &["2"], "'dirty_workers' is not supported: dirty workers"),
         ("processes", &["4"], "unknown option 'processes': write --workers N"),
         ("debug", &["true"], "unknown option 'debug': configure debugging in the application"),
         ("version", &["true"], "unknown option 'version'"),
@@ -66,7 +66,10 @@ fn printed_settings_are_parsed_to_the_same_settings() {
     let text = print_config(&given);
     assert!(text.contains("app = \"hello:app\"\n"), "{text}");
     assert!(text.contains("bind = [\"0.0.0.0:1\", \"unix:/s\"]\n"), "{text}");
-    assert!(text.contains("keep_alive = 0.5\nheader_timeout = 15\n"), "{text}");
+    assert!(
+        text.contains("keep_alive = 0.5\nhandshake_timeout = 10\nheader_timeout = 15\n"),
+        "{text}"
+    );
     assert!(text.contains("env = [\"K=***\"]\n") && !text.contains("secret"), "{text}");
 
     let dir = tempfile::tempdir().unwrap();

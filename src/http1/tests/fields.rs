@@ -247,3 +247,20 @@ fn byte_at_the_end_of_a_name_or_value_is_accepted_only_where_allowed() {
         }
     }
 }
+
+#[test]
+fn upgrade_is_asked_for_by_both_fields_over_http_1_1() {
+    for (fields, version, asks) in [
+        ("Connection: upgrade\r\nUpgrade: websocket\r\n", "HTTP/1.1", true),
+        ("Upgrade: a/1, b\r\nConnection: keep-alive, UPGRADE\r\n", "HTTP/1.1", true),
+        ("Connection: keep-alive\r\nconnection: Upgrade\r\nUpgrade: a\r\n", "HTTP/1.1", true),
+        ("Upgrade: websocket\r\n", "HTTP/1.1", false),
+        ("Connection: upgrade\r\n", "HTTP/1.1", false),
+        ("Connection: upgrade\r\nUpgrade:\r\n", "HTTP/1.1", false),
+        ("Connection: upgrades\r\nUpgrade: websocket\r\n", "HTTP/1.1", false),
+        ("Connection: upgrade\r\nUpgrade: websocket\r\n", "HTTP/1.0", false),
+    ] {
+        let connection = connection_after(&format!("GET / {version}\r\nHost: a\r\n{fields}\r\n"));
+        assert_eq!(connection.head().asks_for_upgrade(), asks, "{fields:?} {version}");
+    }
+}

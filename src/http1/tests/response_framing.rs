@@ -241,3 +241,21 @@ fn block_outside_of_a_response_is_dropped() {
     assert_eq!(connection.frame(3).take, 0, "after the end");
     assert_eq!(connection.sent_bytes(), 0);
 }
+
+#[test]
+fn response_is_cut_short_if_it_is_aborted_before_its_end() {
+    for (length, sent, expected) in [
+        (Some(5), 0, true),
+        (Some(5), 4, true),
+        // All of it was sent, and then the application has failed.
+        (Some(5), 5, false),
+        (Some(0), 0, false),
+        (None, 5, true),
+    ] {
+        let (mut connection, _) = begun("GET", "1.1", "200 OK", None, length);
+        connection.frame(sent);
+        assert!(!connection.is_cut_short());
+        connection.abort();
+        assert_eq!(connection.is_cut_short(), expected, "{length:?} {sent}");
+    }
+}

@@ -111,6 +111,40 @@ fn names_and_values_with_forbidden_bytes_are_rejected() {
 }
 
 #[test]
+fn head_repeats_only_equal_status_and_equal_fields() {
+    let repeats = |head: &ResponseHead, status: &str, fields: &[(&str, &str)]| {
+        head.may_repeat(status.as_bytes(), fields.len())
+            && fields.iter().enumerate().all(|(index, (name, value))| {
+                head.is_field(index, name.as_bytes(), value.as_bytes())
+            })
+    };
+    let fields = [("A", "b: c"), ("Content-Length", "5")];
+    let head = response("200 OK", &fields);
+    assert!(repeats(&head, "200 OK", &fields));
+    for (status, other) in [
+        ("200 ok", &fields[..]),
+        ("200 OK", &[("A", "b: c"), ("Content-Length", "6")]),
+        ("200 OK", &[("A", "b: c")]),
+        ("200 OK", &[("Content-Length", "5"), ("A", "b: c")]),
+        ("200 OK", &[("a", "b: c"), ("Content-Length", "5")]),
+        // The same bytes, but not a valid name and value.
+        ("200 OK", &[("A: b", "c"), ("Content-Length", "5")]),
+        ("200 OK", &[("A", "b: c\r\nContent-Length: 5")]),
+        ("200 OK", &[("A", "b: c\r\nContent-Length: 5"), ("", "")]),
+    ] {
+        assert!(!repeats(&head, status, other), "{status} {other:?}");
+    }
+    // A field that is not sent has an effect all the same.
+    for (name, value) in [("Connection", "close"), ("Trailer", "x")] {
+        let head = response("200 OK", &[("A", "b"), (name, value)]);
+        assert!(!repeats(&head, "200 OK", &[("A", "b")]), "{name}");
+    }
+    let mut invalid = ResponseHead::default();
+    assert!(invalid.start(b"x").is_err());
+    assert!(!repeats(&invalid, "", &[]));
+}
+
+#[test]
 fn hop_by_hop_fields_except_close_are_dropped() {
     for name in [
         "Keep-Alive",

@@ -5,6 +5,8 @@ use std::io;
 
 use super::Connection;
 use crate::net::output_queue::Flush;
+use crate::net::response_spool::ResponseSpool;
+use crate::net::tuning::FLUSH_THRESHOLD;
 use crate::net::write_half::Enqueued;
 
 impl Connection {
@@ -34,11 +36,27 @@ impl Connection {
         if will_flush { Ok(()) } else { self.write_half.flush_all(&self.poller) }
     }
 
+    /// Sends a complete response before its connection is returned, so that the threads of a
+    /// free-threaded interpreter send at the same time, and the poller has less to do. The thread
+    /// is attached to the interpreter, so this never waits and takes no more than one small
+    /// response: what is large, in a file, or behind bytes that wait already is left to the poller.
+    /// So is the last response, which goes out together with the end of the connection, and a
+    /// failure: the poller finds it when the connection is returned.
+    pub fn send_before_return(&mut self) {
+        let is_small = self.queue.size() < FLUSH_THRESHOLD && !self.queue.has_file();
+        let is_ordinary = is_small && !self.queue.is_empty() && !self.http.is_finished();
+        if is_ordinary && !self.write_half.has_waiting() {
+            let _ = self.write_half.send(&mut self.queue);
+        }
+    }
+
     /// Blocks until the unsent bytes in memory are below the high-water mark: because the client
     /// has read, or because they were moved to a file. Fails if the client has disconnected, or
     /// reads too slowly.
     pub fn make_room(&mut self) -> io::Result<()> {
-        self.write_half.make_room(&mut self.response_spool, self.write_pace, &self.poller)
+        let limit = self.poller.response_spool;
+        let spool = self.response_spool.get_or_insert_with(|| Box::new(ResponseSpool::new(limit)));
+        self.write_half.make_room(spool, self.poller.write_pace, &self.poller)
     }
 
     /// For the poller: sends queued bytes, within the limit of one turn. Once all are sent,

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use log::warn;
+use log::{debug, warn};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use socket2::Socket;
@@ -17,6 +17,7 @@ use crate::net::address::{Local, Peer};
 use crate::net::arena::ConnectionId;
 use crate::net::connection::{Connection, Origin};
 use crate::net::listener::Listener;
+use crate::net::transport::Transport;
 use crate::net::write_half::WriteHalf;
 use crate::observe::{Count, counted};
 
@@ -35,7 +36,7 @@ pub(super) enum Accepted {
 
 /// Accepts one connection, if the limit allows it.
 pub(super) fn accept_one(state: &mut State, listener: &Listener, local: &Arc<Local>) -> Accepted {
-    if !state.admission.has_place(state.connections.len()) {
+    if !state.admission.has_place(state.sockets()) {
         // A connection is evicted only if a new one is waiting.
         if !listener.has_waiting() {
             return Accepted::Empty;
@@ -46,7 +47,7 @@ pub(super) fn accept_one(state: &mut State, listener: &Listener, local: &Arc<Loc
         }
     }
     match listener.accept() {
-        Ok((socket, peer)) => Accepted::Connection(add(state, socket, peer, local.clone())),
+        Ok((socket, peer)) => add_accepted(state, socket, peer, (listener, local)),
         Err(error) => on_error(state, listener, &error),
     }
 }
@@ -70,7 +71,7 @@ fn on_error(state: &mut State, listener: &Listener, error: &io::Error) -> Accept
         warn!(
             target: "accept.paused",
             "Accepting paused for a moment: {error} (open connections: {}; {})",
-            state.connections.len(),
+            state.sockets(),
             counted(count, "time")
         );
     }
@@ -91,17 +92,42 @@ fn pause_without_place(state: &mut State) {
             target: "accept.paused",
             "Accepting paused for a moment: all of the {} connections of --worker-connections are \
              busy ({})",
-            state.connections.len(),
+            state.sockets(),
             counted(count, "time")
         );
     }
     state.admission.pause(state.now);
 }
 
-fn add(state: &mut State, socket: Socket, peer: Peer, local: Arc<Local>) -> ConnectionId {
+/// Adds a connection that a listener has accepted.
+fn add_accepted(
+    state: &mut State,
+    socket: Socket,
+    peer: Peer,
+    (listener, local): (&Listener, &Arc<Local>),
+) -> Accepted {
+    if let Some(observed) = &state.observed {
+        observed.slot.count_accepted();
+    }
+    match listener.service.transport(socket, &state.link.memory_budget) {
+        Ok(transport) => Accepted::Connection(add(state, transport, peer, local.clone())),
+        Err(error) => {
+            debug!("{}: cannot begin a TLS session: {error}", peer.address());
+            Accepted::Aborted
+        }
+    }
+}
+
+/// Adds a connection over `transport`.
+pub(super) fn add(
+    state: &mut State,
+    transport: Transport,
+    peer: Peer,
+    local: Arc<Local>,
+) -> ConnectionId {
     let link = &state.link;
     let origin = Origin { peer, local, accepted_at: state.now };
-    let write_half = Arc::new(WriteHalf::new(socket, link.memory_budget.clone()));
+    let write_half = Arc::new(WriteHalf::new(transport, link.memory_budget.clone()));
     state.connections.insert_with(|id| {
         let settings = &state.settings;
         let connection = Connection::new(id, write_half.clone(), link.clone(), origin, settings);

@@ -11,6 +11,10 @@ pub(super) enum Action {
     Wait,
     /// Read from the socket.
     Read,
+    /// The client has begun HTTP/2.
+    BeginHttp2,
+    /// Drive a session of HTTP/2.
+    DriveHttp2,
     /// The request is complete: lend the connection to a worker thread.
     Dispatch,
     /// Reject the request with an error response. Boxed, so that an action fits into registers.

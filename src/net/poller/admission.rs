@@ -3,9 +3,10 @@
 //!
 //! The policy does no I/O and has no clock; `accept` acts on it.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::net::tuning::{ACCEPT_PAUSE, BLOCKED_PAUSE, MAX_ACCEPT_PER_TURN, YIELD_PAUSE};
+use crate::sys::clock::Moment;
 
 /// The state of the policy.
 #[derive(Debug)]
@@ -14,15 +15,17 @@ pub(super) struct Admission {
     max_connections: usize,
     /// The number of free threads; `None` if no other process accepts from the same sockets.
     free_threads: Option<usize>,
+    /// How long connections are left to other processes while no thread begins a request.
+    blocked_pause: Duration,
     /// Counts the requests that threads have begun.
     jobs_taken: u64,
     /// Accepting pauses until then: there is no descriptor or memory left, or the connection limit
     /// is reached.
-    paused_until: Option<Instant>,
+    paused_until: Option<Moment>,
     /// No thread is free: new connections are left to other processes until then.
-    yielding_until: Option<Instant>,
+    yielding_until: Option<Moment>,
     /// When that began, and [`Admission::jobs_taken`] then.
-    yielding_since: Option<(Instant, u64)>,
+    yielding_since: Option<(Moment, u64)>,
     /// The last turn has left new connections to other processes.
     has_yielded: bool,
     /// All threads are occupied by requests that have run too long.
@@ -36,6 +39,7 @@ impl Admission {
         Admission {
             max_connections,
             free_threads: None,
+            blocked_pause: BLOCKED_PAUSE,
             jobs_taken: 0,
             paused_until: None,
             yielding_until: None,
@@ -44,6 +48,13 @@ impl Admission {
             is_stalled: false,
             is_draining: false,
         }
+    }
+
+    /// Accepts connections also while all threads are blocked: they may bring health checks, which
+    /// need no thread. Other requests can be handed over.
+    pub(super) fn accept_health_checks(mut self) -> Admission {
+        self.blocked_pause = YIELD_PAUSE;
+        self
     }
 
     /// Sets the number of free threads; `None` if no other process accepts from the same sockets.
@@ -59,9 +70,14 @@ impl Admission {
         self.jobs_taken = jobs_taken;
     }
 
+    /// A number that changes whenever a thread begins a request.
+    pub(super) fn jobs_taken(&self) -> u64 {
+        self.jobs_taken
+    }
+
     /// True if this turn accepts connections. `ready` counts the requests that it has found so far;
     /// `has_waiting` says whether a listener may have connections waiting.
-    pub(super) fn admits(&mut self, ready: usize, has_waiting: bool, now: Instant) -> bool {
+    pub(super) fn admits(&mut self, ready: usize, has_waiting: bool, now: Moment) -> bool {
         let is_paused = self.paused_until.is_some_and(|until| now < until);
         if is_paused || (self.is_stalled && !self.is_draining) {
             return false;
@@ -78,7 +94,7 @@ impl Admission {
     /// True while new connections are left to other processes: for [`YIELD_PAUSE`] if no thread is
     /// free, or for [`BLOCKED_PAUSE`] if none begins another request either, or for one turn if
     /// this turn's requests occupy all free threads, since they may be short.
-    fn must_yield(&mut self, ready: usize, now: Instant) -> bool {
+    fn must_yield(&mut self, ready: usize, now: Moment) -> bool {
         match self.free_threads {
             Some(0) => {
                 let Some(until) = self.yielding_until else {
@@ -87,7 +103,7 @@ impl Admission {
                     return true;
                 };
                 let is_blocked = |(since, jobs_taken)| {
-                    jobs_taken == self.jobs_taken && now < since + BLOCKED_PAUSE
+                    jobs_taken == self.jobs_taken && now < since + self.blocked_pause
                 };
                 if now >= until && self.yielding_since.is_some_and(is_blocked) {
                     self.yielding_until = Some(now + YIELD_PAUSE);
@@ -133,7 +149,7 @@ impl Admission {
     }
 
     /// Pauses accepting: there is no descriptor or memory left, or the connection limit is reached.
-    pub(super) fn pause(&mut self, now: Instant) {
+    pub(super) fn pause(&mut self, now: Moment) {
         self.paused_until = Some(now + ACCEPT_PAUSE);
     }
 
@@ -159,7 +175,7 @@ impl Admission {
     }
 
     /// When the poller must check again.
-    pub(super) fn wakes_at(&self) -> Option<Instant> {
+    pub(super) fn wakes_at(&self) -> Option<Moment> {
         if self.is_stalled && !self.is_draining {
             // Pauses that are over do not end the poller's waits for events.
             return None;
@@ -171,13 +187,14 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::clock;
     use std::time::Duration;
 
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
     fn stalled_server_accepts_nothing_until_it_drains() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut admission = Admission::new(10);
         admission.set_stalled(true);
         assert!(!admission.admits(0, true, now) && !admission.is_open());
@@ -192,7 +209,7 @@ mod tests {
     /// A regression test: a pause that was over woke the poller each millisecond.
     #[test]
     fn stalled_server_does_not_wait_for_the_end_of_a_pause() {
-        let now = Instant::now();
+        let now = clock::now();
         let mut admission = Admission::new(10);
         admission.set_free_threads(Some(0));
         assert!(!admission.admits(0, true, now));
@@ -218,7 +235,7 @@ mod tests {
             // No thread is free, but they work: after 100 ms no other process has accepted.
             (Some(0), 0, [false, false, false, true]),
         ] {
-            let (mut admission, start) = (Admission::new(10), Instant::now());
+            let (mut admission, start) = (Admission::new(10), clock::now());
             let admitted = [0, 1, 2, 3].map(|turn| {
                 admission.set_free_threads(free_threads);
                 admission.set_jobs_taken(turn.into());
@@ -234,7 +251,7 @@ mod tests {
     /// with it each client of the other workers, one after another.
     #[test]
     fn blocked_threads_leave_new_connections_to_others_for_longer() {
-        let (mut admission, start) = (Admission::new(10), Instant::now());
+        let (mut admission, start) = (Admission::new(10), clock::now());
         admission.set_free_threads(Some(0));
         let mut admitted = Vec::new();
         for turn in 0..101 {
@@ -251,7 +268,7 @@ mod tests {
 
     #[test]
     fn free_thread_ends_the_wait_for_other_processes() {
-        let (mut admission, now) = (Admission::new(10), Instant::now());
+        let (mut admission, now) = (Admission::new(10), clock::now());
         admission.set_free_threads(Some(0));
         assert!(!admission.admits(0, true, now) && !admission.is_open());
         assert_eq!(admission.wakes_at(), Some(now + YIELD_PAUSE));
@@ -296,7 +313,7 @@ mod tests {
 
     #[test]
     fn pause_ends_with_its_time_or_a_closed_connection() {
-        let (mut admission, start) = (Admission::new(10), Instant::now());
+        let (mut admission, start) = (Admission::new(10), clock::now());
         admission.pause(start);
         assert!(admission.is_paused() && !admission.admits(0, true, start + 99 * MS));
         assert!(admission.admits(0, true, start + 100 * MS) && !admission.is_paused());

@@ -3,9 +3,11 @@
 use std::io;
 
 use super::action::Action;
-use super::connections::Phase;
+use super::connections::{Phase, Slot};
+use super::multiplexed::OpenStream;
 use super::state::State;
 use crate::net::arena::ConnectionId;
+use crate::net::read_buffer::ReadBuffer;
 use crate::net::shutdown::Shutdown;
 use crate::net::transport::Transport;
 use crate::net::tuning::{DRAIN_LINGER_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT, MAX_READ_PER_TURN};
@@ -41,7 +43,7 @@ pub(super) fn discard_more(state: &mut State, id: ConnectionId) -> Action {
     let Phase::Lingering { bytes_left, .. } = &mut slot.phase else { return Action::Wait };
     let end_of_turn = bytes_left.saturating_sub(MAX_READ_PER_TURN);
     while *bytes_left > end_of_turn {
-        match slot.write_half.transport().read(&mut state.read_buffer) {
+        match slot.write_half.transport().append_to(state.read_buffer.empty()) {
             Ok(count) if count > 0 && count < *bytes_left => *bytes_left -= count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Action::Wait,
@@ -65,8 +67,8 @@ pub(super) fn shorten_linger(state: &mut State, id: ConnectionId) {
 }
 
 /// Discards unread input; true if there was any.
-pub(super) fn discard_unread(transport: &Transport, buffer: &mut [u8]) -> bool {
-    matches!(transport.read(buffer), Ok(1..))
+pub(super) fn discard_unread(transport: &Transport, buffer: &mut ReadBuffer) -> bool {
+    matches!(transport.append_to(buffer.empty()), Ok(1..))
 }
 
 /// Resets the connection: its response was aborted, and an ordinary close would look like the end
@@ -88,10 +90,39 @@ pub(super) fn close(state: &mut State, id: ConnectionId) {
     release(state, id);
 }
 
-/// Frees the slot. This drops the last reference to the socket, which also unregisters it.
-fn release(state: &mut State, id: ConnectionId) {
-    state.connections.remove(id);
+/// The client has reset a stream of HTTP/2, or its connection is lost. The thread that runs the
+/// request sees the failure, and returns it.
+pub(super) fn lose_stream(state: &mut State, open: &OpenStream) {
+    open.stream.cancel();
+    match state.connections.get_mut(open.id) {
+        Some(Slot {
+            phase: Phase::Lent { client_disconnected, read_half, .. },
+            write_half,
+            ..
+        }) => {
+            *client_disconnected = true;
+            write_half.fail();
+            if let Some(read_half) = read_half {
+                read_half.disconnect();
+            }
+        }
+        Some(_) => release(state, open.id),
+        None => {}
+    }
+}
+
+/// Frees the slot. This drops the last reference to the socket, which also unregisters it, unless
+/// another process has it too.
+pub(super) fn release(state: &mut State, id: ConnectionId) {
+    let slot = state.connections.remove(id);
     state.admission.resume();
+    if let Some(slot) = slot {
+        if slot.is_stream() {
+            state.streams -= 1;
+        } else if let Phase::Http2(Some(http2)) = slot.phase {
+            http2.streams.iter().for_each(|open| lose_stream(state, open));
+        }
+    }
     let connections = &state.connections;
     state.timers.compact(connections.len(), |(due, id)| {
         connections.get(*id).is_some_and(|slot| slot.deadline.is_filed_under(*due))

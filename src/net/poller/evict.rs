@@ -1,19 +1,19 @@
 //! Carries out the eviction policy: closes connections that wait for their clients, in favour of
 //! new ones, and aborts responses to free memory.
 
-use std::time::Instant;
-
 use log::warn;
 
 use super::close::{close, reset};
 use super::connections::Phase;
 use super::eviction::Eviction;
+use super::http2;
 use super::state::State;
 use crate::net::arena::ConnectionId;
 use crate::net::waiting::Awaited;
 #[cfg(doc)]
 use crate::net::write_half::WriteHalf;
 use crate::observe::{Count, counted};
+use crate::sys::clock::Moment;
 
 /// Closes the connection that can best be spared, because of `reason`: an idle one, else one whose
 /// request is incomplete. False if there is none.
@@ -35,6 +35,7 @@ pub(super) fn evict_waiting(state: &mut State, reason: &str) -> bool {
             counted(count, what)
         );
     }
+    http2::announce_close(state, id);
     close(state, id);
     true
 }
@@ -70,7 +71,7 @@ pub(super) fn relieve_memory(state: &mut State) -> bool {
 
 /// True if a client has read since `progress`, which causes no event at first: see
 /// [`WriteHalf::progress`].
-fn has_progressed(state: &State, id: ConnectionId, progress: Instant) -> bool {
+fn has_progressed(state: &State, id: ConnectionId, progress: Moment) -> bool {
     let Some(slot) = state.connections.get(id) else { return false };
     slot.write_half.flush().is_ok() && slot.write_half.progress() > progress
 }

@@ -8,7 +8,7 @@
 //! memory, the response that was not read for longest is aborted first. The policy does no I/O and
 //! has no clock; `evict` carries it out.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::net::arena::ConnectionId;
 use crate::net::tuning::{
@@ -16,6 +16,7 @@ use crate::net::tuning::{
     MEMORY_SHORT_AFTER, RELIEF_INTERVAL, SILENT_AFTER, STALLED_AFTER,
 };
 use crate::net::waiting::{Awaited, Waiting};
+use crate::sys::clock::Moment;
 
 impl Awaited {
     /// How long a connection waits before it may be evicted.
@@ -57,17 +58,17 @@ pub(super) trait Candidates {
 pub(super) struct Eviction {
     /// Connections that a search has found, each with its rank and with the time since which it
     /// waits, the first one to evict last.
-    found: Vec<(u8, Instant, ConnectionId)>,
+    found: Vec<(u8, Moment, ConnectionId)>,
     /// When a search may be made again after one that has found no idle connection.
-    next_search: Instant,
+    next_search: Moment,
     /// When responses may be aborted again to free memory.
-    next_relief: Instant,
+    next_relief: Moment,
     /// The first of the consecutive reliefs that found memory over its hard limit.
-    memory_short_since: Instant,
+    memory_short_since: Moment,
 }
 
 impl Eviction {
-    pub(super) fn new(now: Instant) -> Eviction {
+    pub(super) fn new(now: Moment) -> Eviction {
         Eviction { found: Vec::new(), next_search: now, next_relief: now, memory_short_since: now }
     }
 
@@ -75,7 +76,7 @@ impl Eviction {
     pub(super) fn next(
         &mut self,
         connections: &impl Candidates,
-        now: Instant,
+        now: Moment,
     ) -> Option<(Awaited, ConnectionId)> {
         let evictable = |id| {
             let waiting = connections.waiting(id)?;
@@ -119,7 +120,7 @@ impl Eviction {
 
     /// True if it is time to free memory. Call it when a request needs memory that is over its hard
     /// limit.
-    pub(super) fn is_relief_due(&mut self, now: Instant) -> bool {
+    pub(super) fn is_relief_due(&mut self, now: Moment) -> bool {
         if now < self.next_relief {
             return false;
         }
@@ -134,9 +135,9 @@ impl Eviction {
     /// The responses that are not read, the longest stalled one first, each with the time at which
     /// its client last read. `unsent` lists the responses with unsent bytes.
     pub(super) fn stalled(
-        unsent: impl Iterator<Item = (Instant, ConnectionId)>,
-        now: Instant,
-    ) -> Vec<(Instant, ConnectionId)> {
+        unsent: impl Iterator<Item = (Moment, ConnectionId)>,
+        now: Moment,
+    ) -> Vec<(Moment, ConnectionId)> {
         let is_stalled = |progress| now.saturating_duration_since(progress) >= STALLED_AFTER;
         let mut stalled: Vec<_> = unsent.filter(|(progress, _)| is_stalled(*progress)).collect();
         stalled.sort_unstable();
@@ -145,7 +146,7 @@ impl Eviction {
 
     /// True if memory has been short for so long that the largest response is aborted although its
     /// client reads. A client that reads a byte now and then would otherwise block all others.
-    pub(super) fn may_evict_reader(&self, now: Instant) -> bool {
+    pub(super) fn may_evict_reader(&self, now: Moment) -> bool {
         now.saturating_duration_since(self.memory_short_since) >= MEMORY_SHORT_AFTER
     }
 }
@@ -153,11 +154,12 @@ impl Eviction {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::clock;
     use Awaited::{Close, Content, FirstRequest, Head, NextRequest};
     use std::collections::BTreeMap;
 
     /// Connections by number: the second since when each waits, and for what.
-    struct Site(Instant, BTreeMap<usize, (f64, Awaited)>);
+    struct Site(Moment, BTreeMap<usize, (f64, Awaited)>);
 
     impl Candidates for Site {
         fn ids(&self) -> Vec<ConnectionId> {
@@ -201,7 +203,7 @@ mod tests {
             (vec![(8.0, Head), (4.0, Content)], 9.0, vec![0, 1]),
         ] {
             let idle = idle.into_iter().enumerate().collect();
-            assert_eq!(evict_all(&mut Site(Instant::now(), idle), at), expected);
+            assert_eq!(evict_all(&mut Site(clock::now(), idle), at), expected);
         }
     }
 
@@ -209,7 +211,7 @@ mod tests {
     fn many_idle_connections_are_evicted_in_order() {
         let count = 3 * EVICTION_BATCH + 1;
         let idle = (0..count).map(|number| (number, ((number * 7 % count) as f64, NextRequest)));
-        let mut site = Site(Instant::now(), idle.collect());
+        let mut site = Site(clock::now(), idle.collect());
         let order = site.1.clone();
         let evicted = evict_all(&mut site, 1e6);
         assert_eq!(evicted.len(), count);
@@ -218,7 +220,7 @@ mod tests {
 
     #[test]
     fn connection_that_became_busy_is_not_evicted() {
-        let (start, two) = (Instant::now(), [(1, (1.0, NextRequest)), (2, (2.0, NextRequest))]);
+        let (start, two) = (clock::now(), [(1, (1.0, NextRequest)), (2, (2.0, NextRequest))]);
         let mut site = Site(start, two.into());
         let mut eviction = Eviction::new(start);
         let now = start + Duration::from_secs(5);
@@ -233,7 +235,7 @@ mod tests {
 
     #[test]
     fn search_without_result_is_not_repeated_at_once() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut eviction = Eviction::new(start);
         let mut site = Site(start, BTreeMap::new());
         assert_eq!(eviction.next(&site, start), None);
@@ -247,7 +249,7 @@ mod tests {
 
     #[test]
     fn connection_that_became_idle_is_evicted_before_a_head_that_was_found() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut site = Site(start, (0..3).map(|number| (number, (0.0, Head))).collect());
         let mut eviction = Eviction::new(start);
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
@@ -265,7 +267,7 @@ mod tests {
 
     #[test]
     fn stalled_responses_come_longest_first() {
-        let start = Instant::now();
+        let start = clock::now();
         let at = |s: f64| start + Duration::from_secs_f64(s);
         let id = ConnectionId::from_token;
         let unsent = [(at(2.0), id(1)), (at(0.5), id(2)), (at(2.1), id(3))];
@@ -275,7 +277,7 @@ mod tests {
 
     #[test]
     fn memory_relief_is_rate_limited_and_escalates() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut eviction = Eviction::new(start);
         for (milliseconds, due, may_evict_reader) in [
             (0, true, false),

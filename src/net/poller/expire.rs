@@ -5,7 +5,7 @@ use super::connections::Phase;
 use super::respond::{ErrorResponse, respond};
 use super::state::State;
 use super::write::report_slow_client;
-use super::{read, write};
+use super::{handshake, http2, read, relay, write};
 use crate::net::arena::ConnectionId;
 #[cfg(doc)]
 use crate::net::write_half::WriteHalf;
@@ -29,7 +29,9 @@ pub(super) fn on_deadline(state: &mut State, id: ConnectionId) -> Action {
     match state.connections.get(id).map(|slot| &slot.phase) {
         Some(Phase::Reading(_)) => on_read_deadline(state, id),
         Some(Phase::Sending(_)) => on_write_deadline(state, id),
+        Some(Phase::Relaying(_)) => relay::on_deadline(state, id),
         Some(Phase::Lingering { .. }) => Action::Close,
+        Some(Phase::Http2(_)) => http2::on_deadline(state, id),
         Some(Phase::Lent { .. }) | None => Action::Wait,
     }
 }
@@ -62,6 +64,9 @@ fn on_read_deadline(state: &mut State, id: ConnectionId) -> Action {
     }
     let Some(slot) = state.connections.get(id) else { return Action::Wait };
     let Phase::Reading(connection) = &slot.phase else { return Action::Wait };
+    if connection.is_in_handshake() {
+        return handshake::on_timeout(connection, &state.link);
+    }
     if connection.http.is_idle() {
         return on_idle_timeout(state, connection.is_kept_alive());
     }

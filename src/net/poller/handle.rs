@@ -2,15 +2,16 @@
 //! poller.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use crate::net::census::Census;
 use crate::net::connection::Lent;
 use crate::net::poller_link::PollerLink;
 use crate::net::shutdown::Shutdown;
+use crate::net::taken::Taken;
 use crate::observe::Counters;
-use crate::sync::{Mutex, ignore_poison};
+use crate::sync::{AtomicBool, Mutex, Ordering, ignore_poison};
 
 /// The poller's interface for other threads.
 #[derive(Debug)]
@@ -18,20 +19,51 @@ pub struct PollerHandle {
     /// The state that the poller shares with its connections.
     link: Arc<PollerLink>,
     /// Lent connections that were returned since the last turn.
-    returned: Mutex<Vec<Lent>>,
+    returned: Mutex<Returned>,
+    /// Mirrors whether there are any, so that the poller can check it without locking.
+    has_returned: AtomicBool,
     /// Counts the turns.
     turns: AtomicUsize,
 }
 
+/// Connections that worker threads have returned.
+#[derive(Debug, Default)]
+pub(super) struct Returned {
+    /// Those whose response is complete or aborted.
+    pub(super) connections: Vec<Lent>,
+    /// Those that the application has taken.
+    pub(super) taken: Vec<(Lent, Taken)>,
+}
+
 impl PollerHandle {
     pub(super) fn new(link: Arc<PollerLink>) -> PollerHandle {
-        PollerHandle { link, returned: Mutex::default(), turns: AtomicUsize::new(0) }
+        PollerHandle {
+            link,
+            returned: Mutex::default(),
+            has_returned: AtomicBool::new(false),
+            turns: AtomicUsize::new(0),
+        }
     }
 
     /// Returns a connection whose response is complete or aborted. The poller's next turn sends its
     /// queue; [`PollerHandle::wake_for_returned`] causes that turn.
     pub fn return_connection(&self, connection: Lent) {
-        ignore_poison(self.returned.lock()).push(connection);
+        let mut returned = ignore_poison(self.returned.lock());
+        returned.connections.push(connection);
+        self.announce_returned();
+    }
+
+    /// Returns a connection that the application has taken.
+    pub fn return_taken(&self, connection: Lent, taken: Taken) {
+        let mut returned = ignore_poison(self.returned.lock());
+        returned.taken.push((connection, taken));
+        self.announce_returned();
+    }
+
+    /// Called with the lock held, and before the caller checks whether the poller is blocked, which
+    /// checks this after it has declared so.
+    fn announce_returned(&self) {
+        self.has_returned.store(true, Ordering::SeqCst);
     }
 
     /// Wakes the poller if it is blocked while returned connections wait for its next turn.
@@ -95,12 +127,15 @@ impl PollerHandle {
         self.turns.store(self.turns().wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// Swaps the returned connections with an empty vector, so that neither is allocated again.
-    pub(super) fn take_returned(&self, empty: &mut Vec<Lent>) {
-        std::mem::swap(&mut *ignore_poison(self.returned.lock()), empty);
+    /// Swaps the returned connections with empty vectors, so that none is allocated again.
+    pub(super) fn take_returned(&self, empty: &mut Returned) {
+        let mut returned = ignore_poison(self.returned.lock());
+        self.has_returned.store(false, Ordering::Relaxed);
+        std::mem::swap(&mut *returned, empty);
     }
 
+    /// True if connections were returned since the last turn.
     pub(super) fn has_returned(&self) -> bool {
-        !ignore_poison(self.returned.lock()).is_empty()
+        self.has_returned.load(Ordering::SeqCst)
     }
 }

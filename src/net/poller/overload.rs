@@ -4,9 +4,10 @@
 //! `--queue-timeout`, or that finds the queue full, is rejected with 503. The application sees none
 //! of them. The policy does no I/O and has no clock; `reject` carries it out.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::net::tuning::{HALF_CLOSE_GRACE, SWEEP_INTERVAL};
+use crate::sys::clock::Moment;
 
 /// The decision on a queued request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,16 +36,21 @@ pub(super) struct Overload {
     /// `--queue-timeout`.
     queue_timeout: Duration,
     /// When queued requests are to be checked again.
-    next_sweep: Instant,
+    next_sweep: Moment,
 }
 
 impl Overload {
-    pub(super) fn new(queue_timeout: Duration, now: Instant) -> Overload {
+    pub(super) fn new(queue_timeout: Duration, now: Moment) -> Overload {
         Overload { queue_timeout, next_sweep: now }
     }
 
+    #[cfg(all(test, not(shuttle)))]
+    pub(super) fn set_queue_timeout(&mut self, queue_timeout: Duration) {
+        self.queue_timeout = queue_timeout;
+    }
+
     /// True if it is time to check the queued requests.
-    pub(super) fn is_sweep_due(&mut self, now: Instant) -> bool {
+    pub(super) fn is_sweep_due(&mut self, now: Moment) -> bool {
         let is_due = now >= self.next_sweep;
         if is_due {
             self.next_sweep = now + SWEEP_INTERVAL;
@@ -53,12 +59,7 @@ impl Overload {
     }
 
     /// The verdict on a request that was complete at `since`.
-    pub(super) fn verdict(
-        &self,
-        since: Instant,
-        client_disconnected: bool,
-        now: Instant,
-    ) -> Verdict {
+    pub(super) fn verdict(&self, since: Moment, client_disconnected: bool, now: Moment) -> Verdict {
         if client_disconnected {
             Verdict::Disconnected
         } else if now.saturating_duration_since(since) >= self.queue_timeout {
@@ -72,19 +73,20 @@ impl Overload {
 /// True if a client that now shuts down its sending side has disconnected, rather than only
 /// announced that it sends no further request. Its request was complete at `since`; at `last_poll`
 /// the kernel had not reported the end yet.
-pub(super) fn is_disconnect(since: Instant, last_poll: Instant) -> bool {
+pub(super) fn is_disconnect(since: Moment, last_poll: Moment) -> bool {
     last_poll.saturating_duration_since(since) >= HALF_CLOSE_GRACE
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::clock;
 
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
     fn queued_request_gets_its_verdict_by_age_and_client() {
-        let start = Instant::now();
+        let start = clock::now();
         let overload = Overload::new(500 * MS, start);
         for (waited, client_disconnected, expected) in [
             (0, false, Verdict::Keep),
@@ -103,7 +105,7 @@ mod tests {
 
     #[test]
     fn sweep_is_due_once_per_interval() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut overload = Overload::new(MS, start);
         for (passed, expected) in [(0, true), (50, false), (100, true), (150, false), (350, true)] {
             assert_eq!(overload.is_sweep_due(start + passed * MS), expected, "{passed} ms");
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn late_half_close_is_a_disconnect() {
-        let start = Instant::now();
+        let start = clock::now();
         for (last_poll, expected) in [(0, false), (999, false), (1000, true)] {
             assert_eq!(is_disconnect(start, start + last_poll * MS), expected, "{last_poll} ms");
         }

@@ -33,7 +33,8 @@ fn is_abandoned(state: &State) -> bool {
 /// Takes back a connection whose request will not run, and rejects or drops it. If the policy would
 /// keep the request, the queue was full.
 #[cold]
-pub(super) fn reject_queued(state: &mut State, connection: Box<Connection>) -> Action {
+pub(super) fn reject_queued(state: &mut State, mut connection: Box<Connection>) -> Action {
+    connection.end_wait(state.now);
     let counters = &state.link.counters;
     let detail = match verdict(state, &connection) {
         Verdict::Disconnected => {

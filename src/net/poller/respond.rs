@@ -21,8 +21,26 @@ pub(super) struct ErrorResponse {
     detail: String,
     /// The option whose limit the request exceeds, and that limit, for the log.
     limit: Option<(&'static str, u64)>,
+    /// Where the client finds what it asks for.
+    location: Option<String>,
+    /// The content, if it is not the text of the error.
+    content: Option<String>,
     /// How many such requests the log line is about; 0 if there is no line.
     count: u64,
+}
+
+impl Default for ErrorResponse {
+    fn default() -> ErrorResponse {
+        ErrorResponse {
+            status: 400,
+            reason: "Bad Request",
+            detail: String::new(),
+            limit: None,
+            location: None,
+            content: None,
+            count: 1,
+        }
+    }
 }
 
 impl ErrorResponse {
@@ -31,13 +49,50 @@ impl ErrorResponse {
             status: 503,
             reason: "Service Unavailable",
             detail: detail.to_owned(),
-            limit: None,
-            count: 1,
+            ..ErrorResponse::default()
+        }
+    }
+
+    fn not_found(detail: &str) -> ErrorResponse {
+        ErrorResponse {
+            status: 404,
+            reason: "Not Found",
+            detail: detail.to_owned(),
+            ..ErrorResponse::default()
         }
     }
 
     pub(super) fn timeout(detail: String) -> ErrorResponse {
-        ErrorResponse { status: 408, reason: "Request Timeout", detail, limit: None, count: 1 }
+        let (status, reason) = (408, "Request Timeout");
+        ErrorResponse { status, reason, detail, ..ErrorResponse::default() }
+    }
+
+    pub(super) fn bad_request(detail: &str) -> ErrorResponse {
+        ErrorResponse { detail: detail.to_owned(), ..ErrorResponse::default() }
+    }
+
+    /// The response to a challenge of ACME, which is no error. [RFC 8555 section 8.3]
+    pub(super) fn challenge(key_authorization: String) -> ErrorResponse {
+        ErrorResponse {
+            status: 200,
+            reason: "OK",
+            content: Some(key_authorization),
+            count: 0,
+            ..ErrorResponse::default()
+        }
+    }
+
+    /// A request that is repeated elsewhere, with the same method and content. It is no error, and
+    /// no line of the error log.
+    pub(super) fn redirect(location: String) -> ErrorResponse {
+        ErrorResponse {
+            status: 308,
+            reason: "Permanent Redirect",
+            detail: location.clone(),
+            location: Some(location),
+            count: 0,
+            ..ErrorResponse::default()
+        }
     }
 }
 
@@ -50,6 +105,10 @@ pub(super) fn reject_request(
 ) -> Action {
     let counters = &state.link.counters;
     let response = match rejection {
+        Rejection::Protocol(http1::Error::Target) if names_static_file(state, &connection) => {
+            counters.increment_and_take_report(Count::Malformed);
+            ErrorResponse::not_found("the path has an encoded NUL")
+        }
         Rejection::Protocol(error) => {
             let (status, reason) = error.status();
             let count = match error {
@@ -65,14 +124,19 @@ pub(super) fn reject_request(
                 }
             };
             let limit = exceeded_limit(*error, &state.settings.limits);
-            ErrorResponse { status, reason, detail: error.to_string(), limit, count }
+            let detail = error.to_string();
+            ErrorResponse { status, reason, detail, limit, count, ..ErrorResponse::default() }
+        }
+        Rejection::Forwarded(error) => {
+            counters.increment_and_take_report(Count::Malformed);
+            ErrorResponse::bad_request(&error.to_string())
         }
         Rejection::NeverSpooled => {
             counters.increment_and_take_report(Count::OverLimit);
             let (status, reason) = http1::Error::BodyTooLarge.status();
             let detail = http1::Error::BodyTooLarge.to_string();
             let limit = Some(("--limit-spool", state.settings.budget.spool));
-            ErrorResponse { status, reason, detail, limit, count: 1 }
+            ErrorResponse { status, reason, detail, limit, ..ErrorResponse::default() }
         }
         Rejection::Spool(error) => {
             if let Some(count) = counters.increment_and_take_report(Count::SpoolFailed) {
@@ -84,13 +148,8 @@ pub(super) fn reject_request(
                 );
             }
             let detail = "the request body cannot be stored".to_owned();
-            ErrorResponse {
-                status: 507,
-                reason: "Insufficient Storage",
-                detail,
-                limit: None,
-                count: 1,
-            }
+            let (status, reason) = (507, "Insufficient Storage");
+            ErrorResponse { status, reason, detail, ..ErrorResponse::default() }
         }
         Rejection::SpoolLimit => {
             if let Some(count) = counters.increment_and_take_report(Count::SpoolLimit) {
@@ -112,8 +171,23 @@ pub(super) fn reject_request(
             }
             ErrorResponse::unavailable("the server is short of memory")
         }
+        Rejection::PlainHttp => {
+            let count = counters.increment_and_take_report(Count::PlainHttp).unwrap_or(0);
+            let detail = "plain HTTP was sent to an HTTPS port: use https://";
+            ErrorResponse { count, ..ErrorResponse::bad_request(detail) }
+        }
     };
     respond(state, connection, &response)
+}
+
+/// True if the target is below a URL of `--static`, and has an encoded NUL: no file has such a
+/// name, as none has one with an encoded slash.
+fn names_static_file(state: &State, connection: &Connection) -> bool {
+    let target = connection.http.head().raw_target();
+    let path = target.split(|&b| b == b'?').next().unwrap_or_default();
+    let files = state.static_files.as_ref();
+    memchr::memmem::find(path, b"%00").is_some()
+        && files.is_some_and(|files| files.site.covers(path))
 }
 
 /// Sends a complete, small response and closes.
@@ -126,13 +200,16 @@ pub(super) fn respond(
     connection.http.reject();
     connection.end_reading();
     connection.discard_content();
+    let scope = connection.identify();
     log_rejection(&connection, response);
+    drop(scope);
     let head = response_head(response);
-    let page = format!("{status} {reason}: {detail}\n");
+    let text = || format!("{status} {reason}: {detail}\n");
+    let page = response.content.clone().unwrap_or_else(text);
     let date = state.date.at(wall_clock());
+    connection.begin(&head, Some(page.len() as u64), date);
     let Connection { http, queue, .. } = &mut *connection;
     queue.gather(|out| {
-        http.begin(&head, Some(page.len() as u64), date, out);
         if http.frame(page.len()).take > 0 {
             out.extend_from_slice(page.as_bytes());
         }
@@ -142,6 +219,7 @@ pub(super) fn respond(
         connection.log_access(&head, &[], |record| log.log(record));
         log.flush();
     }
+    state.count_answered(&connection, *status);
     let sent = connection.send();
     write::on_sent(state, connection, sent)
 }
@@ -161,7 +239,7 @@ fn log_rejection(connection: &Connection, response: &ErrorResponse) {
         level,
         "Rejected {} from {} with {status}: {detail}{note}",
         describe(connection.http.head()),
-        connection.peer.described(),
+        connection.describe_client(),
     );
 }
 
@@ -173,12 +251,20 @@ fn describe(head: &Head) -> String {
 fn response_head(response: &ErrorResponse) -> ResponseHead {
     let ErrorResponse { status, reason, .. } = response;
     let mut head = ResponseHead::default();
+    let content_type = match response.content {
+        Some(_) => "application/octet-stream",
+        None => "text/plain; charset=utf-8",
+    };
     let built = head
         .start(format!("{status} {reason}").as_bytes())
-        .and_then(|()| head.add_field(b"Content-Type", b"text/plain; charset=utf-8"))
+        .and_then(|()| head.add_field(b"Content-Type", content_type.as_bytes()))
         .and_then(|()| match status {
             503 => head.add_field(b"Retry-After", RETRY_AFTER_SECONDS),
             _ => Ok(()),
+        })
+        .and_then(|()| match &response.location {
+            Some(location) => head.add_field(b"Location", location.as_bytes()),
+            None => Ok(()),
         });
     debug_assert!(built.is_ok());
     head

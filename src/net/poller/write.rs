@@ -7,6 +7,7 @@ use log::{error, info};
 use super::action::Action;
 use super::close::discard_unread;
 use super::connections::Phase;
+use super::load::load_part;
 use super::read;
 use super::state::State;
 use crate::http1::Next;
@@ -27,13 +28,33 @@ pub(super) fn on_returned(state: &mut State, mut connection: Box<Connection>) ->
 
 /// Sends more of a response that the socket did not accept at once.
 pub(super) fn flush(state: &mut State, id: ConnectionId) -> Action {
+    if state.connections.get(id).is_some_and(|slot| slot.is_loading) {
+        return on_event_while_loading(state, id);
+    }
     match state.lend(id) {
         Some(connection) => {
-            let sent = connection.write_half.flush();
+            let sent = connection.write_half.flush_resident();
             on_sent(state, connection, sent)
         }
         None => Action::Wait,
     }
+}
+
+/// An event of a connection that waits for a disk: closes it if its client has disconnected, so
+/// that a slow disk does not hold its slot.
+#[cold]
+fn on_event_while_loading(state: &mut State, id: ConnectionId) -> Action {
+    let Some(slot) = state.connections.get(id) else { return Action::Wait };
+    let Phase::Sending(connection) = &slot.phase else { return Action::Wait };
+    let write_half = &slot.write_half;
+    if write_half.transport().is_lost() {
+        write_half.fail();
+    }
+    if !write_half.has_failed() {
+        return Action::Wait;
+    }
+    on_write_error(state, connection, &io::ErrorKind::BrokenPipe.into());
+    Action::Reset
 }
 
 /// A response, or part of it, was sent.
@@ -51,8 +72,10 @@ pub(super) fn on_sent(
         Ok(flush) => {
             let deadline = slot.write_half.deadline((&state.settings.timeouts).into());
             state.timers.set(id, &mut slot.deadline, deadline.map(|(due, _)| due));
-            if flush == Flush::More {
-                slot.reschedule(id, &mut state.run_queue);
+            match flush {
+                Flush::More => slot.reschedule(id, &mut state.run_queue),
+                Flush::Cold => load_part(state, id),
+                Flush::Done | Flush::Blocked => {}
             }
             Action::Wait
         }
@@ -69,8 +92,12 @@ pub(super) fn on_sent(
 
 #[cold]
 fn on_write_error(state: &State, connection: &Connection, error: &io::Error) {
-    let (client, request) = (connection.peer.described(), connection.http.head());
+    let _scope = connection.enter_scope();
+    let (client, request) = (connection.describe_client(), connection.http.head());
     match error.kind() {
+        // It has closed after the last byte, while the application finished its request.
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+            if !connection.write_half.has_discarded() => {}
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => info!(
             target: "response.client_disconnected",
             "The client {client} disconnected before its response was complete: {request}"
@@ -90,7 +117,8 @@ fn on_write_error(state: &State, connection: &Connection, error: &io::Error) {
 /// Counts and logs a client that reads too slowly, with the error of its response; the caller
 /// resets the connection.
 pub(super) fn report_slow_client(state: &State, connection: &Connection, kind: io::ErrorKind) {
-    let (client, request) = (connection.peer.described(), connection.http.head());
+    let _scope = connection.enter_scope();
+    let (client, request) = (connection.describe_client(), connection.http.head());
     if kind == READ_TOO_SLOWLY {
         if let Some(count) = state.link.counters.increment_and_take_report(Count::WriteRate) {
             info!(
@@ -112,6 +140,7 @@ pub(super) fn report_slow_client(state: &State, connection: &Connection, kind: i
 
 /// The whole response was sent: starts the next request, or ends the connection.
 fn finish_exchange(state: &mut State, mut connection: Box<Connection>) -> Action {
+    state.response_buffers.take_back(&mut connection);
     let Some(slot) = state.connections.get_mut(connection.id) else { return Action::Wait };
     match connection.start_next(state.now) {
         Next::Request => {
@@ -126,7 +155,20 @@ fn finish_exchange(state: &mut State, mut connection: Box<Connection>) -> Action
             slot.phase = Phase::Reading(connection);
             action.unwrap_or(Action::Read)
         }
-        Next::Close => {
+        Next::Reset if !slot.is_stream() => {
+            slot.phase = Phase::Sending(connection);
+            Action::Reset
+        }
+        // A stream can end with a reset behind the bytes that were sent.
+        Next::Close | Next::Reset => {
+            if connection.http.is_cut_short() {
+                connection.write_half.transport().omit_announcement();
+            }
+            if slot.is_stream() {
+                connection.write_half.transport().end_stream();
+                slot.phase = Phase::Sending(connection);
+                return Action::Close;
+            }
             // A client that sent `Connection: close` sends nothing more. One that does, between
             // this check and the close, may see a reset: to linger would cost all others an event
             // and a turn. [RFC 9112 section 9.6]
@@ -135,10 +177,6 @@ fn finish_exchange(state: &mut State, mut connection: Box<Connection>) -> Action
                 && !discard_unread(connection.write_half.transport(), &mut state.read_buffer);
             slot.phase = Phase::Sending(connection);
             if is_done { Action::Close } else { Action::Linger }
-        }
-        Next::Reset => {
-            slot.phase = Phase::Sending(connection);
-            Action::Reset
         }
     }
 }

@@ -101,6 +101,13 @@ impl State {
         result
     }
 
+    /// No byte follows those that have arrived.
+    pub(super) fn end(&mut self) {
+        if let Some(decoder) = &mut self.decoder {
+            decoder.end();
+        }
+    }
+
     /// Moves content to `taken` until it has `limit` bytes, or as `until` says. Returns whether
     /// that is so.
     pub(super) fn take(&mut self, taken: &mut Vec<u8>, limit: usize, until: Until) -> bool {

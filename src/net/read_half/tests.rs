@@ -11,6 +11,7 @@ use super::*;
 use crate::config;
 use crate::http1::{self, Event};
 use crate::net::memory_budget::MemoryBudget;
+use crate::net::transport::Transport;
 
 const SIZED: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n";
 const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -49,10 +50,10 @@ impl Site {
         client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let poll = Poll::new().unwrap();
         let waker = Waker::new(poll.registry(), Token(0)).unwrap();
-        let link = Arc::new(PollerLink::new(waker, settings.budget));
+        let link = Arc::new(PollerLink::new(waker, &settings));
         let budget = link.memory_budget.clone();
         let socket = Socket::from(std::os::fd::OwnedFd::from(server));
-        let write_half = Arc::new(WriteHalf::new(socket, budget.clone()));
+        let write_half = Arc::new(WriteHalf::new(Transport::Plain(socket), budget.clone()));
         let parts = (decoder, arrived.to_vec());
         let half = ReadHalf::new(write_half, link, &settings, parts, expects);
         Site { client, half, budget, _poll: poll }

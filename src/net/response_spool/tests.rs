@@ -9,9 +9,10 @@ use std::time::Duration;
 use mio::{Poll, Token, Waker};
 
 use super::ResponseSpool;
-use crate::config::{Budget, Timeouts};
+use crate::config::{self, Budget, Settings, Timeouts};
 use crate::net::output_queue::{Chunk, OutputQueue};
 use crate::net::poller_link::PollerLink;
+use crate::net::transport::Transport;
 use crate::net::tuning::HIGH_WATER_MARK;
 use crate::net::write_half::WriteHalf;
 use crate::net::write_pace::WritePace;
@@ -39,11 +40,13 @@ impl Site {
     fn with_budget(response_spool: u64, budget: Budget, write_timeout: Duration) -> Site {
         let poll = Poll::new().unwrap();
         let waker = Waker::new(poll.registry(), Token(0)).unwrap();
-        let link = Arc::new(PollerLink::new(waker, budget));
+        let settings = Settings { budget, ..config::parse_api(&[]).unwrap() };
+        let link = Arc::new(PollerLink::new(waker, &settings));
         let (server, client) = UnixStream::pair().unwrap();
         server.set_nonblocking(true).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let write_half = Arc::new(WriteHalf::new(server.into(), link.memory_budget.clone()));
+        let write_half =
+            Arc::new(WriteHalf::new(Transport::Plain(server.into()), link.memory_budget.clone()));
         let timeouts = Timeouts { write: write_timeout, ..Timeouts::default() };
         let pace = WritePace::from(&timeouts);
         Site {
@@ -114,7 +117,7 @@ fn response_that_is_not_read_is_produced_whole_and_arrives_in_order() {
     assert!(site.read(expected.len()).join().unwrap() == expected);
     assert_eq!((site.stored(), site.write_half.has_waiting()), (0, false));
     // What follows takes the way through memory again.
-    site.spool.start_next();
+    site.spool = ResponseSpool::new(UNLIMITED);
     site.produce(b"next").unwrap();
     assert_eq!(site.read(6).join().unwrap(), b"<next>");
     assert_eq!(site.stored(), 0);

@@ -169,6 +169,7 @@ impl WriteHalf {
         pace: WritePace,
         link: &PollerLink,
     ) -> io::Result<()> {
+        self.excuse_wait(state);
         if state.overdue(pace).is_some() {
             // The client may have read without an event: see `progress`.
             self.flush_from_producer(state, link)?;

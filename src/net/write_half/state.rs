@@ -2,12 +2,12 @@
 
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::net::output_queue::{Chunk, OutputQueue};
 use crate::net::write_pace::{Reading, WritePace};
 use crate::sync::{Condvar, CriticalSection, MutexGuard, ignore_poison};
-use crate::sys::clock;
+use crate::sys::clock::{self, Moment};
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -16,13 +16,15 @@ pub(super) struct State {
     /// The error that ended the connection; later calls fail with it, too, and the queue stays
     /// empty.
     pub(super) failed: Option<io::Error>,
+    /// Bytes were discarded since then, so the client has not got all of its response.
+    pub(super) has_discarded: bool,
     /// Bytes that are counted although they are not in the queue: it was found empty and they are
     /// being sent, or they are being moved to a file.
     pub(super) taken: usize,
     /// When the socket last took bytes, or the queue began to fill.
-    pub(super) progress: Instant,
+    pub(super) progress: Moment,
     /// When the queue began to fill.
-    pub(super) waiting_since: Instant,
+    pub(super) waiting_since: Moment,
     /// How long bytes of this response waited in the queue before that.
     pub(super) waited: Duration,
     /// Bytes that the socket has taken since the connection began.
@@ -86,10 +88,11 @@ impl Drop for Locked<'_> {
 }
 
 impl State {
-    pub(super) fn new(now: Instant) -> State {
+    pub(super) fn new(now: Moment) -> State {
         State {
             queue: OutputQueue::default(),
             failed: None,
+            has_discarded: false,
             taken: 0,
             progress: now,
             waiting_since: now,
@@ -107,6 +110,12 @@ impl State {
         self.failed.as_ref().map_or(Ok(()), |error| Err(copy(error)))
     }
 
+    /// Discards the bytes of `queue`, as the connection has failed.
+    pub(super) fn discard(&mut self, queue: &mut OutputQueue) {
+        self.has_discarded |= !queue.is_empty();
+        self.queue.discard(queue);
+    }
+
     /// Takes the end of the queue out, to move it to a file.
     pub(super) fn take_tail(&mut self) -> OutputQueue {
         let tail = self.queue.take_tail();
@@ -117,6 +126,7 @@ impl State {
     /// Puts the file back in place of `tail`, or `tail` itself if there is no file.
     pub(super) fn put_tail(&mut self, stored: Option<Chunk>, tail: &mut OutputQueue) {
         self.taken = 0;
+        self.has_discarded |= self.failed.is_some();
         match stored {
             Some(chunk) if self.failed.is_some() => self.queue.discard_chunk(chunk),
             None if self.failed.is_some() => {}
@@ -126,7 +136,7 @@ impl State {
     }
 
     /// See `WriteHalf::deadline`.
-    pub(super) fn deadline(&self, pace: WritePace) -> Option<(Instant, io::ErrorKind)> {
+    pub(super) fn deadline(&self, pace: WritePace) -> Option<(Moment, io::ErrorKind)> {
         pace.deadline(Reading {
             since: self.waiting_since,
             progress: self.progress,

@@ -1,4 +1,5 @@
-//! When blocks that a write half has taken are freed.
+//! When blocks and buffers that a write half has taken are freed, and how much of a file it sends
+//! at once.
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -11,6 +12,9 @@ use super::state::State;
 use crate::config::Budget;
 use crate::net::memory_budget::MemoryBudget;
 use crate::net::output_queue::{Chunk, Flush, OutputQueue};
+#[cfg(target_os = "linux")]
+use crate::net::transport::Then;
+use crate::net::transport::Transport;
 use crate::net::tuning::MAX_WRITE_PER_TURN;
 use crate::sync::CriticalSection;
 use crate::sys::clock;
@@ -56,7 +60,7 @@ fn blocks_are_freed_without_the_lock() {
     let all = || freed.all.load(Ordering::Relaxed);
     let (server, client) = UnixStream::pair().unwrap();
     server.set_nonblocking(true).unwrap();
-    let half = WriteHalf::new(server.into(), memory_budget.clone());
+    let half = WriteHalf::new(Transport::Plain(server.into()), memory_budget.clone());
 
     assert_eq!(half.send(&mut block(1000)).unwrap(), Flush::Done);
     assert_eq!(all(), 1, "sent at once");
@@ -75,6 +79,31 @@ fn blocks_are_freed_without_the_lock() {
     drop(client);
 }
 
+/// A regression test: each connection that had streamed a response kept up to 64 KiB of it, which
+/// no limit counted.
+#[test]
+fn sent_response_leaves_no_large_buffer() {
+    let memory_budget = Arc::new(MemoryBudget::new(Budget { memory: usize::MAX, spool: u64::MAX }));
+    let (server, _client) = UnixStream::pair().unwrap();
+    server.set_nonblocking(true).unwrap();
+    let half = WriteHalf::new(Transport::Plain(server.into()), memory_budget);
+    let mut queue = OutputQueue::default();
+    let mut gather = |size| {
+        queue.gather(|out| out.resize(size, b'x'));
+        std::mem::take(&mut queue)
+    };
+    for size in [1000, 60_000] {
+        half.enqueue(&mut gather(size)).unwrap();
+        assert_eq!(half.flush().unwrap(), Flush::Done);
+        assert_eq!(half.lock().queue.take_spare().capacity(), 0, "{size} bytes, sent later");
+    }
+    for (size, is_kept) in [(1000, true), (60_000, false)] {
+        let mut queue = gather(size);
+        assert_eq!(half.send(&mut queue).unwrap(), Flush::Done);
+        assert_eq!(queue.take_spare().capacity() > 0, is_kept, "{size} bytes, sent at once");
+    }
+}
+
 /// A regression test: a thread held the lock while it sent all of a file of the application.
 #[test]
 fn producer_leaves_most_of_a_file_to_the_poller() {
@@ -87,7 +116,30 @@ fn producer_leaves_most_of_a_file_to_the_poller() {
         (before, waiting.budget_of_producer(&queue))
     };
     let file = tempfile::tempfile().unwrap();
-    let file = Chunk::File { file, offset: 0, left: 1 << 40 };
+    let file = Chunk::File { file: Arc::new(file), offset: 0, left: 1 << 40 };
     assert_eq!(budget(file), (MAX_WRITE_PER_TURN, MAX_WRITE_PER_TURN));
     assert_eq!(budget(Chunk::Gathered(vec![7])), (u64::MAX, u64::MAX));
+}
+
+/// A regression test: the head used up a part of the budget, so that the poller sent the last bytes
+/// of a file of 1 MiB in a turn of their own.
+#[test]
+#[cfg(target_os = "linux")]
+fn file_of_one_turn_is_sent_with_its_head() {
+    let send = |length: u64| {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(length).unwrap();
+        let mut queue = OutputQueue::default();
+        queue.gather(|out| out.extend_from_slice(b"head"));
+        queue.push(Chunk::File { file: file.into(), offset: 0, left: length });
+        let (server, mut client) = UnixStream::pair().unwrap();
+        let reader =
+            std::thread::spawn(move || std::io::copy(&mut client, &mut std::io::sink()).unwrap());
+        let sent = queue.send(&Transport::Plain(server.into()), MAX_WRITE_PER_TURN, Then::Open);
+        drop(queue);
+        (sent.unwrap(), reader.join().unwrap())
+    };
+    let turn = MAX_WRITE_PER_TURN;
+    assert_eq!(send(turn), ((Flush::Done, turn + 4), turn + 4));
+    assert_eq!(send(2 * turn), ((Flush::More, turn), turn));
 }

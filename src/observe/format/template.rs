@@ -1,7 +1,8 @@
 //! A format as a template for Python's `%` operator, and the values to fill in. The access log of
 //! an application with a filter on the logger `gunicorn.access` needs them.
 
-use super::{ATOMS, Atom, Format, Piece, Record, Shape, Stamps};
+use super::{ATOMS, Atom, Format, Piece, Shape, Stamps};
+use crate::observe::Record;
 
 /// The value of an atom, with gunicorn's type.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -45,8 +45,13 @@ impl Master<'_> {
             FromWorker::Ready { serves_error_page } => {
                 observe::release_start();
                 worker.set_ready(serves_error_page);
+                let generation = worker.status.generation;
                 self.workers.on_ready();
+                if generation == self.workers.generation() {
+                    self.begin_trial(pid);
+                }
                 self.source_reload.on_ready();
+                self.note(|ledger| ledger.note("worker ready", Some(pid), ""));
             }
             FromWorker::ReplacementWanted => worker.status.replacement_wanted = true,
             FromWorker::BootConflict => worker.status.has_conflict = true,
@@ -90,9 +95,11 @@ impl Master<'_> {
                 );
                 self.stop(0, false);
             }
-            (_, libc::SIGHUP) => self.reload(py),
+            // A rejected reload is logged.
+            (_, libc::SIGHUP) => drop(self.reload(py)),
             (_, libc::SIGUSR1) => {
-                self.reopen_logs(py);
+                // What cannot be opened is logged.
+                let _ = self.reopen_logs(py);
                 self.workers.request_reports();
             }
             (_, libc::SIGUSR2) => self.start_successor(),
@@ -110,7 +117,7 @@ impl Master<'_> {
     }
 
     /// Changes the number of workers.
-    fn set_target(&mut self, py: Python<'_>, target: usize) {
+    pub(super) fn set_target(&mut self, py: Python<'_>, target: usize) {
         let previous = std::mem::replace(&mut self.deployment.target, target);
         self.call_nworkers_changed(py, previous);
         info!(target: "pool.resized", "Changing the number of workers from {previous} to {target}");
@@ -132,11 +139,19 @@ impl Master<'_> {
     }
 
     /// Reopens both logs and sends the files to all workers. A booting worker reads the message
-    /// when it is ready.
-    fn reopen_logs(&mut self, py: Python<'_>) {
+    /// when it is ready. Returns a sentence about each log that cannot be opened.
+    pub(super) fn reopen_logs(&mut self, py: Python<'_>) -> Vec<String> {
+        let mut failures = Vec::new();
         for log in [Log::Error, Log::Access] {
             let (settings, user) = (&self.deployment.settings, self.deployment.identity.as_ref());
-            let Some(file) = log_files::reopen(py, log, settings, user) else { continue };
+            let file = match log_files::reopen(py, log, settings, user) {
+                Ok(Some(file)) => file,
+                Ok(None) => continue,
+                Err(failure) => {
+                    failures.push(failure);
+                    continue;
+                }
+            };
             for worker in self.workers.iter() {
                 match worker.send(ToWorker::LogFile(log, &file)) {
                     Ok(()) => {}
@@ -155,5 +170,6 @@ impl Master<'_> {
                 Log::Access => self.deployment.log_files.access = Some(file),
             }
         }
+        failures
     }
 }

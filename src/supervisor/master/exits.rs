@@ -29,9 +29,15 @@ impl Master<'_> {
     ) {
         self.deployment.hooks.call(py, "child_exit", &[worker.pid.into()]);
         let stopping = matches!(self.stage, Stage::Stopping(_));
+        if !stopping {
+            self.count_restart(worker, status.code());
+        }
         match worker.status.state {
             _ if stopping => {}
             WorkerState::Retiring => {}
+            WorkerState::Ready if self.is_canary(worker) => {
+                self.on_canary_death(py, worker, status);
+            }
             WorkerState::Ready => self.on_death(py, worker, status),
             // A file has changed while it was imported, so it was not to serve anyway.
             WorkerState::Booting if self.source_reload.is_wanted() => {}
@@ -63,6 +69,7 @@ impl Master<'_> {
             replace: self.workers.replace(settings.processes.replace),
             has_started: self.stage.has_started(),
             is_reloading: self.stage.is_reloading(),
+            is_on_trial: self.is_on_trial(),
         };
         let what = format!("Worker {} {how} before it was ready", worker.pid);
         match failure.remedy() {
@@ -77,7 +84,7 @@ impl Master<'_> {
             }
             BootRemedy::RollBack => {
                 error!(target: "worker.boot_failed", "{what}: rolling the reload back");
-                self.roll_back(py);
+                self.roll_back(py, &what);
             }
             BootRemedy::TryAgainLater => {
                 error!(target: "worker.boot_failed", "{what}: trying again after a pause");
@@ -105,7 +112,7 @@ impl Master<'_> {
         }
     }
 
-    fn describe_exit(&mut self, py: Python<'_>, status: ExitStatus) -> String {
+    pub(super) fn describe_exit(&mut self, py: Python<'_>, status: ExitStatus) -> String {
         let before = std::mem::replace(&mut self.oom_kills, oom_kills());
         describe(py, status, self.oom_kills > before)
     }
@@ -119,6 +126,7 @@ impl Master<'_> {
         while let Some(pid) = peek_ended_child() {
             let is_successor = |successor: u32| i32::try_from(successor) == Ok(pid);
             let is_known = self.workers.iter().any(|worker| worker.pid == pid)
+                || self.acme.pid() == Some(pid)
                 || self.successor.as_ref().is_some_and(|other| is_successor(other.id()));
             // A worker that has just exited is handled in the next turn.
             if is_known || try_wait(pid).is_none() {

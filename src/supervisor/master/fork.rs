@@ -6,13 +6,16 @@ use log::error;
 use pyo3::prelude::*;
 
 use super::state::{Master, MasterExit};
+use crate::net::Membership;
 use crate::observe;
+use crate::supervisor::admin::Admin;
 use crate::supervisor::boot_reports::BootReports;
 use crate::supervisor::forks;
 use crate::supervisor::identity;
+use crate::supervisor::link::Link;
 use crate::supervisor::pool::WorkerStatus;
 use crate::supervisor::worker_main::{WorkerContext, booting};
-use crate::supervisor::worker_process::{Link, WorkerProcess};
+use crate::supervisor::worker_process::WorkerProcess;
 
 /// The signals that a worker ignores: the master handles them, but a terminal sends some to all its
 /// processes.
@@ -25,13 +28,21 @@ impl Master<'_> {
     /// serving.
     pub(super) fn fork_worker(&mut self, py: Python<'_>) -> Result<(), MasterExit> {
         let made = Link::new().and_then(|link| Ok((link, self.workers.boot_reports()?)));
-        let (link, reports) = match made {
+        let (mut link, reports) = match made {
             Ok(made) => made,
             Err(failure) => {
                 self.on_fork_failure(&failure);
                 return Ok(());
             }
         };
+        let takes_commands = self.admin.as_ref().is_some_and(Admin::takes_commands);
+        if self.reads_slots()
+            && let Err(failure) = link.show(self.deployment.settings.threads, takes_commands)
+        {
+            self.on_fork_failure(&failure);
+            return Ok(());
+        }
+        link.hand_over = self.hand_overs.add_worker(self.deployment.sockets.listeners());
         let number = self.workers.count_fork();
         self.deployment.hooks.call(py, "pre_fork", &[number]);
         if self.app.is_some() {
@@ -48,18 +59,24 @@ impl Master<'_> {
                 self.signals.unblock(py)?;
                 hold_booting_line(pid);
                 self.deployment.hooks.call(py, "forked", &[pid.into()]);
-                let Link { master_end, heartbeat, .. } = link;
                 let watches_files = self.deployment.settings.processes.watch.is_some();
                 let status = WorkerStatus::booting(self.workers.generation(), watches_files);
-                self.workers.add(WorkerProcess::new(pid, status, master_end, heartbeat));
+                self.workers.add(WorkerProcess::new(pid, status, link));
+                self.note(|ledger| ledger.note("worker booting", Some(pid), ""));
                 Ok(())
             }
             Err(failure) => {
+                link.hand_over.iter().for_each(Membership::remove_worker);
                 self.signals.unblock(py)?;
                 self.on_fork_failure(&failure);
                 Ok(())
             }
         }
+    }
+
+    /// Whether workers show what they do: for metrics, and to judge canaries.
+    fn reads_slots(&self) -> bool {
+        self.admin.is_some() || !self.deployment.settings.processes.canary.is_zero()
     }
 
     /// In the new worker: drops the state of other processes, and collects the worker's context.
@@ -74,18 +91,28 @@ impl Master<'_> {
         // With inherited ends of their channels open, other workers and a new master would not
         // notice that the master has exited.
         self.workers.clear();
+        self.acme.forget();
+        self.hand_overs.clear();
         self.successor = None;
         self.predecessor = None;
-        let Link { worker_end, heartbeat, master_end } = link;
+        if let Some(admin) = self.admin.take() {
+            // The files of unix sockets belong to the master.
+            admin.sockets().for_each(|(_, sockets)| sockets.disown());
+        }
+        let Link { worker_end, heartbeat, hand_over, slot, master_end, inspection } = link;
         drop(master_end);
         self.signals.reset(py, IGNORED_BY_WORKERS)?;
         self.signals.unblock(py)?;
         Ok(WorkerContext {
             channel: worker_end,
             settings: self.deployment.settings.clone(),
+            tls: self.deployment.tls.as_ref().map(|renewal| renewal.tls().clone()),
             access_log: self.deployment.log_files.access.take(),
             identity: self.deployment.identity.clone(),
             heartbeat,
+            hand_over,
+            slot,
+            inspection: inspection.map(|(_, worker_end)| worker_end),
             boot_reports,
             hooks: self.deployment.hooks.share(py),
             import_guard: std::mem::take(&mut self.import_guard),

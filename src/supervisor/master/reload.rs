@@ -6,27 +6,42 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 use pyo3::prelude::*;
 
+use super::control::SHUTTING_DOWN;
 use super::stage::Completed;
 use super::state::Master;
-use crate::config::{self, Loaded, Replace};
-use crate::observe;
+use crate::config::{self, Loaded, LogFormat, Replace};
+use crate::observe::{self, text_of};
+use crate::supervisor::admin::Admin;
 use crate::supervisor::deployment::{Deployment, PreviousDeployment};
 use crate::supervisor::guard::Guarded;
 use crate::supervisor::hooks::Hooks;
 use crate::supervisor::identity::{self, Identity};
 use crate::supervisor::import_guard::ImportGuard;
 use crate::supervisor::pidfile::{self, Pidfile};
+use crate::supervisor::reloads::Outcome;
 use crate::supervisor::sockets::Sockets;
 
 impl Master<'_> {
     /// Builds a deployment from the current configuration, and applies it.
-    pub(super) fn reload(&mut self, py: Python<'_>) {
+    ///
+    /// # Errors
+    /// The reason why it is rejected, which was logged.
+    pub(super) fn reload(&mut self, py: Python<'_>) -> Result<(), String> {
         self.source_reload.on_reload(Instant::now());
         self.deployment.hooks.call(py, "on_reload", &[]);
         self.notifier.reloading();
+        let number = self.reloads.begin();
         match self.build_deployment(py) {
-            Ok(next) => self.begin_reload(py, next),
+            Ok(next) => {
+                self.end_reload(Outcome::Superseded, "another reload has begun");
+                self.reloads.run(number);
+                self.begin_reload(py, next);
+                Ok(())
+            }
             Err(reason) => {
+                self.reloads.reject(number, &reason);
+                let outcome = Outcome::Rejected.name();
+                self.note(|ledger| ledger.note_outcome("reload", outcome, &reason));
                 error!(
                     target: "reload.rejected",
                     "Reload rejected, keeping the running configuration: {reason}"
@@ -36,6 +51,7 @@ impl Master<'_> {
                 if self.stage.has_started() && !self.stage.is_reloading() {
                     self.notifier.ready();
                 }
+                Err(reason)
             }
         }
     }
@@ -48,11 +64,18 @@ impl Master<'_> {
         if let Some(previous) = self.stage.previous() {
             previous.keep_sockets_in(&mut open);
         }
-        let deployment = Deployment::build(py, &self.origin, configuration, &open)?;
+        let deployment =
+            Deployment::build(py, &self.origin, configuration, &self.deployment, &open)?;
         let mut users = self.worker_users.clone();
         users.add(deployment.identity.as_ref());
         if let Some(path) = &deployment.settings.processes.pidfile {
             users.check_pidfile(path)?;
+        }
+        if let Some(path) = &self.origin.settings.observability.control_socket {
+            users.check_control_socket(path)?;
+        }
+        if let Some(path) = deployment.settings.tls.acme.used_cache() {
+            users.check_cache(path)?;
         }
         Ok(deployment)
     }
@@ -60,11 +83,13 @@ impl Master<'_> {
     /// Guarded, because the configuration may be a Python program, which may hang.
     fn read_configuration(&mut self, py: Python<'_>) -> Result<(Loaded, Hooks), String> {
         let Master { signals, origin, deployment, pidfile, successor, worker_users, .. } = self;
+        let admin = &self.admin;
         let before_exit = |_| {
             // The workers notice that the master has exited, and exit.
             if successor.is_none() {
                 pidfile.iter().for_each(Pidfile::remove);
                 deployment.sockets.remove_files();
+                admin.iter().flat_map(Admin::sockets).for_each(|(_, it)| it.remove_files());
             }
         };
         let guarded = Guarded {
@@ -74,29 +99,41 @@ impl Master<'_> {
         };
         let parse = || (origin.entrypoints.parse)(py, origin.argv, worker_users);
         let read = signals.run_guarded(py, &guarded, parse);
-        read.map_err(|failure| failure.to_string()).and_then(|read| read)
+        read.map_err(|failure| text_of(&failure)).and_then(|read| read)
     }
 
     fn begin_reload(&mut self, py: Python<'_>, next: Deployment) {
+        self.note(|ledger| ledger.note("reload started", None, ""));
         let replaced = self.apply(py, next);
         self.report_changes(&replaced);
         if let Some(owner) = &self.deployment.identity {
             self.give_sockets(owner);
         }
-        let replace = self.deployment.settings.processes.replace;
-        info!(target: "reload.started", "Reloading: {}", match replace {
-            Replace::ReadyFirst => "starting new workers, then retiring the old ones",
-            Replace::StopFirst => "ending the old workers, then starting new ones",
-        });
         self.call_nworkers_changed(py, replaced.target);
-        self.stage.begin_reload(|earlier| match earlier {
+        if self.stage.trial().is_some() {
+            self.workers.retire_unproven(self.deployment.settings.timeouts.graceful);
+        }
+        self.workers.begin_generation();
+        let trial = self.plan_trial();
+        let replace_by = |earlier| match earlier {
             Some(mut previous) => {
-                previous.supersede(&replaced);
+                PreviousDeployment::supersede(&mut previous, &replaced);
                 previous
             }
             None => PreviousDeployment::new(replaced),
-        });
-        self.workers.begin_generation();
+        };
+        let is_on_trial = trial.is_some();
+        self.stage.begin_reload(replace_by, trial);
+        info!(
+            target: "reload.started",
+            "Reloading: {}",
+            match self.deployment.settings.processes.replace {
+                _ if is_on_trial => "starting one new worker beside the old ones, as a canary",
+                Replace::ReadyFirst => "starting new workers, then retiring the old ones",
+                Replace::StopFirst => "ending the old workers, then starting new ones",
+            }
+        );
+        self.acme.begin();
         if self.deployment.settings.processes.watch.is_some() {
             // All at once: no worker may serve code from before a change.
             self.workers.retire_all(Replace::StopFirst, self.deployment.settings.yield_timeout());
@@ -111,6 +148,8 @@ impl Master<'_> {
         // First, because it applies to the files created below.
         identity::set_umask(settings, self.origin.umask);
         next.log_files.error.take().into_iter().for_each(observe::redirect);
+        observe::set_json(settings.logs.format == LogFormat::Json);
+        observe::send_to(&settings.collectors());
         log::set_max_level(settings.log_level);
         identity::set_process_title(py, "master", settings);
         next.sockets.set_backlog(settings.backlog);
@@ -193,17 +232,22 @@ impl Master<'_> {
     /// A worker of the new deployment cannot boot: restores the previous deployment, and the old
     /// workers keep serving. If a rolling reload has already retired some of them, the workers of
     /// both deployments keep serving, and the new configuration stays.
-    pub(super) fn roll_back(&mut self, py: Python<'_>) {
+    pub(super) fn roll_back(&mut self, py: Python<'_>, reason: &str) {
+        let is_on_trial = self.is_on_trial();
         let Some(PreviousDeployment { deployment: previous, .. }) = self.stage.roll_back() else {
             return;
         };
+        self.end_reload(Outcome::RolledBack, reason);
         let (new, old) = self.workers.ready_new_and_old();
-        let back = old >= previous.target || new == 0;
-        error!(target: "reload.failed", "Reload failed: {}", match (back, old) {
+        let back = old >= previous.target || new == 0 || (is_on_trial && old > 0);
+        let consequence = match (back, old) {
             (true, 0) => "restored the previous configuration",
             (true, _) => "restored the previous configuration; the old workers keep serving",
+            (false, 0) => "no old worker is left, so the new ones keep serving",
             (false, _) => "the old workers keep serving, beside the new ones that are ready",
-        });
+        };
+        error!(target: "reload.failed", "Reload failed: {consequence}");
+        self.report_reload(Err(format!("the reload failed: {reason}: {consequence}")));
         if self.stage.has_started() {
             self.notifier.ready();
         }
@@ -232,9 +276,25 @@ impl Master<'_> {
         }
     }
 
+    /// The reload that runs has ended, if there is one.
+    pub(super) fn end_reload(&mut self, outcome: Outcome, reason: &str) {
+        if self.reloads.end_running(outcome, reason) {
+            self.note(|ledger| ledger.note_outcome("reload", outcome.name(), reason));
+        }
+        match outcome {
+            Outcome::Completed if reason.is_empty() => self.report_reload(Ok(())),
+            Outcome::Interrupted => self.report_reload(Err(SHUTTING_DOWN.to_owned())),
+            // Reported with its consequence.
+            Outcome::RolledBack => {}
+            Outcome::Completed | Outcome::Rejected | Outcome::Superseded => {
+                self.report_reload(Err(reason.to_owned()));
+            }
+        }
+    }
+
     /// Completes the start or the reload once all workers are ready.
     pub(super) fn complete_stage(&mut self, py: Python<'_>) {
-        if !self.workers.are_ready(self.deployment.target) {
+        if self.is_on_trial() || !self.workers.are_ready(self.deployment.target) {
             return;
         }
         let Completed { start, previous } = self.stage.complete();
@@ -254,9 +314,11 @@ impl Master<'_> {
                     "Reloaded, but the application failed to load: serving the error page until a \
                      file changes"
                 );
+                self.end_reload(Outcome::Completed, "the application failed to load");
             } else {
                 let serving = serving(self.deployment.target, "new worker");
                 info!(target: "reload.completed", "Reloaded: {serving}");
+                self.end_reload(Outcome::Completed, "");
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::stage::Shutdown;
 use super::state::Master;
 use crate::config::Replace;
+use crate::supervisor::reloads::Outcome;
 use crate::supervisor::worker_process::EXIT_MARGIN;
 
 impl Master<'_> {
@@ -10,6 +11,9 @@ impl Master<'_> {
     pub(super) fn stop(&mut self, exit_code: i32, quick: bool) {
         // A new master that has exited takes nothing over.
         self.successor.take_if(|successor| successor.exit_status().is_some());
+        self.note(|ledger| ledger.note("shutdown", None, ""));
+        self.end_reload(Outcome::Interrupted, "the server shuts down");
+        self.acme.stop();
         self.close_sockets();
         match (&self.successor, &self.predecessor) {
             // The service continues in the other master.

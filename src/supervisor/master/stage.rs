@@ -11,6 +11,7 @@
 //! ```
 
 use crate::supervisor::background::Launcher;
+use crate::supervisor::canary::Trial;
 use crate::supervisor::deployment::PreviousDeployment;
 
 /// The stage of the server. Generic over the previous deployment, so that tests need none.
@@ -24,6 +25,8 @@ pub(super) enum Stage<P = PreviousDeployment> {
         previous: P,
         /// The reload came before the server had started.
         start: Option<Start>,
+        /// The trial of the canary, until it has passed.
+        trial: Option<Trial>,
     },
     /// The server ends when all workers have exited.
     Stopping(Shutdown),
@@ -73,6 +76,22 @@ impl<P> Stage<P> {
         }
     }
 
+    /// The trial of a canary, if there is one.
+    pub(super) fn trial(&self) -> Option<&Trial> {
+        match self {
+            Stage::Reloading { trial, .. } => trial.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it. [`Option::take`] ends the trial: the other workers follow.
+    pub(super) fn trial_mut(&mut self) -> Option<&mut Option<Trial>> {
+        match self {
+            Stage::Reloading { trial, .. } => Some(trial),
+            _ => None,
+        }
+    }
+
     /// The launcher that waits for the outcome of the start, if any.
     pub(super) fn launcher(&self) -> Option<&Launcher> {
         match self {
@@ -88,7 +107,9 @@ impl<P> Stage<P> {
     pub(super) fn complete(&mut self) -> Completed<P> {
         match self.take() {
             Stage::Starting(start) => Completed { start: Some(start), previous: None },
-            Stage::Reloading { previous, start } => Completed { start, previous: Some(previous) },
+            Stage::Reloading { previous, start, .. } => {
+                Completed { start, previous: Some(previous) }
+            }
             Stage::Serving => Completed { start: None, previous: None },
             stopping @ Stage::Stopping(_) => {
                 *self = stopping;
@@ -98,24 +119,28 @@ impl<P> Stage<P> {
     }
 
     /// A reload was applied. `replaced` makes the deployment to roll back to; its argument is that
-    /// of a reload in progress, if any.
-    pub(super) fn begin_reload(&mut self, replaced: impl FnOnce(Option<P>) -> P) {
-        *self = match self.take() {
-            Stage::Starting(start) => {
-                Stage::Reloading { previous: replaced(None), start: Some(start) }
+    /// of a reload in progress, if any. With `trial` one worker precedes the others.
+    pub(super) fn begin_reload(
+        &mut self,
+        replaced: impl FnOnce(Option<P>) -> P,
+        trial: Option<Trial>,
+    ) {
+        let (earlier, start) = match self.take() {
+            Stage::Starting(start) => (None, Some(start)),
+            Stage::Serving => (None, None),
+            Stage::Reloading { previous, start, .. } => (Some(previous), start),
+            stopping @ Stage::Stopping(_) => {
+                *self = stopping;
+                return;
             }
-            Stage::Serving => Stage::Reloading { previous: replaced(None), start: None },
-            Stage::Reloading { previous, start } => {
-                Stage::Reloading { previous: replaced(Some(previous)), start }
-            }
-            stopping @ Stage::Stopping(_) => stopping,
-        }
+        };
+        *self = Stage::Reloading { previous: replaced(earlier), start, trial };
     }
 
     /// A reload has failed: returns the deployment to roll back to.
     pub(super) fn roll_back(&mut self) -> Option<P> {
         match self.take() {
-            Stage::Reloading { previous, start } => {
+            Stage::Reloading { previous, start, .. } => {
                 *self = start.map_or(Stage::Serving, Stage::Starting);
                 Some(previous)
             }
@@ -179,9 +204,10 @@ mod tests {
         match stage {
             Stage::Starting(_) => "starting".to_owned(),
             Stage::Serving => "serving".to_owned(),
-            Stage::Reloading { previous, start } => {
+            Stage::Reloading { previous, start, trial: None } => {
                 format!("reloading from {previous}, started: {}", start.is_none())
             }
+            Stage::Reloading { previous, .. } => format!("trying from {previous}"),
             Stage::Stopping(Shutdown { exit_code, quick, start }) => {
                 format!("stopping {exit_code}, quick: {quick}, started: {}", start.is_none())
             }
@@ -191,7 +217,14 @@ mod tests {
     type Step = fn(&mut Named);
 
     fn reload(stage: &mut Named) {
-        stage.begin_reload(|earlier| earlier.unwrap_or("one"));
+        stage.begin_reload(|earlier| earlier.unwrap_or("one"), None);
+    }
+    fn reload_on_trial(stage: &mut Named) {
+        let trial = Trial::new(std::time::Duration::from_secs(1));
+        stage.begin_reload(|earlier| earlier.unwrap_or("one"), Some(trial));
+    }
+    fn pass(stage: &mut Named) {
+        stage.trial_mut().and_then(Option::take);
     }
     fn roll_back(stage: &mut Named) {
         stage.roll_back();
@@ -219,6 +252,13 @@ mod tests {
             (&[complete, reload], "reloading from one, started: true"),
             (&[complete, reload, roll_back], "serving"),
             (&[complete, reload, complete, complete], "serving"),
+            (&[complete, reload_on_trial], "trying from one"),
+            (&[complete, reload_on_trial, pass], "reloading from one, started: true"),
+            (&[complete, reload_on_trial, reload_on_trial], "trying from one"),
+            (&[complete, reload_on_trial, reload], "reloading from one, started: true"),
+            (&[complete, reload_on_trial, roll_back], "serving"),
+            (&[complete, reload_on_trial, stop], "stopping 0, quick: false, started: true"),
+            (&[complete, pass], "serving"),
             (&[stop], "stopping 0, quick: false, started: false"),
             (&[complete, stop], "stopping 0, quick: false, started: true"),
             (&[reload, stop], "stopping 0, quick: false, started: false"),
@@ -237,8 +277,8 @@ mod tests {
     fn second_reload_rolls_back_to_the_first_deployment() {
         let mut stage = starting();
         stage.complete();
-        stage.begin_reload(|earlier| earlier.unwrap_or("first"));
-        stage.begin_reload(|earlier| earlier.unwrap_or("second"));
+        stage.begin_reload(|earlier| earlier.unwrap_or("first"), None);
+        stage.begin_reload(|earlier| earlier.unwrap_or("second"), None);
         assert_eq!(stage.roll_back(), Some("first"));
         assert_eq!(stage.roll_back(), None);
     }

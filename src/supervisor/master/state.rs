@@ -6,12 +6,16 @@ use pyo3::prelude::*;
 
 use super::stage::Stage;
 use crate::net::Listener;
+use crate::supervisor::acme::Acme;
+use crate::supervisor::admin::Admin;
 use crate::supervisor::deployment::{Deployment, Origin};
+use crate::supervisor::hand_overs::HandOvers;
 use crate::supervisor::import_guard::ImportGuard;
 use crate::supervisor::pacing::SourceReload;
 use crate::supervisor::path_trust::WorkerUsers;
 use crate::supervisor::pidfile::Pidfile;
 use crate::supervisor::pool::{Plan, Policy};
+use crate::supervisor::reloads::Reloads;
 use crate::supervisor::signals::Signals;
 use crate::supervisor::successor::{Predecessor, Successor};
 use crate::supervisor::systemd::Notifier;
@@ -64,6 +68,12 @@ pub(in crate::supervisor) struct Master<'a> {
     /// The stage of the server.
     pub(super) stage: Stage,
     pub(super) workers: Workers,
+    /// How each reload has ended.
+    pub(super) reloads: Reloads,
+    /// Orders certificates.
+    pub(super) acme: Acme,
+    /// Through which the workers hand requests over to each other.
+    pub(super) hand_overs: HandOvers,
     /// The users that workers have run as: the master uses no file that they can change.
     pub(super) worker_users: WorkerUsers,
     /// Guards the master's imports against these users.
@@ -71,6 +81,8 @@ pub(in crate::supervisor) struct Master<'a> {
     /// The reload that changed source files ask for (`--reload`).
     pub(super) source_reload: SourceReload,
     pub(super) signals: Signals,
+    /// The metrics address, if there is one.
+    pub(super) admin: Option<Admin>,
     /// Reports to systemd.
     pub(super) notifier: Notifier,
     pub(super) pidfile: Option<Pidfile>,
@@ -99,11 +111,27 @@ impl Master<'_> {
         self.workers.kill_all();
     }
 
+    /// True while the canary of a reload is judged, until it has passed.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.stage.trial().is_some() && self.deployment.target > 0
+    }
+
     /// Which workers to start and to retire.
     pub(super) fn plan(&self) -> Plan {
         let processes = &self.deployment.settings.processes;
-        let policy = Policy { reload: processes.reload, replace: processes.replace };
-        let plan = self.workers.plan(self.deployment.target, policy);
+        let policy = Policy {
+            reload: processes.reload,
+            replace: processes.replace,
+            is_on_trial: self.is_on_trial(),
+        };
+        // Until the canary has passed, workers beyond the old number would serve new code as well.
+        let target = match self.stage.previous() {
+            Some(previous) if policy.is_on_trial => {
+                self.deployment.target.min(previous.deployment.target)
+            }
+            _ => self.deployment.target,
+        };
+        let plan = self.workers.plan(target, policy);
         // A worker started now would be replaced by the reload at once.
         let start = if self.source_reload.is_wanted() { 0 } else { plan.start };
         Plan { start, ..plan }

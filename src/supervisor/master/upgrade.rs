@@ -6,7 +6,9 @@ use log::{error, info, warn};
 use pyo3::prelude::*;
 
 use super::state::Master;
+use crate::supervisor::admin::Admin;
 use crate::supervisor::exit_status::describe;
+use crate::supervisor::sockets::INHERITED_SOCKETS;
 use crate::supervisor::successor::Successor;
 
 impl Master<'_> {
@@ -21,7 +23,9 @@ impl Master<'_> {
             warn!(target: "signal.ignored", "Ignoring USR2: the new master {pid} runs already");
             return;
         }
-        match Successor::start(&self.deployment.sockets) {
+        let mut passed = vec![(INHERITED_SOCKETS, &self.deployment.sockets)];
+        passed.extend(self.admin.iter().flat_map(Admin::sockets));
+        match Successor::start(&passed) {
             Ok(successor) => {
                 info!(
                     target: "upgrade.started",
@@ -47,8 +51,14 @@ impl Master<'_> {
     pub(super) fn take_over(&mut self) {
         let Some(predecessor) = self.predecessor.take() else { return };
         self.deployment.sockets.take_ownership();
+        let of_master = self.admin.iter().flat_map(Admin::sockets);
+        of_master.for_each(|(_, sockets)| sockets.take_ownership());
         self.notifier.promoted();
         let old = predecessor.id();
+        let passed = predecessor.into_passed();
+        if let Some(admin) = &mut self.admin {
+            admin.inherit(&String::from_utf8_lossy(&passed), &mut self.reloads);
+        }
         info!(target: "upgrade.completed", "The old master {old} has exited: taking its place");
         if let (Some(pidfile), Some(path)) =
             (&mut self.pidfile, &self.deployment.settings.processes.pidfile)

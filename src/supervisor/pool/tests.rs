@@ -12,7 +12,7 @@ fn workers(list: &[(u32, WorkerState)]) -> Vec<WorkerStatus> {
 }
 
 fn ready_first(reload: ReloadStrategy) -> Policy {
-    Policy { reload, replace: Replace::ReadyFirst }
+    Policy { reload, replace: Replace::ReadyFirst, is_on_trial: false }
 }
 
 /// The plan for generation 1: how many are started, which are retired.
@@ -67,6 +67,38 @@ fn reload_to_another_target_starts_and_retires_accordingly() {
     assert_eq!(planned(&fewer[..3], 1, All), (1, vec![]));
     assert_eq!(planned(&fewer, 1, All), (0, vec![0, 1, 2]));
     assert_eq!(planned(&fewer[..3], 1, Rolling), (1, vec![0, 1]), "surplus leaves at once");
+}
+
+#[test]
+fn canary_serves_beside_all_old_workers() {
+    for strategy in [All, Rolling] {
+        let policy = Policy { is_on_trial: true, ..ready_first(strategy) };
+        for (list, target, expected) in [
+            (&[(0, Ready), (0, Ready)][..], 2, (1, vec![])),
+            (&[(0, Ready), (0, Ready), (1, Booting)], 2, (0, vec![])),
+            (&[(0, Ready), (0, Ready), (1, Ready)], 2, (0, vec![])),
+            (&[(0, Ready), (0, Ready), (1, Ready)], 1, (0, vec![])),
+            (&[(0, Ready), (1, Ready)], 1, (0, vec![])),
+            // An old worker has died, or all of them.
+            (&[(0, Ready), (1, Ready)], 3, (1, vec![])),
+            (&[(1, Ready)], 2, (1, vec![])),
+            (&[(1, Ready), (1, Ready)], 2, (0, vec![])),
+            // A canary of a reload before.
+            (&[(0, Ready), (0, Booting)], 1, (1, vec![1])),
+        ] {
+            let plan = plan(&workers(list), target, 1, policy);
+            assert_eq!((plan.start, plan.retire, plan.end), (expected.0, expected.1, vec![]));
+        }
+        let mut list = workers(&[(0, Ready), (1, Ready)]);
+        list[0].replacement_wanted = true;
+        assert_eq!(plan(&list, 1, 1, policy), retire(0, &[]), "it has no old code to start with");
+        list[1].replacement_wanted = true;
+        assert_eq!(plan(&list, 1, 1, policy), retire(1, &[]), "the canary is recycled");
+        list.extend(workers(&[(1, Booting)]));
+        assert_eq!(plan(&list, 1, 1, policy), retire(0, &[]));
+        list[2].state = Ready;
+        assert_eq!(plan(&list, 1, 1, policy), retire(0, &[1]));
+    }
 }
 
 fn retire(start: usize, retire: &[usize]) -> Plan {
@@ -164,7 +196,7 @@ fn stop_first_replaces_one_worker_at_a_time_after_its_end() {
     ];
     for &(list, target, start, retire, end) in cases {
         for reload in [All, Rolling] {
-            let policy = Policy { reload, replace: Replace::StopFirst };
+            let policy = Policy { reload, replace: Replace::StopFirst, is_on_trial: false };
             let expected = Plan { start, retire: retire.to_vec(), end: end.to_vec() };
             assert_eq!(plan(&workers(list), target, 1, policy), expected, "{list:?}");
         }
@@ -173,7 +205,7 @@ fn stop_first_replaces_one_worker_at_a_time_after_its_end() {
 
 #[test]
 fn stop_first_also_ends_a_recycled_worker_before_its_replacement_starts() {
-    let policy = Policy { reload: All, replace: Replace::StopFirst };
+    let policy = Policy { reload: All, replace: Replace::StopFirst, is_on_trial: false };
     let mut list = workers(&[(1, Ready), (1, Ready), (1, Ready)]);
     list[0].replacement_wanted = true;
     list[1].replacement_wanted = true;
@@ -198,6 +230,7 @@ fn boot_failure_has_the_remedy_of_its_cause() {
         replace: Replace::ReadyFirst,
         has_started: true,
         is_reloading: false,
+        is_on_trial: false,
     };
     let reload = BootFailure { is_reloading: true, ..conflict };
     let start = BootFailure { has_started: false, has_predecessor: false, ..conflict };
@@ -212,6 +245,7 @@ fn boot_failure_has_the_remedy_of_its_cause() {
         // The predecessor is not the cause: it keeps serving.
         (BootFailure { has_conflict: false, ..conflict }, TryAgainLater),
         (BootFailure { has_conflict: false, ..reload }, RollBack),
+        (BootFailure { is_on_trial: true, ..reload }, RollBack),
         (start, ShutDown),
         (BootFailure { is_current: false, ..conflict }, Ignore),
     ] {

@@ -31,7 +31,8 @@ fn server_without_threads_accepts_nobody_and_rejects_who_waits_at_its_end() {
     let multiprocess = Arc::new(AtomicBool::new(true));
     let dispatcher = Dispatcher::new(network, 1, &settings, multiprocess, &Arc::new(NoRequests));
     let poll = || {
-        let ready = dispatcher.poll_once(Some(1), |_| true);
+        let mut ready = Vec::new();
+        dispatcher.poll_as_worker_thread(Some(1), &mut ready, |_| true);
         dispatcher.scheduler.finish_poll(Some(0), ready, &*dispatcher.handle);
     };
     let client = || {
@@ -56,7 +57,7 @@ fn server_without_threads_accepts_nobody_and_rejects_who_waits_at_its_end() {
         response
     });
     while !dispatcher.poller.lock().unwrap().is_finished() {
-        dispatcher.poll_once(None, |_| false);
+        dispatcher.poll_as_worker_thread(None, &mut Vec::new(), |_| false);
     }
     assert!(reader.join().unwrap().starts_with(b"HTTP/1.1 503 "));
 }

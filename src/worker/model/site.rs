@@ -8,17 +8,17 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use shuttle::rand::Rng as _;
 use shuttle::thread;
 
-use super::super::dispatch::{Dispatcher, Overdue, RunningRequests};
+use super::super::dispatch::{Dispatcher, Overdue, RunningRequests, Seat};
 use super::super::scheduler::Role;
 use crate::config::{self, Settings};
 use crate::http1::ResponseHead;
-use crate::net::{self, BindOptions, Chunk, Connection, Poller};
+use crate::net::{self, BindOptions, Chunk, Connection, HandOver, Local, Membership, Poller};
 use crate::sync::{Condvar, Mutex, MutexGuard, kernel};
+use crate::sys::clock;
 
 /// Bytes of one block of a large response: more than a socket and a write half take at once, so
 /// that the first block fills an empty write half.
@@ -36,7 +36,8 @@ pub(super) fn prepare() {
 /// What the application does; the first letter of the target selects it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Answers at once; the poller sends the response when the connection is returned.
+    /// Answers at once. The poller sends the response when the connection is returned, or without a
+    /// GIL the thread before that.
     Short,
     /// Streams blocks that may wait for the poller, and releases the interpreter after each.
     Blocks,
@@ -88,13 +89,13 @@ struct World {
 }
 
 pub(super) struct Site {
-    dispatcher: Dispatcher,
+    pub(super) dispatcher: Dispatcher,
     /// How many threads the interpreter runs at a time; more than 1 without a GIL.
     parallel: usize,
-    interpreter: Mutex<World>,
+    interpreter: Arc<Mutex<World>>,
     overdue: Arc<OverdueRequests>,
     /// Notified when a request has run.
-    changed: Condvar,
+    changed: Arc<Condvar>,
     pub(super) address: SocketAddr,
 }
 
@@ -105,21 +106,51 @@ impl Site {
         parallel: usize,
         requests: usize,
     ) -> (Arc<Site>, Vec<thread::JoinHandle<()>>) {
+        let world = World { runs: vec![0; requests], ..World::default() };
+        let interpreter = Arc::new(Mutex::new(world));
+        Site::start(worker_threads, parallel, (interpreter, Arc::default()), None)
+    }
+
+    /// Two workers that hand requests over to each other, with a thread each. They take turns in
+    /// the application, because a request of one may wait for a request of the other.
+    pub(super) fn open_two(requests: usize) -> [(Arc<Site>, Vec<thread::JoinHandle<()>>); 2] {
+        let local = Local {
+            index: 0,
+            name: "localhost".into(),
+            port: "80".into(),
+            is_https: false,
+            redirect_port: None,
+        };
+        let hand_over = Arc::new(HandOver::new(vec![local]).unwrap());
+        let world = World { runs: vec![0; requests], ..World::default() };
+        let (interpreter, changed) = (Arc::new(Mutex::new(world)), Arc::<Condvar>::default());
+        [(); 2].map(|()| {
+            let application = (interpreter.clone(), changed.clone());
+            Site::start(1, 1, application, hand_over.add_worker())
+        })
+    }
+
+    fn start(
+        worker_threads: usize,
+        parallel: usize,
+        (interpreter, changed): (Arc<Mutex<World>>, Arc<Condvar>),
+        membership: Option<Membership>,
+    ) -> (Arc<Site>, Vec<thread::JoinHandle<()>>) {
         let (listener, address) = listen();
         let listeners =
             net::bind(&config::Bind::Fd(listener.as_raw_fd()), BindOptions::with_backlog(16))
                 .unwrap();
         let settings = SETTINGS.get().expect("prepare made them");
         let settings = Arc::new(Settings { threads: worker_threads, ..settings.clone() });
-        let network = Poller::new(listeners, settings.clone(), None).unwrap();
-        let world = World { runs: vec![0; requests], ..World::default() };
+        let mut network = Poller::new(listeners, settings.clone(), None).unwrap();
+        network.0.join_hand_over(membership).unwrap();
         let overdue = Arc::new(OverdueRequests::default());
         let site = Arc::new(Site {
             dispatcher: Dispatcher::new(network, parallel, &settings, Arc::default(), &overdue),
             parallel,
-            interpreter: Mutex::new(world),
+            interpreter,
             overdue,
-            changed: Condvar::new(),
+            changed,
             address,
         });
         let mut threads = Vec::new();
@@ -149,7 +180,7 @@ impl Site {
         loop {
             // The thread may need the interpreter for a moment at any time.
             let wants = || shuttle::rand::thread_rng().r#gen();
-            match self.dispatcher.role(me, wants, || false) {
+            match self.dispatcher.role(me, &mut Vec::new(), wants, || false) {
                 Role::Run => self.run_batch(me),
                 Role::Poll => drop(self.interpreter.lock().unwrap()),
                 Role::Quit => return,
@@ -159,7 +190,7 @@ impl Site {
 
     fn run_batch(&self, me: usize) {
         let mut held = Some(self.interpreter.lock().unwrap());
-        self.dispatcher.run_batch(me, |connection| {
+        self.dispatcher.run_batch(&Seat::new(me), |connection| {
             let world = self.let_others_run(held.take().unwrap());
             let world = self.serve(world, connection);
             held = Some(self.let_others_run(world));
@@ -255,6 +286,12 @@ impl Site {
         world.runs[number] += 1;
         world.lent.remove(&place);
         self.changed.notify_all();
+        if self.parallel > 1 {
+            drop(world);
+            connection.send_before_return();
+            kernel::changed();
+            world = self.interpreter.lock().unwrap();
+        }
         self.dispatcher.handle.return_connection(connection);
         world
     }
@@ -283,7 +320,7 @@ impl RunningRequests for OverdueRequests {
             connection.queue.gather(|out| connection.http.finish(out)).unwrap();
         }
         // Every turn checks.
-        Overdue { connections, next_check: Some(Instant::now()), ..Overdue::default() }
+        Overdue { connections, next_check: Some(clock::now()), ..Overdue::default() }
     }
 }
 

@@ -55,6 +55,17 @@ fn scheduler(threads: usize) -> (Arc<Scheduler<u32>>, Arc<WakeCounter>) {
     (Arc::new(Scheduler::new(threads)), Arc::new(WakeCounter::default()))
 }
 
+impl<J> Scheduler<J> {
+    /// Takes another job of a batch, which does not end.
+    pub(in crate::worker::scheduler) fn continue_batch(
+        &self,
+        thread: usize,
+        wake: &impl Wake,
+    ) -> Option<J> {
+        self.take_next_job(&mut self.lock(), thread, wake)
+    }
+}
+
 #[test]
 fn first_thread_without_work_keeps_polling() {
     let (scheduler, wakes) = scheduler(2);
@@ -329,4 +340,17 @@ fn newest_first_ends_when_the_queue_is_empty() {
         [scheduler.continue_batch(0, &*wakes), scheduler.continue_batch(0, &*wakes)],
         [Some(7), Some(8)]
     );
+}
+
+#[test]
+fn short_jobs_of_a_parallel_interpreter_call_no_further_thread() {
+    for (job_us, is_called) in [(1000, true), (1, false)] {
+        let (scheduler, wakes) = (Scheduler::new(2).with_parallelism(2), WakeCounter::default());
+        (0..40).for_each(|_| scheduler.count_batch(1, Duration::from_micros(job_us)));
+        assert_eq!(scheduler.take_role(0, &wakes), Role::Poll);
+        scheduler.finish_poll(None, [1, 2, 3], &wakes);
+        let before = wakes.count();
+        assert_eq!(scheduler.begin_batch(1, &wakes), Some(1));
+        assert_eq!(wakes.count() > before, is_called, "{job_us} us");
+    }
 }

@@ -16,6 +16,9 @@ const IDLE_CLOSE: Duration = Duration::from_millis(300);
 /// How long the poller may take to count its connections.
 const CENSUS_LIMIT: Duration = Duration::from_secs(1);
 
+/// How long requests that have taken their connections may run once these are shut down.
+pub(super) const UPGRADE_END: Duration = Duration::from_secs(1);
+
 /// How long the sentinel may take to end once the server has stopped.
 const SENTINEL_END: Duration = Duration::from_millis(100);
 
@@ -52,9 +55,19 @@ impl Server {
         self.shared.dispatcher.handle.yield_to_successor();
     }
 
+    /// Waits until all threads have ended, for `limit` at most, and after it for requests that have
+    /// taken their connections: these are shut down. Returns whether they have.
+    pub fn join_gracefully(&mut self, py: Python<'_>, limit: Option<Duration>) -> PyResult<bool> {
+        Ok(self.join(py, limit)?
+            || self.shared.threads.shut_down_upgrades(py) && self.join(py, Some(UPGRADE_END))?)
+    }
+
     /// The graceful timeout is over: logs what the process aborts when it exits now. Connections
     /// that are idle, as a proxy keeps them, are closed first; they are no reason for a warning.
     pub fn end_graceful_period(&mut self, py: Python<'_>) -> PyResult<GracefulEnd> {
+        if self.shared.threads.shut_down_upgrades(py) && self.join(py, Some(UPGRADE_END))? {
+            return Ok(GracefulEnd::Stopped);
+        }
         let running = self.shared.wsgi.running(py);
         if running.is_empty() {
             self.stop();

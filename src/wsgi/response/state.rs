@@ -1,13 +1,17 @@
 //! What the lock of a response protects: the exchange, and how far the response is.
 
+use std::sync::{Arc, Weak};
+
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::named_file::OpenedFile;
 use super::takeover::Taken;
-use super::{Queued, SendError, StartError};
+use super::{Length, Queued, SendError, StartError, Upgrade};
 use crate::http1::ResponseHead;
+use crate::static_files::{SendfileRoots, named_path};
 use crate::wsgi::block;
-use crate::wsgi::exchange::Exchange;
+use crate::wsgi::exchange::{Client, Exchange};
 
 /// Blocks of at least this many bytes are sent from Python's memory, without a copy.
 const SHARE_THRESHOLD: usize = 16 * 1024;
@@ -25,6 +29,8 @@ pub(super) struct State {
     pub(super) has_waiter: bool,
     /// The request of the exchange, as the error log names it, while a thread flushes detached.
     pub(super) request_being_sent: Option<String>,
+    /// The client of the request, while a thread flushes.
+    pub(super) client_being_sent_to: Option<Weak<dyn Client>>,
     /// The response of that request is complete.
     pub(super) is_complete: bool,
     /// Status and headers of the last successful call of start_response.
@@ -39,6 +45,14 @@ pub(super) struct State {
     pub(super) detach_to_send: bool,
     /// The response has ended for the application, although the exchange is here.
     pub(super) is_ended: bool,
+    /// The directories of `--sendfile-root`.
+    pub(super) sendfile: Option<Arc<SendfileRoots>>,
+    /// The file that the response names, before it is queued.
+    pub(super) opened_file: Option<OpenedFile>,
+    /// The response is that of a file, or of an upgrade: what the application yields is not sent.
+    pub(super) is_replaced: bool,
+    /// Whether the request has taken its connection.
+    pub(super) upgrade: Upgrade,
     /// The poller has taken the exchange, as the request has run too long.
     pub(super) taken: Option<Taken>,
 }
@@ -85,7 +99,10 @@ impl State {
 
     /// Queues the head unless it is queued already.
     pub(super) fn begin(&mut self, length: Option<u64>) -> Result<&mut dyn Exchange, SendError> {
-        let is_started = self.started;
+        if self.opened_file.is_some() {
+            self.begin_with_file()?;
+        }
+        let is_started = self.started || self.upgrade != Upgrade::None;
         let (exchange, head) = self.exchange_and_head()?;
         if !is_started {
             return Err(SendError::NotStarted);
@@ -96,6 +113,36 @@ impl State {
         Ok(exchange)
     }
 
+    /// Ends the response. Its content is empty if no block was queued.
+    pub(super) fn finish(&mut self) -> Result<Length, SendError> {
+        let missing = self.begin(Some(0))?.finish();
+        Ok(Length { is_exceeded: std::mem::take(&mut self.exceeded_length), missing })
+    }
+
+    /// Queues the file that the response names instead of it.
+    #[cold]
+    fn begin_with_file(&mut self) -> Result<(), SendError> {
+        let Some(file) = self.opened_file.take() else { return Ok(()) };
+        let (exchange, head) = self.exchange_and_head()?;
+        // Without a GIL another thread may have called start_response again.
+        if !exchange.http().has_begun() && file.is_named_by(head) {
+            self.head = file.queue(exchange, head);
+            self.is_replaced = true;
+            self.detach_to_send = true;
+        }
+        Ok(())
+    }
+
+    /// The file that the response names, with the directories that it may be in, unless the head is
+    /// queued already.
+    pub(super) fn file_to_open(&self) -> Option<(Arc<SendfileRoots>, Vec<u8>)> {
+        if !self.started || !self.head.names_file() || self.is_replaced {
+            return None;
+        }
+        let roots = self.sendfile.as_ref()?;
+        Some((roots.clone(), named_path(&self.head)?.to_vec()))
+    }
+
     /// Queues a block, after the head if it is the first. `length` is the length of the whole
     /// content in bytes, if it is known.
     pub(super) fn queue(
@@ -104,18 +151,24 @@ impl State {
         length: Option<u64>,
     ) -> Result<Queued, SendError> {
         let bytes = block.as_bytes();
+        if self.opened_file.is_some() {
+            self.begin_with_file()?;
+        }
+        if self.is_replaced {
+            return self.exchange().map(|_| Queued::NoContent);
+        }
         let exchange = self.begin(length)?;
         let frame = exchange.http().frame(bytes.len());
         let take = frame.take;
-        exchange.queue_copy(frame.prefix());
         // A subclass may have a destructor of the application, which must not run on another
         // thread.
         if take < SHARE_THRESHOLD || !block.is_exact_instance_of::<PyBytes>() {
-            exchange.queue_copy(&bytes[..take]);
+            exchange.queue_block(&frame, bytes);
         } else {
+            exchange.queue_copy(frame.prefix());
             exchange.queue_shared(block::share(block).slice(..take));
+            exchange.queue_copy(frame.suffix);
         }
-        exchange.queue_copy(frame.suffix);
         let no_content = exchange.http().sends_no_content();
         self.detach_to_send |= take >= DETACH_THRESHOLD;
         match take < bytes.len() {

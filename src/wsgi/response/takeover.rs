@@ -4,14 +4,14 @@
 //! A thread in a C function raises no exception, and may even hold the interpreter. Its client must
 //! not wait for it. What the thread sends later is discarded.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use pyo3::prelude::*;
 
-use super::Response;
+use super::{Response, Upgrade};
 use crate::http1::ResponseHead;
 use crate::sync::try_lock;
-use crate::wsgi::exchange::Exchange;
+use crate::wsgi::exchange::{Client, Exchange};
 
 /// The status of a response to a request that has run too long.
 pub(in crate::wsgi) const TIMED_OUT: &str = "504 Gateway Timeout";
@@ -46,10 +46,10 @@ pub enum Ending {
 }
 
 /// What remains of an exchange that was taken.
-#[derive(Debug)]
 pub(super) struct Taken {
     /// The request, as the error log names it.
     pub(super) request: String,
+    pub(super) client: Weak<dyn Client>,
     /// How many bytes of content were sent.
     pub(super) sent_bytes: u64,
     /// The thread has noticed it, in a call that failed.
@@ -69,6 +69,10 @@ impl ResponseHandle {
         let Some(mut state) = locked.or_else(|| (0..LOCK_TRIES).find_map(|_| try_again())) else {
             return Takeover::Busy;
         };
+        // Its connection is the application's: there is nothing to end.
+        if state.upgrade != Upgrade::None {
+            return Takeover::Busy;
+        }
         let Some(mut exchange) = state.exchange.take() else {
             let is_sending = state.request_being_sent.is_some() && !state.is_complete;
             return if is_sending { Takeover::Sending } else { Takeover::Busy };
@@ -86,7 +90,8 @@ impl ResponseHandle {
             Ending::TimedOut
         };
         let sent_bytes = exchange.http().sent_bytes();
-        state.taken = Some(Taken { request, sent_bytes, is_noticed: false });
+        let client = exchange.client();
+        state.taken = Some(Taken { request, client, sent_bytes, is_noticed: false });
         Takeover::Taken(exchange, state.head.clone(), ending)
     }
 
@@ -113,11 +118,26 @@ pub(in crate::wsgi) fn queue_page(
     status: &str,
     page: &str,
 ) -> ResponseHead {
+    queue_page_with(exchange, status, None, page)
+}
+
+/// Queues a 503 with this text.
+pub(super) fn queue_unavailable_page(exchange: &mut dyn Exchange, page: &str) -> ResponseHead {
+    queue_page_with(exchange, "503 Service Unavailable", Some((b"Retry-After", b"5")), page)
+}
+
+fn queue_page_with(
+    exchange: &mut dyn Exchange,
+    status: &str,
+    field: Option<(&[u8], &[u8])>,
+    page: &str,
+) -> ResponseHead {
     let page = page.as_bytes();
     let mut head = ResponseHead::default();
     let built = head
         .start(status.as_bytes())
-        .and_then(|()| head.add_field(b"Content-Type", b"text/plain; charset=utf-8"));
+        .and_then(|()| head.add_field(b"Content-Type", b"text/plain; charset=utf-8"))
+        .and_then(|()| field.map_or(Ok(()), |(name, value)| head.add_field(name, value)));
     debug_assert!(built.is_ok());
     exchange.begin(&head, Some(page.len() as u64));
     let frame = exchange.http().frame(page.len());

@@ -81,7 +81,7 @@ impl Site {
                 if thread < site.threads {
                     site.run(thread);
                 } else {
-                    site.scheduler.run_sentinel(&*site, || site.turn());
+                    site.scheduler.run_sentinel(&*site, || site.turn(None));
                 }
                 site.interpreter.lock().unwrap().threads_ended += 1;
                 site.changed.notify_all();
@@ -91,9 +91,22 @@ impl Site {
     }
 
     /// One turn of the poller: blocks until there are jobs, a wake-up or the end.
-    fn turn(&self) -> Vec<Job> {
-        let _poller = self.poller.lock().unwrap();
-        let pressed = self.scheduler.load().has_unclaimed_work;
+    /// `worker_thread` is `None` for the sentinel.
+    fn turn(&self, worker_thread: Option<usize>) -> Vec<Job> {
+        let _poller = match worker_thread {
+            Some(_) => self.poller.lock().unwrap(),
+            // A worker thread may have become the leader, and block in its poll.
+            None => match self.poller.try_lock() {
+                Ok(poller) => poller,
+                Err(_) => {
+                    thread::sleep(SENTINEL_INTERVAL);
+                    return Vec::new();
+                }
+            },
+        };
+        let load = self.scheduler.load();
+        let is_relieved = worker_thread.is_none() && load.is_sentinel_relieved;
+        let pressed = load.has_unclaimed_work || is_relieved;
         let mut arrivals = self.arrivals.lock().unwrap();
         while !pressed && !arrivals.woken && !arrivals.closed && arrivals.ready.is_empty() {
             arrivals = self.arrived.wait(arrivals).unwrap();
@@ -109,10 +122,17 @@ impl Site {
     }
 
     fn run(&self, thread: usize) {
+        let mut role = self.scheduler.take_role(thread, self);
         loop {
-            match self.scheduler.take_role(thread, self) {
-                Role::Poll => self.scheduler.finish_poll(Some(thread), self.turn(), self),
-                Role::Run => self.run_batch(thread),
+            role = match role {
+                Role::Poll => {
+                    let jobs = self.turn(Some(thread));
+                    self.scheduler.finish_poll_and_take_role(thread, jobs, self)
+                }
+                Role::Run => {
+                    self.run_batch(thread);
+                    self.scheduler.take_role(thread, self)
+                }
                 Role::Quit => return,
             }
         }
@@ -125,10 +145,14 @@ impl Site {
         world.most_inside = world.most_inside.max(world.inside);
         for budget in (0..4).rev() {
             world = self.serve(world, job);
-            match (budget > 0).then(|| self.scheduler.continue_batch(thread, self)).flatten() {
-                Some(next) => job = next,
-                None => break,
+            if budget == 0 {
+                break;
             }
+            let Some(next) = self.scheduler.continue_or_end_batch(thread, self) else {
+                world.inside -= 1;
+                return;
+            };
+            job = next;
         }
         world.inside -= 1;
         drop(world);

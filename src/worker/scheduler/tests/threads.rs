@@ -272,3 +272,36 @@ fn free_threaded_interpreter_gets_a_thread_per_core() {
     scheduler.stop();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
+
+#[test]
+fn sentinel_that_was_relieved_before_it_polls_does_not_block() {
+    // Else the relieving thread, which polls first, could use up the wake-up call.
+    let (scheduler, wakes) = scheduler(1);
+    scheduler.take_role(0, &*wakes);
+    scheduler.finish_poll(Some(0), [1], &*wakes);
+    assert_eq!(scheduler.take_role(0, &*wakes), Role::Run);
+    assert_eq!(scheduler.begin_batch(0, &*wakes), Some(1));
+    let (polls, begun) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    let sentinel = thread::spawn({
+        let (scheduler, wakes) = (scheduler.clone(), wakes.clone());
+        move || {
+            let mut loads = Vec::new();
+            scheduler.run_sentinel(&*wakes, || {
+                loads.push(scheduler.load().is_sentinel_relieved);
+                polls.send(()).unwrap();
+                may_go_on.recv_timeout(LIMIT).unwrap();
+                loads.push(scheduler.load().is_sentinel_relieved);
+                None
+            });
+            loads
+        }
+    });
+    begun.recv_timeout(LIMIT).unwrap();
+    scheduler.end_batch();
+    assert_eq!(scheduler.take_role(0, &*wakes), Role::Poll);
+    assert_eq!(wakes.count(), 1);
+    scheduler.stop();
+    go_on.send(()).unwrap();
+    assert_eq!(sentinel.join().unwrap(), [false, true]);
+}

@@ -1,0 +1,328 @@
+"""An image, and services of Docker Compose, Kubernetes and platforms with a Procfile."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+
+from rustwsgi.init.project import Project
+from rustwsgi.init.template import fill
+
+#: The ports of the application, and of metrics and health checks.
+PORT = 8000
+METRICS = 9100
+#: The user in the image; a number, so that Kubernetes can verify that it is not root.
+USER = 10001
+#: How long a pod waits before the server gets TERM, in seconds.
+PRE_STOP = 5
+MARGIN = 10
+#: Options whose values on this machine mean nothing in a container.
+LOCAL = ("bind", "metrics", "access_logfile")
+#: Installs packages, those in wheels/ without an index.
+INSTALL = (
+    "RUN --mount=type=bind,source=wheels,target=/wheels \\\n"
+    "    pip install --no-cache-dir --find-links /wheels"
+)
+
+DOCKERFILE = """\
+# Printed by: rustwsgi init docker @app@
+#
+#   mkdir -p wheels; cp rustwsgi-*.whl wheels/     # if no package index has rustwsgi
+#   docker build -t @name@ .
+#   docker run -p 8000:8000 --read-only --tmpfs /tmp @name@
+#
+# List .git, .venv and what else the image does not need in .dockerignore.
+FROM python:@python@-slim-bookworm
+
+WORKDIR @directory@
+@requirements@
+COPY . .
+RUN python -m compileall -q .
+
+# Not root, and the files of the application belong to root.
+USER @user@:@user@
+ENV PYTHONUNBUFFERED=1
+EXPOSE 8000
+# Of the master, which answers while all threads are busy, too.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD \\
+    ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9100/ready')"]
+# In brackets, so that the server is process 1 and gets the TERM that stops the container. It needs
+# --graceful-timeout (30 s) to finish running requests: docker stop -t 40.
+CMD @command@
+"""
+
+COMPOSE = """\
+# compose.yaml, printed by: rustwsgi init compose @app@
+#
+# `rustwsgi init docker` prints the Dockerfile that it builds.
+services:
+  @name@:
+    build: .
+    image: @name@
+    # On this machine only: put a proxy in front, or write 80:8000.
+    ports:
+      - "127.0.0.1:8000:8000"
+    environment:
+      # Any option may be set here, as RUSTWSGI_....
+      WEB_CONCURRENCY: "@workers@"
+      RUSTWSGI_LIMIT_MEMORY: 256m
+      RUSTWSGI_LIMIT_SPOOL: 512m
+    # Longer than --graceful-timeout.
+    stop_grace_period: @stop@s
+    restart: unless-stopped
+    read_only: true
+    # Large request bodies, and responses that are read slowly: --limit-spool for each worker.
+    tmpfs:
+      - /tmp
+    cap_drop:
+      - ALL
+    security_opt:
+      - no-new-privileges:true
+    deploy:
+      resources:
+        limits:
+          cpus: "@workers@"
+          memory: 1g
+"""
+
+KUBERNETES = """\
+# Printed by: rustwsgi init kubernetes @app@
+#
+#   rustwsgi init kubernetes @app@ > @name@.yaml
+#   kubectl apply -f @name@.yaml
+#
+# `rustwsgi init docker` prints the Dockerfile of the image.
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: @name@
+  labels: {app: @name@}
+spec:
+  replicas: 2
+  selector:
+    matchLabels: {app: @name@}
+  strategy:
+    # A new pod is ready before an old one ends.
+    rollingUpdate: {maxSurge: 1, maxUnavailable: 0}
+  template:
+    metadata:
+      labels: {app: @name@}
+      annotations:
+        prometheus.io/scrape: "true"
+        prometheus.io/port: "9100"
+    spec:
+      # Longer than preStop and --graceful-timeout together.
+      terminationGracePeriodSeconds: @stop@
+      automountServiceAccountToken: false
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: @user@
+        runAsGroup: @user@
+        seccompProfile: {type: RuntimeDefault}
+      # One pod a node, as far as possible.
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector:
+            matchLabels: {app: @name@}
+      containers:
+        - name: @name@
+          image: registry.example/@name@:1
+          args: @arguments@
+          env:
+            # One worker for each processor of the pod. Scale with pods.
+            - {name: WEB_CONCURRENCY, value: "1"}
+          ports:
+            - {name: http, containerPort: 8000}
+            - {name: metrics, containerPort: 9100}
+          # The master answers probes, without a thread of the application: a pod that is only
+          # busy is neither restarted nor taken out of the service.
+          startupProbe:
+            httpGet: {path: /ready, port: metrics}
+            periodSeconds: 2
+            # 300 s, as --boot-timeout.
+            failureThreshold: 150
+          readinessProbe:
+            httpGet: {path: /ready, port: metrics}
+            periodSeconds: 2
+            timeoutSeconds: 2
+          livenessProbe:
+            httpGet: {path: /live, port: metrics}
+            periodSeconds: 10
+            timeoutSeconds: 5
+            failureThreshold: 3
+          lifecycle:
+            # A pod that ends still gets requests for a moment: TERM follows after them.
+            preStop:
+              exec: {command: [sleep, "5"]}
+          resources:
+            requests: {cpu: "1", memory: 256Mi}
+            limits: {memory: 512Mi}
+          securityContext:
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities: {drop: [ALL]}
+          volumeMounts:
+            # For request bodies and responses beyond memory (--limit-spool).
+            - {name: tmp, mountPath: /tmp}
+      volumes:
+        - name: tmp
+          emptyDir: {sizeLimit: 1Gi}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: @name@
+  labels: {app: @name@}
+spec:
+  selector: {app: @name@}
+  ports:
+    - {name: http, port: 80, targetPort: http}
+---
+# Scales by the requests that wait for a thread, which an adapter for Prometheus offers as a metric
+# of pods. Without such an adapter, use a Resource metric: cpu, averageUtilization 70.
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  name: @name@
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: @name@}
+  minReplicas: 2
+  maxReplicas: 10
+  metrics:
+    - type: Pods
+      pods:
+        metric: {name: rustwsgi_requests_queued}
+        # More than one request waits in each pod, on average.
+        target: {type: AverageValue, averageValue: "1"}
+  behavior:
+    # A queue grows within seconds; an idle pod costs little.
+    scaleUp: {stabilizationWindowSeconds: 0}
+    scaleDown: {stabilizationWindowSeconds: 300}
+---
+# Maintenance of nodes leaves one pod.
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: @name@
+spec:
+  maxUnavailable: 1
+  selector:
+    matchLabels: {app: @name@}
+---
+# Clients reach the application; only the namespace of the monitoring reaches the metrics, which
+# show the targets of requests. Probes of the kubelet come from the node and are always allowed.
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: @name@
+spec:
+  podSelector:
+    matchLabels: {app: @name@}
+  policyTypes: [Ingress]
+  ingress:
+    - ports:
+        - {port: http}
+    - from:
+        - namespaceSelector:
+            matchLabels: {kubernetes.io/metadata.name: monitoring}
+      ports:
+        - {port: metrics}
+"""
+
+PROCFILE = """\
+# Procfile, printed by: rustwsgi init procfile @app@
+#
+# The platform sets PORT, at which the server then listens on all interfaces, and WEB_CONCURRENCY,
+# the number of workers. Only its router can connect, so any address may say who the client is.
+# Connections stay open longer than the router keeps them (90 s).
+web: @command@
+"""
+
+
+def docker(project: Project) -> str:
+    inside = in_container(project)
+    if project.requirements == "requirements.txt":
+        requirements = [
+            "COPY requirements.txt .",
+            f"{INSTALL} rustwsgi -r requirements.txt",
+        ]
+    else:
+        requirements = [f"{INSTALL} rustwsgi"]
+        if project.requirements:
+            requirements += ["COPY . .", "RUN pip install --no-cache-dir ."]
+        else:
+            requirements += ["# Install what the application needs, such as Flask or Django."]
+    wanted = {
+        "bind": f":{PORT}",
+        "metrics": f"127.0.0.1:{METRICS}",
+        "access_logfile": "-",
+    }
+    return fill(
+        DOCKERFILE,
+        name=project.name,
+        app=project.quoted_app,
+        python=project.python,
+        directory=inside.directory,
+        requirements="\n".join(requirements),
+        user=str(USER),
+        command=json.dumps(inside.arguments(wanted)),
+    )
+
+
+def compose(project: Project) -> str:
+    return fill(
+        COMPOSE,
+        name=project.name,
+        app=project.quoted_app,
+        workers=project.workers if project.workers.isdecimal() else "2",
+        stop=str(project.number("graceful_timeout", 30) + MARGIN),
+    )
+
+
+def kubernetes(project: Project) -> str:
+    wanted = {
+        "bind": f":{PORT}",
+        "metrics": f":{METRICS}",
+        "access_logfile": "-",
+        "limit_memory": "128m",
+        "limit_spool": "512m",
+    }
+    words = in_container(project).arguments(wanted)
+    return fill(
+        KUBERNETES,
+        name=project.name,
+        app=project.quoted_app,
+        user=str(USER),
+        stop=str(project.number("graceful_timeout", 30) + PRE_STOP + MARGIN),
+        arguments=f"[{', '.join(map(yaml_word, words))}]",
+    )
+
+
+def procfile(project: Project) -> str:
+    wanted = {
+        "keep_alive": "95",
+        "forwarded_headers": "for,proto",
+        "forwarded_allow_ips": "*",
+        "access_logfile": "-",
+    }
+    words = in_container(project).arguments(wanted)
+    command = shlex.join(words)
+    if "bind" in project.options:
+        # The address of the file would take precedence over PORT.
+        command = command.replace("rustwsgi", "rustwsgi --bind 0.0.0.0:$PORT", 1)
+    return fill(PROCFILE, app=project.quoted_app, command=command)
+
+
+def in_container(project: Project) -> Project:
+    """The project with the paths of an image. Its addresses are those of the image as well."""
+    options = {name: values for name, values in project.options.items() if name not in LOCAL}
+    return replace(project, program="rustwsgi", directory=f"/srv/{project.name}", options=options)
+
+
+def yaml_word(text: str) -> str:
+    """A word of a list in YAML, in quotation marks if it needs them."""
+    is_plain = text.replace("-", "").replace("_", "").isalnum() and not text.lstrip("-").isdecimal()
+    return text if is_plain and text.lower() not in ("on", "off", "yes", "no") else json.dumps(text)

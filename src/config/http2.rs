@@ -1,0 +1,118 @@
+//! The settings of HTTP/2.
+
+/// The protocols that clients may choose from in the TLS handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HttpProtocols {
+    /// HTTP/1.1
+    #[default]
+    Http1,
+    /// HTTP/2, which is preferred, and HTTP/1.1.
+    Both,
+}
+
+/// How clients may begin HTTP/2 without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cleartext {
+    /// Not at all.
+    #[default]
+    Off,
+    /// By its preface. [RFC 9113 section 3.3]
+    PriorKnowledge,
+    /// By a request of HTTP/1.1 with `Upgrade: h2c`. [RFC 7540 section 3.2]
+    Upgrade,
+    /// By either.
+    Both,
+}
+
+impl Cleartext {
+    /// Whether clients may begin with the preface.
+    pub fn has_prior_knowledge(self) -> bool {
+        matches!(self, Cleartext::PriorKnowledge | Cleartext::Both)
+    }
+
+    /// Whether clients may ask for it in a request.
+    pub fn has_upgrade(self) -> bool {
+        matches!(self, Cleartext::Upgrade | Cleartext::Both)
+    }
+}
+
+/// The settings of HTTP/2, apart from the protocols of TLS. Sizes are in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Http2Settings {
+    /// How clients may begin it without TLS.
+    pub cleartext: Cleartext,
+    /// Streams that a client may have open at a time.
+    pub max_concurrent_streams: u32,
+    /// Bytes of content that a client may send of a stream before some are taken.
+    pub initial_window_size: u32,
+    /// The size of the largest frame that a client may send.
+    pub max_frame_size: u32,
+    /// The size of the largest head of a request, as decompressed. [RFC 9113 section 6.5.2]
+    pub max_header_list_size: u32,
+}
+
+/// Parses the protocols, as a list.
+///
+/// # Errors
+/// A sentence that says what to write instead.
+pub(super) fn parse_protocols(text: &str) -> Result<HttpProtocols, String> {
+    let mut has = (false, false);
+    for name in text.split(',').map(str::trim) {
+        match name {
+            "h1" => has.0 = true,
+            "h2" => has.1 = true,
+            _ => return Err(format!("'{name}' is not one of h1, h2")),
+        }
+    }
+    match has {
+        (true, false) => Ok(HttpProtocols::Http1),
+        (true, true) => Ok(HttpProtocols::Both),
+        (false, _) => Err("h1 is missing, which clients without HTTP/2 need; write h2,h1".into()),
+    }
+}
+
+/// Parses how clients may begin HTTP/2. A boolean is one of gunicorn's configuration files.
+///
+/// # Errors
+/// A sentence that says what to write instead.
+pub(super) fn parse_cleartext(text: &str) -> Result<Cleartext, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "off" | "false" => Ok(Cleartext::Off),
+        "prior-knowledge" | "true" => Ok(Cleartext::PriorKnowledge),
+        "upgrade" => Ok(Cleartext::Upgrade),
+        "both" => Ok(Cleartext::Both),
+        _ => Err("not one of off, prior-knowledge, upgrade, both".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cleartext_has_the_words_and_booleans_of_gunicorn() {
+        for (text, expected) in [
+            ("off", Some((false, false))),
+            ("False", Some((false, false))),
+            ("True", Some((true, false))),
+            ("prior-knowledge", Some((true, false))),
+            ("upgrade", Some((false, true))),
+            ("both", Some((true, true))),
+            ("on", None),
+        ] {
+            let ways = |found: Cleartext| (found.has_prior_knowledge(), found.has_upgrade());
+            assert_eq!(parse_cleartext(text).ok().map(ways), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn protocols_are_a_list_with_h1() {
+        for text in ["h1,h2", "h2,h1", "h2, h1"] {
+            assert_eq!(parse_protocols(text), Ok(HttpProtocols::Both), "{text}");
+        }
+        assert_eq!(parse_protocols("h1"), Ok(HttpProtocols::Http1));
+        for text in ["h2", "", "h3", "h1,", "http/1.1"] {
+            assert!(parse_protocols(text).is_err(), "{text}");
+        }
+    }
+}

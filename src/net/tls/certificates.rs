@@ -1,0 +1,144 @@
+//! The server's certificates: reads them from PEM, and chooses one by the name that a client asks
+//! for.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys};
+use webpki::EndEntityCert;
+
+use super::challenges::{ACME_TLS, Challenges};
+use super::material::{Pair, Source};
+
+thread_local! {
+    /// See [`take_server_name`].
+    static SERVER_NAME: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// The name that the last client asked for whose handshake this thread has processed since the
+/// last call. The unbuffered API of rustls shows it to the resolver of certificates only.
+pub(super) fn take_server_name() -> Option<String> {
+    SERVER_NAME.take()
+}
+
+/// All certificates, and their names.
+#[derive(Debug)]
+pub(super) struct Certificates {
+    /// In the order of the options, that of ACME last; empty until the first one was issued.
+    all: Vec<Arc<CertifiedKey>>,
+    /// The certificates for each name, in lower case. A wildcard is `*.example.org`.
+    by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    /// For handshakes by which an authority of ACME validates a name.
+    challenges: Option<Arc<Challenges>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Certificates {
+    /// # Errors
+    /// A sentence that names the file.
+    pub(super) fn new<'a>(
+        pairs: impl Iterator<Item = &'a Pair>,
+        challenges: Option<&Arc<Challenges>>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Certificates, String> {
+        let load = |pair| load(pair, &provider).map(Arc::new);
+        let all: Vec<_> = pairs.map(load).collect::<Result<_, String>>()?;
+        let mut by_name: HashMap<String, Vec<_>> = HashMap::new();
+        for certificate in &all {
+            let end_entity = EndEntityCert::try_from(&certificate.cert[0]);
+            // A certificate without names is the default, or none.
+            for name in end_entity.iter().flat_map(|end_entity| end_entity.valid_dns_names()) {
+                by_name.entry(name.to_ascii_lowercase()).or_default().push(certificate.clone());
+            }
+        }
+        Ok(Certificates { all, by_name, challenges: challenges.cloned(), provider })
+    }
+
+    /// The certificates for a name: for the name itself, else for the wildcard in place of its
+    /// first label. [RFC 9525 section 6.3]
+    fn named(&self, name: &str) -> Option<&[Arc<CertifiedKey>]> {
+        let name = name.to_ascii_lowercase();
+        let wildcard = || name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        let found = self.by_name.get(&name);
+        found.or_else(|| self.by_name.get(&wildcard()?)).map(Vec::as_slice)
+    }
+
+    /// The certificate for a client that validates a name, and offers no other protocol. `None`
+    /// refuses it: an ordinary certificate would prove nothing. [RFC 8737 section 3]
+    fn validating(&self, challenges: &Challenges, hello: &ClientHello<'_>) -> Option<CertifiedKey> {
+        let is_only = hello.alpn().is_some_and(|offered| offered.count() == 1);
+        let name = hello.server_name().filter(|_| is_only)?;
+        let pem = challenges.certificate(name)?;
+        let chain =
+            CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().ok()?;
+        let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).ok()?;
+        let key = self.provider.key_provider.load_private_key(key).ok()?;
+        // Without the check that they fit: it fails for the critical extension of the certificate,
+        // which only an authority knows.
+        Some(CertifiedKey::new(chain, key))
+    }
+}
+
+/// Whether a client offers the protocol by which an authority of ACME validates a name.
+fn is_validation(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == ACME_TLS))
+}
+
+impl ResolvesServerCert for Certificates {
+    /// The first certificate for the name whose key the client can verify. The first of all is for
+    /// clients that ask for no name, or for an unknown one.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        SERVER_NAME.set(hello.server_name().map(str::to_owned));
+        if let Some(challenges) = &self.challenges
+            && is_validation(&hello)
+        {
+            return self.validating(challenges, &hello).map(Arc::new);
+        }
+        let named = hello.server_name().and_then(|name| self.named(name));
+        let candidates = named.or_else(|| self.all.get(..1))?;
+        let schemes = hello.signature_schemes();
+        let usable =
+            |candidate: &&Arc<CertifiedKey>| candidate.key.choose_scheme(schemes).is_some();
+        candidates.iter().find(usable).or_else(|| candidates.first()).cloned()
+    }
+}
+
+/// # Errors
+/// A sentence that names the file.
+pub(super) fn load(pair: &Pair, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
+    let chain = certificates(&pair.chain)?;
+    let name = &pair.key.name;
+    let key = PrivateKeyDer::from_pem_slice(&pair.key.bytes).map_err(|failure| match failure {
+        pem::Error::NoItemsFound => format!(
+            "{name}: no private key was found; name the key with --keyfile, and remove its \
+             passphrase if it has one"
+        ),
+        failure => format!("{name}: not a PEM file: {failure}"),
+    })?;
+    CertifiedKey::from_der(chain, key, provider).map_err(|failure| match failure {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => format!(
+            "{name}: the key does not belong to the certificate of {}; name the two files of one \
+             certificate",
+            pair.chain.name
+        ),
+        failure => format!("{name}: cannot use the key with {}: {failure}", pair.chain.name),
+    })
+}
+
+/// The certificates of a PEM file; at least one.
+pub(super) fn certificates(source: &Source) -> Result<Vec<CertificateDer<'static>>, String> {
+    let name = &source.name;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&source.bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|failure| format!("{name}: not a PEM file: {failure}"))?;
+    if certificates.is_empty() {
+        return Err(format!("{name}: no certificate was found; name a file in the PEM format"));
+    }
+    Ok(certificates)
+}

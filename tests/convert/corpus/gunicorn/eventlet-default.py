@@ -1,0 +1,3 @@
+worker_class = "eventlet"
+workers = 1
+wsgi_app = "chat:app"

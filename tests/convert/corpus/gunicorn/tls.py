@@ -1,0 +1,10 @@
+wsgi_app = "hello:app"
+bind = ":8443"
+certfile = "/srv/certs/site.pem"
+keyfile = "/srv/certs/site.key"
+ca_certs = "/srv/certs/site.pem"
+cert_reqs = 1
+ssl_version = 5
+ciphers = "ECDHE+AESGCM"
+do_handshake_on_connect = True
+suppress_ragged_eofs = True

@@ -1,0 +1,9 @@
+bind = "unix:/srv/run/koala.sock"
+umask = 0o007
+user = "nobody"
+group = "nogroup"
+workers = 4
+pidfile = "/srv/run/koala.pid"
+accesslog = "/srv/log/access.log"
+errorlog = "/srv/log/error.log"
+wsgi_app = "koala:app"

@@ -1,0 +1,6 @@
+wsgi_app = "hello:app"
+bind = "127.0.0.1:8093"
+protocol = "uwsgi"
+uwsgi_allow_ips = "10.0.0.1"
+http_parser = "fast"
+root_path = "/api"
