@@ -309,19 +309,42 @@ pub(super) fn concerns_connection(name: &[u8]) -> bool {
 /// True for fields to which the server gives a meaning of its own, in requests or in responses, and
 /// for those that may not be repeated: no option may add them.
 pub(crate) fn has_server_meaning(name: &[u8]) -> bool {
-    const OTHERS: [&str; 12] = [
+    const OTHERS: [&str; 35] = [
+        "Accept-Encoding",
+        "Accept-Ranges",
+        "Allow",
         "Authorization",
+        "Cache-Control",
         "Content-Encoding",
         "Content-Range",
         "Content-Type",
         "Cookie",
+        "ETag",
         "Expect",
         "Forwarded",
         "Host",
+        "HTTP2-Settings",
+        "If-Match",
+        "If-Modified-Since",
+        "If-None-Match",
+        "If-Range",
+        "If-Unmodified-Since",
+        "Last-Modified",
+        "Link",
         "Location",
         "Proxy",
+        "Range",
+        "Retry-After",
+        "Server-Timing",
         "Set-Cookie",
         "Traceparent",
+        "Vary",
+        "X-Content-Type-Options",
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Port",
+        "X-Forwarded-Prefix",
+        "X-Forwarded-Proto",
     ];
     !matches!(field_kind(name), FieldKind::Other)
         || OTHERS.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))

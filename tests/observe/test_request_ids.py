@@ -231,7 +231,7 @@ def test_traceparent_is_logged_without_ids(fresh_server: Factory) -> None:
     assert server.stdout() == f"{PARENT} -\n"
 
 
-@pytest.mark.parametrize("name", ["Host", "X_Id", "a b", "Content-Length"])
+@pytest.mark.parametrize("name", ["Host", "X_Id", "a b", "Content-Length", "Server-Timing"])
 def test_name_that_cannot_be_used_is_an_error(door: str, name: str) -> None:
     with pytest.raises(StartFailed) as failure:
         ServerProcess(door, APP, "--request-id-header", name).start()
