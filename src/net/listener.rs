@@ -14,7 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::address::{Local, Peer};
 use super::bind_options::BindOptions;
 use super::service::Service;
-use super::socket_file::Place;
+use super::socket_file::{Place, has_listener};
 use super::{forked, nonblocking, syn_filter};
 use crate::config::{Bind, Purpose};
 use crate::sys::descriptors;
@@ -147,18 +147,12 @@ fn remove_stale(path: &Path, place: &Place) -> Result<()> {
     if !found.is_socket() {
         bail!("{} exists and is not a socket: remove it or choose another path", path.display());
     }
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Connecting to a full accept queue would block.
-    probe.set_nonblocking(true)?;
-    match probe.connect(&SockAddr::unix(path)?) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => place
-            .remove(found.identity())
-            .with_context(|| format!("cannot remove the stale {}", path.display())),
-        Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-            Err(error).with_context(|| format!("cannot probe {}", path.display()))
-        }
-        _ => bail!("address in use: another server is listening on {}", path.display()),
+    if has_listener(path).with_context(|| format!("cannot probe {}", path.display()))? {
+        bail!("address in use: another server is listening on {}", path.display());
     }
+    place
+        .remove(found.identity())
+        .with_context(|| format!("cannot remove the stale {}", path.display()))
 }
 
 /// Takes a socket that a parent process, such as systemd, has opened.

@@ -94,6 +94,7 @@ pub use poller::{Poller, PollerHandle, Verdict};
 pub use read_half::{ReadError, ReadHalf, Until};
 pub use services::assign_services;
 pub use shutdown::Shutdown;
+pub use socket_file::SocketFile;
 pub use taken::{Taken, UpgradedRequest};
 pub use tls::{Challenge, Challenges, Material, Renewal, TicketKeys, Tls, Variable};
 pub use trace::SendingTime;

@@ -8,9 +8,10 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 #[cfg(target_os = "linux")]
 use crate::sys::descriptors;
@@ -103,6 +104,56 @@ impl Found {
     }
 }
 
+/// The file of a socket that another server listens on, which may leave it behind.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// The device and the inode.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// The socket that is at the path now, if there is one.
+    pub fn find(path: &Path) -> Option<SocketFile> {
+        let found = Place::of(path).ok()?.find().filter(Found::is_socket)?;
+        Some(SocketFile { path: path.to_owned(), identity: found.identity() })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the file, unless a server listens there, or another file has taken its place: a
+    /// server that is starting may not listen yet.
+    ///
+    /// # Errors
+    /// As the system does.
+    pub fn remove_if_stale(&self) -> io::Result<()> {
+        match has_listener(&self.path) {
+            Ok(true) => Ok(()),
+            Ok(false) => Place::of(&self.path)?.remove(self.identity),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether a server listens on the socket at the path.
+///
+/// # Errors
+/// As connect(2).
+pub(super) fn has_listener(path: &Path) -> io::Result<bool> {
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Connecting to a full accept queue would block.
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Ok(true),
+    }
+}
+
 #[cfg(target_os = "linux")]
 const READS_NOTHING: OFlags = OFlags::PATH;
 #[cfg(not(target_os = "linux"))]
@@ -190,6 +241,27 @@ mod tests {
         assert!(place.remove((known.0, known.1 + 1)).is_ok() && path.exists());
         assert!(place.remove(known).is_ok() && !path.exists());
         assert!(place.remove(known).is_ok() && place.give(known, 1, 1).is_ok());
+    }
+
+    #[test]
+    fn file_that_a_server_leaves_behind_is_removed_unless_it_is_used_or_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        assert!(SocketFile::find(&path).is_none());
+        let old = UnixListener::bind(&path).unwrap();
+        let file = SocketFile::find(&path).unwrap();
+        assert!(file.remove_if_stale().is_ok() && path.exists(), "it is used");
+        // Another server has bound the path, and may not listen yet. The second name keeps the
+        // inode in use.
+        fs::hard_link(&path, dir.path().join("kept")).unwrap();
+        fs::remove_file(&path).unwrap();
+        drop((old, UnixListener::bind(&path).unwrap()));
+        assert!(file.remove_if_stale().is_ok() && path.exists(), "it was replaced");
+        let left = SocketFile::find(&path).unwrap();
+        assert!(left.remove_if_stale().is_ok() && !path.exists());
+        assert!(left.remove_if_stale().is_ok(), "there is nothing");
+        fs::write(&path, "").unwrap();
+        assert!(SocketFile::find(&path).is_none(), "no socket");
     }
 
     #[test]

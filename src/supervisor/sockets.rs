@@ -13,7 +13,7 @@ use log::{debug, info, warn};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::config::{Bind, Purpose, Settings};
-use crate::net::{self, BindOptions, Listener};
+use crate::net::{self, BindOptions, Listener, SocketFile};
 use crate::sys::descriptors;
 
 /// The variable that names the descriptors a new master inherits: `3=127.0.0.1:80,4=unix:/s`. The
@@ -103,7 +103,8 @@ impl Sockets {
         self.0.iter().map(|service| &service.entry)
     }
 
-    fn has(&self, bind: &Bind) -> bool {
+    /// Whether one of them has this address.
+    pub(super) fn has(&self, bind: &Bind) -> bool {
         self.entries().any(|entry| entry.bind == *bind)
     }
 
@@ -237,6 +238,19 @@ impl Sockets {
             })
             .collect()
     }
+}
+
+/// The files of the unix sockets that an old master passes to this process, whether this one uses
+/// them or not.
+pub(super) fn inherited_files() -> Vec<SocketFile> {
+    let variables = [INHERITED_SOCKETS, INHERITED_METRICS, INHERITED_CONTROL];
+    let texts: Vec<_> = variables.iter().filter_map(|name| std::env::var(name).ok()).collect();
+    let passed = texts.iter().flat_map(|text| decode(text));
+    let found = passed.filter_map(|(_, bind)| match bind {
+        Bind::Unix(path) => SocketFile::find(&path),
+        _ => None,
+    });
+    found.collect()
 }
 
 /// Parses the value of [`INHERITED_SOCKETS`], skipping malformed entries.

@@ -6,10 +6,15 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus};
 
+use log::debug;
 use rustix::io::FdFlags;
 use rustix::pipe::PipeFlags;
 
-use super::sockets::{INHERITED_CONTROL, INHERITED_METRICS, INHERITED_SOCKETS, Sockets};
+use super::sockets::{
+    INHERITED_CONTROL, INHERITED_METRICS, INHERITED_SOCKETS, Sockets, inherited_files,
+};
+use crate::config::Bind;
+use crate::net::SocketFile;
 use crate::sys::{descriptors, sigpipe};
 
 /// The variable that names a descriptor, which the new master finds at its end when the old master
@@ -76,6 +81,8 @@ pub(super) struct Predecessor {
     pid: u32,
     /// What it has passed on.
     passed: Vec<u8>,
+    /// The files of its unix sockets.
+    socket_files: Vec<SocketFile>,
 }
 
 impl Predecessor {
@@ -89,7 +96,8 @@ impl Predecessor {
         let kept = kept.and_then(|()| rustix::io::ioctl_fionbio(&lifeline, true));
         let pid = std::os::unix::process::parent_id();
         let (lifeline, passed) = (File::from(lifeline), Vec::new());
-        kept.is_ok().then_some(Predecessor { lifeline, pid, passed })
+        let socket_files = inherited_files();
+        kept.is_ok().then_some(Predecessor { lifeline, pid, passed, socket_files })
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -112,6 +120,17 @@ impl Predecessor {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return error.kind() != ErrorKind::WouldBlock,
+            }
+        }
+    }
+
+    /// It has exited: removes the files of its unix sockets that this master does not use, as it
+    /// has left them to this one.
+    pub(super) fn remove_unused_sockets(&self, used: &Sockets) {
+        let is_used = |file: &&SocketFile| used.has(&Bind::Unix(file.path().to_owned()));
+        for file in self.socket_files.iter().filter(|file| !is_used(file)) {
+            if let Err(error) = file.remove_if_stale() {
+                debug!("Cannot remove the old socket {}: {error}", file.path().display());
             }
         }
     }

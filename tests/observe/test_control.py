@@ -223,21 +223,34 @@ def test_upgrade_passes_the_socket_on(fresh_server: Factory, control: Control) -
     assert "RUSTWSGI_INHERITED" not in server.stderr()
 
 
-def test_upgrade_without_the_option_closes_the_socket(
+def test_upgrade_without_the_option_removes_the_socket(
     fresh_server: Factory, control: Control, tmp_path: Path
 ) -> None:
+    """Regression: the old master left the files of its sockets to the new one, which did not know
+    those that it does not use."""
     config = tmp_path / "rustwsgi.toml"
-    config.write_text(f'control_socket = "{control.path}"\n')
-    server = fresh_server(APP, "--config", str(config))
-    before = children(server.pid)
-    config.write_text("")
+    sockets = {name: tmp_path / name for name in ("old", "kept")}
+    binds = {name: f'"unix:{path}"' for name, path in sockets.items()}
+    config.write_text(
+        f'control_socket = "{control.path}"\n'
+        f'bind = ["127.0.0.1:0", {binds["old"]}, {binds["kept"]}]\n'
+    )
+    server = fresh_server(APP, "--config", str(config), bind=None)
+    server.wait_for_event("server.ready")
+    before, start = children(server.pid), len(server.stderr())
+    config.write_text(f'bind = ["127.0.0.1:0", {binds["kept"]}]\n')
     server.send_signal(signal.SIGUSR2)
-    server.wait_for_event("server.ready", start=len(server.stderr()))
+    server.wait_for_event("server.ready", start=start)
     [master] = children(server.pid) - before
+    assert control.status()["pid"] == server.pid
+    assert sockets["old"].exists()
     control.succeeds("stop")
     server.wait_for_event("upgrade.completed")
-    assert "no server listens there" in control.fails("status")
+    assert not control.path.exists() and not sockets["old"].exists()
+    assert "there is no such socket" in control.fails("status")
+    assert sockets["kept"].exists()
     os.kill(master, signal.SIGTERM)
+    wait_until(lambda: not sockets["kept"].exists(), "the new master has ended")
 
 
 def test_workers_can_not_use_the_socket(

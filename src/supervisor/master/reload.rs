@@ -59,11 +59,7 @@ impl Master<'_> {
     /// An error is a message for the log; nothing has changed then.
     fn build_deployment(&mut self, py: Python<'_>) -> Result<Deployment, String> {
         let configuration = self.read_configuration(py)?;
-        let mut open = Sockets::default();
-        open.keep(&self.deployment.sockets);
-        if let Some(previous) = self.stage.previous() {
-            previous.keep_sockets_in(&mut open);
-        }
+        let open = self.application_sockets();
         let deployment =
             Deployment::build(py, &self.origin, configuration, &self.deployment, &open)?;
         let mut users = self.worker_users.clone();
@@ -78,6 +74,16 @@ impl Master<'_> {
             users.check_cache(path)?;
         }
         Ok(deployment)
+    }
+
+    /// The sockets of the running deployment, and of those that a reload in progress replaces.
+    pub(super) fn application_sockets(&self) -> Sockets {
+        let mut open = Sockets::default();
+        open.keep(&self.deployment.sockets);
+        if let Some(previous) = self.stage.previous() {
+            previous.keep_sockets_in(&mut open);
+        }
+        open
     }
 
     /// Guarded, because the configuration may be a Python program, which may hang.

@@ -53,6 +53,9 @@ impl Master<'_> {
         self.deployment.sockets.take_ownership();
         let of_master = self.admin.iter().flat_map(Admin::sockets);
         of_master.for_each(|(_, sockets)| sockets.take_ownership());
+        let mut used = self.application_sockets();
+        self.admin.iter().flat_map(Admin::sockets).for_each(|(_, sockets)| used.keep(sockets));
+        predecessor.remove_unused_sockets(&used);
         self.notifier.promoted();
         let old = predecessor.id();
         let passed = predecessor.into_passed();
