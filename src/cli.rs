@@ -375,10 +375,10 @@ fn prepare_import(py: Python<'_>, settings: &Settings) -> PyResult<()> {
     wsgi::install_loggers(py, settings)?;
     let os = py.import("os")?;
     let environ = os.getattr("environ")?;
-    // A server that the application starts must not read it. The master does at a reload.
-    if !settings.processes.preload {
-        environ.call_method1("pop", (config::INTEGRATION_VARIABLE, py.None()))?;
-    }
+    // A server that the application starts must not read it. A reload of a master that imports the
+    // application does.
+    config::keep_integration();
+    environ.call_method1("pop", (config::INTEGRATION_VARIABLE, py.None()))?;
     for (name, value) in &settings.env {
         environ.set_item(name, value)?;
     }

@@ -64,7 +64,9 @@ pub fn parse<I: IntoIterator<Item = OsString>>(
     check: CheckFile<'_>,
     find: FindApp<'_>,
 ) -> Result<Loaded, Exit> {
-    let variables = |name: &str| std::env::var_os(name);
+    let kept =
+        |name: &str| integration::kept_integration().filter(|_| name == integration::VARIABLE);
+    let variables = |name: &str| std::env::var_os(name).or_else(|| kept(name));
     let place = Place { variables: &variables, directory: Path::new(".") };
     parse_with(argv.into_iter().collect(), place, execute, check, find)
 }

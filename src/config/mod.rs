@@ -85,7 +85,9 @@ pub use settings::{
 };
 pub use sources::environment::unknown_variables;
 pub use sources::gunicorn_py::Execute;
-pub use sources::integration::VARIABLE as INTEGRATION_VARIABLE;
+pub use sources::integration::{
+    VARIABLE as INTEGRATION_VARIABLE, keep_integration, kept_integration,
+};
 pub use sources::lookup::Options;
 pub use static_files::{StaticFallback, StaticMap, StaticSettings, StaticSource, static_url};
 pub use suggest::refusal;

@@ -13,7 +13,7 @@ use rustix::pipe::PipeFlags;
 use super::sockets::{
     INHERITED_CONTROL, INHERITED_METRICS, INHERITED_SOCKETS, Sockets, inherited_files,
 };
-use crate::config::Bind;
+use crate::config::{self, Bind};
 use crate::net::SocketFile;
 use crate::sys::{descriptors, sigpipe};
 
@@ -46,6 +46,9 @@ impl Successor {
         let program = arguments.next().unwrap_or_else(|| "/proc/self/exe".into());
         let mut command = Command::new(program);
         command.args(arguments).env(PREDECESSOR, reader.as_raw_fd().to_string());
+        if let Some(options) = config::kept_integration() {
+            command.env(config::INTEGRATION_VARIABLE, options);
+        }
         let mut open: Vec<OwnedFd> = Vec::new();
         for (variable, sockets) in passed {
             let fds = sockets.inheritable_duplicates()?;

@@ -9,6 +9,7 @@ import pytest
 
 from harness import ServerProcess, run_cli, wait_until
 from harness.projects import PYTHON, run, script, write
+from harness.supervision import end
 
 pytest.importorskip("pyramid")
 pytest.importorskip("paste.deploy")
@@ -96,6 +97,49 @@ if __name__ == "__main__":
 """
     write(project, {"program.py": source})
     assert start(PYTHON, "program.py", cwd=project).get("/").text == "run"
+
+
+def test_options_of_the_command_are_not_for_the_application(start, project: Path) -> None:
+    """Regression: under `--preload`, which this command implies, the application and its workers
+    found them in their environment. A reload and a new master still read them."""
+    source = """
+import os
+NAME = "RUSTWSGI_INTEGRATION"
+from importlib.metadata import entry_points
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [f"{found} {NAME in os.environ} {environ['wsgi.multithread']}".encode()]
+def load():
+    global found
+    found = NAME in os.environ
+    return app
+if __name__ == "__main__":
+    from rustwsgi import _launch
+    settings = _launch.Settings("program", {"bind": "127.0.0.1:0", "threads": 2})
+    _launch.serve_here(load, [], settings)
+"""
+    write(project, {"program.py": source})
+    server = start(PYTHON, "program.py", cwd=project)
+    expected = "False False True"
+    assert server.get("/").text == expected
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_event("reload.completed")
+    assert server.get("/").text == expected
+
+
+def test_options_of_a_command_reach_a_new_master(fresh_server) -> None:
+    options = 'origin = "x"\n[settings]\nthreads = 3\n'
+    env = {"RUSTWSGI_INTEGRATION": options}
+    server = fresh_server("supervised:app", "--preload", env=env)
+    server.wait_for_event("server.ready")
+    start = len(server.stderr())
+    server.send_signal(signal.SIGUSR2)
+    server.wait_for_event("server.starting", "threads: 3", start=start)
+    new = int(server.wait_for_event("upgrade.started", r"master (\d+)")[1])
+    server.wait_for_event("server.ready", start=start)
+    server.send_signal(signal.SIGTERM)
+    server.process.wait(15)
+    end(new, signal.SIGTERM)
 
 
 def test_paste_option_loads_an_application_and_its_logging(door: str, project: Path) -> None:

@@ -5,6 +5,9 @@
 //! framework's configuration, and `defaults` are those of the command. Settings override files,
 //! because the user has written them for this command; defaults override nothing.
 
+use std::ffi::OsString;
+use std::sync::{Mutex, PoisonError};
+
 use toml::Value;
 
 use super::{lookup, toml as toml_source};
@@ -13,6 +16,22 @@ use crate::config::resolve::Variables;
 
 /// `python/rustwsgi/_launch.py` sets it.
 pub const VARIABLE: &str = "RUSTWSGI_INTEGRATION";
+
+/// The value that the variable had, once it has been taken out of the environment.
+static KEPT: Mutex<Option<OsString>> = Mutex::new(None);
+
+/// Keeps the value for later reads in this process, before the caller removes the variable from
+/// the environment, which is the application's as well.
+pub fn keep_integration() {
+    if let Some(text) = std::env::var_os(VARIABLE) {
+        *KEPT.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+}
+
+/// The value that was kept, for a reload and for a new master.
+pub fn kept_integration() -> Option<OsString> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
 
 /// The options of the variable.
 #[derive(Default)]
