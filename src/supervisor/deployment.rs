@@ -100,11 +100,26 @@ pub(super) struct PreviousDeployment {
     /// The sockets of deployments that another reload replaced before they were ready. Their
     /// workers may still serve.
     superseded: Sockets,
+    /// The number of workers that it gets when it is restored. Its own is how many it needs to
+    /// serve as before.
+    target: usize,
 }
 
 impl PreviousDeployment {
     pub(super) fn new(deployment: Deployment) -> PreviousDeployment {
-        PreviousDeployment { deployment, superseded: Sockets::default() }
+        let target = deployment.target;
+        PreviousDeployment { deployment, superseded: Sockets::default(), target }
+    }
+
+    /// Changes the number of workers, as that of the new deployment was changed: a roll-back must
+    /// not undo it.
+    pub(super) fn resize(&mut self, change: impl FnOnce(usize) -> usize) {
+        self.target = change(self.target);
+    }
+
+    /// The number of workers after a roll-back.
+    pub(super) fn target(&self) -> usize {
+        self.target
     }
 
     /// Records that a second reload has replaced a deployment that never was ready.

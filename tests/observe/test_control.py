@@ -116,6 +116,28 @@ def test_reload_waits_for_its_outcome(
     assert {name: count for name, count in reloads.items() if count} == expected
 
 
+def test_number_of_workers_survives_a_roll_back(
+    fresh_server: Factory, control: Control, tmp_path: Path
+) -> None:
+    """Regression: the number of the old deployment came back with it."""
+    module = tmp_path / "shop.py"
+    module.write_text("from handed_over import app\n")
+    env = {"PYTHONPATH": str(Path(__file__).parents[1] / "apps")}
+    server = fresh_server("shop:app", *control.options, "--workers", "2", cwd=tmp_path, env=env)
+    before = workers(server, 2)
+    os.mkfifo(tmp_path / "gate")
+    module.write_text("open('gate').read()\nraise RuntimeError\n")
+    with control.connect() as sock:
+        sock.sendall(b'{"command": "reload"}\n')
+        server.wait_for_event("worker.booting", start=server.wait_for_event("reload.started").end())
+        assert control.json("workers", "1") == {"workers": 1, "previous": 2}
+        (tmp_path / "gate").open("w").close()
+        assert "the reload failed: Worker " in outcome(sock)["error"]
+    assert control.json("workers", "1") == {"workers": 1, "previous": 1}
+    assert workers(server, 1) < before
+    assert server.get("/").status == 200
+
+
 def test_reopen_uses_new_files(fresh_server: Factory, control: Control, tmp_path: Path) -> None:
     log = tmp_path / "logs" / "access"
     log.parent.mkdir()

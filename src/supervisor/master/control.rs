@@ -126,7 +126,9 @@ impl Master<'_> {
         let previous = self.deployment.target;
         if count != previous {
             self.workers.backoff.reset();
-            self.set_target(py, count);
+            self.set_target(py, |_| count);
+        } else if let Some(restorable) = self.stage.previous_mut() {
+            restorable.resize(|_| count);
         }
         Ok(json!({"workers": count, "previous": previous}))
     }

@@ -105,20 +105,24 @@ impl Master<'_> {
             (_, libc::SIGUSR2) => self.start_successor(),
             (_, libc::SIGTTIN) => {
                 self.workers.backoff.reset();
-                self.set_target(py, self.deployment.target + 1);
+                self.set_target(py, |count| count + 1);
             }
             (_, libc::SIGTTOU) if self.deployment.target <= 1 => {
                 info!(target: "signal.ignored", "Ignoring TTOU: keeping the last worker");
             }
-            (_, libc::SIGTTOU) => self.set_target(py, self.deployment.target - 1),
+            (_, libc::SIGTTOU) => self.set_target(py, |count| count.saturating_sub(1).max(1)),
             (_, libc::SIGWINCH) => self.retire_all_workers(),
             _ => {}
         }
     }
 
-    /// Changes the number of workers.
-    pub(super) fn set_target(&mut self, py: Python<'_>, target: usize) {
+    /// Changes the number of workers. If a reload in progress is rolled back, the change stays.
+    pub(super) fn set_target(&mut self, py: Python<'_>, change: impl Fn(usize) -> usize) {
+        let target = change(self.deployment.target);
         let previous = std::mem::replace(&mut self.deployment.target, target);
+        if let Some(restorable) = self.stage.previous_mut() {
+            restorable.resize(change);
+        }
         self.call_nworkers_changed(py, previous);
         info!(target: "pool.resized", "Changing the number of workers from {previous} to {target}");
     }

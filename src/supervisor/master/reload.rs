@@ -240,12 +240,13 @@ impl Master<'_> {
     /// both deployments keep serving, and the new configuration stays.
     pub(super) fn roll_back(&mut self, py: Python<'_>, reason: &str) {
         let is_on_trial = self.is_on_trial();
-        let Some(PreviousDeployment { deployment: previous, .. }) = self.stage.roll_back() else {
-            return;
-        };
+        let Some(restorable) = self.stage.roll_back() else { return };
+        let previous_target = restorable.target();
+        let PreviousDeployment { deployment: mut previous, .. } = restorable;
         self.end_reload(Outcome::RolledBack, reason);
         let (new, old) = self.workers.ready_new_and_old();
-        let back = old >= previous.target || new == 0 || (is_on_trial && old > 0);
+        let needed = previous.target.min(previous_target);
+        let back = old >= needed || new == 0 || (is_on_trial && old > 0);
         let consequence = match (back, old) {
             (true, 0) => "restored the previous configuration",
             (true, _) => "restored the previous configuration; the old workers keep serving",
@@ -261,6 +262,7 @@ impl Master<'_> {
         let settings = &self.deployment.settings;
         self.workers.roll_back(back, settings.processes.replace, settings.yield_timeout());
         let target = self.deployment.target;
+        previous.target = previous_target;
         if back {
             self.restore(py, previous);
         } else {

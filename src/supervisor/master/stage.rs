@@ -76,6 +76,14 @@ impl<P> Stage<P> {
         }
     }
 
+    /// The same, to change it.
+    pub(super) fn previous_mut(&mut self) -> Option<&mut P> {
+        match self {
+            Stage::Reloading { previous, .. } => Some(previous),
+            _ => None,
+        }
+    }
+
     /// The trial of a canary, if there is one.
     pub(super) fn trial(&self) -> Option<&Trial> {
         match self {
