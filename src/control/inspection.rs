@@ -31,6 +31,9 @@ pub struct ThreadReport {
     /// Frames of native code, the innermost first: of a thread that keeps the interpreter.
     #[serde(default)]
     pub native: Vec<String>,
+    /// Why there are no frames, if they are not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
 }
 
 /// The stacks of all threads of a worker.

@@ -70,8 +70,10 @@ fn render_thread(thread: &ThreadReport) -> String {
         text +=
             &format!("    File \"{}\", line {line}, in {}\n", printable(file), printable(function));
     }
-    if thread.frames.is_empty() {
-        text += "    no Python code\n";
+    match &thread.unread {
+        Some(reason) => text += &format!("    unknown: {}\n", printable(reason)),
+        None if thread.frames.is_empty() => text += "    no Python code\n",
+        None => {}
     }
     text
 }
@@ -95,6 +97,7 @@ mod tests {
             }),
             frames: vec![Frame { function: "view".into(), file: "/a.py".into(), line: 3 }],
             native: vec!["libc.so.6(sleep+0x4)".to_owned()],
+            unread: None,
         };
         let idle = ThreadReport {
             name: Some("MainThread".to_owned()),
@@ -103,12 +106,18 @@ mod tests {
             native: Vec::new(),
             ..thread.clone()
         };
-        let report =
-            StacksReport { pid: 7, note: Some("late".to_owned()), threads: vec![thread, idle] };
+        let silent = ThreadReport {
+            name: Some("rustwsgi-1".to_owned()),
+            unread: Some("it did not answer within 200 ms".to_owned()),
+            ..idle.clone()
+        };
+        let (note, threads) = (Some("late".to_owned()), vec![thread, idle, silent]);
+        let report = StacksReport { pid: 7, note, threads };
         let expected = "Worker 7\n  Note: late\n\n  Thread 0xff: GET /a\\u{1b}, running for 2.5 s \
                         (most recent call first)\n    native: libc.so.6(sleep+0x4)\n    File \
                         \"/a.py\", line 3, in view\n\n  Thread MainThread: no request (most recent \
-                        call first)\n    no Python code\n";
+                        call first)\n    no Python code\n\n  Thread rustwsgi-1: no request (most \
+                        recent call first)\n    unknown: it did not answer within 200 ms\n";
         assert_eq!(render(&report), expected);
     }
 }

@@ -22,7 +22,7 @@ use crate::sys::stack_signal::{Dumped, StackSignal, unused_signal};
 use crate::wsgi::is_attached;
 
 /// How long a thread may take to write a dump.
-const DUMP_TIMEOUT: Duration = Duration::from_millis(200);
+pub(super) const DUMP_TIMEOUT: Duration = Duration::from_millis(200);
 /// How often the thread that has the interpreter is looked for among those that run. Python code
 /// that runs on a busy machine is found this way, too.
 const MAX_SEARCHES: usize = 3;
@@ -55,39 +55,35 @@ impl Dumper {
     }
 
     /// The dump of all threads, while one of them keeps the interpreter.
-    pub(super) fn dump_all(&self) -> io::Result<Dump> {
-        let end = Instant::now() + SEARCH_TIMEOUT;
-        for _ in 0..MAX_SEARCHES {
-            let running = running_threads(self.signal.number());
-            if running.is_empty() {
-                break;
-            }
-            for id in running {
-                if let Some(dump) = self.dump(id)? {
-                    return Ok(dump);
-                }
-                if Instant::now() > end {
-                    return Err(io::Error::other("no thread that has the interpreter answers"));
-                }
-            }
-            std::thread::sleep(SEARCH_INTERVAL);
+    ///
+    /// # Errors
+    /// If no thread can be asked.
+    pub(super) fn dump_all(&self) -> io::Result<Search> {
+        let running = || running_threads(self.signal.number());
+        let search = search(running, |id| self.dump(id))?;
+        // Frames of a thread that runs may change.
+        if search.dump.is_some() || !search.silent.is_empty() {
+            return Ok(search);
         }
         // The thread that keeps the interpreter waits in the kernel: a signal would end its wait.
         let _one_at_a_time = ignore_poison(self.lock.lock());
         self.clear()?;
         self.signal.write_here();
-        self.read()
+        Ok(Search { dump: Some(self.read()?), silent: Vec::new() })
     }
 
-    /// What a thread writes; `None` if it may not, or has ended.
-    pub(super) fn dump(&self, id: i32) -> io::Result<Option<Dump>> {
+    /// What a thread answers that is asked for a dump.
+    ///
+    /// # Errors
+    /// If no thread can be asked.
+    pub(super) fn dump(&self, id: i32) -> io::Result<Answer> {
         let _one_at_a_time = ignore_poison(self.lock.lock());
         self.clear()?;
         match self.signal.request(id, DUMP_TIMEOUT) {
-            Ok(Dumped::Written) => self.read().map(Some),
-            Ok(Dumped::Refused) => Ok(None),
-            Ok(Dumped::Silent) => Err(io::Error::other("a thread that runs does not react")),
-            Err(failure) if failure.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+            Ok(Dumped::Written) => self.read().map(Answer::Dump),
+            Ok(Dumped::Refused) => Ok(Answer::Refused),
+            Ok(Dumped::Silent) => Ok(Answer::Silent),
+            Err(failure) if failure.raw_os_error() == Some(libc::ESRCH) => Ok(Answer::Refused),
             Err(failure) => Err(failure),
         }
     }
@@ -117,6 +113,56 @@ impl Dumper {
     }
 }
 
+/// Asks the threads that run, one after the other, until one writes a dump. `running` are their
+/// numbers.
+fn search(
+    running: impl Fn() -> Vec<i32>,
+    ask: impl Fn(i32) -> io::Result<Answer>,
+) -> io::Result<Search> {
+    let end = Instant::now() + SEARCH_TIMEOUT;
+    let mut silent = Vec::new();
+    for _ in 0..MAX_SEARCHES {
+        let running = running();
+        silent.clear();
+        if running.is_empty() {
+            break;
+        }
+        for id in running {
+            match ask(id)? {
+                Answer::Dump(dump) => return Ok(Search { dump: Some(dump), silent }),
+                Answer::Refused => {}
+                // Another one may have the interpreter.
+                Answer::Silent => silent.push(id),
+            }
+            if Instant::now() > end {
+                return match silent.is_empty() {
+                    true => Err(io::Error::other("no thread that has the interpreter answers")),
+                    false => Ok(Search { dump: None, silent }),
+                };
+            }
+        }
+        std::thread::sleep(SEARCH_INTERVAL);
+    }
+    Ok(Search { dump: None, silent })
+}
+
+/// The outcome of a search for the thread that keeps the interpreter.
+pub(super) struct Search {
+    /// What it has written.
+    pub(super) dump: Option<Dump>,
+    /// The threads that run and did not answer, by the kernel's numbers.
+    pub(super) silent: Vec<i32>,
+}
+
+/// What a thread answers.
+pub(super) enum Answer {
+    Dump(Dump),
+    /// It may not write one, or has ended.
+    Refused,
+    /// It has not answered within [`DUMP_TIMEOUT`].
+    Silent,
+}
+
 /// What a thread has written.
 pub(super) struct Dump {
     pub(super) threads: Vec<DumpedThread>,
@@ -128,4 +174,33 @@ pub(super) struct Dump {
 /// must have the interpreter.
 fn may_write() -> bool {
     cfg!(Py_GIL_DISABLED) || is_attached()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dump() -> Answer {
+        Answer::Dump(Dump { threads: Vec::new(), native: Vec::new() })
+    }
+
+    #[test]
+    fn silent_thread_does_not_keep_others_from_being_asked() {
+        let ask = |id| {
+            Ok(match id {
+                1 => Answer::Silent,
+                2 => Answer::Refused,
+                _ => dump(),
+            })
+        };
+        let found = search(|| vec![1, 2, 3], ask).unwrap();
+        assert!(found.dump.is_some());
+        assert_eq!(found.silent, [1]);
+        let found = search(|| vec![2, 1], ask).unwrap();
+        assert!(found.dump.is_none());
+        assert_eq!(found.silent, [1]);
+        let found = search(Vec::new, ask).unwrap();
+        assert!(found.dump.is_none() && found.silent.is_empty());
+        assert!(search(|| vec![1], |_| Err(io::ErrorKind::Other.into())).is_err());
+    }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 
 use super::dump::DumpedThread;
-use super::dumper::{Dump, Dumper};
+use super::dumper::{Answer, DUMP_TIMEOUT, Dump, Dumper, Search};
 use super::known_threads::{KnownThread, KnownThreads};
 use crate::control::{Frame, RequestInfo, StacksReport, ThreadReport};
 use crate::observe::WorkerSlot;
@@ -73,11 +73,8 @@ impl StackReader {
             Some(read) if !cfg!(Py_GIL_DISABLED) => (self.of_interpreter(read, &requests), None),
             Some(read) => (self.of_each(&read.threads, &requests)?, None),
             None => {
-                let note = format!(
-                    "the interpreter was not free for {} s, as a thread keeps it: by faulthandler",
-                    ATTACH_TIMEOUT.as_secs()
-                );
-                (self.of_dump(&requests)?, Some(note))
+                let (threads, note) = self.of_search(&requests)?;
+                (threads, Some(note))
             }
         };
         Ok(StacksReport { pid: std::process::id(), note, threads })
@@ -127,17 +124,41 @@ impl StackReader {
                 request: request_of(&known, *ident, requests),
                 frames: frames.clone(),
                 native: Vec::new(),
+                unread: None,
             })
             .collect();
         sort(&mut threads);
         threads
     }
 
-    /// The stacks of a dump, while a thread keeps the interpreter.
-    fn of_dump(&self, requests: &[Request]) -> Result<Vec<ThreadReport>, String> {
+    /// The stacks of a dump, while a thread keeps the interpreter; and a note about it.
+    fn of_search(&self, requests: &[Request]) -> Result<(Vec<ThreadReport>, String), String> {
         let dumper = self.dumper.as_ref().map_err(Clone::clone)?;
-        let dump = dumper.dump_all().map_err(|failure| failure.to_string())?;
-        Ok(self.of_dumps([dump], &[], requests))
+        let Search { dump, silent } = dumper.dump_all().map_err(|failure| failure.to_string())?;
+        let known = self.threads.all();
+        let mut note = format!(
+            "the interpreter was not free for {} s, as a thread keeps it: by faulthandler",
+            ATTACH_TIMEOUT.as_secs()
+        );
+        let name = |id: i32| {
+            let thread = known.iter().find(|thread| thread.id == id);
+            thread.map_or_else(|| id.to_string(), name_by_server)
+        };
+        if !silent.is_empty() {
+            let names = silent.iter().map(|&id| name(id)).collect::<Vec<_>>().join(", ");
+            note += &format!("; without an answer of thread {names}, which runs");
+        }
+        let threads = match dump {
+            Some(dump) => self.of_dumps([dump], &[], requests),
+            None => {
+                let unread = known.iter().map(|thread| match silent.contains(&thread.id) {
+                    true => (thread.ident, no_answer()),
+                    false => (thread.ident, "the thread that runs did not answer".to_owned()),
+                });
+                self.of_unread(unread.collect(), &[], requests)
+            }
+        };
+        Ok((threads, note))
     }
 
     /// Without a GIL: lets each thread write its own stack.
@@ -152,18 +173,47 @@ impl StackReader {
         let others = others.filter_map(|thread| Some((thread.native_id?, thread.ident)));
         let all = known.iter().map(|thread| (thread.id, thread.ident)).chain(others);
         let end = Instant::now() + DUMPS_TIMEOUT;
-        let (mut dumps, mut failure) = (Vec::new(), "no thread has answered".to_owned());
+        let (mut dumps, mut unread) = (Vec::new(), Vec::new());
+        let mut failure = None;
         for (id, ident) in all.take_while(|_| Instant::now() < end) {
             match dumper.dump(id) {
-                Ok(Some(mut dump)) => {
+                Ok(Answer::Dump(mut dump)) => {
                     dump.threads.iter_mut().for_each(|thread| thread.ident = ident);
                     dumps.push(dump);
                 }
-                Ok(None) => {}
-                Err(reason) => failure = reason.to_string(),
+                Ok(Answer::Refused) => {}
+                Ok(Answer::Silent) => unread.push((ident, no_answer())),
+                Err(reason) => failure = Some(reason.to_string()),
             }
         }
-        if dumps.is_empty() { Err(failure) } else { Ok(self.of_dumps(dumps, named, requests)) }
+        if dumps.is_empty() && unread.is_empty() {
+            return Err(failure.unwrap_or_else(|| "no thread has answered".to_owned()));
+        }
+        let mut threads = self.of_dumps(dumps, named, requests);
+        threads.extend(self.of_unread(unread, named, requests));
+        sort(&mut threads);
+        Ok(threads)
+    }
+
+    /// Threads whose stacks are not known, and why.
+    fn of_unread(
+        &self,
+        unread: Vec<(u64, String)>,
+        named: &[PythonThread],
+        requests: &[Request],
+    ) -> Vec<ThreadReport> {
+        let known = self.threads.all();
+        let report = |(ident, reason)| ThreadReport {
+            ident,
+            name: name_of(named, &known, ident),
+            request: request_of(&known, ident, requests),
+            frames: Vec::new(),
+            native: Vec::new(),
+            unread: Some(reason),
+        };
+        let mut threads: Vec<_> = unread.into_iter().map(report).collect();
+        sort(&mut threads);
+        threads
     }
 
     fn of_dumps(
@@ -179,6 +229,7 @@ impl StackReader {
             request: request_of(&known, thread.ident, requests),
             frames: thread.frames,
             native: if thread.is_current { native.to_vec() } else { Vec::new() },
+            unread: None,
         };
         let mut threads = Vec::new();
         for Dump { threads: dumped, native } in dumps {
@@ -192,11 +243,17 @@ impl StackReader {
 /// The name of a thread, by Python, else that which the server has given it.
 fn name_of(named: &[PythonThread], known: &[KnownThread], ident: u64) -> Option<String> {
     let by_python = named.iter().find(|thread| thread.ident == ident);
-    let by_server = || {
-        let thread = known.iter().find(|thread| thread.ident == ident)?;
-        Some(thread.seat.map_or_else(|| "MainThread".to_owned(), |seat| format!("rustwsgi-{seat}")))
-    };
+    let by_server = || known.iter().find(|thread| thread.ident == ident).map(name_by_server);
     by_python.map(|thread| thread.name.clone()).or_else(by_server)
+}
+
+fn name_by_server(thread: &KnownThread) -> String {
+    thread.seat.map_or_else(|| "MainThread".to_owned(), |seat| format!("rustwsgi-{seat}"))
+}
+
+/// Why the stack of a thread is not known that runs, or waits in a call that no signal ends.
+fn no_answer() -> String {
+    format!("it did not answer within {} ms", DUMP_TIMEOUT.as_millis())
 }
 
 /// The request of a thread, if it runs one.
