@@ -29,7 +29,7 @@ pub mod _rustwsgi {
     #[pymodule_export]
     use super::{
         BackgroundServer, begin_log_routing, end_log_routing, log_line, log_record, main,
-        send_metric, serve, take_log_records, unknown_option, write_formatted,
+        send_metric, serve, take_log_record, unknown_option, write_formatted,
     };
     #[pymodule_export]
     use crate::wsgi::{Errors, FileWrapper, Input};
@@ -100,26 +100,23 @@ fn send_metric(name: &str, value: &str, kind: &str) {
     observe::send_metric(name, value, kind);
 }
 
-/// Lets lines of the server be queued for a thread that calls [`take_log_records`]. False if there
+/// Lets lines of the server be queued for a thread that calls [`take_log_record`]. False if there
 /// is one.
 #[pyfunction]
 fn begin_log_routing() -> bool {
     observe::begin_routing()
 }
 
-/// What [`take_log_records`] returns for a line: whether it belongs to the access log, level, pid,
+/// What [`take_log_record`] returns for a line: whether it belongs to the access log, level, pid,
 /// event, message, traceback, the id of the request, and time.
 type LogRecord = (bool, String, u32, Option<String>, String, Option<String>, Option<String>, f64);
 
-/// Waits for lines of the server that are to be passed to their loggers; None at the end.
+/// Waits for a line of the server that is to be passed to its logger; None at the end.
 #[pyfunction]
-fn take_log_records(py: Python<'_>) -> Option<Vec<LogRecord>> {
-    let lines = py.detach(observe::take_routed)?;
-    let record = |line: Routed| {
-        let Routed { is_access, level, pid, event, message, traceback, request_id, time } = line;
-        (is_access, level, pid, event, message, traceback, request_id, time)
-    };
-    Some(lines.into_iter().map(record).collect())
+fn take_log_record(py: Python<'_>) -> Option<LogRecord> {
+    let line = py.detach(observe::take_routed)?;
+    let Routed { is_access, level, pid, event, message, traceback, request_id, time } = line;
+    Some((is_access, level, pid, event, message, traceback, request_id, time))
 }
 
 /// Ends that, within the given seconds.

@@ -155,19 +155,18 @@ def _forget_stuck_handlers() -> None:
 
 def _route() -> None:
     has_failed = False
-    while (lines := _rustwsgi.take_log_records()) is not None:
-        for line in lines:
-            try:
-                _pass_on(*line)
-            except BaseException:
-                # Handlers report their failures themselves, as a rule; filters do not. Nor may a
-                # SystemExit end this thread: all further lines would wait for it.
-                is_access, level, _pid, event, message, trace, request_id, _time = line
-                if not is_access:
-                    _rustwsgi.log_record(level, message, event or "", trace, None, request_id)
-                if not has_failed:
-                    has_failed = True
-                    _report_failure()
+    while (line := _rustwsgi.take_log_record()) is not None:
+        try:
+            _pass_on(*line)
+        except BaseException:
+            # Handlers report their failures themselves, as a rule; filters do not. Nor may a
+            # SystemExit end this thread: all further lines would wait for it.
+            is_access, level, _pid, event, message, trace, request_id, _time = line
+            if not is_access:
+                _rustwsgi.log_record(level, message, event or "", trace, None, request_id)
+            if not has_failed:
+                has_failed = True
+                _report_failure()
 
 
 def _pass_on(

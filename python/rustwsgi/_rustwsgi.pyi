@@ -23,7 +23,7 @@ __all__ = [
     "resolved_options",
     "send_metric",
     "serve",
-    "take_log_records",
+    "take_log_record",
     "unknown_option",
     "uwsgi_advice",
     "write_formatted",
@@ -45,8 +45,8 @@ def log_record(
     request_id: str | None = None,
 ) -> None: ...
 def send_metric(name: str, value: str, kind: str) -> None: ...
-def take_log_records() -> (
-    list[tuple[bool, str, int, str | None, str, str | None, str | None, float]] | None
+def take_log_record() -> (
+    tuple[bool, str, int, str | None, str, str | None, str | None, float] | None
 ): ...
 def write_formatted(level: str, text: str) -> None: ...
 def main(argv: list[str]) -> int: ...

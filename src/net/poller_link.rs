@@ -37,7 +37,7 @@ pub(super) struct PollerLink {
     /// The requested stage of the shutdown.
     pub(super) shutdown: AtomicShutdown,
     /// How often each limit was reached.
-    pub(super) counters: Counters,
+    pub(super) counters: Arc<Counters>,
     /// A question about all connections.
     pub(super) census: Question<Census>,
     /// The bytes that all connections hold.
@@ -73,7 +73,7 @@ impl PollerLink {
             to_drive: Mutex::default(),
             has_to_drive: AtomicBool::new(false),
             shutdown: AtomicShutdown::new(),
-            counters: Counters::default(),
+            counters: Arc::default(),
             census: Question::new(),
             memory_budget: Arc::new(MemoryBudget::new(settings.budget)),
             limits: Arc::new(settings.limits),

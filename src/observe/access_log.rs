@@ -11,6 +11,7 @@ use super::collector::{statsd, syslog};
 use super::escape;
 use super::exclusion::Exclusion;
 use super::format::{AtomValue, Format, Stamps};
+use super::lost_lines;
 use super::record::Record;
 use super::routed;
 use super::sink::{LogTarget, Sink};
@@ -115,9 +116,15 @@ impl AccessLog {
         if self.excludes(record) || !self.has_lines() {
             return;
         }
-        if !(self.outputs.python && routed::push_access(|| self.render(record))) {
-            self.write_line(record);
+        if self.outputs.python {
+            if routed::push_access(|| self.render(record)) {
+                return;
+            }
+            if self.target == LogTarget::Nowhere && !self.outputs.syslog {
+                return lost_lines::on_routed_line_lost();
+            }
         }
+        self.write_line(record);
     }
 
     /// Counts the request in statsd, if there is one.

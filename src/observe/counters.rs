@@ -95,6 +95,10 @@ pub enum Count {
     HandOverFailed,
     /// A request has run longer than `--slow-request`.
     SlowRequest,
+    /// A line of a log was lost: its reader does not keep up, or it cannot be written.
+    LogLines,
+    /// A line of the access log was lost: the handlers of `--log-python` do not keep up.
+    RoutedLines,
 }
 
 /// All counters in the order of [`Count`], with their names.
@@ -138,6 +142,8 @@ const NAMES: [(Count, &str); LIMITS] = [
     (Count::TakenOver, "taken_over"),
     (Count::HandOverFailed, "hand_over_failed"),
     (Count::SlowRequest, "slow_request"),
+    (Count::LogLines, "log_lines"),
+    (Count::RoutedLines, "routed_lines"),
 ];
 
 /// The names of all counters, in the order of [`Count`].
@@ -184,18 +190,30 @@ impl Counters {
     }
 
     fn increment_at(&self, what: Count, now_ms: u64) -> Option<u64> {
-        if let Some(slot) = self.slot.get() {
-            slot.count_limit(what as usize);
-        }
-        let Counter { count, reported, next_report_ms } = &self.counters[what as usize];
-        let count = count.fetch_add(1, Ordering::Relaxed) + 1;
+        self.add(what, 1);
+        let Counter { next_report_ms, .. } = &self.counters[what as usize];
         let due = next_report_ms.load(Ordering::Relaxed);
         let next = now_ms + REPORT_INTERVAL_MS;
         let relaxed = Ordering::Relaxed;
         // Of several threads, the one that advances the time reports.
         let is_ours =
             now_ms >= due && next_report_ms.compare_exchange(due, next, relaxed, relaxed).is_ok();
-        is_ours.then(|| count - reported.swap(count, Ordering::Relaxed))
+        is_ours.then(|| self.take_report(what))
+    }
+
+    /// Counts several, without a report.
+    pub fn add(&self, what: Count, number: u64) {
+        if let Some(slot) = self.slot.get() {
+            slot.count_limit(what as usize, number);
+        }
+        self.counters[what as usize].count.fetch_add(number, Ordering::Relaxed);
+    }
+
+    /// The count since the last report, however long ago that was. The caller logs it.
+    pub fn take_report(&self, what: Count) -> u64 {
+        let Counter { count, reported, .. } = &self.counters[what as usize];
+        let count = count.load(Ordering::Relaxed);
+        count.saturating_sub(reported.swap(count, Ordering::Relaxed))
     }
 
     /// The current count.
@@ -246,5 +264,11 @@ mod tests {
         assert_eq!(counters.increment_at(Count::KeepAlive, 7), Some(1));
         assert_eq!(counters.increment_at(Count::QueueFull, 5 + REPORT_INTERVAL_MS), Some(3));
         assert_eq!(counters.to_string(), "keep_alive=1 queue_full=4");
+        counters.add(Count::QueueFull, 3);
+        assert_eq!(
+            (counters.take_report(Count::QueueFull), counters.get(Count::QueueFull)),
+            (3, 7)
+        );
+        assert_eq!(counters.take_report(Count::QueueFull), 0);
     }
 }

@@ -31,7 +31,7 @@ use super::routed::Routed;
 use super::sink::Sink;
 use super::wording::counted;
 use super::writer::{self, LogWriter, Outcome};
-use super::{app_text, collector, held, request_scope, routed};
+use super::{app_text, collector, held, lost_lines, request_scope, routed};
 
 /// How long text of the application waits for a slow reader: the text would be lost with a process
 /// that ends at once, such as a forked child.
@@ -173,7 +173,7 @@ pub fn flush() {
 
 /// As [`flush`], at the end of the process: gives the reader a moment.
 pub fn finish() {
-    routed::end().iter().for_each(write_routed);
+    write_routed(&routed::end());
     flush_text();
     LOGGER.report(LOGGER.writer.write_until(Instant::now() + FINISH_TIMEOUT));
     collector::finish();
@@ -200,17 +200,19 @@ fn write_record(text: &str) {
     syslog::send_error(&Entry { message: text, fields: Vec::new(), ..entry });
 }
 
-/// Writes a line of the server that did not reach its logger in Python.
-fn write_routed(line: &Routed) {
-    if line.is_access {
-        return;
+/// Writes the lines that did not reach their logger in Python. Those of the access log are lost.
+fn write_routed(lines: &[Routed]) {
+    for line in lines.iter().filter(|line| !line.is_access) {
+        let event = line.event.as_deref().unwrap_or_default();
+        let mut entry = entry(event, &line.level, &line.message);
+        entry.pid = line.pid;
+        entry.request_id = line.request_id.as_deref().map(Into::into);
+        entry.at = UNIX_EPOCH + Duration::from_secs_f64(line.time);
+        entry.fields.extend(line.traceback.iter().map(|text| (TRACEBACK.into(), text.into())));
+        LOGGER.emit(&entry);
     }
-    let mut entry = entry(line.event.as_deref().unwrap_or_default(), &line.level, &line.message);
-    entry.pid = line.pid;
-    entry.request_id = line.request_id.as_deref().map(Into::into);
-    entry.at = UNIX_EPOCH + Duration::from_secs_f64(line.time);
-    entry.fields.extend(line.traceback.iter().map(|text| (TRACEBACK.into(), text.into())));
-    LOGGER.emit(&entry);
+    let lost = lines.iter().filter(|line| line.is_access).count();
+    lost_lines::on_routing_end(lost as u64);
 }
 
 impl ErrorLog {

@@ -16,7 +16,7 @@
 //! - [`sink`] is the file or stream that a log is written to,
 //! - [`writer`] writes lines to a sink, and buffers those that it does not take,
 //! - [`wording`] is the grammar of log lines,
-//! - [`counters`] counts how often each limit was reached,
+//! - [`counters`] counts how often each limit was reached, [`lost_lines`] lines that were lost,
 //! - [`shared_state`] is what a worker shows to the master: counters, histograms and requests.
 
 mod access_log;
@@ -32,6 +32,7 @@ mod format;
 mod held;
 mod json;
 mod log;
+mod lost_lines;
 mod record;
 mod request_scope;
 mod routed;
@@ -57,6 +58,7 @@ pub use log::{
     hold_start, inherit_start, init, is_on_terminal, redirect, release_deadline, release_due,
     release_start, set_json, text_of, write_formatted, write_line, write_text,
 };
+pub use lost_lines::count_lost_lines_in;
 pub use record::Record;
 pub use request_scope::{RequestId, RequestScope, current_request_id};
 pub use routed::{Routed, begin_routing, take_routed};

@@ -5,7 +5,7 @@
 //! queued, and a thread of Python, the router, passes it to its logger. The queue is bounded. A
 //! line that does not fit is written to the log as without Python, and so are lines of the router
 //! itself, of forked processes, and those that are left at the end, apart from lines of the access
-//! log, which are lost then.
+//! log, which are lost then, and counted.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -53,7 +53,7 @@ impl Routed {
 struct Queue {
     lines: VecDeque<Routed>,
     bytes: usize,
-    /// The router has taken lines that it has not passed on yet.
+    /// The router has taken a line that it has not passed on yet.
     is_busy: bool,
     /// The router is to end.
     has_ended: bool,
@@ -86,21 +86,25 @@ pub fn begin_routing() -> bool {
     is_first
 }
 
-/// For the router: waits for lines, and takes them. `None` when it is to end. The lines that it
-/// took before count as passed on.
-pub fn take_routed() -> Option<Vec<Routed>> {
+/// For the router: waits for a line, and takes it. `None` when it is to end. The line that it took
+/// before counts as passed on. One at a time: those behind a handler that does not return are not
+/// lost with it.
+pub fn take_routed() -> Option<Routed> {
     IS_ROUTER.set(true);
     let mut queue = lock();
     queue.is_busy = false;
     CHANGED.notify_all();
-    while queue.lines.is_empty() {
+    loop {
+        if let Some(line) = queue.lines.pop_front() {
+            queue.is_busy = true;
+            queue.bytes -= line.bytes();
+            return Some(line);
+        }
         if queue.has_ended {
             return None;
         }
         queue = ignore_poison(CHANGED.wait(queue));
     }
-    (queue.is_busy, queue.bytes) = (true, 0);
-    Some(queue.lines.drain(..).collect())
 }
 
 /// Ends the router: gives it some time to pass on what is queued. The caller does not hold the
@@ -215,21 +219,22 @@ mod tests {
         assert!(push(&entry("one")));
         assert!(push_access(|| "two".to_owned()));
         let router = std::thread::spawn(|| {
-            let taken = take_routed().unwrap();
+            let taken = [take_routed().unwrap(), take_routed().unwrap()];
             assert!(!push(&entry("of the router")));
-            let second = take_routed();
-            (taken, second.map(|lines| lines.len()))
+            (taken, take_routed().is_none())
         });
         // Returns when the router has passed on both lines, and waits for more.
         assert!(end_within(Duration::from_secs(20)).is_empty());
-        let (taken, second) = router.join().unwrap();
+        let (taken, has_ended) = router.join().unwrap();
         let texts: Vec<_> = taken.iter().map(|line| (line.is_access, &*line.message)).collect();
-        assert_eq!((texts, second), (vec![(false, "one"), (true, "two")], None));
+        assert_eq!((texts, has_ended), (vec![(false, "one"), (true, "two")], true));
         assert!(!push(&entry("after the end")));
 
         assert!(begin_routing());
         let pushed = (0..2 * MAX_LINES).filter(|_| push(&entry("x"))).count();
         assert_eq!(pushed, MAX_LINES);
-        assert_eq!(end_within(Duration::ZERO).len(), MAX_LINES);
+        // A handler that does not return keeps the line that it was given.
+        std::thread::spawn(take_routed).join().unwrap().unwrap();
+        assert_eq!(end_within(Duration::ZERO).len(), MAX_LINES - 1);
     }
 }

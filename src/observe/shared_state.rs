@@ -47,7 +47,7 @@ use upgrades::UPGRADES_WORDS;
 pub const SLOW_REQUEST: Duration = Duration::from_secs(1);
 
 /// The number of limits whose reaching is counted.
-pub const LIMITS: usize = 39;
+pub const LIMITS: usize = 41;
 
 /// Requests of the queue that are shown.
 pub(crate) const QUEUE_ENTRIES: usize = 16;
@@ -119,9 +119,9 @@ impl WorkerSlot {
         &self.words[SLOW_TABLE..SLOW_TABLE + TABLE_WORDS]
     }
 
-    /// Counts that a limit was reached, by its number among the counters.
-    pub(super) fn count_limit(&self, limit: usize) {
-        self.words[REACHED + limit].fetch_add(1, RELAXED);
+    /// Counts how often a limit was reached, by its number among the counters.
+    pub(super) fn count_limit(&self, limit: usize, number: u64) {
+        self.words[REACHED + limit].fetch_add(number, RELAXED);
     }
 
     /// For the poller: counts a connection that was accepted.

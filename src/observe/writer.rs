@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use super::lost_lines;
 use super::sink::Sink;
 use crate::sync::ignore_poison;
 
@@ -265,6 +266,7 @@ impl State {
     };
 
     fn count_lost(&mut self, lines: u64, why: &str) -> Outcome {
+        lost_lines::count(lines);
         let is_first = self.lost.is_none();
         *self.lost.get_or_insert(0) += lines;
         if is_first { Outcome::Failing(why.to_owned()) } else { Outcome::Quiet }

@@ -144,6 +144,7 @@ impl Server {
         let mut network = Poller::new(listeners, settings.clone(), access_log.clone())?;
         network.0.join_hand_over(hand_over)?;
         slot.iter().for_each(|slot| network.0.show_in(slot));
+        observe::count_lost_lines_in(network.1.counters().clone());
         if let Some(challenges) = tls.as_ref().and_then(|tls| tls.challenges()) {
             network.0.answer_challenges(challenges.clone());
         }

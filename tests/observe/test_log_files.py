@@ -444,6 +444,8 @@ def test_lines_that_a_stopped_reader_does_not_take_are_kept_then_counted(
         assert len(kept) + int(lost) in {150, 151}
         server.said("again")
         wait_until(lambda: has_seen("^again"), "later lines are written")
+        server.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: has_seen(rf"log_lines={lost}\b"), "lost lines are counted")
 
 
 def test_server_whose_log_reader_has_stopped_stops(start: Start, fifo: Path) -> None:

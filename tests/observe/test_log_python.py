@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness import TIMEOUT, ServerProcess, run_cli
+from harness.metrics import OPTIONS, Metrics
 
 ROUTED = ("--log-python", "--threads", "2")
 
@@ -122,6 +123,25 @@ def test_handler_that_is_stuck_stops_no_request_and_loses_no_error(
     server.wait_for_event("log.handler_stuck")
     # All but those that the handler was given.
     assert len(re.findall(r"\[request\.rejected\]", server.stderr())) > 1000
+
+
+def test_access_lines_behind_a_stuck_handler_are_counted(fresh_server, records: Records) -> None:
+    """Regression: without a file that takes them they disappeared, those beyond the bound and those
+    that were left at the end."""
+    server = start(fresh_server, records, "Stuck", *OPTIONS)
+    metrics = Metrics(server)
+    sent = 1100
+    for _ in range(sent):
+        with server.connect() as client:
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\nA : b\r\n\r\n")
+            assert client.response().status == 400
+    server.wait_for_event("accesslog.lines_lost")
+    name = 'limits_reached_total{limit="routed_lines"}'
+    assert 0 < metrics.samples()[name] < sent
+    assert server.stop() == 0
+    lost = re.findall(r"\[accesslog\.lines_lost\] \[WARNING\] Lost (\d+) lines?", server.stderr())
+    # The handler may have been given one.
+    assert len(lost) == 2 and sum(map(int, lost)) in (sent - 1, sent)
 
 
 def test_application_may_fork_while_lines_are_routed(fresh_server, records: Records) -> None:

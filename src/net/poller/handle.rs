@@ -107,7 +107,7 @@ impl PollerHandle {
     }
 
     /// How often each limit was reached.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &Arc<Counters> {
         &self.link.counters
     }
 

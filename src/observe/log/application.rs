@@ -86,5 +86,5 @@ fn write_raw(text: &str) {
 /// Ends the routing of lines through Python, and gives it this time. The caller does not hold the
 /// interpreter. Lines that are left are written as without Python.
 pub fn end_routing(limit: Duration) {
-    routed::end_within(limit).iter().for_each(write_routed);
+    write_routed(&routed::end_within(limit));
 }

@@ -123,7 +123,7 @@ fn totals_are_the_sum_over_threads_and_workers() {
         slot.thread_row(worker).count(answered("BREW", 500, Duration::from_secs(2)), || b"/x");
         let poller = Answered { began_at: None, ..answered("GET", 404, Duration::ZERO) };
         slot.poller_row().count(poller, || b"/x");
-        slot.count_limit(3);
+        slot.count_limit(3, 1);
         slot.count_accepted();
     }
     let mut totals = Totals::default();

@@ -1,0 +1,52 @@
+//! Counts lines of logs that are lost, because their reader or a handler of Python does not keep
+//! up: a reader of the metrics has to learn of it, as the log itself cannot tell.
+
+use std::sync::{Arc, OnceLock};
+
+use log::warn;
+
+use super::counters::{Count, Counters};
+use super::wording::counted;
+
+/// Where they are counted: those of the first server of the process.
+static COUNTERS: OnceLock<Arc<Counters>> = OnceLock::new();
+
+/// Counts lost lines among the limits of this server from now on.
+pub fn count_lost_lines_in(counters: Arc<Counters>) {
+    let _ = COUNTERS.set(counters);
+}
+
+/// Counts lines that a log has lost, and reports itself.
+pub(super) fn count(lines: u64) {
+    if let Some(counters) = COUNTERS.get() {
+        counters.add(Count::LogLines, lines);
+    }
+}
+
+/// A line of the access log was lost, as too many wait for a handler and no file takes it.
+pub(super) fn on_routed_line_lost() {
+    let counters = COUNTERS.get();
+    let count = counters.and_then(|all| all.increment_and_take_report(Count::RoutedLines));
+    report_routed(count.unwrap_or(0));
+}
+
+/// The routing has ended: so many lines of the access log still waited for a handler.
+pub(super) fn on_routing_end(lines: u64) {
+    report_routed(match COUNTERS.get() {
+        Some(counters) => {
+            counters.add(Count::RoutedLines, lines);
+            counters.take_report(Count::RoutedLines)
+        }
+        None => lines,
+    });
+}
+
+fn report_routed(lines: u64) {
+    if lines > 0 {
+        warn!(
+            target: "accesslog.lines_lost",
+            "Lost {} of the access log: the handlers of the logger gunicorn.access do not keep up",
+            counted(lines, "line")
+        );
+    }
+}
