@@ -43,7 +43,8 @@ pub(super) struct Heads {
     block: Vec<u8>,
     /// The newest stream. A later head of it, or of an older one, is a trailer section.
     last_stream: u32,
-    /// Streams whose request has no `:path`, or one with a fragment; not accepted yet.
+    /// Streams whose request has no `:path`, or one with a fragment; not accepted yet. Bounded by
+    /// what one call receives.
     invalid: Vec<u32>,
 }
 
@@ -124,6 +125,18 @@ impl Heads {
         let is_invalid = self.invalid.contains(&stream);
         self.invalid.retain(|&other| other > stream);
         is_invalid
+    }
+
+    /// The library has accepted all streams that it will accept of what has arrived. It has left
+    /// the others out: after GOAWAY it ignores new streams, as many as the client opens.
+    pub(super) fn forget_left_out(&mut self) {
+        self.invalid.clear();
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn invalid_count(&self) -> usize {
+        self.invalid.len()
     }
 
     /// Bytes that the buffers hold, as allocated.

@@ -178,6 +178,9 @@ impl Session {
                         Poll::Pending => {
                             if !self.pipe.is_stalled() {
                                 self.resets.send();
+                                if self.meter.heads.has_invalid() && self.pipe.unread() == 0 {
+                                    self.meter.heads.forget_left_out();
+                                }
                             }
                             Found::Nothing
                         }
@@ -299,6 +302,12 @@ impl Session {
         let has_ack = self.meter.has_ack;
         self.meter.has_ack &= self.pipe.is_stalled() || self.pipe.unread() > 0;
         has_ack
+    }
+
+    /// Requests that are known to be invalid, and were not accepted.
+    #[cfg(test)]
+    pub(in crate::net) fn invalid_heads(&self) -> usize {
+        self.meter.heads.invalid_count()
     }
 
     /// True if the client has reset this stream.

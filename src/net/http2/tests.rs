@@ -143,6 +143,28 @@ fn shutdown_before_the_preface_serves_the_request_that_is_on_its_way() {
     assert!(kinds.contains(&1), "HEADERS: {kinds:?}");
 }
 
+/// A regression test: the numbers of invalid requests were kept for streams that nobody accepts.
+#[test]
+fn stream_that_is_ignored_after_goaway_leaves_nothing_behind() {
+    let mut client = Client::open();
+    client.send(&get(1, b"\x84"));
+    // Its response keeps the connection open.
+    let _running = client.accept();
+    client.output();
+    client.session.shut_down();
+    let output = client.output();
+    assert_eq!(kinds(&output), [7, 6], "GOAWAY and PING");
+    let ping = &output[output.len() - 8..];
+    client.send(&frame(6, 1, 0, ping));
+    let goaway = client.output();
+    assert_eq!((kinds(&goaway), &goaway[9..13]), (vec![7], &[0, 0, 0, 1][..]));
+    for number in 1..1000 {
+        client.send(&get(2 * number + 1, b""));
+        assert!(matches!(client.session.poll(), Found::Nothing));
+    }
+    assert_eq!(client.session.invalid_heads(), 0);
+}
+
 fn send(stream: &Stream, bytes: &[u8]) -> Result<usize, ErrorKind> {
     stream.send(&[IoSlice::new(bytes)], Then::Open).map_err(|error| error.kind())
 }
