@@ -1,14 +1,14 @@
 //! A connection to the control socket: reads one command after the other, and sends the outcome of
 //! each before it reads the next. It never blocks, and everything that it holds is bounded.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::Socket;
 
-use super::endpoint::Client;
+use super::endpoint::{Client, Ended, is_not_ready};
 use crate::control::{self, MAX_COMMAND, Outcome};
 use crate::sys::peer::{PeerProcess, peer_of};
 use crate::sys::sigpipe;
@@ -27,16 +27,6 @@ enum State {
     Waiting,
     /// It gets the rest of its last outcome.
     Ending,
-}
-
-/// The connection has ended.
-#[derive(Debug)]
-pub(super) struct Ended;
-
-impl From<io::Error> for Ended {
-    fn from(_: io::Error) -> Ended {
-        Ended
-    }
 }
 
 /// One connection.
@@ -201,10 +191,6 @@ impl Client for ControlClient {
             && !self.has_output()
             && memchr::memchr(b'\n', &self.input).is_some()
     }
-}
-
-fn is_not_ready(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 #[cfg(test)]

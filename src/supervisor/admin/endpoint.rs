@@ -4,7 +4,7 @@
 //! A turn never waits. All that clients can use is bounded: connections, and the time of one turn.
 //! When all places are taken, a new connection replaces one that waits.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,21 @@ enum Accepted {
     Some,
     /// The system refuses, for lack of descriptors perhaps.
     Failed,
+}
+
+/// A connection has ended: its owner drops it.
+#[derive(Debug)]
+pub(super) struct Ended;
+
+impl From<io::Error> for Ended {
+    fn from(_: io::Error) -> Ended {
+        Ended
+    }
+}
+
+/// Whether a call on a connection would have to wait.
+pub(super) fn is_not_ready(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 impl<C: Client> Endpoint<C> {

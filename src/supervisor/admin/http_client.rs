@@ -1,7 +1,7 @@
 //! A connection to the metrics address: reads one request after the other, and sends the response
 //! to each before it reads the next. It never blocks, and everything that it holds is bounded.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,7 +10,7 @@ use rustix::event::PollFlags;
 use socket2::Socket;
 
 use super::answer::Answer;
-use super::endpoint::Client;
+use super::endpoint::{Client, Ended, is_not_ready};
 use crate::http1::{self, Event, Head, Limits, Next, ResponseHead, Underscores};
 use crate::net::HttpDate;
 use crate::sys::sigpipe;
@@ -52,16 +52,6 @@ enum State {
     Ending,
     /// It has got its last response, and what it sends is discarded.
     Lingering,
-}
-
-/// The connection has ended.
-#[derive(Debug)]
-pub(super) struct Ended;
-
-impl From<io::Error> for Ended {
-    fn from(_: io::Error) -> Ended {
-        Ended
-    }
 }
 
 /// One connection.
@@ -304,10 +294,6 @@ impl Client for HttpClient {
     fn has_input(&self) -> bool {
         self.state == State::Reading && !self.has_output() && self.has_unparsed
     }
-}
-
-fn is_not_ready(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 fn response_head(answer: &Answer) -> ResponseHead {
