@@ -86,7 +86,7 @@ use action::Action;
 use connections::Phase;
 use handle::Returned;
 use queue_membership::HandOver;
-use run::{drive_sessions, proceed, run};
+use run::{drive_sessions, end_sessions, proceed, run};
 use state::State;
 
 /// The token of the waker.
@@ -225,6 +225,10 @@ impl Poller {
     }
 
     fn process_returned(&mut self) {
+        // A response that was returned later follows GOAWAY.
+        if self.state.link.take_end_of_sessions() {
+            end_sessions(&mut self.state);
+        }
         if self.handle.has_returned() {
             self.run_returned();
         }

@@ -34,6 +34,8 @@ pub(super) struct PollerLink {
     to_drive: Mutex<Vec<ConnectionId>>,
     /// Mirrors whether there are any.
     has_to_drive: AtomicBool,
+    /// The open sessions of HTTP/2 are to end once their streams are complete.
+    ends_sessions: AtomicBool,
     /// The requested stage of the shutdown.
     pub(super) shutdown: AtomicShutdown,
     /// How often each limit was reached.
@@ -72,6 +74,7 @@ impl PollerLink {
             has_to_flush: AtomicBool::new(false),
             to_drive: Mutex::default(),
             has_to_drive: AtomicBool::new(false),
+            ends_sessions: AtomicBool::new(false),
             shutdown: AtomicShutdown::new(),
             counters: Arc::default(),
             census: Question::new(),
@@ -144,6 +147,18 @@ impl PollerLink {
         let mut to_drive = ignore_poison(self.to_drive.lock());
         self.has_to_drive.store(false, Ordering::SeqCst);
         std::mem::take(&mut *to_drive)
+    }
+
+    /// Has the poller end the sessions that are open.
+    pub(super) fn end_sessions(&self) {
+        self.ends_sessions.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// For the poller: true if it is to end the sessions that are open.
+    pub(super) fn take_end_of_sessions(&self) -> bool {
+        self.ends_sessions.load(Ordering::SeqCst)
+            && self.ends_sessions.swap(false, Ordering::SeqCst)
     }
 
     fn has_to_flush(&self) -> bool {

@@ -30,6 +30,11 @@ impl RecyclingLimits {
         }
     }
 
+    /// The number of requests after which the worker is replaced, with its jitter.
+    pub(super) fn max_requests(&self) -> Option<u64> {
+        self.max_requests
+    }
+
     /// Why the worker is to be replaced, if a limit is reached.
     pub(super) fn reached(&self, served: u64) -> Option<String> {
         if self.max_requests.is_some_and(|limit| served >= limit) {

@@ -29,8 +29,8 @@ use crate::net::{Listener, Membership, Tls};
 use crate::observe::{self, LogTarget, Sink, WorkerSlot};
 use crate::sys::signals::SignalMask;
 use crate::worker::{
-    Application, ControlThread, Inspector, KnownThreads, Server, ServerParts, StartError,
-    close_in_children, exit_now,
+    Application, ControlThread, Inspector, KnownThreads, RequestLimit, Server, ServerParts,
+    StartError, close_in_children, exit_now,
 };
 
 /// The exit code of a worker that cannot set itself up.
@@ -271,6 +271,14 @@ fn serve(
     context.channel.set_nonblocking(true)?;
     let mut parts = prepare(py, &mut context, signals, &loaded, listeners)?;
     parts.inspected = inspected;
+    let limits = RecyclingLimits::new(&context.settings.processes.recycling);
+    parts.request_limit = match limits.max_requests() {
+        Some(limit) => {
+            let wake = signals.waker()?;
+            Some(RequestLimit::new(limit, move || wake.wake()))
+        }
+        None => None,
+    };
     let report_ready = || {
         // Not earlier: until now, errors were reported on the terminal.
         if context.detaches {
@@ -295,7 +303,7 @@ fn serve(
         progress: Progress::default(),
         hooks: context.hooks,
         watch: loaded.watch.take(),
-        limits: RecyclingLimits::new(&context.settings.processes.recycling),
+        limits,
         graceful_timeout: context.settings.timeouts.graceful,
         yield_timeout: context.settings.yield_timeout(),
         stage: Stage::Serving,
@@ -333,6 +341,7 @@ fn prepare(
         listeners,
         hand_over: context.hand_over.take(),
         slot: context.slot.take(),
+        request_limit: None,
         inspected: None,
         tls: context.tls.clone(),
         access_log: access_log.transpose()?,

@@ -34,6 +34,9 @@ const ENDING: &[i32] = &[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
 /// Those that do not interrupt system calls of the application, as in gunicorn.
 const RESTARTING: &[i32] = &[libc::SIGTERM, libc::SIGUSR1];
 
+/// No signal: what a [`Waker`] writes.
+const WAKE: i32 = 0;
+
 /// The main thread's half.
 pub(super) struct WorkerSignals {
     /// Python's `signal` module.
@@ -68,7 +71,17 @@ impl SignalReceiver {
     pub(super) fn take(&self) -> Vec<i32> {
         let mut bytes = [0; 256];
         let count = rustix::io::read(&self.0, &mut bytes).unwrap_or(0);
-        bytes[..count].iter().copied().map(i32::from).collect()
+        let signals = bytes[..count].iter().copied().map(i32::from);
+        signals.filter(|&number| number != WAKE).collect()
+    }
+}
+
+/// Wakes the control thread, from any thread.
+pub(super) struct Waker(OwnedFd);
+
+impl Waker {
+    pub(super) fn wake(&self) {
+        handlers::write_signal(self.0.as_raw_fd(), WAKE);
     }
 }
 
@@ -101,6 +114,14 @@ impl WorkerSignals {
     /// Lets the control thread handle this signal.
     pub(super) fn request(&self, number: i32) {
         handlers::write_signal(self.sender.as_raw_fd(), number);
+    }
+
+    /// Wakes the control thread without a signal, from other threads.
+    ///
+    /// # Errors
+    /// If no descriptor is left.
+    pub(super) fn waker(&self) -> io::Result<Waker> {
+        self.sender.try_clone().map(Waker)
     }
 
     /// Calls the application's handler of SIGTERM for a worker that stops without that signal,

@@ -9,6 +9,7 @@
 //! - `exchange` implements the WSGI layer's view of a connection,
 //! - `forks` closes the listeners in processes that the application forks,
 //! - `watch` ends requests that run longer than `--timeout`, as `request_stage` decides,
+//! - `request_limit` notices that `--max-requests` have run,
 //! - `slow_requests` logs those that run longer than `--slow-request`,
 //! - `upgrade` lets requests take their connections, which are `upgraded` exchanges then,
 //! - `threads` has all worker threads, `shown` shows the master what they do,
@@ -31,6 +32,8 @@ mod main_thread;
 mod model;
 #[cfg(feature = "python")]
 mod python_thread;
+#[cfg(feature = "python")]
+mod request_limit;
 #[cfg(any(feature = "python", test))]
 mod request_stage;
 pub mod scheduler;
@@ -61,5 +64,7 @@ pub use forks::close_in_children;
 pub use inspector::{Inspection, Inspector, KnownThreads};
 #[cfg(feature = "python")]
 pub use main_thread::{MainThread, MainThreadSignals};
+#[cfg(feature = "python")]
+pub use request_limit::RequestLimit;
 #[cfg(feature = "python")]
 pub use server::{GracefulEnd, Server, ServerParts, StartError, exit_now};

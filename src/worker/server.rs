@@ -30,6 +30,7 @@ use super::forks::close_in_children;
 use super::inspector::KnownThreads;
 use super::main_thread::{MainThread, MainThreadLink};
 use super::python_thread::{self, join_all};
+use super::request_limit::RequestLimit;
 use super::shown::ShownThreads;
 use super::slow_requests::SlowRequests;
 use super::threads::Threads;
@@ -95,6 +96,8 @@ pub struct ServerParts {
     pub tls: Option<Arc<Tls>>,
     /// The slot that shows the master what the worker does, with `--metrics`.
     pub slot: Option<Arc<WorkerSlot>>,
+    /// How many requests may run, with `--max-requests`.
+    pub request_limit: Option<RequestLimit>,
     /// Where the threads note who they are, with `--control-socket`.
     pub inspected: Option<Arc<KnownThreads>>,
     /// The sink of the access log, if there is one.
@@ -123,7 +126,8 @@ impl Server {
         }
         wsgi::route_logs(py, &parts.settings)?;
         let ServerParts { app, mut listeners, tls, hand_over, access_log, settings, .. } = parts;
-        let ServerParts { multiprocess, has_main_thread, slot, inspected, .. } = parts;
+        let ServerParts { multiprocess, has_main_thread, slot, inspected, request_limit, .. } =
+            parts;
         net::assign_services(&mut listeners, tls.as_ref());
         close_in_children(py, &listeners)?;
         let access_log = access_log.map(|sink| build_access_log(&settings, sink));
@@ -161,6 +165,7 @@ impl Server {
             wsgi,
             started: OnceLock::new(),
             watch,
+            request_limit,
             slow,
             serves_on_main_thread: has_main_thread && settings.threads == 1,
             main_thread: MainThreadLink::default(),

@@ -195,6 +195,7 @@ impl PreparedUpgrade for Prepared {
         let seat = self.seat.thread();
         // The next requests in this seat are those of the other thread.
         self.shared.watch.end(py, seat);
+        self.shared.count_request();
         if let Some(slow) = &self.shared.slow {
             slow.forget(py, seat);
         }

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use super::dispatch::{Dispatcher, Seat};
 use super::inspector::KnownThreads;
 use super::main_thread::{MainThreadLink, MainThreadSignals, guarded};
+use super::request_limit::RequestLimit;
 use super::scheduler::Role;
 use super::shown::{ShownThreads, show_end};
 use super::slow_requests::SlowRequests;
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     pub(super) wsgi: Wsgi,
     pub(super) settings: Arc<Settings>,
     pub(super) watch: Arc<Watch>,
+    /// How many requests may run, with `--max-requests`.
+    pub(super) request_limit: Option<RequestLimit>,
     /// Logs slow requests, with `--slow-request`.
     pub(super) slow: Option<Arc<SlowRequests>>,
     pub(super) access_log: Option<Arc<AccessLog>>,
@@ -173,6 +176,14 @@ impl Shared {
         self.dispatcher.remove_thread(thread);
     }
 
+    /// Counts a request that has ended, before its response is returned: with the last one that
+    /// `--max-requests` allows, clients of HTTP/2 learn that they have to connect again.
+    pub(super) fn count_request(&self) {
+        if self.request_limit.as_ref().is_some_and(RequestLimit::count) {
+            self.dispatcher.handle.end_sessions();
+        }
+    }
+
     /// The main thread has left its seat for the time of an upgrade, which has ended: waits for
     /// the thread that has it to leave. Answers calls meanwhile.
     fn take_seat_back(&self, py: Python<'_>, signals: &dyn MainThreadSignals, seat: &Seat) {
@@ -243,6 +254,7 @@ fn run_batch(
         }
         // After the filters of the access log, which may take too long as well.
         shared.watch.end(py, thread);
+        shared.count_request();
         now = clock::now();
         if let Some(slow) = &shared.slow {
             slow.end(py, thread, now);

@@ -103,6 +103,32 @@ def test_stop_lets_streams_finish(fresh_plain, tmp_path) -> None:
     assert server.wait() == 0
 
 
+def test_connection_ends_at_the_limit_of_requests(fresh_plain, tmp_path) -> None:
+    """Regression: the limit was checked once a second, and one connection went on until the worker
+    was replaced: 1,020 requests under `--max-requests 200`."""
+    server = fresh_plain("overload:app", "--threads", "4", "--max-requests", "20")
+    (worker,) = workers(server, 1)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with http2(server) as client:
+        held = client.start(f"/hold?{pipe}")
+        server.wait_for_log("held")
+        served = 0
+        while client.goaway is None:
+            assert client.request("/").body == b"served"
+            served += 1
+        # Without a GIL the thread sends the last response itself, perhaps before GOAWAY.
+        assert 20 <= served <= 21
+        assert not client.streams[held].done
+        pipe.write_bytes(b"")
+        assert client.wait(held).body == b"served"
+        client.wait_for_end()
+        last = max(client.streams)
+        assert client.goaway == (0, last)
+    workers(server, 1, without={worker})
+    assert server.get("/").status == 200
+
+
 def test_reload_loses_no_request(fresh_plain) -> None:
     server = fresh_plain("echo:app", "--threads", "2")
     failures: list[object] = []

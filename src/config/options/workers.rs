@@ -104,8 +104,8 @@ pub(in crate::config) const RECYCLING: &[OptionDef] = &[
     .default("0")
     .of_master()
     .help(
-        "Maximum number of requests a worker handles before it is replaced (checked once a \
-         second, so a worker may handle a few more); 0 is no limit",
+        "Maximum number of requests a worker handles before it is replaced (it handles a few more \
+         until its replacement is ready); 0 is no limit",
     )
     .aliases(&["limit-max-requests"])
     .gunicorn("max_requests"),

@@ -91,6 +91,12 @@ impl PollerHandle {
         self.advance_shutdown(Shutdown::Yielding);
     }
 
+    /// Announces on each open connection of HTTP/2 that it takes no further stream; it closes when
+    /// its streams are complete. New connections are served as before.
+    pub fn end_sessions(&self) {
+        self.link.end_sessions();
+    }
+
     fn advance_shutdown(&self, stage: Shutdown) {
         self.link.shutdown.advance(stage);
         self.link.wake();

@@ -14,4 +14,5 @@ mod open;
 
 pub(super) use begin::{asks_for_http2, begin, is_preface, upgrade};
 pub(super) use drive::{drive, is_woken};
+pub(super) use end::leave;
 pub(super) use expire::{announce_close, on_deadline};

@@ -28,6 +28,16 @@ pub(super) struct Multiplexed {
     pub(super) ending: Option<Ending>,
 }
 
+impl Multiplexed {
+    /// Announces once that it takes no further stream: it ends when those that it has are complete.
+    pub(super) fn leave(&mut self, now: Moment) {
+        if self.leaving_since.is_none() {
+            self.leaving_since = Some(now);
+            self.session.shut_down();
+        }
+    }
+}
+
 /// A stream. Its request has a slot of its own.
 #[derive(Debug)]
 pub(super) struct OpenStream {

@@ -70,6 +70,16 @@ pub(super) fn drive_sessions(state: &mut State) {
     }
 }
 
+/// Has each session of HTTP/2 take no further stream.
+#[cold]
+pub(super) fn end_sessions(state: &mut State) {
+    for id in state.connections.ids() {
+        if http2::leave(state, id) {
+            run(state, id, Action::DriveHttp2);
+        }
+    }
+}
+
 /// Continues as the connection's phase requires.
 pub(super) fn proceed(state: &mut State, id: ConnectionId) {
     let Some(slot) = state.connections.get(id) else { return };

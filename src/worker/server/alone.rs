@@ -38,6 +38,7 @@ impl Server {
             listeners,
             hand_over: None,
             slot: None,
+            request_limit: None,
             inspected: None,
             tls: renewal.as_ref().map(|renewal| renewal.tls().clone()),
             access_log,

@@ -70,9 +70,8 @@ fn drive_taken(
     id: ConnectionId,
     http2: &mut Multiplexed,
 ) -> io::Result<Progress> {
-    if state.shutdown != Shutdown::Serving && http2.leaving_since.is_none() {
-        http2.leaving_since = Some(state.now);
-        http2.session.shut_down();
+    if state.shutdown != Shutdown::Serving {
+        http2.leave(state.now);
     }
     if http2.session.shared().is_congested() {
         // First, so that the streams see whether the socket has taken all.

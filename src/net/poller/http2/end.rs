@@ -4,9 +4,11 @@ use std::io;
 
 use log::{debug, info};
 
+use crate::net::arena::ConnectionId;
 use crate::net::http2::{Ending, Flood};
 use crate::net::poller::action::Action;
 use crate::net::poller::close::lose_stream;
+use crate::net::poller::connections::Phase;
 use crate::net::poller::multiplexed::Multiplexed;
 use crate::net::poller::state::State;
 use crate::net::tuning::HTTP2_GOAWAY_TIMEOUT;
@@ -29,6 +31,17 @@ pub(super) fn deadline(state: &State, http2: &Multiplexed) -> Option<Moment> {
     }
     let timeout = if http2.has_served { timeouts.keep_alive } else { timeouts.header };
     http2.idle_since.checked_add(timeout)
+}
+
+/// Lets a session take no further stream. True if the connection is one of HTTP/2.
+pub(in crate::net::poller) fn leave(state: &mut State, id: ConnectionId) -> bool {
+    match state.connections.get_mut(id).map(|slot| &mut slot.phase) {
+        Some(Phase::Http2(Some(http2))) => {
+            http2.leave(state.now);
+            true
+        }
+        _ => false,
+    }
 }
 
 /// The session has ended, or its connection is lost: so are its streams.

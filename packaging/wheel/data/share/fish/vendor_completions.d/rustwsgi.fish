@@ -74,7 +74,7 @@ rolling\t''"
 complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l replace -d 'How a worker is replaced in a reload or in recycling: it ends when its successor is ready, or before that starts (for an application that takes a port or a lock)' -r -f -a "ready-first\t''
 stop-first\t''"
 complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l respawn-canary -d 'Let a reload first start one new worker, which serves for this time beside the old ones: if it cannot boot, or more of its responses are 5xx than theirs, the reload is rolled back; 0 starts all new workers at once' -r
-complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l max-requests -d 'Maximum number of requests a worker handles before it is replaced (checked once a second, so a worker may handle a few more); 0 is no limit' -r
+complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l max-requests -d 'Maximum number of requests a worker handles before it is replaced (it handles a few more until its replacement is ready); 0 is no limit' -r
 complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l max-requests-jitter -d 'Maximum random number of requests to add to --max-requests, so that workers are not replaced at the same time' -r
 complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l max-worker-lifetime -d 'Maximum lifetime of a worker before it is replaced; 0 is no limit' -r
 complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l max-worker-rss -d 'Maximum resident set size of a worker before it is replaced; 0 is no limit' -r
