@@ -64,6 +64,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("rustwsgi.convert.uwsgi_rules", include_str!("../../python/rustwsgi/convert/uwsgi_rules.py")),
     ("rustwsgi.convert.waitress", include_str!("../../python/rustwsgi/convert/waitress.py")),
     ("rustwsgi.init", include_str!("../../python/rustwsgi/init/__init__.py")),
+    ("rustwsgi.init.addresses", include_str!("../../python/rustwsgi/init/addresses.py")),
     ("rustwsgi.init.containers", include_str!("../../python/rustwsgi/init/containers.py")),
     ("rustwsgi.init.project", include_str!("../../python/rustwsgi/init/project.py")),
     ("rustwsgi.init.proxies", include_str!("../../python/rustwsgi/init/proxies.py")),

@@ -23,6 +23,8 @@ REQUIREMENTS = (
 )
 #: Groups of the usual proxies.
 PROXY_GROUPS = ("www-data", "nginx", "http", "haproxy")
+#: The default of `--bind`.
+DEFAULT_BIND = "127.0.0.1:8000"
 #: A server of one worker is interrupted by a crash.
 MIN_WORKERS = 2
 
@@ -78,9 +80,21 @@ class Project:
         except ValueError:
             return default
 
+    @property
+    def default_socket(self) -> str:
+        """The path of the unix socket, if no option names an address."""
+        return f"/run/{self.name}/{self.name}.sock"
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the server has a certificate, or orders one."""
+        return "certfile" in self.options or "acme_domain" in self.options
+
     def binds(self) -> list[str]:
-        """The addresses behind a proxy."""
-        return self.options.get("bind") or [f"unix:/run/{self.name}/{self.name}.sock"]
+        """The addresses of the server."""
+        # With a certificate, the server is usually reached without a proxy.
+        usual = DEFAULT_BIND if self.has_tls else f"unix:{self.default_socket}"
+        return self.options.get("bind") or [usual]
 
     def arguments(self, wanted: Mapping[str, str]) -> list[str]:
         """The command line of the server: the options that no file sets, and the application."""
