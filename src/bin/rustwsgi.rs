@@ -38,6 +38,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("rustwsgi._suggestions", include_str!("../../python/rustwsgi/_suggestions.py")),
     ("rustwsgi._signals", include_str!("../../python/rustwsgi/_signals.py")),
     ("rustwsgi._launch", include_str!("../../python/rustwsgi/_launch.py")),
+    ("rustwsgi._candidates", include_str!("../../python/rustwsgi/_candidates.py")),
     ("rustwsgi._finder", include_str!("../../python/rustwsgi/_finder.py")),
     ("rustwsgi.cli", include_str!("../../python/rustwsgi/cli.py")),
     ("rustwsgi._options", include_str!("../../python/rustwsgi/_options.py")),

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rustwsgi import _finder, _rustwsgi
+from rustwsgi._candidates import NotFound
 
 #: Files with options, which the server reads in its working directory.
 FILES = ("rustwsgi.toml", "gunicorn.conf.py")
@@ -142,7 +143,7 @@ def find_application(directory: str) -> str:
     """The application of the project in a directory. Raises InitError if there is none."""
     try:
         return _finder.find(directory).name
-    except _finder.NotFound as problem:
+    except NotFound as problem:
         raise InitError(
             f"no application is named in {directory}, and none was found: {problem}. Write it "
             "behind the kind of file, as in rustwsgi init systemd hello:app"
