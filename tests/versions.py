@@ -47,9 +47,9 @@ SMOKE = [
     "frameworks/test_flask.py",
     "frameworks/test_django.py",
 ]
-#: What the tests cannot do without is installed. Browsers are not tested, and gevent has no wheel for
-#: a free-threaded interpreter.
-LEFT_OUT = ("debugpy", "gevent", "memray", "selenium")
+#: What the tests cannot do without is installed. Browsers and agents are not tested, and gevent has no
+#: wheel for a free-threaded interpreter.
+LEFT_OUT = ("ddtrace", "debugpy", "gevent", "memray", "selenium")
 #: What the whole suite has beside the server's behaviour: browsers, pages, benchmarks.
 NOT_PYTHON = {"browser/test_browser.py", "docs/test_benches.py", "docs/test_docs.py"}
 

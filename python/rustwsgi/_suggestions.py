@@ -223,7 +223,8 @@ def _entries(directory: str) -> list[os.DirEntry[str]]:
 
 def _module_file(directory: str, module: str) -> str | None:
     base = os.path.join(directory, *module.split("."))
-    for path in (f"{base}.py", os.path.join(base, "__init__.py")):
+    # Python prefers a package to a module of the same name.
+    for path in (os.path.join(base, "__init__.py"), f"{base}.py"):
         if os.path.isfile(path):
             return path
     return None
@@ -241,12 +242,7 @@ def _directories() -> Iterator[str]:
             except OSError:
                 continue
             for entry in entries:
-                if entry.name[0] in "._" or entry.name in SKIPPED or not entry.is_dir():
-                    continue
-                # The name is part of a command for the terminal.
-                if not entry.name.isprintable():
-                    continue
-                if os.path.isfile(os.path.join(entry.path, VENV_MARK)):
+                if not _is_searched(entry):
                     continue
                 yield entry.path
                 below.append(entry.path)
@@ -254,6 +250,16 @@ def _directories() -> Iterator[str]:
                 if count == MAX_DIRECTORIES:
                     return
         level = below
+
+
+def _is_searched(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a directory that may have source files of the application."""
+    if entry.name[0] in "._" or entry.name in SKIPPED or not entry.is_dir():
+        return False
+    # The name is part of a command for the terminal.
+    if not entry.name.isprintable():
+        return False
+    return not os.path.isfile(os.path.join(entry.path, VENV_MARK))
 
 
 def _relative(directory: str) -> str:

@@ -1,16 +1,83 @@
-//! Timestamps of log lines, formatted at most once a second.
+//! Timestamps of log lines, formatted at most once a second, in the local time of the start.
 //!
-//! The offset from UTC is looked up once per quarter of an hour: all time zones in use change it at
-//! such a time. This is less for speed than for safety: the look-up reads the `TZ` variable, and an
-//! application that assigns to `os.environ` in another thread replaces the memory that is being
-//! read.
+//! The offsets of the zone are read once, when the process starts. An application may set `TZ` for
+//! itself, as Django does by `TIME_ZONE`, and the lines of its worker would change their zone in
+//! the middle of a file. A look-up for each line also reads `TZ` while another thread may assign to
+//! `os.environ`, which replaces the memory that is being read.
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, FixedOffset, Local, Offset, TimeZone, Utc};
 
-/// Time zones change their offset at multiples of this many seconds.
-const QUARTER_HOUR_S: i64 = 900;
+/// The zone of the start.
+static ZONE: OnceLock<Zone> = OnceLock::new();
+
+/// How long a server may run before its lines follow `TZ` again.
+const HORIZON_S: i64 = 10 * 366 * DAY_S;
+/// No zone changes its offset twice within this time.
+const STEP_S: i64 = 7 * DAY_S;
+const DAY_S: i64 = 24 * 60 * 60;
+
+/// Reads the zone of the process. The zone that the first call has found stays.
+pub(super) fn remember_zone() {
+    zone();
+}
+
+fn zone() -> &'static Zone {
+    ZONE.get_or_init(|| Zone::read(unix_second(SystemTime::now()), lookup))
+}
+
+/// The offsets of a zone.
+#[derive(Debug, PartialEq, Eq)]
+struct Zone {
+    /// The first second that is known.
+    from: i64,
+    /// The first second that is not.
+    until: i64,
+    /// The offsets, each with the Unix time from which it holds.
+    offsets: Vec<(i64, FixedOffset)>,
+}
+
+impl Zone {
+    /// Reads the offsets from `now` to the horizon.
+    fn read(now: i64, offset: impl Fn(i64) -> FixedOffset) -> Zone {
+        // Lines of a moment before, and a clock that is set back a little.
+        let from = now - STEP_S;
+        let until = now.saturating_add(HORIZON_S);
+        let mut offsets = vec![(from, offset(from))];
+        let (mut at, mut current) = (from, offset(from));
+        while at < until {
+            let next = (at + STEP_S).min(until);
+            if offset(next) == current {
+                at = next;
+                continue;
+            }
+            // The offset is `current` at `at`, and another one at `change`.
+            let mut change = next;
+            while change - at > 1 {
+                let middle = at + (change - at) / 2;
+                if offset(middle) == current {
+                    at = middle;
+                } else {
+                    change = middle;
+                }
+            }
+            (at, current) = (change, offset(change));
+            offsets.push((change, current));
+        }
+        Zone { from, until, offsets }
+    }
+
+    /// The offset at a Unix time, if that is known.
+    fn offset(&self, second: i64) -> Option<FixedOffset> {
+        if !(self.from..self.until).contains(&second) {
+            return None;
+        }
+        let after = self.offsets.partition_point(|(from, _)| *from <= second);
+        self.offsets.get(after.checked_sub(1)?).map(|(_, offset)| *offset)
+    }
+}
 
 /// Formats a time, and caches the text for its second.
 #[derive(Debug)]
@@ -21,40 +88,25 @@ pub(super) struct Stamp {
     second: i64,
     /// The formatted time.
     text: String,
-    /// The local offset from UTC during `quarter`.
-    offset: FixedOffset,
-    /// The Unix time of `offset`, in quarters of an hour.
-    quarter: i64,
 }
 
 impl Stamp {
     /// A stamp with an empty cache.
     pub(super) fn new(format: &'static str) -> Stamp {
-        Stamp {
-            format,
-            second: i64::MIN,
-            text: String::new(),
-            offset: Utc.fix(),
-            quarter: i64::MIN,
-        }
+        Stamp { format, second: i64::MIN, text: String::new() }
     }
 
-    /// Formats `at` in local time.
+    /// Formats `at` in the local time of the start.
     pub(super) fn text(&mut self, at: SystemTime) -> &str {
-        self.text_with(at, local_offset)
+        self.text_with(at, |second| zone().offset(second).unwrap_or_else(|| lookup(second)))
     }
 
-    fn text_with(&mut self, at: SystemTime, offset: impl Fn(DateTime<Utc>) -> FixedOffset) -> &str {
+    fn text_with(&mut self, at: SystemTime, offset: impl Fn(i64) -> FixedOffset) -> &str {
         let second = unix_second(at);
         if second != self.second {
-            let utc = DateTime::from_timestamp(second, 0).unwrap_or_default();
-            let quarter = second.div_euclid(QUARTER_HOUR_S);
-            if quarter != self.quarter {
-                self.offset = offset(utc);
-                self.quarter = quarter;
-            }
+            let local = utc(second).with_timezone(&offset(second));
             self.second = second;
-            self.text = utc.with_timezone(&self.offset).format(self.format).to_string();
+            self.text = local.format(self.format).to_string();
         }
         &self.text
     }
@@ -65,8 +117,13 @@ pub(super) fn millisecond(at: SystemTime) -> u32 {
     since_epoch(at).subsec_millis()
 }
 
-fn local_offset(utc: DateTime<Utc>) -> FixedOffset {
-    Local.offset_from_utc_datetime(&utc.naive_utc()).fix()
+/// The offset of the local zone as it is now set.
+fn lookup(second: i64) -> FixedOffset {
+    Local.offset_from_utc_datetime(&utc(second).naive_utc()).fix()
+}
+
+fn utc(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(second, 0).unwrap_or_default()
 }
 
 fn unix_second(at: SystemTime) -> i64 {
@@ -81,7 +138,6 @@ fn since_epoch(at: SystemTime) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
 
     const FORMAT: &str = "%d/%b/%Y:%H:%M:%S %z";
 
@@ -105,18 +161,33 @@ mod tests {
         assert_eq!(stamp.text_with(at(start), utc), "24/Nov/2026:04:14:34 +0000");
     }
 
+    /// An hour more in each second half of 100 days, and a week at another offset.
+    fn offset(second: i64) -> FixedOffset {
+        let days = second.div_euclid(DAY_S);
+        let hours = if (2000..2008).contains(&days) { 5 } else { i64::from(days % 100 >= 50) };
+        FixedOffset::east_opt(i32::try_from(hours * 3600).unwrap()).unwrap()
+    }
+
     #[test]
-    fn offset_is_looked_up_once_a_quarter_of_an_hour() {
-        let lookups = Cell::new(0);
-        let offset = |_| {
-            lookups.set(lookups.get() + 1);
-            FixedOffset::east_opt(lookups.get() * 3600).unwrap()
-        };
-        let mut stamp = Stamp::new("%H:%M:%S %z");
-        assert_eq!(stamp.text_with(at(899), offset), "01:14:59 +0100");
-        assert_eq!(stamp.text_with(at(0), offset), "01:00:00 +0100");
-        assert_eq!(stamp.text_with(at(900), offset), "02:15:00 +0200");
-        assert_eq!(lookups.get(), 2);
+    fn offsets_change_at_the_second() {
+        let zone = Zone::read(1234 * DAY_S + 7, offset);
+        assert_eq!(zone.from, 1227 * DAY_S + 7);
+        for (from, _) in &zone.offsets[1..] {
+            assert_eq!(zone.offset(*from), Some(offset(*from)), "{from}");
+            assert_eq!(zone.offset(from - 1), Some(offset(from - 1)), "{from}");
+            assert_ne!(offset(*from), offset(from - 1), "{from}");
+        }
+        for second in (zone.from..zone.until).step_by(40_009) {
+            assert_eq!(zone.offset(second), Some(offset(second)), "{second}");
+        }
+        assert_eq!((zone.offset(zone.from - 1), zone.offset(zone.until)), (None, None));
+    }
+
+    #[test]
+    fn zone_without_changes_has_one_offset() {
+        let zone = Zone::read(0, |_| Utc.fix());
+        assert_eq!(zone.offsets, [(-STEP_S, Utc.fix())]);
+        assert_eq!(zone.offset(5), Some(Utc.fix()));
     }
 
     #[test]

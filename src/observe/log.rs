@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use super::clock::Stamp;
+use super::clock::{self, Stamp};
 use super::collector::{statsd, syslog};
 use super::colour::Colours;
 use super::entry::{Entry, JSON_TIME, Look, TEXT_TIME, TRACEBACK, WSGI_ERRORS};
@@ -80,6 +80,8 @@ struct ErrorLog {
 /// If the process already has another `log` logger.
 pub fn init(sink: Sink, level: LevelFilter) -> io::Result<()> {
     if !LOGGER.is_open.load(Ordering::Acquire) {
+        // Before an application can set another one.
+        clock::remember_zone();
         log::set_logger(&LOGGER).map_err(io::Error::other)?;
         writer::hold_at_fork(&LOGGER.writer);
     }

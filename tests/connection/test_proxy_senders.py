@@ -1,4 +1,4 @@
-"""nginx and HAProxy as senders of forwarded fields and PROXY headers, as docs/proxies.md sets them up."""
+"""nginx, HAProxy and Caddy as senders of forwarded fields and PROXY headers, as docs/proxies.md sets them up."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import yaml
 
 from harness import ROOT, Client, ServerProcess, build_request, echoed
 from harness.proxies import Proxy, find, snippet
@@ -89,6 +90,25 @@ def test_fields_of_a_proxy_name_the_client(
         # A client cannot hide behind garbage.
         garbage = build_request(target=path, fields=[("X-Forwarded-For", "garbage")])
         assert client.request(garbage).status == 400
+
+
+@pytest.mark.parametrize("bind", ["tcp", "unix"])
+def test_fields_of_caddy_name_the_client(
+    fresh_server, behind: Behind, tmp_path: Path, bind: str
+) -> None:
+    """It drops those of its clients."""
+    where = "127.0.0.1:0" if bind == "tcp" else f"unix:{tmp_path / 's'}"
+    options = ["--keep-alive", "75", "--forwarded-headers", "for,proto"]
+    server = fresh_server("echo:app", *options, bind=where)
+    proxy = behind("caddy", server)
+    lies = [("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-Proto", "https")]
+    with proxy.connect(CLIENT) as client, proxy.connect("127.0.0.6") as other:
+        for fields in [[], lies, lies]:
+            environ = seen(client, *fields, path="/a")
+            assert remote(environ) == (CLIENT, None)
+            assert (environ["wsgi.url_scheme"], environ["PATH_INFO"]) == ("http", "/a")
+            assert environ["HTTP_HOST"] == "localhost"
+            assert remote(seen(other, *fields)) == ("127.0.0.6", None)
 
 
 def test_chain_of_two_proxies_is_read_to_its_client(fresh_server, behind: Behind) -> None:
@@ -188,6 +208,16 @@ SENT: dict[str, tuple[bytes, dict[str, str]]] = {
         {"wsgi.url_scheme": "https", "SERVER_NAME": "a.example", "SERVER_PORT": "443"},
     ),
 }
+
+
+def test_configuration_of_traefik_checks_the_health_of_the_master() -> None:
+    """Traefik is no package of Debian: it cannot run here."""
+    routes = yaml.safe_load(snippet("yaml", PAGE))["http"]
+    (service,) = routes["services"].values()
+    (router,) = routes["routers"].values()
+    assert router["service"] in routes["services"] and "hello.example" in router["rule"]
+    assert service["loadBalancer"]["servers"] == [{"url": "http://hello:8000"}]
+    assert service["loadBalancer"]["healthCheck"]["path"] == "/ready"
 
 
 @pytest.mark.parametrize("name", SENT)

@@ -4,40 +4,26 @@ converted, nothing of it is lost, and the server starts with the result."""
 from __future__ import annotations
 
 import ast
-import json
 import re
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from harness import TIMEOUT, ServerProcess, child_environment
-from harness.conversions import CORPUS, FILES, convert_in, make_site, prepare, value, values
+from harness import StartFailed
+from harness.conversions import (
+    CORPUS,
+    FILES,
+    convert_in,
+    make_site,
+    prepare,
+    serve_converted,
+    value,
+    values,
+)
 
-#: Loads each application as `--check-config` does, in a process of its own. To start Python for each
-#: of them would take most of the time.
-CHECK_ALL = """
-import json, os, sys
-from rustwsgi import _rustwsgi
-results = {}
-for directory, path in json.loads(sys.argv[1]):
-    pid = os.fork()
-    if not pid:
-        os.chdir(directory)
-        os._exit(_rustwsgi.main(["rustwsgi", "-c", path, "--check-config"]))
-    results[path] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-print(json.dumps(results))
-"""
-
-#: Files of each format, and of both servers, with which a real server starts.
-STARTED = [
-    "uwsgi/loops.ini",
-    "uwsgi/compose.yaml",
-    "uwsgi/start.sh",
-    "gunicorn/recycling.py",
-    "gunicorn/Procfile.wrapped",
-]
+#: Servers that run at once: each waits for its workers most of the time.
+AT_ONCE = 6
 
 
 class Converted(dict[str, str]):
@@ -59,43 +45,29 @@ def test_corpus_is_large_enough() -> None:
         assert sum(name.startswith(server) for name in FILES) >= 30, server
 
 
-def test_every_converted_file_starts(converted: Converted, tmp_path: Path) -> None:
-    """`--check-config` parses the options, opens certificates and directories of static files, and
-    imports the application."""
-    jobs = []
-    for name, text in converted.items():
-        directory = (converted.site / name).parent
-        make_site(text, directory)
-        path = tmp_path / f"{name.replace('/', '-')}.toml"
-        path.write_text(text)
-        jobs.append((str(directory), str(path)))
-    done = subprocess.run(
-        [sys.executable, "-c", CHECK_ALL, json.dumps(jobs)],
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        timeout=4 * TIMEOUT,
-        check=False,
-    )
-    results = json.loads(done.stdout)
-    assert len(results) == len(FILES)
-    assert not {path: code for path, code in results.items() if code}, done.stderr
-    assert "has no effect" not in done.stderr, done.stderr
-
-
-@pytest.mark.parametrize("name", STARTED)
-def test_server_serves_with_converted_file(
-    door: str, converted: Converted, tmp_path: Path, name: str
+@pytest.mark.second_door("no case")
+def test_server_serves_with_every_converted_file(
+    door: str, converted: Converted, tmp_path: Path
 ) -> None:
-    directory = (converted.site / name).parent
-    make_site(converted[name], directory)
-    (tmp_path / "rustwsgi.toml").write_text(converted[name])
-    log = ["--error-logfile", "-"]
-    with ServerProcess(
-        door, None, "-c", str(tmp_path / "rustwsgi.toml"), *log, cwd=directory
-    ) as server:
-        response = server.get("/")
-        assert (response.status, response.body) == (200, b"ok")
+    """Each of them starts, answers a request and stops."""
+    for name, text in converted.items():
+        make_site(text, (converted.site / name).parent)
+
+    def serve(name: str) -> str:
+        path = tmp_path / f"{name.replace('/', '-')}.toml"
+        directory = (converted.site / name).parent
+        try:
+            response, log = serve_converted(door, converted[name], path, directory)
+        except (AssertionError, OSError, StartFailed) as failure:
+            return repr(failure)
+        if (response.status, response.body) != (200, b"ok"):
+            return f"{response}\n{log}"
+        return log if "has no effect" in log or "[ERROR]" in log else ""
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        results = dict(zip(FILES, pool.map(serve, FILES), strict=True))
+    failed = [f"{name}: {reason}" for name, reason in results.items() if reason]
+    assert not failed, "\n\n".join(failed)
 
 
 def option_names(name: str) -> list[str]:

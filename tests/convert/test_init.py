@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from harness import ROOT, TIMEOUT, run_cli
-from harness.conversions import call
-from harness.proxies import NGINX, find
+from harness import ROOT, run_cli
+from harness.conversions import accept, call
+from harness.proxies import NGINX, require
 
 pytestmark = pytest.mark.second_door("no case")
 
@@ -52,20 +51,6 @@ def shop(tmp_path: Path) -> Path:
     return directory
 
 
-def accept(*command: str) -> str:
-    """Run a program that must accept a file. Returns what it says."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    assert done.returncode == 0, done
-    return done.stdout + done.stderr
-
-
-def program(name: str) -> str:
-    path = find(name)
-    if path is None:
-        pytest.skip(f"{name} is not installed")
-    return path
-
-
 @pytest.mark.second_door("first case")
 @pytest.mark.parametrize("kind", KINDS)
 def test_file_is_complete_without_options(door: str, tmp_path: Path, kind: str) -> None:
@@ -79,7 +64,7 @@ def test_file_is_complete_without_options(door: str, tmp_path: Path, kind: str) 
 
 
 def verify_unit(path: Path) -> None:
-    said = accept(program("systemd-analyze"), "verify", "--man=no", str(path))
+    said = accept(require("systemd-analyze"), "verify", "--man=no", str(path))
     ours = [line for line in said.splitlines() if path.name in line]
     assert not ours, said
 
@@ -144,7 +129,7 @@ def test_service_for_a_low_port_and_a_home_directory(shop: Path) -> None:
 
 @pytest.mark.parametrize("has_options", [False, True])
 def test_virtual_host_is_accepted_by_nginx(shop: Path, has_options: bool) -> None:
-    nginx = program("nginx")
+    nginx = require("nginx")
     text = init(shop, "nginx", "--name", "shop", *([] if has_options else ["shop.wsgi"]))
     if has_options:
         assert "server 127.0.0.1:8123;" in text and "keepalive_timeout 8s;" in text
@@ -159,7 +144,7 @@ def test_virtual_host_is_accepted_by_nginx(shop: Path, has_options: bool) -> Non
 
 @pytest.mark.parametrize("has_options", [False, True])
 def test_backend_is_accepted_by_haproxy(shop: Path, has_options: bool) -> None:
-    haproxy = program("haproxy")
+    haproxy = require("haproxy")
     if not has_options:
         (shop / "rustwsgi.toml").unlink()
     text = init(shop, "haproxy", "--name", "shop", *([] if has_options else ["shop.wsgi"]))

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import TIMEOUT, ServerProcess
+from harness import ROOT, TIMEOUT, ServerProcess
+from harness.proxies import snippet
 
 APP = "instrumented:app"
 
@@ -141,15 +142,17 @@ def test_sentry_gets_exceptions_and_errors_of_the_server(fresh_server, receiver:
 
 
 @needs("sentry_sdk")
-def test_sentry_in_a_hook_of_gunicorn(fresh_server, receiver: Receiver, tmp_path: Path) -> None:
-    """The recipe for agents whose threads do not survive a fork: they start in `post_fork`."""
+@pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["", "preload"])
+def test_sentry_in_a_hook_of_gunicorn(
+    fresh_server, receiver: Receiver, tmp_path: Path, preload: list[str]
+) -> None:
+    """The recipe for agents whose threads do not survive a fork: they start in `post_fork`, as in
+    docs/production.md."""
     config = tmp_path / "gunicorn.conf.py"
-    config.write_text(
-        "def post_fork(server, worker):\n"
-        "    import sentry_sdk\n"
-        f"    sentry_sdk.init(dsn='http://key@127.0.0.1:{receiver.port}/1')\n"
-    )
-    server = fresh_server(APP, "-c", str(config))
+    recipe = snippet("python", ROOT / "docs" / "production.md")
+    dsn = f"http://key@127.0.0.1:{receiver.port}/1"
+    config.write_text(recipe.replace("https://key@sentry.example/1", dsn))
+    server = fresh_server(APP, "-c", str(config), *preload)
     assert server.get("/raise").status == 500
     receiver.wait_for(b"seen by the agent")
     assert server.stop() == 0

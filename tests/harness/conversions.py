@@ -7,16 +7,30 @@ test.
 from __future__ import annotations
 
 import contextlib
+import grp
 import importlib
 import io
 import os
+import pwd
 import re
 import shutil
+import signal
+import ssl
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness import ROOT, TESTS
+from harness import (
+    ROOT,
+    TESTS,
+    TIMEOUT,
+    Response,
+    ServerProcess,
+    build_request,
+    run_cli,
+    wait_until,
+)
+from harness.proxies import free_port
 
 CORPUS = TESTS / "convert" / "corpus"
 #: What a file of the corpus includes is no configuration of its own.
@@ -88,6 +102,13 @@ def call(
     return subprocess.CompletedProcess([command, *arguments], code, out.getvalue(), err.getvalue())
 
 
+def accept(*command: str) -> str:
+    """Run a program that must accept a file. Returns what it says."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert done.returncode == 0, done
+    return done.stdout + done.stderr
+
+
 def value(text: str, name: str) -> str | None:
     """The value of an option with quotation marks, or of the first item of a list."""
     found = re.search(rf'(?m)^{name} = \[?\s*"((?:[^"\\]|\\.)*)"', text)
@@ -110,3 +131,77 @@ def make_site(text: str, directory: Path) -> None:
     module = home / f"{app.partition(':')[0].replace('.', '/')}.py"
     module.parent.mkdir(parents=True, exist_ok=True)
     module.write_text(MODULE)
+
+
+#: What stands for the machine of the configuration: its addresses, users and collectors of
+#: statistics. The command line overrides them.
+REDIRECTED = {
+    "metrics": "127.0.0.1:0",
+    "redirect_bind": "127.0.0.1:0",
+    "insecure_bind": "127.0.0.1:0",
+    "statsd_host": "127.0.0.1:9",
+    "log_syslog_to": "udp://127.0.0.1:9",
+    # Tests wait for lines of this level.
+    "log_level": "info",
+    "user": pwd.getpwuid(os.geteuid()).pw_name,
+    "group": grp.getgrgid(os.getegid()).gr_name,
+}
+#: Further workers load the same application, and take time.
+MAX_WORKERS = 2
+#: The header of a proxy, for a server that requires one.
+PROXY_HEADER = b"PROXY TCP4 192.0.2.1 192.0.2.2 1024 80\r\n"
+
+
+def redirected(text: str) -> list[str]:
+    """The options that let a converted file start on this machine."""
+    options = ["--error-logfile", "-"]
+    for name, substitute in REDIRECTED.items():
+        if re.search(rf"(?m)^{name} = ", text):
+            options += [f"--{name.replace('_', '-')}", substitute]
+    workers = re.search(r"(?m)^workers = (\d+)$", text)
+    if workers and int(workers[1]) > MAX_WORKERS:
+        options += ["--workers", str(MAX_WORKERS)]
+    return options
+
+
+def serve_converted(door: str, text: str, path: Path, directory: Path) -> tuple[Response, str]:
+    """Start the server in `directory` with a converted file, stored at `path`, and stop it. Returns the
+    response to one request, and the log."""
+    path.write_text(text)
+    options = ["-c", str(path), *redirected(text)]
+    if re.search(r"(?m)^daemon = true$", text):
+        return serve_daemon(door, text, options, directory)
+    server = ServerProcess(door, None, *options, cwd=directory)
+    with server:
+        response = ask(server, text)
+    assert server.process.returncode == 0, server.stderr()
+    return response, server.stderr()
+
+
+def serve_daemon(door: str, text: str, options: list[str], directory: Path) -> tuple[Response, str]:
+    """The same for a server that detaches itself: its command ends once it serves."""
+    pid_file = directory / f"{os.urandom(4).hex()}.pid"
+    server = ServerProcess(door, None)
+    server.host, server.port = "127.0.0.1", free_port()
+    bind = ["--bind", f"127.0.0.1:{server.port}", "--pid", str(pid_file)]
+    done = run_cli(door, *options, *bind, cwd=directory)
+    assert done.returncode == 0, done.stderr
+    pid = int(pid_file.read_text())
+    try:
+        return ask(server, text), done.stderr
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not pid_file.exists(), "the daemon ends")
+
+
+def ask(server: ServerProcess, text: str) -> Response:
+    """Send the request that the configuration expects: over TLS, behind a proxy, with a prefix."""
+    if re.search(r"(?m)^certfile = ", text):
+        server.tls = ssl.create_default_context()
+        server.tls.check_hostname, server.tls.verify_mode = False, ssl.CERT_NONE
+    prefix = re.search(r"SCRIPT_NAME=([\w/]+)", text)
+    is_proxied = value(text, "proxy_protocol") not in (None, "off", "false")
+    is_proxied &= value(text, "proxy_allow_from") is None
+    request = build_request(target=f"{prefix[1]}/" if prefix else "/")
+    with server.connect() as client:
+        return client.request((PROXY_HEADER if is_proxied else b"") + request)

@@ -1,4 +1,4 @@
-"""nginx and HAProxy as child processes, configured as docs/deployment.md or another page says.
+"""nginx, HAProxy and Caddy as child processes, configured as docs/deployment.md or another page says.
 
 The snippets are taken from the page, unless a test has its own; only addresses are inserted, and what a process without root
 needs: its own directory, no daemon.
@@ -13,6 +13,8 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from harness import ROOT, TIMEOUT, Client, Response, build_request, wait_until
 
@@ -44,9 +46,18 @@ def find(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
-def snippet(language: str, page: Path = PAGE) -> str:
-    """The first block of this language in the page."""
-    found = re.search(rf"(?ms)^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"))
+def require(name: str) -> str:
+    """The same; the test is skipped without it."""
+    path = find(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def snippet(language: str, page: Path = PAGE, begin: str = "") -> str:
+    """The first block of this language in the page, or that which begins with this line."""
+    pattern = rf"(?ms)^```{language}\n({re.escape(begin)}\n?.*?)^```"
+    found = re.search(pattern, page.read_text(encoding="utf-8"))
     assert found, f"{page} has no {language}"
     return found[1]
 
@@ -61,10 +72,16 @@ def free_port() -> int:
 class Proxy:
     """A running proxy in front of `server`: "127.0.0.1:PORT" or "unix:PATH".
 
-    `text` is its configuration, in place of the snippet of the page."""
+    `text` is its configuration, in place of the snippet of the page. If it names the server, `server`
+    is None."""
 
     def __init__(
-        self, name: str, server: str, directory: Path, text: str | None = None, **changes: str
+        self,
+        name: str,
+        server: str | None,
+        directory: Path,
+        text: str | None = None,
+        **changes: str,
     ) -> None:
         program = find(name)
         assert program, f"{name} is not installed"
@@ -73,27 +90,38 @@ class Proxy:
         self.log = directory / f"{name}.log"
         file = directory / f"{name}.conf"
         text = text or snippet(name)
-        file.write_text(getattr(self, f"_{name}")(text, server, directory, changes))
+        if server is not None:
+            sign = {"nginx": "unix:", "haproxy": "unix@", "caddy": "unix/"}[name]
+            changes = {f"{sign}{SERVER}": server.replace("unix:", sign), **changes}
+        file.write_text(getattr(self, f"_{name}")(text, directory, changes))
         command = {
             "nginx": ["-e", str(self.log), "-p", str(directory), "-c", str(file)],
             "haproxy": ["-db", "-f", str(file)],
+            "caddy": ["run", "--adapter", "caddyfile", "--config", str(file)],
         }[name]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [program, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [program, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Caddy stores certificates and its last configuration there.
+                env={**os.environ, "HOME": str(directory), "XDG_DATA_HOME": str(directory)},
             )
         wait_until(self._listens, f"{name} listens: {self.log.read_text()}")
 
-    def _nginx(self, text: str, server: str, directory: Path, changes: dict[str, str]) -> str:
-        text = PUBLIC.sub(rf"\g<1>127.0.0.1:{self.port}", text)
-        text = self._change(text, {f"unix:{SERVER}": server, **changes})
+    def _nginx(self, text: str, directory: Path, changes: dict[str, str]) -> str:
+        text = self._change(PUBLIC.sub(rf"\g<1>127.0.0.1:{self.port}", text), changes)
         user = "user root;" if os.geteuid() == 0 else ""  # or the workers could not see `directory`
         return NGINX.format(user=user, directory=directory, log=self.log, snippet=text)
 
-    def _haproxy(self, text: str, server: str, directory: Path, changes: dict[str, str]) -> str:
-        text = PUBLIC.sub(f"bind 127.0.0.1:{self.port}", text)
-        where = server.replace("unix:", "unix@")
-        return self._change(text, {f"unix@{SERVER}": where, **changes})
+    def _haproxy(self, text: str, _directory: Path, changes: dict[str, str]) -> str:
+        return self._change(PUBLIC.sub(f"bind 127.0.0.1:{self.port}", text), changes)
+
+    def _caddy(self, text: str, _directory: Path, changes: dict[str, str]) -> str:
+        # Plain HTTP at this address, without the listener for commands.
+        site = {"hello.example {": f"http://:{self.port} {{\n\tbind 127.0.0.1"}
+        return "{\n\tadmin off\n}\n" + self._change(text, {**site, **changes})
 
     @staticmethod
     def _change(text: str, changes: dict[str, str]) -> str:

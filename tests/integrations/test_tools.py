@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import TIMEOUT, wait_until
+from harness import wait_until
+from harness.debugger import attached
 from harness.projects import PYTHON, run, script, write
 from harness.supervision import workers
 
@@ -95,51 +96,13 @@ def test_debugger_attaches_to_a_worker(start, project: Path) -> None:
     command = [PYTHON, "-m", "rustwsgi", *OPTIONS, "-c", "debug.conf.py", "hello:app"]
     server = start(*command, cwd=project)
     server.wait_for_event("server.ready")
-    with (
-        socket.create_connection(("127.0.0.1", port), TIMEOUT) as client,
-        client.makefile("rb") as replies,
-    ):
-        debugger = Debugger(client, replies)
-        debugger.send("initialize", adapterID="test")
-        debugger.send("attach", justMyCode=True)
-        debugger.wait_for("event", "initialized")
-        breakpoints = [{"line": APP.splitlines().index("    return text.encode()") + 1}]
-        source = {"path": str(project / "hello.py")}
-        debugger.send("setBreakpoints", source=source, breakpoints=breakpoints)
-        debugger.send("configurationDone")
-        debugger.wait_for("command", "attach")
+    line = APP.splitlines().index("    return text.encode()") + 1
+    with attached(port) as debugger:
+        debugger.begin("attach", {"justMyCode": True}, project / "hello.py", line)
         with server.connect() as browser:
             browser.send(b"GET /stopped HTTP/1.1\r\nHost: x\r\n\r\n")
-            stopped = debugger.wait_for("event", "stopped")["body"]
-            assert stopped["reason"] == "breakpoint"
-            debugger.send("continue", threadId=stopped["threadId"])
+            debugger.send("continue", threadId=debugger.wait_for_breakpoint())
             assert browser.response("GET").text == "called /stopped"
-        debugger.send("disconnect")
-        debugger.wait_for("command", "disconnect")
-
-
-class Debugger:
-    """A client of the debug adapter protocol."""
-
-    def __init__(self, client: socket.socket, replies: object) -> None:
-        self.client, self.replies, self.number = client, replies, 0
-
-    def send(self, command: str, **arguments: object) -> None:
-        self.number += 1
-        message = {"seq": self.number, "type": "request", "command": command}
-        body = json.dumps({**message, "arguments": arguments}).encode()
-        self.client.sendall(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
-
-    def wait_for(self, key: str, value: str) -> dict:
-        """The next event or response of this name."""
-        while True:
-            length = 0
-            while line := self.replies.readline().strip():
-                length = int(line.partition(b":")[2])
-            message = json.loads(self.replies.read(length))
-            if message.get(key) == value:
-                assert message.get("success", True), message
-                return message
 
 
 def test_memory_profile_has_the_allocations_of_workers(start, project: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 
-from rustwsgi import _finder
+from rustwsgi import _candidates
 
 #: PostgreSQL's default of max_connections; MySQL's is 151.
 MANY_CONNECTIONS = 100
@@ -43,7 +43,7 @@ def check_application(**_: Any) -> list[CheckMessage]:
         spec = None
     if spec is None:
         reason = f"WSGI_APPLICATION names the module {module!r}, which does not exist."
-    elif spec.origin is None or not _finder.has_name(spec.origin, attribute):
+    elif spec.origin is None or not _candidates.has_name(spec.origin, attribute):
         reason = f"The module {module!r} of WSGI_APPLICATION has no {attribute!r}."
     else:
         return []

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rustwsgi import _finder, _rustwsgi
+from rustwsgi._candidates import NotFound
 
 #: Files with options, which the server reads in its working directory.
 FILES = ("rustwsgi.toml", "gunicorn.conf.py")
@@ -23,6 +24,8 @@ REQUIREMENTS = (
 )
 #: Groups of the usual proxies.
 PROXY_GROUPS = ("www-data", "nginx", "http", "haproxy")
+#: The default of `--bind`.
+DEFAULT_BIND = "127.0.0.1:8000"
 #: A server of one worker is interrupted by a crash.
 MIN_WORKERS = 2
 
@@ -78,9 +81,21 @@ class Project:
         except ValueError:
             return default
 
+    @property
+    def default_socket(self) -> str:
+        """The path of the unix socket, if no option names an address."""
+        return f"/run/{self.name}/{self.name}.sock"
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the server has a certificate, or orders one."""
+        return "certfile" in self.options or "acme_domain" in self.options
+
     def binds(self) -> list[str]:
-        """The addresses behind a proxy."""
-        return self.options.get("bind") or [f"unix:/run/{self.name}/{self.name}.sock"]
+        """The addresses of the server."""
+        # With a certificate, the server is usually reached without a proxy.
+        usual = DEFAULT_BIND if self.has_tls else f"unix:{self.default_socket}"
+        return self.options.get("bind") or [usual]
 
     def arguments(self, wanted: Mapping[str, str]) -> list[str]:
         """The command line of the server: the options that no file sets, and the application."""
@@ -128,7 +143,7 @@ def find_application(directory: str) -> str:
     """The application of the project in a directory. Raises InitError if there is none."""
     try:
         return _finder.find(directory).name
-    except _finder.NotFound as problem:
+    except NotFound as problem:
         raise InitError(
             f"no application is named in {directory}, and none was found: {problem}. Write it "
             "behind the kind of file, as in rustwsgi init systemd hello:app"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from rustwsgi.init.addresses import INHERITED, UNIX, streams
 from rustwsgi.init.project import Project
 from rustwsgi.init.template import fill
 
@@ -26,8 +27,8 @@ Description=@name@, a WSGI application
 After=network.target
 # With a socket of systemd, which `rustwsgi init systemd --socket` prints, connections wait during a
 # restart. It replaces --bind.
-#Requires=@name@.socket
-#After=@name@.socket
+@unused@Requires=@name@.socket
+@unused@After=@name@.socket
 
 [Service]
 # The server reports when it serves, reloads and stops, and feeds the watchdog.
@@ -91,6 +92,7 @@ SOCKET = """\
 #
 # systemd opens the socket, and the service takes it over: connections wait while the service starts
 # or restarts. Remove the comment signs in front of Requires= and After= in @name@.service.
+@remarks@
 [Unit]
 Description=Socket of @name@
 
@@ -109,12 +111,14 @@ WantedBy=sockets.target
 
 def render(project: Project) -> str:
     """The service."""
-    is_unix = project.binds()[0].startswith("unix:")
+    is_unix = any(bind.startswith(UNIX) for bind in project.binds())
+    is_passed = all(bind.startswith(INHERITED) for bind in project.binds())
     wanted = {
         "workers": project.workers,
         "bind": project.binds()[0],
         # The group may use the socket; the proxy behind it says who the client is.
-        **({"umask": "007", "forwarded_headers": "for,proto"} if is_unix else {}),
+        **({"umask": "007"} if is_unix else {}),
+        **({"forwarded_headers": "for,proto"} if is_unix or is_passed else {}),
         "keep_alive": "75",
     }
     is_bindable = any(0 < port < PRIVILEGED for port in ports(project))
@@ -130,6 +134,8 @@ def render(project: Project) -> str:
         # A dollar sign begins a variable, in this line only.
         command=escape(project.command(wanted)).replace("$", "$$"),
         remarks="\n".join(remarks(project)),
+        # Nothing else opens the sockets of fd://N.
+        unused="" if is_passed else "#",
         state=f"StateDirectory={project.name}" if project.options.get("acme_domain") else "",
         logs=f"LogsDirectory={project.name}"
         if f"/var/log/{project.name}" in written(project)
@@ -144,20 +150,17 @@ def render(project: Project) -> str:
 
 
 def render_socket(project: Project) -> str:
-    """The socket."""
-    streams = []
-    for bind in project.binds():
-        path = bind.removeprefix("unix:")
-        # `:8000` is all interfaces, with IPv6 as well.
-        address = path.removeprefix("0.0.0.0:") if path.startswith("0.0.0.0:") else path
-        streams.append(f"ListenStream={escape(address.removeprefix(':'))}")
+    """The socket. Raises InitError."""
+    inherited = [bind for bind in project.binds() if bind.startswith(INHERITED)]
+    remark = f"#\n# {', '.join(inherited)} of the options becomes {project.default_socket}."
     return fill(
         SOCKET,
         name=project.name,
         app=project.quoted_app,
         user=project.user,
         group=project.group,
-        listen="\n".join(streams),
+        remarks=remark if inherited else "",
+        listen="\n".join(f"ListenStream={escape(each)}" for each in streams(project)),
         backlog=project.option("backlog", "2048"),
     )
 
@@ -192,7 +195,7 @@ def ports(project: Project) -> list[int]:
 def written(project: Project) -> set[str]:
     """The directories of files that the server writes, except for those that systemd makes."""
     files = [project.option(name, "") for name in ("access_logfile", "error_logfile", "pid")]
-    files += [bind.removeprefix("unix:") for bind in project.binds() if bind.startswith("unix:")]
+    files += [bind.removeprefix(UNIX) for bind in project.binds() if bind.startswith(UNIX)]
     found = {
         os.path.dirname(os.path.join(project.directory, file)) for file in files if file not in "-"
     }
