@@ -1,16 +1,17 @@
 //! Which of the workers that boot together have reported why they failed, so that the same mistake
 //! in the application is logged once and not by each of them.
 //!
-//! The workers share an unnamed file. Under its lock, each looks for a record with the same reason,
-//! logs the reason if there is none, and appends its own. So a record means that the reason stands
-//! in the log: the master ends the other workers once it has seen the first one exit.
+//! The workers share an unnamed file. Each locks it, looks for a record of the same reason, logs the
+//! reason if there is none, and appends a record of its own. It exits only then: the master ends
+//! all of them when it has seen one exit, and the reason must be in the log by that time.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
+use rustix::io::retry_on_intr;
 
 use super::heartbeat::unnamed_file;
 
@@ -30,22 +31,21 @@ impl BootReports {
         Ok(BootReports(file))
     }
 
-    /// Calls `log` unless another worker has logged the same `reason`, then records that the worker
-    /// `pid` has failed. Waits while another worker does this.
+    /// Records that the worker `pid` has failed, and calls `log` unless another worker has logged
+    /// the same reason. Waits for a worker that logs.
     pub(super) fn report(&self, pid: u32, reason: &str, log: impl FnOnce()) {
         let mut hasher = DefaultHasher::new();
         reason.hash(&mut hasher);
         let mut record = [0; RECORD_BYTES];
         record[..4].copy_from_slice(&pid.to_ne_bytes());
         record[4..].copy_from_slice(&hasher.finish().to_ne_bytes());
-        // A lock of the process, because the workers share the open file. It ends with the process.
-        // If it fails, a reason may be logged twice, which is better than not at all.
-        let _ = rustix::fs::fcntl_lock(&self.0, FlockOperation::LockExclusive);
+        let locked = Locked::new(&self.0);
         if !self.records().iter().any(|other| other[4..] == record[4..]) {
             log();
         }
+        // If this fails, a reason is logged twice, which is better than not at all.
         let _ = (&self.0).write_all(&record);
-        let _ = rustix::fs::fcntl_lock(&self.0, FlockOperation::Unlock);
+        drop(locked);
     }
 
     /// Whether no worker has recorded a failure.
@@ -68,50 +68,79 @@ impl BootReports {
     }
 }
 
+/// The lock of the file among processes, which ends with the process that has it.
+struct Locked<'a>(&'a File);
+
+impl Locked<'_> {
+    fn new(file: &File) -> Locked<'_> {
+        // Without a lock, the reason may be lost, and the master logs that the worker has failed.
+        let _ = retry_on_intr(|| fcntl_lock(file, FlockOperation::LockExclusive));
+        Locked(file)
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let _ = fcntl_lock(self.0, FlockOperation::Unlock);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd as _;
-    use std::os::unix::fs::MetadataExt as _;
-
     use super::*;
-
-    /// Whether the reason was logged.
-    fn report(reports: &BootReports, pid: u32, reason: &str) -> bool {
-        let mut logged = false;
-        reports.report(pid, reason, || logged = true);
-        logged
-    }
 
     #[test]
     fn same_reason_is_logged_by_the_first_worker_only() {
         let reports = BootReports::new().unwrap();
         assert!(!reports.contains(1) && reports.is_empty());
-        assert!(report(&reports, 1, "no module"));
-        assert!(!report(&reports, 2, "no module"));
-        assert!(report(&reports, 3, "another reason"));
+        let mut logged = Vec::new();
+        for (pid, reason) in [(1, "no module"), (2, "no module"), (3, "another reason")] {
+            reports.report(pid, reason, || logged.push(pid));
+        }
+        assert_eq!(logged, [1, 3]);
         assert!([1, 2, 3].iter().all(|&pid| reports.contains(pid)));
         assert!(!reports.contains(4) && !reports.is_empty());
     }
 
-    /// Regression: a worker recorded its reason, another one with the same reason exited, and the
-    /// master ended the first one before it had logged the reason.
+    /// A regression test: the second worker exited, and the master ended the first one, which had
+    /// not logged the reason yet.
     #[test]
-    fn reason_is_logged_before_it_is_recorded() {
-        let reports = BootReports::new().unwrap();
-        reports.report(1, "no module", || assert!(reports.is_empty()));
-        assert!(reports.contains(1));
-    }
+    #[cfg(target_os = "linux")]
+    fn worker_waits_until_another_one_has_logged_the_same_reason() {
+        use std::os::fd::AsFd as _;
+        use std::path::Path;
+        use std::time::Duration;
 
-    #[test]
-    fn other_workers_wait_while_one_logs() {
+        use crate::sys::helper;
+        use crate::sys::process::try_wait;
+
         let reports = BootReports::new().unwrap();
-        let path = format!("/proc/{}/fd/{}", std::process::id(), reports.0.as_raw_fd());
-        let is_locked = || {
-            let locks = std::fs::read_to_string("/proc/locks").unwrap();
-            let inode = format!(":{} ", std::fs::metadata(&path).unwrap().ino());
-            locks.lines().any(|line| line.contains(&inode) && line.contains("POSIX"))
+        let mut second = None;
+        let mut ended = None;
+        reports.report(1, "no module", || {
+            let report = |_: &mut File| reports.report(2, "no module", || panic!("logged twice"));
+            let kept = [reports.0.as_fd()];
+            let helper = helper::start(&kept, Path::new("/nonexistent"), report).unwrap();
+            let waits = |locks: &str| {
+                let pid = helper.pid.to_string();
+                let is_its = |line: &str| line.split_whitespace().any(|word| word == pid);
+                locks.lines().any(|line| line.contains("->") && is_its(line))
+            };
+            while ended.is_none() && !waits(&std::fs::read_to_string("/proc/locks").unwrap()) {
+                ended = try_wait(helper.pid);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            second = Some(helper);
+        });
+        assert_eq!(ended, None, "the second worker has not waited");
+        let second = second.unwrap();
+        let status = loop {
+            match try_wait(second.pid) {
+                Some(status) => break status,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
         };
-        reports.report(1, "no module", || assert!(is_locked()));
-        assert!(!is_locked());
+        assert_eq!(status.code(), Some(0));
+        assert!(reports.contains(2));
     }
 }

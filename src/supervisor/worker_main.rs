@@ -207,8 +207,7 @@ fn load(
     }
     let app = preloaded.map_or_else(|| import(py, context, entrypoints), Ok);
     if let Err(failure) = &app {
-        let pid = std::process::id();
-        context.boot_reports.report(pid, &failure.text(), || failure.log());
+        context.boot_reports.report(std::process::id(), &failure.text(), || failure.log());
     }
     let is_error_page = app.is_err();
     let app = app.or_else(|failure| match &mut preparation {
