@@ -3,7 +3,8 @@
 //! that it gives does not show either. [RFC 9113 section 8.3.1, RFC 9112 section 3.2]
 //!
 //! Only names and marks of the entries of the dynamic table are kept. The library decodes the same
-//! blocks, and ends the connection if one is invalid: what it rejects may be misread here.
+//! blocks, and ends the connection if one is invalid: what it rejects may be misread here. A block
+//! that is found invalid here is invalid for the library, too.
 
 use std::collections::VecDeque;
 
@@ -46,6 +47,8 @@ pub(super) struct Heads {
     /// Streams whose request has no `:path`, or one with a fragment; not accepted yet. Bounded by
     /// what one call receives.
     invalid: Vec<u32>,
+    /// A block cannot be decoded: the connection is over.
+    is_undecodable: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,6 +67,7 @@ impl Heads {
             block: Vec::new(),
             last_stream: 0,
             invalid: Vec::new(),
+            is_undecodable: false,
         }
     }
 
@@ -104,7 +108,10 @@ impl Heads {
     }
 
     fn end_head(&mut self, block: &[u8]) {
-        let path = self.table.read(block);
+        let Some(path) = self.table.read(block) else {
+            self.is_undecodable = true;
+            return;
+        };
         let stream = self.frame.stream;
         if stream > self.last_stream {
             self.last_stream = stream;
@@ -112,6 +119,11 @@ impl Heads {
                 self.invalid.push(stream);
             }
         }
+    }
+
+    /// True if a block cannot be decoded. Errors within a Huffman code are not found.
+    pub(super) fn is_undecodable(&self) -> bool {
+        self.is_undecodable
     }
 
     /// True if there are streams whose request is invalid.
@@ -200,16 +212,24 @@ struct Table {
 }
 
 impl Table {
-    /// Reads a head; returns what it says of the path, if there is one.
-    fn read(&mut self, block: &[u8]) -> Option<Path> {
+    /// Reads a head; returns what it says of the path, if there is one. `None` if the head cannot be
+    /// decoded.
+    fn read(&mut self, block: &[u8]) -> Option<Option<Path>> {
         let mut block = Block::new(block);
         let mut path = None;
+        let mut has_field = false;
         while let Some(first) = block.first() {
+            let is_resize = first & 0xe0 == 0x20;
+            if is_resize && has_field {
+                return None;
+            }
+            has_field |= !is_resize;
             let found = match first {
                 0x80.. => {
                     let index = block.integer(7)?;
                     match index {
-                        0..=STATIC_ENTRIES => STATIC_PATHS.contains(&index).then_some(Path::Plain),
+                        0 => return None,
+                        1..=STATIC_ENTRIES => STATIC_PATHS.contains(&index).then_some(Path::Plain),
                         _ => self.entries.get(index - STATIC_ENTRIES - 1)?.path,
                     }
                 }
@@ -221,7 +241,7 @@ impl Table {
                     path
                 }
                 0x20.. => {
-                    self.max_bytes = block.integer(5)?;
+                    self.max_bytes = block.integer(5).filter(|&size| size <= TABLE_BYTES)?;
                     None
                 }
                 _ => {
@@ -232,7 +252,7 @@ impl Table {
             };
             path = path.or(found);
         }
-        path
+        Some(path)
     }
 
     /// Reads a name; returns its length, and whether it is `:path`.
@@ -364,6 +384,32 @@ mod tests {
         for payload in [&b"\x05\x84"[..], b"", b"\x00\x80\0\0\x03"] {
             heads.begin_frame(7, END_HEADERS | PADDED | PRIORITY, false);
             heads.receive(payload, true);
+        }
+    }
+
+    #[test]
+    fn block_that_cannot_be_decoded_is_found() {
+        let cases: &[(&[u8], bool)] = &[
+            (b"\x82\x84", false),
+            (b"\x3f\xe1\x1f\x84", false),
+            (b"\x20\x20\x84", false),
+            // The index 0, and one that is not in the table.
+            (b"\x84\x80", true),
+            (b"\x84\xbe", true),
+            (b"\x84\x7e\x01a", true),
+            // An integer, and a string, that end early; an integer that is too large.
+            (b"\x84\xff", true),
+            (b"\x84\x40\x02x", true),
+            (b"\x84\xff\xff\xff\xff\xff\xff", true),
+            // The table is larger than the server allows; a change that comes behind a field.
+            (b"\x3f\xe2\x1f\x84", true),
+            (b"\x84\x20", true),
+        ];
+        for (block, expected) in cases {
+            let mut heads = Heads::new();
+            heads.begin_frame(1, END_HEADERS, false);
+            heads.receive(block, true);
+            assert_eq!(heads.is_undecodable(), *expected, "{}", block.escape_ascii());
         }
     }
 
