@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 from pathlib import Path
 
 import pytest
 
-from harness import TIMEOUT, wait_until
+from harness import wait_until
 from harness.debugger import attached
 from harness.ports import free_port
 from harness.projects import PYTHON, run, script, write
