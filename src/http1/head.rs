@@ -83,12 +83,17 @@ impl fmt::Display for Head {
 impl Head {
     /// The request method. It is case-sensitive.
     pub fn method(&self) -> &[u8] {
-        self.method.of(&self.bytes)
+        Span { start: 0, ..self.method }.of(&self.bytes)
     }
 
     /// The request target as the client sent it.
     pub fn raw_target(&self) -> &[u8] {
         self.raw_target.of(&self.bytes)
+    }
+
+    /// The method, a space, and the target as the client sent it. Empty if no request was parsed.
+    pub fn method_and_target(&self) -> &[u8] {
+        Span { start: 0, end: self.raw_target.end }.of(&self.bytes)
     }
 
     /// The path, percent-encoded. `/` for an absolute target without a path, empty for `OPTIONS *`.

@@ -277,15 +277,14 @@ impl ResponseHead {
         out.reserve(self.line.len() + self.fields.len() + 160);
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(&self.line);
-        out.extend_from_slice(b"\r\n");
         if !self.facts.has_server {
-            out.extend_from_slice(b"Server: rustwsgi\r\n");
+            out.extend_from_slice(b"\r\nServer: rustwsgi");
         }
         if !self.facts.has_date {
-            out.extend_from_slice(b"Date: ");
+            out.extend_from_slice(b"\r\nDate: ");
             out.extend_from_slice(date);
-            out.extend_from_slice(b"\r\n");
         }
+        out.extend_from_slice(b"\r\n");
         let has_length = match (self.facts.content_length, announced) {
             (Some(declared), ResponseFraming::Length(length)) => declared == length,
             _ => false,

@@ -9,24 +9,10 @@ use crate::sys::clock::Moment;
 
 impl Connection {
     /// When the connection times out unless more bytes come, while it reads.
+    #[inline]
     pub(super) fn read_deadline(&self, timeouts: &Timeouts) -> Option<Moment> {
         if self.http.wants_content() {
-            let idle = self.waiting_since.checked_add(timeouts.body);
-            let rate = match timeouts.body_min_rate {
-                0 => None,
-                rate => {
-                    let earned =
-                        Duration::from_secs_f64(self.http.received_bytes() as f64 / rate as f64);
-                    timeouts
-                        .body
-                        .checked_add(earned)
-                        .and_then(|due| self.head_complete_at.checked_add(due))
-                }
-            };
-            return match (idle, rate) {
-                (Some(idle), Some(rate)) => Some(idle.min(rate)),
-                (idle, rate) => idle.or(rate),
-            };
+            return self.content_deadline(timeouts);
         }
         let timeout = if self.is_in_handshake() {
             timeouts.handshake
@@ -36,6 +22,23 @@ impl Connection {
             timeouts.header
         };
         self.waiting_since.checked_add(timeout)
+    }
+
+    fn content_deadline(&self, timeouts: &Timeouts) -> Option<Moment> {
+        let idle = self.waiting_since.checked_add(timeouts.body);
+        let rate = match timeouts.body_min_rate {
+            0 => None,
+            rate => {
+                let earned =
+                    Duration::from_secs_f64(self.http.received_bytes() as f64 / rate as f64);
+                let due = timeouts.body.checked_add(earned);
+                due.and_then(|due| self.head_complete_at.checked_add(due))
+            }
+        };
+        match (idle, rate) {
+            (Some(idle), Some(rate)) => Some(idle.min(rate)),
+            (idle, rate) => idle.or(rate),
+        }
     }
 
     /// True while the client may continue its TLS handshake: a header of the PROXY protocol comes

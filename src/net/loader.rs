@@ -30,6 +30,8 @@ pub(super) struct Loader {
     shared: Arc<Shared>,
     /// How many threads were started.
     threads: usize,
+    /// A job was given to it.
+    is_in_use: bool,
 }
 
 type Job = Box<dyn FnOnce() -> Loaded + Send>;
@@ -59,7 +61,7 @@ impl Loader {
             done: Mutex::default(),
             link,
         };
-        Loader { shared: Arc::new(shared), threads: 0 }
+        Loader { shared: Arc::new(shared), threads: 0, is_in_use: false }
     }
 
     /// Runs `job` on another thread. [`Loader::take_done`] returns its result, and the poller is
@@ -69,22 +71,25 @@ impl Loader {
         id: ConnectionId,
         job: impl FnOnce() -> Loaded + Send + 'static,
     ) {
+        self.is_in_use = true;
         let mut jobs = ignore_poison(self.shared.jobs.lock());
         jobs.waiting.push_back((id, Box::new(job)));
         let needs_thread = jobs.idle < jobs.waiting.len() && self.threads < MAX_LOADERS;
         drop(jobs);
         self.shared.has_job.notify_one();
         if needs_thread {
-            self.add_thread();
+            self.add_thread(|shared| {
+                let thread = std::thread::Builder::new().name("rustwsgi-loader".into());
+                without_signals(|| thread.spawn(move || shared.run())).map(drop)
+            });
         }
     }
 
+    /// `spawn` starts a thread.
     #[cold]
-    fn add_thread(&mut self) {
-        let shared = self.shared.clone();
-        let thread = std::thread::Builder::new().name("rustwsgi-loader".into());
-        match without_signals(|| thread.spawn(move || shared.run())) {
-            Ok(_) => self.threads += 1,
+    fn add_thread(&mut self, spawn: impl FnOnce(Arc<Shared>) -> io::Result<()>) {
+        match spawn(self.shared.clone()) {
+            Ok(()) => self.threads += 1,
             Err(failure) if self.threads == 0 => {
                 warn!(
                     target: "static.no_thread",
@@ -98,12 +103,15 @@ impl Loader {
         }
     }
 
+    /// True once a job was given: there may be results.
+    #[inline]
+    pub(super) fn is_in_use(&self) -> bool {
+        self.is_in_use
+    }
+
     /// Takes the results.
     pub(super) fn take_done(&self) -> Vec<(ConnectionId, Loaded)> {
-        match self.threads {
-            0 => Vec::new(),
-            _ => std::mem::take(&mut *ignore_poison(self.shared.done.lock())),
-        }
+        std::mem::take(&mut *ignore_poison(self.shared.done.lock()))
     }
 }
 
@@ -146,5 +154,33 @@ impl Shared {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(shuttle))]
+mod tests {
+    use mio::{Poll, Token, Waker};
+
+    use super::*;
+    use crate::config;
+
+    /// A regression test: the results of a system that refuses threads were never taken.
+    #[test]
+    fn job_without_a_thread_is_done_at_once() {
+        let settings = config::parse_api(&[]).unwrap();
+        let poll = Poll::new().unwrap();
+        let waker = Waker::new(poll.registry(), Token(0)).unwrap();
+        let mut loader = Loader::new(Arc::new(PollerLink::new(waker, &settings)));
+        assert!(!loader.is_in_use());
+        // So that no thread is started.
+        ignore_poison(loader.shared.jobs.lock()).idle = 1;
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        let part = FilePart { file, offset: 0, length: 0 };
+        loader.start(ConnectionId::from_token(7), || Loaded::Part(part));
+        loader.add_thread(|_| Err(io::ErrorKind::WouldBlock.into()));
+        assert!(loader.is_in_use());
+        let done: Vec<_> = loader.take_done().into_iter().map(|(id, _)| id).collect();
+        assert_eq!(done, [ConnectionId::from_token(7)]);
     }
 }

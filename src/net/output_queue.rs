@@ -73,15 +73,20 @@ impl OutputQueue {
 
     /// A part of a file that the next [`OutputQueue::send`] with this budget sends, and that is not
     /// in memory.
-    #[inline]
     pub(super) fn cold_part(&self, budget: u64) -> Option<FilePart> {
-        // Most responses have one chunk, which is in memory.
-        let may_have_file = match self.chunks.len() {
-            0 => false,
-            1 => !self.chunks[0].is_in_memory(),
-            _ => true,
-        };
-        if may_have_file { self.first_cold_part(budget) } else { None }
+        if self.may_have_file() { self.first_cold_part(budget) } else { None }
+    }
+
+    /// True if there is one.
+    #[inline]
+    pub(super) fn has_cold_part(&self, budget: u64) -> bool {
+        self.may_have_file() && self.first_cold_part(budget).is_some()
+    }
+
+    /// False if nothing is in a file. Most responses have one chunk, which is in memory.
+    #[inline]
+    fn may_have_file(&self) -> bool {
+        self.chunks.len() > 1 || self.chunks.front().is_some_and(|chunk| !chunk.is_in_memory())
     }
 
     fn first_cold_part(&self, budget: u64) -> Option<FilePart> {

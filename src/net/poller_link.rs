@@ -114,10 +114,14 @@ impl PollerLink {
     }
 
     /// For the poller: flushes the write halves that are scheduled for this turn.
+    #[inline]
     pub(super) fn flush_scheduled(&self) {
-        if !self.has_to_flush() {
-            return;
+        if self.has_to_flush() {
+            self.flush_write_halves();
         }
+    }
+
+    fn flush_write_halves(&self) {
         let mut to_flush = ignore_poison(self.to_flush.lock());
         self.has_to_flush.store(false, Ordering::Relaxed);
         let scheduled = std::mem::take(&mut *to_flush);
@@ -138,12 +142,14 @@ impl PollerLink {
         }
     }
 
-    /// For the poller: takes the sessions that are scheduled.
+    /// True if sessions of HTTP/2 are scheduled.
     #[inline]
+    pub(super) fn has_sessions(&self) -> bool {
+        self.has_to_drive.load(Ordering::SeqCst)
+    }
+
+    /// For the poller: takes the sessions that are scheduled.
     pub(super) fn take_sessions(&self) -> Vec<ConnectionId> {
-        if !self.has_to_drive.load(Ordering::SeqCst) {
-            return Vec::new();
-        }
         let mut to_drive = ignore_poison(self.to_drive.lock());
         self.has_to_drive.store(false, Ordering::SeqCst);
         std::mem::take(&mut *to_drive)
@@ -161,13 +167,14 @@ impl PollerLink {
             && self.ends_sessions.swap(false, Ordering::SeqCst)
     }
 
+    #[inline]
     fn has_to_flush(&self) -> bool {
         self.has_to_flush.load(Ordering::SeqCst)
     }
 
     /// True if the next turn has something to flush, or a session to drive.
     pub(super) fn has_scheduled(&self) -> bool {
-        self.has_to_flush() || self.has_to_drive.load(Ordering::SeqCst)
+        self.has_to_flush() || self.has_sessions()
     }
 
     /// True once the server shuts down: connections serve no further request.

@@ -10,7 +10,12 @@ use crate::config::Settings;
 impl Connection {
     /// Hands the content that has not arrived yet to a [`ReadHalf`]. `None` if the request is
     /// complete.
+    #[inline]
     pub(super) fn begin_reading(&mut self, settings: &Settings) -> Option<Arc<ReadHalf>> {
+        if self.http.wants_content() { self.lend_content(settings) } else { None }
+    }
+
+    fn lend_content(&mut self, settings: &Settings) -> Option<Arc<ReadHalf>> {
         let decoder = self.http.lend_content()?;
         let input = std::mem::take(&mut self.input);
         let half = Arc::new(ReadHalf::new(
@@ -28,10 +33,15 @@ impl Connection {
     /// Takes back what [`Connection::begin_reading`] has handed out; the application can read no
     /// more. Content that was not read is dropped. If it has not arrived completely, the connection
     /// closes after the response. [RFC 9112 section 9.3]
+    #[inline]
     pub(super) fn end_reading(&mut self) {
-        if let Some(half) = self.read_half.take()
-            && let Some((decoder, input)) = half.end()
-        {
+        if let Some(half) = self.read_half.take() {
+            self.take_content_back(&half);
+        }
+    }
+
+    fn take_content_back(&mut self, half: &ReadHalf) {
+        if let Some((decoder, input)) = half.end() {
             self.http.return_content(decoder);
             self.input = input;
             self.charge();

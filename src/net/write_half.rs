@@ -122,8 +122,8 @@ impl WriteHalf {
 
     fn send_within(&self, queue: &mut OutputQueue, budget: u64, then: Then) -> io::Result<Flush> {
         let mut state = self.lock();
-        let is_cold = |queue: &OutputQueue| queue.cold_part(budget).is_some();
-        if state.failed.is_none() && (is_cold(&state.queue) || is_cold(queue)) {
+        let is_cold = state.queue.has_cold_part(budget) || queue.has_cold_part(budget);
+        if is_cold && state.failed.is_none() {
             if state.queue.is_empty() {
                 self.begin_to_fill(&mut state);
             }

@@ -49,8 +49,11 @@ pub(super) fn add(piece: &str, write: fn(&str)) -> Option<String> {
 
 /// Takes what waits in this thread.
 pub(super) fn take() -> Option<String> {
-    let taken = PENDING.try_with(|pending| std::mem::take(&mut pending.borrow_mut().text));
-    taken.ok().filter(|text| !text.is_empty())
+    let taken = PENDING.try_with(|pending| {
+        let text = &mut pending.borrow_mut().text;
+        if text.is_empty() { None } else { Some(std::mem::take(text)) }
+    });
+    taken.ok().flatten()
 }
 
 fn is_complete(text: &str) -> bool {

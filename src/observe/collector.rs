@@ -63,6 +63,7 @@ pub(super) fn has_backlog() -> bool {
 }
 
 /// Sends what is buffered, as far as the collectors take it now.
+#[inline]
 pub(super) fn flush() {
     syslog::OUTBOX.flush();
     statsd::OUTBOX.flush();

@@ -166,6 +166,7 @@ pub fn has_backlog() -> bool {
 
 /// Writes lines that wait for the reader, as far as it takes them now, and sends what is buffered
 /// for collectors. Cheap if there is nothing.
+#[inline]
 pub fn flush() {
     if LOGGER.writer.has_backlog() {
         LOGGER.report(LOGGER.writer.write());

@@ -35,6 +35,7 @@ mod lost_thread;
 mod one_lock;
 mod overload;
 mod parallel;
+mod parking;
 mod peek;
 mod sentinel;
 #[cfg(test)]
@@ -208,6 +209,7 @@ impl<J> Scheduler<J> {
         self.wait_for_role(self.lock(), thread, wake)
     }
 
+    #[inline]
     fn wait_for_role(
         &self,
         mut state: MutexGuard<'_, State<J>>,
@@ -238,20 +240,11 @@ impl<J> Scheduler<J> {
                 return Role::Poll;
             }
         }
-        state.assigned_roles[thread] = None;
-        state.parked.push(thread);
-        loop {
-            if state.is_stopped {
-                return Role::Quit;
-            }
-            if let Some(role) = state.assigned_roles[thread].take() {
-                return role;
-            }
-            state = ignore_poison(self.thread_wakeups[thread].wait(state));
-        }
+        self.park(state, thread)
     }
 
     /// What the polling thread must know before it blocks.
+    #[inline]
     pub fn load(&self) -> Load {
         let state = self.lock();
         Load {
@@ -289,6 +282,7 @@ impl<J> Scheduler<J> {
         self.queue_polled(&mut self.lock(), thread, jobs, wake);
     }
 
+    #[inline]
     fn queue_polled(
         &self,
         state: &mut State<J>,
@@ -371,20 +365,6 @@ impl<J> Scheduler<J> {
         } else if matches!(state.leader, Leader::WorkerThread(_)) && state.leader_polls {
             wake.wake();
         }
-    }
-
-    /// Makes a parked thread the leader. Returns false if none is parked.
-    fn promote_parked_thread(&self, state: &mut State<J>) -> bool {
-        let Some(thread) = state.parked.pop() else { return false };
-        state.leader = Leader::WorkerThread(thread);
-        state.leader_polls = true;
-        self.assign(state, thread, Role::Poll);
-        true
-    }
-
-    fn assign(&self, state: &mut State<J>, thread: usize, role: Role) {
-        state.assigned_roles[thread] = Some(role);
-        self.thread_wakeups[thread].notify_one();
     }
 
     /// Makes all threads quit. Queued jobs stay queued.

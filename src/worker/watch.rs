@@ -109,7 +109,6 @@ impl Watch {
             return;
         }
         let mut slot = self.lock(py, thread);
-        let head = connection.http.head();
         slot.started = Some(now);
         slot.write_half = Some(connection.write_half.clone());
         slot.is_reset = false;
@@ -118,9 +117,7 @@ impl Watch {
         }
         slot.id = connection.request_id().cloned();
         slot.request.clear();
-        slot.request.extend_from_slice(head.method());
-        slot.request.push(b' ');
-        slot.request.extend_from_slice(head.raw_target());
+        slot.request.extend_from_slice(connection.http.head().method_and_target());
     }
 
     /// Records that worker thread `thread` has finished its request.

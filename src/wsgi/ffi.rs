@@ -9,7 +9,6 @@ use std::ptr;
 use log::debug;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::string::PyStringData;
 use pyo3::types::{PyAny, PyBytes, PyString, PyType};
 
 /// Makes the native string of `bytes`: a `str` with one code point from 0 to 255 for each byte.
@@ -40,14 +39,40 @@ pub(super) fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, P
 }
 
 /// The bytes of a native string. `None` if a code point is above 255.
+#[inline]
 pub(super) fn latin1_bytes<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
-    // SAFETY: the data of a str is immutable and lives as long as `text`, which outlives the
-    // result; a str that was just borrowed from Python is in canonical form.
-    match unsafe { text.data() } {
-        Ok(PyStringData::Ucs1(bytes)) => Some(bytes),
-        // CPython stores wider code points only if at least one of them does not fit one byte.
-        _ => None,
+    if !is_canonical(text) {
+        return None;
     }
+    // SAFETY: the str is in canonical form. If its code points have one byte each, pointer and
+    // length describe them; they are immutable and live as long as `text`, which outlives the
+    // result.
+    unsafe {
+        let text = text.as_ptr();
+        // CPython stores wider code points only if at least one of them does not fit one byte.
+        let is_latin1 = ffi::PyUnicode_KIND(text) == ffi::PyUnicode_1BYTE_KIND;
+        is_latin1.then(|| {
+            let length = ffi::PyUnicode_GET_LENGTH(text) as usize;
+            std::slice::from_raw_parts(ffi::PyUnicode_DATA(text).cast(), length)
+        })
+    }
+}
+
+/// Brings a str into canonical form, which it has unless an extension has made it with an API that
+/// Python 3.12 has removed. False if there is no memory for that.
+#[inline]
+fn is_canonical(_text: &Bound<'_, PyString>) -> bool {
+    #[cfg(not(Py_3_12))]
+    {
+        // SAFETY: `_text` is a live str, and proves that the thread is attached to the interpreter.
+        let is_canonical = unsafe { ffi::PyUnicode_READY(_text.as_ptr()) } == 0;
+        if !is_canonical {
+            clear_exception(_text.py());
+        }
+        is_canonical
+    }
+    #[cfg(Py_3_12)]
+    true
 }
 
 /// How many references to `object` there are.

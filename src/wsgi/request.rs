@@ -109,7 +109,9 @@ impl Wsgi {
                 self.call(py, thread_state, &environ, connection.is_some())
             });
             late_step(py, response, || {
-                logged = self.values_to_log(&environ);
+                if !self.log_keys.is_empty() {
+                    logged = self.values_to_log(&environ);
+                }
                 drop(environ);
             });
             served
@@ -263,12 +265,25 @@ fn report_not_replaced(failure: &Failure) {
 
 /// Logs if the application sent more or less content than it declared. `ended` is the result of
 /// ending the response.
+#[inline]
 pub(super) fn report_length(
     py: Python<'_>,
     response: &Response,
     ended: Result<Length, SendError>,
 ) -> Result<(), Failure> {
-    let Length { is_exceeded, missing } = ended?;
+    let length = ended?;
+    if length.is_exceeded || length.missing.is_err() {
+        report_wrong_length(py, response, length);
+    }
+    Ok(())
+}
+
+#[cold]
+fn report_wrong_length(
+    py: Python<'_>,
+    response: &Response,
+    Length { is_exceeded, missing }: Length,
+) {
     if is_exceeded {
         warn!(
             target: "response.excess",
@@ -285,7 +300,6 @@ pub(super) fn report_length(
             request(py, response)
         );
     }
-    Ok(())
 }
 
 /// Logs that `close()` of the returned iterable failed.

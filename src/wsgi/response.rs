@@ -31,7 +31,7 @@ use super::exchange::{Client, Exchange};
 use super::file_wrapper::Extent;
 use crate::http1::{BodyTooShort, ResponseHead};
 use crate::static_files::SendfileRoots;
-use crate::sync::ignore_poison;
+use crate::sync::{ignore_poison, try_lock};
 use named_file::OpenedFile;
 use state::State;
 
@@ -95,12 +95,20 @@ impl Response {
         Response { state: Mutex::new(state), exchange_returned: Condvar::new() }
     }
 
+    #[inline]
     fn state(&self, py: Python<'_>) -> MutexGuard<'_, State> {
+        try_lock(&self.state).unwrap_or_else(|| self.wait_for_lock(py))
+    }
+
+    /// Detaches from the interpreter to wait, as the thread that has the lock may need it.
+    #[cold]
+    fn wait_for_lock(&self, py: Python<'_>) -> MutexGuard<'_, State> {
         ignore_poison(self.state.lock_py_attached(py))
     }
 
     /// Locks the state while no thread flushes. If another thread of the application does, waits
     /// for it to put the exchange back. The exchange is missing only after the response has ended.
+    #[inline]
     fn wait_for_exchange(&self, py: Python<'_>) -> MutexGuard<'_, State> {
         let state = self.state(py);
         if !state.flushing {
@@ -130,8 +138,18 @@ impl Response {
 
     /// The same, before content is queued: opens the file that the response names instead of it,
     /// detached from the interpreter.
+    #[inline]
     fn wait_to_queue(&self, py: Python<'_>) -> MutexGuard<'_, State> {
         let state = self.wait_for_exchange(py);
+        if state.names_file() { self.open_named_file(py, state) } else { state }
+    }
+
+    #[cold]
+    fn open_named_file<'a>(
+        &'a self,
+        py: Python<'_>,
+        state: MutexGuard<'a, State>,
+    ) -> MutexGuard<'a, State> {
         let Some((roots, path)) = state.file_to_open() else { return state };
         drop(state);
         let opened = py.detach(|| OpenedFile::open(&roots, path));

@@ -11,22 +11,24 @@ impl Connection {
     #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "its caller runs Python"))]
     #[inline]
     pub(crate) fn show_begin(&self, row: &ThreadRow, now: Moment) {
-        let head = self.http.head();
-        let times = [self.started_at, self.waiting_since, now];
-        row.begin(head.method(), head.raw_target(), times);
+        row.begin(self.shown_at(now));
     }
 
     /// The request as the table of the queue shows it.
     pub(in crate::net) fn shown(&self) -> Shown<'_> {
+        self.shown_at(self.waiting_since)
+    }
+
+    #[inline]
+    fn shown_at(&self, now: Moment) -> Shown<'_> {
         let head = self.http.head();
-        let numbers =
-            [self.started_at, self.waiting_since, self.waiting_since].map(Moment::as_nanos);
-        Shown { method: head.method(), target: head.raw_target(), numbers }
+        let numbers = [self.started_at.as_nanos(), self.waiting_since.as_nanos(), now.as_nanos()];
+        Shown { line: head.method_and_target(), method_bytes: head.method().len(), numbers }
     }
 
     /// Counts the request, which was answered at `now` with this status. A worker thread has run it
     /// since `began_at`, unless the poller has answered.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count_answered(
         &self,
         row: &ThreadRow,
@@ -45,6 +47,6 @@ impl Connection {
             began_at,
             ended_at: now,
         };
-        row.count(answered, || head.raw_target());
+        row.count(answered, || head.method_and_target());
     }
 }

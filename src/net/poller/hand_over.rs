@@ -14,6 +14,7 @@ use super::connections::Phase;
 use super::dispatch::dispatch;
 use super::evict::evict_waiting;
 use super::overload::Verdict;
+use super::queue_membership::HandOver;
 use super::run::run;
 use super::state::State;
 use super::{accept, close, reject};
@@ -28,29 +29,31 @@ use crate::observe::{Count, Counters, counted};
 /// True if the poller does not wait for events, because it takes a message first: there may be one,
 /// and a thread is free, or the message has waited too long for one. Next to workers that replace
 /// this one, it only takes what it has sent itself, and looks once more before it ends.
+#[inline]
 pub(super) fn must_take(state: &State) -> bool {
-    if has_overdue(state) {
+    state.hand_over.as_ref().is_some_and(|hand_over| must_take_from(state, hand_over))
+}
+
+fn must_take_from(state: &State, hand_over: &HandOver) -> bool {
+    if has_overdue(state, hand_over) {
         return true;
     }
-    state.hand_over.as_ref().is_some_and(|hand_over| {
-        let has_work = match state.shutdown {
-            Shutdown::Serving | Shutdown::Draining => hand_over.has_messages,
-            Shutdown::Retiring | Shutdown::Yielding => hand_over.has_sent,
-        };
-        hand_over.free_threads > state.ready.len()
-            && !state.admission.is_paused()
-            && (has_work || ends(state) && !hand_over.is_done)
-    })
+    let has_work = match state.shutdown {
+        Shutdown::Serving | Shutdown::Draining => hand_over.has_messages,
+        Shutdown::Retiring | Shutdown::Yielding => hand_over.has_sent,
+    };
+    hand_over.free_threads > state.ready.len()
+        && !state.admission.is_paused()
+        && (has_work || ends(state) && !hand_over.is_done)
 }
 
 /// True if a message may have waited too long for a free thread, while the threads of this worker
 /// began other requests. If all workers always have more requests than threads, none ever has a
 /// free one. So this one queues the request with its own.
-fn has_overdue(state: &State) -> bool {
-    let since = state.hand_over.as_ref().and_then(|hand_over| hand_over.waiting_since);
+fn has_overdue(state: &State, hand_over: &HandOver) -> bool {
     state.shutdown == Shutdown::Serving
         && !state.admission.is_paused()
-        && since.is_some_and(|(since, jobs_taken)| {
+        && hand_over.waiting_since.is_some_and(|(since, jobs_taken)| {
             jobs_taken != state.admission.jobs_taken() && state.now >= since + SWEEP_INTERVAL
         })
 }
@@ -124,7 +127,14 @@ pub(super) fn offer(state: &mut State, registry: &Registry, connection: Lent) ->
 
 /// Takes a message of the queue for each free thread, or one that has waited too long. Returns
 /// connections to register.
+#[inline]
 pub(super) fn take(state: &mut State, unregistered: &mut Vec<ConnectionId>) {
+    if state.hand_over.is_some() {
+        take_all(state, unregistered);
+    }
+}
+
+fn take_all(state: &mut State, unregistered: &mut Vec<ConnectionId>) {
     take_messages(state, unregistered);
     if let Some(hand_over) = &mut state.hand_over {
         let now = (state.now, state.admission.jobs_taken());

@@ -15,7 +15,14 @@ use crate::net::output_queue::FilePart;
 use crate::static_files::{Found, Lookup, Target};
 
 /// Continues with the responses whose files were loaded.
+#[inline]
 pub(super) fn on_loaded(state: &mut State) {
+    if state.loader.is_in_use() {
+        continue_loaded(state);
+    }
+}
+
+fn continue_loaded(state: &mut State) {
     for (id, loaded) in state.loader.take_done() {
         let Some(slot) = state.connections.get_mut(id) else { continue };
         slot.is_loading = false;

@@ -62,7 +62,14 @@ fn run_streams(state: &mut State) {
 }
 
 /// Drives the sessions of HTTP/2 that have something to send.
+#[inline]
 pub(super) fn drive_sessions(state: &mut State) {
+    if state.link.has_sessions() {
+        drive_scheduled(state);
+    }
+}
+
+fn drive_scheduled(state: &mut State) {
     for id in state.link.take_sessions() {
         if http2::is_woken(state, id) {
             run(state, id, Action::DriveHttp2);

@@ -187,7 +187,14 @@ impl<F> Outbox<F> {
     }
 
     /// Sends what is queued, from a loop that calls this regularly. Cheap if there is nothing.
+    #[inline]
     pub(super) fn flush(&self) {
+        if self.is_open() || self.is_pending() {
+            self.flush_in_use();
+        }
+    }
+
+    fn flush_in_use(&self) {
         if self.is_open() {
             self.is_flushed.store(true, Ordering::Relaxed);
         }

@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 const METHOD_BYTES: usize = 16;
 /// Bytes of a target that are shown.
 pub(crate) const TARGET_BYTES: usize = 128;
+/// Bytes that hold both, and the space between them: one more word.
+const LINE_BYTES: usize = METHOD_BYTES + 8 + TARGET_BYTES;
 
-/// The words of one copy: three numbers, the lengths, the method and the target.
-const COPY_WORDS: usize = 4 + (METHOD_BYTES + TARGET_BYTES) / 8;
+/// The words of one copy: three numbers, the lengths, and the bytes.
+const COPY_WORDS: usize = 4 + LINE_BYTES / 8;
 /// The words of an entry: the version and two copies.
 pub(super) const ENTRY_WORDS: usize = 1 + 2 * COPY_WORDS;
 
@@ -27,8 +29,9 @@ const RELAXED: Ordering = Ordering::Relaxed;
 /// A request, as a worker shows it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shown<'a> {
-    pub(crate) method: &'a [u8],
-    pub(crate) target: &'a [u8],
+    /// The method, a space, and the target.
+    pub(crate) line: &'a [u8],
+    pub(crate) method_bytes: usize,
     /// Three numbers, whose meaning depends on the table.
     pub(crate) numbers: [u64; 3],
 }
@@ -49,7 +52,8 @@ pub(crate) struct Entry {
 
 /// Shows a request in place of the one before. Only one thread at a time may write to the entry.
 /// Returns the new version.
-#[inline]
+// Otherwise a call copies the request to the stack, which takes half as long as to show it.
+#[inline(always)]
 pub(super) fn write(entry: &[AtomicU64; ENTRY_WORDS], request: Shown<'_>) -> u64 {
     let version = entry[0].load(RELAXED).wrapping_add(1);
     // A reader that sees a byte of this copy also sees that the version has changed since the copy
@@ -60,12 +64,9 @@ pub(super) fn write(entry: &[AtomicU64; ENTRY_WORDS], request: Shown<'_>) -> u64
     copy[0].store(first, RELAXED);
     copy[1].store(second, RELAXED);
     copy[2].store(third, RELAXED);
-    let method = &request.method[..request.method.len().min(METHOD_BYTES)];
-    let target = &request.target[..request.target.len().min(TARGET_BYTES)];
-    let is_cut = u64::from(request.target.len() > TARGET_BYTES);
-    copy[3].store(is_cut << 32 | (method.len() as u64) << 16 | target.len() as u64, RELAXED);
-    write_bytes(&copy[4..4 + METHOD_BYTES / 8], method);
-    write_bytes(&copy[4 + METHOD_BYTES / 8..], target);
+    let Shown { line, method_bytes, .. } = request;
+    copy[3].store((line.len() as u64) << 32 | method_bytes as u64, RELAXED);
+    write_bytes(&copy[4..], &line[..line.len().min(LINE_BYTES)]);
     entry[0].store(version, Ordering::Release);
     version
 }
@@ -106,35 +107,34 @@ fn copy_of(entry: &[AtomicU64; ENTRY_WORDS], version: u64) -> &[AtomicU64; COPY_
     copy.expect("an entry has two copies")
 }
 
+/// Fills words with bytes. Bytes of the last word that are left over are zero.
 #[inline]
 pub(super) fn write_bytes(words: &[AtomicU64], bytes: &[u8]) {
-    let mut chunks = bytes.chunks_exact(8);
+    let (chunks, rest) = bytes.as_chunks();
     let mut words = words.iter();
-    for (chunk, word) in chunks.by_ref().zip(words.by_ref()) {
-        let chunk = chunk.try_into().expect("a chunk has 8 bytes");
-        word.store(u64::from_le_bytes(chunk), RELAXED);
+    for (chunk, word) in chunks.iter().zip(words.by_ref()) {
+        word.store(u64::from_le_bytes(*chunk), RELAXED);
     }
-    if let (Some(word), false) = (words.next(), chunks.remainder().is_empty()) {
-        word.store(part_of_word(chunks.remainder()), RELAXED);
+    if let (Some(word), false) = (words.next(), rest.is_empty()) {
+        let last = match bytes.last_chunk() {
+            // Some of these bytes are in the word before.
+            Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+            None => part_of_word(rest),
+        };
+        word.store(last, RELAXED);
     }
 }
 
 /// The word that begins with these bytes, 7 at most. Without a loop: it takes less for the short
-/// methods and targets of most requests.
+/// lines of most requests.
 #[inline]
 fn part_of_word(bytes: &[u8]) -> u64 {
-    let byte = |byte: &u8, at: usize| u64::from(*byte) << (8 * at);
     if let (Some(start), Some(end)) = (bytes.first_chunk(), bytes.last_chunk()) {
         // Some bytes are in both halves.
         let [start, end] = [start, end].map(|half| u64::from(u32::from_le_bytes(*half)));
         return start | end << (8 * (bytes.len() - 4));
     }
-    match bytes {
-        [] => 0,
-        [first] => byte(first, 0),
-        [first, second] => byte(first, 0) | byte(second, 1),
-        [first, second, third, ..] => byte(first, 0) | byte(second, 1) | byte(third, 2),
-    }
+    bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
 /// The bytes of some words.
@@ -143,6 +143,11 @@ pub(super) fn read_bytes(words: &[AtomicU64]) -> Vec<u8> {
 }
 
 impl Entry {
+    /// The method, a space, and the target, as they were read.
+    pub(super) fn line(&self) -> Vec<u8> {
+        [&self.method[..], b" ", &self.target].concat()
+    }
+
     /// The target, which ends with `...` if it was cut.
     pub(super) fn marked_target(&self) -> Vec<u8> {
         let mut target = self.target.clone();
@@ -155,18 +160,19 @@ impl Entry {
 
 /// Another process has written the words, which may be anything.
 fn decode(copy: &[u64; COPY_WORDS], version: u64) -> Entry {
-    let [started, second, third, lengths, bytes @ ..] = copy;
-    let bytes: Vec<u8> = bytes.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let (method, target) = bytes.split_at(METHOD_BYTES);
-    let part = |bytes: &[u8], shift: u32| {
-        let length = usize::from((lengths >> shift) as u16);
-        bytes[..length.min(bytes.len())].to_vec()
-    };
+    let [first, second, third, lengths, line @ ..] = copy;
+    let line: Vec<u8> = line.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let method_bytes = (lengths & u64::from(u32::MAX)) as usize;
+    let target_start = method_bytes.saturating_add(1);
+    let target_bytes = ((lengths >> 32) as usize).saturating_sub(target_start);
+    let method = &line[..method_bytes.min(METHOD_BYTES)];
+    let target = line.get(target_start..).unwrap_or_default();
+    let target = &target[..target.len().min(target_bytes).min(TARGET_BYTES)];
     Entry {
-        method: part(method, 16),
-        target: part(target, 0),
-        is_cut: lengths >> 32 & 1 == 1,
-        numbers: [*started, *second, *third],
+        method: method.to_vec(),
+        target: target.to_vec(),
+        is_cut: target.len() < target_bytes,
+        numbers: [*first, *second, *third],
         version,
     }
 }
@@ -181,23 +187,32 @@ mod tests {
     }
 
     fn show(entry: &[AtomicU64; ENTRY_WORDS], method: &str, target: &str, numbers: [u64; 3]) {
-        write(entry, Shown { method: method.as_bytes(), target: target.as_bytes(), numbers });
+        let line = format!("{method} {target}");
+        write(entry, Shown { line: line.as_bytes(), method_bytes: method.len(), numbers });
     }
 
     #[test]
     fn request_is_read_as_it_was_written() {
         let entry = entry();
         assert_eq!(read(&entry), None);
-        for length in (1..20).chain([127, 128, 129, 8000]) {
+        for (length, method) in
+            (0..20).chain([127, 128, 129, 8000]).zip(["", "G", "GET"].iter().cycle())
+        {
             let target: String = ('!'..='~').cycle().take(length).collect();
-            show(&entry, "GET", &target, [1, 2, 3]);
+            show(&entry, method, &target, [1, 2, 3]);
             let read = read(&entry).unwrap();
-            assert_eq!((read.method.as_slice(), read.numbers), (&b"GET"[..], [1, 2, 3]));
+            assert_eq!((read.method.as_slice(), read.numbers), (method.as_bytes(), [1, 2, 3]));
             assert_eq!(read.target, &target.as_bytes()[..length.min(TARGET_BYTES)]);
             assert_eq!(read.is_cut, length > TARGET_BYTES);
         }
-        show(&entry, &"X".repeat(50), "*", [0; 3]);
-        assert_eq!(read(&entry).unwrap().method, "X".repeat(METHOD_BYTES).into_bytes());
+        for (method_length, shown_of_target, is_cut) in
+            [(16, "*/", false), (50, "*/", false), (150, "*", true), (152, "", true)]
+        {
+            show(&entry, &"X".repeat(method_length), "*/", [0; 3]);
+            let read = read(&entry).unwrap();
+            assert_eq!(read.method, "X".repeat(METHOD_BYTES).into_bytes());
+            assert_eq!((read.target, read.is_cut), (shown_of_target.into(), is_cut));
+        }
     }
 
     #[test]
@@ -217,7 +232,13 @@ mod tests {
         for word in &entry {
             word.store(u64::MAX, RELAXED);
         }
-        assert_eq!(read(&entry).unwrap().target.len(), TARGET_BYTES);
+        let shown = read(&entry).unwrap();
+        assert_eq!((shown.method.len(), shown.target.len()), (METHOD_BYTES, 0));
+        for copy in [1, 2] {
+            copy_of(&entry, copy)[3].store(u64::from(u32::MAX) << 32 | 3, RELAXED);
+        }
+        let shown = read(&entry).unwrap();
+        assert_eq!((shown.method.len(), shown.target.len()), (3, TARGET_BYTES));
     }
 
     #[test]

@@ -70,7 +70,9 @@ impl WorkerSlot {
         fence(Ordering::Release);
         let Kept { method, target, age_ns, queue_ns, at_ns, stack } = kept;
         let numbers = [age_ns, queue_ns, at_ns];
-        request_entry::write(request_part(entry), Shown { method, target, numbers });
+        let line = [method, b" ", target].concat();
+        let request = Shown { line: &line, method_bytes: method.len(), numbers };
+        request_entry::write(request_part(entry), request);
         let stack = &stack.as_bytes()[..stack.len().min(STACK_BYTES)];
         entry[STACK_LENGTH].store(stack.len() as u64, RELAXED);
         write_bytes(&entry[STACK..], stack);

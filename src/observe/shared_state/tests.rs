@@ -3,17 +3,23 @@ use std::time::Duration;
 
 use super::upgrades::UPGRADE_ENTRIES;
 use super::*;
-use crate::sys::clock;
+use crate::sys::clock::{self, Moment};
 
 fn slot(threads: usize) -> Arc<WorkerSlot> {
     Arc::new(WorkerSlot::new(threads).unwrap())
 }
 
-fn answered(method: &'static str, status: u16, took: Duration) -> Answered<'static> {
+/// A request with this method and this target, and these times.
+fn shown_at(line: &str, times: [Moment; 3]) -> Shown<'_> {
+    let method_bytes = line.find(' ').unwrap();
+    Shown { line: line.as_bytes(), method_bytes, numbers: times.map(Moment::as_nanos) }
+}
+
+fn answered(line: &str, status: u16, took: Duration) -> Answered<'_> {
     let started_at = clock::now();
     let ended_at = started_at + took;
     Answered {
-        method: method.as_bytes(),
+        method: line.split(' ').next().unwrap().as_bytes(),
         status,
         received_bytes: 5,
         sent_bytes: 7,
@@ -30,7 +36,7 @@ fn request_is_shown_from_its_begin_to_its_end() {
     let row = slot.thread_row(1);
     let now = clock::now();
     assert_eq!(slot.read(now).requests, []);
-    row.begin(b"GET", b"/slow", [now; 3]);
+    row.begin(shown_at("GET /slow", [now; 3]));
     let snapshot = slot.read(now + Duration::from_secs(2));
     assert_eq!((snapshot.threads, snapshot.running), (2, 1));
     let [request] = &snapshot.requests[..] else { panic!("{snapshot:?}") };
@@ -40,7 +46,7 @@ fn request_is_shown_from_its_begin_to_its_end() {
     row.adopt();
     enter_phase(Phase::Writing);
     assert_eq!(slot.read(now).requests[0].phase, Phase::Writing);
-    row.begin(b"GET", b"/next", [now; 3]);
+    row.begin(shown_at("GET /next", [now; 3]));
     assert_eq!(slot.read(now).requests[0].phase, Phase::Running);
     row.end();
     enter_phase(Phase::Writing);
@@ -53,8 +59,8 @@ fn upgraded_request_leaves_its_row_to_the_next_request() {
     let row = slot.thread_row(0);
     let start = clock::now();
     let at = |seconds| start + Duration::from_secs(seconds);
-    let long_target = [b'x'; 200];
-    row.begin(b"GET", &long_target, [start, start, at(1)]);
+    let long_line = format!("GET {}", "x".repeat(200));
+    row.begin(shown_at(&long_line, [start, start, at(1)]));
     let shown = slot.show_upgrade(&row, 3, at(2));
     let snapshot = slot.read(at(9));
     assert_eq!((snapshot.running, snapshot.upgraded), (0, 1));
@@ -62,7 +68,7 @@ fn upgraded_request_leaves_its_row_to_the_next_request() {
     assert_eq!((request.thread, request.phase), (None, Phase::Upgraded));
     assert!(request.target.ends_with(b"x...") && (request.age - 9.0).abs() < 1e-6);
     assert!(!snapshot.is_busy_for(5.0), "it is not queued");
-    row.begin(b"POST", b"/next", [at(3); 3]);
+    row.begin(shown_at("POST /next", [at(3); 3]));
     let phases = || slot.read(at(9)).requests.iter().map(|r| r.phase).collect::<Vec<_>>();
     assert_eq!(phases(), [Phase::Running, Phase::Upgraded]);
     drop(shown);
@@ -79,7 +85,7 @@ fn upgrades_that_the_table_has_no_place_for_are_counted() {
     let row = slot.thread_row(0);
     let now = clock::now();
     let upgrade = || {
-        row.begin(b"GET", b"/", [now; 3]);
+        row.begin(shown_at("GET /", [now; 3]));
         slot.show_upgrade(&row, 0, now)
     };
     let mut shown: Vec<_> = (0..UPGRADE_ENTRIES + 3).map(|_| upgrade()).collect();
@@ -97,13 +103,10 @@ fn upgrades_that_the_table_has_no_place_for_are_counted() {
 #[test]
 fn queue_is_shown_as_far_as_its_table_reaches() {
     let slot = slot(1);
-    let targets: Vec<_> = (0..20).map(|number| format!("/{number}")).collect();
+    let now = clock::now();
+    let lines: Vec<_> = (0..20).map(|number| format!("POST /{number}")).collect();
     slot.show_queued(20);
-    slot.show_queue(targets.iter().map(|target| Shown {
-        method: b"POST",
-        target: target.as_bytes(),
-        numbers: [0; 3],
-    }));
+    slot.show_queue(lines.iter().map(|line| shown_at(line, [now; 3])));
     let snapshot = slot.read(clock::now());
     assert_eq!((snapshot.queued, snapshot.requests.len()), (20, QUEUE_ENTRIES));
     assert!(snapshot.requests.iter().all(|request| request.phase == Phase::Queued));
@@ -119,10 +122,11 @@ fn queue_is_shown_as_far_as_its_table_reaches() {
 fn totals_are_the_sum_over_threads_and_workers() {
     let workers = [slot(2), slot(1)];
     for (worker, slot) in workers.iter().enumerate() {
-        slot.thread_row(0).count(answered("GET", 200, Duration::from_micros(10)), || b"/x");
-        slot.thread_row(worker).count(answered("BREW", 500, Duration::from_secs(2)), || b"/x");
-        let poller = Answered { began_at: None, ..answered("GET", 404, Duration::ZERO) };
-        slot.poller_row().count(poller, || b"/x");
+        slot.thread_row(0).count(answered("GET /x", 200, Duration::from_micros(10)), || b"GET /x");
+        slot.thread_row(worker)
+            .count(answered("BREW /x", 500, Duration::from_secs(2)), || b"BREW /x");
+        let poller = Answered { began_at: None, ..answered("GET /x", 404, Duration::ZERO) };
+        slot.poller_row().count(poller, || b"GET /x");
         slot.count_limit(3, 1);
         slot.count_accepted();
     }
@@ -142,15 +146,14 @@ fn worker_is_busy_if_no_thread_has_been_free_for_long() {
     let slot = slot(2);
     let start = clock::now();
     let at = |seconds| slot.read(start + Duration::from_secs(seconds));
-    slot.thread_row(0).begin(b"GET", b"/", [start; 3]);
+    slot.thread_row(0).begin(shown_at("GET /", [start; 3]));
     assert!(!at(10).is_busy_for(5.0), "a thread is free");
-    slot.thread_row(1).begin(b"GET", b"/", [start; 3]);
+    slot.thread_row(1).begin(shown_at("GET /", [start; 3]));
     assert!(at(10).is_busy_for(5.0) && !at(4).is_busy_for(5.0));
     let later = start + Duration::from_secs(9);
-    slot.thread_row(1).begin(b"GET", b"/", [later; 3]);
+    slot.thread_row(1).begin(shown_at("GET /", [later; 3]));
     assert!(!at(10).is_busy_for(5.0), "a thread has just begun another one");
     slot.show_queued(1);
-    let numbers = [start.as_nanos(); 3];
-    slot.show_queue(std::iter::once(Shown { method: b"GET", target: b"/", numbers }));
+    slot.show_queue(std::iter::once(shown_at("GET /", [start; 3])));
     assert!(at(10).is_busy_for(5.0), "a request has waited for as long");
 }

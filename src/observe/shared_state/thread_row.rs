@@ -137,12 +137,12 @@ impl ThreadRow {
         self.0[IS_ATTACHING].store(0, RELAXED);
     }
 
-    /// Shows the request that the thread begins.
-    #[inline]
-    pub(crate) fn begin(&self, method: &[u8], target: &[u8], [started, ready, began]: [Moment; 3]) {
+    /// Shows the request that the thread begins: its numbers are the times at which it arrived, was
+    /// complete, and began to run.
+    #[inline(always)]
+    pub(crate) fn begin(&self, request: Shown<'_>) {
         let words = self.0;
-        let numbers = [started, ready, began].map(Moment::as_nanos);
-        let version = request_entry::write(part(words, RUNNING), Shown { method, target, numbers });
+        let version = request_entry::write(part(words, RUNNING), request);
         // A reader that sees the phase also sees the request.
         words[PHASE].store(version << 8 | Phase::Running.code(), Ordering::Release);
     }
@@ -161,9 +161,11 @@ impl ThreadRow {
         }
     }
 
-    /// Counts a request that was answered. `target` is called if it was slow.
-    #[inline]
-    pub(crate) fn count<'a>(&self, answered: Answered<'a>, target: impl FnOnce() -> &'a [u8]) {
+    /// Counts a request that was answered. `line` is called if it was slow, and returns its method,
+    /// a space, and its target.
+    // Otherwise a call copies the request to the stack, which takes as long as to count it.
+    #[inline(always)]
+    pub(crate) fn count<'a>(&self, answered: Answered<'a>, line: impl FnOnce() -> &'a [u8]) {
         let words = self.0;
         let kind = method_of(answered.method) * CLASSES.len() + class_of(answered.status);
         add(&words[REQUESTS + kind], 1);
@@ -180,7 +182,8 @@ impl ThreadRow {
         }
         if duration >= SLOW_REQUEST.as_nanos() as u64 {
             let numbers = [duration, ended.as_nanos(), u64::from(answered.status)];
-            self.show_slow(Shown { method: answered.method, target: target(), numbers });
+            let method_bytes = answered.method.len();
+            self.show_slow(Shown { line: line(), method_bytes, numbers });
         }
     }
 

@@ -17,9 +17,10 @@ pub const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
 /// The place of a method in [`METHODS`].
 #[inline]
 pub(super) fn method_of(method: &[u8]) -> usize {
-    if method == b"GET" {
-        return 0;
-    }
+    if method == b"GET" { 0 } else { search_method(method) }
+}
+
+fn search_method(method: &[u8]) -> usize {
     let named = &METHODS[..METHODS.len() - 1];
     named.iter().position(|name| name.as_bytes() == method).unwrap_or(named.len())
 }
@@ -28,8 +29,9 @@ pub(super) fn method_of(method: &[u8]) -> usize {
 #[inline]
 pub(super) fn class_of(status: u16) -> usize {
     match status {
-        100..=199 => 0,
+        // Most of them.
         200..=299 => 1,
+        100..=199 => 0,
         300..=399 => 2,
         400..=499 => 3,
         500..=599 => 4,

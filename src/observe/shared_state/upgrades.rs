@@ -103,6 +103,7 @@ fn entry(place: &Place) -> &[AtomicU64; ENTRY_WORDS] {
 
 fn count(row: &ThreadRow, request: &Entry, received_bytes: u64, now: Moment) {
     let [started_at, ready_at, began_at] = request.numbers.map(Moment::from_nanos);
+    let line = request.line();
     let answered = Answered {
         method: &request.method,
         status: 101,
@@ -113,5 +114,5 @@ fn count(row: &ThreadRow, request: &Entry, received_bytes: u64, now: Moment) {
         began_at: Some(began_at),
         ended_at: now,
     };
-    row.count(answered, || &request.target);
+    row.count(answered, || &line);
 }

@@ -133,10 +133,16 @@ impl State {
         Ok(())
     }
 
+    /// True if the response names a file that is sent instead of its content.
+    #[inline]
+    pub(super) fn names_file(&self) -> bool {
+        self.started && self.head.names_file() && !self.is_replaced
+    }
+
     /// The file that the response names, with the directories that it may be in, unless the head is
     /// queued already.
     pub(super) fn file_to_open(&self) -> Option<(Arc<SendfileRoots>, Vec<u8>)> {
-        if !self.started || !self.head.names_file() || self.is_replaced {
+        if !self.names_file() {
             return None;
         }
         let roots = self.sendfile.as_ref()?;
