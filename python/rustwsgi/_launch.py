@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from rustwsgi._settings import OCTAL
+
 #: The variable that the server reads: `src/config/sources/integration.rs`.
 VARIABLE = "RUSTWSGI_INTEGRATION"
 
@@ -43,11 +45,14 @@ class Settings:
         for title, options in (("settings", self.settings), ("defaults", self.defaults)):
             lines.append(f"[{title}]")
             given = {name: value for name, value in options.items() if value is not None}
-            lines += [f"{_literal(name)} = {_value(value)}" for name, value in given.items()]
+            lines += [f"{_literal(name)} = {_value(name, value)}" for name, value in given.items()]
         return "\n".join(lines)
 
 
-def _value(value: Any) -> str:
+def _value(name: str, value: Any) -> str:
+    if name in OCTAL and type(value) is int:
+        # The text of these options is octal, and 0o660 is the number 432.
+        return _literal(f"{value:o}")
     if isinstance(value, (bool, int, float)):
         return json.dumps(value)
     if isinstance(value, Mapping):

@@ -196,6 +196,17 @@ def test_socket_has_its_mode(
     assert stat.S_IMODE(control.path.stat().st_mode) == mode
 
 
+@pytest.mark.parametrize("notation", ["0o640", "640", '"640"', '"0640"', '"0o640"'])
+def test_mode_in_a_file_is_octal_in_each_notation(
+    fresh_server: Factory, control: Control, tmp_path: Path, notation: str
+) -> None:
+    """Regression: the number 0o640 is 416, which is octal digits, too."""
+    file = tmp_path / "conf.toml"
+    file.write_text(f"control_socket_mode = {notation}\n")
+    fresh_server(APP, "-c", str(file), *control.options)
+    assert stat.S_IMODE(control.path.stat().st_mode) == 0o640
+
+
 def test_stale_socket_is_replaced_and_one_in_use_is_an_error(
     fresh_server: Factory, door: str, control: Control
 ) -> None:
