@@ -91,6 +91,9 @@ pub enum Error {
     /// The request line and all header fields together are too long. [RFC 6585 section 5]
     #[error("the request head is too large")]
     HeadTooLarge,
+    /// The fields of a head of HTTP/2 are too large. [RFC 9113 section 10.5.1]
+    #[error("the header list is too large")]
+    HeaderListTooLarge,
     /// The trailer fields together are too long. [RFC 6585 section 5]
     #[error("the trailer fields are too large")]
     TrailersTooLarge,
@@ -113,6 +116,7 @@ impl Error {
             Error::TooManyFields
             | Error::FieldTooLong
             | Error::HeadTooLarge
+            | Error::HeaderListTooLarge
             | Error::TrailersTooLarge => (431, "Request Header Fields Too Large"),
             Error::BodyTooLarge => (413, "Content Too Large"),
             Error::Expectation => (417, "Expectation Failed"),

@@ -282,6 +282,7 @@ fn expected_status(error: Error) -> u16 {
         Error::TooManyFields
         | Error::FieldTooLong
         | Error::HeadTooLarge
+        | Error::HeaderListTooLarge
         | Error::TrailersTooLarge => 431,
         Error::UnknownTransferCoding | Error::Connect => 501,
         Error::Version => 505,

@@ -47,6 +47,8 @@ pub(super) const HTTP2_MAX_PENDING_RESETS: usize = 50;
 /// Streams that the server resets because of what the client sends, before it ends the connection
 /// (CVE-2025-8671).
 pub(super) const HTTP2_MAX_SERVER_RESETS: usize = 100;
+/// Bytes of a decoded head up to which the library answers with 431, at least.
+pub(super) const HTTP2_MIN_DECODED_HEAD: u32 = 128 * 1024;
 /// Times that the protocol and the streams are driven per turn, so that a fast client does not keep
 /// the poller from other connections.
 pub(super) const HTTP2_ROUNDS_PER_TURN: usize = 4;

@@ -274,6 +274,50 @@ def test_violation_ends_the_connection(plain, garbage: bytes) -> None:
         assert client.request().status == 200
 
 
+PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, COMPRESSION_ERROR = 1, 3, 6, 9
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+@pytest.mark.parametrize(
+    ("violation", "code"),
+    [
+        (frame(0, 0, 0, b"x"), PROTOCOL_ERROR),
+        (frame(2, 0, 1, b"1234"), FRAME_SIZE_ERROR),
+        (frame(RST_STREAM, 0, 1, b"12345"), FRAME_SIZE_ERROR),
+        (frame(SETTINGS, 0, 0, b"12345"), FRAME_SIZE_ERROR),
+        (frame(SETTINGS, 1, 0, b"123456"), FRAME_SIZE_ERROR),
+        (frame(SETTINGS, 0, 0, b"\0\4\x80\0\0\0"), FLOW_CONTROL_ERROR),
+        (frame(SETTINGS, 0, 0, b"\0\5\0\0\0\1"), PROTOCOL_ERROR),
+        (frame(PING, 0, 0, b"1234567"), FRAME_SIZE_ERROR),
+        (frame(7, 0, 0, b"1234"), FRAME_SIZE_ERROR),
+        (frame(WINDOW_UPDATE, 0, 0, b"123"), FRAME_SIZE_ERROR),
+        (frame(WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff"), FLOW_CONTROL_ERROR),
+        (frame(WINDOW_UPDATE, 0, 0, bytes(4)), PROTOCOL_ERROR),
+        # The index 0, one that is not in the table, an integer without end.
+        (frame(HEADERS, 5, 1, b"\x80"), COMPRESSION_ERROR),
+        (frame(HEADERS, 5, 1, b"\x82\x86\x84\xc6"), COMPRESSION_ERROR),
+        (frame(HEADERS, 5, 1, b"\xff\xff\xff\xff\xff\xff\xff"), COMPRESSION_ERROR),
+    ],
+)
+def test_violation_has_the_error_code_of_the_rfc(
+    plain, violation: bytes, code: int, is_first: bool
+) -> None:
+    """[RFC 9113 sections 4.3 and 6] `is_first`: it comes together with the preface."""
+    server = plain("echo:app")
+    if is_first:
+        with server.connect(bridged=False) as raw:
+            raw.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0) + violation)
+            received = raw.sock.makefile("rb").read()
+        goaway = received.index(b"\0\0\x08\7\0" + bytes(4))
+        assert received[goaway + 13 : goaway + 17] == bytes([0, 0, 0, code])
+        return
+    with http2(server) as client:
+        client.request()
+        client.send_raw(violation)
+        assert client.wait_for_goaway() == code
+        client.wait_for_end()
+
+
 @pytest.mark.parametrize(
     "field", [("X-Upper", "b"), ("x-a", "b\r\nc: d"), ("x-b", "\0"), ("", "x")]
 )

@@ -219,6 +219,27 @@ def test_head_over_the_list_size_is_refused(plain) -> None:
         assert client.request().status == 200
 
 
+@pytest.mark.parametrize(("limit", "size"), [(4096, 9000), (4096, 100_000), (65536, 140_000)])
+def test_head_far_over_the_list_size_is_refused_alone(plain, limit: int, size: int) -> None:
+    """The other streams of the connection go on."""
+    server = plain("http_steps:app", "--http2-max-header-list-size", str(limit))
+    with http2(server) as client:
+        waiting = client.start(f"/block?id=list-{limit}-{size}")
+        fields = [(f"x-{number}", "v" * 968) for number in range(size // 1000)]
+        response = client.wait(client.start(fields=fields))
+        assert response.status == 431 or response.reset is not None
+        client.request(f"/go?id=list-{limit}-{size}")
+        assert client.wait(waiting).status == 200
+
+
+@pytest.mark.parametrize("hosts", [["localhost"] * 2, ["localhost", "other"]])
+def test_second_host_is_refused(plain, hosts: list[str]) -> None:
+    """As over HTTP/1.1. [RFC 9112 section 3.2]"""
+    with http2(plain("echo:app")) as client:
+        assert client.request(fields=[("host", host) for host in hosts]).status == 400
+        assert client.request(fields=[("host", "localhost")]).status == 200
+
+
 def test_settings_are_announced(plain) -> None:
     server = plain(
         "echo:app",

@@ -3,7 +3,8 @@
 //! that it gives does not show either. [RFC 9113 section 8.3.1, RFC 9112 section 3.2]
 //!
 //! Only names and marks of the entries of the dynamic table are kept. The library decodes the same
-//! blocks, and ends the connection if one is invalid: what it rejects may be misread here.
+//! blocks, and ends the connection if one is invalid: what it rejects may be misread here. A block
+//! that is found invalid here is invalid for the library, too.
 
 use std::collections::VecDeque;
 
@@ -45,6 +46,8 @@ pub(super) struct Heads {
     last_stream: u32,
     /// Streams whose request has no `:path`, or one with a fragment; not accepted yet.
     invalid: Vec<u32>,
+    /// A block cannot be decoded: the connection is over.
+    is_undecodable: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,6 +66,7 @@ impl Heads {
             block: Vec::new(),
             last_stream: 0,
             invalid: Vec::new(),
+            is_undecodable: false,
         }
     }
 
@@ -103,7 +107,10 @@ impl Heads {
     }
 
     fn end_head(&mut self, block: &[u8]) {
-        let path = self.table.read(block);
+        let Some(path) = self.table.read(block) else {
+            self.is_undecodable = true;
+            return;
+        };
         let stream = self.frame.stream;
         if stream > self.last_stream {
             self.last_stream = stream;
@@ -111,6 +118,11 @@ impl Heads {
                 self.invalid.push(stream);
             }
         }
+    }
+
+    /// True if a block cannot be decoded. Errors within a Huffman code are not found.
+    pub(super) fn is_undecodable(&self) -> bool {
+        self.is_undecodable
     }
 
     /// True if there are streams whose request is invalid.
@@ -187,16 +199,24 @@ struct Table {
 }
 
 impl Table {
-    /// Reads a head; returns what it says of the path, if there is one.
-    fn read(&mut self, block: &[u8]) -> Option<Path> {
+    /// Reads a head; returns what it says of the path, if there is one. `None` if it cannot be
+    /// decoded.
+    fn read(&mut self, block: &[u8]) -> Option<Option<Path>> {
         let mut block = Block::new(block);
         let mut path = None;
+        let mut has_field = false;
         while let Some(first) = block.first() {
+            let is_resize = first & 0xe0 == 0x20;
+            if is_resize && has_field {
+                return None;
+            }
+            has_field |= !is_resize;
             let found = match first {
                 0x80.. => {
                     let index = block.integer(7)?;
                     match index {
-                        0..=STATIC_ENTRIES => STATIC_PATHS.contains(&index).then_some(Path::Plain),
+                        0 => return None,
+                        1..=STATIC_ENTRIES => STATIC_PATHS.contains(&index).then_some(Path::Plain),
                         _ => self.entries.get(index - STATIC_ENTRIES - 1)?.path,
                     }
                 }
@@ -208,7 +228,7 @@ impl Table {
                     path
                 }
                 0x20.. => {
-                    self.max_bytes = block.integer(5)?;
+                    self.max_bytes = block.integer(5).filter(|&size| size <= TABLE_BYTES)?;
                     None
                 }
                 _ => {
@@ -219,7 +239,7 @@ impl Table {
             };
             path = path.or(found);
         }
-        path
+        Some(path)
     }
 
     /// Reads a name; returns its length, and whether it is `:path`.
@@ -253,114 +273,4 @@ impl Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Reads the heads of the streams 1, 3, ...; returns the invalid ones.
-    fn invalid(blocks: &[&[u8]]) -> Vec<u32> {
-        let mut heads = Heads::new();
-        for (number, block) in blocks.iter().enumerate() {
-            heads.begin_frame(2 * number as u32 + 1, END_HEADERS, false);
-            heads.receive(block, true);
-        }
-        heads.invalid
-    }
-
-    #[test]
-    fn path_is_found_in_each_representation() {
-        let cases: &[(&[u8], bool)] = &[
-            (b"\x82\x84", true),
-            (b"\x82\x85", true),
-            (b"\x82", false),
-            (b"", false),
-            (b"\x04\x02/a", true),
-            (b"\x04\x03/a#", false),
-            (b"\x14\x03#/a", false),
-            (b"\x44\x01#", false),
-            (b"\x00\x05:path\x02/a", true),
-            (b"\x00\x05:path\x03/#a", false),
-            (b"\x00\x84\xb9\x58\xd3\x3f\x02/a", true),
-            (b"\x10\x84\xb9\x58\xd3\x3f\x03/#a", false),
-            // `/a` and `/a#` in Huffman code.
-            (b"\x04\x82\x60\x7f", true),
-            (b"\x04\x83\x60\x7f\xf5", false),
-            // Other fields may have the sign.
-            (b"\x84\x40\x01x\x02#1", true),
-            (b"\x84\x0f\x11\x02#1", true),
-            (b"\x3f\xe1\x1f\x84", true),
-        ];
-        for (block, is_valid) in cases {
-            let expected: &[u32] = if *is_valid { &[] } else { &[1] };
-            assert_eq!(invalid(&[block]), expected, "{}", block.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn path_in_the_dynamic_table_is_remembered() {
-        // The entry is 62, then 63 behind another one; its name alone is used, too.
-        let heads: &[&[u8]] =
-            &[b"\x44\x03/a#", b"\xbe", b"\x84\x40\x01x\x01y", b"\xbf", b"\x7f\x00\x02/b", b"\xbe"];
-        assert_eq!(invalid(heads), [1, 3, 7]);
-    }
-
-    #[test]
-    fn entry_that_exceeds_the_table_is_not_inserted() {
-        // The table has 40 bytes: `:path` with `/a#` needs exactly as many, with `/ab#` more.
-        let resized: &[u8] = b"\x3f\x09\x44\x03/a#";
-        assert_eq!(invalid(&[resized, b"\xbe"]), [1, 3]);
-        // A value of 4064 bytes does not fit, and one of 4063 does.
-        for (length, index) in [(4064_u16, b"\xbe"), (4063, b"\xbf")] {
-            let mut block = b"\x84\x40\x01x".to_vec();
-            let rest = length - 127;
-            block.extend_from_slice(&[127, (rest % 128 + 128) as u8, (rest / 128) as u8]);
-            block.resize(block.len() + usize::from(length), b'y');
-            assert_eq!(invalid(&[b"\x44\x03/a#", &block, index]), [1, 5], "{length}");
-        }
-    }
-
-    #[test]
-    fn head_is_read_however_it_is_cut() {
-        let block = b"\x82\x44\x03/a#";
-        for size in 1..=block.len() {
-            let mut heads = Heads::new();
-            let frames = block.chunks(size).collect::<Vec<_>>();
-            for (number, frame) in frames.iter().enumerate() {
-                let flags = if number + 1 == frames.len() { END_HEADERS } else { 0 };
-                heads.begin_frame(1, flags, number > 0);
-                for (at, byte) in frame.iter().enumerate() {
-                    heads.receive(&[*byte], at + 1 == frame.len());
-                }
-            }
-            assert_eq!(heads.invalid, [1], "{size}");
-            assert!(heads.has_invalid() && heads.take_invalid(1) && !heads.take_invalid(1));
-        }
-    }
-
-    #[test]
-    fn padding_and_priority_are_left_out() {
-        let mut heads = Heads::new();
-        heads.begin_frame(1, END_HEADERS | PADDED | PRIORITY, false);
-        heads.receive(b"\x02\x80\0\0\x03\x10\x04\x01/\x04#", true);
-        assert!(!heads.has_invalid());
-        // The stream depends on itself: the library ignores the head.
-        heads.begin_frame(3, END_HEADERS | PRIORITY, false);
-        heads.receive(b"\0\0\0\x03\x10\x44\x02/#", true);
-        heads.begin_frame(5, END_HEADERS, false);
-        heads.receive(b"\x84", true);
-        assert!(!heads.has_invalid());
-        for payload in [&b"\x05\x84"[..], b"", b"\x00\x80\0\0\x03"] {
-            heads.begin_frame(7, END_HEADERS | PADDED | PRIORITY, false);
-            heads.receive(payload, true);
-        }
-    }
-
-    #[test]
-    fn trailers_need_no_path() {
-        let mut heads = Heads::new();
-        for (stream, block) in [(1, &b"\x84"[..]), (3, b"\x84"), (1, b"\x00\x01x\x01y"), (3, b"")] {
-            heads.begin_frame(stream, END_HEADERS, false);
-            heads.receive(block, true);
-        }
-        assert!(!heads.has_invalid());
-    }
-}
+mod tests;

@@ -4,6 +4,11 @@
 //!
 //! The library bounds what needs a look into the frames: CONTINUATION without end
 //! (CVE-2024-27316), streams that the server has to reset (CVE-2025-8671), and compressed heads.
+//!
+//! It ends a connection with PROTOCOL_ERROR also where RFC 9113 names another code. Those frames
+//! are found here, before the library sees them.
+
+use h2::Reason;
 
 use super::heads::Heads;
 use crate::sys::clock::Moment;
@@ -15,6 +20,9 @@ const HEADER: usize = 9;
 
 /// Flag of SETTINGS that acknowledge others. [RFC 9113 section 6.5]
 const ACK: u8 = 1;
+/// Bytes of one setting, and the first two of SETTINGS_INITIAL_WINDOW_SIZE.
+const SETTING: usize = 6;
+const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
 
 /// Streams that a client may reset at once, and how many more in a second. A browser that leaves a
 /// page resets all that it has open.
@@ -30,6 +38,25 @@ pub(in crate::net) enum Flood {
     Resets,
     /// It sends frames that carry nothing.
     ControlFrames,
+}
+
+/// Why a client is disconnected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offence {
+    /// It sends too much of something.
+    Flood(Flood),
+    /// It sends a frame that RFC 9113 answers with this code.
+    Violation(Reason),
+}
+
+impl Offence {
+    /// The error code of the GOAWAY.
+    pub(super) fn reason(self) -> Reason {
+        match self {
+            Offence::Flood(_) => Reason::ENHANCE_YOUR_CALM,
+            Offence::Violation(reason) => reason,
+        }
+    }
 }
 
 struct Allowance {
@@ -72,6 +99,10 @@ pub(super) struct Meter {
     header_len: usize,
     /// The frame that is being received belongs to a head.
     is_head: bool,
+    /// The frame that is being received has settings, and the part of one that has arrived.
+    is_settings: bool,
+    setting: [u8; SETTING],
+    setting_len: usize,
     /// The heads of requests.
     pub(super) heads: Heads,
     /// The client has reset a stream, which the streams were not asked about.
@@ -92,6 +123,9 @@ impl Meter {
             header: [0; HEADER],
             header_len: 0,
             is_head: false,
+            is_settings: false,
+            setting: [0; SETTING],
+            setting_len: 0,
             heads: Heads::new(),
             has_reset: false,
             awaits_ack: true,
@@ -101,35 +135,74 @@ impl Meter {
         }
     }
 
-    /// Counts the frames that begin in `bytes`, which follow those of the last call.
-    pub(super) fn count(&mut self, mut bytes: &[u8], now: Moment) -> Result<(), Flood> {
-        while !bytes.is_empty() {
-            if self.skip > 0 {
-                let (part, rest) = bytes.split_at(self.skip.min(bytes.len()));
-                self.skip -= part.len();
-                if self.is_head {
-                    self.heads.receive(part, self.skip == 0);
-                }
-                bytes = rest;
-                continue;
+    /// Counts the frames that begin in `bytes`, which follow those of the last call. An offence
+    /// comes with the number of bytes before its frame.
+    pub(super) fn count(&mut self, bytes: &[u8], now: Moment) -> Result<(), (Offence, usize)> {
+        let (mut rest, mut frame_start) = (bytes, 0);
+        while !rest.is_empty() {
+            let is_payload = self.skip > 0;
+            if !is_payload && self.header_len == 0 {
+                frame_start = bytes.len() - rest.len();
             }
-            let (part, rest) = bytes.split_at((HEADER - self.header_len).min(bytes.len()));
-            self.header[self.header_len..self.header_len + part.len()].copy_from_slice(part);
-            self.header_len += part.len();
-            bytes = rest;
-            if self.header_len == HEADER {
-                self.header_len = 0;
-                self.begin_frame(now)?;
+            let wanted = if is_payload { self.skip } else { HEADER - self.header_len };
+            let (part, others) = rest.split_at(wanted.min(rest.len()));
+            rest = others;
+            let received = if is_payload {
+                self.receive_payload(part)
+            } else {
+                self.receive_header(part, now)
+            };
+            received.map_err(|offence| (offence, frame_start))?;
+        }
+        Ok(())
+    }
+
+    fn receive_header(&mut self, part: &[u8], now: Moment) -> Result<(), Offence> {
+        self.header[self.header_len..self.header_len + part.len()].copy_from_slice(part);
+        self.header_len += part.len();
+        if self.header_len < HEADER {
+            return Ok(());
+        }
+        self.header_len = 0;
+        self.begin_frame(now)
+    }
+
+    fn receive_payload(&mut self, part: &[u8]) -> Result<(), Offence> {
+        self.skip -= part.len();
+        if self.is_head {
+            self.heads.receive(part, self.skip == 0);
+            return self.check_heads();
+        }
+        if self.is_settings {
+            for &byte in part {
+                self.setting[self.setting_len] = byte;
+                self.setting_len = (self.setting_len + 1) % SETTING;
+                // Windows have at most 2^31-1 bytes. [RFC 9113 section 6.5.2]
+                let [a, b, high, ..] = self.setting;
+                if self.setting_len == 0 && [a, b] == INITIAL_WINDOW_SIZE && high & 0x80 != 0 {
+                    return Err(Offence::Violation(Reason::FLOW_CONTROL_ERROR));
+                }
             }
         }
         Ok(())
     }
 
-    fn begin_frame(&mut self, now: Moment) -> Result<(), Flood> {
+    /// A block that cannot be decoded ends the connection. [RFC 9113 section 4.3]
+    fn check_heads(&self) -> Result<(), Offence> {
+        match self.heads.is_undecodable() {
+            true => Err(Offence::Violation(Reason::COMPRESSION_ERROR)),
+            false => Ok(()),
+        }
+    }
+
+    fn begin_frame(&mut self, now: Moment) -> Result<(), Offence> {
         let [a, b, c, kind, flags, stream @ ..] = self.header;
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         (self.skip, self.payload) = (length, length);
-        self.is_head = matches!(kind, 1 | 9);
+        (self.is_head, self.is_settings) = (matches!(kind, 1 | 9), kind == 4);
+        if !has_valid_length(kind, flags, length) {
+            return Err(Offence::Violation(Reason::FRAME_SIZE_ERROR));
+        }
         if kind == 4 && flags & ACK != 0 && std::mem::take(&mut self.awaits_ack) {
             self.has_ack = true;
         }
@@ -143,6 +216,7 @@ impl Meter {
                 self.heads.begin_frame(stream, flags, kind == 9);
                 if length == 0 {
                     self.heads.receive(&[], true);
+                    return self.check_heads();
                 }
                 return Ok(());
             }
@@ -152,7 +226,7 @@ impl Meter {
             }
             _ => (&mut self.control_frames, &CONTROL_FRAMES, Flood::ControlFrames),
         };
-        if bucket.take(allowance, now) { Ok(()) } else { Err(flood) }
+        if bucket.take(allowance, now) { Ok(()) } else { Err(Offence::Flood(flood)) }
     }
 
     /// Bytes that are held of a frame or a head that is not complete: by the library, which has the
@@ -160,6 +234,20 @@ impl Meter {
     pub(super) fn held_bytes(&self) -> usize {
         let of_frame = if self.skip > 0 { self.payload - self.skip } else { 0 };
         of_frame + 2 * self.heads.held_bytes()
+    }
+}
+
+/// False for a frame whose payload must have another length. One over the maximum is left to
+/// the library. [RFC 9113 section 6]
+fn has_valid_length(kind: u8, flags: u8, length: usize) -> bool {
+    match kind {
+        2 => length == 5,
+        3 | 8 => length == 4,
+        4 if flags & ACK != 0 => length == 0,
+        4 => length.is_multiple_of(SETTING),
+        6 => length == 8,
+        7 => length >= 8,
+        _ => true,
     }
 }
 
@@ -186,7 +274,7 @@ mod tests {
         let now = clock::now();
         let mut meter = meter(now);
         for _ in 0..5000 {
-            for (kind, flags, payload) in [(0, 0, 1), (0, 1, 0), (1, 4, 700), (8, 0, 4), (9, 4, 3)]
+            for (kind, flags, payload) in [(0, 0, 1), (0, 1, 0), (1, 4, 699), (8, 0, 4), (9, 4, 3)]
             {
                 assert_eq!(meter.count(&frame(kind, flags, payload), now), Ok(()));
             }
@@ -210,7 +298,8 @@ mod tests {
                 for bytes in allowed.chunks(piece) {
                     assert_eq!(meter.count(bytes, now), Ok(()), "{kind}");
                 }
-                assert_eq!(meter.count(&frame(kind, 0, payload), now), Err(flood), "{kind}");
+                let counted = meter.count(&frame(kind, 0, payload), now);
+                assert_eq!(counted, Err((Offence::Flood(flood), 0)), "{kind}");
             }
         }
     }
@@ -223,6 +312,44 @@ mod tests {
         meter.count(&reset.repeat(RESETS.burst as usize), now).unwrap();
         let later = now + Duration::from_secs(1);
         meter.count(&reset.repeat(RESETS.per_second as usize), later).unwrap();
-        assert_eq!(meter.count(&reset, later), Err(Flood::Resets));
+        assert_eq!(meter.count(&reset, later), Err((Offence::Flood(Flood::Resets), 0)));
+    }
+
+    #[test]
+    fn frame_with_an_error_of_its_own_is_found_however_it_is_cut() {
+        let now = clock::now();
+        let window = |high| {
+            [&frame(4, 0, 12)[..HEADER], &[0, 3, 0, 0, 0, 9, 0, 4, high, 255, 255, 255]].concat()
+        };
+        let good = [frame(4, 1, 0), frame(6, 0, 8), window(0x7f)].concat();
+        for (bad, reason) in [
+            (frame(2, 0, 4), Reason::FRAME_SIZE_ERROR),
+            (frame(3, 0, 5), Reason::FRAME_SIZE_ERROR),
+            (frame(4, 0, 7), Reason::FRAME_SIZE_ERROR),
+            (frame(4, 1, 6), Reason::FRAME_SIZE_ERROR),
+            (frame(6, 0, 7), Reason::FRAME_SIZE_ERROR),
+            (frame(7, 0, 7), Reason::FRAME_SIZE_ERROR),
+            (frame(8, 0, 3), Reason::FRAME_SIZE_ERROR),
+            (window(0x80), Reason::FLOW_CONTROL_ERROR),
+            // The index 0.
+            ([&frame(1, 4, 1)[..HEADER], b"\x80"].concat(), Reason::COMPRESSION_ERROR),
+        ] {
+            let bytes = [&good[..], &bad].concat();
+            for piece in [1, 7, bytes.len()] {
+                let mut meter = meter(now);
+                let mut found = None;
+                for (number, bytes) in bytes.chunks(piece).enumerate() {
+                    if let Err((offence, before)) = meter.count(bytes, now) {
+                        found = Some((offence, number * piece + before));
+                        break;
+                    }
+                }
+                let (offence, before) = found.expect("an offence");
+                assert_eq!(offence, Offence::Violation(reason), "{bad:?}");
+                // What came in earlier pieces was passed on.
+                assert!(before >= good.len() && before < bytes.len(), "{bad:?} {piece}");
+                assert!(piece < bytes.len() || before == good.len(), "{bad:?}");
+            }
+        }
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Buffers {
     is_blocked: bool,
     /// The protocol had more to write than there was space for.
     is_stalled: bool,
+    /// What the SETTINGS of the server, which come first, announce as the largest head.
+    list_size: Option<u32>,
 }
 
 /// The end of the protocol, and that of the poller.
@@ -33,6 +35,12 @@ pub(super) struct Buffers {
 pub(super) struct Pipe(Arc<Mutex<Buffers>>);
 
 impl Pipe {
+    /// A pipe whose SETTINGS announce this SETTINGS_MAX_HEADER_LIST_SIZE in place of the library's.
+    pub(super) fn announcing(list_size: u32) -> Pipe {
+        let buffers = Buffers { list_size: Some(list_size), ..Buffers::default() };
+        Pipe(Arc::new(Mutex::new(buffers)))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Buffers> {
         ignore_poison(self.0.lock())
     }
@@ -143,6 +151,9 @@ impl AsyncWrite for Pipe {
         }
         let count = bytes.len().min(space);
         buffers.output.extend_from_slice(&bytes[..count]);
+        if let Some(size) = buffers.list_size.take() {
+            announce_list_size(&mut buffers.output, size);
+        }
         Poll::Ready(Ok(count))
     }
 
@@ -152,6 +163,19 @@ impl AsyncWrite for Pipe {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Sets the value of SETTINGS_MAX_HEADER_LIST_SIZE in the frame at the start of `frames`. [RFC 9113
+/// section 6.5]
+fn announce_list_size(frames: &mut [u8], size: u32) {
+    let Some(([_, high, low, 4, ..], payload)) = frames.split_first_chunk_mut::<9>() else {
+        return;
+    };
+    let length = usize::from(*high) << 8 | usize::from(*low);
+    let settings = payload.get_mut(..length).unwrap_or_default();
+    for setting in settings.chunks_exact_mut(6).filter(|setting| setting[..2] == [0, 6]) {
+        setting[2..].copy_from_slice(&size.to_be_bytes());
     }
 }
 
@@ -179,6 +203,23 @@ mod tests {
         assert!(pipe.take_stalled());
         assert!(!pipe.take_stalled());
         assert_eq!(write(&pipe, b"x"), Some(1));
+    }
+
+    #[test]
+    fn first_settings_announce_the_size_of_a_head() {
+        let sent = b"\0\0\x0c\x04\0\0\0\0\0\0\x06\0\0\x10\0\0\x03\0\0\0\x06rest";
+        let pipe = Pipe::announcing(0x0102_0304);
+        let expected = b"\0\0\x0c\x04\0\0\0\0\0\0\x06\x01\x02\x03\x04\0\x03\0\0\0\x06rest";
+        write(&pipe, sent);
+        assert_eq!(pipe.send_output(<[u8]>::to_vec).as_deref(), Some(&expected[..]));
+        write(&pipe, sent);
+        assert_eq!(pipe.send_output(<[u8]>::to_vec).as_deref(), Some(&sent[..]));
+        // Another frame, and one that is not complete, stay as they are.
+        for sent in [&b"\0\0\x06\x06\0\0\0\0\0\0\x06\0\0\x10\0"[..], &sent[..14], b""] {
+            let mut frames = sent.to_vec();
+            announce_list_size(&mut frames, 1);
+            assert_eq!(frames, sent);
+        }
     }
 
     #[test]

@@ -3,13 +3,24 @@
 //! 8.2.1]
 
 use http::request::Parts;
-use http::{Method, header};
+use http::{HeaderValue, Method, header};
 
 use crate::http1::{self, trim_ows};
 
-/// Writes the head to `out`. Fails if the request cannot be written so.
-pub(super) fn write_head(request: &Parts, out: &mut Vec<u8>) -> Result<(), http1::Error> {
+/// What each field counts beside its name and its value. [RFC 9113 section 6.5.2]
+const FIELD_BYTES: usize = 32;
+
+/// Writes the head to `out`. Fails if it is larger than `max_list_size`, or the request cannot be
+/// written so.
+pub(super) fn write_head(
+    request: &Parts,
+    max_list_size: u32,
+    out: &mut Vec<u8>,
+) -> Result<(), http1::Error> {
     let (uri, fields) = (&request.uri, &request.headers);
+    if list_size(request) > max_list_size as usize {
+        return Err(http1::Error::HeaderListTooLarge);
+    }
     if request.method == Method::CONNECT {
         return Err(http1::Error::Connect);
     }
@@ -20,11 +31,13 @@ pub(super) fn write_head(request: &Parts, out: &mut Vec<u8>) -> Result<(), http1
     out.extend_from_slice(b" HTTP/2\r\n");
     if let Some(authority) = uri.authority() {
         write_field(b"host", authority.as_str().as_bytes(), out);
-        for host in fields.get_all(header::HOST) {
-            // One request must not mean two hosts. [RFC 9113 section 8.3.1]
-            if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) {
-                return Err(http1::Error::Host);
-            }
+        let hosts = fields.get_all(header::HOST);
+        // One request must not mean two hosts. [RFC 9113 section 8.3.1]
+        let is_authority = |host: &HeaderValue| {
+            host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
+        };
+        if hosts.iter().count() > 1 || !hosts.iter().all(is_authority) {
+            return Err(http1::Error::Host);
         }
     }
     let has_authority = uri.authority().is_some();
@@ -47,6 +60,22 @@ pub(super) fn write_head(request: &Parts, out: &mut Vec<u8>) -> Result<(), http1
     write_cookies(fields, out);
     out.extend_from_slice(b"\r\n");
     Ok(())
+}
+
+/// The size of the head as the client has sent it, not compressed. [RFC 9113 section 6.5.2]
+fn list_size(request: &Parts) -> usize {
+    let uri = &request.uri;
+    let pseudo = [
+        (":method", request.method.as_str()),
+        (":scheme", uri.scheme_str().unwrap_or_default()),
+        (":authority", uri.authority().map_or("", |authority| authority.as_str())),
+        (":path", uri.path_and_query().map_or("", |path| path.as_str())),
+    ];
+    let pseudo = pseudo.iter().filter(|(_, value)| !value.is_empty());
+    let pseudo = pseudo.map(|(name, value)| name.len() + value.len() + FIELD_BYTES);
+    let fields = request.headers.iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES);
+    pseudo.sum::<usize>() + fields.sum::<usize>()
 }
 
 fn write_cookies(fields: &http::HeaderMap, out: &mut Vec<u8>) {
@@ -74,8 +103,19 @@ mod tests {
     fn written(request: http::request::Builder) -> Result<String, http1::Error> {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let mut out = Vec::new();
-        write_head(&parts, &mut out)?;
+        write_head(&parts, u32::MAX, &mut out)?;
         Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn head_over_the_list_size_is_refused() {
+        let request = http::Request::get("https://a.example/x").header("x-a", "123");
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        // `:method: GET`, `:scheme: https`, `:authority: a.example`, `:path: /x`, `x-a: 123`
+        let size = 5 * 32 + 10 + 12 + 19 + 7 + 6;
+        let written = |limit| write_head(&parts, limit, &mut Vec::new());
+        assert_eq!(written(size), Ok(()));
+        assert_eq!(written(size - 1), Err(http1::Error::HeaderListTooLarge));
     }
 
     #[test]
@@ -94,8 +134,11 @@ mod tests {
 
     #[test]
     fn request_for_two_hosts_is_refused() {
-        let request = http::Request::get("https://a.example/").header("host", "b.example");
-        assert_eq!(written(request), Err(http1::Error::Host));
+        for hosts in [&["b.example"][..], &["a.example", "b.example"], &["a.example"; 2]] {
+            let request = http::Request::get("https://a.example/");
+            let request = hosts.iter().fold(request, |request, host| request.header("host", *host));
+            assert_eq!(written(request), Err(http1::Error::Host), "{hosts:?}");
+        }
         assert_eq!(written(http::Request::connect("a:1")), Err(http1::Error::Connect));
     }
 

@@ -14,7 +14,7 @@ use http::Request;
 
 use super::body::Part;
 use super::content::Content;
-use super::meter::{Flood, Meter};
+use super::meter::{Flood, Meter, Offence};
 use super::pipe::Pipe;
 use super::request::write_head;
 use super::resets::Resets;
@@ -25,7 +25,7 @@ use crate::config::Http2Settings;
 use crate::http1;
 use crate::net::tuning::{
     HTTP2_CONNECTION_WINDOW, HTTP2_MAX_PENDING_RESETS, HTTP2_MAX_SERVER_RESETS, HTTP2_MAX_WINDOW,
-    HTTP2_SEND_BUFFER,
+    HTTP2_MIN_DECODED_HEAD, HTTP2_SEND_BUFFER,
 };
 
 /// The protocol of one connection.
@@ -36,8 +36,12 @@ pub(in crate::net) struct Session {
     shared: Arc<Shared>,
     /// Streams that are reset once all was written that the protocol has.
     resets: Arc<Resets>,
-    /// The client has sent too much of something.
-    flood: Option<Flood>,
+    /// Why the connection ends. Nothing that follows is read.
+    offence: Option<Offence>,
+    /// The library has been told to end it.
+    has_gone_away: bool,
+    /// `--http2-max-header-list-size`
+    max_list_size: u32,
     /// The request that has asked for HTTP/2, until the client's preface has arrived.
     splice: Option<Splice>,
     /// How many streams the client has opened.
@@ -77,6 +81,15 @@ pub(in crate::net) enum Ending {
     Flood(Flood),
 }
 
+impl Ending {
+    fn of(offence: Offence) -> Ending {
+        match offence {
+            Offence::Flood(flood) => Ending::Flood(flood),
+            Offence::Violation(_) => Ending::Malformed,
+        }
+    }
+}
+
 /// A stream that a client has opened.
 pub(in crate::net) struct NewStream {
     /// The head of the request as HTTP/1.1 writes it; an error if that is not possible.
@@ -97,13 +110,14 @@ impl Session {
         upgraded: Option<Upgraded>,
         now: Moment,
     ) -> Session {
-        let pipe = Pipe::default();
+        let max_list_size = settings.max_header_list_size;
+        let pipe = Pipe::announcing(max_list_size);
         let handshake = server::Builder::new()
             .max_concurrent_streams(settings.max_concurrent_streams)
             .initial_window_size(settings.initial_window_size)
             .initial_connection_window_size(connection_window(settings, buffers_content))
             .max_frame_size(settings.max_frame_size)
-            .max_header_list_size(settings.max_header_list_size)
+            .max_header_list_size(decoded_head(max_list_size))
             .max_send_buffer_size(HTTP2_SEND_BUFFER)
             .max_pending_accept_reset_streams(HTTP2_MAX_PENDING_RESETS)
             .max_local_error_reset_streams(Some(HTTP2_MAX_SERVER_RESETS))
@@ -116,7 +130,9 @@ impl Session {
             meter,
             shared,
             resets: Arc::default(),
-            flood: None,
+            offence: None,
+            has_gone_away: false,
+            max_list_size,
             splice,
             opened: 0,
             shuts_down: false,
@@ -130,12 +146,17 @@ impl Session {
 
     /// Takes received bytes, and may take their buffer until [`Session::return_input`].
     pub(in crate::net) fn receive(&mut self, bytes: &mut Vec<u8>, now: Moment) {
-        if self.flood.is_some() {
+        if self.offence.is_some() {
             return;
         }
-        if let Err(flood) = self.meter.count(bytes, now) {
-            self.flood = Some(flood);
-            return self.go_away(Reason::ENHANCE_YOUR_CALM);
+        if let Err((offence, before)) = self.meter.count(bytes, now) {
+            self.offence = Some(offence);
+            if matches!(offence, Offence::Flood(_)) {
+                self.has_gone_away = true;
+                return self.go_away(offence.reason());
+            }
+            // The library reads what comes before: the preface may be part of it.
+            bytes.truncate(before);
         }
         match &mut self.splice {
             None => self.pipe.push(bytes),
@@ -176,6 +197,12 @@ impl Session {
                 State::Open(connection) => {
                     return match connection.poll_accept(&mut context) {
                         Poll::Pending => {
+                            if let Some(offence) = self.offence
+                                && !std::mem::replace(&mut self.has_gone_away, true)
+                            {
+                                connection.abrupt_shutdown(offence.reason());
+                                continue;
+                            }
                             if !self.pipe.is_stalled() {
                                 self.resets.send();
                             }
@@ -190,7 +217,7 @@ impl Session {
                 }
                 // Before the preface was read, nothing can be said to the client.
                 State::Closed => {
-                    return Found::Closed(self.flood.map_or(Ending::Regular, Ending::Flood));
+                    return Found::Closed(self.offence.map_or(Ending::Regular, Ending::of));
                 }
             }
         }
@@ -201,7 +228,7 @@ impl Session {
         let heads = &mut self.meter.heads;
         let is_invalid = heads.has_invalid() && heads.take_invalid(respond.stream_id().as_u32());
         let mut head = Vec::with_capacity(256);
-        let head = match write_head(&parts, &mut head) {
+        let head = match write_head(&parts, self.max_list_size, &mut head) {
             Ok(()) if is_invalid => Err(http1::Error::Target),
             written => written.map(|()| head),
         };
@@ -214,8 +241,8 @@ impl Session {
 
     fn end(&mut self, error: Option<&h2::Error>) -> Found {
         self.state = State::Closed;
-        Found::Closed(match (self.flood, error) {
-            (Some(flood), _) => Ending::Flood(flood),
+        Found::Closed(match (self.offence, error) {
+            (Some(offence), _) => Ending::of(offence),
             (None, None) => Ending::Regular,
             (None, Some(error)) if error.is_io() || error.is_remote() => Ending::Regular,
             (None, Some(error)) => match error.reason() {
@@ -305,6 +332,13 @@ impl Session {
     pub(in crate::net) fn is_reset(&self, stream: &Stream) -> bool {
         stream.poll_reset()
     }
+}
+
+/// Bytes of a head that the library decodes. It answers what is larger with 431, and ends the
+/// connection of a client that sends four times as much, or more CONTINUATION frames than these
+/// bytes need. So the bound of the library is above that of the requests, which `write_head` keeps.
+fn decoded_head(max_list_size: u32) -> u32 {
+    max_list_size.saturating_mul(2).max(HTTP2_MIN_DECODED_HEAD)
 }
 
 /// Bytes of content that a client may send over all streams before some are taken. Content that is

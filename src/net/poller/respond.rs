@@ -123,7 +123,13 @@ pub(super) fn reject_request(
                     1
                 }
             };
-            let limit = exceeded_limit(*error, &state.settings.limits);
+            let list_size = u64::from(state.settings.http2.max_header_list_size);
+            let limit = match error {
+                http1::Error::HeaderListTooLarge => {
+                    Some(("--http2-max-header-list-size", list_size))
+                }
+                error => exceeded_limit(*error, &state.settings.limits),
+            };
             let detail = error.to_string();
             ErrorResponse { status, reason, detail, limit, count, ..ErrorResponse::default() }
         }
