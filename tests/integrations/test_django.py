@@ -105,6 +105,15 @@ def test_settings_are_options_below_the_environment(start, project: Path) -> Non
     server.wait_for_event("config.files", "the setting RUSTWSGI, rustwsgi.toml")
 
 
+def test_octal_number_of_the_settings_is_a_mode(start, project: Path) -> None:
+    """Regression: 0o640 is 416, which is octal digits, too."""
+    path = project / "control"
+    own = {"bind": "127.0.0.1:0", "control_socket": str(path), "control_socket_mode": 0o640}
+    server = start(*RUSTWSGI, cwd=project, env=settings(RUSTWSGI=own))
+    server.get("/")
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
 def test_debug_reloads_and_serves_static_sources(start, project: Path) -> None:
     server = start(*RUSTWSGI, "0", cwd=project, env=settings(DEBUG=True))
     assert server.host == "127.0.0.1"

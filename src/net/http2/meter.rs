@@ -237,7 +237,7 @@ impl Meter {
     }
 }
 
-/// False for a frame whose payload must have another length. One that exceeds the maximum is left to
+/// False for a frame whose payload must have another length. One over the maximum is left to
 /// the library. [RFC 9113 section 6]
 fn has_valid_length(kind: u8, flags: u8, length: usize) -> bool {
     match kind {
