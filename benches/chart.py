@@ -2,11 +2,12 @@
 
 One panel per workload, in two columns. The colours are CSS and follow the reader's light or dark
 mode, so one file serves both. Lengths are relative to the longest bar of the panel, as requests/s
-of different workloads are not comparable.
+of different workloads are not comparable. The README shows a chart with few panels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from html import escape
 
 from results import UNITS, Cell, Results, main_metric, ranked
@@ -43,9 +44,13 @@ text.ours { font-weight: 700; } .wrong { fill: var(--wrong); font-style: italic;
 text { font-variant-numeric: tabular-nums; }"""
 
 
-def draw(results: Results) -> str:
-    """The whole chart as an SVG document."""
-    workloads = [w for w in WORKLOADS if results.rows.get(w.name)]
+#: The workloads of the README's chart.
+SUMMARY = ("flask8", "django8")
+
+
+def draw(results: Results, names: Collection[str] = ()) -> str:
+    """The chart of these workloads, or of all, as an SVG document."""
+    workloads = [w for w in WORKLOADS if results.rows.get(w.name) and w.name in (names or [w.name])]
     bottoms = [float(_HEAD), float(_HEAD)]
     panels = []
     for workload in workloads:

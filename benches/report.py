@@ -15,6 +15,8 @@ from workloads import WORKLOADS, Kind, Workload
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 CHART = ROOT / "docs" / "benchmarks.svg"
+#: The chart of the README.
+SUMMARY = "benchmarks-summary.svg"
 BEGIN = "<!-- Written by make bench; changes below are lost. -->"
 END = "<!-- End of what make bench writes. -->"
 
@@ -176,7 +178,7 @@ def page_section(results: Results) -> str:
 
 
 def write_docs(results: Results) -> None:
-    """Write the generated part of the page and the chart; keep the rest of the page."""
+    """Write the generated part of the page and the charts; keep the rest of the page."""
     PAGE.parent.mkdir(exist_ok=True)
     text = PAGE.read_text() if PAGE.exists() else f"{_INTRODUCTION}\n{BEGIN}\n{END}\n"
     before, begin, rest = text.partition(BEGIN)
@@ -185,6 +187,7 @@ def write_docs(results: Results) -> None:
         raise SystemExit(f"{PAGE} lacks its markers: restore {BEGIN} and {END}")
     PAGE.write_text(f"{before}{BEGIN}\n\n{page_section(results)}\n\n{END}{after}")
     CHART.write_text(chart.draw(results))
+    CHART.with_name(SUMMARY).write_text(chart.draw(results, chart.SUMMARY))
 
 
 _INTRODUCTION = """\

@@ -5,6 +5,7 @@ The probe runs against a server that sends canned bytes; no real server takes pa
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -191,6 +192,19 @@ def test_the_chart_is_well_formed() -> None:
     texts = [element.text for element in document.iter("{http://www.w3.org/2000/svg}text")]
     assert "not counted: wrong body: <b>" in texts
     assert "5,000" not in texts
+
+
+def test_the_chart_of_the_readme_is_a_part_of_the_whole_one() -> None:
+    """Both are written by one run."""
+    panel = re.compile(r'<g transform="translate\([^"]+\)">(.*?)</g>', re.DOTALL)
+    whole = (ROOT / "docs" / "benchmarks.svg").read_text()
+    summary = (ROOT / "docs" / report.SUMMARY).read_text()
+    panels = panel.findall(summary)
+    assert len(panels) == len(chart.SUMMARY) and set(panels) <= set(panel.findall(whole))
+    results = _results()
+    results.rows["flask8"] = results.rows["hello"]
+    assert len(panel.findall(chart.draw(results))) == 2
+    assert len(panel.findall(chart.draw(results, chart.SUMMARY))) == 1
 
 
 def test_the_page_keeps_what_stands_around_its_figures(

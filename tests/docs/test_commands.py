@@ -19,7 +19,7 @@ PAGES = sorted(
     str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 )
 #: Those that speak of this server's options only.
-OWN = ["README.md", "SECURITY.md"]
+OWN = ["SECURITY.md"]
 OWN += [f"docs/{page}.md" for page in ["operations", "limits", "deployment", "proxies"]]
 
 

@@ -171,13 +171,21 @@ def test_versions_in_the_readme() -> None:
     assert f"Python {python[1]} or later" in read("README.md")
 
 
-def test_defaults_in_the_readme() -> None:
-    """The short table of options agrees with docs/configuration.md."""
-    full = {row[0]: row[1] for row in rows(read("docs/configuration.md"), "| Option |")}
-    brief = rows(read("README.md"), "| Option |")
-    assert brief, "the table is no longer found"
-    for option, default, *_ in brief:
-        assert full.get(option) == default, option
+#: Lines of a screen. A line of the source that is longer than the screen counts once.
+SCREEN = 70
+
+
+def test_readme_is_one_screen_with_a_chart() -> None:
+    text = read("README.md")
+    assert len(text.splitlines()) <= SCREEN
+    assert "](docs/benchmarks-summary.svg)" in text
+    first = re.search(r"(?ms)^```sh\n(.*?)^```", text)
+    assert first and first[1].startswith("python3 -m venv .venv && . .venv/bin/activate")
+
+
+def test_readme_links_every_page() -> None:
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert pages <= set(re.findall(r"\]\(docs/([\w-]+\.md)", read("README.md")))
 
 
 def anchors(text: str) -> set[str]:
