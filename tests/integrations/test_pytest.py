@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from harness import ROOT
 from harness.projects import PYTHON, run, write
 
 #: Both plugins have fixtures of the same names.
 DJANGO, FLASK = ["-p", "no:flask"], ["-p", "no:django"]
 PLAIN = [*DJANGO, *FLASK]
+#: The plugin of an agent takes a second to start.
+AGENT = ["-p", "no:ddtrace"]
 
 
 def run_suite(
@@ -19,7 +22,7 @@ def run_suite(
 ) -> str:
     """Run a test suite; all of its tests must pass. Returns what pytest prints."""
     write(directory, {"pytest.ini": "[pytest]\n", **files})
-    done = run(PYTHON, "-m", "pytest", "-q", *options, cwd=directory, env=env)
+    done = run(PYTHON, "-m", "pytest", "-q", *AGENT, *options, cwd=directory, env=env)
     assert re.search(rf"(?m)^{passed} passed", done.stdout) and done.returncode == 0, done.stdout
     return done.stdout
 
@@ -185,6 +188,121 @@ def test_live_server_of_pytest_flask(tmp_path: Path) -> None:
     pytest.importorskip("pytest_flask")
     ini = "[pytest]\nrustwsgi_live_server = true\n"
     run_suite(tmp_path, {"pytest.ini": ini, "test_it.py": FLASK_SUITE}, *FLASK, passed=1)
+
+
+#: How the framework's server differs from one in production, which the setting brings into the tests.
+DJANGO_DIFFERENCES = """
+import http.client, os
+from urllib.parse import urlsplit
+OURS = os.environ["TEST_SERVER"] == "rustwsgi"
+
+def connect(live_server):
+    return http.client.HTTPConnection(urlsplit(live_server.url).netloc, timeout=20)
+
+def test_streamed_response_keeps_its_connection(live_server):
+    connection = connect(live_server)
+    connection.request("GET", "/streamed")
+    response = connection.getresponse()
+    assert response.read() == b"ab"
+    assert (response.getheader("Transfer-Encoding") == "chunked") == OURS
+    assert (response.getheader("Connection") != "close") == OURS
+
+def test_chunked_request_reaches_the_application(live_server):
+    connection = connect(live_server)
+    connection.putrequest("POST", "/size")
+    connection.putheader("Transfer-Encoding", "chunked")
+    # In one piece: the framework's server closes the connection early.
+    connection.endheaders(b"3\\r\\nabc\\r\\n2\\r\\nde\\r\\n0\\r\\n\\r\\n")
+    assert connection.getresponse().read() == (b"5" if OURS else b"0")
+
+def test_scheme_of_a_proxy_is_applied(live_server):
+    connection = connect(live_server)
+    connection.request("GET", "/scheme", headers={"X-Forwarded-Proto": "https"})
+    assert connection.getresponse().read() == (b"https" if OURS else b"http")
+
+def test_ambiguous_request_is_refused(live_server):
+    connection = connect(live_server)
+    connection.putrequest("POST", "/size")
+    connection.putheader("Content-Length", "3")
+    connection.putheader("Content-Length", "5")
+    connection.endheaders(b"abcde")
+    assert (connection.getresponse().status == 400) == OURS
+"""
+DJANGO_VIEWS = """
+from django.http import HttpResponse, StreamingHttpResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+def streamed(request):
+    return StreamingHttpResponse([b"a", b"b"])
+@csrf_exempt
+def size(request):
+    return HttpResponse(len(request.META["wsgi.input"].read()))
+def scheme(request):
+    return HttpResponse(request.scheme)
+urlpatterns = [path("streamed", streamed), path("size", size), path("scheme", scheme)]
+"""
+FLASK_DIFFERENCES = """
+import http.client, os
+import pytest
+from flask import Flask
+OURS = os.environ["TEST_SERVER"] == "rustwsgi"
+GREETING = "hello"
+
+@pytest.fixture(scope="session")
+def app():
+    app = Flask(__name__)
+    @app.get("/")
+    def index():
+        return GREETING
+    return app
+
+def test_connection_stays_open(live_server):
+    connection = http.client.HTTPConnection(live_server.host, live_server.port, timeout=20)
+    connection.request("GET", "/")
+    response = connection.getresponse()
+    assert response.read() == b"hello"
+    assert (response.getheader("Connection") != "close") == OURS
+
+def test_patch_of_the_test_is_seen(live_server, monkeypatch):
+    monkeypatch.setitem(globals(), "GREETING", "patched")
+    connection = http.client.HTTPConnection(live_server.host, live_server.port, timeout=20)
+    connection.request("GET", "/")
+    assert connection.getresponse().read() == (b"patched" if OURS else b"hello")
+"""
+
+
+@pytest.mark.parametrize("server", ["rustwsgi", "development"])
+def test_live_server_of_django_is_that_of_production(tmp_path: Path, server: str) -> None:
+    pytest.importorskip("pytest_django")
+    setting = f"rustwsgi_live_server = {str(server == 'rustwsgi').lower()}\n"
+    files = {
+        "pytest.ini": f"[pytest]\nDJANGO_SETTINGS_MODULE = settings\n{setting}pythonpath = .\n",
+        "settings.py": SETTINGS,
+        "urls.py": DJANGO_VIEWS,
+        "test_it.py": DJANGO_DIFFERENCES,
+    }
+    run_suite(tmp_path, files, *DJANGO, "--nomigrations", passed=4, TEST_SERVER=server)
+
+
+@pytest.mark.parametrize("server", ["rustwsgi", "development"])
+def test_live_server_of_flask_is_that_of_production(tmp_path: Path, server: str) -> None:
+    pytest.importorskip("pytest_flask")
+    ini = f"[pytest]\nrustwsgi_live_server = {str(server == 'rustwsgi').lower()}\n"
+    files = {"pytest.ini": ini, "test_it.py": FLASK_DIFFERENCES}
+    run_suite(tmp_path, files, *FLASK, passed=2, TEST_SERVER=server)
+
+
+@pytest.mark.parametrize("framework", ["django", "flask"])
+def test_suite_of_the_benchmark_passes_with_both_servers(
+    monkeypatch: pytest.MonkeyPatch, framework: str
+) -> None:
+    pytest.importorskip(f"pytest_{framework}")
+    monkeypatch.syspath_prepend(str(ROOT / "benches"))
+    import live_servers
+
+    suite = live_servers.SUITES[f"{framework}-http"]._replace(tests=2)
+    theirs, ours = live_servers.compare(suite, rounds=1)
+    assert live_servers.row(suite, theirs, ours).startswith(f"| {suite.title}: 2 tests | ")
 
 
 def test_frameworks_servers_stay_without_the_setting(tmp_path: Path) -> None:
