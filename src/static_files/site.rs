@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+
 use super::lookup::{Found, find};
 use super::mounts::Mounts;
 use super::reply::{Reply, page, select};
@@ -14,6 +16,9 @@ use crate::config::{StaticFallback, StaticMap, StaticSettings};
 use crate::http1::Head;
 
 const NOT_FOUND: &str = "404 Not Found";
+/// What is encoded in a prefix.
+const ENCODED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The mounts, and the rules for all of them.
 #[derive(Debug)]
@@ -113,11 +118,12 @@ impl StaticSite {
         Prepared { found }
     }
 
-    /// The response to a request for `prepared`. With [`Lookup::Cached`] it fails with `WouldBlock`
-    /// rather than wait for a disk.
+    /// The response to a request for `prepared`. A proxy may have removed `prefix`, decoded, from
+    /// its URL. With [`Lookup::Cached`] it fails with `WouldBlock` rather than wait for a disk.
     pub fn answer<'a>(
         &self,
         head: &Head,
+        prefix: &[u8],
         prepared: &'a Prepared,
         lookup: Lookup,
     ) -> io::Result<Answer<'a>> {
@@ -136,7 +142,7 @@ impl StaticSite {
                 let reply = reply(representations, head, is_head, lookup);
                 reply.map(Answer::Reply)
             }
-            PreparedFound::Directory => Ok(Answer::Reply(redirect(head))),
+            PreparedFound::Directory => Ok(Answer::Reply(redirect(head, prefix))),
             PreparedFound::Missing(fallback) => Ok(match fallback {
                 StaticFallback::App => Answer::Application,
                 StaticFallback::NotFound => Answer::Reply(page(NOT_FOUND, &[])),
@@ -167,8 +173,14 @@ fn reply<'a>(
 
 /// Adds the slash that the path lacks, and keeps the query. The path begins with one slash, so that
 /// the target is not another host: an empty segment names no directory.
-fn redirect(head: &Head) -> Reply<'static> {
-    let mut location = head.path().to_vec();
+fn redirect(head: &Head, prefix: &[u8]) -> Reply<'static> {
+    let path: Vec<u8> = percent_decode(head.path()).collect();
+    let has_prefix = path.strip_prefix(prefix).is_some_and(|rest| matches!(rest, [] | [b'/', ..]));
+    let mut location = Vec::new();
+    if !has_prefix {
+        location.extend(percent_encode(prefix, ENCODED).flat_map(str::bytes));
+    }
+    location.extend_from_slice(head.path());
     location.push(b'/');
     if !head.query().is_empty() {
         location.push(b'?');

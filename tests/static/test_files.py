@@ -182,6 +182,25 @@ def test_directory_has_its_index(serve, tree):
     assert site.get("/s/dir", method="HEAD").status == 308
 
 
+@pytest.mark.parametrize(
+    ("prefix", "target", "location"),
+    [
+        ("/shop", "/s/dir?a=b", "/shop/s/dir/?a=b"),
+        ("/a%20b/", "/s", "/a%20b/s/"),
+        ("/s", "/s/dir", "/s/dir/"),  # the proxy has not removed it
+        ("/s/d", "/s/dir", "/s/d/s/dir/"),
+        ("", "/s/dir", "/s/dir/"),
+    ],
+)
+def test_redirect_has_the_prefix_that_a_proxy_has_removed(
+    serve, tree, prefix: str, target: str, location: str
+) -> None:
+    options = ["--static-index", "index.html", "--forwarded-headers", "prefix"]
+    site = serve("static_app:app", "--static", f"/s={tree}", *options)
+    response = site.get(target, fields=[("X-Forwarded-Prefix", prefix)])
+    assert (response.status, response.get("Location")) == (308, location)
+
+
 def test_directory_that_does_not_exist_ends_the_start(fresh_server, tmp_path):
     (tmp_path / "file").write_text("x")
     for option, name in (("--static", "/s="), ("--sendfile-root", "")):

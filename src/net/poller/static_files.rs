@@ -45,9 +45,11 @@ pub(super) fn answer_with(
     lookup: Lookup,
 ) -> Result<Box<Connection>, Action> {
     let site = files.site.clone();
-    let answer = files
-        .prepare(target.clone(), lookup)
-        .and_then(|prepared| site.answer(connection.http.head(), prepared, lookup));
+    let answer = files.prepare(target.clone(), lookup).and_then(|prepared| {
+        let forwarded = connection.forwarded();
+        let prefix = forwarded.and_then(|forwarded| forwarded.prefix.as_deref());
+        site.answer(connection.http.head(), prefix.unwrap_or_default(), prepared, lookup)
+    });
     match answer {
         Ok(Answer::Reply(reply)) => Err(send(state, connection, reply)),
         Ok(Answer::Application) => Ok(connection),
