@@ -23,11 +23,13 @@ from harness.supervision import children, end, freeze, workers
 
 APP = "handed_over:app"
 Factory = Callable[..., ServerProcess]
+#: For cases that run the command: the embedded binary starts it without Python.
+both_doors = pytest.mark.second_door("every case")
 
 
 @pytest.fixture
-def control(tmp_path: Path) -> Control:
-    return Control(tmp_path)
+def control(tmp_path: Path, door: str) -> Control:
+    return Control(tmp_path, door)
 
 
 def hold(server: ServerProcess, stack: ExitStack, fifo: Path) -> None:
@@ -40,7 +42,7 @@ def hold(server: ServerProcess, stack: ExitStack, fifo: Path) -> None:
     stack.callback(lambda: fifo.open("w").close())
 
 
-@pytest.mark.second_door("every case")
+@both_doors
 def test_status_and_requests_are_shown_at_both_addresses(
     fresh_server: Factory, door: str, control: Control, tmp_path: Path
 ) -> None:
@@ -72,6 +74,7 @@ def test_status_and_requests_are_shown_at_both_addresses(
     assert control.succeeds("requests") == "No request runs or waits.\n"
 
 
+@both_doors
 def test_number_of_workers_changes(fresh_server: Factory, control: Control) -> None:
     server = fresh_server(APP, *control.options)
     workers(server, 1)
@@ -87,6 +90,7 @@ def test_number_of_workers_changes(fresh_server: Factory, control: Control) -> N
     server.wait_for_event("control.command", "workers .*of user ")
 
 
+@both_doors
 def test_reload_waits_for_its_outcome(
     fresh_server: Factory, control: Control, tmp_path: Path
 ) -> None:
@@ -116,6 +120,7 @@ def test_reload_waits_for_its_outcome(
     assert {name: count for name, count in reloads.items() if count} == expected
 
 
+@both_doors
 def test_reopen_uses_new_files(fresh_server: Factory, control: Control, tmp_path: Path) -> None:
     log = tmp_path / "logs" / "access"
     log.parent.mkdir()
@@ -129,16 +134,17 @@ def test_reopen_uses_new_files(fresh_server: Factory, control: Control, tmp_path
     assert f"cannot open the access log {log}" in control.fails("reopen")
 
 
+@both_doors
 def test_stop_waits_for_the_end(fresh_server: Factory, control: Control, tmp_path: Path) -> None:
     server = fresh_server(APP, *control.options)
     with ExitStack() as stack:
         hold(server, stack, tmp_path / "hold")
-        stopping = control.start(server, "stop")
+        stopping = control.start("stop")
         server.wait_for_event("server.stopping")
         wait_until(lambda: control.status()["stage"] == "stopping", "the stage is shown")
         assert "the server is shutting down" in control.fails("workers", "2")
         start = len(server.stderr())
-        again = control.start(server, "stop")
+        again = control.start("stop")
         server.wait_for_event("control.command", "stop", start=start)
         assert stopping.poll() is None
     assert server.wait() == 0
@@ -169,6 +175,7 @@ def test_reload_that_a_stop_ends_has_failed(
     assert server.wait() == 0
 
 
+@both_doors
 def test_master_answers_while_workers_keep_their_interpreters(
     fresh_server: Factory, control: Control
 ) -> None:
@@ -208,11 +215,14 @@ def test_stale_socket_is_replaced_and_one_in_use_is_an_error(
     assert control.status()["pid"] == server.pid
 
 
+@both_doors
 def test_upgrade_passes_the_socket_on(fresh_server: Factory, control: Control) -> None:
     server = fresh_server(APP, *control.options, "--graceful-timeout", "1")
+    server.wait_for_event("server.ready")
     before = children(server.pid)
+    start = len(server.stderr())
     server.send_signal(signal.SIGUSR2)
-    server.wait_for_event("server.ready", start=len(server.stderr()))
+    server.wait_for_event("server.ready", start=start)
     [master] = children(server.pid) - before
     assert control.status()["pid"] == server.pid
     control.succeeds("stop")
@@ -223,16 +233,19 @@ def test_upgrade_passes_the_socket_on(fresh_server: Factory, control: Control) -
     assert "RUSTWSGI_INHERITED" not in server.stderr()
 
 
+@both_doors
 def test_upgrade_without_the_option_closes_the_socket(
     fresh_server: Factory, control: Control, tmp_path: Path
 ) -> None:
     config = tmp_path / "rustwsgi.toml"
     config.write_text(f'control_socket = "{control.path}"\n')
     server = fresh_server(APP, "--config", str(config))
+    server.wait_for_event("server.ready")
     before = children(server.pid)
     config.write_text("")
+    start = len(server.stderr())
     server.send_signal(signal.SIGUSR2)
-    server.wait_for_event("server.ready", start=len(server.stderr()))
+    server.wait_for_event("server.ready", start=start)
     [master] = children(server.pid) - before
     control.succeeds("stop")
     server.wait_for_event("upgrade.completed")
@@ -240,6 +253,7 @@ def test_upgrade_without_the_option_closes_the_socket(
     os.kill(master, signal.SIGTERM)
 
 
+@both_doors
 def test_workers_can_not_use_the_socket(
     fresh_server: Factory, control: Control, tmp_path: Path
 ) -> None:
@@ -272,10 +286,12 @@ def test_workers_can_not_use_the_socket(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_user_of_the_workers_is_refused_whatever_the_mode_is(fresh_server: Factory) -> None:
+def test_user_of_the_workers_is_refused_whatever_the_mode_is(
+    fresh_server: Factory, door: str
+) -> None:
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
-        control = Control(Path(directory))
+        control = Control(Path(directory), door)
         options = ["--preload", "--user", "65534", "--group", "65534"]
         fresh_server(APP, *control.options, *options, "--control-socket-mode", "666")
         assert control.path.stat().st_uid == 0
@@ -317,9 +333,13 @@ def test_user_of_the_workers_is_refused_whatever_the_mode_is(fresh_server: Facto
     ],
 )
 def test_bad_commands_are_refused(
-    serve: Factory, tmp_path_factory: pytest.TempPathFactory, line: bytes, error: str
+    serve: Factory,
+    door: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    line: bytes,
+    error: str,
 ) -> None:
-    control = Control(tmp_path_factory.getbasetemp())
+    control = Control(tmp_path_factory.getbasetemp(), door)
     serve("echo:app", *control.options)
     assert error in control.send(line)["error"]
 
@@ -358,7 +378,8 @@ def test_crowd_of_clients_delays_neither_signals_nor_commands(
         waiting.close()
 
 
-def test_slow_server_is_given_up(control: Control, door: str) -> None:
+@both_doors
+def test_slow_server_is_given_up(control: Control) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(control.path))
         assert "no server listens there" in control.fails("status")
