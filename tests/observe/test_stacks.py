@@ -236,6 +236,34 @@ def test_profile_of_a_worker_that_exits_fails(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("command", ["stacks", "profile"])
+def test_reply_that_its_client_does_not_read_does_not_keep_the_worker(
+    fresh_server: Factory, control: Control, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "parked.py").write_text(
+        "import threading\n"
+        # A socket does not take a report with this name.
+        "exec(compile('def park(event): event.wait()', 'x' * 2_000_000, 'exec'))\n"
+        "threading.Thread(target=park, args=[threading.Event()], daemon=True).start()\n"
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [('Content-Length', '0')])\n"
+        "    return []\n"
+    )
+    options = [*control.options, "--graceful-timeout", "1"]
+    server = fresh_server("parked:app", *options, cwd=tmp_path)
+    [pid] = workers(server, 1)
+    server.get("/")
+    with control.connect() as client:
+        asked: dict[str, object] = {"command": command, "worker": pid}
+        if command == "profile":
+            asked["seconds"] = 0.05
+        client.sendall(json.dumps(asked).encode() + b"\n")
+        # The reply has begun.
+        assert client.recv(1) == b"{"
+        assert server.stop() == 0
+    assert "[worker.killed]" not in server.stderr()
+
+
 def test_requests_are_answered_while_stacks_are_read(
     fresh_server: Factory, control: Control
 ) -> None:
