@@ -378,6 +378,27 @@ def test_crowd_of_clients_delays_neither_signals_nor_commands(
         waiting.close()
 
 
+def test_clients_with_many_commands_leave_the_others_their_turns(
+    fresh_server: Factory, control: Control
+) -> None:
+    server = fresh_server("echo:app", *control.options)
+    workers(server, 1)
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(control.connect()) for _ in range(8)]
+        other = stack.enter_context(control.connect())
+        start = len(server.stderr())
+        freeze(server.pid)
+        for sock in crowd:
+            sock.sendall(b'{"command": "workers", "count": 1}\n' * 100)
+        other.sendall(b'{"command": "reopen"}\n')
+        server.send_signal(signal.SIGCONT)
+        assert outcome(other)["ok"]
+        server.wait_for_event("control.command", "reopen", start=start)
+        said = server.stderr()[start:].partition("reopen")[0]
+        # It is the ninth client. Each of the others has 100 commands.
+        assert said.count("[control.command]") < 50
+
+
 @both_doors
 def test_slow_server_is_given_up(control: Control) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
