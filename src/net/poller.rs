@@ -16,7 +16,8 @@
 //!   [`static_files`] (with what it has [`prepared`]), [`load`], [`loaded`], [`expire`], [`evict`],
 //!   [`reject`], [`relay`], [`mod@hand_over`] and [`mod@http2`], whose sessions are
 //!   [`multiplexed`]; they share the [`state`] with its [`connections`], which [`census`] counts,
-//! - the policies [`admission`], [`eviction`] and [`overload`] decide, without I/O or clock,
+//! - the policies [`admission`], [`eviction`], [`overload`] and [`large`] decide, without I/O or
+//!   clock,
 //! - [`queue_membership`] is the state of [`mod@hand_over`]; [`setup`] makes it,
 //! - [`observed`] shows the master what the poller does,
 //! - [`queued`] is the poller for the dispatcher, [`handle`] for other threads; its connections see
@@ -37,6 +38,7 @@ mod handle;
 mod handshake;
 mod health;
 mod http2;
+mod large;
 mod load;
 mod loaded;
 mod multiplexed;
@@ -86,7 +88,7 @@ use action::Action;
 use connections::Phase;
 use handle::Returned;
 use queue_membership::HandOver;
-use run::{drive_sessions, end_sessions, proceed, run};
+use run::{drive_sessions, end_sessions, proceed, run, write_waiting};
 use state::State;
 
 /// The token of the waker.
@@ -232,6 +234,7 @@ impl Poller {
         if self.handle.has_returned() {
             self.run_returned();
         }
+        write_waiting(&mut self.state);
         // Returned connections have flushed theirs already.
         self.state.link.flush_scheduled();
         drive_sessions(&mut self.state);

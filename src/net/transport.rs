@@ -28,6 +28,7 @@ use super::http2::Stream;
 pub(super) use super::sending::Then;
 use super::sending::send;
 use super::tls::{TlsStream, Variable};
+use super::tuning::LOCAL_SEND_BUFFER;
 #[cfg(target_os = "linux")]
 use crate::sys::sigpipe;
 
@@ -210,6 +211,14 @@ impl Transport {
             Transport::Plain(_) => None,
             Transport::Tls(stream) => stream.variables(),
             Transport::Stream(stream) => stream.variables(),
+        }
+    }
+
+    /// Limits the bytes that the kernel takes ahead of a client on the same machine. A distant one
+    /// needs more, and the kernel knows how many.
+    pub(super) fn limit_send_buffer(&self) {
+        if let Ok(socket) = self.socket() {
+            let _ = socket.set_send_buffer_size(LOCAL_SEND_BUFFER);
         }
     }
 

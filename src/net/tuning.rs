@@ -101,6 +101,21 @@ pub(super) const HIGH_WATER_MARK: usize = 256 * 1024;
 /// The same while the memory budget has passed its soft limit.
 pub(super) const REDUCED_HIGH_WATER_MARK: usize = 32 * 1024;
 
+/// A complete response with this many bytes in memory is large: its client waits for the copy of
+/// the bytes, not for a turn of the poller.
+pub(super) const LARGE_RESPONSE: usize = 256 * 1024;
+/// Large responses that are written at a time to clients on the same machine. With half of it, or
+/// twice as many, the server is no faster.
+pub(super) const MAX_LARGE_WRITES: usize = 8;
+/// Bytes of a large response that the kernel takes ahead of such a client; Linux doubles it. The
+/// client reads them while the server writes to another one, and all fit into the caches.
+pub(super) const LOCAL_SEND_BUFFER: usize = 256 * 1024;
+/// A client that reads as fast as the server writes has its response within this time...
+pub(super) const LARGE_WRITE_TIMEOUT: Duration = Duration::from_millis(10);
+/// ...and after one that has not, large responses are not limited for this time. So slow readers
+/// delay others for less than a tenth of the time.
+pub(super) const SLOW_READER_PAUSE: Duration = Duration::from_millis(200);
+
 // Static files
 
 /// Requests for static files of one connection that a turn answers.

@@ -180,6 +180,25 @@ def test_unread_response_does_not_delay_others(serve) -> None:
             client.close()
 
 
+def test_unread_large_responses_do_not_delay_other_large_ones(serve) -> None:
+    """The server writes eight at a time, but unread ones do not count for long."""
+    server = serve("http_steps:app", "--threads", "1")
+    run, size = run_id(), 2_000_000
+    readers = [server.connect(receive_buffer=4096) for _ in range(20)]
+    try:
+        for client in readers:
+            client.send(build_request("GET", f"/large?id={run}&size={size}"))
+        for _ in range(20):
+            response = server.get(f"/large?id={run}&size={size}")
+            assert response.complete and len(response.body) == size
+        for client in readers:
+            response = client.response()
+            assert response.complete and len(response.body) == size
+    finally:
+        for client in readers:
+            client.close()
+
+
 def unfinished(number: int) -> bytes:
     """A request that is long enough to come in bytes: a head, a sized, or a chunked body."""
     fields = [("X-Number", str(number))]

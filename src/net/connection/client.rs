@@ -11,6 +11,12 @@ use crate::net::trace::Trace;
 use crate::proxies::{Forwarded, ProxyHeader, Source};
 
 impl Connection {
+    /// True if the client has connected over the loopback interface: HTTP/1 over TCP.
+    pub(in crate::net) fn is_client_local(&self) -> bool {
+        let is_stream = self.write_half.transport().stream().is_some();
+        !is_stream && self.peer.ip().is_some_and(|ip| ip.to_canonical().is_loopback())
+    }
+
     /// Applies the header that the connection begins with.
     #[cold]
     pub(in crate::net) fn apply_proxy_header(

@@ -59,6 +59,11 @@ impl Connection {
         self.write_half.make_room(spool, self.poller.write_pace, &self.poller)
     }
 
+    /// For the poller: keeps queued bytes for a later turn. Fails if the client has disconnected.
+    pub(in crate::net) fn keep(&mut self) -> io::Result<()> {
+        self.write_half.enqueue(&mut self.queue).map(|_| ())
+    }
+
     /// For the poller: sends queued bytes, within the limit of one turn. Once all are sent,
     /// [`Connection::start_next`] decides what follows.
     pub(in crate::net) fn send(&mut self) -> io::Result<Flush> {

@@ -116,6 +116,7 @@ pub(super) fn lose_stream(state: &mut State, open: &OpenStream) {
 pub(super) fn release(state: &mut State, id: ConnectionId) {
     let slot = state.connections.remove(id);
     state.admission.resume();
+    state.large.end(id);
     if let Some(slot) = slot {
         if slot.is_stream() {
             state.streams -= 1;

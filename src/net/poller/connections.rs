@@ -59,6 +59,10 @@ pub(super) struct Slot {
     pub(super) is_half_closed: bool,
     /// A thread of the [loader](crate::net::loader) waits for a disk, for the response.
     pub(super) is_loading: bool,
+    /// Its large response waits until others are written: see [`mod@super::large`].
+    pub(super) is_waiting: bool,
+    /// Its socket takes no more than a client on the same machine needs.
+    pub(super) has_local_send_buffer: bool,
     /// It is in the run queue.
     pub(super) is_scheduled: bool,
     /// The latest end of the phase.
@@ -75,6 +79,8 @@ impl Slot {
             is_readable: true,
             is_half_closed: false,
             is_loading: false,
+            is_waiting: false,
+            has_local_send_buffer: false,
             is_scheduled: false,
             deadline: Deadline::default(),
         }

@@ -87,6 +87,19 @@ pub(super) fn end_sessions(state: &mut State) {
     }
 }
 
+/// Writes the large responses that need not wait any more.
+pub(super) fn write_waiting(state: &mut State) {
+    while let Some(id) = state.large.next(state.now) {
+        if let Some(slot) = state.connections.get_mut(id) {
+            slot.is_waiting = false;
+            let action = flush(state, id);
+            run(state, id, action);
+        } else {
+            state.large.end(id);
+        }
+    }
+}
+
 /// Continues as the connection's phase requires.
 pub(super) fn proceed(state: &mut State, id: ConnectionId) {
     let Some(slot) = state.connections.get(id) else { return };

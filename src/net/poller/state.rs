@@ -6,6 +6,7 @@ use super::action::Action;
 use super::admission::Admission;
 use super::connections::{Connections, Phase, Slot};
 use super::eviction::Eviction;
+use super::large::LargeResponses;
 use super::observed::Observed;
 use super::overload::{Overload, is_disconnect};
 use super::prepared::StaticFiles;
@@ -74,6 +75,8 @@ pub(super) struct State {
     pub(super) eviction: Eviction,
     /// Decides which queued requests to serve, reject or drop.
     pub(super) overload: Overload,
+    /// Decides which large responses are written, and which wait.
+    pub(super) large: LargeResponses,
     /// Exchanges connections with other workers, if there are any.
     pub(super) hand_over: Option<HandOver>,
     /// Shows to the master what the poller does, with `--metrics`.
@@ -113,6 +116,7 @@ impl State {
             admission,
             eviction: Eviction::new(now),
             overload: Overload::new(settings.timeouts.queue, now),
+            large: LargeResponses::default(),
             hand_over: None,
             observed: None,
             settings,

@@ -3,6 +3,7 @@
 //! tests cover the rest.
 
 mod hand_over;
+mod large;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -33,8 +34,12 @@ impl Site {
 
     fn open_with(options: &[(&str, &str)]) -> Site {
         let directory = tempfile::tempdir().unwrap();
-        let listeners =
-            bind(&Bind::Unix(directory.path().join("s")), BindOptions::with_backlog(16)).unwrap();
+        let bound = Bind::Unix(directory.path().join("s"));
+        Site::open_at(&bound, directory, options)
+    }
+
+    fn open_at(bound: &Bind, directory: tempfile::TempDir, options: &[(&str, &str)]) -> Site {
+        let listeners = bind(bound, BindOptions::with_backlog(16)).unwrap();
         let options =
             options.iter().map(|(name, value)| (name.to_string(), vec![value.to_string()]));
         let settings = Arc::new(config::parse_api(&options.collect::<Vec<_>>()).unwrap());

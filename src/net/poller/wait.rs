@@ -20,7 +20,12 @@ pub(super) fn time_to_wait(
     // A deadline counts from the begin of the turn: to read the clock again costs more than to act
     // later by the time that the returned connections took. Rounded up: otherwise the loop would
     // spin in the last millisecond before a deadline.
-    let deadline = clock::earliest([state.timers.next(), state.admission.wakes_at(), check_at]);
+    let deadline = clock::earliest([
+        state.timers.next(),
+        state.admission.wakes_at(),
+        state.large.wakes_at(),
+        check_at,
+    ]);
     let until =
         deadline.map(|at| at.saturating_duration_since(state.now) + Duration::from_millis(1));
     match (until, log_retry(state)) {

@@ -15,6 +15,7 @@ use crate::net::arena::ConnectionId;
 use crate::net::connection::Connection;
 use crate::net::output_queue::Flush;
 use crate::net::shutdown::Shutdown;
+use crate::net::tuning::LARGE_RESPONSE;
 use crate::net::write_half::REQUEST_ABORTED;
 use crate::net::write_pace::READ_TOO_SLOWLY;
 use crate::observe::{Count, counted};
@@ -22,14 +23,43 @@ use crate::observe::{Count, counted};
 /// A worker thread has returned a connection: sends its response.
 pub(super) fn on_returned(state: &mut State, mut connection: Box<Connection>) -> Action {
     connection.end_reading();
+    if connection.queue.size() >= LARGE_RESPONSE && connection.is_client_local() {
+        return on_large(state, connection);
+    }
     let sent = connection.send();
     on_sent(state, connection, sent)
 }
 
+/// A large response to a client on the same machine is complete: writes it, or lets it wait until
+/// others are written. It does not wait if memory is short.
+fn on_large(state: &mut State, mut connection: Box<Connection>) -> Action {
+    let id = connection.id;
+    if let Some(slot) = state.connections.get_mut(id)
+        && !std::mem::replace(&mut slot.has_local_send_buffer, true)
+    {
+        // Once, because each time an event would report that the socket is writable.
+        connection.write_half.transport().limit_send_buffer();
+    }
+    let may_write =
+        state.link.memory_budget.is_over_soft_limit() || state.large.begin_or_wait(id, state.now);
+    if may_write {
+        let sent = connection.send();
+        return on_sent(state, connection, sent);
+    }
+    let kept = connection.keep().map(|()| Flush::Blocked);
+    let action = on_sent(state, connection, kept);
+    if let Some(slot) = state.connections.get_mut(id) {
+        slot.is_waiting = true;
+        // The deadlines of the client do not apply.
+        state.timers.set(id, &mut slot.deadline, None);
+    }
+    action
+}
+
 /// Sends more of a response that the socket did not accept at once.
 pub(super) fn flush(state: &mut State, id: ConnectionId) -> Action {
-    if state.connections.get(id).is_some_and(|slot| slot.is_loading) {
-        return on_event_while_loading(state, id);
+    if state.connections.get(id).is_some_and(|slot| slot.is_loading || slot.is_waiting) {
+        return on_event_while_waiting(state, id);
     }
     match state.lend(id) {
         Some(connection) => {
@@ -40,10 +70,10 @@ pub(super) fn flush(state: &mut State, id: ConnectionId) -> Action {
     }
 }
 
-/// An event of a connection that waits for a disk: closes it if its client has disconnected, so
-/// that a slow disk does not hold its slot.
+/// An event of a connection that waits for a disk or for other responses: closes it if its client
+/// has disconnected, so that a slow disk does not hold its slot.
 #[cold]
-fn on_event_while_loading(state: &mut State, id: ConnectionId) -> Action {
+fn on_event_while_waiting(state: &mut State, id: ConnectionId) -> Action {
     let Some(slot) = state.connections.get(id) else { return Action::Wait };
     let Phase::Sending(connection) = &slot.phase else { return Action::Wait };
     let write_half = &slot.write_half;
@@ -141,6 +171,7 @@ pub(super) fn report_slow_client(state: &State, connection: &Connection, kind: i
 /// The whole response was sent: starts the next request, or ends the connection.
 fn finish_exchange(state: &mut State, mut connection: Box<Connection>) -> Action {
     state.response_buffers.take_back(&mut connection);
+    state.large.end(connection.id);
     let Some(slot) = state.connections.get_mut(connection.id) else { return Action::Wait };
     match connection.start_next(state.now) {
         Next::Request => {
