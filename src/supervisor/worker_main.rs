@@ -206,10 +206,8 @@ fn load(
         })?;
     }
     let app = preloaded.map_or_else(|| import(py, context, entrypoints), Ok);
-    if let Err(failure) = &app
-        && context.boot_reports.is_first(std::process::id(), &failure.text())
-    {
-        failure.log();
+    if let Err(failure) = &app {
+        context.boot_reports.report(std::process::id(), &failure.text(), || failure.log());
     }
     let is_error_page = app.is_err();
     let app = app.or_else(|failure| match &mut preparation {
