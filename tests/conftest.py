@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -151,6 +152,15 @@ def fifo(tmp_path: Path) -> Path:
     path = tmp_path / "fifo"
     os.mkfifo(path)
     return path
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that all users can enter. `tmp_path` is none: each pytest that starts takes the
+    rights of others away from the directory that has those of all pytests of a user."""
+    with tempfile.TemporaryDirectory(prefix="rustwsgi-", ignore_cleanup_errors=True) as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
 
 
 @pytest.fixture(params=DELIVERIES[:2])

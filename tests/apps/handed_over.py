@@ -2,7 +2,8 @@
 
 /                the body of the request, and the process id
 /hold?PATH       waits until the named pipe at PATH is written to
-/seize?N         keeps the interpreter to itself for N seconds, as a C extension may
+/seize?PATH      keeps the interpreter to itself until the named pipe at PATH is written to, as a C
+                 extension may; /seize?N keeps it for N seconds
 /ends            how many ends of their queue this worker has, and a child that it forks
 /garble          sends nonsense to the other workers, as broken code in a worker could
 /run?ID,SECONDS  records its begin and its end, and sleeps in between
@@ -18,10 +19,13 @@ PID = os.getpid()
 records = os.open(os.environ.get("RECORDS", os.devnull), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
-def seize(seconds):
+def seize(until):
     libc = ctypes.PyDLL(None)  # keeps the interpreter during its calls
     libc.write(2, b"seized\n", 7)
-    libc.sleep(seconds)
+    if until.startswith("/"):
+        libc.close(libc.open(until.encode(), os.O_RDONLY))
+    else:
+        libc.sleep(int(until))
 
 
 def queue_ends():
@@ -60,7 +64,7 @@ def app(environ, start_response):
         with open(query) as pipe:
             pipe.read()
     elif path == "/seize":
-        seize(int(query))
+        seize(query)
     elif path == "/garble":
         garble()
     elif path == "/ends":

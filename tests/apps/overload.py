@@ -1,11 +1,13 @@
 """Requests that occupy a thread until they are released.
 
 /hold?PATH    waits until the named pipe at PATH is written to
-/seize?N      keeps the interpreter to itself for N seconds, as a C extension may
+/seize?PATH   keeps the interpreter to itself until the named pipe is written to, as a C
+              extension may
 /eat?N        takes N MiB of memory and gives it back
 """
 
 import ctypes
+import os
 import sys
 
 from echo import recorded, reply
@@ -21,9 +23,9 @@ def app(environ, start_response):
     elif path == "/seize":
         libc = ctypes.PyDLL(None)  # keeps the interpreter during its calls
         # print() lets it go while it writes, and another thread could run a request in between.
-        sys.setswitchinterval(int(query))
+        sys.setswitchinterval(600)
         libc.write(2, b"seized\n", 7)
-        libc.sleep(int(query))
+        libc.close(libc.open(query.encode(), os.O_RDONLY))
         sys.setswitchinterval(0.005)
     elif path == "/eat":
         len(bytearray(int(query) << 20))

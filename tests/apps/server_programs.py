@@ -37,19 +37,19 @@ def never_ends(environ, start_response):
 
 def gated(environ, start_response):
     inside.set()
-    gate.wait(10)
+    gate.wait(25)
     return app(environ, start_response)
 
 
 def get(url):
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=25) as response:
         return response.read().decode()
 
 
 def ask(url):
     """Sends a request, and returns when it is inside the application."""
     threading.Thread(target=get, args=(url,), daemon=True).start()
-    assert inside.wait(10)
+    assert inside.wait(25)
 
 
 def raised(call):
@@ -167,14 +167,14 @@ def one_int():
     def act(url):
         asking = threading.Thread(target=lambda: bodies.append(get(url + "/gated")))
         asking.start()
-        assert inside.wait(10)
-        idle = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+        assert inside.wait(25)
+        idle = http.client.HTTPConnection(url.removeprefix("http://"), timeout=25)
         idle.request("GET", "/")
         idle.getresponse().read()
         os.kill(os.getpid(), signal.SIGINT)
         assert not idle.sock.recv(1), "the server stops, and closes idle connections"
         gate.set()
-        asking.join(10)
+        asking.join(25)
 
     def either(environ, start_response):
         chosen = gated if environ["PATH_INFO"] == "/gated" else app
@@ -229,7 +229,7 @@ def children_of(start, stop):
     asking = threading.Thread(target=client, daemon=True)
     asking.start()
     start(lambda: rustwsgi.serve(forking, bind=f"fd://{listener.fileno()}"))
-    asking.join(10)
+    asking.join(25)
     listener.close()
     return seen, in_a_child(handlers)
 
@@ -241,7 +241,7 @@ def children_of_serve():
 def children_of_a_thread():
     def start(serve):
         threading.Thread(target=serve, daemon=True).start()
-        assert over.wait(10)
+        assert over.wait(25)
 
     over = threading.Event()
     return children_of(start, over.set)
@@ -279,8 +279,7 @@ def threads_of_a_server():
 
 def start_fails_half_way():
     """The third thread cannot be started."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        bind = f"127.0.0.1:{probe.getsockname()[1]}"
+    bind = f"127.0.0.1:{os.environ['FREE_PORT']}"
     start = threading.Thread.start
 
     def failing(self):
@@ -302,7 +301,7 @@ def start_at_once():
     outcomes = []
 
     def start():
-        barrier.wait(10)
+        barrier.wait(25)
         outcomes.append(raised(server.start))
 
     threads = [threading.Thread(target=start) for _ in range(8)]
@@ -331,7 +330,7 @@ def stop_again():
     ask(server.url)
     first = [server.stop(), server.stop()]
     gate.set()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 25
     while not (stopped := server.stop()) and time.monotonic() < end:
         time.sleep(0.01)
     return [first, stopped, threads_of_a_server()]

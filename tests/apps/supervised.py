@@ -29,10 +29,10 @@ def flood(errors, fifo):
             print("the flood has cleaned up", file=errors, flush=True)
 
 
-def pausing(errors, seconds):
-    """A block, a pause in C, and another block."""
+def pausing(errors, fifo):
+    """A block, a pause in C until the named pipe has a writer, and another block."""
     yield b"first"
-    time.sleep(seconds)
+    os.close(os.open(fifo, os.O_RDONLY))
     print("the pause is over", file=errors, flush=True)
     yield b"second"
 
@@ -90,7 +90,7 @@ def app(environ, start_response):
         return flood(environ["wsgi.errors"], query)
     elif path == "/pause":
         start_response("200 OK", [("Content-Type", "text/plain")])
-        return pausing(environ["wsgi.errors"], float(query))
+        return pausing(environ["wsgi.errors"], query)
     elif path == "/close":
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
         return SlowToClose(environ["wsgi.errors"], float(query))

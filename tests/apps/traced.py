@@ -8,12 +8,14 @@
 /wait?PATH      waits until the named pipe at PATH is written to
 /spend?S        runs for S seconds, then answers in two blocks
 /stream?N       N blocks of 64 KiB, made one by one
-/seize?S        keeps the interpreter to itself for S seconds, as a C extension may
+/seize?PATH     keeps the interpreter to itself until the named pipe at PATH is written to, as a C
+                extension may
 """
 
 import ctypes
 import json
 import logging
+import os
 import time
 
 logger = logging.getLogger("app")
@@ -60,6 +62,7 @@ def app(environ, start_response):
         start_response("200 OK", fields)
         return blocks(int(query))
     elif path == "/seize":
-        ctypes.PyDLL(None).usleep(int(float(query) * 1e6))
+        libc = ctypes.PyDLL(None)  # keeps the interpreter during its calls
+        libc.close(libc.open(query.encode(), os.O_RDONLY))
     start_response("200 OK", fields)
     return [json.dumps({key: environ[key] for key in KEYS if key in environ}).encode()]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 SCREENSHOTS = Path(__file__).with_name("screenshots")
-TIMEOUT = 15.0
+TIMEOUT = 40.0
 
 ARGUMENTS = [
     "--headless",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import time
@@ -314,7 +315,8 @@ class Terminal:
     def wait_for(self, pattern: str) -> re.Match[str]:
         end = time.monotonic() + TIMEOUT
         while not (found := re.search(pattern, self.text)):
-            assert time.monotonic() < end, self.text
+            left = end - time.monotonic()
+            assert left > 0 and select.select([self.master], [], [], left)[0], self.text
             self.text += self._read()
         return found
 

@@ -25,10 +25,11 @@ MISTAKES = {
     ),
     "group": (["--group", "nosuchgroup"], 1, ["--group", "nosuchgroup", "there is no group"]),
     "pid": (["--pid", "{dir}/no/p"], 1, ["--pid", "{dir}/no/p", NOT_THERE, "make its directory"]),
+    # A label is too long for a name, so that no name server is asked, which may take long.
     "resolve": (
-        ["--bind", "no-such-host.invalid:0"],
+        ["--bind", f"{'a' * 70}.invalid:0"],
         1,
-        ["--bind", "no-such-host.invalid", "correct"],
+        ["--bind", f"{'a' * 70}.invalid", "correct"],
     ),
     "in-use": (["--bind", "127.0.0.1:{port}"], 1, ["{port}", "in use", "choose another --bind"]),
     "not-ours": (["--bind", "192.0.2.1:0"], 1, ["192.0.2.1", "this machine has no such address"]),
@@ -173,15 +174,15 @@ def lose_power_over_files() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_user_without_read_permission_for_a_module_is_an_error(door: str, tmp_path: Path) -> None:
+def test_user_without_read_permission_for_a_module_is_an_error(door: str, public: Path) -> None:
     """It was reported as a package that is not installed."""
-    hidden = tmp_path / "hidden"
+    hidden = public / "hidden"
     hidden.mkdir()
     (hidden / "secret.py").touch()
-    (tmp_path / "open.py").write_text("import secret\ndef app(environ, start_response): ...\n")
+    (public / "open.py").write_text("import secret\ndef app(environ, start_response): ...\n")
     hidden.chmod(0o700)
     args = ["--bind", "127.0.0.1:0", "--user", "nobody", "--pythonpath", str(hidden), "open:app"]
-    done = run_cli(door, *args, cwd=tmp_path)
+    done = run_cli(door, *args, cwd=public)
     assert done.returncode == 3, done
     assert 'or the user "nobody" (--user) may not read its file' in done.stderr, done
     assert "ModuleNotFoundError: No module named" in done.stderr, done

@@ -105,16 +105,17 @@ def test_without_a_queue_timeout_requests_wait(fresh_server, gate, tmp_path: Pat
         assert client.response().body == b"served"
 
 
-def test_queue_timeout_does_not_need_the_interpreter(fresh_server) -> None:
+def test_queue_timeout_does_not_need_the_interpreter(fresh_server, fifo: Path) -> None:
     """A C function that holds the interpreter stops the application's threads, not the server."""
     threads = "1" if WITHOUT_GIL else "2"  # without a GIL it stops only its own
     server = fresh_server(APP, "--threads", threads, "--queue-timeout", "0.2")
     with server.connect() as seizing:
-        seizing.send(build_request("GET", "/seize?4"))
+        seizing.send(build_request("GET", f"/seize?{fifo}"))
         server.wait_for_log("^seized")
         with ask(server, "/late") as client:
             assert_unavailable(client.response())
         assert not select.select([seizing.sock], [], [], 0)[0], "it still has the interpreter"
+        fifo.write_text("")
         assert seizing.response().status == 200
 
 

@@ -13,16 +13,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from .checks import wait_until
+from .client import TIMEOUT
 from .pebble import Pebble
 from .server import ServerProcess
 from .tls import NOW, PEM, TlsSocket
 
 #: An order has several requests, and a client in a process that was just forked.
-ORDER_TIMEOUT = 30.0
+ORDER_TIMEOUT = 60.0
 
 
 def handshake(server: ServerProcess, context: ssl.SSLContext, name: str = "localhost") -> TlsSocket:
-    sock = socket.create_connection((server.host, server.port), timeout=10)
+    sock = socket.create_connection((server.host, server.port), timeout=TIMEOUT)
     return TlsSocket(sock, context, name).handshake()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -130,6 +131,16 @@ def wait_until(condition: Callable[[], object], what: str, timeout: float = TIME
     while not condition():
         assert time.monotonic() < deadline, f"not reached in time: {what}"
         time.sleep(0.01)
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has an IPv6 address for itself."""
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def readable(raw: bytes) -> str:

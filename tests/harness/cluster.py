@@ -7,6 +7,7 @@ namespace with one address, and runs a server with its own copy of the applicati
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -25,6 +26,7 @@ from types import TracebackType
 import pytest
 
 from .checks import wait_until
+from .client import TIMEOUT
 from .doors import ROOT, child_environment, door_command
 from .proxies import NGINX, find, snippet
 
@@ -78,9 +80,28 @@ def skip_unless_possible(*programs: str) -> None:
     """Skip the test where there are no namespaces, or a program is missing."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("needs root and `ip`, for network namespaces")
+    if problem := obstacle():
+        pytest.skip(f"the system allows no network namespaces with bridges: {problem}")
     for program in programs:
         if find(program) is None:
             pytest.skip(f"{program} is not installed")
+
+
+@functools.cache
+def obstacle() -> str:
+    """Why the system refuses what a cluster needs, as in a container without privileges; or ""."""
+    name = f"rw{os.getpid() % 100000}-try"
+    try:
+        ip("netns", "add", name)
+        try:
+            ip("-n", name, "link", "add", "br0", "type", "bridge")
+            ip("-n", name, "link", "add", "one", "type", "veth", "peer", "name", "two")
+            ip("netns", "exec", name, "true")
+        finally:
+            ip("netns", "del", name)
+    except subprocess.CalledProcessError as failure:
+        return failure.stderr.decode(errors="replace").strip()
+    return ""
 
 
 @dataclass
@@ -170,7 +191,7 @@ class Host:
         """Stop in good order, and wait for the end."""
         assert self._server
         self._server.send_signal(signal.SIGTERM)
-        assert self._server.wait(20) == 0, self.log()
+        assert self._server.wait(TIMEOUT) == 0, self.log()
         self._server = None
 
     def die(self) -> None:
@@ -182,7 +203,7 @@ class Host:
             for pid in pids.stdout.split():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
-            self._server.wait(20)
+            self._server.wait(TIMEOUT)
             self._server = None
 
     def set_link(self, state: str) -> None:
@@ -249,6 +270,9 @@ class Cluster:
         text = changed(text, "inter 1s", "inter 100ms")
         text = changed(text, "port 9000", f"port {METRICS_PORT}")
         text = changed(text, "timeout server 60s", "timeout server 5s")
+        # Otherwise a check may take no longer than their interval, and on a loaded machine all
+        # hosts would be down.
+        text = changed(text, "timeout connect 500ms", "timeout connect 500ms\n    timeout check 2s")
         return f"global\n    stats socket {self.directory}/haproxy.sock mode 600\n{text}"
 
     def _nginx(self, addresses: list[tuple[str, str]]) -> str:
@@ -309,7 +333,7 @@ class Cluster:
             assert load.stdout.readline() == "running\n"
             yield counts
         finally:
-            output, _ = load.communicate("", timeout=30)
+            output, _ = load.communicate("", timeout=2 * TIMEOUT)
         figures = json.loads(output)
         counts.answers, counts.failed = figures["answers"], figures["failed"]
         counts.slowest = figures["slowest"]
@@ -325,7 +349,7 @@ class Cluster:
     ) -> None:
         if self._balancer:
             self._balancer.terminate()
-            self._balancer.wait(20)
+            self._balancer.wait(TIMEOUT)
         for host in self.hosts:
             host.remove()
         ip("netns", "del", self.namespace)

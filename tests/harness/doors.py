@@ -69,7 +69,7 @@ def run_cli(
     *args: str,
     cwd: str | Path = APPS,
     env: Mapping[str, str] | None = None,
-    timeout: float = 20.0,
+    timeout: float = 60.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run the server with `args` and wait for it to end by itself."""
     return subprocess.run(

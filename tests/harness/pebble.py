@@ -21,19 +21,11 @@ from types import TracebackType
 
 from .checks import wait_until
 from .client import TIMEOUT
+from .ports import free_ports
 from .tls import Authority
 
 #: Debian's package `pebble` has both.
 IS_INSTALLED = all(shutil.which(name) for name in ("pebble", "pebble-challtestsrv"))
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
 
 
 class Pebble:

@@ -41,7 +41,7 @@ class Command(ServerProcess):
 
 
 def run(
-    *command: str, cwd: str | Path, env: Mapping[str, str] | None = None, timeout: float = 30.0
+    *command: str, cwd: str | Path, env: Mapping[str, str] | None = None, timeout: float = 60.0
 ) -> subprocess.CompletedProcess[str]:
     """Run a command until it ends by itself."""
     return subprocess.run(

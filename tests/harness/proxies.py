@@ -15,6 +15,7 @@ import subprocess
 from pathlib import Path
 
 from harness import ROOT, TIMEOUT, Client, Response, build_request, wait_until
+from harness.ports import free_port
 
 PAGE = ROOT / "docs" / "deployment.md"
 #: What the page's configurations listen at, and where they expect the server.
@@ -49,13 +50,6 @@ def snippet(language: str, page: Path = PAGE) -> str:
     found = re.search(rf"(?ms)^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"))
     assert found, f"{page} has no {language}"
     return found[1]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Proxy:

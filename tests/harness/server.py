@@ -195,7 +195,7 @@ class ServerProcess:
     def send_signal(self, sig: int) -> None:
         self.process.send_signal(sig)
 
-    def wait(self, timeout: float = 15.0) -> int:
+    def wait(self, timeout: float = TIMEOUT) -> int:
         """Wait until the server has exited; its exit code."""
         try:
             self.process.wait(timeout)
@@ -204,7 +204,7 @@ class ServerProcess:
             raise AssertionError(f"server did not end; stderr:\n{self.stderr()}") from None
         return self._finish(kill=False)
 
-    def stop(self, sig: int = signal.SIGTERM, timeout: float = 15.0) -> int:
+    def stop(self, sig: int = signal.SIGTERM, timeout: float = TIMEOUT) -> int:
         """Send `sig` and wait for the exit; its exit code."""
         if self.is_alive():
             self.send_signal(sig)
@@ -216,7 +216,7 @@ class ServerProcess:
         code = self.process.wait()
         if self in ServerProcess.running:
             ServerProcess.running.remove(self)
-        if not (self._stderr.join(5) and self._stdout.join(5)):
+        if not (self._stderr.join(TIMEOUT) and self._stdout.join(TIMEOUT)):
             # A process still holds the pipes, so the group still exists under this id.
             os.killpg(self.pid, signal.SIGKILL)
             raise AssertionError(f"a process outlived the server; stderr:\n{self.stderr()}")

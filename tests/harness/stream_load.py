@@ -31,9 +31,13 @@ class StreamLoad:
         #: The server stops: it need not accept new connections.
         self.stops = False
         self._lock = threading.Lock()
+        #: Of each client: whether it had a response.
+        self._has_begun = threading.local()
         self._threads = [
             threading.Thread(target=self._run, daemon=True) for _ in range(connections)
         ]
+        #: How many clients had a response.
+        self._begun = 0
         self.answered = 0
         #: Connections that were ended by GOAWAY, and requests that were sent again.
         self.goaways = 0
@@ -44,6 +48,7 @@ class StreamLoad:
     def __enter__(self) -> StreamLoad:
         for thread in self._threads:
             thread.start()
+        wait_until(lambda: self._begun == len(self._threads), f"each is answered: {self.failures}")
         self.more(len(self._threads) * self._streams)
         return self
 
@@ -68,6 +73,7 @@ class StreamLoad:
         wait_until(lambda: self.answered >= goal, f"{count} more responses: {self.failures[:3]}")
 
     def _run(self) -> None:
+        self._has_begun.done = False
         while not self._end.is_set():
             client = None
             try:
@@ -92,10 +98,12 @@ class StreamLoad:
                 if code != 0:
                     self._fail(f"GOAWAY {code}")
                 unprocessed = {stream for stream in open_streams if stream > last}
-                self.repeated += len(unprocessed)
+                with self._lock:
+                    self.repeated += len(unprocessed)
                 open_streams -= unprocessed
             if not open_streams:
-                self.goaways += client.goaway is not None
+                with self._lock:
+                    self.goaways += client.goaway is not None
                 return
             is_open = client.receive()
             open_streams -= self._finished(client, open_streams)
@@ -109,11 +117,14 @@ class StreamLoad:
         for stream in done:
             response = client.streams.pop(stream)
             if response.reset == REFUSED_STREAM and not response.status:
-                self.repeated += 1
+                with self._lock:
+                    self.repeated += 1
             elif response.status == 200 and response.ended:
                 with self._lock:
                     self.answered += 1
                     self.bodies.add(response.body)
+                    self._begun += not self._has_begun.done
+                self._has_begun.done = True
             else:
                 self._fail(f"stream {stream}: {response}")
         return done

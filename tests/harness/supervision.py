@@ -29,6 +29,43 @@ def children(pid: int) -> set[int]:
     return found
 
 
+def descriptors(pid: int) -> list[str]:
+    """What the open descriptors of a process are (Linux). One may be closed meanwhile."""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.append(os.readlink(link))
+        except OSError:
+            continue
+    return found
+
+
+def holds(pid: int, client: Client) -> bool:
+    """Whether a process has the server's end of the client's connection (Linux)."""
+    inodes = descriptors(pid)
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        columns = line.split()
+        if columns[2].endswith(f":{client.port:04X}") and columns[3] == "01":
+            return f"socket:[{columns[9]}]" in inodes
+    return False
+
+
+def is_asleep(pid: int) -> bool:
+    """Whether all threads of a process wait for something (Linux)."""
+    return set(thread_states(pid)) == {"S"}
+
+
+def thread_states(pid: int) -> list[str]:
+    """The letters of proc(5) for the states of a process's threads. One may end meanwhile."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        try:
+            found.append(path.read_text().rpartition(") ")[2][0])
+        except OSError:
+            continue
+    return found
+
+
 def listens(path: Path) -> bool:
     """Whether a process listens on a unix socket. The file exists a moment earlier."""
     with socket.socket(socket.AF_UNIX) as sock:
@@ -47,11 +84,7 @@ def freeze(pid: int) -> None:
     signal. SIGCONT resumes it."""
     os.kill(pid, signal.SIGSTOP)
 
-    def has_stopped() -> bool:
-        stats = Path(f"/proc/{pid}/task").glob("*/stat")
-        return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
-
-    wait_until(has_stopped, f"all threads of {pid} have stopped")
+    wait_until(lambda: set(thread_states(pid)) == {"T"}, f"all threads of {pid} have stopped")
 
 
 def workers(server: ServerProcess, count: int, without: set[int] = frozenset()) -> set[int]:
@@ -64,7 +97,9 @@ def workers(server: ServerProcess, count: int, without: set[int] = frozenset()) 
 
 
 def serving_pid(server: ServerProcess) -> int:
-    """The process that answers a new connection."""
+    """The process that answers a new connection, once the start is complete: until then the master
+    takes a worker for one that boots, and treats signals otherwise."""
+    server.wait_for_event("server.ready")
     return int(server.get("/").body)
 
 
@@ -90,13 +125,15 @@ class Load:
         self._end = threading.Event()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
+        #: How many requests each client has begun.
+        self._begun = [0] * len(self._kinds)
         self.answered = 0
         self.failures: list[str] = []
         self.bodies: set[bytes] = set()
 
     def __enter__(self) -> Load:
-        for keep in self._kinds:
-            thread = threading.Thread(target=self._run, args=(keep,), daemon=True)
+        for number in range(len(self._kinds)):
+            thread = threading.Thread(target=self._run, args=(number,), daemon=True)
             thread.start()
             self._threads.append(thread)
         wait_until(lambda: self.answered >= len(self._kinds), "every client was answered once")
@@ -112,13 +149,15 @@ class Load:
         for thread in self._threads:
             thread.join(TIMEOUT)
 
-    def _run(self, keep: bool) -> None:
+    def _run(self, number: int) -> None:
         client: Client | None = None
+        keep = self._kinds[number]
         while not self._end.is_set():
             served = 0
             try:
                 client = self._connect()
                 while not self._end.is_set():
+                    self._begun[number] += 1
                     response = client.request(self._request, method="GET")
                     served += 1
                     with self._lock:
@@ -134,6 +173,15 @@ class Load:
             finally:
                 if client is not None:
                     client.close()
+
+    def settle(self) -> None:
+        """Wait until all responses to requests that were sent before are counted."""
+        before = list(self._begun)
+        pairs = range(len(before))
+        wait_until(
+            lambda: all(self._begun[number] > before[number] for number in pairs),
+            f"each client sends another request: {self.failures[:3]}",
+        )
 
     def more(self, count: int = 50) -> None:
         """Wait until `count` more requests were answered."""

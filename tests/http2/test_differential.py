@@ -222,7 +222,7 @@ def test_request_of_nghttp_means_the_same(echo: ServerProcess, tmp_path: Path) -
             # It takes names in lower case, and values without control characters, from arguments.
             request.fields = [(n, v) for n, v in request.fields if v.isascii() and v.strip()]
             command = nghttp_command(request, tmp_path / "body", url, source)
-            done = subprocess.run(command, capture_output=True, timeout=20)
+            done = subprocess.run(command, capture_output=True, timeout=60)
             assert done.returncode == 0, (command, done.stderr)
             found = of_the_application(done.stdout)
             known = of_the_application(over_http1(old, request).body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from harness import wait_until
+from harness import TIMEOUT, wait_until
 from harness.stream_load import StreamLoad
 from harness.supervision import children, end, workers
 
@@ -40,7 +40,7 @@ def test_usr2_under_load_loses_nothing(fresh_plain) -> None:
             theirs = {str(pid).encode() for pid in children(new)}
             load.more()
             server.send_signal(signal.SIGTERM)
-            server.process.wait(15)
+            server.process.wait(TIMEOUT)
             wait_until(lambda: load.bodies & theirs, "a new worker serves")
             load.more()
         assert load.failures == []

@@ -123,7 +123,7 @@ def test_read_of_an_upload_that_breaks_off_raises_a_connection_error(server, how
 
 
 def test_slow_and_large_uploads_are_refused(plain) -> None:
-    server = plain("wsgi_stream:app", *OFF, "--limit-request-body", "1000", "--body-timeout", "0.5")
+    server = plain("wsgi_stream:app", *OFF, "--limit-request-body", "1000", "--body-timeout", "2")
     with http2(server) as client:
         slow = start(client, "/length")
         large = start(client, "/length")

@@ -113,6 +113,7 @@ def test_paste_option_loads_an_application_and_its_logging(door: str, project: P
 def test_file_is_watched(door: str, project: Path) -> None:
     options = ["--paste", "site.ini", "--reload", "--paste-global", "place=x"]
     with ServerProcess(door, None, *options, cwd=project) as server:
+        server.wait_for_event("server.ready")
         write(project, {"site.ini": INI.replace("title = main", "title = changed")})
         server.wait_for_event("reload.completed")
         assert server.get("/").text == "changed x"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import TIMEOUT, wait_until
+from harness.ports import free_port
 from harness.projects import PYTHON, run, script, write
 from harness.supervision import workers
 
@@ -88,8 +89,7 @@ def test_prometheus_counts_across_workers(start, project: Path) -> None:
 def test_debugger_attaches_to_a_worker(start, project: Path) -> None:
     """The adapter of debugpy speaks to its client, which sees the thread that runs a request."""
     pytest.importorskip("debugpy")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     hook = f"def post_worker_init(worker):\n    import debugpy\n    debugpy.listen({port})\n"
     write(project, {"debug.conf.py": hook})
     command = [PYTHON, "-m", "rustwsgi", *OPTIONS, "-c", "debug.conf.py", "hello:app"]

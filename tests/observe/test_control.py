@@ -8,18 +8,17 @@ import signal
 import socket
 import stat
 import subprocess
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from harness import ServerProcess, build_request, run_cli, wait_until
+from harness import TIMEOUT, ServerProcess, build_request, run_cli, wait_until
 from harness.control import Control, outcome
 from harness.metrics import OPTIONS, Metrics
 from harness.server import StartFailed
-from harness.supervision import children, end, freeze, workers
+from harness.supervision import children, descriptors, end, freeze, workers
 
 APP = "handed_over:app"
 Factory = Callable[..., ServerProcess]
@@ -28,6 +27,15 @@ Factory = Callable[..., ServerProcess]
 @pytest.fixture
 def control(tmp_path: Path) -> Control:
     return Control(tmp_path)
+
+
+def begin_upgrade(server: ServerProcess) -> int:
+    """Start a new master, and wait until it serves; its pid."""
+    start = server.wait_for_event("server.ready").end()
+    server.send_signal(signal.SIGUSR2)
+    master = int(server.wait_for_event("upgrade.started", r"master (\d+)", start=start)[1])
+    server.wait_for_event("server.ready", start=start)
+    return master
 
 
 def hold(server: ServerProcess, stack: ExitStack, fifo: Path) -> None:
@@ -143,7 +151,7 @@ def test_stop_waits_for_the_end(fresh_server: Factory, control: Control, tmp_pat
         assert stopping.poll() is None
     assert server.wait() == 0
     for command in (stopping, again):
-        out, err = command.communicate(timeout=10)
+        out, err = command.communicate(timeout=TIMEOUT)
         assert (command.returncode, out, err) == (0, "Stopped\n", "")
     assert server.stderr().count("[server.stopping]") == 1
     assert not control.path.exists()
@@ -158,6 +166,7 @@ def test_reload_that_a_stop_ends_has_failed(
     module.write_text("from handed_over import app\n")
     env = {"PYTHONPATH": str(Path(__file__).parents[1] / "apps")}
     server = fresh_server("shop:app", *control.options, cwd=tmp_path, env=env)
+    server.wait_for_event("server.ready")
     os.mkfifo(tmp_path / "gate")
     module.write_text("open('gate').read()\n")
     with ExitStack() as stack:
@@ -210,10 +219,7 @@ def test_stale_socket_is_replaced_and_one_in_use_is_an_error(
 
 def test_upgrade_passes_the_socket_on(fresh_server: Factory, control: Control) -> None:
     server = fresh_server(APP, *control.options, "--graceful-timeout", "1")
-    before = children(server.pid)
-    server.send_signal(signal.SIGUSR2)
-    server.wait_for_event("server.ready", start=len(server.stderr()))
-    [master] = children(server.pid) - before
+    master = begin_upgrade(server)
     assert control.status()["pid"] == server.pid
     control.succeeds("stop")
     wait_until(lambda: control.status()["pid"] == master, "the new master answers")
@@ -229,15 +235,14 @@ def test_upgrade_without_the_option_closes_the_socket(
     config = tmp_path / "rustwsgi.toml"
     config.write_text(f'control_socket = "{control.path}"\n')
     server = fresh_server(APP, "--config", str(config))
-    before = children(server.pid)
+    server.wait_for_event("server.ready")
     config.write_text("")
-    server.send_signal(signal.SIGUSR2)
-    server.wait_for_event("server.ready", start=len(server.stderr()))
-    [master] = children(server.pid) - before
+    master = begin_upgrade(server)
     control.succeeds("stop")
     server.wait_for_event("upgrade.completed")
     assert "no server listens there" in control.fails("status")
     os.kill(master, signal.SIGTERM)
+    assert server.wait() == 0
 
 
 def test_workers_can_not_use_the_socket(
@@ -264,45 +269,50 @@ def test_workers_can_not_use_the_socket(
             for line in Path("/proc/net/unix").read_text().splitlines()
             if line.endswith(str(control.path)) and line.split()[5] == "01"
         }
+        # A worker that was just forked has all descriptors of the master.
+        wait_until(
+            lambda: [each["state"] for each in control.status()["workers"]] == ["ready"] * 2,
+            "both workers are ready",
+        )
         for pid in workers(server, 2):
-            links = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
-            assert f"socket:[{inode}]" not in links
+            assert f"socket:[{inode}]" not in descriptors(pid)
         sock.sendall(b'{"command": "status"}\n')
         assert outcome(sock)["ok"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_user_of_the_workers_is_refused_whatever_the_mode_is(fresh_server: Factory) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        os.chmod(directory, 0o755)
-        control = Control(Path(directory))
-        options = ["--preload", "--user", "65534", "--group", "65534"]
-        fresh_server(APP, *control.options, *options, "--control-socket-mode", "666")
-        assert control.path.stat().st_uid == 0
-        code = (
-            "import socket, sys\n"
-            "sock = socket.socket(socket.AF_UNIX)\n"
-            "sock.connect(sys.argv[1])\n"
-            'sock.sendall(b\'{"command": "stop"}\\n\')\n'
-            "print(sock.recv(65536).decode())\n"
-        )
-        # Another interpreter than that of the tests may be in a home directory.
-        if not Path("/usr/bin/python3").exists():
-            pytest.skip("no interpreter that every user may run")
-        done = subprocess.run(
-            ["/usr/bin/python3", "-c", code, str(control.path)],
-            user=65534,
-            group=65534,
-            extra_groups=[],
-            capture_output=True,
-            text=True,
-        )
-        assert "workers and their user may not control the server" in done.stdout, done
-        assert control.status()["ready"]
-        os.chown(directory, 65534, 65534)
-        with pytest.raises(StartFailed, match=r"--control-socket: cannot use .* as root"):
-            fresh_server(APP, *control.options, *options)
-        os.chown(directory, 0, 0)
+def test_user_of_the_workers_is_refused_whatever_the_mode_is(
+    fresh_server: Factory, public: Path
+) -> None:
+    control = Control(public)
+    options = ["--preload", "--user", "65534", "--group", "65534"]
+    server = fresh_server(APP, *control.options, *options, "--control-socket-mode", "666")
+    assert control.path.stat().st_uid == 0
+    code = (
+        "import socket, sys\n"
+        "sock = socket.socket(socket.AF_UNIX)\n"
+        "sock.connect(sys.argv[1])\n"
+        'sock.sendall(b\'{"command": "stop"}\\n\')\n'
+        "print(sock.recv(65536).decode())\n"
+    )
+    # Another interpreter than that of the tests may be in a home directory.
+    if not Path("/usr/bin/python3").exists():
+        pytest.skip("no interpreter that every user may run")
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", code, str(control.path)],
+        user=65534,
+        group=65534,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+    )
+    assert "workers and their user may not control the server" in done.stdout, done
+    server.wait_for_event("server.ready")
+    assert control.status()["ready"]
+    os.chown(public, 65534, 65534)
+    with pytest.raises(StartFailed, match=r"--control-socket: cannot use .* as root"):
+        fresh_server(APP, *control.options, *options)
+    os.chown(public, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -344,6 +354,7 @@ def test_crowd_of_clients_delays_neither_signals_nor_commands(
     fresh_server: Factory, control: Control
 ) -> None:
     server = fresh_server("echo:app", *control.options)
+    server.wait_for_event("server.ready")
     with ExitStack() as stack:
         waiting = stack.enter_context(control.connect())
         for number in range(300):
@@ -353,8 +364,8 @@ def test_crowd_of_clients_delays_neither_signals_nor_commands(
         assert control.status()["ready"]
         server.send_signal(signal.SIGHUP)
         server.wait_for_event("reload.completed")
-        links = [os.readlink(fd) for fd in Path(f"/proc/{server.pid}/fd").iterdir()]
-        assert sum(link.startswith("socket:") for link in links) < 100, "it is bounded"
+        sockets = [each for each in descriptors(server.pid) if each.startswith("socket:")]
+        assert len(sockets) < 100, "it is bounded"
         waiting.close()
 
 

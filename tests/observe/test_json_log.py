@@ -37,6 +37,7 @@ def logged(fresh_server, path: str, event: str) -> list[dict[str, Any]]:
 
 def test_every_line_of_master_and_workers_is_an_object(fresh_server) -> None:
     server = fresh_server(APP, *JSON, "--workers", "2")
+    server.wait_for_log('"event":"server.ready"')
     assert server.get("/").status == 200
     server.send_signal(signal.SIGHUP)
     server.wait_for_log('"event":"reload.completed"')
@@ -146,6 +147,7 @@ def test_reload_changes_the_form(fresh_server, tmp_path: Path) -> None:
     config = tmp_path / "rustwsgi.toml"
     config.write_text('log_format = "text"\n')
     server: ServerProcess = fresh_server(APP, "-c", str(config))
+    server.wait_for_event("server.ready")
     config.write_text('log_format = "json"\n')
     mark = len(server.stderr())
     server.send_signal(signal.SIGHUP)

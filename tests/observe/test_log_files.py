@@ -45,7 +45,7 @@ class Logged:
 
     def __init__(self, process: subprocess.Popen[str], path: Path) -> None:
         self.process, self.path = process, path
-        wait_until(self.answers, "it serves", timeout=20)
+        wait_until(self.answers, "it serves", 2 * TIMEOUT)
 
     def answers(self) -> bool:
         assert self.process.poll() is None, "it has ended"
@@ -101,18 +101,10 @@ def start(door: str, tmp_path: Path) -> Iterator[Start]:
     for process in started:
         process.terminate()
         try:
-            codes.append(process.wait(15))
+            codes.append(process.wait(TIMEOUT))
         finally:
             process.kill()
     assert not any(codes), codes
-
-
-@pytest.fixture
-def public(tmp_path: Path) -> Path:
-    """A directory that belongs to root and that all users can enter."""
-    for directory in [tmp_path, *tmp_path.parents[:2]]:
-        directory.chmod(0o755)
-    return tmp_path
 
 
 def nobodys(path: Path) -> Path:
@@ -387,7 +379,7 @@ def test_client_that_closes_after_its_whole_response_is_not_reported(
     assert server.get("/close?0.5").body == b"whole"
     wait_for(log, "^it is closed")
     server.process.terminate()
-    assert server.process.wait(15) == 0
+    assert server.process.wait(TIMEOUT) == 0
     assert "client_disconnected" not in lines(log)
 
 
@@ -403,7 +395,7 @@ def test_log_pipe_without_a_reader_does_not_block(start: Start, fifo: Path) -> N
     server.usr1()
     server.replace_worker()
     server.process.terminate()
-    assert server.process.wait(15) == 0
+    assert server.process.wait(TIMEOUT) == 0
 
 
 @pytest.mark.parametrize("option", ["--error-logfile", "--access-logfile"])
@@ -452,4 +444,4 @@ def test_server_whose_log_reader_has_stopped_stops(start: Start, fifo: Path) -> 
         for _ in range(30):
             server.said("x" * 4000)
         server.process.terminate()
-        assert server.process.wait(15) == 0
+        assert server.process.wait(TIMEOUT) == 0

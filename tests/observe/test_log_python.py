@@ -23,7 +23,8 @@ class Records:
         path.touch()
 
     def all(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.path.read_text().splitlines() if line]
+        """Those that are written whole."""
+        return [json.loads(line) for line in self.path.read_text().split("\n")[:-1]]
 
     def wait_for(self, **values: str) -> dict[str, Any]:
         """Wait for a record whose values match these patterns."""

@@ -15,10 +15,10 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from harness import ServerProcess, build_request, wait_until
+from harness import TIMEOUT, ServerProcess, build_request, wait_until
 from harness.metrics import OPENMETRICS, OPTIONS, Metrics
 from harness.server import StartFailed
-from harness.supervision import children, end, freeze, workers
+from harness.supervision import children, descriptors, end, freeze, workers
 
 APP = "handed_over:app"
 GET = 'requests_total{method="GET",status="2xx"}'
@@ -245,10 +245,8 @@ def test_crowd_of_clients_delays_neither_signals_nor_scrapes(fresh_server: Facto
         assert metrics.get("/metrics").status == 200
         server.send_signal(signal.SIGHUP)
         server.wait_for_event("reload.completed")
-        open_sockets = sum(
-            os.readlink(fd).startswith("socket:") for fd in Path(f"/proc/{server.pid}/fd").iterdir()
-        )
-        assert open_sockets < 100, "the number of connections is bounded"
+        sockets = [each for each in descriptors(server.pid) if each.startswith("socket:")]
+        assert len(sockets) < 100, "the number of connections is bounded"
         assert metrics.get("/live").status == 200
 
 
@@ -257,20 +255,19 @@ def test_worker_has_no_socket_of_the_metrics_address(fresh_server: Factory) -> N
     metrics = Metrics(server)
     (pid,) = workers(server, 1)
     wait_until(lambda: metrics.get("/ready").status == 200, "the worker is ready")
-    inode = {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
-    own = {os.readlink(fd) for fd in Path(f"/proc/{server.pid}/fd").iterdir()}
+    of_worker, own = descriptors(pid), descriptors(server.pid)
     table = Path("/proc/net/tcp").read_text().splitlines()
     port = f":{metrics.address[1]:04X} "
     (listener,) = {
         f"socket:[{line.split()[9]}]" for line in table if port in line and " 0A " in line
     }
-    assert listener in own and listener not in inode
+    assert listener in own and listener not in of_worker
 
 
 def test_events_are_sent_to_the_page(serve: Factory) -> None:
     metrics = Metrics(serve("echo:app", *OPTIONS))
     assert b"EventSource" in metrics.get("/").body
-    with socket.create_connection(metrics.address, timeout=15) as client:
+    with socket.create_connection(metrics.address, timeout=TIMEOUT) as client:
         client.sendall(build_request("GET", "/events"))
         received = b""
         while received.count(b'data: {"') < 2:
@@ -282,8 +279,9 @@ def test_unix_socket_is_removed_at_the_end(fresh_server: Factory, tmp_path: Path
     path = tmp_path / "m"
     server = fresh_server("echo:app", "--metrics", f"unix:{path}")
     server.wait_for_event("metrics.listening")
+    server.wait_for_event("server.ready")
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(15)
+        client.settimeout(TIMEOUT)
         client.connect(str(path))
         client.sendall(build_request("GET", "/live"))
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
@@ -306,7 +304,7 @@ def test_new_master_takes_the_address_over(fresh_server: Factory) -> None:
     server = fresh_server(APP, *OPTIONS)
     metrics = Metrics(server)
     server.get("/")
-    start = len(server.stderr())
+    start = server.wait_for_event("server.ready").end()
     server.send_signal(signal.SIGUSR2)
     server.wait_for_event("server.ready", start=start)
     for _ in range(20):  # by both

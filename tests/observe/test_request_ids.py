@@ -124,14 +124,7 @@ def test_responses_of_the_server_have_ids(fresh_server: Factory, tmp_path: Path)
     """Errors of each kind, static files and health checks; also if no head could be parsed."""
     (tmp_path / "a.txt").write_text("a")
     options = ("--static", f"/static={tmp_path}", "--health-path", "/healthz", *JSON)
-    limits = (
-        "--limit-request-body",
-        "10",
-        "--header-timeout",
-        "0.2",
-        "--limit-request-fields",
-        "5",
-    )
+    limits = ("--limit-request-body", "10", "--limit-request-fields", "5")
     server = fresh_server(APP, *HEADER, *options, *limits)
     sent = "X-Request-ID: sent-1\r\n"
     seen = []
@@ -146,7 +139,6 @@ def test_responses_of_the_server_have_ids(fresh_server: Factory, tmp_path: Path)
         (f"GET / HTTP/1.1\r\n{sent}\r\n", 400, MADE),
         ("BAD\r\n\r\n", 400, MADE),
         ("GET / HTTP/1.1\r\n" + "a: b\r\n" * 7 + "\r\n", 431, MADE),
-        (f"GET / HTTP/1.1\r\nHost: a\r\n{sent}", 408, MADE),
     ]:
         with server.connect() as client:
             client.send(request.encode())
@@ -155,6 +147,17 @@ def test_responses_of_the_server_have_ids(fresh_server: Factory, tmp_path: Path)
         assert len(ids(response)) == 1 and re.fullmatch(own, ids(response)[0]), request
         seen.append((status, ids(response)[0]))
     assert [(line["status"], line["request_id"]) for line in logged(server)] == seen
+
+
+def test_request_with_a_late_head_has_an_id(fresh_server: Factory) -> None:
+    server = fresh_server(APP, *HEADER, *JSON, "--header-timeout", "0.2")
+    with server.connect() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX-Request-ID: sent-1\r\n")
+        response = client.response()
+    assert response.status == 408 and re.fullmatch(MADE, ids(response)[0])
+    assert [(line["status"], line["request_id"]) for line in logged(server)] == [
+        (408, ids(response)[0])
+    ]
 
 
 def test_rejected_and_timed_out_requests_have_ids(fresh_server: Factory, fifo: Path) -> None:

@@ -18,8 +18,9 @@ PHASES = r"\(queue \d+\.\d{3} s, app \d+\.\d{3} s, send \d+\.\d{3} s\)"
 Factory = Callable[..., ServerProcess]
 
 
-def slow_lines(server: ServerProcess) -> list[str]:
-    return re.findall(r"\[request\.slow\] .*", server.stderr())
+def slow_lines(server: ServerProcess, target: str = "") -> list[str]:
+    """The lines about requests for this target. On a loaded machine any request may be slow."""
+    return re.findall(rf"\[request\.slow\] .*GET {target}.*", server.stderr())
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
@@ -33,7 +34,7 @@ def test_slow_request_is_logged_once_with_its_stack(
             r"its stack, innermost first: \S*traced\.py:\d+ in wait_for, \S*traced\.py:\d+ in app"
         )
         line = (
-            r"\[request r1\] GET /wait\?\S+ from 127\.0\.0\.1 has run for 0\.\d{3} s.* "
+            r"\[request r1\] GET /wait\?\S+ from 127\.0\.0\.1 has run for \d+\.\d{3} s.* "
             rf"{PHASES}; {stack}"
         )
         server.wait_for_event("request.slow", line)
@@ -41,24 +42,22 @@ def test_slow_request_is_logged_once_with_its_stack(
         fifo.open("w").close()
         assert client.response().status == 200
     assert server.get("/").status == 200
-    assert server.counters()["slow_request"] == 1
-    assert len(slow_lines(server)) == 1
+    wait_until(
+        lambda: server.counters()["slow_request"] == len(slow_lines(server)), "each is counted once"
+    )
+    (line,) = slow_lines(server, "/wait")
     # Frames of the thread itself are left out.
-    assert "threading.py" not in slow_lines(server)[0]
+    assert "threading.py" not in line
 
 
 def test_request_that_holds_the_interpreter_is_logged_without_its_stack(
-    fresh_server: Factory,
+    fresh_server: Factory, fifo: Path
 ) -> None:
     server = fresh_server(APP, *SLOW)
     with server.connect() as client:
-        client.send(build_request("GET", "/seize?2"))
+        client.send(build_request("GET", f"/seize?{fifo}"))
         server.wait_for_event("request.slow", f"GET /seize.* {PHASES}; .*code in C holds")
-        # It still does.
-        client.sock.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            client.sock.recv(1)
-        client.sock.settimeout(10)
+        fifo.open("w").close()
         assert client.response().status == 200
     assert len(slow_lines(server)) == 1
 
@@ -72,7 +71,8 @@ def test_request_that_has_ended_before_a_check_is_logged(fresh_server: Factory) 
 
 
 def test_last_slow_requests_are_in_the_status(fresh_server: Factory, fifo: Path) -> None:
-    server = fresh_server(APP, "--slow-request", "0.001", *OPTIONS)
+    # One thread, so that requests end in their order.
+    server = fresh_server(APP, "--slow-request", "0.001", "--threads", "1", *OPTIONS)
     for number in range(25):
         server.get(f"/spend?0.005&{number}")
     server.wait_for_event("request.slow")
@@ -116,7 +116,8 @@ def test_lines_are_limited_and_requests_counted(fresh_server: Factory) -> None:
         for _ in range(25):
             assert client.request(build_request("GET", "/spend?0.002")).status == 200
     wait_until(lambda: server.counters().get("slow_request") == 25, "all are counted")
-    assert len(slow_lines(server)) == 10
+    # Ten within ten seconds, which a loaded machine may need for these requests.
+    assert 10 <= len(slow_lines(server)) < 25
 
 
 def test_slow_request_and_timeout_are_independent(fresh_server: Factory, fifo: Path) -> None:
@@ -129,7 +130,7 @@ def test_slow_request_and_timeout_are_independent(fresh_server: Factory, fifo: P
         assert client.response().status == 504
         pipe.close()
     assert server.get("/").status == 200
-    assert len(slow_lines(server)) == 1
+    assert len(slow_lines(server, "/wait")) == 1
 
 
 def test_websocket_is_no_slow_request(fresh_server: Factory) -> None:
@@ -140,4 +141,4 @@ def test_websocket_is_no_slow_request(fresh_server: Factory) -> None:
         client.send(build_request("GET", "/plain", fields=fields))
         assert client.response().status == 101
         server.get("/")
-        assert not [line for line in slow_lines(server) if "/plain" in line]
+        assert not slow_lines(server, "/plain")

@@ -10,11 +10,12 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from harness import ServerProcess, build_request, wait_until
+from harness import TIMEOUT, ServerProcess, build_request, wait_until
 from harness.control import Control
 from harness.doors import WITHOUT_GIL
 from harness.supervision import end, freeze, workers
@@ -108,13 +109,15 @@ def test_native_frames_of_a_loop_in_c_are_shown(
     with server.connect() as client:
         client.send(build_request("GET", "/loop"))
         server.wait_for_log("looping")
-        [report] = control.json("stacks")
-        [thread] = [thread for thread in report["threads"] if thread["request"]]
-        assert thread["frames"][0] == {
-            "function": "app",
-            "file": str(tmp_path / "loops.py"),
-            "line": 4,
-        }
+        loop = {"function": "app", "file": str(tmp_path / "loops.py"), "line": 4}
+        thread: dict[str, Any] = {}
+
+        def is_in_the_loop() -> bool:
+            [report] = control.json("stacks")
+            thread.update(*[each for each in report["threads"] if each["request"]])
+            return bool(thread["frames"][0] == loop)
+
+        wait_until(is_in_the_loop, f"the loop is shown: {thread}")
         assert thread["native"] and thread["request"]["target"] == "/loop"
         end(pid, signal.SIGKILL)
 
@@ -156,8 +159,8 @@ def test_worker_that_does_not_answer_fails_the_command(
     wait_until(lambda: control.status()["ready"], "the workers are ready")
     stopped = min(pids)
     freeze(stopped)
-    done = control.ctl("stacks", "--timeout", "2")
-    assert done.returncode == 1 and f"worker {stopped} has not answered within 2 s" in done.stderr
+    done = control.ctl("stacks", "--timeout", "5")
+    assert done.returncode == 1 and f"worker {stopped} has not answered within 5 s" in done.stderr
     assert f"Worker {max(pids)}\n" in done.stdout
     os.kill(stopped, signal.SIGCONT)
     assert control.json("stacks", str(stopped))[0]["pid"] == stopped
@@ -178,7 +181,7 @@ def test_profile_is_written_by_the_extension(
         assert "100.0%  100.0%  app " in table, table
     [line] = files["txt"].read_text().splitlines()
     stack, _, count = line.rpartition(" ")
-    assert stack.startswith("requests;app (") and "handed_over.py:" in stack and int(count) > 3
+    assert stack.startswith("requests;app (") and "handed_over.py:" in stack and int(count) > 0
     assert "app (" in "".join(ElementTree.parse(files["svg"]).getroot().itertext())
     document = json.loads(files["json"].read_text())
     names = [frame["name"] for frame in document["shared"]["frames"]]
@@ -208,7 +211,7 @@ def test_second_profile_is_refused_and_an_abandoned_one_ends(
     assert f"a profile of worker {pid} is running already" in control.fails("profile", "0.05")
     assert control.json("stacks")[0]["pid"] == pid
     first.send_signal(signal.SIGINT)
-    assert first.wait(10) == -signal.SIGINT
+    assert first.wait(TIMEOUT) == -signal.SIGINT
     first.communicate()
     wait_until(lambda: control.ctl("profile", "0.05").returncode == 0, "the first one has ended")
 
@@ -218,12 +221,15 @@ def test_profile_of_a_worker_that_exits_fails(
     fresh_server: Factory, control: Control, tmp_path: Path, how: signal.Signals
 ) -> None:
     server = fresh_server(APP, *control.options)
+    server.wait_for_event("server.ready")
     [pid] = workers(server, 1)
     out = tmp_path / "out.svg"
     profile: subprocess.Popen[str] = control.start(server, "profile", "60", "-o", str(out))
     server.wait_for_event("control.command", "profile")
+    # The worker has the command when it refuses another one.
+    assert "is running already" in control.fails("profile", "0.05")
     end(pid, how)
-    _, said = profile.communicate(timeout=15)
+    _, said = profile.communicate(timeout=TIMEOUT)
     expected = {
         signal.SIGKILL: f"worker {pid} has ended",
         signal.SIGTERM: f"worker {pid} ends before its profile",

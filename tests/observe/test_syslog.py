@@ -169,6 +169,7 @@ def test_reload_changes_the_collector(fresh_server, tmp_path: Path) -> None:
         config.write_text(text.format(first.port))
         server = fresh_server(APP, "-c", str(config))
         first.wait_for("Listening at: ")
+        server.wait_for_event("server.ready")
         config.write_text(text.format(second.port))
         server.send_signal(signal.SIGHUP)
         server.wait_for_event("reload.completed")

@@ -17,7 +17,14 @@ from pathlib import Path
 import pyte
 import pytest
 
-from harness import ServerProcess, build_request, child_environment, door_command, run_cli
+from harness import (
+    TIMEOUT,
+    ServerProcess,
+    build_request,
+    child_environment,
+    door_command,
+    run_cli,
+)
 from harness.control import Control
 from harness.metrics import OPTIONS, Metrics
 
@@ -45,7 +52,7 @@ class Terminal:
             start_new_session=True,
         )
 
-    def wait_for(self, text: str, timeout: float = 20.0) -> None:
+    def wait_for(self, text: str, timeout: float = TIMEOUT) -> None:
         """Wait until a line of the screen has this text."""
         deadline = time.monotonic() + timeout
         while not any(text in line for line in self._screen.display):
@@ -95,7 +102,7 @@ def test_requests_are_shown_while_they_run(
             fifo.open("w").close()
             client.response()
         terminal.press(b"q")
-        assert terminal.process.wait(10) == 0
+        assert terminal.process.wait(TIMEOUT) == 0
         assert terminal.is_restored()
 
 
@@ -106,14 +113,14 @@ def test_server_that_ends_is_shown(fresh_server: Factory, door: str) -> None:
         server.stop()
         terminal.wait_for("no answer for ")
         terminal.press(b"\x03")
-        assert terminal.process.wait(10) == 0
+        assert terminal.process.wait(TIMEOUT) == 0
         assert terminal.is_restored()
 
 
 def test_server_that_does_not_answer(door: str, tmp_path: Path) -> None:
     with top(door, "--control-socket", str(tmp_path / "absent")) as terminal:
         terminal.wait_for("error: cannot connect to")
-        assert terminal.process.wait(10) == 1
+        assert terminal.process.wait(TIMEOUT) == 1
 
 
 def test_without_a_terminal(door: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from harness import APPS, child_environment, door_command
+from harness.ports import free_port
 
 
 def run(door: str, program: str) -> tuple[int, Any, str]:
@@ -24,11 +25,11 @@ def run(door: str, program: str) -> tuple[int, Any, str]:
     done = subprocess.run(
         command,
         cwd=APPS,
-        env=child_environment({"PROGRAM": program}),
+        env=child_environment({"PROGRAM": program, "FREE_PORT": str(free_port())}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert done.stdout, done

@@ -64,7 +64,7 @@ def run_program(source: str) -> str:
         env=child_environment(),
         stdout=subprocess.PIPE,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     ).stdout
 

@@ -177,6 +177,7 @@ def test_reload_with_a_directory_that_is_gone_is_rejected(fresh_server, tmp_path
     (tmp_path / "static").mkdir()
     (tmp_path / "static/a").write_text("a")
     site = fresh_server("static_app:app", "--static", f"/s={tmp_path / 'static'}")
+    site.wait_for_event("server.ready")
     (tmp_path / "static").rename(tmp_path / "moved")
     site.send_signal(1)
     site.wait_for_event("reload.rejected", "cannot serve the directory")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import NoResponse, ServerProcess, build_request
+from harness.supervision import descriptors, workers
 
 #: More than the buffers of both sockets hold.
 LARGE = 32 << 20
@@ -150,12 +151,7 @@ def test_files_are_closed_after_their_responses(site, tmp_path):
         assert site.get(f"/s/{n}").status == 200
     # One more turn of the poller closes the last ones.
     assert site.get("/s/missing").status == 404
-    open_files = [
-        os.readlink(link)
-        for pid in site.processes()
-        for link in Path(f"/proc/{pid}/fd").iterdir()
-        if link.is_symlink()
-    ]
+    open_files = [path for pid in site.processes() for path in descriptors(pid)]
     assert not [path for path in open_files if path.startswith(f"{tmp_path}/")]
 
 
@@ -165,12 +161,12 @@ def test_server_without_descriptors_rejects_the_request(fresh_server, tmp_path):
 
     (tmp_path / "a").write_text("a")
     site = fresh_server("static_app:app", "--static", f"/s={tmp_path}")
-    worker = max(site.processes())
-    used = len(list(Path(f"/proc/{worker}/fd").iterdir()))
     with site.connect() as client:
         assert client.request(build_request("GET", "/s/a")).text == "a"
+        (worker,) = workers(site, 1)
         limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
-        resource.prlimit(worker, resource.RLIMIT_NOFILE, (min(used, 10), limits[1]))
+        # Below the lowest free number.
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, limits[1]))
         response = client.request(build_request("GET", "/s/a"))
         assert (response.status, response.get("Retry-After")) == (503, "5")
         resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness import Response, ServerProcess, build_request
+from harness.supervision import workers
 
 CONTENT = bytes(range(256)) * 1024
 OWN = b"the application's own body"
@@ -191,11 +192,12 @@ def test_server_without_descriptors_rejects_the_request(fresh_server, root):
     )
     body = json.dumps({"path": "ROOT/a.txt"}).encode()
     request = build_request("GET", "/send/list", body=body)
-    worker = max(site.processes())
     with site.connect() as client:
         assert client.request(request).body == b"hello\n"
+        (worker,) = workers(site, 1)
         limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
-        resource.prlimit(worker, resource.RLIMIT_NOFILE, (10, limits[1]))
+        # Below the lowest free number.
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, limits[1]))
         rejected = [client.request(request) for _ in range(3)]
         assert [(r.status, r.get("Retry-After")) for r in rejected] == [(503, "5")] * 3
         resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
 import pytest
 
 from harness import ServerProcess, build_request, wait_until
-from harness.supervision import refuses, serving_pid, workers
+from harness.supervision import freeze, refuses, serving_pid, workers
 
 #: A thread that the interpreter waits for, and that a handler ends. The handler calls the one that it
 #: has replaced.
@@ -72,7 +73,8 @@ def test_handler_is_called_in_a_worker_that_retires(start, threads: str) -> None
     server.send_signal(signal.SIGHUP)
     server.wait_for_event("reload.completed")
     workers(server, 1, {old})
-    assert server.stdout().split() == ["handler", "consumer", "done"]
+    server.wait_for_stdout("consumer done\n")
+    assert server.stdout() == "handler\nconsumer done\n"
     assert is_quiet(server)
 
 
@@ -132,6 +134,82 @@ def test_server_stops_whatever_the_handler_does(start, case: str, threads: str) 
     serving_pid(server)
     assert server.stop() == 0
     assert is_quiet(server)
+
+
+def is_pending(pid: int, number: signal.Signals) -> bool:
+    """Whether a signal was sent to a process and is not delivered yet (Linux)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    masks = re.findall(r"^(?:Sig|Shd)Pnd:\s+(\w+)$", status, re.MULTILINE)
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
+
+
+def resume_with_signal_and_message(server: ServerProcess, pid: int, number: signal.Signals) -> None:
+    """Stop the server so that its worker, which is suspended, finds both at once: the master's
+    signal, and the message that it sends because a handler may keep the signal from the server."""
+    freeze(pid)
+    server.send_signal(number)
+    wait_until(lambda: is_pending(pid, number), "the signal was sent")
+    # The master handles signals one after the other: it has sent the message as well.
+    server.send_signal(signal.SIGUSR1)
+    server.wait_for_event("signal.received", "usr1")
+    os.kill(pid, signal.SIGCONT)
+
+
+RECORDING = "import os, signal\n" + "".join(
+    f"signal.signal(signal.{name}, lambda *_: os.write(1, b'{name}\\n'))\n"
+    for name in ("SIGTERM", "SIGINT")
+)
+
+
+@pytest.mark.parametrize("threads", ["1", "4"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("place", ["import", "post_fork", "post_worker_init"])
+def test_handler_is_called_once_for_signal_and_message(
+    start, tmp_path: Path, place: str, number: signal.Signals, threads: str
+) -> None:
+    options = ["--threads", threads]
+    if place != "import":
+        config = tmp_path / "gunicorn.conf.py"
+        config.write_text(f"def {place}(*arguments):\n    exec({RECORDING!r}, {{}})\n")
+        options += ["-c", str(config)]
+    server = start(SET + (RECORDING if place == "import" else ""), *options)
+    server.wait_for_event("server.ready")
+    resume_with_signal_and_message(server, serving_pid(server), number)
+    assert server.wait() == 0
+    assert server.stdout() == f"{number.name}\n"
+
+
+#: A request that keeps signals from the server, on the main thread, until the named pipe is
+#: written to.
+KEEPING = """
+from supervised import app as answer
+
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/keep":
+        signal.set_wakeup_fd(-1)
+        environ["PATH_INFO"] = "/hold"
+    return answer(environ, start_response)
+"""
+
+
+def test_handler_is_called_once_although_the_server_gets_the_message_only(
+    start, fifo: Path
+) -> None:
+    """Or the server would call it in place of a signal that was not sent, as in a worker that
+    retires."""
+    server = start(RECORDING + KEEPING, "--threads", "1")
+    server.wait_for_event("server.ready")
+    pid = serving_pid(server)
+    with server.connect() as client:
+        client.send(build_request("GET", f"/keep?{fifo}"))
+        server.wait_for_log("request started")
+        resume_with_signal_and_message(server, pid, signal.SIGTERM)
+        server.wait_for_stdout("SIGTERM")
+        fifo.write_text("finished")
+        assert client.response().body == b"finished"
+    assert server.wait() == 0
+    assert server.stdout() == "SIGTERM\n"
 
 
 #: Starting a thread takes long.

@@ -63,11 +63,6 @@ def test_good_code_replaces_all_workers_and_loses_no_request(
     site.write(b"two")
     with Load(site.server.connect) as load:
         pid = site.wait_for_canary()
-        (canary,) = [worker for worker in site.metrics.status()["workers"] if worker["canary"]]
-        assert canary["pid"] == pid and pid not in site.old
-        assert site.metrics.samples()["canary"] == 1
-        assert site.metrics.get("/ready").status == 200
-        assert children(site.server.pid) == site.old | {pid}, "the old ones serve"
         site.server.wait_for_event("reload.completed")
         load.more()
     assert load.failures == []
@@ -78,6 +73,20 @@ def test_good_code_replaces_all_workers_and_loses_no_request(
     samples = site.metrics.samples()
     assert (samples['reloads_total{result="completed"}'], samples["canary"]) == (1, 0)
     assert site.outcomes() == ["completed"]
+
+
+def test_canary_serves_beside_the_old_workers(fresh_server: Factory, tmp_path: Path) -> None:
+    site = Site(fresh_server, tmp_path, "600", "--workers", "2")
+    site.write(b"two")
+    with Load(site.server.connect) as load:
+        pid = site.wait_for_canary()
+        (canary,) = [worker for worker in site.metrics.status()["workers"] if worker["canary"]]
+        assert canary["pid"] == pid and pid not in site.old
+        assert site.metrics.samples()["canary"] == 1
+        assert site.metrics.get("/ready").status == 200
+        assert children(site.server.pid) == site.old | {pid}, "the old ones serve"
+        wait_until(lambda: load.bodies == {b"one", b"two"}, "both serve")
+    assert load.failures == []
 
 
 def test_canary_without_requests_passes(fresh_server: Factory, tmp_path: Path) -> None:
@@ -115,6 +124,7 @@ def test_code_that_answers_500_is_rolled_back_before_the_time_is_over(
         site.server.wait_for_event("reload.failed")
         # It is retired, and answers what it has accepted.
         wait_until(lambda: canary not in children(site.server.pid), "the canary has ended")
+        load.settle()
         failed = len(load.failures)
         load.more()
     assert len(load.failures) == failed, "all are answered by the old worker"
@@ -140,6 +150,7 @@ def test_failures_that_old_workers_have_too_do_not_fail_the_canary(
     with Load(site.server.connect, kept=0, fresh=6):
         site.reload()
         site.server.wait_for_event("canary.passed", start=start)
+        site.server.wait_for_event("reload.completed", start=start)
     assert site.outcomes() == ["completed", "completed"]
 
 
@@ -228,6 +239,7 @@ def test_server_without_metrics_judges_too(fresh_server: Factory, tmp_path: Path
     module.write_text(SOURCE.format(status="200 OK", body=b"one"))
     env = {"PYTHONDONTWRITEBYTECODE": "1"}
     server = fresh_server("edited:app", "--respawn-canary", "600", cwd=tmp_path, env=env)
+    server.wait_for_event("server.ready")
     module.write_text(SOURCE.format(status="500 No", body=b"bad"))
     with Load(server.connect, kept=0, fresh=6):
         server.send_signal(signal.SIGHUP)

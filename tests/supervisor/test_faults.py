@@ -204,6 +204,8 @@ def test_lack_of_descriptors_does_not_end_the_server(fresh_server) -> None:
     """A master without a descriptor for another worker keeps the workers it has."""
     resource = pytest.importorskip("resource")
     server = fresh_server(APP)
+    # Until then the master has descriptors that it closes again.
+    server.wait_for_event("server.ready")
     pids = workers(server, 1)
     in_use = len(os.listdir(f"/proc/{server.pid}/fd"))
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (in_use, in_use))
@@ -237,8 +239,9 @@ def test_reload_without_descriptors_keeps_the_signal_handlers(fresh_server, tmp_
 
 @pytest.mark.skipif(
     shutil.which("unshare") is None
+    or shutil.which("ps") is None
     or subprocess.run(["unshare", "-pf", "--mount-proc", "true"], capture_output=True).returncode,
-    reason="needs a process namespace of its own",
+    reason="needs a process namespace of its own, and ps",
 )
 def test_pid_1_reaps_orphans(door: str, tmp_path: Path) -> None:
     """In a container without an init, the server is the parent of orphaned processes.

@@ -33,7 +33,7 @@ from harness import (
     wait_until,
 )
 from harness.proxies import Proxy, find
-from harness.supervision import Load, children, end, freeze, reloads, workers
+from harness.supervision import Load, children, end, freeze, holds, is_asleep, reloads, workers
 
 APP = "handed_over:app"
 GET = build_request("GET", "/")
@@ -96,12 +96,6 @@ def freeze_ready(server: ServerProcess, pid: int) -> None:
     freeze(pid)
 
 
-def is_asleep(pid: int) -> bool:
-    """Whether all threads of a process wait for something (Linux)."""
-    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
-    return all(stat.rpartition(") ")[2].startswith("S") for stat in stats)
-
-
 @pytest.fixture
 def hold(tmp_path: Path) -> Iterator[Any]:
     """`hold(server)`: a worker without a free thread. It is released after a failed test, too."""
@@ -131,7 +125,7 @@ TWO_WORKERS = ("--workers", "2", "--threads", "1", "--keep-alive", "75")
 @pytest.fixture
 def server(fresh_server) -> ServerProcess:
     server: ServerProcess = fresh_server(APP, *TWO_WORKERS)
-    workers(server, 2)
+    server.wait_for_event("server.ready")
     return server
 
 
@@ -213,19 +207,20 @@ def test_request_for_a_suspended_worker_is_taken_back(server, hold) -> None:
 
 @pytest.mark.skipif(WITHOUT_GIL, reason="no thread can keep the interpreter")
 def test_request_runs_in_another_worker_while_a_c_function_keeps_the_interpreter(
-    fresh_server,
+    fresh_server, fifo: Path
 ) -> None:
     server = fresh_server(APP, "--workers", "2", "--threads", "4", "--keep-alive", "75")
     workers(server, 2)
     holder, pid = connect_to_worker(server, None)
     client, _ = connect_to_worker(server, pid)
     start = len(server.stderr())
-    holder.send(build_request("GET", "/seize?5"))
+    holder.send(build_request("GET", f"/seize?{fifo}"))
     server.wait_for_log("^seized", start=start)
     for _ in range(3):
         assert reply(client.request(GET))["pid"] != pid
     # The interpreter was kept meanwhile.
     assert select.select([holder.sock], [], [], 0)[0] == []
+    fifo.write_text("")
     assert reply(holder.response())["pid"] == pid
     assert counters(server, pid)["handed_over"] == 1
     holder.close()
@@ -273,21 +268,6 @@ def test_access_log_counts_the_time_before_its_worker_was_started(fresh_server, 
         assert int(server.wait_for_stdout(r"^/late (\d+)$")[1]) >= 500_000
     finally:
         end(other, signal.SIGCONT)
-
-
-def holds(pid: int, client: Client) -> bool:
-    """Whether a process has the server's end of the client's connection (Linux)."""
-    inodes = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            inodes.add(os.readlink(descriptor))
-        except OSError:
-            continue
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        columns = line.split()
-        if columns[2].endswith(f":{client.port:04X}") and columns[3] == "01":
-            return f"socket:[{columns[9]}]" in inodes
-    return False
 
 
 def test_stop_answers_the_requests_in_the_queue(fresh_server, hold) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import ServerProcess, build_request, echoed, run_cli, wait_until
+from harness import ServerProcess, build_request, echoed, has_ipv6, run_cli, wait_until
 from harness.supervision import serving_pid, workers
 
 pytestmark = pytest.mark.second_door("no case")
@@ -231,7 +231,7 @@ def test_worker_abort_is_called(start) -> None:
     pid = serving_pid_of(server)
     with server.connect() as client:
         client.send(build_request("GET", "/sleep?600"))
-        server.wait_for_log(f"abort {pid}", timeout=20)
+        server.wait_for_log(f"abort {pid}")
         workers(server, 1, {pid})
         assert client.response().status == 504
     assert server.stderr().count("abort ") == 1
@@ -265,7 +265,7 @@ def test_hooks_read_settings_by_gunicorn_names(start) -> None:
     text = """
 raw_env = ["FROM_FILE=yes"]
 worker_tmp_dir = "/dev/shm"
-bind = ["127.0.0.1:0", "[::1]:0"]
+bind = ["127.0.0.1:0", "SECOND"]
 def when_ready(server):
     cfg, log = server.cfg, server.log
     log.info("cfg %s", (cfg.threads, cfg.timeout, cfg.graceful_timeout, cfg.worker_class))
@@ -274,6 +274,7 @@ def when_ready(server):
     log.info("server %s", (server.address, server.num_workers, server.pid == __import__("os").getpid()))
     log.info("server %s", [worker.age for worker in server.WORKERS.values()])
 """
+    text = text.replace("SECOND", "[::1]:0" if has_ipv6() else "127.0.0.2:0")
     server = start(text, "--workers", "2", "--graceful-timeout", "2.5")
     log_in_order(
         server,

@@ -110,7 +110,7 @@ def test_boot_timeout_ends_a_preload(door: str, tmp_path: Path, hanging: list[st
     """Regression: the server hung forever and looked as if it had started."""
     bind = f"unix:{tmp_path / 's'}"
     with ServerProcess(door, "hanging:app", *hanging, "--boot-timeout", "2", bind=bind) as server:
-        assert server.wait(30) == 3
+        assert server.wait() == 3
     assert "[guard.exit]" in server.stderr() and "2 s of --boot-timeout" in server.stderr()
     assert hangs_at(server.stderr()), server.stderr()
     assert_nothing_is_left(tmp_path)
@@ -119,7 +119,7 @@ def test_boot_timeout_ends_a_preload(door: str, tmp_path: Path, hanging: list[st
 def test_daemon_that_hangs_fails_the_command(door: str, tmp_path: Path) -> None:
     (tmp_path / "hanging.py").write_text(HANGS["with the interpreter"])
     options = ["--daemon", "--preload", "--pythonpath", str(tmp_path), "--boot-timeout", "2"]
-    done = run_cli(door, *options, "--bind", "127.0.0.1:0", "hanging:app", timeout=30)
+    done = run_cli(door, *options, "--bind", "127.0.0.1:0", "hanging:app")
     assert done.returncode == 3, done
     assert "[guard.exit]" in done.stderr and "of --boot-timeout" in done.stderr
 
@@ -127,7 +127,7 @@ def test_daemon_that_hangs_fails_the_command(door: str, tmp_path: Path) -> None:
 def test_import_within_boot_timeout_is_served(fresh_server, tmp_path: Path) -> None:
     """The limit applies to the import only. Afterwards workers that die are replaced as usual."""
     (tmp_path / "quick.py").write_text(GREETING)
-    options = ["--preload", "--pythonpath", str(tmp_path), "--boot-timeout", "2"]
+    options = ["--preload", "--pythonpath", str(tmp_path), "--boot-timeout", "20"]
     server = fresh_server("quick:app", *options)
     assert server.get("/").body == b"ok"
     (pid,) = workers(server, 1)
@@ -159,11 +159,16 @@ def test_new_master_that_hangs_is_given_up(fresh_server, tmp_path: Path) -> None
     one hung."""
     (tmp_path / "hanging.py").write_text(GREETING)
     options = ["--preload", "--pythonpath", str(tmp_path), "--pid", str(tmp_path / "pid")]
-    server = fresh_server("hanging:app", *options, "--boot-timeout", "2")
+    config = tmp_path / "rustwsgi.toml"
+    config.write_text("")
+    server = fresh_server("hanging:app", *options, "-c", str(config))
+    server.wait_for_event("server.ready")
     assert server.get("/").body == b"ok"
     (tmp_path / "hanging.py").write_text(HANGS["with the interpreter"])
+    # For the new master only: a good one may take longer to boot on a loaded machine.
+    config.write_text("boot_timeout = 4\n")
     server.send_signal(signal.SIGUSR2)
-    server.wait_for_event("upgrade.ended", r"\d+ exited with code 3", 30)
+    server.wait_for_event("upgrade.ended", r"\d+ exited with code 3")
     assert hangs_at(server.stderr())
     assert server.get("/").body == b"ok"
     assert (tmp_path / "pid").exists() and not (tmp_path / "pid.2").exists()
@@ -222,7 +227,7 @@ def test_daemon_logs_its_start_in_order(door: str, tmp_path: Path) -> None:
     log, pid = tmp_path / "log", tmp_path / "pid"
     options = ["--daemon", "--preload", "--pid", str(pid), "--error-logfile", str(log)]
     options += ["--pythonpath", str(tmp_path), "--bind", "127.0.0.1:0"]
-    assert run_cli(door, *options, "forking:app", timeout=30).returncode == 0
+    assert run_cli(door, *options, "forking:app").returncode == 0
     os.kill(int(pid.read_text()), signal.SIGTERM)
     wait_until(lambda: not pid.exists(), "it ends")
     text = log.read_text()

@@ -70,10 +70,8 @@ def test_only_unix_sockets_change_their_owner(fresh_server, tmp_path: Path) -> N
 
 
 @as_root
-def test_failed_reload_restores_the_socket_owner(fresh_server, tmp_path: Path) -> None:
-    for directory in [tmp_path, *tmp_path.parents[:2]]:
-        directory.chmod(0o755)
-    path, file = tmp_path / "s", tmp_path / "conf.py"
+def test_failed_reload_restores_the_socket_owner(fresh_server, public: Path) -> None:
+    path, file = public / "s", public / "conf.py"
     file.write_text("user = 'nobody'\n")
     server = fresh_server(APP, "--preload", "-c", str(file), bind=f"unix:{path}")
     assert server.get("/").status == 200

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
 
 from harness import build_request, wait_until
+from harness.ports import free_port
 from harness.supervision import Load, serving_pid
 
 pytestmark = pytest.mark.second_door("no case")
@@ -24,7 +24,7 @@ def serves(server, body: bytes, status: int = 200) -> None:
         response = server.get("/")
         return response.status == status and body in response.body
 
-    wait_until(is_so, f"{status} {body!r}\n{server.stderr()}", timeout=20)
+    wait_until(is_so, f"{status} {body!r}\n{server.stderr()}")
 
 
 def edit(server, path: Path, text: str) -> None:
@@ -159,8 +159,7 @@ def test_request_waits_while_the_application_is_imported(
 def test_port_that_is_bound_at_import_is_free(fresh_server, tmp_path: Path) -> None:
     """Regression: the new worker served the error page, as the old one had the port of the
     application's metrics server."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
+    port = free_port()
     binding = f"import socket\nmetrics = socket.create_server(('127.0.0.1', {port}))\n"
     module = tmp_path / "edited.py"
     module.write_text(binding + SOURCE.format(0))

@@ -22,7 +22,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become ano
 
 def hup(server, times: int = 1) -> None:
     server.send_signal(signal.SIGHUP)
-    wait_until(lambda: reloads(server) == times, f"reload {times}\n{server.stderr()}", timeout=20)
+    wait_until(lambda: reloads(server) == times, f"reload {times}\n{server.stderr()}")
 
 
 def comm(pid: int) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness import ROOT, wait_until
+from harness.ports import free_port
 from harness.supervision import Load, serving_pid, workers
 
 pytestmark = pytest.mark.second_door("no case")
@@ -120,7 +121,7 @@ def test_recycled_worker_with_a_lock_is_replaced_after_its_end(locking) -> None:
     """Regression: the successor failed to boot forever."""
     server = locking("--max-requests", "20")
     with Load(server.connect, kept=0, fresh=4) as load:
-        wait_until(lambda: len(holders(server)) >= 3, "two successors have the lock", timeout=20)
+        wait_until(lambda: len(holders(server)) >= 3, "two successors have the lock")
     assert load.failures == []
     server.wait_for_event("worker.boot_conflict", rf"(?!{holders(server)[0]})\d+ exited")
     assert "[worker.boot_failed]" not in server.stderr()
@@ -157,8 +158,7 @@ def test_application_that_does_without_the_resource_gets_it_after_a_recycling(
 ) -> None:
     """Regression: the scheduler of the application ended with the first worker. gunicorn starts the
     next worker after the end of the first one."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     (tmp_path / "guarded.py").write_text(GUARDED.format(port=port))
     if resource == "port":
         options = ["--max-requests", "20", "--pythonpath", str(tmp_path)]
@@ -166,7 +166,7 @@ def test_application_that_does_without_the_resource_gets_it_after_a_recycling(
     else:
         server = locking("--max-requests", "20", otherwise="pass")
     with Load(server.connect, kept=0, fresh=4) as load:
-        wait_until(lambda: len(holders(server)) >= 3, "two successors have it", timeout=20)
+        wait_until(lambda: len(holders(server)) >= 3, "two successors have it")
     assert load.failures == []
     server.wait_for_event("worker.resource_missed", rf"{resource if resource == 'lock' else port}")
     server.wait_for_event("worker.boot_conflict")
@@ -195,7 +195,7 @@ def test_reload_without_a_resource_of_another_process_is_completed(
 def test_recycled_one_of_several_workers_leaves_its_lock_to_its_successor(locking) -> None:
     server = locking("--workers", "2", "--max-requests", "30", otherwise="pass")
     with Load(server.connect, kept=0, fresh=4) as load:
-        wait_until(lambda: len(holders(server)) >= 2, "a successor has it", timeout=20)
+        wait_until(lambda: len(holders(server)) >= 2, "a successor has it")
     assert load.failures == []
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from harness import (
     APPS,
+    TIMEOUT,
     Client,
     ServerProcess,
     build_request,
@@ -46,10 +47,11 @@ def test_ten_reloads_under_load_lose_nothing(fresh_server, strategy: str) -> Non
             server.send_signal(signal.SIGHUP)
             wait_until(lambda: reloads(server) == number + 1, server.stderr())  # noqa: B023
             load.more()
+            new = {str(pid).encode() for pid in children(server.pid) - seen}
+            wait_until(lambda: load.bodies & new, "the new generation serves")  # noqa: B023
         workers(server, 2, seen)
         load.more()
     assert load.failures == [] and load.answered > 500
-    assert len(load.bodies) >= 20, "every generation has served"
 
 
 def test_idle_connection_survives_the_reload(fresh_server) -> None:
@@ -100,9 +102,8 @@ def test_boot_failure_on_reload_leaves_the_old_workers(
     module.write_text("from supervised import app\n")
     args = ["--workers", "2", "--reload-strategy", strategy]
     server = fresh_server("breaks:app", *args, "--pythonpath", str(tmp_path))
-    server.wait_for_event("worker.booting", r"(.|\n)*\[worker.booting\]")
+    server.wait_for_event("server.ready")
     with Load(server.connect, kept=3) as load:
-        wait_until(lambda: len(load.bodies) == 2, "both serve")
         old = workers(server, 2)
         module.write_text("raise RuntimeError('half a deployment')\n")
         server.send_signal(signal.SIGHUP)
@@ -245,7 +246,7 @@ def test_term_under_load_answers_what_was_accepted(door: str) -> None:
             started.wait()
             while True:
                 try:
-                    sock = socket.create_connection(address, timeout=10)
+                    sock = socket.create_connection(address, timeout=TIMEOUT)
                 except (ConnectionRefusedError, ConnectionResetError):
                     return
                 with Client(sock) as client:
@@ -331,12 +332,14 @@ def test_usr1_reopens_the_error_log(door: str, tmp_path: Path) -> None:
         [*command, "--chdir", str(APPS), APP], cwd=tmp_path, env=child_environment()
     )
     try:
-        wait_until(lambda: errors.exists() and "Booting" in errors.read_text(), "it has started")
+        wait_until(
+            lambda: errors.exists() and "[server.ready]" in errors.read_text(), "it has started"
+        )
         errors.rename(tmp_path / "error.log.1")
         process.send_signal(signal.SIGUSR1)
         wait_until(errors.exists, "a new file")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(TIMEOUT) == 0
     finally:
         process.kill()
     assert "Shut down" in errors.read_text()
@@ -347,8 +350,7 @@ def test_winch_retires_the_workers_and_hup_starts_them(fresh_server) -> None:
     """The server has no terminal here: it is in a session of its own."""
     server = fresh_server(APP, "--workers", "2")
     old = workers(server, 2)
-    with Load(server.connect, kept=3) as load:
-        wait_until(lambda: len(load.bodies) == 2, "both serve")
+    server.wait_for_event("server.ready")
     server.send_signal(signal.SIGWINCH)
     workers(server, 0)
     with server.connect() as client:

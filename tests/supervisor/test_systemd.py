@@ -110,7 +110,7 @@ def test_systemd_service_starts_and_stops(door: str, systemd: Systemd) -> None:
             assert client.request(build_request()).status == 200
         process.send_signal(signal.SIGTERM)
         systemd.wait_for("STOPPING=1")
-        assert process.wait(15) == 0
+        assert process.wait(TIMEOUT) == 0
         # systemd owns the socket, which keeps listening for the next start.
         socket.create_connection(listener.getsockname(), TIMEOUT).close()
 
@@ -132,7 +132,7 @@ def test_systemd_reload_without_a_change_is_acknowledged(
     systemd.wait_for("RELOADING=1")
     systemd.wait_for("READY=1")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(15) == 0
+    assert process.wait(TIMEOUT) == 0
 
 
 def test_upgrade_under_systemd_keeps_the_service(door: str, systemd: Systemd) -> None:
@@ -148,7 +148,7 @@ def test_upgrade_under_systemd_keeps_the_service(door: str, systemd: Systemd) ->
         process.send_signal(signal.SIGTERM)
         # Before it ends, as systemd takes the word of the main process only.
         systemd.wait_for(f"MAINPID={new}", old)
-        assert process.wait(15) == 0
+        assert process.wait(TIMEOUT) == 0
         systemd.wait_for(f"MAINPID={new}", new)
         systemd.wait_for("WATCHDOG=1", new)
         assert not systemd.heard("STOPPING=1")
@@ -172,4 +172,4 @@ def test_rolled_back_upgrade_under_systemd_keeps_the_service(door: str, systemd:
     systemd.wait_for("STOPPING=1", old)
     assert systemd.heard("STOPPING=1") == {old}
     assert not systemd.heard(f"MAINPID={new}")
-    assert process.wait(15) == 0
+    assert process.wait(TIMEOUT) == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import run_cli
+from harness import TIMEOUT, run_cli
 from harness.supervision import children
 
 pytestmark = pytest.mark.second_door("no case")
@@ -154,11 +154,11 @@ def test_random_messages_of_a_worker_do_not_affect_the_master(fresh_server, tmp_
 def test_forged_heartbeat_is_none(fresh_server, tmp_path: Path, at: int) -> None:
     """A time that the clock cannot represent ended the master with a panic."""
     (tmp_path / "fuzzes.py").write_text(FUZZES_MASTER)
-    server = fresh_server("fuzzes:app", "--timeout", "0.1", cwd=tmp_path)
+    server = fresh_server("fuzzes:app", "--timeout", "1", cwd=tmp_path)
     assert server.get("/").body == b"1", "the application finds the heartbeat"
     assert server.get(f"/times/{at}").status == 200
     # Such a worker is replaced.
-    reported = server.wait_for_event("worker.no_heartbeat", timeout=30)
+    reported = server.wait_for_event("worker.no_heartbeat", timeout=2 * TIMEOUT)
     server.wait_for_event("worker.booting", start=reported.end())
     assert server.get("/").status == 200
 

@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from harness import ServerProcess, wait_until
+from harness import TIMEOUT, ServerProcess, wait_until
 from harness.supervision import Load, children, end, serving_pid
 
 APP = "supervised:app"
@@ -18,13 +18,8 @@ def _new_master(server: ServerProcess) -> int:
 
 def _begin_upgrade(server: ServerProcess) -> int:
     """Send USR2 once the start is complete; the pid of the new master."""
-    serving_pid(server)
-
-    def begun() -> bool:
-        server.send_signal(signal.SIGUSR2)
-        return "[upgrade.started]" in server.stderr()
-
-    wait_until(begun, "a new master")
+    server.wait_for_event("server.ready")
+    server.send_signal(signal.SIGUSR2)
     return _new_master(server)
 
 
@@ -46,7 +41,7 @@ def test_usr2_under_load_loses_nothing(fresh_server, tmp_path: Path) -> None:
             wait_until(lambda: load.bodies & theirs, "a new worker serves")
             load.more()
             server.send_signal(signal.SIGTERM)
-            server.process.wait(15)
+            server.process.wait(TIMEOUT)
             load.more()
             wait_until(lambda: pidfile.read_text() == f"{new}\n", "the pid file is handed over")
             assert not second.exists()
@@ -75,7 +70,7 @@ def test_usr2_after_a_pid_file_change_removes_the_old_file(door: str, tmp_path: 
             wait_until((tmp_path / "new.pid.2").exists, "its pid file")
             wait_until(lambda: children(pid), "the new master has a worker")
             server.send_signal(signal.SIGTERM)
-            server.process.wait(15)
+            server.process.wait(TIMEOUT)
             wait_until(new.exists, "the new one is the master")
             assert new.read_text() == f"{pid}\n"
             assert not old.exists()
@@ -107,8 +102,7 @@ def test_usr2_can_be_rolled_back(fresh_server, tmp_path: Path) -> None:
     path = tmp_path / "s"
     server = fresh_server(APP, bind=f"unix:{path}")
     old = serving_pid(server)
-    server.send_signal(signal.SIGUSR2)
-    new = _new_master(server)
+    new = _begin_upgrade(server)
     wait_until(lambda: children(new), "the new master has a worker")
     server.send_signal(signal.SIGUSR2)
     server.wait_for_event("signal.ignored", str(new))
@@ -124,7 +118,7 @@ def test_usr2_hands_a_unix_socket_over(fresh_server, tmp_path: Path) -> None:
     try:
         wait_until(lambda: children(new), "the new master has a worker")
         server.send_signal(signal.SIGTERM)
-        server.process.wait(15)
+        server.process.wait(TIMEOUT)
         assert path.exists(), "the new master's socket is the same file"
         server.wait_for_event("upgrade.completed")
         assert serving_pid(server) in children(new)

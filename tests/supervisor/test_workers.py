@@ -145,7 +145,7 @@ def test_the_master_is_idle_when_nothing_happens(fresh_server) -> None:
         status = Path(f"/proc/{server.pid}/status").read_text()
         return next(line for line in status.splitlines() if line.startswith("voluntary_ctxt"))
 
-    server.wait_for_event("worker.booting", r"(.|\n)*\[worker.booting\]")
+    server.wait_for_event("server.ready")
     wait_until(lambda: switches() == (time.sleep(0.3), switches())[1], "it rests")
     before = switches()
     server.get("/")
@@ -196,7 +196,8 @@ def test_workers_that_die_at_once_are_restarted_with_back_off(fresh_server) -> N
         os.kill(pid, signal.SIGKILL)
         server.wait_for_event("worker.died", f"{pid} was killed by SIGKILL")
     assert serving_pid(server)
-    assert server.stderr().count("Booting worker") == 7
+    # The line of a boot may come later than the first response.
+    wait_until(lambda: server.stderr().count("Booting worker") == 7, "each is replaced once")
 
 
 def test_boot_failure_ends_the_server(door: str) -> None:
@@ -244,15 +245,19 @@ def test_import_that_hangs_on_reload_keeps_the_old_workers(fresh_server, tmp_pat
     """The old worker continues to serve."""
     module = tmp_path / "later.py"
     module.write_text("from supervised import app\n")
-    options = ["--boot-timeout", "3", "--pythonpath", str(tmp_path)]
-    server = fresh_server("later:app", *options)
+    config = tmp_path / "rustwsgi.toml"
+    config.write_text("")
+    server = fresh_server("later:app", "-c", str(config), "--pythonpath", str(tmp_path))
     pid = serving_pid(server)
     module.write_text(HANGS)
+    # For this reload only: a good worker may take longer to boot on a loaded machine.
+    config.write_text("boot_timeout = 3\n")
     server.send_signal(signal.SIGHUP)
-    server.wait_for_event("worker.boot_timeout", "3 s of --boot-timeout", timeout=30)
+    server.wait_for_event("worker.boot_timeout", "3 s of --boot-timeout")
     server.wait_for_event("reload.failed", "the old workers keep serving")
     assert workers(server, 1) == {pid} == {serving_pid(server)}
     module.write_text("from supervised import app\n")
+    config.write_text("")
     server.send_signal(signal.SIGHUP)
     server.wait_for_event("reload.completed")
     workers(server, 1, {pid})

@@ -12,7 +12,7 @@ import stat
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from harness import Client, build_request, run_cli, wait_until
+from harness import TIMEOUT, Client, build_request, run_cli, wait_until
 from harness.acme import (
     ORDER_TIMEOUT,
     all_serve,
@@ -118,8 +118,12 @@ def test_certificate_stays_until_the_time_that_the_authority_suggests(
     with Suggestions(pebble, NOW + 20 * DAY, NOW + 21 * DAY) as suggestions:
         server = ordering("--acme-directory", suggestions.url)
         state = cache / "localhost.json"
-        wait_until(state.exists, "the suggestion is in the cache")
-        renew_at = json.loads(state.read_text())["renew_at"]
+
+        def suggested() -> int | None:
+            return json.loads(state.read_text())["renew_at"] if state.exists() else None
+
+        wait_until(suggested, "the suggestion is in the cache")
+        renew_at = suggested()
         begin, end = (NOW + days * DAY for days in (20, 21))
         assert int(begin.timestamp()) <= renew_at <= int(end.timestamp())
         assert served(server).serial_number == planted
@@ -263,6 +267,7 @@ def test_authority_that_does_not_answer_delays_neither_clients_nor_reload_nor_st
     with socket.create_server(("127.0.0.1", 0)) as silent:
         directory = f"https://localhost:{silent.getsockname()[1]}/dir"
         server = ordering("--acme-directory", directory)
+        silent.settimeout(TIMEOUT)
         connection, _ = silent.accept()
         with connection:
             served(server)

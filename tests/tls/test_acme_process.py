@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from harness import ServerProcess, run_cli
+from harness import TIMEOUT, ServerProcess, run_cli
 from harness.acme import ORDER_TIMEOUT, plant, requests_of, served
 from harness.pebble import IS_INSTALLED
-from harness.supervision import children, end
+from harness.supervision import children, descriptors, end
 from harness.tls import DAY
 
 pytestmark = pytest.mark.skipif(not IS_INSTALLED, reason="needs Pebble (Debian's package pebble)")
 
 #: Less than a client waits for an authority that does not answer.
-END_TIMEOUT = 10.0
+END_TIMEOUT = TIMEOUT
 
 
 def silent_visit(ordering, cache, silent: socket.socket) -> tuple[ServerProcess, socket.socket]:
@@ -31,15 +31,12 @@ def silent_visit(ordering, cache, silent: socket.socket) -> tuple[ServerProcess,
     plant(cache, "localhost", age=80 * DAY, left=10 * DAY)
     directory = f"https://localhost:{silent.getsockname()[1]}/dir"
     server = ordering("--acme-directory", directory)
+    server.wait_for_event("server.ready")
+    silent.settimeout(TIMEOUT)
     connection, _ = silent.accept()
     connection.settimeout(END_TIMEOUT)
     assert connection.recv(1), "the begin of a handshake"
     return server, connection
-
-
-def descriptors(pid: int) -> list[str]:
-    """What the open descriptors of a process are."""
-    return [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 def visit_of(server: ServerProcess) -> int:
@@ -83,6 +80,8 @@ def test_reload_without_acme_ends_the_visit(
         acme = f'acme_domain = ["localhost"]\nacme_directory = "{directory}"\n'
         file.write_text(f'{named}{acme}acme_cache = "{cache}"\n')
         server = fresh_server("echo:app", "--config", str(file), env=pebble.environment)
+        server.wait_for_event("server.ready")
+        silent.settimeout(TIMEOUT)
         connection, _ = silent.accept()
         with connection:
             connection.settimeout(END_TIMEOUT)

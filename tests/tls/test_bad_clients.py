@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 
-from harness import Client, build_request, wait_until
+from harness import TIMEOUT, Client, build_request, wait_until
 from harness.tls import TlsSocket
 
 GET = build_request()
@@ -17,7 +17,7 @@ HELLO_BEGIN = bytes.fromhex("1603010200010001fc0303")
 
 def connect(server) -> Client:
     """A connection without a session."""
-    return Client(socket.create_connection((server.host, server.port), timeout=10))
+    return Client(socket.create_connection((server.host, server.port), timeout=TIMEOUT))
 
 
 def ended(client: Client) -> bytes:
@@ -69,7 +69,8 @@ def test_garbage_ends_the_connection_and_is_counted(fresh_secure, garbage: bytes
 
 
 def test_stalled_handshake_is_ended_by_the_timeout(fresh_secure) -> None:
-    server = fresh_secure("echo:app", "--handshake-timeout", "0.5", "--threads", "1")
+    # Time enough for the client that completes its handshake meanwhile.
+    server = fresh_secure("echo:app", "--handshake-timeout", "2", "--threads", "1")
     with connect(server) as silent, connect(server) as stalled:
         stalled.send(HELLO_BEGIN)
         # The thread is free meanwhile.
@@ -81,7 +82,7 @@ def test_stalled_handshake_is_ended_by_the_timeout(fresh_secure) -> None:
 
 def test_handshake_timeout_of_zero_is_no_limit(fresh_secure) -> None:
     """Other timeouts pass meanwhile, and the client completes its handshake after them."""
-    server = fresh_secure("echo:app", "--handshake-timeout", "0", "--header-timeout", "0.3")
+    server = fresh_secure("echo:app", "--handshake-timeout", "0", "--header-timeout", "1")
     with connect(server) as stalled:
         session = TlsSocket(stalled.sock, server.tls)
         with pytest.raises(ssl.SSLWantReadError):

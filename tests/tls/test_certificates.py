@@ -66,6 +66,7 @@ def test_certificate_is_chosen_by_name(fresh_server, authority) -> None:
         assert expected in names_of(server, name, authority.context()), name
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_key_that_the_client_can_verify_is_chosen(fresh_server, authority) -> None:
     rsa = authority.issue("rsa", "localhost", "rsa.example", key_type="rsa")
     ec = authority.issue("ec", "localhost", "ec.example")

@@ -9,7 +9,7 @@ import ssl
 
 import pytest
 
-from harness import Client, ServerProcess, build_request, echoed, wait_until
+from harness import TIMEOUT, Client, ServerProcess, build_request, echoed, wait_until
 from harness.tls import TlsSocket
 
 pytestmark = pytest.mark.second_door("no case")
@@ -32,7 +32,7 @@ def server(secure) -> ServerProcess:
 
 def connect(server: ServerProcess, source: str = "127.0.0.1") -> socket.socket:
     where = (server.host, server.port)
-    sock = socket.create_connection(where, 10, source_address=(source, 0))
+    sock = socket.create_connection(where, TIMEOUT, source_address=(source, 0))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
@@ -132,12 +132,12 @@ def test_late_handshake_is_ended_by_its_own_timeout(fresh_secure, sent: bytes) -
 
 def test_handshake_has_its_time_behind_a_slow_header(fresh_secure) -> None:
     """Its time begins with the end of the header, which took longer than that."""
-    options = ["--header-timeout", "60", "--handshake-timeout", "1"]
+    options = ["--header-timeout", "60", "--handshake-timeout", "2"]
     server = fresh_secure("echo:app", "--proxy-protocol", *options)
     with connect(server) as sock, connect(server) as stalled:
         stalled.sendall(V1)
         sock.sendall(V1[:-1])
-        # More than a second has passed.
+        # More than two seconds have passed.
         assert stalled.recv(1) == b""
         sock.sendall(V1[-1:])
         assert remote(seen(session(server, sock))) == CLIENT

@@ -160,7 +160,8 @@ def test_large_output_arrives_complete(shared) -> None:
 def test_slow_application_holds_a_fast_client_back(shared, go) -> None:
     """Back-pressure: what the application does not read fills the kernel's buffers, and no more."""
     try:
-        with shared.open(f"/sink?{go}", timeout=0.5) as client:
+        with shared.open(f"/sink?{go}") as client:
+            client.sock.settimeout(0.5)
             sent = 0
             with pytest.raises(TimeoutError):
                 while sent < 256 * MIB:

@@ -17,10 +17,9 @@ def test_upgraded_requests_leave_all_threads_to_others(start, threads) -> None:
     upgrades = start("--threads", str(threads))
     before = upgrades.facts()["threads"]
     clients = [upgrades.open("/plain") for _ in range(8)]
-    facts = upgrades.facts()
     # With --threads 1 the first one has the main thread.
-    expected = 8 if threads == 1 else threads + 8
-    assert (facts["inside"], facts["threads"]) == ("8", str(expected))
+    upgrades.wait_for_threads(8 if threads == 1 else threads + 8)
+    assert upgrades.facts()["inside"] == "8"
     for client in clients:
         client.send(b"alive")
         assert client.read(5) == b"alive"
@@ -28,7 +27,7 @@ def test_upgraded_requests_leave_all_threads_to_others(start, threads) -> None:
         assert client.at_eof()
         client.close()
     upgrades.wait_for_threads(int(before))
-    assert upgrades.facts()["inside"] == "0"
+    upgrades.wait_for_fact("inside", lambda inside: inside == "0")
 
 
 def test_more_upgrades_than_the_limit_get_503(start) -> None:

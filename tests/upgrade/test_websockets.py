@@ -11,7 +11,7 @@ import simple_websocket
 import socketio
 import websocket
 
-from harness import ROOT
+from harness import ROOT, TIMEOUT
 from harness.proxies import Proxy, find, snippet
 
 pytestmark = pytest.mark.second_door("no case")
@@ -102,7 +102,7 @@ def test_client_of_simple_websocket_is_served(flask_sock) -> None:
     context = flask_sock.tls or ssl.create_default_context()
     client = simple_websocket.Client(url(flask_sock, "/echo"), ssl_context=context)
     client.send("hello")
-    assert client.receive(timeout=10) == "hello"
+    assert client.receive(timeout=TIMEOUT) == "hello"
     client.close()
 
 
@@ -117,10 +117,10 @@ def test_flask_socketio_exchanges_events(start, transports) -> None:
         session.trust_env = False  # a bundle of the environment comes first
     client = socketio.Client(http_session=session)
     client.on("said", said.put)
-    client.connect(url(server, "", "http"), transports=transports, wait_timeout=10)
+    client.connect(url(server, "", "http"), transports=transports, wait_timeout=TIMEOUT)
     for message in ("one", {"two": [2]}, "x" * 100_000):
         client.emit("say", message)
-        assert said.get(timeout=10) == message
+        assert said.get(timeout=TIMEOUT) == message
     assert client.transport() == transports[-1]
     client.disconnect()
     assert server.get("/").text == "index"
@@ -139,7 +139,7 @@ def test_websockets_pass_the_proxies_of_the_documentation(fresh_server, tmp_path
     fresh_server("websockets:app", "--threads", "2", bind=f"unix:{path}")
     text = snippet(name, ROOT / "docs" / "websockets.md")
     with Proxy(name, f"unix:{path}", tmp_path, text) as proxy:
-        client = websocket.create_connection(f"ws://127.0.0.1:{proxy.port}/echo", timeout=10)
+        client = websocket.create_connection(f"ws://127.0.0.1:{proxy.port}/echo", timeout=TIMEOUT)
         for message in ("through the proxy", "x" * 100_000):
             client.send(message)
             assert client.recv() == message

@@ -6,11 +6,10 @@ https://peps.python.org/pep-3333/#environ-variables; CGI names are RFC 3875 sect
 from __future__ import annotations
 
 import socket
-import time
 
 import pytest
 
-from harness import TIMEOUT, Client, ServerProcess, build_request
+from harness import TIMEOUT, Client, ServerProcess, build_request, has_ipv6
 from harness.bridge import is_bridged
 from harness.wsgi import THREADS, ask, get_json, json_of
 
@@ -258,6 +257,7 @@ def test_clients_with_equal_heads_see_their_own_addresses(fresh_server):
             client.close()
 
 
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 loopback here")
 def test_ipv6_addresses_are_in_the_environ(fresh_server):
     """SERVER_NAME is in brackets: without them the recipe of PEP 3333 builds an invalid URL."""
     server = fresh_server("wsgi_environ:dump", bind="[::1]:0")
@@ -318,7 +318,7 @@ def test_fields_become_http_variables(server, lines, expected):
 
 
 def test_repeated_fields_are_joined_in_linear_time(fresh_server):
-    """To join each to the ones before it took 30 s for these."""
+    """To join each to the ones before it took 30 s of processor time for these."""
     server = fresh_server(
         "wsgi_environ:dump",
         *("--limit-request-fields", "32768"),
@@ -326,9 +326,9 @@ def test_repeated_fields_are_joined_in_linear_time(fresh_server):
     )
     value = "x" * 100
     lines = [f"X-A: {value}", f"Cookie: {value}"] * 16000
-    start = time.monotonic()
+    before = server.cpu_seconds()
     seen = strings(server, get("/", *lines))
-    took = time.monotonic() - start
+    took = server.cpu_seconds() - before
     assert seen["HTTP_X_A"] == ",".join([value] * 16000)
     assert seen["HTTP_COOKIE"] == "; ".join([value] * 16000)
     assert took < 5, took
