@@ -55,7 +55,7 @@ def seized(server: ServerProcess) -> Iterator[int]:
 
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_stacks_are_shown_with_their_requests(
-    fresh_server: Factory, control: Control, tmp_path: Path, threads: str
+    fresh_server: Factory, door: str, control: Control, tmp_path: Path, threads: str
 ) -> None:
     server = fresh_server(APP, *control.options, "--threads", threads)
     [pid] = workers(server, 1)
@@ -71,7 +71,9 @@ def test_stacks_are_shown_with_their_requests(
         expected = "MainThread" if threads == "1" else "rustwsgi-"
         assert thread["name"].startswith(expected) and thread["frames"][0]["function"] == "app"
         names = {thread["name"] for thread in report["threads"]}
-        assert {"MainThread", "rustwsgi-control"} <= names
+        # The binary calls no Python function on the main thread while that waits.
+        waits_in_python = {"MainThread"} if door == "wheel" else set()
+        assert waits_in_python | {"rustwsgi-control"} <= names
     known = f"no worker has the pid 1; there are {pid}"
     assert known in control.fails("stacks", "1")
     assert known in control.send(b'{"command": "stacks", "worker": 1}\n')["error"]
