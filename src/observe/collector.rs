@@ -69,11 +69,12 @@ pub(super) fn flush() {
     statsd::OUTBOX.flush();
 }
 
-/// The same, and gives collectors that are connected a moment.
+/// The same, and gives collectors that are connected a moment, unless one has taken nothing for
+/// that long before.
 pub(super) fn finish() {
     let end = Instant::now() + FINISH_TIMEOUT;
-    syslog::OUTBOX.send_until(end);
-    statsd::OUTBOX.send_until(end);
+    syslog::OUTBOX.finish(end, FINISH_TIMEOUT);
+    statsd::OUTBOX.finish(end, FINISH_TIMEOUT);
 }
 
 fn hold_all() {

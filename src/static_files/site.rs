@@ -118,9 +118,8 @@ impl StaticSite {
         Prepared { found }
     }
 
-    /// The response to a request for `prepared`. `prefix` is that of its URL, decoded, which a proxy
-    /// may have removed. With [`Lookup::Cached`] it fails with `WouldBlock` rather than wait for a
-    /// disk.
+    /// The response to a request for `prepared`. A proxy may have removed `prefix`, decoded, from
+    /// its URL. With [`Lookup::Cached`] it fails with `WouldBlock` rather than wait for a disk.
     pub fn answer<'a>(
         &self,
         head: &Head,

@@ -1,9 +1,9 @@
 //! Which of the workers that boot together have reported why they failed, so that the same mistake
 //! in the application is logged once and not by each of them.
 //!
-//! The workers share an unnamed file. Each locks it, looks for a record of the same reason, logs the
-//! reason if there is none, and appends a record of its own. It exits only then: the master ends
-//! all of them when it has seen one exit, and the reason must be in the log by that time.
+//! The workers share an unnamed file. Each locks it, looks for a record of the same reason, logs
+//! the reason if there is none, and appends a record of its own. It exits only then: the master
+//! ends all of them when it has seen one exit, and the reason must be in the log by that time.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

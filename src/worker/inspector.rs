@@ -10,7 +10,7 @@
 //! - [`stacks`] reads the stacks, from the interpreter or from a [`dump`] of `faulthandler`, which
 //!   a [`dumper`] lets threads write,
 //! - [`profile`] samples them, and counts them as [`samples`],
-//! - [`reply`] sends to the client.
+//! - [`reply`] sends to the client, for which it [`wait`]s.
 
 mod dump;
 mod dumper;
@@ -20,6 +20,7 @@ mod reply;
 mod request;
 mod samples;
 mod stacks;
+mod wait;
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -39,7 +40,7 @@ use crate::sys::signals::without_signals;
 
 /// The inspector of a worker. It ends when it is dropped.
 pub struct Inspector {
-    channel: UnixStream,
+    channel: Arc<UnixStream>,
     threads: Arc<KnownThreads>,
     thread: Option<JoinHandle<()>>,
     profiler: Arc<Profiler>,
@@ -59,11 +60,12 @@ impl Inspector {
         seats: usize,
     ) -> io::Result<Inspector> {
         channel.set_nonblocking(false)?;
+        let channel = Arc::new(channel);
         let threads = Arc::new(KnownThreads::new(py, seats));
         let reader = Arc::new(StackReader::new(py, threads.clone(), slot));
-        let profiler = Arc::new(Profiler::new(threads.clone(), reader.clone()));
-        let receiver = channel.try_clone()?;
-        let (reading, profiling) = (reader.clone(), profiler.clone());
+        let profiler = Profiler::new(threads.clone(), reader.clone(), channel.clone());
+        let profiler = Arc::new(profiler);
+        let (receiver, reading, profiling) = (channel.clone(), reader.clone(), profiler.clone());
         let run = move || serve(&receiver, &reading, &profiling);
         let thread = std::thread::Builder::new().name("rustwsgi-inspector".into());
         let thread = without_signals(|| thread.spawn(run))?;
@@ -81,7 +83,7 @@ fn serve(channel: &UnixStream, reader: &Arc<StackReader>, profiler: &Arc<Profile
     loop {
         match Inspection::receive(channel) {
             Ok(Some((Inspection::Stacks, client))) => {
-                reply::send(&client, &reader.report().map(reply::document));
+                reply::send(&client, channel, &reader.report().map(reply::document));
             }
             Ok(Some((Inspection::Profile(length), client))) => profiler.start(client, length),
             Ok(None) => return,
@@ -99,10 +101,10 @@ fn serve(channel: &UnixStream, reader: &Arc<StackReader>, profiler: &Arc<Profile
 }
 
 impl Drop for Inspector {
-    /// Waits for its threads, so that none attaches to an interpreter that is finalized.
+    /// Waits for its threads, so that none attaches to an interpreter that is finalized. The end of
+    /// the channel ends a profile, and a reply that its client does not read.
     fn drop(&mut self) {
         let _ = self.channel.shutdown(std::net::Shutdown::Both);
-        self.profiler.stop();
         let thread = self.thread.take();
         Python::attach(|py| {
             py.detach(|| {

@@ -10,19 +10,19 @@ from typing import Any
 
 from .client import TIMEOUT
 from .doors import child_environment, door_command, run_cli
-from .server import ServerProcess
 
 
 class Control:
-    """A control socket. Its server is started with `options`."""
+    """A control socket. Its server is started with `options`, and its commands through `door`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, door: str) -> None:
         self.path = directory / "control"
         self.options = ("--control-socket", str(self.path))
+        self.door = door
 
-    def ctl(self, *args: str, door: str = "wheel") -> subprocess.CompletedProcess[str]:
+    def ctl(self, *args: str) -> subprocess.CompletedProcess[str]:
         """Run `rustwsgi ctl` with these arguments."""
-        return run_cli(door, "ctl", *self.options, *args)
+        return run_cli(self.door, "ctl", *self.options, *args)
 
     def succeeds(self, *args: str) -> str:
         """What the command prints."""
@@ -40,10 +40,10 @@ class Control:
     def json(self, *args: str) -> Any:
         return json.loads(self.succeeds("--json", *args))
 
-    def start(self, server: ServerProcess, *args: str) -> subprocess.Popen[str]:
+    def start(self, *args: str) -> subprocess.Popen[str]:
         """The same as `ctl`, without waiting for its end."""
         return subprocess.Popen(
-            [*door_command(server.door), "ctl", *self.options, *args],
+            [*door_command(self.door), "ctl", *self.options, *args],
             env=child_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

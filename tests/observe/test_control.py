@@ -22,11 +22,13 @@ from harness.supervision import children, descriptors, end, freeze, workers
 
 APP = "handed_over:app"
 Factory = Callable[..., ServerProcess]
+#: For cases that run the command: the embedded binary starts it without Python.
+both_doors = pytest.mark.second_door("every case")
 
 
 @pytest.fixture
-def control(tmp_path: Path) -> Control:
-    return Control(tmp_path)
+def control(tmp_path: Path, door: str) -> Control:
+    return Control(tmp_path, door)
 
 
 def begin_upgrade(server: ServerProcess) -> int:
@@ -48,7 +50,7 @@ def hold(server: ServerProcess, stack: ExitStack, fifo: Path) -> None:
     stack.callback(lambda: fifo.open("w").close())
 
 
-@pytest.mark.second_door("every case")
+@both_doors
 def test_status_and_requests_are_shown_at_both_addresses(
     fresh_server: Factory, door: str, control: Control, tmp_path: Path
 ) -> None:
@@ -80,6 +82,7 @@ def test_status_and_requests_are_shown_at_both_addresses(
     assert control.succeeds("requests") == "No request runs or waits.\n"
 
 
+@both_doors
 def test_number_of_workers_changes(fresh_server: Factory, control: Control) -> None:
     server = fresh_server(APP, *control.options)
     workers(server, 1)
@@ -95,6 +98,7 @@ def test_number_of_workers_changes(fresh_server: Factory, control: Control) -> N
     server.wait_for_event("control.command", "workers .*of user ")
 
 
+@both_doors
 def test_reload_waits_for_its_outcome(
     fresh_server: Factory, control: Control, tmp_path: Path
 ) -> None:
@@ -146,6 +150,7 @@ def test_number_of_workers_survives_a_roll_back(
     assert server.get("/").status == 200
 
 
+@both_doors
 def test_reopen_uses_new_files(fresh_server: Factory, control: Control, tmp_path: Path) -> None:
     log = tmp_path / "logs" / "access"
     log.parent.mkdir()
@@ -159,16 +164,17 @@ def test_reopen_uses_new_files(fresh_server: Factory, control: Control, tmp_path
     assert f"cannot open the access log {log}" in control.fails("reopen")
 
 
+@both_doors
 def test_stop_waits_for_the_end(fresh_server: Factory, control: Control, tmp_path: Path) -> None:
     server = fresh_server(APP, *control.options)
     with ExitStack() as stack:
         hold(server, stack, tmp_path / "hold")
-        stopping = control.start(server, "stop")
+        stopping = control.start("stop")
         server.wait_for_event("server.stopping")
         wait_until(lambda: control.status()["stage"] == "stopping", "the stage is shown")
         assert "the server is shutting down" in control.fails("workers", "2")
         start = len(server.stderr())
-        again = control.start(server, "stop")
+        again = control.start("stop")
         server.wait_for_event("control.command", "stop", start=start)
         assert stopping.poll() is None
     assert server.wait() == 0
@@ -200,6 +206,7 @@ def test_reload_that_a_stop_ends_has_failed(
     assert server.wait() == 0
 
 
+@both_doors
 def test_master_answers_while_workers_keep_their_interpreters(
     fresh_server: Factory, control: Control
 ) -> None:
@@ -250,6 +257,7 @@ def test_stale_socket_is_replaced_and_one_in_use_is_an_error(
     assert control.status()["pid"] == server.pid
 
 
+@both_doors
 def test_upgrade_passes_the_socket_on(fresh_server: Factory, control: Control) -> None:
     server = fresh_server(APP, *control.options, "--graceful-timeout", "1")
     master = begin_upgrade(server)
@@ -262,6 +270,7 @@ def test_upgrade_passes_the_socket_on(fresh_server: Factory, control: Control) -
     assert "RUSTWSGI_INHERITED" not in server.stderr()
 
 
+@both_doors
 def test_upgrade_without_the_option_removes_the_socket(
     fresh_server: Factory, control: Control, tmp_path: Path
 ) -> None:
@@ -290,6 +299,7 @@ def test_upgrade_without_the_option_removes_the_socket(
     wait_until(lambda: not sockets["kept"].exists(), "the new master has ended")
 
 
+@both_doors
 def test_workers_can_not_use_the_socket(
     fresh_server: Factory, control: Control, tmp_path: Path
 ) -> None:
@@ -327,9 +337,9 @@ def test_workers_can_not_use_the_socket(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_user_of_the_workers_is_refused_whatever_the_mode_is(
-    fresh_server: Factory, public: Path
+    fresh_server: Factory, public: Path, door: str
 ) -> None:
-    control = Control(public)
+    control = Control(public, door)
     options = ["--preload", "--user", "65534", "--group", "65534"]
     server = fresh_server(APP, *control.options, *options, "--control-socket-mode", "666")
     assert control.path.stat().st_uid == 0
@@ -372,9 +382,13 @@ def test_user_of_the_workers_is_refused_whatever_the_mode_is(
     ],
 )
 def test_bad_commands_are_refused(
-    serve: Factory, tmp_path_factory: pytest.TempPathFactory, line: bytes, error: str
+    serve: Factory,
+    door: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    line: bytes,
+    error: str,
 ) -> None:
-    control = Control(tmp_path_factory.getbasetemp())
+    control = Control(tmp_path_factory.getbasetemp(), door)
     serve("echo:app", *control.options)
     assert error in control.send(line)["error"]
 
@@ -414,7 +428,29 @@ def test_crowd_of_clients_delays_neither_signals_nor_commands(
         waiting.close()
 
 
-def test_slow_server_is_given_up(control: Control, door: str) -> None:
+def test_clients_with_many_commands_leave_the_others_their_turns(
+    fresh_server: Factory, control: Control
+) -> None:
+    server = fresh_server("echo:app", *control.options)
+    workers(server, 1)
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(control.connect()) for _ in range(8)]
+        other = stack.enter_context(control.connect())
+        start = len(server.stderr())
+        freeze(server.pid)
+        for sock in crowd:
+            sock.sendall(b'{"command": "workers", "count": 1}\n' * 100)
+        other.sendall(b'{"command": "reopen"}\n')
+        server.send_signal(signal.SIGCONT)
+        assert outcome(other)["ok"]
+        server.wait_for_event("control.command", "reopen", start=start)
+        said = server.stderr()[start:].partition("reopen")[0]
+        # It is the ninth client. Each of the others has 100 commands.
+        assert said.count("[control.command]") < 50
+
+
+@both_doors
+def test_slow_server_is_given_up(control: Control) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(control.path))
         assert "no server listens there" in control.fails("status")

@@ -26,8 +26,8 @@ with_gil = pytest.mark.skipif(WITHOUT_GIL, reason="no thread can keep the interp
 
 
 @pytest.fixture
-def control(tmp_path: Path) -> Control:
-    return Control(tmp_path)
+def control(tmp_path: Path, door: str) -> Control:
+    return Control(tmp_path, door)
 
 
 @contextmanager
@@ -53,9 +53,10 @@ def seized(server: ServerProcess) -> Iterator[int]:
         end(pid, signal.SIGKILL)
 
 
+@pytest.mark.second_door("first case")
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_stacks_are_shown_with_their_requests(
-    fresh_server: Factory, control: Control, tmp_path: Path, threads: str
+    fresh_server: Factory, door: str, control: Control, tmp_path: Path, threads: str
 ) -> None:
     server = fresh_server(APP, *control.options, "--threads", threads)
     [pid] = workers(server, 1)
@@ -71,7 +72,9 @@ def test_stacks_are_shown_with_their_requests(
         expected = "MainThread" if threads == "1" else "rustwsgi-"
         assert thread["name"].startswith(expected) and thread["frames"][0]["function"] == "app"
         names = {thread["name"] for thread in report["threads"]}
-        assert {"MainThread", "rustwsgi-control"} <= names
+        # The main thread of the binary runs no Python code while others run requests.
+        own = {"rustwsgi-control"} if door == "binary" else {"rustwsgi-control", "MainThread"}
+        assert own <= names
     known = f"no worker has the pid 1; there are {pid}"
     assert known in control.fails("stacks", "1")
     assert known in control.send(b'{"command": "stacks", "worker": 1}\n')["error"]
@@ -166,6 +169,7 @@ def test_worker_that_does_not_answer_fails_the_command(
     assert control.json("stacks", str(stopped))[0]["pid"] == stopped
 
 
+@pytest.mark.second_door("first case")
 def test_profile_is_written_by_the_extension(
     fresh_server: Factory, control: Control, tmp_path: Path
 ) -> None:
@@ -206,7 +210,7 @@ def test_second_profile_is_refused_and_an_abandoned_one_ends(
     server = fresh_server(APP, *control.options)
     [pid] = workers(server, 1)
     out = tmp_path / "out.svg"
-    first = control.start(server, "profile", "60", "-o", str(out))
+    first = control.start("profile", "60", "-o", str(out))
     server.wait_for_event("control.command", "profile")
     assert f"a profile of worker {pid} is running already" in control.fails("profile", "0.05")
     assert control.json("stacks")[0]["pid"] == pid
@@ -224,7 +228,7 @@ def test_profile_of_a_worker_that_exits_fails(
     server.wait_for_event("server.ready")
     [pid] = workers(server, 1)
     out = tmp_path / "out.svg"
-    profile: subprocess.Popen[str] = control.start(server, "profile", "60", "-o", str(out))
+    profile: subprocess.Popen[str] = control.start("profile", "60", "-o", str(out))
     server.wait_for_event("control.command", "profile")
     # The worker has the command when it refuses another one.
     assert "is running already" in control.fails("profile", "0.05")
@@ -236,6 +240,34 @@ def test_profile_of_a_worker_that_exits_fails(
     }
     assert profile.returncode == 1 and expected[how] in said, said
     assert not out.exists()
+
+
+@pytest.mark.parametrize("command", ["stacks", "profile"])
+def test_reply_that_its_client_does_not_read_does_not_keep_the_worker(
+    fresh_server: Factory, control: Control, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "parked.py").write_text(
+        "import threading\n"
+        # A socket does not take a report with this name.
+        "exec(compile('def park(event): event.wait()', 'x' * 2_000_000, 'exec'))\n"
+        "threading.Thread(target=park, args=[threading.Event()], daemon=True).start()\n"
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [('Content-Length', '0')])\n"
+        "    return []\n"
+    )
+    options = [*control.options, "--graceful-timeout", "1"]
+    server = fresh_server("parked:app", *options, cwd=tmp_path)
+    [pid] = workers(server, 1)
+    server.get("/")
+    with control.connect() as client:
+        asked: dict[str, object] = {"command": command, "worker": pid}
+        if command == "profile":
+            asked["seconds"] = 0.05
+        client.sendall(json.dumps(asked).encode() + b"\n")
+        # The reply has begun.
+        assert client.recv(1) == b"{"
+        assert server.stop() == 0
+    assert "[worker.killed]" not in server.stderr()
 
 
 def test_requests_are_answered_while_stacks_are_read(
@@ -270,7 +302,7 @@ def test_profile_sees_the_middle_of_requests(
         "    return [b'ok']\n"
     )
     server = fresh_server("deep:app", *control.options, cwd=tmp_path)
-    profile = control.start(server, "--json", "profile", "1.5")
+    profile = control.start("--json", "profile", "1.5")
     with server.connect() as client:
         while profile.poll() is None:
             assert client.request(build_request("GET", "/"), method="GET").status == 200

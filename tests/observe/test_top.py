@@ -28,7 +28,7 @@ from harness import (
 from harness.control import Control
 from harness.metrics import OPTIONS, Metrics
 
-pytestmark = pytest.mark.second_door("first case")
+pytestmark = pytest.mark.second_door("every case")
 
 APP = "handed_over:app"
 Factory = Callable[..., ServerProcess]
@@ -88,7 +88,7 @@ def top(door: str, *arguments: str) -> Iterator[Terminal]:
 def test_requests_are_shown_while_they_run(
     fresh_server: Factory, door: str, tmp_path: Path, address: str
 ) -> None:
-    control = Control(tmp_path)
+    control = Control(tmp_path, door)
     server = fresh_server(APP, *control.options, *OPTIONS, "--threads", "2")
     where = ["--metrics", "{}:{}".format(*Metrics(server).address)]
     options = where if address == "metrics" else list(control.options)

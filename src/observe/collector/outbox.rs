@@ -62,6 +62,8 @@ pub(super) struct State<F> {
     transfer: Transfer,
     /// A thread is sending, and has taken the transfer and the queue.
     is_sending: bool,
+    /// Since when the collector has taken nothing of what is queued.
+    stalled_since: Option<Instant>,
     /// Messages that were dropped or lost since the last time that all were sent.
     lost: u64,
     /// Sending fails since the last report.
@@ -81,6 +83,7 @@ impl<F> State<F> {
             queued_bytes: 0,
             transfer: Transfer::NEW,
             is_sending: false,
+            stalled_since: None,
             lost: 0,
             is_reported: false,
             reported_at: None,
@@ -131,6 +134,7 @@ impl<F> Outbox<F> {
             state.targets = Some(targets.into());
             (state.next, state.transfer) = (0, Transfer::NEW);
             (state.epoch, state.is_sending) = (state.epoch + 1, false);
+            state.stalled_since = None;
         }
         self.is_open.store(true, Ordering::Relaxed);
         Ok(())
@@ -245,7 +249,9 @@ impl<F> Outbox<F> {
         let (targets, next, epoch) = (state.targets.clone(), state.next, state.epoch);
         drop(state);
 
+        let before = (queue.len(), transfer.sent_bytes);
         let (lost, result) = transfer.send_all(&mut queue, targets.as_deref(), next);
+        let is_stalled = before == (queue.len(), transfer.sent_bytes);
 
         let mut state = self.lock();
         // The collector was changed: another socket is used from now on.
@@ -253,6 +259,7 @@ impl<F> Outbox<F> {
             return Outcome::Quiet;
         }
         state.is_sending = false;
+        state.stalled_since = is_stalled.then(|| state.stalled_since.unwrap_or(now));
         if result.is_err() {
             transfer = Transfer { retry_at: Some(now + RETRY_INTERVAL), ..Transfer::NEW };
             state.next = next.wrapping_add(1);
@@ -300,6 +307,16 @@ impl<F> Outbox<F> {
         }
     }
 
+    /// At the end of the process: as [`Outbox::send_until`], but waits only for a collector that
+    /// has taken something within the last `patience`.
+    pub(super) fn finish(&self, end: Instant, patience: Duration) {
+        self.send();
+        let stalled_since = self.lock().stalled_since;
+        if stalled_since.is_none_or(|since| since.elapsed() < patience) {
+            self.send_until(end);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<F>> {
         ignore_poison(self.state.lock())
     }
@@ -337,6 +354,7 @@ impl<F> Held for MutexGuard<'static, State<F>> {
         self.transfer = Transfer::NEW;
         self.epoch += 1;
         (self.is_sending, self.lost, self.is_reported) = (false, 0, false);
+        self.stalled_since = None;
     }
 }
 

@@ -114,6 +114,27 @@ fn full_socket_keeps_messages_then_drops_and_counts_them() {
 }
 
 #[test]
+fn end_of_the_process_waits_only_for_a_collector_that_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let reader = UnixDatagram::bind(&path).unwrap();
+    let outbox = outbox(&path, UnixKind::Datagram);
+    while !outbox.has_backlog() || outbox.lock().stalled_since.is_none() {
+        outbox.push(vec![b'x'; 1000], None);
+        outbox.send();
+    }
+    let hour = Duration::from_secs(3600);
+    // It has taken nothing for that long, which is no time.
+    outbox.finish(Instant::now() + hour, Duration::ZERO);
+    assert!(outbox.has_backlog());
+    let reading = std::thread::spawn(move || while reader.recv(&mut [0; 2000]).unwrap() > 1 {});
+    outbox.push(b"x".to_vec(), None);
+    outbox.finish(Instant::now() + hour, hour);
+    assert!(!outbox.is_pending());
+    reading.join().unwrap();
+}
+
+#[test]
 fn stream_gets_whole_messages_although_it_takes_them_in_parts() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");

@@ -12,15 +12,12 @@ use anyhow::anyhow;
 use log::info;
 
 use super::control_client::ControlClient;
-use super::endpoint::{Client, Endpoint};
+use super::endpoint::{Client, Endpoint, Served};
 use crate::config::{Bind, Settings};
 use crate::control::{Command, Outcome};
 use crate::net::BindOptions;
 use crate::supervisor::sockets::{INHERITED_CONTROL, Sockets};
 use crate::sys::peer::PeerProcess;
-
-/// Commands of one turn. The others come in the next turns, behind signals and messages.
-const MAX_COMMANDS_PER_TURN: usize = 4;
 
 /// A command of a client, which waits for its outcome.
 #[derive(Debug)]
@@ -71,7 +68,8 @@ impl ControlSocket {
         Ok(ControlSocket { endpoint: Endpoint::new(sockets), waiting: Vec::new(), next_id: 0 })
     }
 
-    /// Does what is possible without waiting, and returns the commands that have come.
+    /// Does what is possible without waiting, and returns the commands that have come: one of an
+    /// old and one of a new client at most.
     pub(super) fn turn(&mut self, accepts: bool) -> Vec<Request> {
         let now = Instant::now();
         let mut requests = Vec::new();
@@ -81,21 +79,18 @@ impl ControlSocket {
             ControlClient::new(id, socket, now)
         };
         let serve = |client: &mut ControlClient| {
-            if requests.len() >= MAX_COMMANDS_PER_TURN {
-                // It stays readable.
-                return true;
-            }
             match client.turn(now) {
                 Ok(Some(line)) => match Command::parse(&line) {
                     Ok(command) => {
                         requests.push(Request { client: client.id, peer: client.peer, command });
-                        true
+                        // Others come in the next turns, behind signals and messages.
+                        Served::Last
                     }
                     // Something else than a client of this protocol, which may go on with anything.
-                    Err(reason) => client.reply(&Err(reason), true, now).is_ok(),
+                    Err(reason) => Served::of(client.reply(&Err(reason), true, now)),
                 },
-                Ok(None) => true,
-                Err(_) => false,
+                Ok(None) => Served::Open,
+                Err(_) => Served::Closed,
             }
         };
         self.endpoint.turn(now, accepts, make, serve);

@@ -20,8 +20,8 @@ const MAX_CLIENTS: usize = 64;
 /// Connections that are accepted in one turn.
 const MAX_ACCEPT_PER_TURN: usize = 8;
 /// How long each of the two parts of a turn, clients and accepting, may take before signals and
-/// messages are handled again.
-const TURN_BUDGET: Duration = Duration::from_millis(2);
+/// messages are handled again: 4 ms for the two endpoints together.
+const TURN_BUDGET: Duration = Duration::from_millis(1);
 /// How long accepting pauses without descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -39,6 +39,22 @@ pub(super) trait Client {
 
     /// True if a complete request may have arrived that no event will report.
     fn has_input(&self) -> bool;
+}
+
+/// How a connection was served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Served {
+    Open,
+    /// It stays open, and has used up this part of the turn.
+    Last,
+    Closed,
+}
+
+impl Served {
+    /// Open, unless the connection has ended.
+    pub(super) fn of<E>(served: Result<(), E>) -> Served {
+        served.map_or(Served::Closed, |()| Served::Open)
+    }
 }
 
 /// The listener and its connections.
@@ -110,23 +126,24 @@ impl<C: Client> Endpoint<C> {
         clients.chain(now).chain(self.paused_until).min()
     }
 
-    /// Serves the clients, and accepts new ones. `serve` returns whether the connection stays open.
+    /// Serves the clients, and accepts new ones.
     pub(super) fn turn(
         &mut self,
         now: Instant,
         accepts: bool,
         make: impl Fn(Socket) -> C,
-        mut serve: impl FnMut(&mut C) -> bool,
+        mut serve: impl FnMut(&mut C) -> Served,
     ) {
         self.paused_until = self.paused_until.filter(|until| *until > now);
-        let mut done = 0;
+        let (mut done, mut is_over) = (0, false);
         self.clients.retain_mut(|client| {
-            if now.elapsed() > TURN_BUDGET {
+            if is_over || now.elapsed() > TURN_BUDGET {
                 return true;
             }
-            let is_open = serve(client);
-            done += usize::from(is_open);
-            is_open
+            let served = serve(client);
+            is_over = served == Served::Last;
+            done += usize::from(served != Served::Closed);
+            served != Served::Closed
         });
         self.has_more = done < self.clients.len();
         // The next turn begins with those that are left.
@@ -146,7 +163,7 @@ impl<C: Client> Endpoint<C> {
     fn accept(
         &mut self,
         make: impl Fn(Socket) -> C,
-        mut serve: impl FnMut(&mut C) -> bool,
+        mut serve: impl FnMut(&mut C) -> Served,
     ) -> Accepted {
         let began = Instant::now();
         for _ in 0..MAX_ACCEPT_PER_TURN {
@@ -156,11 +173,15 @@ impl<C: Client> Endpoint<C> {
             match listener.accept_socket() {
                 Ok(socket) => {
                     let mut client = make(socket);
-                    if serve(&mut client) {
+                    let served = serve(&mut client);
+                    if served != Served::Closed {
                         if self.clients.len() >= MAX_CLIENTS {
                             self.evict();
                         }
                         self.clients.push(client);
+                    }
+                    if served == Served::Last {
+                        break;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Accepted::All,

@@ -72,6 +72,8 @@ pub(super) struct HttpClient {
     discarded: usize,
     /// The input behind the last request is not parsed yet.
     has_unparsed: bool,
+    /// There is an event that it has not got yet.
+    expects_event: bool,
 }
 
 impl HttpClient {
@@ -86,6 +88,7 @@ impl HttpClient {
             progress_at: now,
             discarded: 0,
             has_unparsed: false,
+            expects_event: false,
         }
     }
 
@@ -200,9 +203,14 @@ impl HttpClient {
         }
     }
 
-    /// Queues a server-sent event, unless the client has not read the last one.
+    /// There is a new event for those that stream.
+    pub(super) fn expect_event(&mut self) {
+        self.expects_event = self.is_streaming();
+    }
+
+    /// Sends the new event, if there is one, unless the client has not read the last one.
     pub(super) fn send_event(&mut self, event: &[u8], now: Instant) -> Result<(), Ended> {
-        if self.has_output() {
+        if !std::mem::take(&mut self.expects_event) || self.has_output() {
             return Ok(());
         }
         self.progress_at = now;

@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use log::info;
 
 use super::answer::Answer;
-use super::endpoint::{Client, Endpoint};
+use super::endpoint::{Client, Endpoint, Served};
 use super::hosts::Hosts;
 use super::http_client::{HttpClient, limits};
 use super::ledger::Ledger;
@@ -31,7 +31,9 @@ pub(super) struct MetricsAddress {
     hosts: Hosts,
     limits: Arc<Limits>,
     date: HttpDate,
-    /// When the next events are sent.
+    /// The last state that clients stream, as an event.
+    event: Vec<u8>,
+    /// When the next event is due.
     next_event: Instant,
 }
 
@@ -53,6 +55,7 @@ impl MetricsAddress {
             hosts: Hosts::of(bind),
             limits: limits(),
             date: HttpDate::default(),
+            event: Vec::new(),
             next_event,
         })
     }
@@ -74,7 +77,15 @@ impl MetricsAddress {
         // All requests of a turn see the same state, which is rendered once.
         let mut facts = None;
         let mut rendered: Vec<(Show, Answer)> = Vec::new();
-        let MetricsAddress { endpoint, hosts, date, limits, .. } = self;
+        let MetricsAddress { endpoint, hosts, date, limits, event, next_event } = self;
+        if !endpoint.clients.iter().any(HttpClient::is_streaming) {
+            *event = Vec::new();
+        } else if now >= *next_event {
+            let facts = facts.insert(survey(ledger));
+            *event = routes::event(&View { facts, ledger });
+            *next_event = now + EVENT_INTERVAL;
+            endpoint.clients.iter_mut().for_each(HttpClient::expect_event);
+        }
         let serve = |client: &mut HttpClient| {
             let mut answer = |head: &Head| {
                 routes::answer(head, hosts, |show| {
@@ -87,22 +98,11 @@ impl MetricsAddress {
                     answer
                 })
             };
-            client.turn(now, date, &mut answer).is_ok()
+            let served = client.turn(now, date, &mut answer);
+            Served::of(served.and_then(|()| client.send_event(event, now)))
         };
         endpoint.turn(now, accepts, |socket| HttpClient::new(socket, limits.clone(), now), serve);
         limit_streams(&mut endpoint.clients);
-        if now >= self.next_event && self.endpoint.clients.iter().any(HttpClient::is_streaming) {
-            let facts = facts.unwrap_or_else(|| survey(ledger));
-            self.send_events(&routes::event(&View { facts: &facts, ledger }), now);
-        }
-    }
-
-    /// Sends the state to all clients that stream it.
-    fn send_events(&mut self, event: &[u8], now: Instant) {
-        self.endpoint
-            .clients
-            .retain_mut(|client| !client.is_streaming() || client.send_event(event, now).is_ok());
-        self.next_event = now + EVENT_INTERVAL;
     }
 }
 

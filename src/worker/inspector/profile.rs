@@ -10,12 +10,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::PollFlags;
 
 use super::known_threads::KnownThreads;
 use super::reply;
 use super::samples::{Names, REQUESTS, Samples};
 use super::stacks::StackReader;
+use super::wait::{Waited, wait};
 use crate::control::ProfileReport;
 use crate::sync::ignore_poison;
 use crate::sys::signals::without_signals;
@@ -33,17 +34,17 @@ const SWITCH_INTERVAL: Duration = Duration::from_micros(50);
 const END_MARGIN: Duration = Duration::from_secs(1);
 /// Threads of earlier profiles that may still wait for the interpreter.
 const MAX_WAITING: usize = 4;
-/// How often it is checked whether the client still waits.
-const CLIENT_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often it is checked whether the last sample was taken.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Profiles the worker, one profile at a time.
 pub(super) struct Profiler {
     threads: Arc<KnownThreads>,
     reader: Arc<StackReader>,
+    /// That to the master, which ends with the worker.
+    channel: Arc<UnixStream>,
     /// There is a profile.
     is_running: AtomicBool,
-    /// The worker ends.
-    is_stopped: AtomicBool,
     running: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -59,12 +60,16 @@ struct Profile {
 }
 
 impl Profiler {
-    pub(super) fn new(threads: Arc<KnownThreads>, reader: Arc<StackReader>) -> Profiler {
+    pub(super) fn new(
+        threads: Arc<KnownThreads>,
+        reader: Arc<StackReader>,
+        channel: Arc<UnixStream>,
+    ) -> Profiler {
         Profiler {
             threads,
             reader,
+            channel,
             is_running: AtomicBool::new(false),
-            is_stopped: AtomicBool::new(false),
             running: Mutex::default(),
         }
     }
@@ -73,10 +78,8 @@ impl Profiler {
     pub(super) fn start(self: &Arc<Self>, client: UnixStream, length: Duration) {
         if self.is_running.swap(true, Ordering::AcqRel) {
             let pid = std::process::id();
-            return reply::send(
-                &client,
-                &Err(format!("a profile of worker {pid} is running already")),
-            );
+            let reason = format!("a profile of worker {pid} is running already");
+            return reply::send(&client, &self.channel, &Err(reason));
         }
         let waiting = {
             let mut running = ignore_poison(self.running.lock());
@@ -86,14 +89,14 @@ impl Profiler {
         if waiting > MAX_WAITING {
             self.is_running.store(false, Ordering::Release);
             let reason = "earlier profiles still wait for the interpreter, which a thread keeps";
-            return reply::send(&client, &Err(reason.to_owned()));
+            return reply::send(&client, &self.channel, &Err(reason.to_owned()));
         }
         let profiler = self.clone();
         let run = move || {
             let outcome = profiler.run(&client, length);
             profiler.is_running.store(false, Ordering::Release);
             if let Some(outcome) = outcome {
-                reply::send(&client, &outcome.map(reply::document));
+                reply::send(&client, &profiler.channel, &outcome.map(reply::document));
             }
         };
         if let Err(failure) = self.spawn("rustwsgi-profile", run) {
@@ -138,11 +141,12 @@ impl Profiler {
         while !profile.is_complete.load(Ordering::Acquire)
             && Instant::now() < profile.end + END_MARGIN
         {
-            let is_stopped = self.is_stopped.load(Ordering::Acquire);
-            if is_stopped || has_hung_up(client, CLIENT_CHECK_INTERVAL) {
+            let waited = wait(client, PollFlags::empty(), &self.channel, CHECK_INTERVAL);
+            if waited != Waited::Other {
                 profile.is_over.store(true, Ordering::Release);
                 let pid = std::process::id();
-                return is_stopped.then(|| Err(format!("worker {pid} ends before its profile")));
+                let ends = waited == Waited::WorkerEnds;
+                return ends.then(|| Err(format!("worker {pid} ends before its profile")));
             }
         }
         profile.is_over.store(true, Ordering::Release);
@@ -203,11 +207,6 @@ impl Profiler {
         }
     }
 
-    /// Ends the profile in progress.
-    pub(super) fn stop(&self) {
-        self.is_stopped.store(true, Ordering::Release);
-    }
-
     /// Waits for all threads.
     pub(super) fn join(&self) {
         let threads = std::mem::take(&mut *ignore_poison(self.running.lock()));
@@ -235,12 +234,4 @@ fn report(profile: &Profile) -> Result<ProfileReport, String> {
     let note = samples.note(is_complete);
     let seconds = Instant::now().min(profile.end).saturating_duration_since(profile.began);
     Ok(samples.into_report(pid, seconds.as_secs_f64(), note))
-}
-
-/// Whether the client closes its connection within this time.
-fn has_hung_up(client: &UnixStream, limit: Duration) -> bool {
-    let mut watched = [PollFd::new(client, PollFlags::empty())];
-    let limit = Timespec { tv_sec: 0, tv_nsec: limit.subsec_nanos().into() };
-    let _ = rustix::event::poll(&mut watched, Some(&limit));
-    watched[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }

@@ -88,11 +88,11 @@ impl Inspection {
     }
 }
 
-/// The connection of a client, which the master has used without blocking.
+/// The connection of a client, which does not block.
 fn connection(client: OwnedFd) -> io::Result<UnixStream> {
     rustix::io::fcntl_setfd(&client, rustix::io::FdFlags::CLOEXEC)?;
     let stream = UnixStream::from(client);
-    stream.set_nonblocking(false)?;
+    stream.set_nonblocking(true)?;
     Ok(stream)
 }
 
