@@ -114,8 +114,8 @@ def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """Statements at the top level, also those below `if`, `try` and `with`."""
     for node in body:
         yield node
-        if isinstance(node, ast.If) and not _is_main_guard(node):
-            yield from statements([*node.body, *node.orelse])
+        if isinstance(node, ast.If):
+            yield from statements(_branches(node)[0])
         elif isinstance(node, ast.Try):
             handled = [statement for handler in node.handlers for statement in handler.body]
             yield from statements([*node.body, *handled, *node.orelse, *node.finalbody])
@@ -126,12 +126,22 @@ def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 def _guarded(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """The statements that run only if the file is started itself."""
     for node in body:
-        if isinstance(node, ast.If) and _is_main_guard(node):
-            yield from statements(node.body)
+        if isinstance(node, ast.If):
+            yield from statements(_branches(node)[1])
 
 
-def _is_main_guard(node: ast.If) -> bool:
-    return isinstance(node.test, ast.Compare) and is_name(node.test.left, "__name__")
+def _branches(node: ast.If) -> tuple[list[ast.stmt], list[ast.stmt]]:
+    """The statements that an import may run, and those that run only if the file is started
+    itself: the latter are below ``if __name__ == "__main__"``."""
+    test = node.test
+    if isinstance(test, ast.Compare) and len(test.ops) == 1:
+        sides = [test.left, test.comparators[0]]
+        if any(is_name(side, "__name__") for side in sides) and "__main__" in map(text, sides):
+            if isinstance(test.ops[0], ast.Eq):
+                return node.orelse, node.body
+            if isinstance(test.ops[0], ast.NotEq):
+                return node.body, node.orelse
+    return [*node.body, *node.orelse], []
 
 
 def _is_made_by(node: ast.AST) -> bool:

@@ -1,5 +1,5 @@
 //! Counts lines of logs that are lost, because their reader or a handler of Python does not keep
-//! up: a reader of the metrics has to learn of it, as the log itself cannot tell.
+//! up: the log itself cannot report it, so the metrics do.
 
 use std::sync::{Arc, OnceLock};
 

@@ -16,7 +16,7 @@ use crate::config::{StaticFallback, StaticMap, StaticSettings};
 use crate::http1::Head;
 
 const NOT_FOUND: &str = "404 Not Found";
-/// What is encoded in a prefix.
+/// The characters that are percent-encoded in a prefix.
 const ENCODED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from harness.tls import Authority
 pytestmark = pytest.mark.second_door("no case")
 
 #: Options, and what stands in the files: the servers of nginx and HAProxy, the socket of systemd.
-#: DIR is the directory of the project.
+#: DIR is the directory of the project, LOCALHOST the first address of that name on this machine.
 ADDRESSES = {
     "inherited": (
         'bind = "fd://3"',
@@ -28,7 +29,7 @@ ADDRESSES = {
         'bind = ["fd://3", "localhost:8000"]',
         ["localhost:8000"],
         ["localhost:8000"],
-        ["/run/shop/shop.sock", "127.0.0.1:8000"],
+        ["/run/shop/shop.sock", "LOCALHOST:8000"],
     ),
     "relative-path": (
         'bind = "unix:run/x.sock"',
@@ -146,7 +147,10 @@ def test_systemd_listens_at_the_addresses(
     unit = tmp_path / "shop.socket"
     unit.write_text(init(directory, "systemd", "--socket", "--user", "daemon"))
     found = re.findall(r"(?m)^ListenStream=(.+)$", unit.read_text())
-    assert found == [stream.replace("DIR", str(directory)) for stream in expected]
+    address = str(socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM)[0][4][0])
+    localhost = f"[{address}]" if ":" in address else address
+    placed = [stream.replace("DIR", str(directory)) for stream in expected]
+    assert found == [stream.replace("LOCALHOST", localhost) for stream in placed]
     said = accept(analyze, "verify", "--man=no", str(unit))
     # It warns of an address that it cannot parse, and exits with 0.
     assert not [line for line in said.splitlines() if "shop." in line], said
@@ -162,10 +166,13 @@ def test_service_with_inherited_sockets_requires_their_unit(tmp_path: Path) -> N
     assert "fd://3 of the options becomes" in init(directory, "systemd", "--socket")
 
 
-def test_name_that_systemd_cannot_listen_at_is_an_error(tmp_path: Path) -> None:
-    directory = project(tmp_path, 'bind = "host.invalid:8000"')
+#: Labels that are too long and empty, so that no name server is asked.
+@pytest.mark.parametrize("host", [f"{'a' * 70}.invalid", "host..invalid"])
+def test_name_that_systemd_cannot_listen_at_is_an_error(tmp_path: Path, host: str) -> None:
+    """Regression: Python raises UnicodeError for such names, which ended the command with a traceback."""
+    directory = project(tmp_path, f'bind = "{host}:8000"')
     done = call("init", "systemd", "--socket", cwd=directory)
-    assert done.returncode == 2 and "cannot resolve the host name 'host.invalid'" in done.stderr
+    assert done.returncode == 2 and f"cannot resolve the host name '{host}'" in done.stderr, done
     assert done.stdout == ""
 
 

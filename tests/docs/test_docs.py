@@ -179,8 +179,9 @@ def test_readme_is_one_screen_with_a_chart() -> None:
     text = read("README.md")
     assert len(text.splitlines()) <= SCREEN
     assert "](docs/benchmarks-summary.svg)" in text
-    first = re.search(r"(?ms)^```sh\n(.*?)^```", text)
-    assert first and first[1].startswith("python3 -m venv .venv && . .venv/bin/activate")
+    first, second = re.findall(r"(?ms)^```sh\n(.*?)^```", text)[:2]
+    assert re.findall(r"(?m)^make \w+", first) == ["make demo", "make test"]
+    assert second.startswith("python3 -m venv .venv && . .venv/bin/activate")
 
 
 def test_readme_links_every_page() -> None:

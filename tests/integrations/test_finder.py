@@ -55,6 +55,16 @@ FOUND = {
         "app/__init__.py",
     ),
     "within-try": ({"app.py": "try:\n    app = make()\nexcept E:\n    raise"}, "app:app", "app.py"),
+    "unless-started-itself": (
+        {"app.py": "if __name__ != '__main__':\n    app = make()"},
+        "app:app",
+        "app.py",
+    ),
+    "else-of-the-main-guard": (
+        {"app.py": "if '__main__' == __name__:\n    run()\nelse:\n    app = make()"},
+        "app:app",
+        "app.py",
+    ),
     "main": ({"main.py": "app = create_app()"}, "main:app", "main.py"),
     "module-without-one": ({"wsgi.py": "x = 1", "app.py": "app = make()"}, "app:app", "app.py"),
     "package-before-module-of-the-same-name": (
@@ -155,6 +165,10 @@ ABSENT = {
     "any-main": ({"main.py": "app = Typer()"}, "write rustwsgi main:app"),
     "script": (
         {"app.py": "if __name__ == '__main__':\n    app = 1"},
+        "app.py makes app below if __name__ == '__main__'",
+    ),
+    "script-with-else": (
+        {"app.py": "if __name__ != '__main__':\n    x = 1\nelse:\n    app = 1"},
         "app.py makes app below if __name__ == '__main__'",
     ),
     "two": (

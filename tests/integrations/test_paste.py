@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import ServerProcess, run_cli, wait_until
+from harness import TIMEOUT, ServerProcess, run_cli, wait_until
 from harness.projects import PYTHON, run, script, write
 from harness.supervision import end
 
@@ -138,7 +138,7 @@ def test_options_of_a_command_reach_a_new_master(fresh_server) -> None:
     new = int(server.wait_for_event("upgrade.started", r"master (\d+)")[1])
     server.wait_for_event("server.ready", start=start)
     server.send_signal(signal.SIGTERM)
-    server.process.wait(15)
+    server.process.wait(TIMEOUT)
     end(new, signal.SIGTERM)
 
 

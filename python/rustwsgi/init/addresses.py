@@ -85,7 +85,8 @@ def address_of(host: str) -> str:
     try:
         # The first one, as the server does.
         address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]
-    except OSError:
+    except (OSError, UnicodeError):
+        # Python raises UnicodeError for labels that are empty or too long.
         raise InitError(
             f"bind: cannot resolve the host name {host!r}, and systemd resolves none; write an"
             " IP address"

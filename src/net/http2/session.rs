@@ -38,7 +38,7 @@ pub(in crate::net) struct Session {
     resets: Arc<Resets>,
     /// Why the connection ends. Nothing that follows is read.
     offence: Option<Offence>,
-    /// The library has been told to end it.
+    /// The session has asked the library to end the connection.
     has_gone_away: bool,
     /// `--http2-max-header-list-size`
     max_list_size: u32,

@@ -143,7 +143,7 @@ fn shutdown_before_the_preface_serves_the_request_that_is_on_its_way() {
     assert!(kinds.contains(&1), "HEADERS: {kinds:?}");
 }
 
-/// A regression test: the numbers of invalid requests were kept for streams that nobody accepts.
+/// Regression: the server kept the numbers of invalid requests whose streams it never accepts.
 #[test]
 fn stream_that_is_ignored_after_goaway_leaves_nothing_behind() {
     let mut client = Client::open();

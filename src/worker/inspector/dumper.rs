@@ -72,7 +72,7 @@ impl Dumper {
         Ok(Search { dump: Some(self.read()?), silent: Vec::new() })
     }
 
-    /// What a thread answers that is asked for a dump.
+    /// Asks a thread for a dump, and returns its answer.
     ///
     /// # Errors
     /// If no thread can be asked.
@@ -154,7 +154,7 @@ pub(super) struct Search {
     pub(super) silent: Vec<i32>,
 }
 
-/// What a thread answers.
+/// The answer of a thread that was asked for a dump.
 pub(super) enum Answer {
     Dump(Dump),
     /// It may not write one, or has ended.

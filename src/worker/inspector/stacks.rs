@@ -146,14 +146,14 @@ impl StackReader {
         };
         if !silent.is_empty() {
             let names = silent.iter().map(|&id| name(id)).collect::<Vec<_>>().join(", ");
-            note += &format!("; without an answer of thread {names}, which runs");
+            note += &format!("; running threads that did not answer: {names}");
         }
         let threads = match dump {
             Some(dump) => self.of_dumps([dump], &[], requests),
             None => {
                 let unread = known.iter().map(|thread| match silent.contains(&thread.id) {
                     true => (thread.ident, no_answer()),
-                    false => (thread.ident, "the thread that runs did not answer".to_owned()),
+                    false => (thread.ident, "a running thread did not answer".to_owned()),
                 });
                 self.of_unread(unread.collect(), &[], requests)
             }
