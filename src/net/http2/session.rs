@@ -161,7 +161,10 @@ impl Session {
         match &mut self.splice {
             None => self.pipe.push(bytes),
             Some(splice) => {
-                if let Some(mut bytes) = splice.receive(bytes) {
+                let complete = splice.receive(bytes);
+                // The SETTINGS have no end if they are the offence: the preface goes on alone.
+                let cut = || self.offence.map(|_| splice.take_held());
+                if let Some(mut bytes) = complete.or_else(cut) {
                     self.pipe.push(&mut bytes);
                     self.splice = None;
                 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use h2::Reason;
 use http::Response;
 
-use super::{Found, NewStream, Session, Shared, Stream};
+use super::{Ending, Found, NewStream, Session, Shared, Stream, Upgraded, upgraded};
 use crate::config::{Budget, Http2Settings, Timeouts};
 use crate::http1;
 use crate::net::memory_budget::MemoryBudget;
@@ -47,6 +48,15 @@ impl Client {
     }
 
     fn with_window(initial_window_size: u32) -> Client {
+        Client::with(initial_window_size, None)
+    }
+
+    /// One whose request has asked for HTTP/2.
+    fn upgraded(upgraded: Option<Upgraded>) -> Client {
+        Client::with(65_535, upgraded)
+    }
+
+    fn with(initial_window_size: u32, upgraded: Option<Upgraded>) -> Client {
         let settings = Http2Settings {
             max_concurrent_streams: 100,
             initial_window_size,
@@ -55,7 +65,7 @@ impl Client {
             ..Http2Settings::default()
         };
         let shared = Arc::new(Shared::new(Waker::noop().clone(), None));
-        let session = Session::new(&settings, true, shared.clone(), None, clock::now());
+        let session = Session::new(&settings, true, shared.clone(), upgraded, clock::now());
         Client { session, shared }
     }
 
@@ -141,6 +151,38 @@ fn shutdown_before_the_preface_serves_the_request_that_is_on_its_way() {
     let kinds = kinds(&client.output());
     assert!(kinds.contains(&7), "GOAWAY: {kinds:?}");
     assert!(kinds.contains(&1), "HEADERS: {kinds:?}");
+}
+
+/// Regression: the server held the preface back for the end of the SETTINGS, and the connection
+/// stayed open without an answer.
+#[test]
+fn invalid_settings_after_an_upgrade_end_the_connection() {
+    let fields =
+        "Host: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: \r\n";
+    for (settings, code) in [
+        (frame(4, 0, 0, b"\0\x04\0"), Reason::FRAME_SIZE_ERROR),
+        (frame(4, 0, 0, b"\0\x04\x80\0\0\0"), Reason::FLOW_CONTROL_ERROR),
+    ] {
+        let bytes = [PREFACE, &settings].concat();
+        for piece in [1, 30, bytes.len()] {
+            let mut http = http1::Connection::new(http1::Limits::default());
+            http.receive(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes()).unwrap();
+            let upgraded = upgraded(http.head());
+            assert!(upgraded.is_some());
+            let mut client = Client::upgraded(upgraded);
+            for bytes in bytes.chunks(piece) {
+                client.send(bytes);
+            }
+            let found = client.session.poll();
+            assert!(
+                matches!(found, Found::Closed(Ending::Malformed)),
+                "{found:?} {code:?} {piece}"
+            );
+            let output = client.session.send_output(<[u8]>::to_vec).unwrap_or_default();
+            assert_eq!(kinds(&output), [4, 8, 7], "{code:?} {piece}");
+            assert!(output.ends_with(&u32::from(code).to_be_bytes()), "{code:?} {piece}");
+        }
+    }
 }
 
 /// Regression: the server kept the numbers of invalid requests whose streams it never accepts.

@@ -156,6 +156,11 @@ impl Splice {
         }
         Some(all)
     }
+
+    /// What has arrived of SETTINGS that stay incomplete, without the request.
+    pub(super) fn take_held(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.held)
+    }
 }
 
 #[cfg(test)]
