@@ -9,7 +9,7 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,15 +22,14 @@ const FRAMES_OF_DELIVERY: usize = 2;
 /// How often the sender looks whether the handler is done.
 const CHECK_INTERVAL: Duration = Duration::from_micros(50);
 
-// The states of `STATE`.
-const IDLE: u8 = 0;
-const SENT: u8 = 1;
-const RUNNING: u8 = 2;
-const DONE: u8 = 3;
-const REFUSED: u8 = 4;
+// The states of `STATE`, apart from those of `sent_to`.
+const IDLE: u64 = 0;
+const RUNNING: u64 = 2;
+const DONE: u64 = 3;
+const REFUSED: u64 = 4;
 
 /// What the handler does.
-static STATE: AtomicU8 = AtomicU8::new(IDLE);
+static STATE: AtomicU64 = AtomicU64::new(IDLE);
 /// The handler of `faulthandler`.
 // INVARIANT: null, or a function that takes the number of a signal, and may run anywhere, signal
 // handlers included.
@@ -112,7 +111,8 @@ impl StackSignal {
         if STATE.load(Ordering::Acquire) == RUNNING {
             return Err(io::Error::other("an earlier dump has not ended"));
         }
-        STATE.store(SENT, Ordering::Release);
+        let sent = sent_to(thread);
+        STATE.store(sent, Ordering::Release);
         let process = i32::try_from(std::process::id()).map_err(io::Error::other)?;
         // SAFETY: takes numbers only. The kernel refuses a thread that is not of this process.
         let failed = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, self.0) } != 0;
@@ -128,7 +128,9 @@ impl StackSignal {
                 // A dump in progress takes milliseconds.
                 RUNNING if Instant::now() > end + limit => return Ok(Dumped::Silent),
                 // A signal that comes after this has no effect.
-                SENT if Instant::now() > end && change(SENT, IDLE) => return Ok(Dumped::Silent),
+                state if state == sent && Instant::now() > end && change(sent, IDLE) => {
+                    return Ok(Dumped::Silent);
+                }
                 _ => std::thread::sleep(CHECK_INTERVAL),
             }
         }
@@ -151,15 +153,22 @@ impl StackSignal {
     }
 }
 
-fn change(from: u8, to: u8) -> bool {
+/// The signal is on its way to this thread. Another one, whose signal of an earlier request comes
+/// late, does not answer in its place.
+fn sent_to(thread: i32) -> u64 {
+    u64::from(thread.cast_unsigned()) << 8 | 1
+}
+
+fn change(from: u64, to: u64) -> bool {
     STATE.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
 }
 
 extern "C" fn on_signal(number: libc::c_int) {
-    if !change(SENT, RUNNING) {
+    let errno = Errno::last_raw();
+    let own = rustix::thread::gettid().as_raw_nonzero().get();
+    if !change(sent_to(own), RUNNING) {
         return;
     }
-    let errno = Errno::last_raw();
     let may_write = MAY_WRITE.get().is_some_and(|may_write| may_write());
     if may_write {
         note_native_frames();
@@ -225,4 +234,79 @@ fn symbols(frames: &[*mut libc::c_void]) -> Vec<String> {
 #[cfg(not(target_env = "gnu"))]
 fn symbols(_: &[*mut libc::c_void]) -> Vec<String> {
     Vec::new()
+}
+
+#[cfg(test)]
+#[cfg(not(shuttle))]
+mod tests {
+    use std::mem::MaybeUninit;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(60);
+
+    extern "C" fn write_nothing(_: libc::c_int) {}
+
+    fn register(number: i32) {
+        // SAFETY: a valid struct, whose handler does nothing.
+        let failed = unsafe {
+            let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+            action.sa_sigaction = write_nothing as *const () as libc::sighandler_t;
+            libc::sigaction(number, &raw const action, std::ptr::null_mut())
+        };
+        assert_eq!(failed, 0);
+    }
+
+    /// Blocks the signal in this thread, or lets it come.
+    fn mask(number: i32, how: libc::c_int) {
+        // SAFETY: `sigemptyset` initializes the set.
+        let failed = unsafe {
+            let mut set = MaybeUninit::uninit();
+            libc::sigemptyset(set.as_mut_ptr());
+            libc::sigaddset(set.as_mut_ptr(), number);
+            libc::pthread_sigmask(how, set.as_ptr(), std::ptr::null_mut())
+        };
+        assert_eq!(failed, 0);
+    }
+
+    /// Regression: a thread that had not answered in time answered in place of the next one
+    /// that was asked, and its stack was shown as that of the other one.
+    #[test]
+    fn late_signal_does_not_answer_for_another_thread() {
+        let number = unused_signal().unwrap();
+        register(number);
+        let signal = &StackSignal::wrap(number, || true).unwrap();
+        std::thread::scope(|scope| {
+            let (sender, ids) = mpsc::channel();
+            let start = || {
+                let (let_go, end) = mpsc::channel();
+                let sender = sender.clone();
+                scope.spawn(move || {
+                    mask(number, libc::SIG_BLOCK);
+                    sender.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+                    end.recv().unwrap();
+                    mask(number, libc::SIG_UNBLOCK);
+                    sender.send(0).unwrap();
+                    end.recv()
+                });
+                (ids.recv().unwrap(), let_go)
+            };
+            let (first, let_first_go) = start();
+            let (second, let_second_go) = start();
+            assert_eq!(signal.request(first, SHORT).unwrap(), Dumped::Silent);
+            let asked = scope.spawn(move || signal.request(second, LONG).unwrap());
+            while STATE.load(Ordering::Acquire) & 0xff != sent_to(0) {
+                assert!(!asked.is_finished());
+                std::thread::yield_now();
+            }
+            let_first_go.send(()).unwrap();
+            assert_eq!(ids.recv().unwrap(), 0, "its handler has run");
+            assert_eq!(STATE.load(Ordering::Acquire), sent_to(second));
+            let_second_go.send(()).unwrap();
+            assert_eq!(asked.join().unwrap(), Dumped::Written);
+            assert_eq!(signal.request(first, LONG).unwrap(), Dumped::Written);
+        });
+    }
 }
