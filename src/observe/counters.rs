@@ -213,7 +213,8 @@ impl Counters {
     pub fn take_report(&self, what: Count) -> u64 {
         let Counter { count, reported, .. } = &self.counters[what as usize];
         let count = count.load(Ordering::Relaxed);
-        count.saturating_sub(reported.swap(count, Ordering::Relaxed))
+        // Another thread may have reported a later count meanwhile, which stays.
+        count.saturating_sub(reported.fetch_max(count, Ordering::Relaxed))
     }
 
     /// The current count.
@@ -270,5 +271,10 @@ mod tests {
             (3, 7)
         );
         assert_eq!(counters.take_report(Count::QueueFull), 0);
+        // Another thread has counted and reported two more since this one read the count.
+        counters.counters[Count::QueueFull as usize].reported.store(9, Ordering::Relaxed);
+        assert_eq!(counters.take_report(Count::QueueFull), 0);
+        counters.add(Count::QueueFull, 3);
+        assert_eq!(counters.take_report(Count::QueueFull), 1);
     }
 }

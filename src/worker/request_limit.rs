@@ -24,7 +24,8 @@ impl RequestLimit {
     /// Counts a request that has ended. True if it is the last one, apart from those that arrive
     /// until the worker is replaced.
     pub(super) fn count(&self) -> bool {
-        let is_last = self.left.fetch_sub(1, Ordering::Relaxed) == 1;
+        // The control thread, which the last one wakes, reads what all threads have counted.
+        let is_last = self.left.fetch_sub(1, Ordering::AcqRel) == 1;
         if is_last {
             (self.on_reached)();
         }
