@@ -50,7 +50,8 @@ impl LargeResponses {
     /// Begins the next response that need not wait any more.
     pub(super) fn next(&mut self, now: Moment) -> Option<ConnectionId> {
         let id = *self.waiting.front()?;
-        if self.wakes_at().is_some_and(|at| at <= now) {
+        let oldest = self.active.front();
+        if oldest.is_some_and(|&(_, since)| since + LARGE_WRITE_TIMEOUT <= now) {
             self.active.clear();
             self.unlimited_until = Some(now + SLOW_READER_PAUSE);
         }
@@ -63,10 +64,12 @@ impl LargeResponses {
         self.waiting.pop_front()
     }
 
-    /// When the responses that wait begin at the latest.
+    /// When the responses that wait begin at the latest: in the next turn if the connections of all
+    /// others were closed.
     pub(super) fn wakes_at(&self) -> Option<Moment> {
         self.waiting.front()?;
-        self.active.front().map(|(_, since)| *since + LARGE_WRITE_TIMEOUT)
+        let oldest = self.active.front();
+        Some(oldest.map_or(Moment::from_nanos(0), |&(_, since)| since + LARGE_WRITE_TIMEOUT))
     }
 
     fn is_unlimited(&self, now: Moment) -> bool {
@@ -107,6 +110,19 @@ mod tests {
         large.end(id(100));
         assert!(large.begin_or_wait(id(102), now));
         assert!(!large.begin_or_wait(id(103), now));
+    }
+
+    #[test]
+    fn waiting_response_begins_when_the_connections_of_others_are_closed() {
+        let now = Moment::from_nanos(1);
+        let mut large = full(now);
+        for number in 0..MAX_LARGE_WRITES {
+            large.end(id(number));
+        }
+        assert!(large.wakes_at().is_some_and(|at| at <= now));
+        assert_eq!(large.next(now), Some(id(100)));
+        // It was no slow reader.
+        assert!(!large.is_unlimited(now));
     }
 
     #[test]
