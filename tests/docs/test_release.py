@@ -52,6 +52,25 @@ def test_workflows_have_few_rights(path) -> None:
     assert not any("github.event" in script or "github.ref" in script for script in scripts)
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_named_by_commit(path) -> None:
+    """A tag of an action can be moved; the comment has the version, which dependabot reads."""
+    used = re.findall(r"uses: (.*)", path.read_text())
+    assert used and all(re.fullmatch(r"[\w/.-]+@[0-9a-f]{40} # v[\d.]+", each) for each in used), (
+        used
+    )
+
+
+def test_only_a_pushed_tag_publishes() -> None:
+    """A run by hand publishes nothing, also if it is started for a tag."""
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    publishing = {
+        name for name, job in jobs.items() if "write" in job.get("permissions", {}).values()
+    }
+    assert publishing == {"publish", "push-image", "page"}
+    assert {jobs[name].get("if") for name in publishing} == {"github.event_name == 'push'"}
+
+
 IMAGE = ROOT / "packaging" / "docker"
 
 
