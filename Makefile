@@ -94,7 +94,7 @@ soak: $(VENV)/.installed $(VENV)/.testing
 	$(BIN)/python benches/abuse.py
 	cd tests && ../$(BIN)/python -m harness.soak
 
-## Check formats, lints, types, spelling, shell scripts, the MSRV and dependencies.
+## Check formats, lints, types, spelling, shell scripts, workflows, the image, the MSRV and dependencies.
 lint: lint-rust lint-python lint-text lint-msrv lint-dependencies
 
 lint-rust:
@@ -113,6 +113,11 @@ lint-python: $(VENV)/.installed $(VENV)/.testing $(VENV)/.linting
 lint-text: $(VENV)/.linting
 	$(BIN)/typos
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
+	$(BIN)/zizmor --offline --quiet --no-progress .github
+	$(BIN)/hadolint packaging/docker/Dockerfile
+	@if PATH="$(abspath $(BIN)):$$PATH" command -v actionlint >/dev/null; then \
+		PATH="$(abspath $(BIN)):$$PATH" actionlint; \
+		else echo "Workflows: actionlint skipped, it is not installed."; fi
 
 lint-msrv:
 ifeq ($(MSRV_TOOLCHAIN),)

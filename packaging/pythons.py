@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -37,13 +36,13 @@ def _pyenv_versions() -> list[Path]:
 
 
 def find(version: str) -> Path | None:
-    """The newest of that version which pyenv has, else the one on the PATH."""
+    """The newest of that version which pyenv has, else the first one on the PATH."""
     number, free_threaded = version.removesuffix("t"), "t" * version.endswith("t")
     name = re.compile(rf"{re.escape(number)}\.(\d+){free_threaded}")
     found = [(int(m[1]), path) for path in _pyenv_versions() if (m := name.fullmatch(path.name))]
     pythons = [path / "bin" / "python" for _, path in sorted(found, reverse=True)]
-    if on_path := shutil.which(f"python{version}"):
-        pythons.append(Path(on_path))
+    # All of the PATH: a free-threaded interpreter may also be installed as `python3.14`.
+    pythons += [Path(folder) / f"python{version}" for folder in os.get_exec_path()]
     return next((python for python in pythons if name_of(python) == version), None)
 
 

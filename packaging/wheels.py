@@ -1,12 +1,13 @@
 """Builds the wheels of a release and its source archive into dist/, and checks them: `make wheels`.
 
 One wheel for each supported Python of this machine, because CPython's structures differ between
-versions. They are built from the unpacked source archive, which is complete if they build. zig
-links them, against the C library of `--platform`: a wheel for manylinux2014 runs on every Linux
-since 2014.
+versions; those that are named must exist. RUSTWSGI_TEST_PYTHONS has the paths of further ones. The
+wheels are built from the unpacked source archive, which is complete if they build. zig links them,
+against the C library of `--platform`: a wheel for manylinux2014 runs on every Linux since 2014.
 
 A wheel that this machine can run is installed into a new virtual environment and serves the Flask
-demo (check_wheel.py). A table has the size of each and the time to import it.
+demo (check_wheel.py). The size of each and the time to import it are printed, and written to a file
+beside the wheels.
 """
 
 from __future__ import annotations
@@ -91,29 +92,44 @@ def unpack(archive: Path, directory: str) -> Path:
     return source
 
 
-def build_all(archive: Path, options: argparse.Namespace) -> int:
+def find_pythons(names: Sequence[str]) -> dict[str, Path | None]:
+    """The interpreters of those names, or all supported ones, which may be missing.
+
+    Raises:
+        Failed: An interpreter that is named is missing.
+    """
+    found = {name: pythons.find(name) for name in pythons.SUPPORTED} | pythons.given()
+    if missing := [name for name in names if found.get(name) is None]:
+        raise Failed(
+            f"There is no Python {', '.join(missing)} on this machine. Install it, or put its path"
+            " into RUSTWSGI_TEST_PYTHONS."
+        )
+    return {name: found[name] for name in names} if names else found
+
+
+def build_all(archive: Path, wanted: dict[str, Path | None], options: argparse.Namespace) -> int:
     """Build and check a wheel for each interpreter; how many failed."""
     musl = options.platform.startswith("musllinux")
     target = f"{platform.machine()}-unknown-linux-musl" if musl else None
-    failed = 0
-    wanted = {name: pythons.find(name) for name in pythons.SUPPORTED} | pythons.given()
+    failed, figures = 0, []
     with tempfile.TemporaryDirectory(prefix="rustwsgi-sdist-") as directory:
         source = unpack(archive, directory)
         for name, python in wanted.items():
-            if options.pythons and name not in options.pythons:
-                continue
             if python is None:
                 print(f"{name:6} NOT FOUND on this machine: no wheel", flush=True)
                 continue
             try:
                 wheel = build_wheel(source, python, target, options.platform)
                 # A musllinux wheel needs an interpreter that is linked with musl.
-                figures = "not checked: another C library" if musl else check(python)
+                checked = "not checked: another C library" if musl else check(python)
                 mib = wheel.stat().st_size / 2**20
-                print(f"{name:6} {wheel.name}: {mib:.1f} MiB, {figures}", flush=True)
+                figures.append(f"{name:6} {wheel.name}: {mib:.1f} MiB, {checked}")
+                print(figures[-1], flush=True)
             except Failed as problem:
                 failed += 1
                 print(f"{name:6} FAILED: {problem}", flush=True)
+    file = DIST / f"wheels-{options.platform}-{platform.machine()}.txt"
+    file.write_text("".join(f"{line}\n" for line in figures))
     return failed
 
 
@@ -121,7 +137,7 @@ def check(python: Path) -> str:
     """Install the wheel of this interpreter and serve; the figures as text."""
     script = ROOT / "packaging" / "check_wheel.py"
     found = json.loads(run("checking the wheel", [python, script, DIST]))
-    return f"{found['installed_mib']} MiB installed, imported in {found['import_ms']} ms"
+    return f"{found['installed_mib']} MiB installed, serves, imported in {found['import_ms']} ms"
 
 
 def main() -> int:
@@ -131,11 +147,12 @@ def main() -> int:
     parser.add_argument("--platform", default="manylinux2014", help="such as musllinux_1_2")
     parser.add_argument("--sdist", action="store_true", help="build the source archive only")
     options = parser.parse_args()
-    shutil.rmtree(DIST, ignore_errors=True)
     try:
+        wanted = {} if options.sdist else find_pythons(options.pythons)
+        shutil.rmtree(DIST, ignore_errors=True)
         archive = build_sdist()
         write_licenses()
-        failed = 0 if options.sdist else build_all(archive, options)
+        failed = 0 if options.sdist else build_all(archive, wanted, options)
     except (Failed, ValueError) as problem:
         print(problem, file=sys.stderr)
         return 1

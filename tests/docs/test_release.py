@@ -1,14 +1,18 @@
-"""The release workflows and RELEASING.md name commands, stages and files that exist."""
+"""The release workflows, RELEASING.md and the image name commands, options and files that exist."""
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import re
 import subprocess
+import sys
 
 import pytest
+import yaml
 
-from harness import ROOT
+from harness import ROOT, run_cli
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TEXTS = [*WORKFLOWS, ROOT / "RELEASING.md"]
@@ -48,6 +52,50 @@ def test_workflows_have_few_rights(path) -> None:
     assert not any("github.event" in script or "github.ref" in script for script in scripts)
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_named_by_commit(path) -> None:
+    """A tag of an action can be moved; the comment has the version, which dependabot reads."""
+    used = re.findall(r"uses: (.*)", path.read_text())
+    assert used and all(re.fullmatch(r"[\w/.-]+@[0-9a-f]{40} # v[\d.]+", each) for each in used), (
+        used
+    )
+
+
+def test_only_a_pushed_tag_publishes() -> None:
+    """A run by hand publishes nothing, also if it is started for a tag."""
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    publishing = {
+        name for name, job in jobs.items() if "write" in job.get("permissions", {}).values()
+    }
+    assert publishing == {"publish", "push-image", "page"}
+    assert {jobs[name].get("if") for name in publishing} == {"github.event_name == 'push'"}
+
+
+IMAGE = ROOT / "packaging" / "docker"
+
+
+def instruction(name: str) -> list[str]:
+    (found,) = re.findall(rf"(?m)^{name} (\[.*\])$", (IMAGE / "Dockerfile").read_text())
+    return json.loads(found)
+
+
+@pytest.mark.second_door("no case")
+def test_options_of_the_image_and_the_compose_file_are_accepted(door: str, tmp_path) -> None:
+    (service,) = yaml.safe_load((IMAGE / "compose.yaml").read_text())["services"].values()
+    build = service["build"]
+    context = (IMAGE / build["context"]).resolve()
+    assert context == ROOT and (context / build["dockerfile"]).samefile(IMAGE / "Dockerfile")
+    program, *options = instruction("ENTRYPOINT")
+    assert program == "rustwsgi"
+    help_page = run_cli(door, *options, *instruction("CMD"), cwd=tmp_path)
+    assert (help_page.returncode, help_page.stderr) == (0, ""), help_page
+    loaded = run_cli(door, *options, *service["command"], "--check-config", cwd=tmp_path)
+    assert loaded.returncode == 0, loaded
+    printed = run_cli(door, *options, *service["command"], "--print-config", cwd=tmp_path).stdout
+    (grace,) = re.findall(r"(?m)^graceful_timeout = (\d+)", printed) or ["30"]
+    assert int(service["stop_grace_period"].removesuffix("s")) > int(grace)
+
+
 def run_script(name: str, root, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     folder = root / "packaging"
     folder.mkdir()
@@ -84,3 +132,34 @@ def test_notes_are_the_section_of_the_version(tmp_path) -> None:
 def test_notes_of_an_unknown_version_fail(tmp_path) -> None:
     (tmp_path / "CHANGELOG.md").write_text(CHANGELOG)
     assert run_script("release-notes.sh", tmp_path, "v0.9.0").returncode == 1
+
+
+def write_interpreter(path, name: str) -> None:
+    """A program that calls itself Python `name`, as pythons.NAME prints it."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho {name}\n")
+    path.chmod(0o755)
+
+
+def test_interpreter_behind_one_of_another_kind_is_found(tmp_path, monkeypatch) -> None:
+    """The free-threaded build may be installed as python3.14 as well, and come first."""
+    monkeypatch.syspath_prepend(str(ROOT / "packaging"))
+    pythons = importlib.import_module("pythons")
+    first, second = tmp_path / "first", tmp_path / "second"
+    for name in ("python3.14", "python3.14t"):
+        write_interpreter(first / name, "3.14t")
+    write_interpreter(second / "python3.14", "3.14")
+    monkeypatch.setenv("PATH", f"{first}:{second}:/usr/bin:/bin")
+    assert pythons.find("3.14t") == first / "python3.14t"
+    assert pythons.find("3.14") == second / "python3.14"
+    assert pythons.find("3.8") is None
+
+
+def test_wheel_of_a_missing_interpreter_is_an_error() -> None:
+    """Before anything is built, or the previous wheels are removed."""
+    command = [sys.executable, "packaging/wheels.py", "3.9"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={"PATH": "/bin"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done
+    assert done.stderr.startswith("There is no Python 3.9 on this machine. Install it"), done
