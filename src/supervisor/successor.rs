@@ -8,7 +8,6 @@ use std::process::{Child, Command, ExitStatus};
 
 use log::debug;
 use rustix::io::FdFlags;
-use rustix::pipe::PipeFlags;
 
 use super::sockets::{
     INHERITED_CONTROL, INHERITED_METRICS, INHERITED_SOCKETS, Sockets, inherited_files,
@@ -40,7 +39,7 @@ impl Successor {
     /// # Errors
     /// As the system does.
     pub(super) fn start(passed: &[(&str, &Sockets)]) -> std::io::Result<Successor> {
-        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let (reader, writer) = std::io::pipe()?;
         rustix::io::fcntl_setfd(&reader, FdFlags::empty())?;
         let mut arguments = std::env::args_os();
         let program = arguments.next().unwrap_or_else(|| "/proc/self/exe".into());
@@ -57,7 +56,7 @@ impl Successor {
             open.extend(fds);
         }
         let process = command.spawn()?;
-        Ok(Successor { process, lifeline: File::from(writer) })
+        Ok(Successor { process, lifeline: File::from(OwnedFd::from(writer)) })
     }
 
     pub(super) fn id(&self) -> u32 {
