@@ -5,6 +5,8 @@ use std::io::{self, IoSlice};
 use rustix::net::{self, SendFlags};
 use socket2::Socket;
 
+use crate::sys::sigpipe::NO_SIGNAL;
+
 /// Whether more may follow the bytes of a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Then {
@@ -21,8 +23,8 @@ pub(super) enum Then {
 #[inline]
 pub(super) fn send(socket: &Socket, slices: &[IoSlice<'_>], then: Then) -> io::Result<usize> {
     let flags = match then {
-        Then::More | Then::End => SendFlags::NOSIGNAL | MORE_FOLLOWS,
-        Then::Open => SendFlags::NOSIGNAL,
+        Then::More | Then::End => NO_SIGNAL | MORE_FOLLOWS,
+        Then::Open => NO_SIGNAL,
     };
     Ok(match slices {
         [one] => net::send(socket, one, flags)?,

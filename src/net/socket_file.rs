@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawMode, Stat, Uid};
 
 #[cfg(target_os = "linux")]
 use crate::sys::descriptors;
@@ -66,8 +66,12 @@ impl Place {
         if !found.is_socket() || found.0.st_uid != own || found.0.st_nlink != 1 {
             return Err(replaced());
         }
-        if Mode::from_raw_mode(found.0.st_mode).as_raw_mode() & 0o777 != mode {
-            self.change_mode(&file, Mode::from_raw_mode(mode)).inspect_err(|_| {
+        // The type of a mode differs between systems.
+        #[allow(clippy::unnecessary_cast)]
+        let wanted = Mode::from_raw_mode(mode as RawMode);
+        let permissions = Mode::RWXU | Mode::RWXG | Mode::RWXO;
+        if Mode::from_raw_mode(found.0.st_mode) & permissions != wanted {
+            self.change_mode(&file, wanted).inspect_err(|_| {
                 let _ = self.remove(found.identity());
             })?;
         }

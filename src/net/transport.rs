@@ -14,6 +14,7 @@
 //! A stream of HTTP/2 sends, and reads content that is left to the application. Other content comes
 //! from the session that it belongs to.
 
+#[cfg(target_os = "linux")]
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};

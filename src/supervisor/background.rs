@@ -6,9 +6,9 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
 
 use pyo3::prelude::*;
-use rustix::pipe::PipeFlags;
 
 use super::identity;
 use crate::observe::{self, LogTarget};
@@ -29,13 +29,12 @@ impl Launcher {
     /// # Errors
     /// As fork(2) and setsid(2).
     pub(super) fn detach(py: Python<'_>, log: &LogTarget) -> PyResult<Launcher> {
-        let (reader, writer) =
-            rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from)?;
+        let (reader, writer) = std::io::pipe()?;
         let os = py.import("os")?;
         let fork = || os.call_method0("fork")?.extract::<i32>();
         if fork()? != 0 {
             drop(writer);
-            let code = wait(py, File::from(reader));
+            let code = wait(py, File::from(OwnedFd::from(reader)));
             if let (true, LogTarget::File(path)) = (![0, INTERRUPTED].contains(&code), log) {
                 eprintln!("rustwsgi: the server has not started; see its log: {}", path.display());
             }
@@ -50,7 +49,7 @@ impl Launcher {
         }
         observe::inherit_start();
         streams::discard_input()?;
-        Ok(Launcher(File::from(writer)))
+        Ok(Launcher(File::from(OwnedFd::from(writer))))
     }
 
     /// The server is ready: lets the launcher exit with 0, and stops writing to the terminal.

@@ -6,10 +6,12 @@
 use std::ffi::OsString;
 
 use anyhow::Context;
-use log::{debug, warn};
+#[cfg(target_os = "linux")]
+use log::debug;
+use log::warn;
 use pyo3::exceptions::{PyLookupError, PyPermissionError};
 use pyo3::prelude::*;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, RawMode};
 
 use crate::config::{Processes, Settings};
 use crate::net::Listener;
@@ -266,7 +268,10 @@ fn unknown(option: &str, what: &str, name: &str) -> PyErr {
 /// Sets the file mode mask: that of the settings, or else `inherited`, with which the process was
 /// started. Returns the one before.
 pub(super) fn set_umask(settings: &Settings, inherited: Mode) -> Mode {
-    let mask = settings.processes.umask.map_or(inherited, Mode::from_raw_mode);
+    // The type of a mode differs between systems.
+    #[allow(clippy::unnecessary_cast)]
+    let from_raw = |mask: u32| Mode::from_raw_mode(mask as RawMode);
+    let mask = settings.processes.umask.map_or(inherited, from_raw);
     rustix::process::umask(mask)
 }
 

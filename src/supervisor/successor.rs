@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus};
 
 use rustix::io::FdFlags;
-use rustix::pipe::PipeFlags;
 
 use super::sockets::{INHERITED_CONTROL, INHERITED_METRICS, INHERITED_SOCKETS, Sockets};
 use crate::sys::{descriptors, sigpipe};
@@ -35,7 +34,7 @@ impl Successor {
     /// # Errors
     /// As the system does.
     pub(super) fn start(passed: &[(&str, &Sockets)]) -> std::io::Result<Successor> {
-        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let (reader, writer) = std::io::pipe()?;
         rustix::io::fcntl_setfd(&reader, FdFlags::empty())?;
         let mut arguments = std::env::args_os();
         let program = arguments.next().unwrap_or_else(|| "/proc/self/exe".into());
@@ -49,7 +48,7 @@ impl Successor {
             open.extend(fds);
         }
         let process = command.spawn()?;
-        Ok(Successor { process, lifeline: File::from(writer) })
+        Ok(Successor { process, lifeline: File::from(OwnedFd::from(writer)) })
     }
 
     pub(super) fn id(&self) -> u32 {

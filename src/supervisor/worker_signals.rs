@@ -19,7 +19,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
 use rustix::event::PollFlags;
-use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::forks;
 use super::handlers::{self, OnCall, stopping_handler};
@@ -75,8 +74,11 @@ impl SignalReceiver {
 impl WorkerSignals {
     /// Sets the handlers for the boot. Python allows that on the main thread only.
     pub(super) fn install(py: Python<'_>) -> PyResult<(WorkerSignals, SignalReceiver)> {
-        let (receiver, sender) =
-            pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(io::Error::from)?;
+        let (receiver, sender) = io::pipe()?;
+        let (receiver, sender) = (OwnedFd::from(receiver), OwnedFd::from(sender));
+        for end in [&receiver, &sender] {
+            rustix::io::ioctl_fionbio(end, true).map_err(io::Error::from)?;
+        }
         let module = py.import("_signal")?.unbind();
         forks::register_hooks(py, CAUGHT)?;
         let handler_of = py.import("_signal")?.getattr("getsignal")?.unbind();

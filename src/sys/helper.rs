@@ -6,11 +6,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-
-use rustix::pipe::PipeFlags;
 
 use super::confine::confine;
 use super::process::exit_immediately;
@@ -57,7 +55,7 @@ pub(crate) fn start(
     writable: &Path,
     code: impl FnOnce(&mut File),
 ) -> io::Result<Helper> {
-    let (output, input) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let (output, input) = io::pipe()?;
     rustix::io::ioctl_fionbio(&output, true)?;
     let parent = std::process::id();
     // A signal to the child before its handlers are reset would reach the parent instead.
@@ -74,11 +72,11 @@ pub(crate) fn start(
             let kept = kept.iter().map(AsRawFd::as_raw_fd).chain([input.as_raw_fd()]);
             close_others(&kept.collect::<Vec<_>>());
             confine(writable);
-            let mut input = File::from(input);
+            let mut input = File::from(OwnedFd::from(input));
             let ended = catch_unwind(AssertUnwindSafe(|| code(&mut input)));
             exit_immediately(if ended.is_ok() { 0 } else { PANICKED })
         }
-        pid => Ok(Helper { pid, output: File::from(output) }),
+        pid => Ok(Helper { pid, output: File::from(OwnedFd::from(output)) }),
     }
 }
 

@@ -10,8 +10,16 @@
 use std::io;
 
 use nix::sys::signal::Signal;
+use rustix::net::SendFlags;
 
 use super::signals::{Blocked, discard_pending};
+
+/// The flag of send(2) against the signal. Systems of Apple have none: there socket2 sets
+/// `SO_NOSIGPIPE` for the sockets that it makes and accepts.
+#[cfg(not(target_vendor = "apple"))]
+pub(crate) const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+pub(crate) const NO_SIGNAL: SendFlags = SendFlags::empty();
 
 /// Makes one system call that writes. SIGPIPE is always sent to the calling thread.
 pub(crate) fn suppressed<T>(write: impl FnOnce() -> io::Result<T>) -> io::Result<T> {

@@ -116,7 +116,8 @@ impl TlsStream {
         self.with_session(|session| session.send(&self.socket, slices, then))
     }
 
-    /// Reads a block of a file, and sends it.
+    /// Reads a block of a file, and sends it. On other systems the output queue reads files.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     pub(in crate::net) fn send_file(
         &self,
         file: &File,

@@ -5,10 +5,10 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::net::SendFlags;
 use socket2::{Domain, Socket, Type};
 
 use super::address::Target;
+use crate::sys::sigpipe::NO_SIGNAL;
 
 /// How long a connection over TCP may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,7 +69,7 @@ impl Link {
             return Ok(0);
         }
         loop {
-            match rustix::net::send(&self.socket, bytes, SendFlags::NOSIGNAL) {
+            match rustix::net::send(&self.socket, bytes, NO_SIGNAL) {
                 Ok(count) => return Ok(count),
                 Err(error) => match io::Error::from(error) {
                     error if error.kind() == io::ErrorKind::Interrupted => {}
