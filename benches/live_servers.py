@@ -2,18 +2,20 @@
 (the setting `rustwsgi_live_server`).
 
     python benches/live_servers.py
-    python benches/live_servers.py --suites django-browser --rounds 5
+    python benches/live_servers.py --suites django-selenium --rounds 5
 
 Each suite is a project with real tests. A round runs it with both servers, in turn, and the next
 round begins with the other one. The table has medians, and the median of the ratios within a
 round. "Tests" is the time that tests took to fetch their pages; "whole" is that of the process,
 with the start of Python and of the framework, and with what the framework does between tests.
-Suites with a browser need Chromium and its driver, and are left out without them.
+Suites with a browser need Chromium, and its driver or the package `playwright`. They are left out
+without.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import re
@@ -51,10 +53,18 @@ def pytest_unconfigure(config):
     with open("taken.json", "w") as file:
         json.dump(taken[0], file)
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory):
+def selenium(tmp_path_factory):
     from browser.chrome import chromium
     with chromium(tmp_path_factory.mktemp("profile")) as running:
-        yield running
+        yield running.driver.get, running.script
+@pytest.fixture(scope="session")
+def playwright():
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path={chromium!r}, args=["--no-sandbox"])
+        page = browser.new_page()
+        yield page.goto, lambda script: page.evaluate(script.removeprefix("return "))
+        browser.close()
 """
 
 #: Fetches a page as a browser does: its resources over several connections that stay open.
@@ -85,9 +95,10 @@ def fetch(url):
 """
 OPEN = """
 def open_page(browser, url):
-    browser.driver.get(url)
+    goto, evaluate = browser
+    goto(url)
     script = "return performance.getEntriesByType('resource').filter(r => r.responseStatus == 200)"
-    assert browser.script(script + ".length") == {resources}
+    assert evaluate(script + ".length") == {resources}
 """
 
 DJANGO_SETTINGS = """
@@ -127,8 +138,8 @@ def test_page(live_server, version):
 """
 BROWSER_TEST = """
 @pytest.mark.parametrize("version", range({tests}))
-def test_page(live_server, browser, version):
-    open_page(browser, f"{{URL}}/page/{{version}}")
+def test_page(live_server, {browser}, version):
+    open_page({browser}, f"{{URL}}/page/{{version}}")
 """
 
 
@@ -137,20 +148,23 @@ class Suite(NamedTuple):
 
     title: str
     is_django: bool
-    has_browser: bool
     tests: int
+    #: What drives a browser, a fixture of the suite; else an HTTP client fetches the pages.
+    browser: str = ""
     #: Further settings of pytest.
     settings: str = ""
 
 
 SUITES = {
-    "django-http": Suite("Django, six connections", True, False, 40),
-    "django-browser": Suite("Django, Chromium", True, True, 20),
-    "flask-http": Suite("Flask, six connections", False, False, 40),
+    "django-http": Suite("Django, six connections", True, 40),
+    "django-selenium": Suite("Django, Selenium", True, 20, "selenium"),
+    "django-playwright": Suite("Django, Playwright", True, 20, "playwright"),
+    "flask-http": Suite("Flask, six connections", False, 40),
     "flask-servers": Suite(
-        "Flask, a server for each test", False, False, 40, "live_server_scope = function\n"
+        "Flask, a server for each test", False, 40, settings="live_server_scope = function\n"
     ),
-    "flask-browser": Suite("Flask, Chromium", False, True, 20),
+    "flask-selenium": Suite("Flask, Selenium", False, 20, "selenium"),
+    "flask-playwright": Suite("Flask, Playwright", False, 20, "playwright"),
 }
 
 
@@ -163,13 +177,15 @@ class Taken(NamedTuple):
 
 def write_project(suite: Suite, directory: Path) -> None:
     """Write the files of a suite."""
-    body = FETCH if not suite.has_browser else OPEN
+    body = OPEN if suite.browser else FETCH
     body = body.format(connections=CONNECTIONS, resources=RESOURCES)
-    test = BROWSER_TEST if suite.has_browser else HTTP_TEST
+    test = BROWSER_TEST if suite.browser else HTTP_TEST
     url = "{live_server.url}" if suite.is_django else "{live_server.url()}"
-    test = test.format(tests=suite.tests).replace("{URL}", url)
+    test = test.format(tests=suite.tests, browser=suite.browser).replace("{URL}", url)
     files = {
-        "conftest.py": CONFTEST.format(tests=str(ROOT / "tests")),
+        "conftest.py": CONFTEST.format(
+            tests=str(ROOT / "tests"), chromium=shutil.which("chromium")
+        ),
         "page.html": PAGE,
         "pytest.ini": f"[pytest]\npythonpath = .\n{suite.settings}",
         "test_it.py": f"import pytest\n{body}{test}",
@@ -198,7 +214,12 @@ def run(suite: Suite, directory: Path, *, ours: bool) -> Taken:
     done = subprocess.run(
         command,
         cwd=directory,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            **os.environ,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            # The loop of Playwright runs on the main thread, where the tests use the database.
+            "DJANGO_ALLOW_ASYNC_UNSAFE": "true",
+        },
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
@@ -235,7 +256,10 @@ def row(suite: Suite, theirs: list[Taken], ours: list[Taken]) -> str:
 
 
 def can_run(suite: Suite) -> bool:
-    return not suite.has_browser or all(map(shutil.which, ("chromium", "chromedriver")))
+    """Whether the machine has what the suite needs."""
+    if suite.browser == "playwright":
+        return bool(shutil.which("chromium") and importlib.util.find_spec("playwright"))
+    return not suite.browser or all(map(shutil.which, ("chromium", "chromedriver")))
 
 
 def main() -> None:
@@ -253,7 +277,10 @@ def main() -> None:
             theirs, ours = compare(SUITES[name], max(arguments.rounds, 1))
             print(row(SUITES[name], theirs, ours), flush=True)
         else:
-            print(f"{name} is left out: Chromium or chromedriver is not installed", file=sys.stderr)
+            print(
+                f"{name} is left out: Chromium, or what drives it, is not installed",
+                file=sys.stderr,
+            )
 
 
 if __name__ == "__main__":
