@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Client, ServerProcess, build_request, wait_until
+from harness import TIMEOUT, Client, ServerProcess, build_request, wait_until
 from harness.memory import MIB, Growth, assert_small, processes
 from harness.supervision import workers
 from harness.wsgi import new_key
@@ -33,9 +33,11 @@ COUNT = 320
 def unread(
     server: ServerProcess, target: str, version: str = "HTTP/1.1", method: str = "GET"
 ) -> Iterator[Client]:
-    """A client that has sent a request, and reads nothing by itself."""
+    """A client that has sent a request, and reads nothing by itself. The application answers it: a
+    request on another connection cannot take its thread."""
     with server.connect(receive_buffer=65536) as client:
         client.send(build_request(method, target, version=version))
+        assert select.select([client.sock], [], [], TIMEOUT)[0]
         yield client
 
 
