@@ -30,7 +30,7 @@ pub(super) fn on_routed_line_lost() {
     report_routed(count.unwrap_or(0));
 }
 
-/// The routing has ended: so many lines of the access log still waited for a handler.
+/// The routing has ended while this number of access log lines still waited for a handler.
 pub(super) fn on_routing_end(lines: u64) {
     report_routed(match COUNTERS.get() {
         Some(counters) => {

@@ -96,8 +96,8 @@ fn lock<'a>(py: Python<'_>, reader: &'a Mutex<Reader>) -> MutexGuard<'a, Reader>
     ignore_poison(reader.lock_py_attached(py))
 }
 
-/// Reads content that is complete: up to `size` bytes, or all that are left. After a failure, as
-/// without memory for so many, the same bytes can be read again.
+/// Reads content that is complete: up to `size` bytes, or all that are left. After a failure,
+/// such as a lack of memory, the same bytes can be read again.
 fn read_received<'py>(
     py: Python<'py>,
     reader: &Mutex<Reader>,
