@@ -89,11 +89,17 @@ def freeze(pid: int) -> None:
 
 def workers(server: ServerProcess, count: int, without: set[int] = frozenset()) -> set[int]:
     """The workers, once there are `count` and none of `without` is among them."""
+    found: set[int] = set()
+
+    def are_there() -> bool:
+        found.clear()
+        found.update(children(server.pid))
+        return len(found) == count and not found & without
+
     wait_until(
-        lambda: len(children(server.pid)) == count and not children(server.pid) & without,
-        f"{count} workers, none of {without}: {children(server.pid)}\n{server.stderr()}",
+        are_there, f"{count} workers, none of {without}: {children(server.pid)}\n{server.stderr()}"
     )
-    return children(server.pid)
+    return found
 
 
 def serving_pid(server: ServerProcess) -> int:
@@ -192,7 +198,8 @@ class Load:
 def refuses(server: ServerProcess) -> bool:
     try:
         server.connect().close()
-    except (ConnectionRefusedError, FileNotFoundError):
+    # Reset: the listener was closed between two steps of the handshake.
+    except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError):
         return True
     return False
 
