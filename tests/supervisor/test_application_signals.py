@@ -375,9 +375,14 @@ def test_child_process_that_calls_the_servers_handler_ends_by_the_signal(start) 
         + """
 
 def app(environ, start_response):
+    forked, child = os.pipe()
     if not (pid := os.fork()):
+        os.write(child, b"!")
         while True:  # a signal just before a wait would not end it
             time.sleep(0.01)
+    os.read(forked, 1)  # until then, the interpreter of the child forgets signals
+    os.close(forked)
+    os.close(child)
     os.kill(pid, signal.SIGTERM)
     body = str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode()
     start_response("200 OK", [("Content-Length", str(len(body)))])
