@@ -64,6 +64,7 @@ def test_good_code_replaces_all_workers_and_loses_no_request(
     with Load(site.server.connect) as load:
         pid = site.wait_for_canary()
         site.server.wait_for_event("reload.completed")
+        wait_until(lambda: b"two" in load.bodies, "the new workers serve")
         load.more()
     assert load.failures == []
     assert load.bodies == {b"one", b"two"}
@@ -141,13 +142,15 @@ def test_code_that_answers_500_is_rolled_back_before_the_time_is_over(
 def test_failures_that_old_workers_have_too_do_not_fail_the_canary(
     fresh_server: Factory, tmp_path: Path
 ) -> None:
-    site = Site(fresh_server, tmp_path, "0.7")
+    site = Site(fresh_server, tmp_path, "1")
     site.write(b"bad", "503 Service Unavailable")
     # The first reload meets no request, so that its failures are those of the old worker.
     site.reload()
     site.server.wait_for_event("reload.completed")
+    workers(site.server, 1, without=site.old)
     start = len(site.server.stderr())
-    with Load(site.server.connect, kept=0, fresh=6):
+    # Kept connections stay with the old worker, so that it answers requests during the trial.
+    with Load(site.server.connect, kept=4, fresh=4):
         site.reload()
         site.server.wait_for_event("canary.passed", start=start)
         site.server.wait_for_event("reload.completed", start=start)
