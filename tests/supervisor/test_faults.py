@@ -53,7 +53,7 @@ def test_request_that_ends_while_its_stack_is_dumped_is_answered(
         "    start_response('200 OK', [('Content-Length', '2')])\n"
         "    return [b'ok']\n"
     )
-    server = fresh_server("overdue:app", "--timeout", "1", "--pythonpath", str(tmp_path))
+    server = fresh_server("overdue:app", "--timeout", "3", "--pythonpath", str(tmp_path))
     with server.connect() as client:
         client.send(build_request("GET", "/overdue"))
         # The poller may have answered for it already.
@@ -75,8 +75,8 @@ def test_slow_worker_exit_costs_the_master_no_processor_time(
         f"{GREETING}"
     )
     server = fresh_server("slow_exit:app", "--pythonpath", str(tmp_path))
+    server.wait_for_event("server.ready")
     (pid,) = workers(server, 1)
-    server.get("/")
     os.kill(pid, signal.SIGTERM)
     server.wait_for_log("leaving")
 
@@ -100,6 +100,8 @@ def test_term_to_every_process_finishes_requests(fresh_server, fifo: Path) -> No
     """As systemd does by default: a worker gets TERM twice, and once more from the master. That
     must not count as a second, impatient signal."""
     server = fresh_server(APP, "--workers", "2")
+    # A worker that is still importing would end at once.
+    server.wait_for_event("server.ready")
     pids = workers(server, 2)
     with server.connect() as client:
         client.send(build_request("GET", f"/hold?{fifo}"))
@@ -170,6 +172,7 @@ def test_reload_after_preload_changed_the_directory_finds_its_files(
     (tmp_path / "options.toml").write_text('name = "one"\n')
     options = ["-c", "options.toml", "--chdir", "app", "--preload", "--pid", "pid"]
     server = fresh_server("moved:app", *options, cwd=tmp_path)
+    server.wait_for_event("server.ready")
     for count in (1, 2):
         server.send_signal(signal.SIGHUP)
         wait_until(lambda: server.stderr().count("Reloaded: ") == count, "reloaded")  # noqa: B023
@@ -222,6 +225,7 @@ def test_reload_without_descriptors_keeps_the_signal_handlers(fresh_server, tmp_
     os.mkfifo(fifo)
     conf.write_text("")
     server = fresh_server(APP, "-c", str(conf))
+    server.wait_for_event("server.ready")
     with server.connect() as client:
         client.send(build_request("GET", f"/hold?{fifo}"))
         server.wait_for_log("request started")
