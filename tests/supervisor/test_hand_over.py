@@ -79,10 +79,13 @@ def reply(response: Response) -> dict[str, Any]:
 
 def connect_to_worker(server: ServerProcess, pid: int | None) -> tuple[Client, int]:
     """A kept-alive connection of this worker, or of any one."""
-    for _ in range(500):
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
         client = server.connect()
         found = reply(client.request(GET))["pid"]
-        if pid in (None, found):
+        # Its request may have been handed over: the thread of its own worker may not have ended
+        # the request before.
+        if pid in (None, found) and holds(found, client):
             return client, found
         client.close()
     raise AssertionError(f"worker {pid} accepts no connection")
@@ -119,6 +122,16 @@ def counters(server: ServerProcess, pid: int) -> dict[str, int]:
     return {name: int(count) for name, _, count in items if count}
 
 
+def handed_over(server: ServerProcess, pid: int) -> int:
+    """How many requests this worker has handed over so far."""
+    return counters(server, pid).get("handed_over", 0)
+
+
+def taken_over(server: ServerProcess, pid: int) -> int:
+    """How many requests this worker has taken over so far."""
+    return counters(server, pid).get("taken_over", 0)
+
+
 TWO_WORKERS = ("--workers", "2", "--threads", "1", "--keep-alive", "75")
 
 
@@ -132,13 +145,14 @@ def server(fresh_server) -> ServerProcess:
 def test_request_runs_in_another_worker_while_its_own_is_busy(server, hold) -> None:
     held = hold(server)
     [other] = workers(server, 2) - {held.pid}
+    sent, taken = handed_over(server, held.pid), taken_over(server, other)
     for _ in range(3):
         assert reply(held.client.request(GET))["pid"] == other
     assert held.release()["pid"] == held.pid
     # The connection stays where it is.
     assert reply(held.client.request(GET))["pid"] == other
-    assert counters(server, held.pid)["handed_over"] == 1
-    assert counters(server, other)["taken_over"] == 1
+    assert handed_over(server, held.pid) == sent + 1
+    assert taken_over(server, other) == taken + 1
 
 
 def test_request_arrives_whole(fresh_server, hold) -> None:
@@ -213,6 +227,7 @@ def test_request_runs_in_another_worker_while_a_c_function_keeps_the_interpreter
     workers(server, 2)
     holder, pid = connect_to_worker(server, None)
     client, _ = connect_to_worker(server, pid)
+    sent = handed_over(server, pid)
     start = len(server.stderr())
     holder.send(build_request("GET", f"/seize?{fifo}"))
     server.wait_for_log("^seized", start=start)
@@ -222,7 +237,7 @@ def test_request_runs_in_another_worker_while_a_c_function_keeps_the_interpreter
     assert select.select([holder.sock], [], [], 0)[0] == []
     fifo.write_text("")
     assert reply(holder.response())["pid"] == pid
-    assert counters(server, pid)["handed_over"] == 1
+    assert handed_over(server, pid) == sent + 1
     holder.close()
     client.close()
 
@@ -333,7 +348,7 @@ def test_single_worker_keeps_its_requests(fresh_server, hold) -> None:
     wait_until(lambda: server.has_read(held.client), "the request was read")
     held.release()
     assert reply(held.client.response())["pid"] == held.pid
-    assert "handed_over" not in counters(server, held.pid)
+    assert handed_over(server, held.pid) == 0
 
 
 def test_malformed_message_is_logged_and_ignored(server) -> None:
@@ -363,8 +378,11 @@ class Numbered:
         self._lock = threading.Lock()
         self._next = 0
         self.answered: dict[str, int] = {}
-        #: Numbers of requests without a response, with the pid of the connection's last response.
-        self.lost: dict[str, int | None] = {}
+        #: Numbers of requests without a response, with the pid of the connection's last response,
+        #: and whether a worker was killed meanwhile.
+        self.lost: dict[str, tuple[int | None, bool]] = {}
+        #: The workers that were killed.
+        self.killed: set[int] = set()
         self._threads = [
             threading.Thread(target=self._run, args=(seed,), daemon=True) for seed in range(clients)
         ]
@@ -383,12 +401,13 @@ class Numbered:
                         self._next += 1
                         number = str(self._next)
                     seconds = 0.2 if random.random() < 0.1 else 0
+                    before = len(self.killed)
                     try:
                         response = client.request(build_request("GET", f"/run?{number},{seconds}"))
                         last = reply(response)["pid"]
                     except (OSError, NoResponse):
                         with self._lock:
-                            self.lost[number] = last
+                            self.lost[number] = last, len(self.killed) > before
                         break
                     with self._lock:
                         self.answered[number] = last
@@ -412,13 +431,13 @@ def test_killed_workers_lose_only_what_they_run_and_nothing_runs_twice(
     records = tmp_path / "records"
     server = fresh_server(APP, "--workers", "2", "--threads", "3", env={"RECORDS": str(records)})
     workers(server, 2)
-    random, killed = Random(7), set()
+    random = Random(7)
     with Numbered(server, clients=24) as load:
         for _ in range(8):
             goal = len(load.answered) + 150
             wait_until(lambda: len(load.answered) >= goal, "more responses")  # noqa: B023
             victim = random.choice(sorted(children(server.pid)))
-            killed.add(victim)
+            load.killed.add(victim)
             end(victim, signal.SIGKILL)
             workers(server, 2, without={victim})
     begun: dict[str, int] = {}
@@ -428,8 +447,12 @@ def test_killed_workers_lose_only_what_they_run_and_nothing_runs_twice(
             assert number not in begun, f"request {number} was run twice"
             begun[number] = int(pid)
     assert {number: begun[number] for number in load.answered} == load.answered
-    handed_over = {n for n, pid in load.lost.items() if begun.get(n, pid) not in killed | {None}}
-    assert not handed_over, f"lost by workers that were not killed: {load.lost}"
+    for number, (last, is_during_kill) in load.lost.items():
+        # A worker that has taken a request over may be killed before it runs it.
+        is_excused = is_during_kill and number not in begun
+        assert is_excused or begun.get(number, last) in load.killed | {None}, (
+            f"request {number} was lost by a worker that was not killed: {load.lost}"
+        )
     assert server.stop() == 0
 
 
