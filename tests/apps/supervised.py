@@ -52,6 +52,16 @@ class SlowToClose(list):
         print("it is closed", file=self.errors, flush=True)
 
 
+#: epoll_wait, epoll_pwait, epoll_pwait2, by their numbers on x86 and on ARM.
+POLLING = {"232", "281", "22", "441"}
+
+
+def polls(thread):
+    """Whether a thread waits for events of sockets (Linux)."""
+    with open(f"/proc/self/task/{thread.native_id}/syscall") as call:
+        return call.read().split()[0] in POLLING
+
+
 class Deaf(map):
     """Blocks that are made in C, where no exception is heard; says that it was closed."""
 
@@ -113,10 +123,12 @@ def app(environ, start_response):
         libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
         libc.signal(signal.SIGUSR2, ctypes.cast(libc.pause, ctypes.c_void_p))
         print(f"sticks {os.getpid()}", file=environ["wsgi.errors"], flush=True)
-        time.sleep(0.5)  # meanwhile one of them begins to poll
-        for thread in threading.enumerate():
-            if thread.name.startswith("rustwsgi-") and thread != threading.current_thread():
-                signal.pthread_kill(thread.ident, signal.SIGUSR2)
+        others = set(threading.enumerate()) - {threading.current_thread()}
+        others = [thread for thread in others if thread.name.startswith("rustwsgi-")]
+        while not any(map(polls, others)):
+            time.sleep(0.01)
+        for thread in others:
+            signal.pthread_kill(thread.ident, signal.SIGUSR2)
     elif path == "/sleep":
         time.sleep(float(query))
     elif path == "/imported":
