@@ -27,12 +27,19 @@ def serves(server, body: bytes, status: int = 200) -> None:
     wait_until(is_so, f"{status} {body!r}\n{server.stderr()}")
 
 
+def save(path: Path, text: str) -> None:
+    """Save a file in one step: a worker may import one that is written when it is still empty."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.rename(path)
+
+
 def edit(server, path: Path, text: str) -> None:
     """Save a file, and wait until the old worker has ended."""
     # The line of its own boot may come later than its first response.
     server.wait_for_event("server.ready")
     start = len(server.stderr())
-    path.write_text(text)
+    save(path, text)
     server.wait_for_event("worker.booting", start=start)
 
 
@@ -125,6 +132,8 @@ def test_change_shows_although_connections_are_idle(fresh_server, tmp_path: Path
     for number in range(1, 11):  # all sources have the same size
         with server.connect() as kept, server.connect() as unused:
             assert kept.request(build_request()).body == b"%d" % ((number - 1) % 10)
+            # One that still waits in the kernel would be accepted by the new worker.
+            wait_until(lambda: server.holds(unused), "it is accepted")
             edit(server, module, SOURCE.format(number % 10))
             assert server.get("/").body == b"%d" % (number % 10)
             assert kept.at_eof() and unused.at_eof()
@@ -214,7 +223,7 @@ def test_change_while_the_application_is_imported_is_loaded(
     serves(server, b"one")
     edit(server, module, handler + f"open({str(fifo)!r}).read()\n" + SOURCE.format("two"))
     writer = fifo.open("w")  # returns when the import waits
-    module.write_text(SOURCE.format("three"))
+    save(module, SOURCE.format("three"))
     with server.connect() as client:
         client.send(build_request())
         writer.close()
