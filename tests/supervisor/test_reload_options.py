@@ -159,7 +159,7 @@ def test_reload_applies_the_backlog(fresh_server, conf) -> None:
     server = fresh_server(APP, "-c", conf("backlog = 7"))
 
     def backlog() -> str:
-        command = ["ss", "-Hltn", f"sport = :{server.port}"]
+        command = ["ss", "-Hltn", f"src {server.host}:{server.port}"]
         return subprocess.check_output(command, text=True, timeout=TIMEOUT).split()[2]
 
     assert backlog() == "7"

@@ -77,6 +77,7 @@ def test_reload_stop_first_gives_the_lock_to_the_successor(locking) -> None:
 
 def test_reload_stop_first_replaces_one_worker_at_a_time(fresh_server) -> None:
     server = fresh_server("supervised:app", "--workers", "3", "--replace", "stop-first")
+    server.wait_for_event("server.ready")
     old = workers(server, 3)
     with Load(server.connect, kept=0, fresh=4) as load:
         server.send_signal(signal.SIGHUP)
@@ -105,6 +106,8 @@ def test_running_request_is_finished_before_the_successor_starts(fresh_server, f
     with server.connect() as client, server.connect() as idle:
         client.send(b"GET /hold?%s HTTP/1.1\r\nHost: a\r\n\r\n" % str(fifo).encode())
         server.wait_for_log("request started")
+        # One that still waits in the kernel would be accepted by the successor.
+        wait_until(lambda: server.holds(idle), "it is accepted")
         server.send_signal(signal.SIGHUP)
         server.wait_for_event("reload.started")
         assert idle.at_eof(), "an idle connection does not delay the successor"
@@ -181,7 +184,7 @@ def test_reload_without_a_resource_of_another_process_is_completed(
         (tmp_path / "guarded.py").write_text(GUARDED.format(port=other.getsockname()[1]))
         options = ["--workers", str(count), "--pythonpath", str(tmp_path)]
         server = fresh_server("guarded:app", *options)
-        workers(server, count)
+        server.wait_for_event("server.ready")
         assert "[worker.resource_missed]" not in server.stderr(), "no predecessor has it"
         server.send_signal(signal.SIGHUP)
         server.wait_for_event("reload.completed")
