@@ -8,7 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,17 +39,41 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 
 class Systemd:
-    """A service manager: it starts services and receives their notifications."""
+    """A service manager: it starts services and receives their notifications.
+
+    In a thread of its own: the kernel holds ten of them, and then a service waits.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.path = directory / "notify"
         self.socket.bind(str(self.path))
-        self.socket.settimeout(TIMEOUT)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        #: The line, and the process that has sent it.
-        self.received: list[tuple[str, int]] = []
+        #: The lines of each notification, and the process that has sent it.
+        self.received: list[tuple[list[str], int]] = []
+        #: How many of them `wait_for` has looked at.
+        self.seen = 0
         self.started: list[subprocess.Popen[bytes]] = []
+        self.reader = threading.Thread(target=self._receive, daemon=True)
+        self.reader.start()
+
+    def _receive(self) -> None:
+        while True:
+            data, control, *_ = self.socket.recvmsg(4096, socket.CMSG_SPACE(12))
+            pid = struct.unpack("3i", control[0][2])[0]
+            if pid == os.getpid():  # `close`
+                return
+            self.received.append((data.decode().splitlines(), pid))
+
+    def close(self) -> None:
+        """Kill all services, and receive no more."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+            end.sendto(b"", str(self.path))
+        self.reader.join()
+        self.socket.close()
 
     def start(
         self, door: str, *args: str, listener: socket.socket | None = None
@@ -69,29 +93,29 @@ class Systemd:
     def wait_for(self, line: str, sender: int | None = None, besides: int | None = None) -> int:
         """Wait for the next such notification, from `sender` or from any process but `besides`; the
         pid of its sender."""
-        deadline = time.monotonic() + TIMEOUT
-        while True:
-            assert time.monotonic() < deadline, f"no notification {line}: {self.received}"
-            data, control, *_ = self.socket.recvmsg(4096, socket.CMSG_SPACE(12))
-            pid = struct.unpack("3i", control[0][2])[0]
-            lines = data.decode().splitlines()
-            self.received += [(line, pid) for line in lines]
-            if line in lines and sender in {None, pid} and besides != pid:
-                return pid
+        found: list[int] = []
+
+        def is_there() -> bool:
+            while not found and self.seen < len(self.received):
+                lines, pid = self.received[self.seen]
+                self.seen += 1
+                if line in lines and sender in {None, pid} and besides != pid:
+                    found.append(pid)
+            return bool(found)
+
+        wait_until(is_there, f"the notification {line}")
+        return found[0]
 
     def heard(self, line: str) -> set[int]:
         """The pids of all processes that have sent it so far."""
-        return {pid for received, pid in self.received if received == line}
+        return {pid for lines, pid in self.received if line in lines}
 
 
 @pytest.fixture
 def systemd(tmp_path: Path) -> Iterator[Systemd]:
     systemd = Systemd(tmp_path)
     yield systemd
-    for process in systemd.started:
-        process.kill()
-        process.wait()
-    systemd.socket.close()
+    systemd.close()
 
 
 def test_systemd_service_starts_and_stops(door: str, systemd: Systemd) -> None:
