@@ -305,7 +305,7 @@ class Cluster:
     def ask(self, address: str, port: int, path: str) -> tuple[int, str]:
         """Status and body of a request from the balancer's namespace; 0 without an answer."""
         url = f"http://{address}:{port}{path}"
-        command = ["curl", "--silent", "--max-time", "3", "--write-out", "\n%{http_code}", url]
+        command = ["curl", "--silent", "--max-time", "10", "--write-out", "\n%{http_code}", url]
         done = subprocess.run(
             ["ip", "netns", "exec", self.namespace, *command],
             capture_output=True,
