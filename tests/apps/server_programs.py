@@ -97,8 +97,10 @@ def told_twice(again, app=gated):
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
     def client():
-        ask(url)
+        idle = socket.create_connection(listener.getsockname(), timeout=25)
+        ask(url)  # on a connection that is accepted after this one
         os.kill(os.getpid(), signal.SIGTERM)
+        assert not idle.recv(1), "the server has received TERM, and closes idle connections"
         for _ in range(10):
             time.sleep(0.05)  # signals that come together count as one
             os.kill(os.getpid(), again)

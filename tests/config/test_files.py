@@ -85,6 +85,7 @@ def test_reload_moves_to_another_address(fresh_server, tmp_path: Path) -> None:
     path, one, two = tmp_path / "mine.toml", tmp_path / "one", tmp_path / "two"
     path.write_text(f'bind = ["127.0.0.1:0", "unix:{one}"]\n')
     server = fresh_server(APP, "--config", str(path), bind=None)
+    server.wait_for_event("server.ready")
     port = server.port
     path.write_text(f'bind = ["127.0.0.1:0", "unix:{two}"]\n')
     server.send_signal(signal.SIGHUP)

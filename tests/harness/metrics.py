@@ -10,7 +10,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from .checks import wait_until
-from .client import TIMEOUT, Client, Response, build_request
+from .client import TIMEOUT, Client, NoResponse, Response, build_request
 from .server import ServerProcess
 
 OPTIONS = ("--metrics", "127.0.0.1:0")
@@ -37,6 +37,13 @@ class Metrics:
         response = self.get("/status")
         assert response.status == 200, response
         return json.loads(response.body)
+
+    def pid(self) -> int | None:
+        """The master that answers. None if it has ended before it has answered."""
+        try:
+            return int(self.status()["pid"])
+        except (OSError, NoResponse):
+            return None
 
     def samples(self, accept: str | None = None) -> dict[str, float]:
         """All values, by their names with labels: `requests_total{method="GET",status="2xx"}`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import socket
 import ssl
@@ -23,7 +24,12 @@ from .tls import TlsSocket, everywhere
 
 
 class _Capture:
-    """Collects the text of a pipe in a thread, and waits for patterns in it."""
+    """Collects the text of a pipe in a thread, and waits for patterns in it.
+
+    The thread may run late, so `text` reads the pipe as well: its result has every byte that a
+    process wrote before the call. For example, the lines that an application writes during a
+    request are there once the test has the response.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -34,20 +40,34 @@ class _Capture:
         self._thread.start()
 
     def _run(self) -> None:
-        while True:
+        readable = self._poll()
+        ended = False
+        while not ended:
+            readable.poll()
+            with self._changed:
+                ended = self._read_available()
+
+    def _poll(self) -> select.poll:
+        readable = select.poll()
+        readable.register(self._fd, select.POLLIN)
+        return readable
+
+    def _read_available(self) -> bool:
+        """Read what the pipe has, without waiting; whether it has ended. The caller has the lock."""
+        readable = self._poll()
+        while not self._ended and readable.poll(0):
             try:
                 data = os.read(self._fd, 65536)
             except OSError:
                 data = b""
-            with self._changed:
-                self._data += data
-                self._ended = not data
-                self._changed.notify_all()
-            if not data:
-                return
+            self._data += data
+            self._ended = not data
+            self._changed.notify_all()
+        return self._ended
 
     def text(self) -> str:
         with self._changed:
+            self._read_available()
             return self._data.decode("utf-8", "replace")
 
     def wait_for(self, pattern: str, timeout: float, start: int = 0) -> re.Match[str] | None:

@@ -162,6 +162,7 @@ def test_reload_changes_the_form(fresh_server, tmp_path: Path) -> None:
 
 def test_text_form_is_unchanged(fresh_server) -> None:
     server = fresh_server(APP, "--log-format", "text")
+    server.wait_for_event("server.ready")  # the last line of the master, before the stop
     server.get("/pieces")
     server.get("/raise")
     assert server.stop() == 0

@@ -81,7 +81,9 @@ def test_access_log_is_written_once(fresh_server, records: Records, tmp_path: Pa
     server.get("/1")
     server.get("/2")
     assert server.stop() == 0
-    assert log.read_text().splitlines() == ["GET /1 HTTP/1.1 200", "GET /2 HTTP/1.1 200"]
+    # The server sends a response before it passes the line on, so the lines may change places.
+    lines = sorted(log.read_text().splitlines())
+    assert lines == ["GET /1 HTTP/1.1 200", "GET /2 HTTP/1.1 200"]
 
 
 def test_handler_that_logs_ends_in_no_loop(fresh_server, records: Records) -> None:
@@ -141,8 +143,9 @@ def test_access_lines_behind_a_stuck_handler_are_counted(fresh_server, records: 
     assert 0 < metrics.samples()[name] < sent
     assert server.stop() == 0
     lost = re.findall(r"\[accesslog\.lines_lost\] \[WARNING\] Lost (\d+) lines?", server.stderr())
-    # The handler may have been given one.
-    assert len(lost) == 2 and sum(map(int, lost)) in (sent - 1, sent)
+    # The server reports the first loss, further ones every ten seconds, and the rest at the end. The
+    # handler may have been given one line.
+    assert len(lost) >= 2 and sum(map(int, lost)) in (sent - 1, sent)
 
 
 def test_application_may_fork_while_lines_are_routed(fresh_server, records: Records) -> None:

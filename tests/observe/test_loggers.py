@@ -189,7 +189,7 @@ def test_line_is_logged_once_if_a_second_handler_raises(fresh_server, tmp_path: 
 
 def test_filter_that_waits_is_interrupted_at_the_timeout(fresh_server, tmp_path: Path) -> None:
     """It held its thread for good, and the heartbeat did not see that."""
-    lines, log = access_lines(fresh_server, tmp_path, "stuck", "--timeout", "1")
+    lines, log = access_lines(fresh_server, tmp_path, "stuck", "--timeout", "2")
     assert lines == ALL
     assert "[request.interrupted]" in log and "RequestTimeout" in log
 

@@ -12,6 +12,7 @@ import pytest
 
 from harness import run_cli
 from harness.collectors import Collector
+from harness.ports import free_port
 
 APP = "logged:app"
 
@@ -121,8 +122,10 @@ def test_absent_collector_is_reported_and_gets_everything_when_it_comes(
 
 
 def test_restarted_collector_is_connected_to_again(fresh_server) -> None:
-    with Collector.tcp() as first:
-        port = first.port
+    # The kernel must not choose this port for a client while no collector listens: the server could
+    # even connect to itself.
+    port = free_port()
+    with Collector.tcp(port) as first:
         server = fresh_server(APP, *options(f"tcp://127.0.0.1:{port}"))
         server.get("/1")
         first.wait_for("GET /1 ")

@@ -24,6 +24,7 @@ from harness import (
     run_cli,
     wait_until,
 )
+from harness.ports import free_port
 from harness.supervision import listens
 
 PLAIN = "http_cli:app"
@@ -55,7 +56,7 @@ def test_reuse_port_lets_two_servers_share_an_address(door: str, fresh_server) -
 
 def test_port_can_be_used_again_at_once(fresh_server) -> None:
     """Connections in TIME_WAIT do not stop a restart."""
-    first = fresh_server(PLAIN)
+    first = fresh_server(PLAIN, bind=f"127.0.0.1:{free_port()}")
     assert first.get("/", fields=[("Connection", "close")]).status == 200
     assert first.stop() == 0
     assert fresh_server(PLAIN, bind=f"127.0.0.1:{first.port}").get("/").status == 200
