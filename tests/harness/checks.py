@@ -29,14 +29,15 @@ def deliver(client: Client, raw: bytes, how: str = "whole") -> None:
 
 
 @contextlib.contextmanager
-def within_linger() -> Iterator[None]:
+def within_linger(since: float | None = None) -> Iterator[None]:
     """Send behind a request that the server rejects. A client that the machine has delayed for
-    longer than LINGER_TIMEOUT meets the end of the connection; the response has arrived before."""
-    began = time.monotonic()
+    longer than LINGER_TIMEOUT meets the end of the connection; the response has arrived before.
+    `since` is a time before the response."""
+    since = time.monotonic() if since is None else since
     try:
         yield
     except (BrokenPipeError, ConnectionResetError):
-        if time.monotonic() - began < LINGER_TIMEOUT:
+        if time.monotonic() - since < LINGER_TIMEOUT:
             raise
 
 

@@ -8,10 +8,12 @@ has the table of all splits and errors.
 from __future__ import annotations
 
 import select
+import time
 
 import pytest
 
 from harness import TIMEOUT, Client, ServerProcess, assert_error_response, build_request, chunked
+from harness.checks import within_linger
 from harness.wsgi import THREADS, ask, events, json_of, new_key, open_gate
 
 OFF = ("wsgi_stream:app", *THREADS, "--request-buffering", "off")
@@ -43,12 +45,14 @@ def is_silent(client: Client) -> bool:
 def test_upload_is_refused_before_its_end(server, fields, sent):
     """Buffered, the whole gibibyte was received and stored before the 401."""
     with server.connect() as client:
+        began = time.monotonic()
         client.send(head("/refused", *fields) + sent)
         response = client.response()  # the first one: no 100 comes before it
         assert response.status == 401 and response.body == b"no"
         assert response.connection == {"close"}
         # The client gets the response even if it is still sending: no reset overtakes it.
-        client.send(b"x" * 100_000)
+        with within_linger(began):
+            client.send(b"x" * 100_000)
         assert client.at_eof()
 
 
@@ -58,10 +62,12 @@ def test_client_that_keeps_sending_gets_the_response_of_a_refused_upload(server,
     curl without Expect lost its 401 or 413 in a fifth of all uploads."""
     size = GIB if limit == "refused" else ("Content-Length", str(1 << 40))
     with server.connect() as client:
+        began = time.monotonic()
         client.send(head("/refused", size))
         select.select([client.sock], [], [], TIMEOUT)
-        for _ in range(64):
-            client.send(b"x" * (64 << 10))
+        with within_linger(began):
+            for _ in range(64):
+                client.send(b"x" * (64 << 10))
         assert client.response().status == (401 if limit == "refused" else 413)
         assert client.at_eof()
 
@@ -71,14 +77,18 @@ def test_bytes_of_a_refused_upload_are_no_request(server):
     key = new_key()
     inner = build_request("GET", f"/length?key={key}")
     with server.connect() as client:
+        began = time.monotonic()
         client.send(head("/refused", GIB) + inner * 100)
         assert client.response().status == 401
-        client.send(inner * 100)
+        with within_linger(began):
+            client.send(inner * 100)
         assert client.at_eof()
     with server.connect() as client:
+        began = time.monotonic()
         client.send(head("/refused", CHUNKED) + b"5\r\nhello\r\n")
         assert client.response().status == 401
-        client.send(b"0\r\n\r\n" + inner)
+        with within_linger(began):
+            client.send(b"0\r\n\r\n" + inner)
         assert client.at_eof()
     assert events(server, key) == []
 
