@@ -1,6 +1,7 @@
 """Requests that occupy a thread until they are released.
 
 /hold?PATH    waits until the named pipe at PATH is written to
+/await?PATH   waits until the named pipe at PATH, which has a writer, has none any more
 /seize?PATH   keeps the interpreter to itself until the named pipe is written to, as a C
               extension may
 /eat?N        takes N MiB of memory and gives it back
@@ -19,6 +20,10 @@ def app(environ, start_response):
     if path == "/hold":
         print("held", file=environ["wsgi.errors"], flush=True)
         with open(query) as pipe:
+            pipe.read()
+    elif path == "/await":
+        with open(query) as pipe:
+            print("held", file=environ["wsgi.errors"], flush=True)
             pipe.read()
     elif path == "/seize":
         libc = ctypes.PyDLL(None)  # keeps the interpreter during its calls

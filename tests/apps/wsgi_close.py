@@ -2,7 +2,7 @@
 
 import time
 
-from wsgi_common import Token, note, query, reply_json, table, wait_gate
+from wsgi_common import LIMIT, Token, note, query, reply_json, table, wait_gate
 
 
 class Body:
@@ -92,7 +92,7 @@ def closing_generator(key, blocks):
 
 def endless(key, environ):
     """Blocks until the client has gone, each small, so that only the socket ends it."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + LIMIT
     while time.monotonic() < deadline:
         yield b"x" * 65536
     note(key, "never told")
@@ -177,7 +177,7 @@ def watching(environ, start_response):
 
     def blocks():
         yield b"started"
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + LIMIT
         while time.monotonic() < deadline:
             if gone():
                 note(token.key, f"gone {gone()!r}")

@@ -3,7 +3,7 @@
 import contextvars
 import threading
 
-from wsgi_common import note, query, reply_json, table
+from wsgi_common import LIMIT, note, query, reply_json, table
 
 user = contextvars.ContextVar("user", default=None)
 barrier = threading.Barrier(2)
@@ -73,11 +73,11 @@ def generator(environ, start_response):
 def together(environ, start_response):
     """Two requests at the same time."""
     user.set(query(environ, "user"))
-    barrier.wait(10)
+    barrier.wait(LIMIT)
     first = user.get()
     start_response("200 OK", [])
     yield first.encode()
-    barrier.wait(10)
+    barrier.wait(LIMIT)
     yield user.get().encode()
 
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from wsgi_common import reply_json, table
+from wsgi_common import LIMIT, reply_json, table
 
 _local = threading.local()
 _local.value = "set at import"
@@ -42,9 +42,9 @@ def alarm(environ, start_response):
         raise Alarm
 
     signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, 0.1)
     try:
-        threading.Event().wait(8)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        threading.Event().wait(LIMIT)
         answer = "not interrupted"
     except Alarm:
         answer = "interrupted"
@@ -59,7 +59,7 @@ def unhandled_alarm(environ, start_response):
 
     signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, 0.1)
-    threading.Event().wait(8)
+    threading.Event().wait(LIMIT)
     return reply_json(start_response, "not interrupted")
 
 
@@ -78,7 +78,7 @@ def loop_with_signals(environ, start_response):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
             running.add_signal_handler(number, come.set)
         signal.raise_signal(signal.SIGUSR2)
-        await asyncio.wait_for(come.wait(), 8)
+        await asyncio.wait_for(come.wait(), LIMIT)
 
     asyncio.run(wait())
     return reply_json(start_response, "come")

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 
-from wsgi_common import note, query, reply_json, table, wait_gate
+from wsgi_common import LIMIT, note, query, reply_json, table, wait_gate
 
 _barrier = threading.Barrier(4)
 
@@ -13,7 +13,7 @@ _barrier = threading.Barrier(4)
 def barrier(environ, start_response):
     """Four requests must be inside the application at once."""
     try:
-        _barrier.wait(10)
+        _barrier.wait(LIMIT)
         result = b"together"
     except threading.BrokenBarrierError:
         result = b"alone"

@@ -16,6 +16,7 @@ from .checks import wait_until
 from .client import TIMEOUT
 from .pebble import Pebble
 from .server import ServerProcess
+from .supervision import children, descriptors
 from .tls import NOW, PEM, TlsSocket
 
 #: An order has several requests, and a client in a process that was just forked.
@@ -74,6 +75,17 @@ def plant(cache: Path, *domains: str, age: datetime.timedelta, left: datetime.ti
     cache.mkdir(mode=0o700)
     (cache / f"{domains[0]}.pem").write_bytes(certificate.public_bytes(PEM) + private)
     return certificate.serial_number
+
+
+def visit_of(server: ServerProcess) -> int:
+    """The pid of a visit, once the workers have booted: they wait for events. To freeze it keeps its
+    client from giving up an authority that does not answer. [CONNECT_TIMEOUT in src/acme/http.rs]"""
+    [visit] = [
+        pid
+        for pid in children(server.pid)
+        if not any("eventpoll" in target for target in descriptors(pid))
+    ]
+    return visit
 
 
 def requests_of(pebble: Pebble, path: str) -> int:

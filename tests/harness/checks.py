@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .bridge import is_bridged
@@ -14,6 +15,10 @@ from .server import ServerProcess
 #: What `assert_rejected` pipelines after a bad request: the application must never see it.
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 
+#: Seconds for which the server reads on after a response that ends the connection. What a client
+#: sends later is reset. [LINGER_TIMEOUT in src/net/tuning.rs]
+LINGER_TIMEOUT = 2.0
+
 
 def deliver(client: Client, raw: bytes, how: str = "whole") -> None:
     """Send `raw` in one call ("whole") or one byte at a time ("bytes")."""
@@ -21,6 +26,19 @@ def deliver(client: Client, raw: bytes, how: str = "whole") -> None:
         client.send_slowly(raw)
     else:
         client.send(raw)
+
+
+@contextlib.contextmanager
+def within_linger(since: float | None = None) -> Iterator[None]:
+    """Send behind a request that the server rejects. A client that the machine has delayed for
+    longer than LINGER_TIMEOUT meets the end of the connection; the response has arrived before.
+    `since` is a time before the response."""
+    since = time.monotonic() if since is None else since
+    try:
+        yield
+    except (BrokenPipeError, ConnectionResetError):
+        if time.monotonic() - since < LINGER_TIMEOUT:
+            raise
 
 
 def has_status(response: Response, line: str) -> bool:
@@ -80,11 +98,12 @@ def assert_rejected(
 def rejection_of_a_connection(
     client: Client, raw: bytes, status: int | set[int], how: str
 ) -> Response:
-    if how == "whole":
-        client.send(raw + SMUGGLED)
-    else:
-        client.send_slowly(raw)
-        client.send(SMUGGLED)
+    with within_linger():
+        if how == "whole":
+            client.send(raw + SMUGGLED)
+        else:
+            client.send_slowly(raw)
+            client.send(SMUGGLED)
     response = client.response()
     assert_error_response(response, status)
     assert client.at_eof(), f"more after the rejection: {client.rest()!r}"

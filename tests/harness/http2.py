@@ -139,7 +139,8 @@ class Http2Client:
             window = self.h2.local_flow_control_window(stream)
             size = min(window, self.h2.max_outbound_frame_size, len(body) - sent)
             if size == 0:
-                self.receive()
+                if not self.receive():
+                    return
                 continue
             self.h2.send_data(stream, body[sent : sent + size])
             self.flush()

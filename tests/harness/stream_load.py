@@ -92,7 +92,7 @@ class StreamLoad:
             while client.goaway is None and not self._end.is_set():
                 if len(open_streams) == self._streams:
                     break
-                open_streams.add(client.start(self._path))
+                open_streams.add(self._start(client))
             if client.goaway is not None:
                 code, last = client.goaway
                 if code != 0:
@@ -111,6 +111,16 @@ class StreamLoad:
                 if not (self.stops and client.frames == 0):
                     self._fail(f"{len(open_streams)} requests were lost: {client.goaway}")
                 return
+
+    def _start(self, client: Http2Client) -> int:
+        """Open a stream. A server that waits no longer for a delayed client has ended the connection
+        by then: its GOAWAY, which says that the stream was not processed, can still be read."""
+        stream = client.h2.get_next_available_stream_id()
+        try:
+            client.start(self._path)
+        except (BrokenPipeError, ConnectionResetError):
+            client.is_shut = True
+        return stream
 
     def _finished(self, client: Http2Client, streams: set[int]) -> set[int]:
         done = {stream for stream in streams if client.streams[stream].done}

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from harness import Client, ServerProcess, build_request, echoed
+from harness import TIMEOUT, Client, ServerProcess, build_request, echoed
 
 Factory = Callable[..., ServerProcess]
 
@@ -131,7 +131,7 @@ class TestForwarderHeaders:
         raw = build_request("GET", "/shop/a", fields=[self.PREFIX])
         for address, expected in [("127.0.0.1", "/a"), ("127.0.0.2", "/shop/a")] * 4:
             with socket.create_connection(
-                (server.host, server.port), source_address=(address, 0)
+                (server.host, server.port), TIMEOUT, source_address=(address, 0)
             ) as connection:
                 environ = echoed(Client(connection).request(raw))["environ"]
                 assert environ["PATH_INFO"] == expected, address

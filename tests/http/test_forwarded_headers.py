@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Client, ServerProcess, build_request, echoed
+from harness import TIMEOUT, Client, ServerProcess, build_request, echoed
 
 Factory = Callable[..., ServerProcess]
 Fields = list[tuple[str, str]]
@@ -33,7 +33,7 @@ def environ(server: ServerProcess, *fields: tuple[str, str], path: str = "/") ->
 def connect_from(server: ServerProcess, address: str) -> Client:
     """A connection from another address of this machine."""
     where = (server.host, server.port)
-    return Client(socket.create_connection(where, 10, source_address=(address, 0)))
+    return Client(socket.create_connection(where, TIMEOUT, source_address=(address, 0)))
 
 
 # ------------------------------------------------------------------------------------------ for

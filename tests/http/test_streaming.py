@@ -68,9 +68,10 @@ def may_trace() -> bool:
 @pytest.mark.skipif(not may_trace(), reason="needs strace")
 def test_writability_reported_during_a_send_is_not_lost(door: str, tmp_path: Path) -> None:
     """The one report that the socket has room again came while another thread was still in the
-    send that had found it full, and was lost: the response stood still until the write bound.
+    send that had found it full, and was lost: the response stood still until --write-timeout,
+    which is longer here than the client waits.
     Here each send returns late, so that the report comes first."""
-    server = ServerProcess(door, "http_responses:app", "--write-timeout", "3")
+    server = ServerProcess(door, "http_responses:app", "--write-timeout", "60")
     trace = tmp_path / "trace"
     late = ["-e", "trace=sendto,sendmsg", "-e", "inject=sendto,sendmsg:delay_exit=100000"]
     server.command = ["strace", "-D", "-f", "-qq", "-o", str(trace), *late, *server.command]

@@ -165,7 +165,8 @@ def over_http1(client: Client, request: Request) -> Any:
 
 @pytest.fixture
 def echo(plain) -> ServerProcess:
-    return plain("echo:app", "--threads", "4")
+    # Each of two connections is idle while the other one is used.
+    return plain("echo:app", "--threads", "4", "--keep-alive", "60")
 
 
 def test_request_means_the_same(echo: ServerProcess) -> None:

@@ -60,7 +60,8 @@ def test_graceful_stop_under_load_loses_nothing(fresh_plain) -> None:
         server.send_signal(signal.SIGTERM)
         assert server.wait() == 0
     assert load.failures == []
-    assert load.goaways == 3
+    # A client may connect again to a worker that has not had its TERM yet.
+    assert load.goaways >= 3
 
 
 def test_retired_worker_loses_nothing(fresh_plain) -> None:

@@ -283,4 +283,4 @@ def test_preface_may_arrive_in_pieces(plain) -> None:
     with server.connect() as client:
         for byte in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0":
             client.send(bytes([byte]))
-        assert client.sock.recv(9)[3] == 4, "SETTINGS"
+        assert client.read(9)[3] == 4, "SETTINGS"

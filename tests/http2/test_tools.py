@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import ROOT, build_request
+from harness import ROOT, TIMEOUT, build_request
 from harness.ways import HTTP2_WAYS, Ways
 from harness.wsgi import THREADS
 
@@ -102,7 +102,7 @@ def test_httpx_gets_every_page(demo: Ways, way: str) -> None:
     transport = httpx.HTTPTransport(
         http1=way == "h2", http2=True, verify=demo.contexts["h2"], trust_env=False
     )
-    with httpx.Client(transport=transport, base_url=demo.url(way)) as client:
+    with httpx.Client(transport=transport, base_url=demo.url(way), timeout=TIMEOUT) as client:
         for page in PAGES:
             response = client.get(page)
             assert (response.http_version, response.status_code) == ("HTTP/2", 200), page

@@ -23,9 +23,10 @@ from harness.acme import (
     requests_of,
     served,
     trusting_nobody,
+    visit_of,
 )
 from harness.pebble import IS_INSTALLED, Suggestions
-from harness.supervision import end
+from harness.supervision import end, freeze
 from harness.tls import DAY, NOW
 
 pytestmark = pytest.mark.skipif(not IS_INSTALLED, reason="needs Pebble (Debian's package pebble)")
@@ -91,7 +92,7 @@ def test_certificate_that_expires_soon_is_renewed_while_clients_are_served(
 ) -> None:
     pebble.start()
     planted = plant(cache, "localhost", age=80 * DAY, left=10 * DAY)
-    server = ordering()
+    server = ordering("--keep-alive", "120")
     with Client(handshake(server, trusting_nobody())) as client:
         assert client.request(build_request("GET", "/")).status == 200
         server.wait_for_event("acme.renewed", timeout=ORDER_TIMEOUT)
@@ -269,7 +270,9 @@ def test_authority_that_does_not_answer_delays_neither_clients_nor_reload_nor_st
         server = ordering("--acme-directory", directory)
         silent.settimeout(TIMEOUT)
         connection, _ = silent.accept()
+        server.wait_for_event("server.ready")
         with connection:
+            freeze(visit_of(server))
             served(server)
             server.send_signal(signal.SIGHUP)
             server.wait_for_event("reload.completed")

@@ -15,16 +15,12 @@ from pathlib import Path
 import pytest
 
 from harness import TIMEOUT, ServerProcess, run_cli
-from harness.acme import ORDER_TIMEOUT, plant, requests_of, served
+from harness.acme import ORDER_TIMEOUT, plant, requests_of, served, visit_of
 from harness.pebble import IS_INSTALLED
-from harness.supervision import children, descriptors, end
+from harness.supervision import children, descriptors, end, freeze
 from harness.tls import DAY
 
 pytestmark = pytest.mark.skipif(not IS_INSTALLED, reason="needs Pebble (Debian's package pebble)")
-
-#: Less than the 15 s after which a client gives up an authority that does not answer: the end of its
-#: connection must be the server's doing. [src/acme/http.rs, CONNECT_TIMEOUT]
-END_TIMEOUT = 12.0
 
 
 def silent_visit(ordering, cache, silent: socket.socket) -> tuple[ServerProcess, socket.socket]:
@@ -35,23 +31,13 @@ def silent_visit(ordering, cache, silent: socket.socket) -> tuple[ServerProcess,
     server.wait_for_event("server.ready")
     silent.settimeout(TIMEOUT)
     connection, _ = silent.accept()
-    connection.settimeout(END_TIMEOUT)
+    connection.settimeout(TIMEOUT)
     assert connection.recv(1), "the begin of a handshake"
     return server, connection
 
 
-def visit_of(server: ServerProcess) -> int:
-    """The pid of the visit: workers wait for events."""
-    [visit] = [
-        pid
-        for pid in children(server.pid)
-        if not any("eventpoll" in target for target in descriptors(pid))
-    ]
-    return visit
-
-
 def wait_for_end(connection: socket.socket) -> None:
-    """Wait until the client, which was ended, has closed its connection."""
+    """Wait until the client, which was frozen and then killed, has closed its connection."""
     with contextlib.suppress(ConnectionResetError):
         while connection.recv(4096):
             pass
@@ -62,6 +48,7 @@ def test_new_master_ends_the_visit_of_the_old_one(ordering, cache) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server, connection = silent_visit(ordering, cache, silent)
         with connection:
+            freeze(visit_of(server))
             server.send_signal(signal.SIGUSR2)
             successor = int(server.wait_for_event("upgrade.started", r"new master (\d+)")[1])
             wait_for_end(connection)
@@ -85,7 +72,8 @@ def test_reload_without_acme_ends_the_visit(
         silent.settimeout(TIMEOUT)
         connection, _ = silent.accept()
         with connection:
-            connection.settimeout(END_TIMEOUT)
+            connection.settimeout(TIMEOUT)
+            freeze(visit_of(server))
             file.write_text(named)
             server.send_signal(signal.SIGHUP)
             wait_for_end(connection)
@@ -112,13 +100,14 @@ def test_process_of_a_visit_is_confined_and_outlives_signals_to_the_group(orderi
 
 def test_order_whose_process_is_killed_counts_as_a_failure(ordering, cache) -> None:
     """Otherwise each would be followed by another one after a minute, or at a restart."""
+    began = time.time()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server, connection = silent_visit(ordering, cache, silent)
         with connection:
             os.kill(visit_of(server), signal.SIGKILL)
             server.wait_for_event("acme.failed", "has ended without a report")
     state = json.loads((cache / "localhost.json").read_text())
-    assert state["failures"] == 1 and state["next_attempt"] > time.time() - END_TIMEOUT
+    assert state["failures"] == 1 and state["next_attempt"] > began
 
 
 def test_certificate_that_has_expired_when_it_comes_is_not_ordered_again_at_once(

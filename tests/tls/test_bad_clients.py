@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_stalled_handshake_is_ended_by_the_timeout(fresh_secure) -> None:
 
 def test_handshake_timeout_of_zero_is_no_limit(fresh_secure) -> None:
     """Other timeouts pass meanwhile, and the client completes its handshake after them."""
-    server = fresh_secure("echo:app", "--handshake-timeout", "0", "--header-timeout", "1")
+    server = fresh_secure("echo:app", "--handshake-timeout", "0", "--header-timeout", "2")
     with connect(server) as stalled:
         session = TlsSocket(stalled.sock, server.tls)
         with pytest.raises(ssl.SSLWantReadError):
@@ -169,12 +170,15 @@ def test_client_that_rejects_the_certificate_is_counted(fresh_secure) -> None:
 
 def test_failures_are_logged_at_a_limited_rate(fresh_secure) -> None:
     server = fresh_secure("echo:app")
+    began = time.monotonic()
     for _ in range(20):
         with connect(server) as client:
             client.send(b"\x16\x03\x01\x00\x04\x02\x00\x00\x00")
             ended(client)
     assert server.counters() == {"handshake_failed": 20}
-    assert server.stderr().count("[tls.handshake_failed]") == 1
+    # One at first, and at most one every 10 s.
+    took = time.monotonic() - began
+    assert 1 <= server.stderr().count("[tls.handshake_failed]") <= 1 + took // 10
 
 
 @pytest.mark.parametrize("at", [6, 20, 40])

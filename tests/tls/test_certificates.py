@@ -158,7 +158,7 @@ def test_certificate_that_does_not_fit_is_refused_and_the_old_one_stays(
     server.tls = authority.context()
     # Half of a renewal: the certificate is new, the key is not.
     renewed = authority.issue("renewed", "localhost", "new.example")
-    shutil.copy(renewed.certfile, pair.certfile)
+    renewed.certfile.replace(pair.certfile)
     reason = server.wait_for_event("tls.not_renewed", "(.*)", timeout=RENEWAL)[0]
     assert "--keyfile" in reason
     with server.connect() as client:
@@ -168,7 +168,7 @@ def test_certificate_that_does_not_fit_is_refused_and_the_old_one_stays(
     server.wait_for_event("reload.rejected", "--keyfile", start=start)
     assert server.get("/").status == 200
     # The other half.
-    shutil.copy(renewed.keyfile, pair.keyfile)
+    renewed.keyfile.replace(pair.keyfile)
     server.wait_for_event("tls.renewed", timeout=RENEWAL)
     wait_until(lambda: presents(server, "new.example"), "it is used")
     assert server.stderr().count("[tls.not_renewed]") == 1

@@ -111,7 +111,8 @@ def test_same_list_returned_twice_is_closed_for_each_request(server):
     with server.connect() as client:
         for _ in range(3):
             assert ask(client, f"/shared?key={key}").body == b"one two"
-    assert events(server, key).count("close") == 3
+    # The client may have the end of a response before close() is called.
+    wait_until(lambda: events(server, key).count("close") == 3, "it is closed three times")
     assert server.get("/plain-shared").body == server.get("/plain-shared").body == b"the same list"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness import TIMEOUT, Client, ServerProcess, build_request, wait_until
+from harness.ports import free_port
 from harness.supervision import children, is_alive, workers
 from harness.wsgi import THREADS, ask, events, get_json, json_of, new_key
 
@@ -391,9 +392,10 @@ def test_child_does_not_keep_the_address(door: str, tmp_path: Path, when: str) -
         "    return [b'ok']\n"
     )
     options = ["--pythonpath", str(tmp_path), *(["--preload"] if when == "preload" else [])]
+    bind = f"127.0.0.1:{free_port()}"
     child = 0
     try:
-        with ServerProcess(door, "leaving:app", *options) as server:
+        with ServerProcess(door, "leaving:app", *options, bind=bind) as server:
             if when == "request":
                 assert server.get("/fork").body == b"ok"
             assert server.get("/").body == b"ok"
@@ -402,10 +404,8 @@ def test_child_does_not_keep_the_address(door: str, tmp_path: Path, when: str) -
             assert is_alive(child)
             with pytest.raises(ConnectionRefusedError):
                 server.connect()
-            # Unlike the first, this one must have the very same port.
-            again = f"127.0.0.1:{server.port}"
             (tmp_path / "leaving.py").write_text("from echo import app\n")
-            with ServerProcess(door, "leaving:app", *options, bind=again) as successor:
+            with ServerProcess(door, "leaving:app", *options, bind=bind) as successor:
                 assert successor.get("/").status == 200
     finally:
         if child:
@@ -415,7 +415,7 @@ def test_child_does_not_keep_the_address(door: str, tmp_path: Path, when: str) -
 def test_child_does_not_keep_an_inherited_socket(door: str) -> None:
     """Regression: the child kept the descriptor that the server had inherited."""
     child = 0
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", free_port())) as listener:
         fd = listener.fileno()
         address = listener.getsockname()
         server = ServerProcess(door, "fork:app", bind=f"fd://{fd}", pass_fds=(fd,)).start()
@@ -439,7 +439,7 @@ def test_child_of_an_embedding_program_does_not_keep_the_address() -> None:
         start_response("200 OK", [("Content-Length", "2")])
         return [b"ok"]
 
-    with rustwsgi.Server(app, bind="127.0.0.1:0") as server:
+    with rustwsgi.Server(app, bind=f"127.0.0.1:{free_port()}") as server:
         address = (server.host, server.port)
         ready, begun = os.pipe()
         pid = os.fork()

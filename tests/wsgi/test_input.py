@@ -21,7 +21,9 @@ from wsgi_input import perform, shown  # isort: skip  (apps/, which wsgi_support
 BUFFER = 1024
 
 
-ARGS = ("wsgi_input:app", *THREADS, "--body-buffer-size", str(BUFFER))
+#: A client makes its random bodies between two requests of a connection.
+APP = ("wsgi_input:app", *THREADS, "--keep-alive", "60")
+ARGS = (*APP, "--body-buffer-size", str(BUFFER))
 
 
 @pytest.fixture(params=["on", "off"])
@@ -172,7 +174,7 @@ def test_body_of_any_size_is_whole(server, buffering, size, framing):
 def test_large_body_in_memory_reads_as_bytesio(serve, size, framing):
     """The application reads some of these from the buffer that the server has received them in,
     behind their heads."""
-    server = serve("wsgi_input:app", *THREADS)
+    server = serve(*APP)
     rng = random.Random(f"{size} {framing}")
     with server.connect() as client:
         for script in (SCRIPTS["read"], SCRIPTS["end-for-ever"], SCRIPTS["iteration"]):

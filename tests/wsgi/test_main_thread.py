@@ -86,7 +86,7 @@ def test_system_exit_in_a_request_is_an_error_of_that_request(fresh_server) -> N
 
 
 def test_request_on_the_main_thread_is_interrupted(fresh_server) -> None:
-    server = fresh_server("supervised:app", "--threads", "1", "--timeout", "1")
+    server = fresh_server("supervised:app", "--threads", "1", "--timeout", "2")
     pid = server.get("/").body
     assert server.get("/spin").status == 504
     server.wait_for_event("request.timeout", "(.|\n)*in thread MainThread")
