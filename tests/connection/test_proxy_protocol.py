@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Client, ServerProcess, build_request, echoed, has_ipv6
+from harness import TIMEOUT, Client, ServerProcess, build_request, echoed, has_ipv6
 
 Factory = Callable[..., ServerProcess]
 
@@ -69,7 +69,7 @@ def assert_closed(client: Client) -> None:
 
 def from_stranger(server: ServerProcess) -> Client:
     where = (server.host, server.port)
-    sock = socket.create_connection(where, 10, source_address=("127.0.0.2", 0))
+    sock = socket.create_connection(where, TIMEOUT, source_address=("127.0.0.2", 0))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return Client(sock)
 
