@@ -109,7 +109,7 @@ def test_newrelic_admin_traces_requests(door: str) -> None:
         "NEW_RELIC_APP_NAME": "shop",
         "NEW_RELIC_LOG": "stderr",
         # The first request waits for the agent.
-        "NEW_RELIC_STARTUP_TIMEOUT": "10",
+        "NEW_RELIC_STARTUP_TIMEOUT": "20",
     }
     with start(door, ["newrelic-admin", "run-program"], env) as server:
         traced = server.get("/traced/newrelic").json()
