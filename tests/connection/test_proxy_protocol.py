@@ -43,7 +43,7 @@ SSL = tlv(0x20, b"\x01\0\0\0\0" + tlv(0x21, b"TLSv1.3"))
 @pytest.fixture
 def server(serve: Factory) -> ServerProcess:
     """The bare option stands before the application."""
-    return serve("echo:app", "--threads", "1", "--header-timeout", "3", "--proxy-protocol")
+    return serve("echo:app", "--threads", "1", "--proxy-protocol")
 
 
 def seen(client: Client, data: bytes = GET) -> dict[str, str]:
