@@ -65,9 +65,11 @@ def test_reload_and_upgrade_behind_a_proxy_lose_nothing(
             server.send_signal(signal.SIGTTOU)
             server.send_signal(signal.SIGTTOU)
             crowd.more(200)
+            start = len(server.stderr())
             server.send_signal(signal.SIGUSR2)
             new = int(server.wait_for_event("upgrade.started", r"master (\d+)")[1])
-            wait_until(lambda: len(children(new)) == 2, "the new master has its workers")
+            server.wait_for_event("server.ready", start=start)
+            assert len(children(new)) == 2
             crowd.more(200)
             server.send_signal(signal.SIGTERM)
             server.wait_for_event("upgrade.completed", timeout=60)
