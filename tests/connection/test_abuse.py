@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ from harness import (
     build_request,
     wait_until,
 )
-from harness.memory import MIB, Growth, assert_small, download, processes
+from harness.memory import MIB, Growth, assert_small, download, unlinked_files
 from harness.supervision import workers
 
 pytestmark = pytest.mark.second_door("no case")
@@ -33,6 +32,8 @@ resource = pytest.importorskip("resource")
 
 MEMORY = "memory:app"
 BUDGET = 64 * MIB
+#: No client is given up while the test goes on, however slow the machine is.
+PATIENT = ["--header-timeout", "600", "--body-timeout", "600", "--write-timeout", "600"]
 
 
 def fill(client: Client, data: bytes) -> int:
@@ -49,6 +50,8 @@ def fill(client: Client, data: bytes) -> int:
 
 
 def worker(server: ServerProcess) -> int:
+    """The worker, once it has booted."""
+    server.wait_for_event("server.ready")
     (pid,) = workers(server, 1)
     return pid
 
@@ -58,7 +61,7 @@ def worker(server: ServerProcess) -> int:
 
 def test_crowd_of_hostile_clients_is_bounded(fresh_server) -> None:
     """Dribbled heads, stalled uploads and unread downloads of every kind, and one normal client."""
-    server = fresh_server(MEMORY, "--threads", "4")
+    server = fresh_server(MEMORY, "--threads", "4", *PATIENT)
     download(server, "/generate?", 8 * MIB)
     growth = Growth(server)
     heads = [server.connect() for _ in range(100)]
@@ -95,7 +98,7 @@ def test_crowd_of_hostile_clients_is_bounded(fresh_server) -> None:
 def test_endless_pipeline_with_unread_responses_is_bounded(fresh_server) -> None:
     """A hundred thousand requests: the server reads one at a time, and the kernel holds the rest
     back."""
-    server = fresh_server(MEMORY, "--threads", "1")
+    server = fresh_server(MEMORY, "--threads", "1", *PATIENT)
     download(server, "/generate?", MIB)
     growth = Growth(server)
     requests = build_request("GET", "/block?size=10000") * 100_000
@@ -188,12 +191,13 @@ def test_incomplete_requests_count_in_the_memory_limit(fresh_server, what: str) 
         "64k",
         "--limit-trailers",
         "64k",
+        *PATIENT,
     )
     clients = [server.connect() for _ in range(40)]
     try:
         for client in clients:
             client.send(INCOMPLETE[what])
-            wait_until(lambda: server.has_read(client), "it was read")  # noqa: B023
+            wait_until(lambda: server.has_read_or_answered(client), "it was read")  # noqa: B023
         rejected = server.counters()["memory_limit"]
         assert 15 <= rejected < 40, "a buffer may have twice the size of its bytes"
         assert_unavailable(clients[-1].response())
@@ -203,20 +207,15 @@ def test_incomplete_requests_count_in_the_memory_limit(fresh_server, what: str) 
             client.close()
 
 
-def temporary_files(server: ServerProcess) -> Iterator[Path]:
-    for process in processes(server):
-        for file in (process / "fd").iterdir():
-            if "(deleted)" in os.readlink(file):
-                yield file
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc")
 def test_promised_body_takes_no_memory(fresh_server) -> None:
     """Regression: a Content-Length was allocated and counted once its first byte had arrived. So a
     few clients that sent little made the server store the bodies of all others in files."""
-    server = fresh_server(MEMORY, "--limit-memory", "1m", "--body-buffer-size", "256k")
+    options = ["--limit-memory", "1m", "--body-buffer-size", "256k", *PATIENT]
+    server = fresh_server(MEMORY, *options)
     assert server.get("/").body == b"hello"
-    at_start = set(temporary_files(server))
+    server.wait_for_event("server.ready")
+    at_start = {file for file, _ in unlinked_files(server)}
     clients = [server.connect() for _ in range(20)]
     size = 200_000
     try:
@@ -224,7 +223,7 @@ def test_promised_body_takes_no_memory(fresh_server) -> None:
             head = build_request("POST", "/count", fields=[("Content-Length", str(size))])
             client.send(head + b"x" * 10_000)
             wait_until(lambda: server.has_read(client), "it was read")  # noqa: B023
-        assert set(temporary_files(server)) == at_start
+        assert {file for file, _ in unlinked_files(server)} == at_start
         with server.connect() as honest:
             posted = honest.request(build_request("POST", "/count", body=b"x" * 100_000))
             assert posted.body == b"100000"
@@ -239,7 +238,8 @@ def test_promised_body_takes_no_memory(fresh_server) -> None:
 
 def test_bodies_go_to_files_early_while_memory_is_short(fresh_server) -> None:
     """Together they would exceed the memory limit; each alone is below its buffer size."""
-    server = fresh_server(MEMORY, "--limit-memory", "1m", "--body-buffer-size", "256k")
+    options = ["--limit-memory", "1m", "--body-buffer-size", "256k", *PATIENT]
+    server = fresh_server(MEMORY, *options)
     clients = [server.connect() for _ in range(30)]
     size = 200_000
     try:
@@ -344,8 +344,14 @@ def take_descriptors(server: ServerProcess) -> None:
     """Lower the worker's limit to the descriptors that it has."""
     pid = worker(server)
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    count = len(os.listdir(f"/proc/{pid}/fd"))
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, hard))
+    numbers: list[int] = []
+
+    def has_no_gap() -> bool:
+        numbers[:] = [int(number) for number in os.listdir(f"/proc/{pid}/fd")]
+        return max(numbers) + 1 == len(numbers)
+
+    wait_until(has_no_gap, f"no lower number is free: {numbers}")
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(numbers), hard))
 
 
 # -------------------------------------------------------------------------------------- the worker

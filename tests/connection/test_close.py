@@ -6,6 +6,7 @@ import itertools
 import json
 import socket
 import struct
+import time
 from urllib.parse import quote
 
 import pytest
@@ -161,9 +162,15 @@ def test_rejection_of_a_bad_head_with_bytes_behind_it_reaches_the_client(
 def test_rejection_reaches_a_client_that_keeps_sending(echo: ServerProcess) -> None:
     """The client reads the response first and stops sending later."""
     with echo.connect() as client:
+        begin = time.monotonic()
         client.send(b"BAD\r\n\r\n")
-        for _ in range(50):
-            client.send(b"x" * 1000)
+        try:
+            for _ in range(50):
+                client.send(b"x" * 1000)
+        except (BrokenPipeError, ConnectionResetError):
+            if time.monotonic() - begin < 2:
+                raise
+            pytest.skip("the machine is too slow: the server lingers for two seconds")
         assert_error_response(client.response(), 400)
         assert client.at_eof()
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,7 +37,9 @@ WAYS = [
 BROKEN = {"short", "break"}
 
 OPTIONS = ["--threads", "4", "--keep-alive", "1", "--header-timeout", "1", "--body-timeout", "1"]
-OPTIONS += ["--write-timeout", "2", "--limit-request-body", "100000"]
+OPTIONS += ["--limit-request-body", "100000"]
+#: Seconds after which the server may close a connection that its client has left alone.
+PATIENCE = 1
 
 
 def pipeline(source: random.Random) -> bytes:
@@ -78,11 +81,13 @@ def check(response: Response, method: str | None, last: int, may_be_reset: bool)
     return last
 
 
-def read_all(client: Client, data: bytes) -> None:
+def read_all(client: Client, data: bytes, begin: float) -> None:
     # What only the close would end, and breaks off, ends in a reset. It also takes along what the client
     # has not read of responses before it. And who asks for the end and sends more all the same, which
     # RFC 9112 section 9.6 forbids, may find the connection closed.
     may_be_reset = bool(re.search(rb"(?i)HTTP/1\.0|\nconnection:[^\r]*close", data))
+    # On a machine that is very slow just now, the client has sent too late.
+    may_be_reset |= time.monotonic() - begin >= PATIENCE
     last = 0
     while True:
         try:
@@ -106,6 +111,7 @@ def one_connection(server: ServerProcess, number: int) -> None:
     data = pipeline(source)
     manner = source.choice(["read", "read", "read", "half", "half", "leave", "reset", "peek"])
     buffer = source.choice([None, None, 4096])
+    begin = time.monotonic()
     with server.connect(receive_buffer=buffer) as client:
         try:
             parts = pieces(source, data)
@@ -129,7 +135,7 @@ def one_connection(server: ServerProcess, number: int) -> None:
             client.reset()
         elif manner in {"read", "half"}:
             try:
-                read_all(client, data)
+                read_all(client, data, begin)
             except BaseException as problem:
                 raise AssertionError(f"connection {number} ({manner}): {data!r}") from problem
 
@@ -149,7 +155,13 @@ def test_random_requests_never_break_the_server(fresh_server) -> None:
     server: ServerProcess = fresh_server("fuzzed:app", *OPTIONS)
 
     def healthy() -> None:
-        assert server.get(fields=[("X-Way", "list")]).body == b"hello"
+        begin = time.monotonic()
+        try:
+            assert server.get(fields=[("X-Way", "list")]).body == b"hello"
+        except (ConnectionError, NoResponse):
+            if time.monotonic() - begin < PATIENCE:
+                raise
+            healthy()  # its request came too late
 
     def run(numbers: range) -> None:
         with ThreadPoolExecutor(8) as clients:

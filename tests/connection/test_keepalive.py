@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import ServerProcess, build_request, echoed, wait_until
+from harness import Client, ServerProcess, build_request, echoed, wait_until
 from harness.supervision import freeze, workers
 
 CLOSE, KEEP = False, True
@@ -114,15 +114,25 @@ def test_request_during_the_idle_close_is_discarded_without_a_reset(serve) -> No
 
 
 def test_request_during_the_shutdown_is_discarded_without_a_reset(fresh_server) -> None:
-    """The same when SIGTERM closes the idle connection."""
+    """The same when SIGTERM closes the idle connection. The worker lingers for 200 ms."""
+    if not any(send_during_the_shutdown(fresh_server) for _ in range(5)):
+        pytest.skip("the machine is too slow for a request within 200 ms")
+
+
+def send_during_the_shutdown(fresh_server) -> bool:
+    """False if the request was so late that the worker had closed the connection."""
     server = fresh_server("echo:app", "--threads", "1")
     with server.connect() as client:
         echoed(client.request(build_request()))
+        server.wait_for_event("server.ready")
+        begin = time.monotonic()
         server.send_signal(signal.SIGTERM)
         assert client.at_eof()
         client.send(build_request())
-        assert not client.is_broken()
+        is_broken = client.is_broken()
+        assert not is_broken or time.monotonic() - begin >= 0.2
     assert server.wait() == 0
+    return not is_broken
 
 
 STAYING = """
@@ -153,30 +163,64 @@ def test_client_that_stays_does_not_delay_the_shutdown(
     """The server lingered two seconds for a client that did not close its side, and 200 ms for an
     idle one. --graceful-timeout is between the two here."""
     (tmp_path / "staying.py").write_text(STAYING)
-    fifo = tmp_path / "fifo"
+    # A machine that is slow just now needs more time; lingering for two seconds fails every time.
+    assert any(stop_in_time(fresh_server, tmp_path, path, number) for number in range(5))
+
+
+def stop_in_time(fresh_server, directory: Path, path: str, attempt: int) -> bool:
+    """False if --graceful-timeout has ended the worker, or the client was late."""
+    fifo = directory / f"fifo{attempt}"
     os.mkfifo(fifo)
-    options = ["--pythonpath", str(tmp_path), "--graceful-timeout", "1.6"]
+    options = ["--pythonpath", str(directory), "--graceful-timeout", "1.6"]
     server = fresh_server("staying:app", *options)
+    is_late = False
     with server.connect() as client, server.connect() as idle:
         assert idle.request(build_request("GET", "/idle")).body == b"ok"
+        server.wait_for_event("server.ready")
         client.send(build_request("GET", f"{path}?{fifo}"))
         if path == "/close":
             assert client.response().body == b"ok"
             server.send_signal(signal.SIGTERM)
         else:
             server.wait_for_log("waiting")
+            begin = time.monotonic()
             server.send_signal(signal.SIGTERM)
-            # The worker has heard of it.
-            assert idle.at_eof()
-            fifo.write_text("")
-            response = client.response()
-            assert response.body == b"ok"
-            assert ("close" in response.connection) == (path == "/whole")
-            assert client.at_eof()
-            client.send(build_request())
-            assert not client.is_broken()
-        assert server.wait() == 0
-    assert "after the graceful timeout" not in server.stderr()
+            try:
+                # The worker has heard of it.
+                assert idle.at_eof()
+                is_late = not ends_with_its_response(client, fifo, keeps_alive=path == "/begun")
+            except (OSError, AssertionError):
+                if time.monotonic() - begin < 1.6:
+                    raise
+                is_late = True
+        code = server.wait()
+    if is_late or "after the graceful timeout" in server.stderr():
+        return False
+    assert code == 0
+    return True
+
+
+def ends_with_its_response(client: Client, fifo: Path, *, keeps_alive: bool) -> bool:
+    """Whether the client's next request has reached a connection that lingers, which takes 200 ms."""
+    begin = time.monotonic()
+    wait_until(lambda: has_reader(fifo), "the application waits")
+    response = client.response()
+    assert response.body == b"ok"
+    assert ("close" in response.connection) != keeps_alive
+    assert client.at_eof()
+    client.send(build_request())
+    is_broken = client.is_broken()
+    assert not is_broken or time.monotonic() - begin >= 0.2
+    return not is_broken
+
+
+def has_reader(fifo: Path) -> bool:
+    """Lets a process that opens the pipe for reading go on, if there is one."""
+    try:
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
 
 
 GET = build_request()

@@ -11,7 +11,7 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -30,9 +30,15 @@ BLOCK = b"u" * 65536
 
 
 @pytest.fixture(params=["1", "4"], ids=["one-thread", "four-threads"])
-def server(fresh_server, request: pytest.FixtureRequest) -> ServerProcess:
-    options = ["--limit-request-body", "0", "--write-timeout", "1", "--response-spool", "0"]
-    return fresh_server("memory:app", "--threads", request.param, *options)
+def start(fresh_server, request: pytest.FixtureRequest) -> Callable[..., ServerProcess]:
+    """Start a server with one thread, and with four."""
+    options = ["--threads", request.param, "--limit-request-body", "0", "--response-spool", "0"]
+    return lambda *more: fresh_server("memory:app", *options, *more)
+
+
+@pytest.fixture
+def server(start: Callable[..., ServerProcess]) -> ServerProcess:
+    return start()
 
 
 # ---------------------------------------------------------------------------------- at rest
@@ -159,9 +165,12 @@ def test_large_download_takes_little_memory(server: ServerProcess, target: str) 
     assert_small(growth())
 
 
-def test_generator_waits_for_a_client_that_does_not_read(server: ServerProcess) -> None:
+def test_generator_waits_for_a_client_that_does_not_read(
+    start: Callable[..., ServerProcess],
+) -> None:
     """Without a response spool. Until --write-timeout ends it, it has produced only what the buffers
     hold."""
+    server = start("--write-timeout", "2")
     download(server, "/generate?", 8 * MIB)
     growth, name = Growth(server), new_key()
     with server.connect(receive_buffer=4096) as client:

@@ -71,8 +71,15 @@ def ask(server: ServerProcess, target: str) -> Client:
     """A client whose request has arrived at the server."""
     client = server.connect()
     client.send(build_request("GET", target))
-    wait_until(lambda: server.has_read(client), "the request was read")
+    wait_until(lambda: server.has_read_or_answered(client), "the request was read")
     return client
+
+
+def half_close(client: Client, asked: float) -> None:
+    """End the client's side in the second after its request, or the server takes it for a disconnect."""
+    client.shutdown_write()
+    if time.monotonic() - asked >= 1:
+        pytest.skip("the machine is too slow for a half-close within a second")
 
 
 def ran(server: ServerProcess) -> list[str]:
@@ -84,7 +91,8 @@ def ran(server: ServerProcess) -> list[str]:
 
 
 def test_request_over_queue_timeout_is_rejected(fresh_server, gate, tmp_path: Path) -> None:
-    server = fresh_server(APP, "--threads", "1", "--queue-timeout", "0.5")
+    # Long enough for /hold and /next to find the thread.
+    server = fresh_server(APP, "--threads", "1", "--queue-timeout", "2")
     held = hold(server, gate, tmp_path)
     with ask(server, "/late") as client:
         assert_unavailable(client.response())
@@ -108,7 +116,7 @@ def test_without_a_queue_timeout_requests_wait(fresh_server, gate, tmp_path: Pat
 def test_queue_timeout_does_not_need_the_interpreter(fresh_server, fifo: Path) -> None:
     """A C function that holds the interpreter stops the application's threads, not the server."""
     threads = "1" if WITHOUT_GIL else "2"  # without a GIL it stops only its own
-    server = fresh_server(APP, "--threads", threads, "--queue-timeout", "0.2")
+    server = fresh_server(APP, "--threads", threads, "--queue-timeout", "1")
     with server.connect() as seizing:
         seizing.send(build_request("GET", f"/seize?{fifo}"))
         server.wait_for_log("^seized")
@@ -122,7 +130,7 @@ def test_queue_timeout_does_not_need_the_interpreter(fresh_server, fifo: Path) -
 def test_upload_over_queue_timeout_is_rejected(fresh_server, gate, tmp_path: Path) -> None:
     """The time starts at the end of the body, and the body's file is removed."""
     server = fresh_server(
-        *[APP, "--threads", "1", "--queue-timeout", "0.5", "--body-buffer-size", "1k"]
+        *[APP, "--threads", "1", "--queue-timeout", "1", "--body-buffer-size", "1k"]
     )
     held = hold(server, gate, tmp_path)
     with server.connect() as client:
@@ -147,7 +155,8 @@ def test_request_over_limit_queue_is_rejected(fresh_server, gate, tmp_path: Path
 
 
 def test_request_with_a_free_thread_does_not_count_as_queued(fresh_server) -> None:
-    server = fresh_server(APP, "--threads", "8", "--limit-queue", "1")
+    options = ["--threads", "8", "--limit-queue", "1", "--keep-alive", "600"]
+    server = fresh_server(APP, *options)
     (pid,) = workers(server, 1)
     clients = [server.connect() for _ in range(8)]
     try:
@@ -184,9 +193,12 @@ def test_queued_request_of_a_closed_client_does_not_run(fresh_server, gate, tmp_
     server = fresh_server(APP, "--threads", "1")
     held = hold(server, gate, tmp_path)
     client = ask(server, "/gone")
-    time.sleep(1.2)
+    time.sleep(1)
+    # The time of a client's end is that of the turn before the one that finds it.
+    assert server.get("/", fields=[("Bad Name", "x")]).status == 400
     client.close()
-    wait_until(lambda: server.counters() == {"client_disconnected": 1}, "the request is dropped")
+    dropped = {"client_disconnected": 1, "malformed": 1}
+    wait_until(lambda: server.counters() == dropped, "the request is dropped")
     assert held.open().status == 200
     assert ran(server) == ["/hold"]
 
@@ -195,8 +207,9 @@ def test_queued_request_of_a_half_closed_client_runs(fresh_server, gate, tmp_pat
     """However long it waits: the client sends no more but still reads."""
     server = fresh_server(APP, "--threads", "1")
     held = hold(server, gate, tmp_path)
+    start = time.monotonic()
     with ask(server, "/half") as client:
-        client.shutdown_write()
+        half_close(client, start)
         assert not select.select([client.sock], [], [], 1.5)[0]
         assert held.open().status == 200
         assert client.response().body == b"served"
@@ -205,13 +218,14 @@ def test_queued_request_of_a_half_closed_client_runs(fresh_server, gate, tmp_pat
 
 def test_late_half_close_affects_one_request_only(fresh_server, gate, tmp_path: Path) -> None:
     """The last of several requests on a connection comes with a FIN, long after the first."""
-    server = fresh_server(APP, "--threads", "1")
+    server = fresh_server(APP, "--threads", "1", "--keep-alive", "600")
     with server.connect() as client:
         assert client.request(build_request("GET", "/one")).status == 200
         held = hold(server, gate, tmp_path)
         time.sleep(1.2)
+        start = time.monotonic()
         client.send(build_request("GET", "/two"))
-        client.shutdown_write()
+        half_close(client, start)
         assert not select.select([client.sock], [], [], 0.5)[0]
         assert held.open().status == 200
         assert client.response().body == b"served"
@@ -252,11 +266,6 @@ def test_newest_request_runs_first_once_clients_leave(fresh_server, gate, tmp_pa
     assert ran(server)[-3:] == ["/0", "/1", "/2"]
 
 
-def has_read_or_rejected(server: ServerProcess, client: Client) -> bool:
-    """A rejected one is closed soon, so that the server no longer has its end."""
-    return server.has_read(client) or bool(select.select([client.sock], [], [], 0)[0])
-
-
 def test_queued_requests_count_in_the_memory_limit(fresh_server, gate, tmp_path: Path) -> None:
     """Regression: their heads did not."""
     options = ["--threads", "1", "--limit-memory", "1m", "--limit-request-field-size", "64k"]
@@ -269,7 +278,7 @@ def test_queued_requests_count_in_the_memory_limit(fresh_server, gate, tmp_path:
         client = server.connect()
         clients.append(client)
         client.send(request)
-        wait_until(lambda: has_read_or_rejected(server, client), "it was read")  # noqa: B023
+        wait_until(lambda: server.has_read_or_answered(client), "it was read")  # noqa: B023
     rejected = server.counters()["memory_limit"]
     assert 15 <= rejected < 40, "a buffer may have twice the size of its bytes"
     assert_unavailable(clients[-1].response())
@@ -300,7 +309,8 @@ def test_oldest_idle_connection_is_evicted(fresh_server) -> None:
 
 def test_many_new_connections_evict_idle_ones(fresh_server) -> None:
     """More than one search finds; connections in use are not evicted."""
-    server = fresh_server(APP, "--worker-connections", "100", "--keep-alive", "600")
+    options = ["--keep-alive", "600", "--header-timeout", "600"]
+    server = fresh_server(APP, "--worker-connections", "100", *options)
     clients = [server.connect() for _ in range(100)]
     for client in clients:
         assert client.request(build_request()).status == 200

@@ -14,7 +14,7 @@ import pytest
 from harness import Client, NoResponse, ServerProcess, build_request, chunked, echoed, wait_until
 from harness.mix import POLITE, Crowd, Kind, Session, filed, generated, head, hello, nothing
 from harness.proxies import Proxy, find
-from harness.supervision import children, end, reloads, workers
+from harness.supervision import children, end, reloads
 
 pytestmark = pytest.mark.second_door("no case")
 
@@ -51,7 +51,7 @@ def test_reload_and_upgrade_behind_a_proxy_lose_nothing(
     bind = "127.0.0.1:0" if socket == "tcp" else f"unix:{tmp_path / 's'}"
     server = fresh_server("mixed:app", "--workers", "2", "--keep-alive", "75", bind=bind)
     proxy, new = behind(server), 0
-    workers(server, 2)
+    server.wait_for_event("server.ready")
     try:
         with Crowd(proxy.connect, POLITE, clients=6) as crowd:
             crowd.more(300)
@@ -65,9 +65,11 @@ def test_reload_and_upgrade_behind_a_proxy_lose_nothing(
             server.send_signal(signal.SIGTTOU)
             server.send_signal(signal.SIGTTOU)
             crowd.more(200)
+            start = len(server.stderr())
             server.send_signal(signal.SIGUSR2)
             new = int(server.wait_for_event("upgrade.started", r"master (\d+)")[1])
-            wait_until(lambda: len(children(new)) == 2, "the new master has its workers")
+            server.wait_for_event("server.ready", start=start)
+            assert len(children(new)) == 2
             crowd.more(200)
             server.send_signal(signal.SIGTERM)
             server.wait_for_event("upgrade.completed", timeout=60)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Client, ServerProcess, build_request, echoed, has_ipv6
+from harness import TIMEOUT, Client, ServerProcess, build_request, echoed, has_ipv6
 
 Factory = Callable[..., ServerProcess]
 
@@ -43,7 +43,7 @@ SSL = tlv(0x20, b"\x01\0\0\0\0" + tlv(0x21, b"TLSv1.3"))
 @pytest.fixture
 def server(serve: Factory) -> ServerProcess:
     """The bare option stands before the application."""
-    return serve("echo:app", "--threads", "1", "--header-timeout", "3", "--proxy-protocol")
+    return serve("echo:app", "--threads", "1", "--proxy-protocol")
 
 
 def seen(client: Client, data: bytes = GET) -> dict[str, str]:
@@ -69,7 +69,7 @@ def assert_closed(client: Client) -> None:
 
 def from_stranger(server: ServerProcess) -> Client:
     where = (server.host, server.port)
-    sock = socket.create_connection(where, 10, source_address=("127.0.0.2", 0))
+    sock = socket.create_connection(where, TIMEOUT, source_address=("127.0.0.2", 0))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return Client(sock)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import resource
 import select
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness import TIMEOUT, Client, ServerProcess, build_request, wait_until
-from harness.memory import MIB, Growth, assert_small, processes
+from harness.memory import MIB, Growth, assert_small, unlinked_files
 from harness.supervision import workers
 from harness.wsgi import new_key
 
@@ -52,19 +51,13 @@ def assert_content(client: Client, count: int) -> None:
 
 def stored(server: ServerProcess) -> int:
     """Bytes in unlinked files that the server has open."""
-    total = 0
-    for process in processes(server):
-        for file in (process / "fd").iterdir():
-            with contextlib.suppress(OSError):
-                if "(deleted)" in os.readlink(file):
-                    total += file.stat().st_size
-    return total
+    return sum(size for _, size in unlinked_files(server))
 
 
 def test_slow_readers_of_generators_do_not_delay_others(fresh_server) -> None:
     """Four of them held all threads of a default worker, for as long as they cared to read: the
     thread of a generator waited for its client."""
-    server = fresh_server(APP, "--threads", "4")
+    server = fresh_server(APP, "--threads", "4", "--write-timeout", "600")
     keys = [new_key() for _ in range(12)]
     with contextlib.ExitStack() as stack:
         clients = [
@@ -185,6 +178,7 @@ def test_application_waits_if_there_is_no_file(fresh_server, cause: str, tmp_pat
     env = {"TMPDIR": str(tmp_path / "missing")} if cause == "missing" else {}
     server = fresh_server(APP, "--threads", "2", env=env)
     if cause == "full":
+        server.wait_for_event("server.ready")
         (pid,) = workers(server, 1)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
     key, other = new_key(), new_key()
@@ -214,20 +208,21 @@ def test_client_that_leaves_ends_a_spooled_response(fresh_server) -> None:
 
 def test_client_that_reads_nothing_is_reset_while_the_application_produces(fresh_server) -> None:
     """--write-timeout applies although the application need not wait."""
-    server, key = fresh_server(APP, "--threads", "2", "--write-timeout", "1"), new_key()
+    # Long enough for the application to produce all.
+    server, key = fresh_server(APP, "--threads", "2", "--write-timeout", "3"), new_key()
     with unread(server, f"/pause?id={key}&count={COUNT}") as client:
         wait_until(lambda: stored(server) > 8 * MIB, "it is spooled")
         server.get(f"/go?id={key}")
         assert server.get(f"/closed?id={key}").body == str(COUNT).encode()
         wait_until(lambda: not server.holds(client), "the server has let go")
-    assert stored(server) == 0
+    wait_until(lambda: stored(server) == 0, "the files are freed")
     assert server.counters() == {"write_timeout": 1}
 
 
 @pytest.mark.parametrize("spool", ["0", "1g"], ids=["produced-slowly", "produced"])
 def test_client_below_the_minimum_rate_is_reset(fresh_server, spool: str) -> None:
     """It reads a little all the time, so that it never stalls for --write-timeout."""
-    options = ["--write-timeout", "1", "--write-min-rate", "10m", "--response-spool", spool]
+    options = ["--write-timeout", "2", "--write-min-rate", "10m", "--response-spool", spool]
     server = fresh_server(APP, "--threads", "2", *options)
     with server.connect(receive_buffer=4096) as client:
         client.send(build_request("GET", f"/blocks?id={new_key()}&count={4 * COUNT}"))
@@ -245,14 +240,14 @@ def test_client_below_the_minimum_rate_is_reset(fresh_server, spool: str) -> Non
 
 
 def test_client_above_the_minimum_rate_gets_everything(fresh_server) -> None:
-    options = ["--write-timeout", "1", "--write-min-rate", "1000"]
+    options = ["--write-timeout", "2", "--write-min-rate", "1000"]
     server = fresh_server(APP, "--threads", "2", *options)
     with unread(server, f"/blocks?id={new_key()}&count={COUNT}") as client:
         assert client.head().status == 200
-        for number in range(20):  # together longer than the timeout
+        for number in range(30):  # together longer than the timeout
             assert client.next_chunk() == b"%08d" % number * (SIZE // 8)
             assert not select.select([], [], [client.sock], 0.1)[2]
-        for number in range(20, COUNT):
+        for number in range(30, COUNT):
             assert client.next_chunk() == b"%08d" % number * (SIZE // 8)
         assert client.next_chunk() == b""
     assert server.counters() == {}

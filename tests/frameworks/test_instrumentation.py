@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,12 @@ def start(door: str, agent: list[str], env: dict[str, str], *args: str) -> Serve
     return server
 
 
+def get_traced(server: ServerProcess, agent: str) -> dict[str, Any]:
+    """The response to the first request. An agent takes long to start on a loaded machine."""
+    server.wait_for_event("server.ready", timeout=3 * TIMEOUT)
+    return server.get(f"/traced/{agent}").json()
+
+
 def needs(module: str) -> pytest.MarkDecorator:
     missing = importlib.util.find_spec(module.partition(".")[0]) is None
     return pytest.mark.skipif(missing, reason=f"{module} is not installed")
@@ -96,7 +103,7 @@ def test_opentelemetry_instrument_exports_spans_of_the_worker(
         "OTEL_BSP_SCHEDULE_DELAY": "50",
     }
     with start(door, ["opentelemetry-instrument"], env) as server:
-        traced = server.get("/traced/opentelemetry").json()
+        traced = get_traced(server, "opentelemetry")
         assert traced["traced"] and traced["pid"] != server.pid
         assert b"shop" in receiver.wait_for(b"GET /traced/<agent>")
 
@@ -109,10 +116,10 @@ def test_newrelic_admin_traces_requests(door: str) -> None:
         "NEW_RELIC_APP_NAME": "shop",
         "NEW_RELIC_LOG": "stderr",
         # The first request waits for the agent.
-        "NEW_RELIC_STARTUP_TIMEOUT": "10",
+        "NEW_RELIC_STARTUP_TIMEOUT": "20",
     }
     with start(door, ["newrelic-admin", "run-program"], env) as server:
-        traced = server.get("/traced/newrelic").json()
+        traced = get_traced(server, "newrelic")
         assert traced["traced"] and traced["pid"] != server.pid
 
 
@@ -125,7 +132,7 @@ def test_ddtrace_run_sends_spans_of_the_worker(door: str, receiver: Receiver) ->
         "DD_REMOTE_CONFIGURATION_ENABLED": "false",
     }
     with start(door, ["ddtrace-run"], env) as server:
-        traced = server.get("/traced/ddtrace").json()
+        traced = get_traced(server, "ddtrace")
         assert traced["traced"] and traced["pid"] != server.pid
         receiver.wait_for(b"GET /traced/<agent>")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,16 @@ def processes(server: ServerProcess) -> list[Path]:
             found.append(path)
     assert found
     return found
+
+
+def unlinked_files(server: ServerProcess) -> Iterator[tuple[Path, int]]:
+    """The open files without a name, each with its size in bytes. One may be closed meanwhile."""
+    for process in processes(server):
+        with contextlib.suppress(OSError):
+            for file in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if "(deleted)" in os.readlink(file):
+                        yield file, file.stat().st_size
 
 
 def status(server: ServerProcess, key: str) -> int:

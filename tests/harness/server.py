@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -9,7 +10,9 @@ import select
 import signal
 import socket
 import ssl
+import struct
 import subprocess
+import termios
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -314,8 +317,16 @@ class ServerProcess:
 
     def has_read(self, client: Client) -> bool:
         """Whether the server has accepted `client` and read what it sent (Linux)."""
+        # The kernel may deliver bytes later than it takes them. Acknowledged ones have arrived.
+        unacknowledged = fcntl.ioctl(client.sock.fileno(), termios.TIOCOUTQ, bytes(4))
+        if struct.unpack("i", unacknowledged)[0]:
+            return False
         columns = self._end_of(client)
         return columns is not None and columns[9] != "0" and columns[4].endswith(":00000000")
+
+    def has_read_or_answered(self, client: Client) -> bool:
+        """The same for a request that may be rejected: the server closes its end soon after that."""
+        return self.has_read(client) or bool(select.select([client.sock], [], [], 0)[0])
 
     def _end_of(self, client: Client) -> list[str] | None:
         """The server's end of `client`'s connection, as the kernel describes it: proc(5)."""
@@ -353,6 +364,8 @@ class ServerProcess:
 
     def counters(self) -> dict[str, int]:
         """How often each limit was reached, as the only worker reports at USR1."""
+        # Until then the master takes the worker for one that boots, and does not ask it.
+        self.wait_for_event("server.ready")
         start = len(self.stderr())
         self.send_signal(signal.SIGUSR1)
         said = self.wait_for_event("server.counters", r": (.*)\n", start=start)[1]

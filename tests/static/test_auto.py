@@ -168,6 +168,7 @@ def test_folders_are_found_with_preload_and_after_a_reload(fresh_server, flask_d
     args = ("--static", "auto", "--preload", "--chdir", str(flask_dir))
     site = fresh_server("flask_auto:app", *args)
     assert site.get("/assets/a.css").text == "static"
+    site.wait_for_event("server.ready")
     site.send_signal(1)
     site.wait_for_event("reload.completed")
     assert site.get("/assets/a.css").text == "static"

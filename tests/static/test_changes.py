@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import NoResponse, ServerProcess, build_request
+from harness import NoResponse, ServerProcess, build_request, wait_until
 from harness.supervision import descriptors, workers
 
 #: More than the buffers of both sockets hold.
@@ -149,10 +149,14 @@ def test_files_are_closed_after_their_responses(site, tmp_path):
         (tmp_path / str(n)).write_text("x")
     for n in range(200):
         assert site.get(f"/s/{n}").status == 200
+
+    def are_closed() -> bool:
+        open_files = [path for pid in site.processes() for path in descriptors(pid)]
+        return not any(path.startswith(f"{tmp_path}/") for path in open_files)
+
     # One more turn of the poller closes the last ones.
     assert site.get("/s/missing").status == 404
-    open_files = [path for pid in site.processes() for path in descriptors(pid)]
-    assert not [path for path in open_files if path.startswith(f"{tmp_path}/")]
+    wait_until(are_closed, "all files are closed")
 
 
 def test_server_without_descriptors_rejects_the_request(fresh_server, tmp_path):
@@ -181,6 +185,7 @@ def test_shutdown_waits_for_a_file(fresh_server, tmp_path):
     with site.connect(receive_buffer=8192) as client:
         client.send(build_request("GET", "/s/large"))
         response = client.head()
+        site.wait_for_event("server.ready")
         site.send_signal(15)
         site.wait_for_event("server.stopping")
         client.read_body(response, "GET")

@@ -27,11 +27,13 @@ def start(
 
     def start(*args: str, app: str = "upgrade:app", **keywords: object) -> Upgrades:
         if request.param == "plain":
-            return Upgrades(fresh_server(app, *args, **keywords))
-        pair = _shared_authority.issue_once("localhost", "localhost")
-        server = fresh_server(app, *pair.options(), *args, **keywords)
-        server.tls = _shared_authority.context()
-        return Upgrades(server, _shared_authority.file)
+            server, authority = fresh_server(app, *args, **keywords), None
+        else:
+            pair = _shared_authority.issue_once("localhost", "localhost")
+            server = fresh_server(app, *pair.options(), *args, **keywords)
+            server.tls, authority = _shared_authority.context(), _shared_authority.file
+        server.wait_for_event("server.ready")  # for the signals of tests
+        return Upgrades(server, authority)
 
     return start
 

@@ -59,7 +59,7 @@ def test_without_upgrades_there_is_no_socket(start) -> None:
 
 
 def test_upgraded_request_outlives_the_timeout(start) -> None:
-    upgrades = start("--threads", "2", "--timeout", "1")
+    upgrades = start("--threads", "2", "--timeout", "2")
     with upgrades.open("/plain") as client, upgrades.server.connect() as other:
         # Ended by --timeout, after the upgraded one would have been.
         assert other.request(upgrade_request("/sink_unused")).status == 504
@@ -69,7 +69,7 @@ def test_upgraded_request_outlives_the_timeout(start) -> None:
 
 
 def test_stop_shuts_upgraded_connections_down_at_the_graceful_timeout(start) -> None:
-    upgrades = start("--threads", "2", "--graceful-timeout", "1", "--access-logfile", "-")
+    upgrades = start("--threads", "2", "--graceful-timeout", "3", "--access-logfile", "-")
     with upgrades.open("/plain") as client:
         upgrades.server.send_signal(signal.SIGTERM)
         client.send(b"still")

@@ -25,7 +25,7 @@ def url(server, path: str, scheme: str = "ws") -> str:
 def connect(server, path: str = "/echo", **options) -> websocket.WebSocket:
     if server.tls:
         options["sslopt"] = {"context": server.tls}
-    return websocket.create_connection(url(server, path), timeout=10, **options)
+    return websocket.create_connection(url(server, path), timeout=TIMEOUT, **options)
 
 
 @pytest.fixture
