@@ -206,8 +206,8 @@ def run(suite: Suite, directory: Path, *, ours: bool) -> Taken:
     """Run a suite. All of its tests must pass."""
     other = "flask" if suite.is_django else "django"
     command = [sys.executable, "-m", "pytest", "-q", "-p", f"no:{other}", "-p", "no:cacheprovider"]
-    if suite.is_django:
-        command.append("--nomigrations")
+    # Else the server of pytest-flask has 5 s to start.
+    command.append("--nomigrations" if suite.is_django else "--live-server-wait=60")
     # Not those of an agent that happens to be installed.
     command += ["-p", "no:ddtrace", "-o", f"rustwsgi_live_server={str(ours).lower()}"]
     start = time.perf_counter()

@@ -128,17 +128,22 @@ def test_download(clean: Browser, site: ServerProcess, tmp_path: Path) -> None:
 
 
 def test_events_arrive_live(clean: Browser) -> None:
-    clean.open("/stream")
-    seen = clean.wait(lambda: int(clean.text("#received")), "the first event")
-    assert seen < 20, "the first events are seen while the last ones are still to come"
-    assert clean.find("#live").get_attribute("data-state") == "running"
-    clean.wait(
-        lambda: clean.find("#live").get_attribute("data-state") == "complete", "the last event"
-    )
-    assert clean.text("#received") == "20"
-    assert len(clean.driver.find_elements("css selector", "#strip circle")) == 20
-    last = clean.text("#log").splitlines()[-1].split()
-    assert float(last[0]) > 2, "they came in one heap"
+    """The first events are seen while the last ones are still to come."""
+
+    def is_live() -> bool:
+        clean.open("/stream")
+        seen = clean.wait(lambda: int(clean.text("#received")), "the first event")
+        was_running = clean.find("#live").get_attribute("data-state") == "running"
+        clean.wait(
+            lambda: clean.find("#live").get_attribute("data-state") == "complete", "the last event"
+        )
+        assert clean.text("#received") == "20"
+        assert len(clean.driver.find_elements("css selector", "#strip circle")) == 20
+        last = clean.text("#log").splitlines()[-1].split()
+        return seen < 20 and was_running and float(last[0]) > 2
+
+    # A loaded machine may run the browser so late that all of them wait for it.
+    assert any(is_live() for _ in range(5)), "they came in one heap"
     clean.screenshot("stream-complete")
 
 

@@ -89,13 +89,19 @@ def test_form_and_upload_are_sent_over_http2(browser: Browser, tmp_path: Path) -
 
 
 def test_events_arrive_live_beside_other_requests(browser: Browser) -> None:
-    browser.open("/stream")
-    seen = browser.wait(lambda: int(browser.text("#received")), "the first event")
-    assert seen < 20, "the first events are seen while the last ones are still to come"
-    text = browser.driver.execute_async_script(
-        "fetch('/health').then(async (response) => arguments[0](await response.text()))"
-    )
-    assert text == "ok\n"
-    assert browser.find("#live").get_attribute("data-state") == "running"
-    browser.wait(lambda: "/health" in protocols(browser), "the entry of the request")
-    assert protocols(browser)["/health"] == "h2"
+    """The first events are seen, and another response, while the last events are still to come."""
+
+    def is_live() -> bool:
+        browser.open("/stream")
+        seen = browser.wait(lambda: int(browser.text("#received")), "the first event")
+        text = browser.driver.execute_async_script(
+            "fetch('/health').then(async (response) => arguments[0](await response.text()))"
+        )
+        assert text == "ok\n"
+        was_running = browser.find("#live").get_attribute("data-state") == "running"
+        browser.wait(lambda: "/health" in protocols(browser), "the entry of the request")
+        assert protocols(browser)["/health"] == "h2"
+        return seen < 20 and was_running
+
+    # A loaded machine may run the browser so late that all events wait for it.
+    assert any(is_live() for _ in range(5)), "they came in one heap"

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from browser.chrome import Browser, chromium, missing
+from harness import ServerProcess
+from harness.projects import save
 
 reason = missing()
 pytestmark = pytest.mark.skipif(reason is not None, reason=reason or "")
@@ -29,6 +31,14 @@ def _chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield browser
 
 
+def edit(server: ServerProcess, module: Path, text: str) -> None:
+    """Save the file, and wait until the old worker has ended: a new one boots after that."""
+    server.wait_for_event("server.ready")
+    start = len(server.stderr())
+    save(module, text)
+    server.wait_for_event("worker.booting", start=start)
+
+
 def test_change_shows_at_the_next_press_of_the_reload_key(
     _chromium: Browser, fresh_server, tmp_path: Path
 ) -> None:
@@ -41,9 +51,7 @@ def test_change_shows_at_the_next_press_of_the_reload_key(
     _chromium.open("/")
     shown = [_chromium.text("p")]
     for number in range(1, 11):
-        start = len(server.stderr())
-        module.write_text(SOURCE.format(number))
-        server.wait_for_event("reload.started", start=start)
+        edit(server, module, SOURCE.format(number))
         _chromium.driver.refresh()
         shown.append(_chromium.text("p"))
     assert shown == [f"version {number}" for number in range(11)]
@@ -56,12 +64,10 @@ def test_error_page_is_left_when_the_code_is_mended(
     module.write_text(SOURCE.format(0))
     server = fresh_server("edited:app", "--reload", cwd=tmp_path)
     _chromium.reset(f"http://127.0.0.1:{server.port}")
-    start = len(server.stderr())
-    module.write_text("first mistake\n")
-    server.wait_for_event("reload.started", start=start)
+    edit(server, module, "first mistake\n")
     _chromium.open("/")
     assert "first mistake" in _chromium.text("pre")
-    module.write_text("second mistake\n")
+    save(module, "second mistake\n")
     _chromium.wait(lambda: "second mistake" in _chromium.text("pre"), "the other mistake")
-    module.write_text(SOURCE.format(1))
+    save(module, SOURCE.format(1))
     _chromium.wait(lambda: _chromium.text("p") == "version 1", "the application")

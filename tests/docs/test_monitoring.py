@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from harness import ROOT, ServerProcess
+from harness import ROOT, ServerProcess, wait_until
 from harness.metrics import OPTIONS, Metrics
 
 ALERTS = ROOT / "packaging/prometheus/rustwsgi-alerts.yml"
@@ -33,7 +33,10 @@ def _text(door: str) -> Iterator[str]:
         with server.connect() as client:
             client.send(b"GET / HTTP/1.1\r\n\r\n")
             client.response()
-        yield Metrics(server).get("/metrics").body.decode()
+        # A response is counted after it was sent.
+        metrics = Metrics(server)
+        wait_until(lambda: metrics.answered() >= 2, "both responses are counted")
+        yield metrics.get("/metrics").body.decode()
 
 
 @pytest.fixture

@@ -156,15 +156,18 @@ def test_socket_of_systemd_is_taken_over(door: str, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
     ) as process:
         assert process.stderr is not None
-        # It starts the server when the first client connects, who waits meanwhile.
-        process.stderr.readline()
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(TIMEOUT)
-            client.connect(str(path))
-            client.sendall(build_request(fields=[("Connection", "close")]))
-            received = b"".join(iter(lambda: client.recv(4096), b""))
-        assert received.startswith(b"HTTP/1.1 200 ") and received.endswith(b"RELEASE"), received
-        process.send_signal(signal.SIGTERM)
+        try:
+            # It starts the server when the first client connects, who waits meanwhile.
+            process.stderr.readline()
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(TIMEOUT)
+                client.connect(str(path))
+                client.sendall(build_request(fields=[("Connection", "close")]))
+                received = b"".join(iter(lambda: client.recv(4096), b""))
+            assert received.startswith(b"HTTP/1.1 200 ") and received.endswith(b"RELEASE"), received
+        finally:
+            # Or a failure would be a hang.
+            process.send_signal(signal.SIGTERM)
         process.stderr.read()
     assert process.returncode == 0
 

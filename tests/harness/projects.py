@@ -28,6 +28,14 @@ def write(directory: Path, files: Mapping[str, str]) -> Path:
     return directory
 
 
+def save(path: Path, text: str) -> None:
+    """Save a file in one step, as editors do: a server that watches it could load it while it is
+    still empty."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
+
+
 class Command(ServerProcess):
     """A server that another program's command starts."""
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import ServerProcess, child_environment, wait_until
-from harness.projects import PYTHON, run, write
+from harness import TIMEOUT, ServerProcess, child_environment, wait_until
+from harness.projects import PYTHON, run, save, write
 
 pytest.importorskip("django")
 
@@ -88,8 +88,8 @@ def test_project_is_served_with_the_options_of_the_server(start, project: Path) 
     # The directory that manage.py has added to the path is that of the workers, too.
     assert server.get("/").text == "shop False shop.settings"
     server.wait_for_event("server.starting", "workers: 2")
-    said = server.stdout()
-    assert "System check identified no issues" in said and "'shop.settings'" in said, said
+    server.wait_for_stdout("System check identified no issues")
+    server.wait_for_stdout("'shop.settings'")
     assert "reload" not in server.stderr()
     assert server.stop(signal.SIGINT) == 0
 
@@ -110,7 +110,7 @@ def test_octal_number_of_the_settings_is_a_mode(start, project: Path) -> None:
     path = project / "control"
     own = {"bind": "127.0.0.1:0", "control_socket": str(path), "control_socket_mode": 0o640}
     server = start(*RUSTWSGI, cwd=project, env=settings(RUSTWSGI=own))
-    server.get("/")
+    server.wait_for_event("control.listening")
     assert path.stat().st_mode & 0o777 == 0o640
 
 
@@ -119,7 +119,8 @@ def test_debug_reloads_and_serves_static_sources(start, project: Path) -> None:
     assert server.host == "127.0.0.1"
     assert server.get("/").text == "shop True shop.settings"
     assert server.get("/static/shop/style.css").text == "body {}\n"
-    (project / "libraries/helpers.py").write_text('NAME = "changed"\n')
+    server.wait_for_event("server.ready")
+    save(project / "libraries/helpers.py", 'NAME = "changed"\n')
     server.wait_for_event("reload.completed")
     assert server.get("/").text.startswith("changed")
 
@@ -142,6 +143,7 @@ def test_settings_and_other_options_of_django_are_accepted(start, project: Path)
 
 def test_reload_by_signal_loads_new_code(start, project: Path) -> None:
     server = start(*RUSTWSGI, "0", cwd=project, env=settings(RUSTWSGI={"threads": 1}))
+    server.wait_for_event("server.ready")
     (project / "libraries/helpers.py").write_text('NAME = "new"\n')
     server.send_signal(signal.SIGHUP)
     text = "new False shop.settings"
@@ -203,7 +205,7 @@ def test_help_and_version_are_those_of_the_server(project: Path) -> None:
 def test_unapplied_migrations_are_reported(start, project: Path) -> None:
     apps = ["django.contrib.contenttypes", "rustwsgi.django"]
     server = start(*RUSTWSGI, "0", cwd=project, env=settings(INSTALLED_APPS=apps))
-    assert "unapplied migration(s)" in server.stdout()
+    server.wait_for_stdout(r"unapplied migration\(s\)")
 
 
 def test_checks_find_nothing_in_a_good_project(project: Path) -> None:
@@ -276,7 +278,7 @@ for line in sys.stdin:
 
     yield checked
     requests.close()
-    assert process.wait(10) == 0
+    assert process.wait(TIMEOUT) == 0
     replies.close()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.projects import PYTHON, run, script, write
+from harness.projects import PYTHON, run, save, script, write
 
 pytest.importorskip("flask")
 
@@ -55,7 +55,8 @@ def test_debug_reloads(start, project: Path) -> None:
     env = {"FLASK_RUN_PORT": "0", "FLASK_RUN_HOST": "localhost"}
     server = start(FLASK, "--app", "x", "--debug", "rustwsgi", cwd=project, env=env)
     assert server.get("/").text == "default True"
-    (project / "x.py").write_text(APP.replace('"default"', '"changed"'))
+    server.wait_for_event("server.ready")
+    save(project / "x.py", APP.replace('"default"', '"changed"'))
     server.wait_for_event("reload.completed")
     assert server.get("/").text == "changed True"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import TIMEOUT, ServerProcess, run_cli, wait_until
-from harness.projects import PYTHON, run, script, write
+from harness.projects import PYTHON, run, save, script, write
 from harness.supervision import end
 
 pytest.importorskip("pyramid")
@@ -122,6 +122,7 @@ if __name__ == "__main__":
     server = start(PYTHON, "program.py", cwd=project)
     expected = "False False True"
     assert server.get("/").text == expected
+    server.wait_for_event("server.ready")
     server.send_signal(signal.SIGHUP)
     server.wait_for_event("reload.completed")
     assert server.get("/").text == expected
@@ -148,6 +149,7 @@ def test_paste_option_loads_an_application_and_its_logging(door: str, project: P
     with ServerProcess(door, None, *options, cwd=project) as server:
         assert server.get("/").text == "admin it's it's"
         assert (project / "site.log").read_text() == "configured admin it's\n"
+        server.wait_for_event("server.ready")
         write(project, {"site.ini": INI.replace("title = admin", "title = changed")})
         server.send_signal(signal.SIGHUP)
         changed = "changed it's it's"
@@ -158,7 +160,7 @@ def test_file_is_watched(door: str, project: Path) -> None:
     options = ["--paste", "site.ini", "--reload", "--paste-global", "place=x"]
     with ServerProcess(door, None, *options, cwd=project) as server:
         server.wait_for_event("server.ready")
-        write(project, {"site.ini": INI.replace("title = main", "title = changed")})
+        save(project / "site.ini", INI.replace("title = main", "title = changed"))
         server.wait_for_event("reload.completed")
         assert server.get("/").text == "changed x"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import ROOT
+from harness.ports import free_port
 from harness.projects import PYTHON, run, write
 
 #: Both plugins have fixtures of the same names.
@@ -15,6 +16,12 @@ DJANGO, FLASK = ["-p", "no:flask"], ["-p", "no:django"]
 PLAIN = [*DJANGO, *FLASK]
 #: The plugin of an agent takes a second to start.
 AGENT = ["-p", "no:ddtrace"]
+
+
+def flask_options() -> list[str]:
+    """pytest-flask gives its server 5 s to start, and would choose a port that the kernel may give
+    to another process before the server binds it."""
+    return [*FLASK, "--live-server-wait=60", f"--live-server-port={free_port()}"]
 
 
 def run_suite(
@@ -187,7 +194,7 @@ def test_live_server(live_server, monkeypatch):
 def test_live_server_of_pytest_flask(tmp_path: Path) -> None:
     pytest.importorskip("pytest_flask")
     ini = "[pytest]\nrustwsgi_live_server = true\n"
-    run_suite(tmp_path, {"pytest.ini": ini, "test_it.py": FLASK_SUITE}, *FLASK, passed=1)
+    run_suite(tmp_path, {"pytest.ini": ini, "test_it.py": FLASK_SUITE}, *flask_options(), passed=1)
 
 
 #: How the framework's server differs from one in production, which the setting brings into the tests.
@@ -289,7 +296,7 @@ def test_live_server_of_flask_is_that_of_production(tmp_path: Path, server: str)
     pytest.importorskip("pytest_flask")
     ini = f"[pytest]\nrustwsgi_live_server = {str(server == 'rustwsgi').lower()}\n"
     files = {"pytest.ini": ini, "test_it.py": FLASK_DIFFERENCES}
-    run_suite(tmp_path, files, *FLASK, passed=2, TEST_SERVER=server)
+    run_suite(tmp_path, files, *flask_options(), passed=2, TEST_SERVER=server)
 
 
 @pytest.mark.parametrize("framework", ["django", "flask"])
