@@ -66,6 +66,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("rustwsgi.convert.waitress", include_str!("../../python/rustwsgi/convert/waitress.py")),
     ("rustwsgi.init", include_str!("../../python/rustwsgi/init/__init__.py")),
     ("rustwsgi.init.addresses", include_str!("../../python/rustwsgi/init/addresses.py")),
+    ("rustwsgi.init.container_tls", include_str!("../../python/rustwsgi/init/container_tls.py")),
     ("rustwsgi.init.containers", include_str!("../../python/rustwsgi/init/containers.py")),
     ("rustwsgi.init.project", include_str!("../../python/rustwsgi/init/project.py")),
     ("rustwsgi.init.proxies", include_str!("../../python/rustwsgi/init/proxies.py")),

@@ -235,6 +235,154 @@ def test_arguments_of_the_pod_are_valid(door: str, tmp_path: Path) -> None:
     assert done.returncode == 0 and 'metrics = "0.0.0.0:9100"' in done.stdout, done
 
 
+#: A server with certificates: certbot's, one in the project, and one beside files of other programs.
+TLS = """
+app = "shop.wsgi:application"
+bind = ":8443"
+redirect_bind = ":8080"
+insecure_bind = ["127.0.0.1:8000", ":8001"]
+certfile = ["/etc/letsencrypt/live/shop/cert.pem", "certs/cert.pem"]
+keyfile = ["/etc/letsencrypt/live/shop/key.pem", "certs/key.pem"]
+ca_certs = "/etc/ssl/certs/clients.pem"
+cert_reqs = "required"
+"""
+ACME = """
+app = "shop.wsgi:application"
+acme_domain = "shop.example"
+"""
+
+
+def published(door: str, directory: Path, arguments: list[str]) -> None:
+    """The server in a container listens at the ports that clients use, as redirects name that of
+    HTTPS."""
+    done = run_cli(door, *arguments, "--print-config", cwd=directory)
+    assert done.returncode == 0, done
+    assert 'bind = ["0.0.0.0:443"]' in done.stdout, done
+    assert 'redirect_bind = ["0.0.0.0:80"]' in done.stdout, done
+
+
+def test_image_with_tls_is_run_with_its_ports_and_files(door: str, shop: Path) -> None:
+    (shop / "rustwsgi.toml").write_text(TLS)
+    text = init(shop, "docker", "--name", "shop")
+    command = re.search(r"(?ms)^#   (docker run .+? shop)$", text)
+    assert command
+    words = shlex.split(re.sub(r"\\\n#", "", command[1]))
+    assert [words[at + 1] for at, word in enumerate(words) if word == "-p"] == [
+        "443:443",
+        "80:80",
+        "8001:8001",
+    ]
+    assert [words[at + 1] for at, word in enumerate(words) if word == "-v"] == [
+        "/etc/letsencrypt:/etc/letsencrypt:ro",
+        f"{shop}/certs:/srv/shop/certs:ro",
+        "/etc/ssl/certs/clients.pem:/etc/ssl/certs/clients.pem:ro",
+    ]
+    assert "EXPOSE 443 80 8001\n" in text
+    assert "# List certs/cert.pem, certs/key.pem in .dockerignore, too.\n" in text
+    (arguments,) = re.findall(r"(?m)^CMD (\[.+\])$", text)
+    published(door, shop, json.loads(arguments)[1:])
+
+
+def test_image_keeps_what_acme_has_ordered(shop: Path) -> None:
+    (shop / "rustwsgi.toml").write_text(ACME)
+    text = init(shop, "docker", "--name", "shop")
+    assert "-v shop-acme:/var/lib/shop/acme " in text
+    assert "RUN install -d -m 0700 -o 10001 -g 10001 /var/lib/shop/acme\n" in text
+    (arguments,) = re.findall(r"(?m)^CMD (\[.+\])$", text)
+    words = json.loads(arguments)
+    assert words[words.index("--acme-cache") + 1] == "/var/lib/shop/acme"
+
+
+def test_services_with_tls_have_its_ports_and_files(shop: Path) -> None:
+    (shop / "rustwsgi.toml").write_text(TLS)
+    (service,) = yaml.safe_load(init(shop, "compose", "--name", "shop"))["services"].values()
+    assert service["ports"] == ["443:443", "80:80", "8001:8001"]
+    assert service["sysctls"] == {"net.ipv4.ip_unprivileged_port_start": 0}
+    assert [(each["source"], each["target"]) for each in service["volumes"]] == [
+        ("/etc/letsencrypt", "/etc/letsencrypt"),
+        (f"{shop}/certs", "/srv/shop/certs"),
+        ("/etc/ssl/certs/clients.pem", "/etc/ssl/certs/clients.pem"),
+    ]
+    assert all(each["read_only"] for each in service["volumes"])
+
+
+def test_services_with_acme_have_a_volume(shop: Path) -> None:
+    (shop / "rustwsgi.toml").write_text(ACME + 'acme_cache = "/var/cache/acme"\n')
+    data = yaml.safe_load(init(shop, "compose", "--name", "shop"))
+    (service,) = data["services"].values()
+    assert service["ports"] == ["443:443"] and list(data["volumes"]) == ["acme"]
+    (volume,) = service["volumes"]
+    assert volume == {"type": "volume", "source": "acme", "target": "/var/cache/acme"}
+
+
+def test_pod_with_tls_has_its_files_from_a_secret(door: str, shop: Path) -> None:
+    (shop / "rustwsgi.toml").write_text(TLS)
+    text = init(shop, "kubernetes", "--name", "shop")
+    command = re.search(r"(?ms)^#   (kubectl create .+?)\n#   kubectl apply", text)
+    assert command
+    words = shlex.split(re.sub(r"\\\n#", "", command[1]))
+    given = [word.partition("=")[2] for word in words if word.startswith("--from-file=")]
+    made = dict(word.split("=", 1) for word in given)
+    found = manifests(shop)
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    placed = {}
+    for mount in container["volumeMounts"]:
+        if mount["name"] == "tmp":
+            continue
+        assert mount["readOnly"] is True
+        secret = volumes[mount["name"]]["secret"]
+        assert secret["secretName"] == "shop-tls"
+        paths = {item["path"]: item["key"] for item in secret["items"]}
+        if "subPath" in mount:
+            placed[mount["mountPath"]] = made[paths[mount["subPath"]]]
+        else:
+            placed |= {f"{mount['mountPath']}/{path}": made[key] for path, key in paths.items()}
+    assert placed == {
+        "/etc/letsencrypt/live/shop/cert.pem": "/etc/letsencrypt/live/shop/cert.pem",
+        "/etc/letsencrypt/live/shop/key.pem": "/etc/letsencrypt/live/shop/key.pem",
+        "/srv/shop/certs/cert.pem": f"{shop}/certs/cert.pem",
+        "/srv/shop/certs/key.pem": f"{shop}/certs/key.pem",
+        "/etc/ssl/certs/clients.pem": "/etc/ssl/certs/clients.pem",
+    }
+    assert pod["securityContext"]["sysctls"][0]["value"] == "0"
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"https": 443, "redirect": 80, "http": 8001, "metrics": 9100}
+    of_service = {port["targetPort"]: port["port"] for port in found["Service"]["spec"]["ports"]}
+    assert of_service == {"https": 443, "redirect": 80, "http": 8001}
+    allowed = found["NetworkPolicy"]["spec"]["ingress"][0]["ports"]
+    assert [port["port"] for port in allowed] == ["https", "redirect", "http"]
+    published(door, shop, container["args"][1:])
+
+
+def test_file_beside_the_application_is_mounted_alone(shop: Path) -> None:
+    """A mount of its directory would hide the application."""
+    (shop / "rustwsgi.toml").write_text("app = 'a:b'\ncertfile = 'site.pem'\n")
+    (service,) = yaml.safe_load(init(shop, "compose", "--name", "shop"))["services"].values()
+    (mount,) = service["volumes"]
+    assert (mount["source"], mount["target"]) == (f"{shop}/site.pem", "/srv/shop/site.pem")
+    (container,) = manifests(shop)["Deployment"]["spec"]["template"]["spec"]["containers"]
+    mount = container["volumeMounts"][1]
+    assert (mount["mountPath"], mount["subPath"]) == ("/srv/shop/site.pem", "site.pem")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        ("kubernetes", ACME, "let cert-manager put the certificate into a Secret"),
+        ("procfile", ACME, "remove acme_domain from the options"),
+        ("procfile", TLS, "remove certfile, keyfile, ca_certs, redirect_bind, insecure_bind from"),
+    ],
+)
+def test_tls_that_a_platform_cannot_serve_is_an_error(
+    shop: Path, kind: str, options: str, said: str
+) -> None:
+    (shop / "rustwsgi.toml").write_text(options)
+    done = call("init", kind, cwd=shop)
+    assert done.returncode == 2 and said in done.stderr and done.stdout == "", done
+
+
 @pytest.mark.parametrize("has_options", [False, True])
 def test_process_listens_at_the_port_of_the_platform(
     door: str, shop: Path, has_options: bool

@@ -1,4 +1,7 @@
-"""An image, and services of Docker Compose, Kubernetes and platforms with a Procfile."""
+"""An image, and services of Docker Compose, Kubernetes and platforms with a Procfile.
+
+`container_tls` has what TLS adds to them.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ import json
 import shlex
 from dataclasses import replace
 
+from rustwsgi.init import container_tls as tls
+from rustwsgi.init.container_tls import Port
 from rustwsgi.init.project import Project
 from rustwsgi.init.template import fill
 
-#: The ports of the application, and of metrics and health checks.
+#: The ports of the application without TLS, and of metrics and health checks.
 PORT = 8000
 METRICS = 9100
 #: The user in the image; a number, so that Kubernetes can verify that it is not root.
@@ -18,7 +23,7 @@ USER = 10001
 PRE_STOP = 5
 MARGIN = 10
 #: Options whose values on this machine mean nothing in a container.
-LOCAL = ("bind", "metrics", "access_logfile")
+LOCAL = ("bind", "redirect_bind", "metrics", "access_logfile")
 #: Installs packages, those in wheels/ without an index.
 INSTALL = (
     "RUN --mount=type=bind,source=wheels,target=/wheels \\\n"
@@ -30,20 +35,22 @@ DOCKERFILE = """\
 #
 #   mkdir -p wheels; cp rustwsgi-*.whl wheels/     # if no package index has rustwsgi
 #   docker build -t @name@ .
-#   docker run -p 8000:8000 --read-only --tmpfs /tmp @name@
+#   docker run @run@ --read-only --tmpfs /tmp @name@
 #
 # List .git, .venv and what else the image does not need in .dockerignore.
+@remarks@
 FROM python:@python@-slim-bookworm
 
 WORKDIR @directory@
 @requirements@
 COPY . .
 RUN python -m compileall -q .
+@cache@
 
 # Not root, and the files of the application belong to root.
 USER @user@:@user@
 ENV PYTHONUNBUFFERED=1
-EXPOSE 8000
+EXPOSE @ports@
 # Of the master, which answers while all threads are busy, too.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD \\
     ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9100/ready')"]
@@ -56,13 +63,16 @@ COMPOSE = """\
 # compose.yaml, printed by: rustwsgi init compose @app@
 #
 # `rustwsgi init docker` prints the Dockerfile that it builds.
+@remarks@
 services:
   @name@:
     build: .
     image: @name@
-    # On this machine only: put a proxy in front, or write 80:8000.
+@comment@
     ports:
-      - "127.0.0.1:8000:8000"
+@ports@
+@sysctls@
+@volumes@
     environment:
       # Any option may be set here, as RUSTWSGI_....
       WEB_CONCURRENCY: "@workers@"
@@ -84,12 +94,14 @@ services:
         limits:
           cpus: "@workers@"
           memory: 1g
+@named@
 """
 
 KUBERNETES = """\
 # Printed by: rustwsgi init kubernetes @app@
 #
 #   rustwsgi init kubernetes @app@ > @name@.yaml
+@secret@
 #   kubectl apply -f @name@.yaml
 #
 # `rustwsgi init docker` prints the Dockerfile of the image.
@@ -120,6 +132,7 @@ spec:
         runAsUser: @user@
         runAsGroup: @user@
         seccompProfile: {type: RuntimeDefault}
+@sysctls@
       # One pod a node, as far as possible.
       topologySpreadConstraints:
         - maxSkew: 1
@@ -135,7 +148,7 @@ spec:
             # One worker for each processor of the pod. Scale with pods.
             - {name: WEB_CONCURRENCY, value: "1"}
           ports:
-            - {name: http, containerPort: 8000}
+@containers@
             - {name: metrics, containerPort: 9100}
           # The master answers probes, without a thread of the application: a pod that is only
           # busy is neither restarted nor taken out of the service.
@@ -167,9 +180,11 @@ spec:
           volumeMounts:
             # For request bodies and responses beyond memory (--limit-spool).
             - {name: tmp, mountPath: /tmp}
+@mounts@
       volumes:
         - name: tmp
           emptyDir: {sizeLimit: 1Gi}
+@pod_volumes@
 ---
 apiVersion: v1
 kind: Service
@@ -179,7 +194,7 @@ metadata:
 spec:
   selector: {app: @name@}
   ports:
-    - {name: http, port: 80, targetPort: http}
+@services@
 ---
 # Scales by the requests that wait for a thread, which an adapter for Prometheus offers as a metric
 # of pods. Without such an adapter, use a Resource metric: cpu, averageUtilization 70.
@@ -224,13 +239,19 @@ spec:
   policyTypes: [Ingress]
   ingress:
     - ports:
-        - {port: http}
+@allowed@
     - from:
         - namespaceSelector:
             matchLabels: {kubernetes.io/metadata.name: monitoring}
       ports:
         - {port: metrics}
 """
+
+#: For a pod with TLS.
+SYSCTLS = f"""\
+        # Its ports are below 1024.
+        sysctls:
+          - {{name: {tls.SYSCTL}, value: "0"}}"""
 
 PROCFILE = """\
 # Procfile, printed by: rustwsgi init procfile @app@
@@ -256,16 +277,27 @@ def docker(project: Project) -> str:
         else:
             requirements += ["# Install what the application needs, such as Flask or Django."]
     wanted = {
-        "bind": f":{PORT}",
+        **addresses(project),
         "metrics": f"127.0.0.1:{METRICS}",
         "access_logfile": "-",
     }
+    cache = ""
+    if "acme_domain" in project.options:
+        path = shlex.quote(tls.acme_cache(project))
+        cache = (
+            "# A new volume for the account and the certificates of ACME gets this owner.\n"
+            f"RUN install -d -m 0700 -o {USER} -g {USER} {path}"
+        )
     return fill(
         DOCKERFILE,
         name=project.name,
         app=project.quoted_app,
         python=project.python,
         directory=inside.directory,
+        run=tls.run_options(project) if project.has_tls else f"-p {PORT}:{PORT}",
+        remarks=tls.remarks(project, USER) if project.has_tls else "",
+        cache=cache,
+        ports=" ".join(str(port.number) for port in ports(project)),
         requirements="\n".join(requirements),
         user=str(USER),
         command=json.dumps(inside.arguments(wanted)),
@@ -273,18 +305,31 @@ def docker(project: Project) -> str:
 
 
 def compose(project: Project) -> str:
+    has_tls, has_acme = project.has_tls, "acme_domain" in project.options
+    comment = "# On this machine only: put a proxy in front, or write 80:8000."
+    sysctls = "# The server is not root in the container, and its ports are below 1024."
+    has_volumes = has_tls and (has_acme or tls.mounts(project))
     return fill(
         COMPOSE,
         name=project.name,
         app=project.quoted_app,
+        remarks=tls.remarks(project, USER) if has_tls else "",
+        comment="" if has_tls else f"    {comment}",
+        ports=tls.compose_ports(project) if has_tls else f'      - "127.0.0.1:{PORT}:{PORT}"',
+        sysctls=f"    {sysctls}\n    sysctls:\n      {tls.SYSCTL}: 0" if has_tls else "",
+        volumes=tls.compose_volumes(project) if has_volumes else "",
+        named="volumes:\n  acme:" if has_acme else "",
         workers=project.workers if project.workers.isdecimal() else "2",
         stop=str(project.number("graceful_timeout", 30) + MARGIN),
     )
 
 
 def kubernetes(project: Project) -> str:
+    """Raises InitError."""
+    tls.refuse_acme(project)
+    mounts, volumes = tls.volumes(project) if project.has_tls else ([], [])
     wanted = {
-        "bind": f":{PORT}",
+        **addresses(project),
         "metrics": f":{METRICS}",
         "access_logfile": "-",
         "limit_memory": "128m",
@@ -296,12 +341,28 @@ def kubernetes(project: Project) -> str:
         name=project.name,
         app=project.quoted_app,
         user=str(USER),
+        secret=tls.secret_command(project) if project.has_tls else "",
+        sysctls=SYSCTLS if project.has_tls else "",
+        containers="\n".join(
+            f"            - {{name: {port.name}, containerPort: {port.number}}}"
+            for port in ports(project)
+        ),
+        mounts="\n".join(mounts),
+        pod_volumes="\n".join(volumes),
+        services="\n".join(
+            f"    - {{name: {port.name}, port: {80 if port.number == PORT else port.number}, "
+            f"targetPort: {port.name}}}"
+            for port in ports(project)
+        ),
+        allowed="\n".join(f"        - {{port: {port.name}}}" for port in ports(project)),
         stop=str(project.number("graceful_timeout", 30) + PRE_STOP + MARGIN),
         arguments=f"[{', '.join(map(yaml_word, words))}]",
     )
 
 
 def procfile(project: Project) -> str:
+    """Raises InitError."""
+    tls.refuse_tls(project)
     wanted = {
         "keep_alive": "95",
         "forwarded_headers": "for,proto",
@@ -316,10 +377,20 @@ def procfile(project: Project) -> str:
     return fill(PROCFILE, app=project.quoted_app, command=command)
 
 
+def ports(project: Project) -> list[Port]:
+    """The ports that clients use."""
+    return tls.ports(project) if project.has_tls else [Port("http", PORT)]
+
+
+def addresses(project: Project) -> dict[str, str]:
+    """The options for what the container offers and stores."""
+    return tls.addresses(project) if project.has_tls else {"bind": f":{PORT}"}
+
+
 def in_container(project: Project) -> Project:
     """The project with the paths of an image. Its addresses are those of the image as well."""
     options = {name: values for name, values in project.options.items() if name not in LOCAL}
-    return replace(project, program="rustwsgi", directory=f"/srv/{project.name}", options=options)
+    return replace(project, program="rustwsgi", directory=tls.in_image(project), options=options)
 
 
 def yaml_word(text: str) -> str:
