@@ -102,7 +102,8 @@ fn parse(
     open_static_files(&mut loaded.settings).map_err(config::Exit::usage)?;
     let hooks = hooks.into_inner();
     if let Some(object) = &hooks.0 {
-        let values = config::gunicorn_values(&loaded.settings);
+        let cpus = Cpus::of_this_process().usable();
+        let values = config::gunicorn_values(&loaded.settings, cpus);
         object.bind(py).call_method1("configure", (values,)).map_err(|failure| config::Exit {
             code: 2,
             stdout: false,

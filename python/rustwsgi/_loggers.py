@@ -151,7 +151,7 @@ def attach(write: Callable[[str], None]) -> AccessHandler | None:
     return _access_handler
 
 
-def log_access(template: str, atoms: dict[str, Any]) -> None:
+def log_access(template: str, atoms: dict[str, Any], request_id: str | None) -> None:
     """Pass the line of one request through ``gunicorn.access``."""
     global _has_reported_disabled
     if access_logger.disabled and not _has_reported_disabled:
@@ -168,4 +168,6 @@ def log_access(template: str, atoms: dict[str, Any]) -> None:
         record = access_logger.makeRecord(
             name, logging.INFO, "(access log)", 0, template, arguments, None
         )
+        if request_id is not None:
+            record.request_id = request_id
         access_logger.handle(record)

@@ -24,7 +24,9 @@ const AFTER_HELP: &str = "Every option can also be set in the environment, as in
     the manual page (man).\n\n\
     Two commands print files: 'rustwsgi convert FILE' a rustwsgi.toml for the configuration of \
     gunicorn, uWSGI, waitress or mod_wsgi-express; 'rustwsgi init KIND' a file for systemd, nginx, \
-    haproxy, docker, compose, kubernetes or procfile. Each has a --help.";
+    haproxy, docker, compose, kubernetes or procfile. Two show a running server, by its \
+    --control-socket or --metrics: 'rustwsgi ctl COMMAND', which also controls it, and 'rustwsgi \
+    top'. Each has a --help.";
 
 /// The options, gunicorn's flags without a counterpart, `--generate` and `--version`.
 pub(super) fn command() -> Command {

@@ -117,7 +117,7 @@ impl AccessLog {
             return;
         }
         if self.outputs.python {
-            if routed::push_access(|| self.render(record)) {
+            if routed::push_access(record.trace.request_id, || self.render(record)) {
                 return;
             }
             if self.target == LogTarget::Nowhere && !self.outputs.syslog {

@@ -152,7 +152,7 @@ pub(super) fn push(entry: &Entry<'_>) -> bool {
 }
 
 /// The same for a line of the access log.
-pub(super) fn push_access(line: impl FnOnce() -> String) -> bool {
+pub(super) fn push_access(request_id: Option<&str>, line: impl FnOnce() -> String) -> bool {
     is_possible()
         && add(Routed {
             is_access: true,
@@ -161,7 +161,7 @@ pub(super) fn push_access(line: impl FnOnce() -> String) -> bool {
             event: None,
             message: line(),
             traceback: None,
-            request_id: None,
+            request_id: request_id.map(str::to_owned),
             time: UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64(),
         })
 }
@@ -217,7 +217,7 @@ mod tests {
         assert!(begin_routing());
         assert!(!begin_routing());
         assert!(push(&entry("one")));
-        assert!(push_access(|| "two".to_owned()));
+        assert!(push_access(None, || "two".to_owned()));
         let router = std::thread::spawn(|| {
             let taken = [take_routed().unwrap(), take_routed().unwrap()];
             assert!(!push(&entry("of the router")));

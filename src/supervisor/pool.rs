@@ -205,8 +205,8 @@ pub(super) struct BootFailure {
     pub(super) has_predecessor: bool,
     /// How that worker is replaced.
     pub(super) replace: Replace,
-    /// The server has started.
-    pub(super) has_started: bool,
+    /// Without the worker, the server does not start.
+    pub(super) ends_server: bool,
     pub(super) is_reloading: bool,
     /// It was the canary of a reload.
     pub(super) is_on_trial: bool,
@@ -232,8 +232,8 @@ impl BootFailure {
             BootFailure { is_current: false, .. } => BootRemedy::Ignore,
             BootFailure { has_conflict: true, .. } if can_stop_first => BootRemedy::StopFirst,
             BootFailure { is_reloading: true, .. } => BootRemedy::RollBack,
-            BootFailure { has_started: true, .. } => BootRemedy::TryAgainLater,
-            BootFailure { has_started: false, .. } => BootRemedy::ShutDown,
+            BootFailure { ends_server: false, .. } => BootRemedy::TryAgainLater,
+            BootFailure { ends_server: true, .. } => BootRemedy::ShutDown,
         }
     }
 }

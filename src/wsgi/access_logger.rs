@@ -219,11 +219,12 @@ impl AccessLogger {
             // The line is complete, and the atoms are for filters only.
             None => log.render(record).replace('%', "%%"),
         };
+        let id = record.trace.request_id;
         match &request.context {
             Some(context) => {
-                context.call_method1(py, intern!(py, "run"), (&self.log_access, line, atoms))?
+                context.call_method1(py, intern!(py, "run"), (&self.log_access, line, atoms, id))?
             }
-            None => self.log_access.call1(py, (line, atoms))?,
+            None => self.log_access.call1(py, (line, atoms, id))?,
         };
         Ok(())
     }

@@ -26,6 +26,7 @@ class ToFile(logging.Handler):
             "formatted": self.format(record),
             "event": getattr(record, "rustwsgi_event", None),
             "pid": record.process,
+            "request_id": getattr(record, "request_id", None),
             "age": time.time() - record.created,
             "thread": threading.current_thread().name,
         }

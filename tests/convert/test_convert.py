@@ -140,6 +140,31 @@ def test_variable_of_the_environment_is_inserted(tmp_path: Path) -> None:
     assert "workers = 5" in text and "\nbind" not in text and "$(N) was replaced" in text
 
 
+def test_formula_of_placeholders_is_calculated(tmp_path: Path) -> None:
+    """From left to right, with joined texts, as uWSGI does."""
+    (tmp_path / "u.ini").write_text(
+        "[uwsgi]\nmodule = a:b\nbase = 3\nprocesses = %(base + 2 * 4)\nthreads = %(base 0 ++)\n"
+        "listen = %(%k - %k / 5 + 64)\nharakiri = %(base / 0)\nlog-format = %(addr) %(no such)\n"
+    )
+    text = convert(tmp_path, "u.ini")
+    for line in ("workers = 20", "threads = 31", "backlog = 64"):
+        assert f"\n{line}\n" in text, text
+    assert "# harakiri = %(base / 0)" in text and "%(no such)" in text
+    assert "# base = 3" not in text
+
+
+XML = """<?xml version="1.0"?>
+<all><uwsgi id="one"><module>a:b</module></uwsgi><uwsgi id="two"><module>c:d</module></uwsgi></all>
+"""
+
+
+def test_element_of_xml_is_chosen_as_by_uwsgi(tmp_path: Path) -> None:
+    (tmp_path / "root.xml").write_text('<uwsgi id="site"><module>a:b</module></uwsgi>')
+    (tmp_path / "all.xml").write_text(XML)
+    for name, app in [("root.xml", "a:b"), ("all.xml", "a:b"), ("all.xml:two", "c:d")]:
+        assert value(convert(tmp_path, "--", "uwsgi", "--xml", name), "app") == app
+
+
 def test_default_of_a_variable_that_the_server_reads_is_remarked(tmp_path: Path) -> None:
     (tmp_path / "Procfile").write_text("web: gunicorn -w ${WEB_CONCURRENCY:-7} -b :$PORT a:b\n")
     text = convert(tmp_path, "Procfile")

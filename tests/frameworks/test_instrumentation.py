@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from harness import ROOT, TIMEOUT, ServerProcess
+from harness.metrics import OPTIONS, Metrics
 from harness.proxies import snippet
 
 APP = "instrumented:app"
@@ -102,7 +103,9 @@ def test_opentelemetry_instrument_exports_spans_of_the_worker(
         "OTEL_LOGS_EXPORTER": "none",
         "OTEL_BSP_SCHEDULE_DELAY": "50",
     }
-    with start(door, ["opentelemetry-instrument"], env) as server:
+    # Without `--`, the agent takes `--metrics` for an abbreviation of options of its own.
+    with start(door, ["opentelemetry-instrument", "--"], env, *OPTIONS) as server:
+        assert Metrics(server).get("/ready").status == 200
         traced = get_traced(server, "opentelemetry")
         assert traced["traced"] and traced["pid"] != server.pid
         assert b"shop" in receiver.wait_for(b"GET /traced/<agent>")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness import TIMEOUT, ServerProcess, run_cli
+from harness import TIMEOUT, ServerProcess, build_request, run_cli
 from harness.metrics import OPTIONS, Metrics
 
 ROUTED = ("--log-python", "--threads", "2")
@@ -72,6 +72,21 @@ def test_lines_of_a_worker_go_through_their_loggers(fresh_server, records: Recor
     # The master's lines are written without Python.
     assert all(record["pid"] != server.pid for record in records.all())
     server.wait_for_event("server.stopped")
+
+
+def test_records_have_the_id_of_their_request(fresh_server, records: Records) -> None:
+    server = start(fresh_server, records, "ToFile", "--request-id-header", "X-Request-ID")
+    with server.connect() as client:
+        client.send(build_request("GET", "/raise", fields=[("X-Request-ID", "mine")]))
+        assert client.response().status == 500
+    records.wait_for(event=r"^request\.failed$", request_id="^mine$")
+    # Logged by the thread of the request.
+    records.wait_for(name="access", message='"GET /raise HTTP/1.1" 500', request_id="^mine$")
+    with server.connect() as client:
+        client.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert client.response().status == 400
+    # Without a thread of the application.
+    records.wait_for(name="access", message='" 400', request_id="^[0-9a-f]{32}$")
 
 
 def test_access_log_is_written_once(fresh_server, records: Records, tmp_path: Path) -> None:

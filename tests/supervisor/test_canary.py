@@ -251,3 +251,56 @@ def test_server_without_metrics_judges_too(fresh_server: Factory, tmp_path: Path
     # The canary may still accept before it reads that it retires.
     workers(server, 1)
     assert server.get("/").body == b"one"
+
+
+HALF_BOOTED = """
+import os, time
+try:
+    os.close(os.open("first", os.O_CREAT | os.O_EXCL))
+except FileExistsError:
+    while os.path.exists("first"):
+        time.sleep(0.01)
+"""
+
+
+def start_half(fresh_server: Factory, directory: Path, *options: str) -> tuple[ServerProcess, Path]:
+    """A server of two workers, of which one serves and the other boots."""
+    module = directory / "edited.py"
+    module.write_text(HALF_BOOTED + SOURCE.format(status="200 OK", body=b"one"))
+    env = {"PYTHONDONTWRITEBYTECODE": "1"}
+    options = ("--workers", "2", *options, *OPTIONS)
+    server = fresh_server("edited:app", *options, cwd=directory, env=env)
+    states = sorted(worker["state"] for worker in Metrics(server).status()["workers"])
+    assert states == ["booting", "ready"]
+    return server, module
+
+
+def test_reload_before_all_workers_are_ready_has_a_canary(
+    fresh_server: Factory, tmp_path: Path
+) -> None:
+    server, module = start_half(fresh_server, tmp_path, "--respawn-canary", "600")
+    module.write_text(SOURCE.format(status="500 Internal Server Error", body=b"two"))
+    with Load(server.connect) as load:
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_event("canary.failed", r"5xx in [\d.]+ % of \d+ responses")
+        server.wait_for_event("reload.failed")
+    assert load.bodies == {b"one", b"two"}
+
+
+def test_failed_reload_before_all_workers_are_ready_leaves_those_that_serve(
+    fresh_server: Factory, tmp_path: Path
+) -> None:
+    """The worker that boots in place of the missing one has the broken code, too: it ended the
+    server."""
+    server, module = start_half(fresh_server, tmp_path)
+    whole = module.read_text()
+    module.write_text("import nothing_of_that_name\n")
+    with Load(server.connect) as load:
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_event("reload.failed", "the old workers keep serving")
+        server.wait_for_event("worker.boot_failed", "trying again after a pause")
+        load.more()
+        module.write_text(whole)
+        (tmp_path / "first").unlink()
+        server.wait_for_event("server.ready", "2 workers serve")
+    assert load.failures == [] and load.bodies == {b"one"}

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,20 @@ def test_affinity_limits_the_number_and_a_reload_reads_it_again(fresh_server: Fa
     wait_until(
         lambda: len(metrics.status()["workers"]) == status["workers_wanted"], "workers have joined"
     )
+
+
+def test_hooks_see_the_number_of_workers(fresh_server: Factory, tmp_path: Path) -> None:
+    """The hooks' settings took `auto` for a number, which ended the start."""
+    configuration = tmp_path / "gunicorn.conf.py"
+    configuration.write_text(
+        "workers = 'auto'\n"
+        "def when_ready(server):\n"
+        "    server.log.info('%r %r workers', server.num_workers, server.cfg.workers)\n"
+    )
+    with on_cpus({min(os.sched_getaffinity(0))}):
+        server = fresh_server("echo:app", "-c", str(configuration), *OPTIONS)
+    server.wait_for_log("1 1 workers")
+    assert Metrics(server).status()["workers_auto"] is True
 
 
 def test_auto_is_printed_and_other_words_are_refused(door: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import grp
+import operator
 import os
 import pwd
 import re
@@ -149,13 +150,42 @@ class Reader:
         return read_text(match[1].removeprefix("file://")).strip()
 
     def _placeholder(self, match: re.Match[str]) -> str:
-        value = self.value_of(match[1].strip())
+        first, *rest = match[1].split() or [""]
+        value = self._calculate([first, *rest]) if rest else self.value_of(first)
         # What is no option is text, such as the variables of log-format.
         return match[0] if value is None else value
 
+    def _calculate(self, formula: list[str]) -> str | None:
+        """The value of ``%(NAME + NUMBER ...)``: calculated from left to right, items without an
+        operator between them are joined. None if it is no formula."""
+        value, sign = "", ""
+        for word in formula:
+            if word in OPERATORS:
+                sign = word
+                continue
+            item: str | None = word
+            if word in STEPS:
+                item, sign = "1", STEPS[word]
+            elif not INTEGER.fullmatch(word):
+                item = self.value_of(word)
+            if item is None:
+                return None
+            item = self._expand(item)
+            if sign == "":
+                value += item
+            elif INTEGER.fullmatch(value) and INTEGER.fullmatch(item):
+                if sign == "/" and int(item) == 0:
+                    return None
+                value = str(OPERATORS[sign](int(value), int(item)))
+            else:
+                return None
+            sign = ""
+        return value
+
     def expanded(self) -> list[Given]:
         """The options in their order, without placeholders."""
-        used = set(re.findall(r"%\(([^()]*)\)", "".join(value for _, value in self.options)))
+        placeholders = re.findall(r"%\(([^()]*)\)", "".join(value for _, value in self.options))
+        used = {name for names in placeholders for name in names.split()}
         found = []
         for key, value in self.options:
             if key in ("set", "set-placeholder", "set-ph"):
@@ -167,6 +197,16 @@ class Reader:
         self.placeholders = {key for key, _ in found if key in used}
         return [Given(key, self._expand(value)) for key, value in found]
 
+
+#: What ``%(a + b)`` may calculate, with whole numbers.
+OPERATORS: dict[str, Callable[[int, int], int]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.floordiv,
+}
+STEPS = {"++": "+", "--": "-"}
+INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 UNSET_MARKS = re.compile(f"{OPEN}[^{CLOSE}]*{CLOSE}")
 

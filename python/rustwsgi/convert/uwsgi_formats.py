@@ -78,7 +78,12 @@ def read_xml(text: str, section: str, path: str) -> Pairs:
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, expat.ExpatError, ValueError) as error:
         raise ConvertError(f"{path} is not XML: {error}") from None
-    found = [node for node in root.iter("uwsgi") if node.get("id", "uwsgi") == section]
+    # As in uWSGI, only a section that is named chooses by the id, and not at the root.
+    found = [
+        node
+        for node in root.iter("uwsgi")
+        if node is root or section == "uwsgi" or node.get("id", section) == section
+    ]
     if not found:
         raise ConvertError(f"{path} has no element <uwsgi>")
     return [(node.tag, (node.text or "true").strip()) for node in found[0]]

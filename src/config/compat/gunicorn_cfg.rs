@@ -15,15 +15,15 @@ const DEFAULT_OF_GUNICORN: [&str; 2] = ["chdir", "access_log_format"];
 const OF_FILE: &str = "logconfig_dict";
 
 /// Every setting of gunicorn that is an option here: its values, as text, and none if it is unset.
-/// `python/rustwsgi/_settings.py` knows their types.
-pub fn gunicorn_values(settings: &Settings) -> Vec<(String, Vec<String>)> {
+/// `python/rustwsgi/_settings.py` knows their types. `cpus` is how many CPUs may be used.
+pub fn gunicorn_values(settings: &Settings, cpus: usize) -> Vec<(String, Vec<String>)> {
     options::all()
         .filter_map(|option| {
             let name = option.gunicorn?;
             if name == OF_FILE {
                 return None;
             }
-            let values = match value(option, settings) {
+            let values = match value(option, settings, cpus) {
                 Some(Value::Array(items)) => items.iter().map(text).collect(),
                 Some(value) => vec![text(&value)],
                 None if DEFAULT_OF_GUNICORN.contains(&name) => return None,
@@ -34,8 +34,10 @@ pub fn gunicorn_values(settings: &Settings) -> Vec<(String, Vec<String>)> {
         .collect()
 }
 
-fn value(option: &OptionDef, settings: &Settings) -> Option<Value> {
+fn value(option: &OptionDef, settings: &Settings, cpus: usize) -> Option<Value> {
     match option.name {
+        // A number for hooks, which calculate with it, also with `auto`.
+        "workers" => i64::try_from(settings.processes.workers.number(cpus)).ok().map(Into::into),
         // Here it only selects the default number of threads.
         "worker_class" => Some(if settings.threads == 1 { "sync" } else { "gthread" }.into()),
         // The number of Python's `ssl` module.

@@ -31,7 +31,8 @@ impl Format {
     /// # Errors
     /// A sentence that names the extensions.
     pub(in crate::control) fn of(path: &Path) -> Result<Format, String> {
-        match path.extension().and_then(|extension| extension.to_str()) {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        match extension.map(str::to_ascii_lowercase).as_deref() {
             Some("svg") => Ok(Format::Svg),
             Some("txt" | "folded" | "collapsed") => Ok(Format::Collapsed),
             Some("json") => Ok(Format::Speedscope),
@@ -341,6 +342,7 @@ mod tests {
         let speedscope = joined().speedscope();
         assert_eq!(speedscope["profiles"][0]["samples"][0], json!([2, 0, 1]));
         assert_eq!(speedscope["shared"]["frames"][2]["name"], "requests");
+        assert!(matches!(Format::of(Path::new("A.SVG")), Ok(Format::Svg)));
         assert!(Format::of(Path::new("a.png")).unwrap_err().contains(".svg"));
     }
 

@@ -19,7 +19,6 @@ impl Master<'_> {
     pub(super) fn plan_trial(&self) -> Option<Trial> {
         let processes = &self.deployment.settings.processes;
         let can_serve_beside = processes.replace == Replace::ReadyFirst
-            && self.stage.has_started()
             && self.deployment.target > 0
             && self.workers.has_outdated();
         let length = processes.canary;

@@ -67,7 +67,7 @@ impl Master<'_> {
             has_conflict: worker.status.has_conflict,
             has_predecessor: self.workers.has_outdated(),
             replace: self.workers.replace(settings.processes.replace),
-            has_started: self.stage.has_started(),
+            ends_server: self.stage.ends_with_failed_boot(),
             is_reloading: self.stage.is_reloading(),
             is_on_trial: self.is_on_trial(),
         };

@@ -240,11 +240,11 @@ impl Master<'_> {
     /// both deployments keep serving, and the new configuration stays.
     pub(super) fn roll_back(&mut self, py: Python<'_>, reason: &str) {
         let is_on_trial = self.is_on_trial();
-        let Some(restorable) = self.stage.roll_back() else { return };
+        let (new, old) = self.workers.ready_new_and_old();
+        let Some(restorable) = self.stage.roll_back(new + old > 0) else { return };
         let previous_target = restorable.target();
         let PreviousDeployment { deployment: mut previous, .. } = restorable;
         self.end_reload(Outcome::RolledBack, reason);
-        let (new, old) = self.workers.ready_new_and_old();
         let needed = previous.target.min(previous_target);
         let back = old >= needed || new == 0 || (is_on_trial && old > 0);
         let consequence = match (back, old) {

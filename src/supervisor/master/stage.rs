@@ -37,6 +37,9 @@ pub(super) enum Stage<P = PreviousDeployment> {
 pub(super) struct Start {
     /// The launcher, which waits for the outcome (`--daemon`).
     pub(super) launcher: Option<Launcher>,
+    /// A reload was rolled back while some workers served: they keep serving, although the code
+    /// that is on the disk by now may not boot.
+    pub(super) has_survived_reload: bool,
 }
 
 /// A shutdown in progress.
@@ -62,6 +65,15 @@ impl<P> Stage<P> {
             Stage::Reloading { start, .. } | Stage::Stopping(Shutdown { start, .. }) => {
                 start.is_none()
             }
+        }
+    }
+
+    /// Whether a worker that cannot boot ends the server: until all workers have been ready once,
+    /// unless some serve that a failed reload has left.
+    pub(super) fn ends_with_failed_boot(&self) -> bool {
+        match self {
+            Stage::Starting(start) => !start.has_survived_reload,
+            _ => !self.has_started(),
         }
     }
 
@@ -145,11 +157,15 @@ impl<P> Stage<P> {
         *self = Stage::Reloading { previous: replaced(earlier), start, trial };
     }
 
-    /// A reload has failed: returns the deployment to roll back to.
-    pub(super) fn roll_back(&mut self) -> Option<P> {
+    /// A reload has failed: returns the deployment to roll back to. `serves` says whether its
+    /// workers serve.
+    pub(super) fn roll_back(&mut self, serves: bool) -> Option<P> {
         match self.take() {
             Stage::Reloading { previous, start, .. } => {
-                *self = start.map_or(Stage::Serving, Stage::Starting);
+                *self = start.map_or(Stage::Serving, |mut start| {
+                    start.has_survived_reload |= serves;
+                    Stage::Starting(start)
+                });
                 Some(previous)
             }
             other => {
@@ -235,7 +251,7 @@ mod tests {
         stage.trial_mut().and_then(Option::take);
     }
     fn roll_back(stage: &mut Named) {
-        stage.roll_back();
+        stage.roll_back(true);
     }
     fn complete(stage: &mut Named) {
         stage.complete();
@@ -287,8 +303,22 @@ mod tests {
         stage.complete();
         stage.begin_reload(|earlier| earlier.unwrap_or("first"), None);
         stage.begin_reload(|earlier| earlier.unwrap_or("second"), None);
-        assert_eq!(stage.roll_back(), Some("first"));
-        assert_eq!(stage.roll_back(), None);
+        assert_eq!(stage.roll_back(true), Some("first"));
+        assert_eq!(stage.roll_back(true), None);
+    }
+
+    #[test]
+    fn failed_boot_ends_the_server_until_some_workers_serve_for_good() {
+        let mut stage = starting();
+        assert!(stage.ends_with_failed_boot());
+        reload(&mut stage);
+        stage.roll_back(false);
+        assert!(stage.ends_with_failed_boot(), "no worker serves");
+        reload(&mut stage);
+        stage.roll_back(true);
+        assert!(!stage.has_started() && !stage.ends_with_failed_boot());
+        complete(&mut stage);
+        assert!(!stage.ends_with_failed_boot());
     }
 
     #[test]

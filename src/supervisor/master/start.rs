@@ -86,7 +86,7 @@ impl<'a> Master<'a> {
         Ok(Master {
             origin,
             deployment,
-            stage: Stage::Starting(Start { launcher }),
+            stage: Stage::Starting(Start { launcher, has_survived_reload: false }),
             workers: Workers::default(),
             reloads: Reloads::default(),
             acme: Acme::new(),

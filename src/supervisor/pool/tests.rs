@@ -228,12 +228,12 @@ fn boot_failure_has_the_remedy_of_its_cause() {
         has_conflict: true,
         has_predecessor: true,
         replace: Replace::ReadyFirst,
-        has_started: true,
+        ends_server: false,
         is_reloading: false,
         is_on_trial: false,
     };
     let reload = BootFailure { is_reloading: true, ..conflict };
-    let start = BootFailure { has_started: false, has_predecessor: false, ..conflict };
+    let start = BootFailure { ends_server: true, has_predecessor: false, ..conflict };
     for (failure, remedy) in [
         (conflict, StopFirst),
         (reload, StopFirst),
