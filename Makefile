@@ -28,12 +28,12 @@ SHELL_SCRIPTS = $(shell git grep -lE '^\#!.*[/ ](bash|sh)$$')
 SANITIZER := RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 SANITIZED = --target $(HOST) --target-dir target/sanitize
-SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml \
+SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml LICENSE packaging/LICENSES.txt \
 	$(shell find src python packaging/wheel -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -path '*/share/*' -type f)
 
 .PHONY: help demo build binary wheels sdist site screenshots test test-versions model soak lint lint-rust lint-python lint-text lint-msrv \
-	lint-dependencies audit bench bench-instructions fuzz fuzz-server sanitize sanitize-threads docs format \
-	hooks clean
+	lint-dependencies audit bench bench-instructions fuzz fuzz-server sanitize sanitize-threads docs licenses \
+	format hooks clean
 
 ## Build rustwsgi and serve the Flask demo at ADDRESS (127.0.0.1:8000).
 demo: $(VENV)/.installed $(VENV)/.demo
@@ -59,7 +59,7 @@ $(BINARY): $(VENV)/bin/python $(SOURCES)
 
 ## Build a wheel for each Python of this machine, and the source archive, into dist/, and check them.
 ## One Python, another C library: make wheels PYTHONS=3.12 PLATFORM=musllinux_1_2
-wheels: $(VENV)/.tools $(VENV)/.deny $(VENV)/.zig
+wheels: $(VENV)/.tools $(VENV)/.zig
 	$(CHECK_RUST)
 	$(BIN)/python packaging/wheels.py $(if $(PLATFORM),--platform $(PLATFORM)) $(PYTHONS)
 
@@ -72,7 +72,7 @@ screenshots: $(VENV)/.installed $(VENV)/.testing $(VENV)/.demo $(VENV)/.site
 	$(BIN)/python packaging/site/screenshots.py
 
 ## Build the source archive into dist/.
-sdist: $(VENV)/.tools $(VENV)/.deny
+sdist: $(VENV)/.tools
 	$(BIN)/python packaging/wheels.py --sdist
 
 ## Run all tests: Rust with and without Python, black-box tests of the wheel and the binary.
@@ -127,6 +127,7 @@ else
 endif
 
 lint-dependencies: $(VENV)/.deny
+	$(BIN)/python packaging/licenses.py --check
 	@if $(DENY) --version >/dev/null 2>&1; then $(DENY) check --hide-inclusion-graph licenses bans sources; \
 		else echo "Dependencies: skipped, cargo-deny is not installed."; fi
 
@@ -170,6 +171,10 @@ bench-instructions: $(VENV)/.installed $(VENV)/.testing
 ## Generate docs/configuration.md, completions and the man page from the options.
 docs:
 	UPDATE_DOCS=1 cargo test --locked --no-default-features --quiet --lib -- configuration_page_equals packaged_text_equals
+
+## Write the licences of the crates that a wheel contains into packaging/LICENSES.txt.
+licenses:
+	$(PYTHON) packaging/licenses.py
 
 ## Format Rust and Python.
 format: $(VENV)/.linting

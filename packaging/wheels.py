@@ -24,6 +24,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import licenses
 import pythons
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,8 +32,7 @@ DIST = ROOT / "dist"
 MATURIN = [sys.executable, "-m", "maturin"]
 #: With the names of functions, for stack traces of native code, and without line tables.
 PROFILE = {"CARGO_PROFILE_RELEASE_STRIP": "debuginfo", "CARGO_PROFILE_RELEASE_DEBUG": "none"}
-LICENSES = "LICENSES.txt"
-#: With the tools of the virtual environment: cargo-deny, and python, which runs zig.
+#: With the tools of the virtual environment: python, which runs zig.
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
@@ -76,12 +76,14 @@ def build_wheel(source: Path, python: Path, target: str | None, tag: str) -> Pat
         return Path(shutil.move(wheel, DIST / wheel.name))
 
 
-def write_licenses() -> None:
-    """Write which crates the wheel has, and their licences, as cargo-deny finds them."""
-    command = ["cargo", "deny", "--locked", "list", "--format", "human", "--layout", "crate"]
-    listed = run("listing licences", command, PATH=PATH)
-    text = "The crates that rustwsgi is built from, and their licences.\n\n" + listed
-    (DIST / LICENSES).write_text(text)
+def copy_licenses() -> None:
+    """Copy the licences of the crates, which each wheel has, for the page of the release.
+
+    Raises:
+        Failed: They are not those of the crates that are built.
+    """
+    run("comparing licences", [sys.executable, ROOT / "packaging" / "licenses.py", "--check"])
+    shutil.copy(licenses.FILE, DIST)
 
 
 def unpack(archive: Path, directory: str) -> Path:
@@ -151,7 +153,7 @@ def main() -> int:
         wanted = {} if options.sdist else find_pythons(options.pythons)
         shutil.rmtree(DIST, ignore_errors=True)
         archive = build_sdist()
-        write_licenses()
+        copy_licenses()
         failed = 0 if options.sdist else build_all(archive, wanted, options)
     except (Failed, ValueError) as problem:
         print(problem, file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import json
 import os
 import re
@@ -163,3 +164,82 @@ def test_wheel_of_a_missing_interpreter_is_an_error() -> None:
     )
     assert done.returncode == 1, done
     assert done.stderr.startswith("There is no Python 3.9 on this machine. Install it"), done
+
+
+LICENSES = ROOT / "packaging" / "LICENSES.txt"
+
+
+def listed_crates() -> dict[str, str]:
+    """The rows of the list: crates with their versions, and the expressions of their licences."""
+    rows = LICENSES.read_text().partition("\n\n-----")[0].splitlines()
+    return dict(re.findall(r"^([\w-]+ [\w.+-]+): (.+)$", "\n".join(rows), re.M))
+
+
+def test_licences_are_those_of_the_locked_crates() -> None:
+    """`make lint` compares all of the file, but needs cargo."""
+    lock = (ROOT / "Cargo.lock").read_text()
+    locked = {
+        f"{name} {version}"
+        for name, version in re.findall(r'name = "(.+)"\nversion = "(.+)"', lock)
+    }
+    listed = listed_crates()
+    assert listed.keys() <= locked, "run `make licenses`"
+    manifest = (ROOT / "Cargo.toml").read_text()
+    (direct,) = re.findall(r"(?ms)^\[dependencies\]\n(.*?)^\[", manifest)
+    names = set(re.findall(r"(?m)^([\w-]+) = ", direct))
+    assert names <= {crate.split()[0] for crate in listed}, "run `make licenses`"
+
+
+def test_each_crate_has_a_text() -> None:
+    text = LICENSES.read_text()
+    heads = re.findall(r"(?ms)^-{100}\n(.*?)\n-{100}$", text)
+    holders = {name for head in heads for name in " ".join(head.split()).split(", ")}
+    assert listed_crates().keys() <= holders
+    for words in (
+        "Permission is hereby granted, free of charge",
+        "Apache License",
+        "COMMON DEVELOPMENT AND DISTRIBUTION LICENSE",
+        "UNICODE, INC. LICENSE AGREEMENT",
+    ):
+        assert words in text
+
+
+def test_installed_wheel_has_the_licences() -> None:
+    files = importlib.metadata.files("rustwsgi") or []
+    (installed,) = [file for file in files if file.name == "LICENSES.txt"]
+    assert installed.read_text() == LICENSES.read_text()
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("MIT", {"MIT"}),
+        ("Apache-2.0 OR MIT", {"MIT"}),
+        ("Unlicense/MIT", {"MIT"}),
+        ("(MIT OR Apache-2.0) AND Unicode-3.0", {"MIT", "Unicode-3.0"}),
+        ("ISC AND (Apache-2.0 OR ISC)", {"ISC"}),
+        ("Apache-2.0 WITH LLVM-exception OR BSL-1.0", {"BSL-1.0"}),
+        ("Apache-2.0 WITH LLVM-exception", {"Apache-2.0 WITH LLVM-exception"}),
+        ("New-1.0 OR Apache-2.0", {"Apache-2.0"}),
+    ],
+)
+def test_licence_is_chosen_from_an_expression(monkeypatch, expression: str, expected) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "packaging"))
+    assert importlib.import_module("licenses").chosen(expression) == expected
+
+
+def test_texts_of_a_crate_are_found_or_missed(tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "packaging"))
+    licenses = importlib.import_module("licenses")
+    crate = licenses.Crate("a", "1.0.0", "MIT OR Apache-2.0", tmp_path)
+    with pytest.raises(licenses.Failed, match=r"a 1\.0\.0 has no text of MIT"):
+        crate.texts()
+    (tmp_path / "LICENSE-APACHE").write_text(f"{licenses.KNOWN['Apache-2.0']}\n")
+    mit = "Permission is hereby granted, free of charge,\nto any person obtaining a copy"
+    (tmp_path / "LICENSE-MIT").write_text(f"\ufeff// {mit}  \n")
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "NOTICE").write_text("(c) B\n")
+    assert crate.texts() == [f"{mit}\n", "(c) B\n"]
+    other = licenses.Crate("b", "2.0.0", "MIT", tmp_path)
+    text = licenses.render([crate, other])
+    assert text.count("to any person obtaining a copy") == 1 and "\na 1.0.0, b 2.0.0\n" in text
