@@ -11,7 +11,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, Error, SupportedProtocolVersion};
 
 use super::*;
-use crate::config::TlsSettings;
+use crate::config::{HttpProtocols, TlsSettings};
 use crate::net::tls::config::build;
 use crate::net::tls::trusts_all::TrustsAll;
 use crate::net::tls::{Material, TicketKeys};
@@ -27,12 +27,22 @@ struct Pair {
 }
 
 fn pair(version: &'static SupportedProtocolVersion) -> Pair {
+    pair_with(version, HttpProtocols::default(), &[])
+}
+
+/// A server with these protocols, and a client that offers others.
+fn pair_with(
+    version: &'static SupportedProtocolVersion,
+    protocols: HttpProtocols,
+    offered: &[&str],
+) -> Pair {
     let file = |name: &str| {
         vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/tls")).join(name)]
     };
     let settings = TlsSettings {
         certfiles: file("cert.pem"),
         keyfiles: file("key.pem"),
+        protocols,
         ..TlsSettings::default()
     };
     let material = Material::read(&settings).unwrap();
@@ -44,6 +54,7 @@ fn pair(version: &'static SupportedProtocolVersion) -> Pair {
         .with_custom_certificate_verifier(Arc::new(TrustsAll))
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
+    config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from("localhost").unwrap();
     Pair {
         server: Records::new(Arc::new(server)).unwrap(),
@@ -124,6 +135,24 @@ fn session_is_the_same_however_its_records_are_cut() {
             pair.exchange(step);
             assert!(pair.is_ended);
         }
+    }
+}
+
+#[test]
+fn client_without_http2_is_refused_if_nothing_else_is_served() {
+    for version in [&TLS13, &TLS12] {
+        let mut chosen = pair_with(version, HttpProtocols::Http2, &["http/1.1", "h2"]);
+        chosen.exchange(usize::MAX);
+        assert_eq!(chosen.server.alpn_protocol(), Some(&b"h2"[..]));
+        for offered in [&[][..], &["http/1.1"]] {
+            let mut refused = pair_with(version, HttpProtocols::Http2, offered);
+            let mut hello = Vec::new();
+            refused.client.write_tls(&mut hello).unwrap();
+            assert_eq!(refused.receive(&hello), Err(Error::NoApplicationProtocol));
+            assert_eq!(refused.answer, [21, 3, 3, 0, 2, 2, 120], "{offered:?}");
+        }
+        // The next session of the thread is not affected.
+        pair(version).exchange(usize::MAX);
     }
 }
 
