@@ -14,9 +14,8 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 use rustwsgi::config::TlsSettings;
 use rustwsgi::net::{
     BindOptions, Connection, Lent, Poller, PollerHandle, Renewal, assign_services, bind,
@@ -24,6 +23,11 @@ use rustwsgi::net::{
 use rustwsgi_fuzz::{
     LARGE, answer, check_refusal, predict, request, settings, way, without_interim,
 };
+
+#[path = "../../src/net/tls/trusts_all.rs"]
+mod trusts_all;
+
+use trusts_all::TrustsAll;
 
 struct Loop {
     poller: Poller,
@@ -63,45 +67,6 @@ fn start() -> Loop {
         Arc::new(config)
     });
     Loop { poller, handle, address, clients }
-}
-
-/// The target is the server.
-#[derive(Debug)]
-struct TrustsAll;
-
-impl ServerCertVerifier for TrustsAll {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
-    }
 }
 
 struct Run<'a> {

@@ -163,5 +163,6 @@ def count_arguments(post: Callable[..., Any]) -> int:
             return 4
         count += parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     if count not in (2, 3, 4):
-        raise TypeError(f"post_request takes {count} arguments: it must take 2, 3 or 4")
+        plural = "" if count == 1 else "s"
+        raise TypeError(f"post_request takes {count} argument{plural}: it must take 2, 3 or 4")
     return count

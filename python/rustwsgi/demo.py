@@ -113,6 +113,7 @@ def post(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
         limit = f"<p class='lead'>This form accepts up to {MAX_FORM_BYTES} bytes.</p>"
         return [page("Too large.", limit)]
     start_response("200 OK", html_headers())
+    length = f"{len(body)} byte{'' if len(body) == 1 else 's'}"
     raw = escape(body.decode("utf-8", "backslashreplace"))
     try:
         fields = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=100)
@@ -123,7 +124,7 @@ def post(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
         page(
             "It arrived.",
             f"""
-<p class="lead">{len(body)} bytes, read from <code>environ["wsgi.input"]</code>:</p>
+<p class="lead">{length}, read from <code>environ["wsgi.input"]</code>:</p>
 <pre class="call">{raw}</pre>
 {decoded}
 <p class="more"><a href="/">Back</a></p>

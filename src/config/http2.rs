@@ -8,6 +8,15 @@ pub enum HttpProtocols {
     Http1,
     /// HTTP/2, which is preferred, and HTTP/1.1.
     Both,
+    /// HTTP/2 only: a handshake that does not choose it fails.
+    Http2,
+}
+
+impl HttpProtocols {
+    /// Whether clients may choose HTTP/2.
+    pub fn has_http2(self) -> bool {
+        self != HttpProtocols::Http1
+    }
 }
 
 /// How clients may begin HTTP/2 without TLS.
@@ -67,7 +76,7 @@ pub(super) fn parse_protocols(text: &str) -> Result<HttpProtocols, String> {
     match has {
         (true, false) => Ok(HttpProtocols::Http1),
         (true, true) => Ok(HttpProtocols::Both),
-        (false, _) => Err("h1 is missing, which clients without HTTP/2 need; write h2,h1".into()),
+        (false, _) => Ok(HttpProtocols::Http2),
     }
 }
 
@@ -106,12 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn protocols_are_a_list_with_h1() {
+    fn protocols_are_a_list() {
         for text in ["h1,h2", "h2,h1", "h2, h1"] {
             assert_eq!(parse_protocols(text), Ok(HttpProtocols::Both), "{text}");
         }
         assert_eq!(parse_protocols("h1"), Ok(HttpProtocols::Http1));
-        for text in ["h2", "", "h3", "h1,", "http/1.1"] {
+        assert_eq!(parse_protocols("h2"), Ok(HttpProtocols::Http2));
+        for text in ["", "h3", "h2,", "h1,", "http/1.1"] {
             assert!(parse_protocols(text).is_err(), "{text}");
         }
     }

@@ -242,6 +242,26 @@ fn log_options_are_set() {
 }
 
 #[test]
+fn protocols_that_have_no_effect_cause_a_warning() {
+    for (arguments, expected) in [
+        (&["--http-protocols", "h1", "--http2-cleartext", "both"][..], "has no effect"),
+        (&["--http-protocols", "h2"], "without a certificate HTTP/1.1 is served"),
+        (&["--http-protocols", "h2", "--http2-cleartext", "both"], "no request is upgraded"),
+        (
+            &["--http-protocols", "h2", "--certfile", "a", "--http2-cleartext", "upgrade"],
+            "upgraded",
+        ),
+        (&["--http-protocols", "h2", "--certfile", "a"], ""),
+        (&["--http-protocols", "h2,h1", "--http2-cleartext", "both"], ""),
+    ] {
+        let arguments = [arguments, &["hello:app"]].concat();
+        let warnings = load_at(Path::new("/nonexistent"), &[], &arguments).unwrap().warnings;
+        assert_eq!(warnings.len(), usize::from(!expected.is_empty()), "{arguments:?}");
+        assert!(warnings.iter().all(|warning| warning.contains(expected)), "{warnings:?}");
+    }
+}
+
+#[test]
 fn application_options_are_set() {
     let settings = ok(&[
         "--factory",

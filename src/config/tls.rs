@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::acme::AcmeSettings;
 use super::http2::HttpProtocols;
+use crate::observe::counted;
 
 /// Certificates, keys, and who may connect with them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -81,8 +82,10 @@ impl TlsSettings {
             return Err(match certificates {
                 0 => "--keyfile: there is no certificate; name it with --certfile".to_owned(),
                 _ => format!(
-                    "--keyfile: given {keys} times, but --certfile {certificates} times; write \
-                     one for each certificate, or none if each --certfile has its key"
+                    "--keyfile: given {}, but --certfile {}; write one for each certificate, or \
+                     none if each --certfile has its key",
+                    counted(keys as u64, "time"),
+                    counted(certificates as u64, "time")
                 ),
             });
         }
@@ -136,8 +139,8 @@ mod tests {
             (settings(2, 2, None, true), Ok(())),
             (settings(1, 1, Required, true), Ok(())),
             (settings(0, 1, None, false), Err("--keyfile: there is no certificate")),
-            (settings(2, 1, None, false), Err("--keyfile: given 1 times")),
-            (settings(1, 2, None, false), Err("--keyfile: given 2 times")),
+            (settings(2, 1, None, false), Err("--keyfile: given 1 time, but --certfile 2 times")),
+            (settings(1, 2, None, false), Err("--keyfile: given 2 times, but --certfile 1 time;")),
             (settings(0, 0, None, true), Err("--ca-certs: there is no TLS")),
             (settings(0, 0, Required, false), Err("--cert-reqs: there is no TLS")),
             (settings(1, 0, Required, false), Err("--cert-reqs: 'required' needs")),

@@ -25,9 +25,19 @@ pub(super) fn warnings(settings: &Settings) -> impl Iterator<Item = String> {
         (CertReqs::None, None, Some(_)) => Some("--ca-crl has no effect without --cert-reqs"),
         _ => None,
     };
-    let cleartext = settings.http2.cleartext != Cleartext::Off;
-    let http2 = (tls.protocols == HttpProtocols::Http1 && cleartext)
-        .then_some("--http2-cleartext has no effect with --http-protocols h1");
+    let http2 = match (tls.protocols, settings.http2.cleartext) {
+        (HttpProtocols::Http1, cleartext) if cleartext != Cleartext::Off => {
+            Some("--http2-cleartext has no effect with --http-protocols h1")
+        }
+        (HttpProtocols::Http2, cleartext) if cleartext.has_upgrade() => Some(
+            "--http2-cleartext: with --http-protocols h2 no request is upgraded; write \
+             prior-knowledge",
+        ),
+        (HttpProtocols::Http2, _) if !tls.is_enabled() => {
+            Some("--http-protocols h2 concerns HTTPS: without a certificate HTTP/1.1 is served")
+        }
+        _ => None,
+    };
     let constant = unused.into_iter().chain(http2).chain(canary).map(str::to_owned);
     format.into_iter().chain(reload).chain(constant)
 }

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::arguments::{Action, Arguments};
 use super::client::{Failure, Server};
 use super::protocol::Command;
+use super::table::counted;
 use super::workers::Timeout;
 use super::{profile, report, stacks};
-use crate::observe::counted;
 
 /// Returns the text to print.
 ///

@@ -2,8 +2,7 @@
 
 use super::protocol::RequestInfo;
 use super::status::{Status, WorkerStatus};
-use super::table::{Align, Table, bytes, duration, grouped, printable};
-use crate::observe::counted;
+use super::table::{Align, Table, bytes, counted, duration, grouped, printable};
 
 /// The server and its workers.
 pub(super) fn status(status: &Status) -> String {

@@ -55,6 +55,12 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
+/// `1 request`, `1,234 requests`: a number with its noun, which is given as a singular.
+pub(super) fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(number))
+}
+
 /// `12.3 MiB`
 pub(super) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -109,6 +115,8 @@ mod tests {
     fn numbers_are_readable() {
         let numbers = [0, 999, 1000, 1_234_567].map(grouped);
         assert_eq!(numbers, ["0", "999", "1,000", "1,234,567"]);
+        let counts = [0, 1, 1_234].map(|number| counted(number, "idle thread"));
+        assert_eq!(counts, ["0 idle threads", "1 idle thread", "1,234 idle threads"]);
         let sizes = [0, 2048, 33_554_432, 5 << 30].map(bytes);
         assert_eq!(sizes, ["0.0 KiB", "2.0 KiB", "32.0 MiB", "5.0 GiB"]);
         let times = [0.0, 0.0123, 0.9996, 3.42, 125.0, 11_520.0, 360_000.0, -1.0].map(duration);

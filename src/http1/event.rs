@@ -33,7 +33,7 @@ pub enum Next {
 
 /// The content of a response is shorter than its Content-Length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the response is {missing_bytes} bytes shorter than its Content-Length")]
+#[error("the response is {missing_bytes} B shorter than its Content-Length")]
 pub struct BodyTooShort {
     /// Bytes that were declared but not sent.
     pub missing_bytes: u64,

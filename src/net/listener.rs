@@ -280,6 +280,13 @@ impl Listener {
         }
     }
 
+    /// Takes the file of a unix socket back that was left to another process, which has exited.
+    pub fn reclaim(&self) {
+        if let Kind::Unix(owned, _) = &self.kind {
+            owned.left.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// Removes the file of a unix socket, unless another process owns it.
     pub fn remove_file(&self) {
         if let Kind::Unix(owned, _) = &self.kind

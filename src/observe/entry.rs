@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use super::clock::{Stamp, millisecond};
 use super::colour::Colours;
+use super::wording::counted;
 use super::{escape, request_scope};
 
 /// The text of a message and of each field is cut to this in JSON: the middle is left out.
@@ -151,8 +152,8 @@ pub(super) fn bounded(text: &str, most: usize) -> Cow<'_, str> {
     while !text.is_char_boundary(tail) {
         tail += 1;
     }
-    let left_out = tail - head;
-    Cow::Owned(format!("{}[{left_out} bytes left out]{}", &text[..head], &text[tail..]))
+    let left_out = counted((tail - head) as u64, "byte");
+    Cow::Owned(format!("{}[{left_out} left out]{}", &text[..head], &text[tail..]))
 }
 
 #[cfg(test)]
@@ -223,5 +224,6 @@ mod tests {
         }
         assert_eq!(bounded("short", 5), "short");
         assert_eq!(bounded("aébc", 2), "a[3 bytes left out]c");
+        assert_eq!(bounded("abc", 2), "a[1 byte left out]c");
     }
 }

@@ -1,6 +1,7 @@
 //! Counts lines of logs that are lost, because their reader or a handler of Python does not keep
 //! up: the log itself cannot report it, so the metrics do.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use log::warn;
@@ -11,15 +12,31 @@ use super::wording::counted;
 /// Where they are counted: those of the first server of the process.
 static COUNTERS: OnceLock<Arc<Counters>> = OnceLock::new();
 
-/// Counts lost lines among the limits of this server from now on.
+/// Lost lines of a process that has no counters, such as a master, or none yet.
+static UNCOUNTED: AtomicU64 = AtomicU64::new(0);
+
+/// Counts lost lines among the limits of this server from now on, with those until now.
 pub fn count_lost_lines_in(counters: Arc<Counters>) {
-    let _ = COUNTERS.set(counters);
+    if COUNTERS.set(counters.clone()).is_ok() {
+        counters.add(Count::LogLines, take_lost_lines());
+    }
+}
+
+/// Lines that this process has lost without counters for them, since the last call.
+pub fn take_lost_lines() -> u64 {
+    UNCOUNTED.swap(0, Ordering::Relaxed)
+}
+
+/// Forgets such lines in a forked process: its parent reports them.
+pub(super) fn forget() {
+    UNCOUNTED.store(0, Ordering::Relaxed);
 }
 
 /// Counts lines that a log has lost, and reports itself.
 pub(super) fn count(lines: u64) {
-    if let Some(counters) = COUNTERS.get() {
-        counters.add(Count::LogLines, lines);
+    match COUNTERS.get() {
+        Some(counters) => counters.add(Count::LogLines, lines),
+        None => _ = UNCOUNTED.fetch_add(lines, Ordering::Relaxed),
     }
 }
 

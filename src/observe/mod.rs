@@ -58,7 +58,7 @@ pub use log::{
     hold_start, inherit_start, init, is_on_terminal, redirect, release_deadline, release_due,
     release_start, set_json, text_of, write_formatted, write_line, write_text,
 };
-pub use lost_lines::count_lost_lines_in;
+pub use lost_lines::{count_lost_lines_in, take_lost_lines};
 pub use record::Record;
 pub use request_scope::{RequestId, RequestScope, current_request_id};
 pub use routed::{Routed, begin_routing, take_routed};

@@ -95,6 +95,7 @@ impl Admin {
 
     /// All counts, for a new master. To be called when the last worker has ended.
     pub(super) fn bequeath(&mut self, reloads: &mut Reloads) -> String {
+        self.ledger.collect_lost_lines();
         inheritance::write(&mut self.ledger, reloads)
     }
 

@@ -39,7 +39,7 @@ use self::stage::Stage;
 use super::admin::Admin;
 use super::canary::Trial;
 use super::pidfile::Pidfile;
-use super::successor::Predecessor;
+use super::successor::{Predecessor, Successor};
 use crate::config::Replace;
 use crate::net::Renewal;
 use crate::observe;
@@ -197,8 +197,10 @@ impl Master<'_> {
             launcher.report_failure(code);
         }
         self.report_end(code);
+        let ended = self.successor.take_if(|successor| successor.exit_status().is_some());
+        ended.into_iter().for_each(Successor::end);
         if let Some(successor) = &mut self.successor {
-            self.deployment.sockets.disown();
+            successor.leave_sockets();
             if let Some(admin) = &mut self.admin {
                 admin.sockets().for_each(|(_, sockets)| sockets.disown());
                 successor.pass_on(&admin.bequeath(&mut self.reloads));

@@ -200,6 +200,11 @@ impl Sockets {
         }
     }
 
+    /// Takes back sockets that were left to a process that has exited.
+    pub(super) fn reclaim(&self) {
+        self.entries().for_each(|entry| entry.listener.reclaim());
+    }
+
     /// Takes the sockets over from a process that has exited.
     pub(super) fn take_ownership(&self) {
         for entry in self.entries().filter(|entry| !matches!(entry.bind, Bind::Fd(_))) {

@@ -30,15 +30,21 @@ pub(super) struct Successor {
     process: Child,
     /// Closed when this process exits, which the new master notices.
     lifeline: File,
+    /// The sockets of the application that it has got. They stay open here, also if a reload drops
+    /// them, so that their files stay for the new master.
+    passed: Sockets,
 }
 
 impl Successor {
-    /// Starts it with sockets, each set of which has its variable, and with a pipe that is closed
-    /// when this process exits.
+    /// Starts it with sockets of the application and of the master, each set of which has its
+    /// variable, and with a pipe that is closed when this process exits.
     ///
     /// # Errors
     /// As the system does.
-    pub(super) fn start(passed: &[(&str, &Sockets)]) -> std::io::Result<Successor> {
+    pub(super) fn start<'a>(
+        sockets: &'a Sockets,
+        of_master: impl Iterator<Item = (&'static str, &'a Sockets)>,
+    ) -> std::io::Result<Successor> {
         let (reader, writer) = std::io::pipe()?;
         rustix::io::fcntl_setfd(&reader, FdFlags::empty())?;
         let mut arguments = std::env::args_os();
@@ -49,14 +55,16 @@ impl Successor {
             command.env(config::INTEGRATION_VARIABLE, options);
         }
         let mut open: Vec<OwnedFd> = Vec::new();
-        for (variable, sockets) in passed {
+        for (variable, sockets) in of_master.chain([(INHERITED_SOCKETS, sockets)]) {
             let fds = sockets.inheritable_duplicates()?;
             let numbers: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
             command.env(variable, sockets.encode_for_successor(&numbers));
             open.extend(fds);
         }
         let process = command.spawn()?;
-        Ok(Successor { process, lifeline: File::from(OwnedFd::from(writer)) })
+        let mut passed = Sockets::default();
+        passed.keep(sockets);
+        Ok(Successor { process, lifeline: File::from(OwnedFd::from(writer)), passed })
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -73,6 +81,22 @@ impl Successor {
     /// Its exit status, once it has exited.
     pub(super) fn exit_status(&mut self) -> Option<ExitStatus> {
         self.process.try_wait().ok().flatten()
+    }
+
+    /// The sockets of the application that it has got.
+    pub(super) fn passed(&self) -> &Sockets {
+        &self.passed
+    }
+
+    /// Leaves these sockets to it, as this process ends.
+    pub(super) fn leave_sockets(&self) {
+        self.passed.disown();
+    }
+
+    /// It has exited. Its sockets are closed, and their files removed, unless this process uses
+    /// them.
+    pub(super) fn end(self) {
+        self.passed.reclaim();
     }
 }
 

@@ -295,9 +295,9 @@ fn report_wrong_length(
         // `finish` has aborted the response.
         error!(
             target: "response.short",
-            "Response to {} is {missing_bytes} bytes shorter than its Content-Length: closing the \
-             connection",
-            request(py, response)
+            "Response to {} is {} shorter than its Content-Length: closing the connection",
+            request(py, response),
+            observe::counted(missing_bytes, "byte")
         );
     }
 }

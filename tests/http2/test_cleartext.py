@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from harness import build_request
-from harness.http2 import Http2Client
+from harness.http2 import Http2Client, http2
 
 #: SETTINGS with an initial window of 65535 bytes.
 SETTINGS = base64.urlsafe_b64encode(b"\0\x04\0\0\xff\xff").rstrip(b"=").decode()
@@ -69,11 +69,17 @@ def test_upgrade_with_content_is_ignored(plain) -> None:
         ["--http2-cleartext", "prior-knowledge"],
         ["--http2-cleartext", "both", "--forwarded-allow-ips", "10.0.0.1"],
         ["--http2-cleartext", "both", "--http-protocols", "h1"],
+        ["--http2-cleartext", "both", "--http-protocols", "h2"],
     ],
 )
 def test_upgrade_is_ignored_unless_allowed(serve, options: list[str]) -> None:
     response = serve("echo:app", *options).get(fields=ASKING)
     assert response.json()["environ"]["SERVER_PROTOCOL"] == "HTTP/1.1"
+
+
+def test_prior_knowledge_is_left_by_http2_alone(plain) -> None:
+    with http2(plain("echo:app", "--http-protocols", "h2")) as client:
+        assert client.request().json()["environ"]["SERVER_PROTOCOL"] == "HTTP/2"
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 
 from harness.http2 import http2
@@ -44,6 +46,22 @@ def test_protocol_is_negotiated(secure, protocols: str, offered, selected) -> No
         assert client.sock.tls.selected_alpn_protocol() == selected
     with http2(secure("echo:app", "--http-protocols", "h2,h1")) as client:
         assert client.request().status == 200
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("offered", [[], ["http/1.1"]])
+def test_client_without_http2_is_refused_by_http2_alone(
+    secure, offered: list[str], version: ssl.TLSVersion
+) -> None:
+    server = secure("echo:app", "--http-protocols", "h2")
+    server.tls.minimum_version = server.tls.maximum_version = version
+    if offered:
+        server.tls.set_alpn_protocols(offered)
+    with pytest.raises(ssl.SSLError, match="no application protocol"), server.connect():
+        pass
+    server.tls.set_alpn_protocols(["http/1.1", "h2"])
+    with http2(server) as client:
+        assert client.request().json()["environ"]["SERVER_PROTOCOL"] == "HTTP/2"
 
 
 @pytest.mark.parametrize("trusted", ["", "10.0.0.0/8"])

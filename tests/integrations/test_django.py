@@ -245,6 +245,11 @@ def test_checks(
     assert re.findall(r"rustwsgi\.(\w\d+)", said) == ([found] if found else []), said
 
 
+def test_check_counts_in_singular_and_plural(checked: Callable[[dict[str, object]], str]) -> None:
+    said = checked({"DATABASES": DATABASE, "RUSTWSGI": {"workers": 1, "threads": 128}})
+    assert "up to 128 (1 worker, 128 threads each)." in said
+
+
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
     """Runs the checks of a project with other settings. One process for all cases: each start of

@@ -24,6 +24,7 @@ from harness import (
     run_cli,
     wait_until,
 )
+from harness.control import Control
 from harness.supervision import children
 
 APP = "supervised:app"
@@ -438,6 +439,22 @@ def test_lines_that_a_stopped_reader_does_not_take_are_kept_then_counted(
         wait_until(lambda: has_seen("^again"), "later lines are written")
         server.process.send_signal(signal.SIGUSR1)
         wait_until(lambda: has_seen(rf"log_lines={lost}\b"), "lost lines are counted")
+
+
+def test_lines_that_the_master_has_lost_are_counted(
+    door: str, start: Start, tmp_path: Path
+) -> None:
+    """Regression: the metrics had lost lines of workers only."""
+    control = Control(tmp_path, door)
+    server = start("--error-logfile", "/dev/full", *control.options)
+
+    def lost() -> int:
+        return control.json("status")["totals"]["limits"]["log_lines"]
+
+    before = lost()
+    # The master writes a line about it.
+    server.process.send_signal(signal.SIGTTOU)
+    wait_until(lambda: lost() > before, "the line of the master is counted")
 
 
 def test_server_whose_log_reader_has_stopped_stops(start: Start, fifo: Path) -> None:

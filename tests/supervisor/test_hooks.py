@@ -220,7 +220,7 @@ def test_post_request_that_is_not_callable_is_an_error(door: str, tmp_path: Path
     path = tmp_path / "gunicorn.conf.py"
     path.write_text("def post_request(worker):\n    pass\n")
     done = run_cli(door, "-c", str(path), "supervised:app")
-    assert done.returncode == 2 and "post_request takes 1 argument" in done.stderr, done
+    assert done.returncode == 2 and "post_request takes 1 argument: it" in done.stderr, done
 
 
 def test_worker_abort_is_called(start) -> None:

@@ -128,6 +128,68 @@ def test_usr2_hands_a_unix_socket_over(fresh_server, tmp_path: Path) -> None:
     assert not path.exists(), "the last one removes it"
 
 
+def _write_binds(config: Path, *sockets: Path) -> None:
+    config.write_text(f"bind = {[f'unix:{path}' for path in sockets]}\n")
+
+
+def _reload(server: ServerProcess) -> None:
+    before = len(server.stderr())
+    server.send_signal(signal.SIGHUP)
+    server.wait_for_event("reload.completed", start=before)
+
+
+def test_socket_of_a_reload_after_usr2_is_removed(door: str, tmp_path: Path) -> None:
+    """Regression: the old master left all its sockets to the new one, which did not know this one."""
+    config, passed, later = tmp_path / "rustwsgi.toml", tmp_path / "passed", tmp_path / "later"
+    _write_binds(config, passed)
+    new = 0
+    with ServerProcess(door, APP, "--config", str(config), bind=None) as server:
+        try:
+            new = _begin_upgrade(server)
+            wait_until(lambda: children(new), "the new master has a worker")
+            _write_binds(config, passed, later)
+            _reload(server)
+            assert later.exists()
+            server.send_signal(signal.SIGTERM)
+            server.process.wait(TIMEOUT)
+            assert passed.exists() and not later.exists()
+            server.unix = str(passed)
+            assert serving_pid(server) in children(new)
+        finally:
+            if new:
+                end(new, signal.SIGTERM)
+        assert server.wait() == 0
+    assert not passed.exists()
+
+
+def test_socket_that_a_reload_after_usr2_drops_stays_for_the_new_master(
+    door: str, tmp_path: Path
+) -> None:
+    """Regression: the old master removed the file, and no client reached the new one there."""
+    config, both, one = tmp_path / "rustwsgi.toml", tmp_path / "both", tmp_path / "one"
+    _write_binds(config, both, one)
+    with ServerProcess(door, APP, "--config", str(config), bind=None) as server:
+        new = _begin_upgrade(server)
+        try:
+            wait_until(lambda: children(new), "the new master has a worker")
+            theirs = children(new)
+            _write_binds(config, both)
+            _reload(server)
+            server.unix = str(one)
+            wait_until(lambda: serving_pid(server) in theirs, "the new master serves there")
+            # The old master takes the socket up again.
+            _write_binds(config, one)
+            _reload(server)
+            assert one.exists() and both.exists()
+        finally:
+            end(new, signal.SIGTERM)
+        server.wait_for_event("upgrade.ended", f"{new} exited with code 0")
+        assert one.exists() and not both.exists(), "only the new master had the other one"
+        assert serving_pid(server) in children(server.pid)
+        assert server.stop() == 0
+    assert not one.exists()
+
+
 def test_usr2_hands_over_a_socket_with_a_comma_in_its_name(fresh_server, tmp_path: Path) -> None:
     """Regression: the new master parsed another address and could not listen on the right one."""
     path = tmp_path / "a,7=b%2C"

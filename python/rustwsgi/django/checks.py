@@ -120,7 +120,8 @@ def check_connections(**_: Any) -> list[CheckMessage]:
             found.append(
                 Warning(
                     f"DATABASES[{alias!r}]: CONN_MAX_AGE keeps a connection for each thread, which"
-                    f" is up to {workers * threads} ({workers} workers, {threads} threads each).",
+                    f" is up to {workers * threads} ({_counted(workers, 'worker')},"
+                    f" {_counted(threads, 'thread')} each).",
                     hint=(
                         "Let the database accept that many (max_connections), use fewer threads,"
                         " or set CONN_MAX_AGE = 0 with a pool."
@@ -140,6 +141,10 @@ def _option(name: str) -> Any:
     options = getattr(settings, "RUSTWSGI", None)
     own = options.get(name) if isinstance(options, dict) else None
     return os.environ.get(f"RUSTWSGI_{name.upper()}") or own
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _number(name: str, default: int) -> int:

@@ -13,6 +13,7 @@ pub(in crate::config) const HTTP_PROTOCOLS: &Notation<HttpProtocols> = &Notation
         Value::from(match protocols {
             HttpProtocols::Http1 => "h1",
             HttpProtocols::Both => "h2,h1",
+            HttpProtocols::Http2 => "h2",
         })
     },
 );

@@ -9,7 +9,10 @@ pub(in crate::config) const OPTIONS: &[OptionDef] = &[
     option("http_protocols", &One(HTTP_PROTOCOLS, |given| &mut given.settings.tls.protocols))
         .takes("LIST")
         .default("h2,h1")
-        .help("Protocols of HTTPS: h1, or h2,h1 for HTTP/2 with the clients that know it")
+        .help(
+            "Protocols of HTTPS: h1; h2,h1 for HTTP/2 with the clients that know it; h2 refuses \
+             the others",
+        )
         .gunicorn("http_protocols"),
     option("http2_cleartext", &One(CLEARTEXT, |given| &mut given.settings.http2.cleartext))
         .takes("HOW")

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::control::client::Failure;
 use crate::control::inspection::{Frame, ProfileReport};
-use crate::control::table::{Align, Table, grouped, printable};
+use crate::control::table::{Align, Table, counted, printable};
 
 /// Functions in the table.
 const TABLE_ROWS: usize = 20;
@@ -81,12 +81,11 @@ impl Joined {
     }
 
     pub(super) fn described(&self) -> String {
-        let noun = |count: u64, noun: &str| crate::observe::counted(count, noun);
         format!(
-            "{} of {}, {} different stacks",
-            noun(self.samples, "sample"),
-            noun(self.workers as u64, "worker"),
-            grouped(self.stacks.len() as u64)
+            "{} of {}, {}",
+            counted(self.samples, "sample"),
+            counted(self.workers as u64, "worker"),
+            counted(self.stacks.len() as u64, "different stack")
         )
     }
 

@@ -11,7 +11,7 @@ use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Sparkline, Table};
 use super::super::protocol::RequestInfo;
 use super::super::report::sorted_requests;
 use super::super::status::{Status, WorkerStatus};
-use super::super::table::{bytes, duration, grouped, printable};
+use super::super::table::{bytes, counted, duration, grouped, printable};
 use super::history::{History, Latency};
 use super::view::View;
 
@@ -55,7 +55,7 @@ fn header(status: &Status, history: &History) -> Vec<Line<'static>> {
         };
         Span::styled(format!("  {} {}", printable(&class), per_second(rate)), style)
     });
-    let busy = format!("{} of {} threads busy", status.threads_busy, status.threads);
+    let busy = format!("{} of {} busy", status.threads_busy, counted(status.threads, "thread"));
     let is_full = status.threads > 0 && status.threads_busy >= status.threads;
     let queued = format!("{} queued", grouped(status.requests_queued));
     vec![
@@ -67,9 +67,7 @@ fn header(status: &Status, history: &History) -> Vec<Line<'static>> {
             format!("  up {}", duration(status.uptime)).into(),
         ]),
         Line::from_iter(
-            [format!("{} requests", grouped(status.totals.answered)).into()]
-                .into_iter()
-                .chain(classes),
+            [counted(status.totals.answered, "request").into()].into_iter().chain(classes),
         ),
         Line::from(latencies(history)),
         Line::from(vec![
@@ -77,9 +75,9 @@ fn header(status: &Status, history: &History) -> Vec<Line<'static>> {
             "  ".into(),
             if status.requests_queued > 0 { queued.yellow() } else { queued.into() },
             format!(
-                "  {} restarts  {} reloads",
-                status.restarts.values().sum::<u64>(),
-                status.reloads.values().sum::<u64>()
+                "  {}  {}",
+                counted(status.restarts.values().sum(), "restart"),
+                counted(status.reloads.values().sum(), "reload")
             )
             .into(),
         ]),
@@ -166,7 +164,10 @@ fn dash() -> String {
 fn requests_table(status: &Status, scrolled: usize) -> Table<'_> {
     use Constraint::{Length, Min};
     let requests = sorted_requests(status);
-    let title = format!("{} requests run or wait, the oldest first", requests.len());
+    let title = match requests.len() {
+        1 => "1 request runs or waits".to_owned(),
+        count => format!("{count} requests run or wait, the oldest first"),
+    };
     let row = |(worker, request): (i32, &RequestInfo)| {
         let age = duration(request.age);
         Row::new([
@@ -257,7 +258,7 @@ mod tests {
         for expected in [
             "rustwsgi 0.1.0  pid 41  serving  ready  up 2 min 5 s",
             "1,234 requests",
-            "1 of 8 threads busy  2 queued  1 restarts  3 reloads",
+            "1 of 8 threads busy  2 queued  1 restart  3 reloads",
             "42        ready",
             "32.0 MiB",
             "2 requests run or wait",
@@ -267,6 +268,32 @@ mod tests {
             assert!(text.contains(expected), "{expected:?} is missing:\n{text}");
         }
         assert!(text.find("/old") < text.find("/a\\u"), "the oldest request is first:\n{text}");
+    }
+
+    #[test]
+    fn one_of_each_is_in_the_singular() {
+        let document = serde_json::json!({
+            "version": "0.1.0", "pid": 41, "uptime": 1.0, "stage": "serving", "ready": true,
+            "threads": 1, "threads_busy": 1, "requests_queued": 0,
+            "restarts": {}, "reloads": {"succeeded": 1},
+            "totals": {"answered": 1, "requests": {}},
+            "workers": [{
+                "pid": 42, "state": "ready", "time_in_state": 1.0, "threads": 1, "threads_busy": 1,
+                "connections": {}, "memory_bytes": null,
+                "requests": [{"thread": 0, "method": "GET", "target": "/", "age": 0.5,
+                              "phase": "running"}],
+            }],
+        });
+        let mut view = View::default();
+        view.receive(Instant::now(), Ok(serde_json::from_value(document).unwrap()));
+        let text = drawn(&view, 100, 24);
+        for expected in [
+            "1 request ",
+            "1 of 1 thread busy  0 queued  0 restarts  1 reload ",
+            "1 request runs or waits",
+        ] {
+            assert!(text.contains(expected), "{expected:?} is missing:\n{text}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The server's certificates: reads them from PEM, and chooses one by the name that a client asks
 //! for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -16,15 +16,25 @@ use webpki::EndEntityCert;
 use super::challenges::{ACME_TLS, Challenges};
 use super::material::{Pair, Source};
 
+/// The name of HTTP/2 in ALPN. [RFC 9113 section 3.2]
+pub(super) const HTTP2: &[u8] = b"h2";
+
 thread_local! {
     /// See [`take_server_name`].
     static SERVER_NAME: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// See [`take_lack_of_http2`].
+    static LACKS_HTTP2: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The name that the last client asked for whose handshake this thread has processed since the
 /// last call. The unbuffered API of rustls shows it to the resolver of certificates only.
 pub(super) fn take_server_name() -> Option<String> {
     SERVER_NAME.take()
+}
+
+/// Whether such a client was refused because it does not offer HTTP/2, and nothing else is served.
+pub(super) fn take_lack_of_http2() -> bool {
+    LACKS_HTTP2.take()
 }
 
 /// All certificates, and their names.
@@ -37,6 +47,8 @@ pub(super) struct Certificates {
     /// For handshakes by which an authority of ACME validates a name.
     challenges: Option<Arc<Challenges>>,
     provider: Arc<CryptoProvider>,
+    /// Clients that do not offer HTTP/2 are refused.
+    is_http2_only: bool,
 }
 
 impl Certificates {
@@ -46,6 +58,7 @@ impl Certificates {
         pairs: impl Iterator<Item = &'a Pair>,
         challenges: Option<&Arc<Challenges>>,
         provider: Arc<CryptoProvider>,
+        is_http2_only: bool,
     ) -> Result<Certificates, String> {
         let load = |pair| load(pair, &provider).map(Arc::new);
         let all: Vec<_> = pairs.map(load).collect::<Result<_, String>>()?;
@@ -57,7 +70,8 @@ impl Certificates {
                 by_name.entry(name.to_ascii_lowercase()).or_default().push(certificate.clone());
             }
         }
-        Ok(Certificates { all, by_name, challenges: challenges.cloned(), provider })
+        let challenges = challenges.cloned();
+        Ok(Certificates { all, by_name, challenges, provider, is_http2_only })
     }
 
     /// The certificates for a name: for the name itself, else for the wildcard in place of its
@@ -90,6 +104,10 @@ fn is_validation(hello: &ClientHello<'_>) -> bool {
     hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == ACME_TLS))
 }
 
+fn offers_http2(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == HTTP2))
+}
+
 impl ResolvesServerCert for Certificates {
     /// The first certificate for the name whose key the client can verify. The first of all is for
     /// clients that ask for no name, or for an unknown one.
@@ -99,6 +117,11 @@ impl ResolvesServerCert for Certificates {
             && is_validation(&hello)
         {
             return self.validating(challenges, &hello).map(Arc::new);
+        }
+        // rustls refuses clients that offer other protocols, but not those that offer none.
+        if self.is_http2_only && !offers_http2(&hello) {
+            LACKS_HTTP2.set(true);
+            return None;
         }
         let named = hello.server_name().and_then(|name| self.named(name));
         let candidates = named.or_else(|| self.all.get(..1))?;

@@ -8,15 +8,13 @@ use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
-use super::certificates::Certificates;
+use super::certificates::{Certificates, HTTP2};
 use super::challenges::{ACME_TLS, Challenges};
 use super::client_auth;
 use super::material::Material;
 use super::tickets::{TicketKeys, Ticketer};
 use crate::config::{HttpProtocols, TlsSettings, TlsVersion};
 
-/// The name of HTTP/2 in ALPN. [RFC 9113 section 3.2]
-pub(super) const HTTP2: &[u8] = b"h2";
 /// The name of HTTP/1.1 in ALPN. [RFC 7301 section 6]
 const HTTP1: &[u8] = b"http/1.1";
 
@@ -42,7 +40,9 @@ pub(super) fn build(
 ) -> Result<ServerConfig, String> {
     let provider = Arc::new(default_provider());
     let verifier = client_auth::verifier(material, settings.cert_reqs, &provider)?;
-    let certificates = Certificates::new(material.all_pairs(), challenges, provider.clone())?;
+    let is_http2_only = settings.protocols == HttpProtocols::Http2;
+    let pairs = material.all_pairs();
+    let certificates = Certificates::new(pairs, challenges, provider.clone(), is_http2_only)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions(settings.min_version))
         .map_err(|failure| format!("--tls-min-version: {failure}"))?
@@ -52,6 +52,7 @@ pub(super) fn build(
     let protocols = match settings.protocols {
         HttpProtocols::Http1 => &[HTTP1][..],
         HttpProtocols::Both => &[HTTP2, HTTP1],
+        HttpProtocols::Http2 => &[HTTP2],
     };
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     if challenges.is_some() {

@@ -40,3 +40,5 @@ pub use variables::Variable;
 #[cfg(test)]
 #[cfg(not(shuttle))]
 mod tests;
+#[cfg(test)]
+mod trusts_all;

@@ -11,7 +11,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{CommonState, Error, ServerConfig};
 
-use super::certificates::take_server_name;
+use super::certificates::{take_lack_of_http2, take_server_name};
 use super::variables::{Variable, variables};
 use crate::net::tuning::{MAX_INCOMPLETE, MAX_SLICES, MAX_UNSENT};
 
@@ -19,6 +19,8 @@ use crate::net::tuning::{MAX_INCOMPLETE, MAX_SLICES, MAX_UNSENT};
 pub(super) const RECORD: usize = 16 * 1024;
 /// Space for an alert, encrypted or not.
 const ALERT: usize = 128;
+/// The record of the fatal alert no_application_protocol. [RFC 7301 section 3.2]
+const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 
 /// The state of one session.
 pub(super) struct Records {
@@ -100,6 +102,7 @@ impl Records {
     ) -> Processed {
         let mut is_ended = false;
         let mut consumed = 0;
+        let unsent = answer.len();
         let mut failure = None;
         let result = loop {
             let UnbufferedStatus { mut discard, state, .. } =
@@ -146,6 +149,13 @@ impl Records {
         };
         if let Some(name) = take_server_name() {
             self.server_name = Some(name);
+        }
+        if take_lack_of_http2() {
+            // The alert of rustls is access_denied, as the server has no certificate for the
+            // client. No alert is encrypted so early.
+            answer.truncate(unsent);
+            answer.extend_from_slice(&NO_APPLICATION_PROTOCOL);
+            return Processed { is_ended, result: Err(Error::NoApplicationProtocol) };
         }
         let result = result.and_then(|()| self.keep(&input[consumed..], is_ended));
         Processed { is_ended, result }

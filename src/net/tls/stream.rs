@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use socket2::Socket;
 
-use super::config::HTTP2;
+use super::certificates::HTTP2;
 use super::records::Records;
 use super::session::Session;
 use super::variables::Variable;

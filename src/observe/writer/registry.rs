@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, Once};
 
 use super::{LogWriter, State};
+use crate::observe::lost_lines;
 use crate::observe::sink::Sink;
 use crate::sync::ignore_poison;
 use crate::sys::at_fork;
@@ -104,6 +105,7 @@ pub(super) fn release_all() {
 
 /// After a fork, in the child: no thread is writing, and the parent writes what is buffered.
 fn reset_all() {
+    lost_lines::forget();
     let held = HELD.try_with(RefCell::take).ok().flatten();
     if let Some(mut held) = held {
         for (state, writer) in held.states.iter_mut().zip(held.writers.iter()) {

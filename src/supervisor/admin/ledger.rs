@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
 
-use crate::observe::WorkerSlot;
 use crate::observe::shared_state::{Slow, Totals};
+use crate::observe::{self, Count, WorkerSlot};
 use crate::sys::clock;
 
 /// Events of the timeline that are kept.
@@ -68,7 +68,8 @@ pub(in crate::supervisor) struct SlowRequest {
 pub(in crate::supervisor) struct Ledger {
     pub(in crate::supervisor) started: Instant,
     pub(in crate::supervisor) started_at: SystemTime,
-    /// The counts of workers that have ended, and those that another master has passed on.
+    /// The counts of workers that have ended, those that another master has passed on, and lines
+    /// of logs that this one has lost.
     pub(super) ended: Totals,
     pub(in crate::supervisor) restarts: [u64; Restart::NAMES.len()],
     pub(in crate::supervisor) events: VecDeque<TimelineEvent>,
@@ -101,6 +102,12 @@ impl Ledger {
         let mut totals = self.ended.clone();
         running.for_each(|slot| totals.add(slot));
         totals
+    }
+
+    /// Adds the lines of logs that the master has lost to those of the workers.
+    pub(in crate::supervisor) fn collect_lost_lines(&mut self) {
+        let count = &mut self.ended.limits[Count::LogLines as usize];
+        *count = count.wrapping_add(observe::take_lost_lines());
     }
 
     /// Notes the slow requests of a worker that are not noted yet.

@@ -14,6 +14,7 @@ use crate::supervisor::forks;
 use crate::supervisor::identity;
 use crate::supervisor::link::Link;
 use crate::supervisor::pool::WorkerStatus;
+use crate::supervisor::successor::Successor;
 use crate::supervisor::worker_main::{WorkerContext, booting};
 use crate::supervisor::worker_process::WorkerProcess;
 
@@ -93,10 +94,10 @@ impl Master<'_> {
         self.workers.clear();
         self.acme.forget();
         self.hand_overs.clear();
-        self.successor = None;
+        // The files of unix sockets belong to the master.
+        self.successor.take().iter().for_each(Successor::leave_sockets);
         self.predecessor = None;
         if let Some(admin) = self.admin.take() {
-            // The files of unix sockets belong to the master.
             admin.sockets().for_each(|(_, sockets)| sockets.disown());
         }
         let Link { worker_end, heartbeat, hand_over, slot, master_end, inspection } = link;

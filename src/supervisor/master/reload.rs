@@ -20,6 +20,7 @@ use crate::supervisor::import_guard::ImportGuard;
 use crate::supervisor::pidfile::{self, Pidfile};
 use crate::supervisor::reloads::Outcome;
 use crate::supervisor::sockets::Sockets;
+use crate::supervisor::successor::Successor;
 
 impl Master<'_> {
     /// Builds a deployment from the current configuration, and applies it.
@@ -76,13 +77,15 @@ impl Master<'_> {
         Ok(deployment)
     }
 
-    /// The sockets of the running deployment, and of those that a reload in progress replaces.
+    /// The sockets of the running deployment, of those that a reload in progress replaces, and of a
+    /// new master.
     pub(super) fn application_sockets(&self) -> Sockets {
         let mut open = Sockets::default();
         open.keep(&self.deployment.sockets);
         if let Some(previous) = self.stage.previous() {
             previous.keep_sockets_in(&mut open);
         }
+        self.successor.iter().for_each(|successor| open.keep(successor.passed()));
         open
     }
 
@@ -92,9 +95,10 @@ impl Master<'_> {
         let admin = &self.admin;
         let before_exit = |_| {
             // The workers notice that the master has exited, and exit.
+            successor.iter().for_each(Successor::leave_sockets);
+            deployment.sockets.remove_files();
             if successor.is_none() {
                 pidfile.iter().for_each(Pidfile::remove);
-                deployment.sockets.remove_files();
                 admin.iter().flat_map(Admin::sockets).for_each(|(_, it)| it.remove_files());
             }
         };

@@ -4,13 +4,15 @@ use super::stage::Shutdown;
 use super::state::Master;
 use crate::config::Replace;
 use crate::supervisor::reloads::Outcome;
+use crate::supervisor::successor::Successor;
 use crate::supervisor::worker_process::EXIT_MARGIN;
 
 impl Master<'_> {
     /// Closes the sockets and asks all workers to exit; `quick` does not wait for running requests.
     pub(super) fn stop(&mut self, exit_code: i32, quick: bool) {
         // A new master that has exited takes nothing over.
-        self.successor.take_if(|successor| successor.exit_status().is_some());
+        let ended = self.successor.take_if(|successor| successor.exit_status().is_some());
+        ended.into_iter().for_each(Successor::end);
         self.note(|ledger| ledger.note("shutdown", None, ""));
         self.end_reload(Outcome::Interrupted, "the server shuts down");
         self.acme.stop();
@@ -34,12 +36,11 @@ impl Master<'_> {
         }
     }
 
-    /// Refuses further clients at once, or leaves them to the other master.
+    /// Refuses further clients at once, or leaves them to the other master, as far as it has the
+    /// sockets: a reload since USR2 may have opened others.
     fn close_sockets(&mut self) {
         let sockets = std::mem::take(&mut self.deployment.sockets);
-        if self.successor.is_some() {
-            sockets.disown();
-        }
+        self.successor.iter().for_each(Successor::leave_sockets);
         sockets.refuse_new_connections();
     }
 }

@@ -65,6 +65,7 @@ impl Master<'_> {
     /// What the server shows now.
     pub(super) fn survey(&self, ledger: &mut Ledger) -> Facts {
         let now = Instant::now();
+        ledger.collect_lost_lines();
         let slots = || self.workers.iter().filter_map(|worker| worker.slot.as_deref());
         for worker in self.workers.iter() {
             worker.slot.iter().for_each(|slot| ledger.collect_slow(worker.pid, slot));

@@ -8,7 +8,6 @@ use pyo3::prelude::*;
 use super::state::Master;
 use crate::supervisor::admin::Admin;
 use crate::supervisor::exit_status::describe;
-use crate::supervisor::sockets::INHERITED_SOCKETS;
 use crate::supervisor::successor::Successor;
 
 impl Master<'_> {
@@ -23,9 +22,8 @@ impl Master<'_> {
             warn!(target: "signal.ignored", "Ignoring USR2: the new master {pid} runs already");
             return;
         }
-        let mut passed = vec![(INHERITED_SOCKETS, &self.deployment.sockets)];
-        passed.extend(self.admin.iter().flat_map(Admin::sockets));
-        match Successor::start(&passed) {
+        let of_master = self.admin.iter().flat_map(Admin::sockets);
+        match Successor::start(&self.deployment.sockets, of_master) {
             Ok(successor) => {
                 info!(
                     target: "upgrade.started",
@@ -44,6 +42,7 @@ impl Master<'_> {
     pub(super) fn on_successor_exit(&mut self, py: Python<'_>, status: ExitStatus) {
         let Some(successor) = self.successor.take() else { return };
         let (pid, how) = (successor.id(), describe(py, status, false));
+        successor.end();
         warn!(target: "upgrade.ended", "The new master {pid} {how}: this one keeps serving");
     }
 

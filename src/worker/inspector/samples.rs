@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::known_threads::KnownThreads;
 use crate::control::{Frame, ProfileReport, SampledStack};
+use crate::observe::counted;
 use crate::wsgi::{PythonFrame, python_threads};
 
 /// Different stacks that are kept.
@@ -102,8 +103,8 @@ impl Samples {
         }
         if self.lost > 0 {
             notes.push(format!(
-                "{} stacks beyond {MAX_STACKS} different ones are left out",
-                self.lost
+                "{} beyond {MAX_STACKS} different ones left out",
+                counted(self.lost, "stack")
             ));
         }
         if !is_complete {

@@ -34,15 +34,19 @@ pub(in crate::net::poller) fn is_preface(
 
 /// True if the client may use HTTP/2 without TLS, apart from how it begins.
 fn may_be_cleartext(state: &State, connection: &Connection) -> bool {
-    state.settings.tls.protocols == HttpProtocols::Both
+    state.settings.tls.protocols.has_http2()
         && connection.write_half.transport().plain().is_some()
         && connection.local.redirect_port.is_none()
         && state.settings.trusts(connection.peer.ip())
 }
 
-/// The complete request of a connection, if it asks for HTTP/2, and may.
+/// The complete request of a connection, if it asks for HTTP/2, and may. `--http-protocols h2`
+/// leaves prior knowledge only.
 #[cold]
 pub(in crate::net::poller) fn asks_for_http2(state: &State, id: ConnectionId) -> Option<Upgraded> {
+    if state.settings.tls.protocols == HttpProtocols::Http2 {
+        return None;
+    }
     let Phase::Reading(connection) = &state.connections.get(id)?.phase else { return None };
     let request = upgraded(connection.http.head())?;
     may_be_cleartext(state, connection).then_some(request)

@@ -5,58 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme,
-    SupportedProtocolVersion,
-};
+use rustls::{ClientConfig, ClientConnection, Error, SupportedProtocolVersion};
 
 use super::*;
-use crate::config::TlsSettings;
+use crate::config::{HttpProtocols, TlsSettings};
 use crate::net::tls::config::build;
+use crate::net::tls::trusts_all::TrustsAll;
 use crate::net::tls::{Material, TicketKeys};
-
-/// The tests are of the server.
-#[derive(Debug)]
-struct TrustsAll;
-
-impl ServerCertVerifier for TrustsAll {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
-    }
-}
 
 struct Pair {
     server: Records,
@@ -69,12 +27,22 @@ struct Pair {
 }
 
 fn pair(version: &'static SupportedProtocolVersion) -> Pair {
+    pair_with(version, HttpProtocols::default(), &[])
+}
+
+/// A server with these protocols, and a client that offers others.
+fn pair_with(
+    version: &'static SupportedProtocolVersion,
+    protocols: HttpProtocols,
+    offered: &[&str],
+) -> Pair {
     let file = |name: &str| {
         vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/tls")).join(name)]
     };
     let settings = TlsSettings {
         certfiles: file("cert.pem"),
         keyfiles: file("key.pem"),
+        protocols,
         ..TlsSettings::default()
     };
     let material = Material::read(&settings).unwrap();
@@ -86,6 +54,7 @@ fn pair(version: &'static SupportedProtocolVersion) -> Pair {
         .with_custom_certificate_verifier(Arc::new(TrustsAll))
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
+    config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from("localhost").unwrap();
     Pair {
         server: Records::new(Arc::new(server)).unwrap(),
@@ -166,6 +135,24 @@ fn session_is_the_same_however_its_records_are_cut() {
             pair.exchange(step);
             assert!(pair.is_ended);
         }
+    }
+}
+
+#[test]
+fn client_without_http2_is_refused_if_nothing_else_is_served() {
+    for version in [&TLS13, &TLS12] {
+        let mut chosen = pair_with(version, HttpProtocols::Http2, &["http/1.1", "h2"]);
+        chosen.exchange(usize::MAX);
+        assert_eq!(chosen.server.alpn_protocol(), Some(&b"h2"[..]));
+        for offered in [&[][..], &["http/1.1"]] {
+            let mut refused = pair_with(version, HttpProtocols::Http2, offered);
+            let mut hello = Vec::new();
+            refused.client.write_tls(&mut hello).unwrap();
+            assert_eq!(refused.receive(&hello), Err(Error::NoApplicationProtocol));
+            assert_eq!(refused.answer, [21, 3, 3, 0, 2, 2, 120], "{offered:?}");
+        }
+        // The next session of the thread is not affected.
+        pair(version).exchange(usize::MAX);
     }
 }
 

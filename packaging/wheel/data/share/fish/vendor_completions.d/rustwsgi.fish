@@ -59,7 +59,7 @@ complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l acme-directory -d 'Di
 complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l acme-cache -d 'Directory of the ACME account, certificate and state, which no other user may read [default: acme in $STATE_DIRECTORY, else rustwsgi/acme in $XDG_DATA_HOME or ~/.local/share]' -r -F
 complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l insecure-bind -d 'Address of plain HTTP beside HTTPS (repeatable)' -r
 complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l redirect-bind -d 'Address that redirects every request to HTTPS with 308 (repeatable)' -r
-complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l http-protocols -d 'Protocols of HTTPS: h1, or h2,h1 for HTTP/2 with the clients that know it' -r
+complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l http-protocols -d 'Protocols of HTTPS: h1; h2,h1 for HTTP/2 with the clients that know it; h2 refuses the others' -r
 complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l http2-cleartext -d 'How peers in --forwarded-allow-ips, and those on unix sockets, may begin HTTP/2 without TLS: off, prior-knowledge, upgrade or both' -r
 complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l http2-max-concurrent-streams -d 'Maximum number of streams that a client of HTTP/2 has open at a time' -r
 complete -c rustwsgi -n "__fish_rustwsgi_needs_command" -l http2-initial-window-size -d 'Bytes of a request body that a client of HTTP/2 sends before some are taken' -r
