@@ -154,6 +154,7 @@ fn parse<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::fork_free::ForkFree;
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -217,6 +218,7 @@ mod tests {
 
     #[test]
     fn lock_belongs_to_one_owner() {
+        let _fork_free = ForkFree::new();
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::open(&settings(&directory.path().join("acme"))).unwrap();
         let first = cache.lock().unwrap();

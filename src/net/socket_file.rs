@@ -224,6 +224,7 @@ impl Place {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use crate::sys::fork_free::ForkFree;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::os::unix::net::UnixListener;
@@ -249,6 +250,7 @@ mod tests {
 
     #[test]
     fn file_that_a_server_leaves_behind_is_removed_unless_it_is_used_or_replaced() {
+        let _fork_free = ForkFree::new();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         assert!(SocketFile::find(&path).is_none());

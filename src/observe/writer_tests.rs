@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use super::registry::{hold_all, release_all};
 use super::*;
 use crate::observe::LogTarget;
+use crate::sys::fork_free::ForkFree;
 
 fn pipe() -> (OwnedWriter, PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
@@ -105,6 +106,7 @@ fn buffered_lines_go_to_the_new_sink_from_the_next_whole_line_on() {
 #[cfg(target_os = "linux")]
 #[test]
 fn line_after_one_that_was_torn_by_an_error_starts_anew() {
+    let _fork_free = ForkFree::new();
     let (writer, reader) = pipe();
     fill(&writer);
     drop(reader);
@@ -135,15 +137,19 @@ fn fork_takes_all_locks_and_gives_the_child_an_empty_buffer() {
 
 #[test]
 fn writer_of_a_closed_log_is_used_again() {
-    let writer: *const LogWriter = {
-        let (writer, _reader) = pipe();
-        fill(&writer);
-        writer.0
+    let is_used_again = || {
+        let writer: *const LogWriter = {
+            let (writer, _reader) = pipe();
+            fill(&writer);
+            writer.0
+        };
+        // Other tests open logs meanwhile.
+        let logs: Vec<_> = (0..100).map(|_| OwnedWriter::new(Sink::nowhere())).collect();
+        assert!(logs.iter().all(|log| log.lock().buffer.is_empty() && !log.has_backlog()));
+        logs.iter().any(|log| std::ptr::eq(log.0, writer))
     };
-    // Other tests open logs meanwhile.
-    let logs: Vec<_> = (0..100).map(|_| OwnedWriter::new(Sink::nowhere())).collect();
-    assert!(logs.iter().any(|log| std::ptr::eq(log.0, writer)));
-    assert!(logs.iter().all(|log| log.lock().buffer.is_empty() && !log.has_backlog()));
+    // One of them may be quicker.
+    assert!((0..20).any(|_| is_used_again()));
 }
 
 #[test]

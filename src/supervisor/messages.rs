@@ -254,6 +254,7 @@ const RECEIVE: RecvFlags = RecvFlags::empty();
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::fork_free::ForkFree;
 
     fn pair() -> (UnixStream, UnixStream) {
         let (master, worker) = UnixStream::pair().unwrap();
@@ -271,6 +272,7 @@ mod tests {
 
     #[test]
     fn worker_messages_arrive_in_order() {
+        let _fork_free = ForkFree::new();
         let (master, worker) = pair();
         let sent = [
             FromWorker::Ready { serves_error_page: false },
@@ -319,6 +321,7 @@ mod tests {
 
     #[test]
     fn log_files_arrive_with_their_message() {
+        let _fork_free = ForkFree::new();
         let (master, worker) = pair();
         let dir = tempfile::tempdir().unwrap();
         let logs = [(Log::Error, "error"), (Log::Access, "access")];

@@ -304,6 +304,7 @@ impl WorkerProcess {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::fork_free::ForkFree;
 
     /// A worker whose pid is no process, so that signals to it reach none.
     fn worker() -> (WorkerProcess, UnixStream) {
@@ -369,6 +370,7 @@ mod tests {
 
     #[test]
     fn malformed_messages_are_ignored() {
+        let _fork_free = ForkFree::new();
         let (mut worker, mut other_end) = worker();
         io::Write::write_all(&mut other_end, b"x!\0~").unwrap();
         assert_eq!(worker.receive(), [FromWorker::ReplacementWanted, FromWorker::SourceChanged]);

@@ -58,6 +58,8 @@ pub(crate) fn start(
     let (output, input) = io::pipe()?;
     rustix::io::ioctl_fionbio(&output, true)?;
     let parent = std::process::id();
+    #[cfg(test)]
+    let (_other_tests, (mut closed, closing)) = (super::fork_free::before_fork(), io::pipe()?);
     // A signal to the child before its handlers are reset would reach the parent instead.
     let blocked = Blocked::all();
     // SAFETY: the child runs only the code below, which does not return, and uses no lock that
@@ -76,7 +78,15 @@ pub(crate) fn start(
             let ended = catch_unwind(AssertUnwindSafe(|| code(&mut input)));
             exit_immediately(if ended.is_ok() { 0 } else { PANICKED })
         }
-        pid => Ok(Helper { pid, output: File::from(OwnedFd::from(output)) }),
+        pid => {
+            #[cfg(test)]
+            {
+                // Until the child has closed the descriptors of other tests.
+                drop(closing);
+                io::copy(&mut closed, &mut io::sink())?;
+            }
+            Ok(Helper { pid, output: File::from(OwnedFd::from(output)) })
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) mod cpus;
 pub(crate) mod descriptors;
 #[cfg(feature = "python")]
 pub(crate) mod fork;
+#[cfg(test)]
+pub(crate) mod fork_free;
 #[cfg(feature = "python")]
 pub(crate) mod heap;
 #[cfg(feature = "python")]

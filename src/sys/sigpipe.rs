@@ -44,6 +44,7 @@ mod tests {
 
     use nix::sys::signal::SigSet;
 
+    use super::super::fork_free::ForkFree;
     use super::*;
 
     fn is_blocked() -> bool {
@@ -53,6 +54,7 @@ mod tests {
     /// Black-box tests show that the signal does not end the process: here it would end all tests.
     #[test]
     fn write_without_a_reader_fails_and_leaves_the_signal_mask_alone() {
+        let _fork_free = ForkFree::new();
         let (reader, mut writer) = io::pipe().unwrap();
         assert_eq!(suppressed(|| writer.write(b"read")).unwrap(), 4);
         drop(reader);
@@ -66,6 +68,7 @@ mod tests {
 
     #[test]
     fn signal_that_was_blocked_before_stays_blocked() {
+        let _fork_free = ForkFree::new();
         let outer = Blocked::these(&[libc::SIGPIPE]).unwrap();
         let (reader, mut writer) = io::pipe().unwrap();
         drop(reader);

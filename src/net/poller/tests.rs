@@ -17,6 +17,7 @@ use crate::http1::ResponseHead;
 use crate::net::tuning::READ_BUFFER;
 use crate::net::{BindOptions, Body, Chunk, Connection, Lent, bind};
 use crate::sys::clock::Moment;
+use crate::sys::fork_free::ForkFree;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -25,6 +26,7 @@ struct Site {
     poller: Poller,
     handle: Arc<PollerHandle>,
     directory: tempfile::TempDir,
+    _fork_free: ForkFree,
 }
 
 impl Site {
@@ -44,7 +46,7 @@ impl Site {
             options.iter().map(|(name, value)| (name.to_string(), vec![value.to_string()]));
         let settings = Arc::new(config::parse_api(&options.collect::<Vec<_>>()).unwrap());
         let (poller, handle) = Poller::new(listeners, settings, None).unwrap();
-        Site { poller, handle, directory }
+        Site { poller, handle, directory, _fork_free: ForkFree::new() }
     }
 
     /// A client that has connected and sent these bytes.

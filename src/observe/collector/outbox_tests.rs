@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 
 use crate::observe::collector::UnixKind;
+use crate::sys::fork_free::ForkFree;
 
 fn outbox(path: &Path, kind: UnixKind) -> Outbox<()> {
     let outbox = Outbox::new("it");
@@ -65,6 +66,7 @@ fn absent_collector_is_reported_once_and_gets_everything_when_it_comes() {
 
 #[test]
 fn restarted_collector_is_connected_to_again() {
+    let _fork_free = ForkFree::new();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let first = UnixDatagram::bind(&path).unwrap();

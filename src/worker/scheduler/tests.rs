@@ -1,9 +1,9 @@
 //! Tests of the thread policy, with threads that neither poll sockets nor run Python.
 //!
 //! This file makes each transition by hand, on one thread, where nothing blocks. `threads` adds
-//! parked threads and the sentinel, and `stress` runs everything concurrently. The tests call
-//! public functions only, and none depends on timing: a test that waits waits for an event, and
-//! [`LIMIT`] only turns a hang into a failure.
+//! parked threads and the sentinel, and `stress` runs everything concurrently. The tests change
+//! the state by public functions only, and none depends on timing: a test that waits waits for an
+//! event, and [`LIMIT`] only turns a hang into a failure.
 
 #![cfg(not(shuttle))]
 
@@ -14,13 +14,10 @@ use super::sentinel::IDLE_ROUNDS_BEFORE_SLEEP;
 use super::*;
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Instant;
 
 /// A test that waits longer than this has lost a wake-up.
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// Long enough for a thread to park and for an idle sentinel to go to sleep. If it was not, the
-/// test covers less, but passes.
-const QUIET: Duration = Duration::from_millis(60);
 
 /// Stands for the poller's wake-up call: counts the calls, and lets a test wait for one.
 #[derive(Default)]
@@ -63,6 +60,36 @@ impl<J> Scheduler<J> {
         wake: &impl Wake,
     ) -> Option<J> {
         self.take_next_job(&mut self.lock(), thread, wake)
+    }
+
+    /// Takes the role of running jobs. The sentinel may poll meanwhile, in place of a test that runs
+    /// late: then the thread relieves it first.
+    fn take_run_role(&self, thread: usize, wake: &impl Wake) {
+        loop {
+            match self.take_role(thread, wake) {
+                Role::Run => return,
+                Role::Poll => self.finish_poll(Some(thread), None, wake),
+                Role::Quit => panic!("the scheduler has stopped"),
+            }
+        }
+    }
+
+    /// Waits until this many threads are parked.
+    fn wait_for_parked(&self, threads: usize) {
+        self.wait_for("parked threads", |state| state.parked.len() == threads);
+    }
+
+    /// Waits until the sentinel has nothing to watch, and sleeps.
+    fn wait_for_sleeping_sentinel(&self) {
+        self.wait_for("a sleeping sentinel", |state| state.is_sentinel_asleep);
+    }
+
+    fn wait_for(&self, what: &str, is_so: impl Fn(&State<J>) -> bool) {
+        let began = Instant::now();
+        while !is_so(&self.lock()) {
+            assert!(began.elapsed() < LIMIT, "waited for {what}");
+            thread::yield_now();
+        }
     }
 }
 

@@ -206,12 +206,16 @@ fn message_that_has_waited_too_long_is_queued_by_a_worker_whose_threads_work() {
         one.receive_and_offer();
         client
     });
-    let wait = |site: &mut Site| {
+    let set_since = |site: &mut Site, since: Moment| {
         let hand_over = site.poller.state.hand_over.as_mut().unwrap();
-        hand_over.waiting_since.as_mut().unwrap().0 = Moment::from_nanos(0);
+        hand_over.waiting_since.as_mut().unwrap().0 = since;
     };
+    let wait = |site: &mut Site| set_since(site, Moment::from_nanos(0));
     assert!(two.turn(0).is_empty());
     two.poller.set_jobs_taken(1);
+    // This test may be slow.
+    let later = two.poller.state.now + Duration::from_secs(3600);
+    set_since(&mut two, later);
     assert!(two.turn(0).is_empty(), "it has only just been sent");
     wait(&mut two);
     assert_eq!(two.turn(0).len(), 1);

@@ -2,6 +2,17 @@
 
 use super::*;
 
+/// A poll of the sentinel that finds nothing: blocks until there were more than `before` wake-up
+/// calls, unless it was relieved before the poll, or the scheduler was stopped.
+fn block_as_sentinel(scheduler: &Scheduler<u32>, wakes: &WakeCounter, before: u32) {
+    let state = scheduler.lock();
+    let is_over = state.is_stopped || state.leader != Leader::Sentinel;
+    drop(state);
+    if !is_over {
+        wakes.wait_beyond(before);
+    }
+}
+
 /// Starts a sentinel whose polls find nothing and end at the next wake-up. It reports the start of
 /// each poll, and its own end.
 fn sentinel(
@@ -14,7 +25,7 @@ fn sentinel(
             let before = wakes.count();
             report.send("polls").ok();
             // A test that stops the scheduler makes a wake-up call, too.
-            wakes.wait_beyond(before);
+            block_as_sentinel(&scheduler, &wakes, before);
             None
         });
         report.send("ends").ok();
@@ -71,7 +82,8 @@ fn leader_that_stays_away_is_replaced() {
     scheduler.take_role(0, &*wakes);
     let other = polling_thread(&scheduler, &wakes, 1);
     let sentinel = sentinel(&scheduler, &wakes);
-    thread::sleep(QUIET);
+    scheduler.wait_for_parked(1);
+    scheduler.wait_for_sleeping_sentinel();
     scheduler.finish_poll(Some(0), [1], &*wakes);
     // If this thread was slow and has been replaced already, the other one runs the job.
     if scheduler.take_role(0, &*wakes) == Role::Run {
@@ -89,7 +101,8 @@ fn lost_polling_thread_is_replaced_by_a_parked_one() {
     let reports = sentinel(&scheduler, &wakes);
     assert_eq!(scheduler.take_role(0, &*wakes), Role::Poll);
     let parked = polling_thread(&scheduler, &wakes, 1);
-    thread::sleep(QUIET);
+    scheduler.wait_for_parked(1);
+    scheduler.wait_for_sleeping_sentinel();
     scheduler.remove_thread(Some(0));
     expect(&parked, &Role::Poll);
     end(&scheduler, &wakes, &reports);
@@ -101,7 +114,8 @@ fn parked_thread_is_called_for_jobs_behind_a_blocked_one() {
     scheduler.take_role(0, &*wakes);
     let other = polling_thread(&scheduler, &wakes, 1);
     let sentinel = sentinel(&scheduler, &wakes);
-    thread::sleep(QUIET);
+    scheduler.wait_for_parked(1);
+    scheduler.wait_for_sleeping_sentinel();
     scheduler.finish_poll(Some(0), [1, 2], &*wakes);
     if scheduler.take_role(0, &*wakes) == Role::Run {
         assert_eq!(scheduler.begin_batch(0, &*wakes), Some(1));
@@ -125,7 +139,7 @@ fn sentinel_with_all_threads_in_app_polls() {
     assert_eq!(scheduler.take_role(0, &*wakes), Role::Poll);
     assert!(wakes.count() > 0);
     scheduler.finish_poll(Some(0), [2], &*wakes);
-    assert_eq!(scheduler.take_role(0, &*wakes), Role::Run);
+    scheduler.take_run_role(0, &*wakes);
     assert_eq!(scheduler.begin_batch(0, &*wakes), Some(2));
     expect(&sentinel, &"polls");
     end(&scheduler, &wakes, &sentinel);
@@ -145,7 +159,7 @@ fn jobs_that_the_sentinel_found_are_run_by_the_next_free_thread() {
             let job = jobs.next();
             report.send(job).ok();
             if job.is_none() {
-                watched_wakes.wait_beyond(before);
+                block_as_sentinel(&watched, &watched_wakes, before);
             }
             job
         });
@@ -158,7 +172,7 @@ fn jobs_that_the_sentinel_found_are_run_by_the_next_free_thread() {
     assert_eq!(scheduler.take_role(0, &*wakes), Role::Poll);
     assert!(wakes.count() > before);
     scheduler.finish_poll(Some(0), None, &*wakes);
-    assert_eq!(scheduler.take_role(0, &*wakes), Role::Run);
+    scheduler.take_run_role(0, &*wakes);
     assert_eq!(scheduler.begin_batch(0, &*wakes), Some(2));
     assert_eq!(scheduler.continue_batch(0, &*wakes), Some(3));
     scheduler.stop();
@@ -175,7 +189,8 @@ fn response_before_a_blocked_job_wakes_the_poller() {
     assert_eq!(scheduler.take_role(1, &*wakes), Role::Poll);
     assert_eq!(scheduler.begin_batch(0, &*wakes), Some(1));
     let watch = sentinel(&scheduler, &wakes);
-    thread::sleep(QUIET);
+    // The sentinel wakes the poller for job 2.
+    wakes.wait_beyond(0);
     let before = wakes.count();
     // Job 1 is answered, job 2 blocks, and thread 1 is blocked in its poll.
     assert_eq!(scheduler.continue_batch(0, &*wakes), Some(2));
@@ -201,7 +216,8 @@ fn stop_ends_parked_threads_and_a_sleeping_sentinel() {
     assert_eq!(scheduler.take_role(0, &*wakes), Role::Poll);
     let others: Vec<_> = (1..4).map(|thread| polling_thread(&scheduler, &wakes, thread)).collect();
     let sentinel = sentinel(&scheduler, &wakes);
-    thread::sleep(QUIET);
+    scheduler.wait_for_parked(3);
+    scheduler.wait_for_sleeping_sentinel();
     scheduler.stop();
     for other in &others {
         expect(other, &Role::Quit);
@@ -222,7 +238,7 @@ fn try_to_wake_a_sleeping_sentinel() -> bool {
     let (scheduler, wakes) = scheduler(2);
     assert_eq!(scheduler.take_role(0, &*wakes), Role::Poll);
     let sentinel = sentinel(&scheduler, &wakes);
-    thread::sleep(QUIET);
+    scheduler.wait_for_sleeping_sentinel();
     scheduler.finish_poll(Some(0), [1, 2], &*wakes);
     let as_planned = scheduler.take_role(1, &*wakes) == Role::Run
         && scheduler.take_role(0, &*wakes) == Role::Poll;
@@ -232,7 +248,7 @@ fn try_to_wake_a_sleeping_sentinel() -> bool {
         assert_eq!(scheduler.begin_batch(1, &*wakes), Some(1));
         wakes.wait_beyond(before);
         scheduler.finish_poll(Some(0), None, &*wakes);
-        assert_eq!(scheduler.take_role(0, &*wakes), Role::Run);
+        scheduler.take_run_role(0, &*wakes);
         assert_eq!(scheduler.begin_batch(0, &*wakes), Some(2));
     }
     end(&scheduler, &wakes, &sentinel);
@@ -260,7 +276,7 @@ fn free_threaded_interpreter_gets_a_thread_per_core() {
             })
         })
         .collect();
-    thread::sleep(QUIET);
+    scheduler.wait_for_parked(3);
     scheduler.finish_poll(Some(0), [1, 2, 3, 4], &*wakes);
     assert_eq!(scheduler.take_role(0, &*wakes), Role::Run);
     assert_eq!(scheduler.begin_batch(0, &*wakes), Some(1));
