@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import select
+import signal
 import socket
 import time
 
@@ -24,6 +26,7 @@ from harness import (
     echoed,
     wait_until,
 )
+from harness.supervision import freeze, workers
 
 pytestmark = pytest.mark.second_door("no case")
 
@@ -72,10 +75,16 @@ def assert_given_up(server: ServerProcess, *clients: Client) -> None:
 
 def assert_all_given_up(server: ServerProcess, starts: dict[str, bytes]) -> None:
     """A client for each start of a request, all at once; see `assert_given_up`."""
+    (pid,) = workers(server, 1)
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(server.connect()) for _ in starts]
-        for client, start in zip(clients, starts.values(), strict=True):
-            client.send(start)
+        # Stopped, so that a connection is not too old when its client sends.
+        freeze(pid)
+        try:
+            clients = [stack.enter_context(server.connect()) for _ in starts]
+            for client, start in zip(clients, starts.values(), strict=True):
+                client.send(start)
+        finally:
+            os.kill(pid, signal.SIGCONT)
         assert_given_up(server, *clients)
 
 
