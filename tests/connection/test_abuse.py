@@ -197,7 +197,7 @@ def test_incomplete_requests_count_in_the_memory_limit(fresh_server, what: str) 
     try:
         for client in clients:
             client.send(INCOMPLETE[what])
-            wait_until(lambda: server.has_read_or_answered(client), "it was read")  # noqa: B023
+            wait_until(lambda: server.has_read_or_rejected(client), "it was read")  # noqa: B023
         rejected = server.counters()["memory_limit"]
         assert 15 <= rejected < 40, "a buffer may have twice the size of its bytes"
         assert_unavailable(clients[-1].response())

@@ -71,7 +71,7 @@ def ask(server: ServerProcess, target: str) -> Client:
     """A client whose request has arrived at the server."""
     client = server.connect()
     client.send(build_request("GET", target))
-    wait_until(lambda: server.has_read_or_answered(client), "the request was read")
+    wait_until(lambda: server.has_read_or_rejected(client), "the request was read")
     return client
 
 
@@ -278,7 +278,7 @@ def test_queued_requests_count_in_the_memory_limit(fresh_server, gate, tmp_path:
         client = server.connect()
         clients.append(client)
         client.send(request)
-        wait_until(lambda: server.has_read_or_answered(client), "it was read")  # noqa: B023
+        wait_until(lambda: server.has_read_or_rejected(client), "it was read")  # noqa: B023
     rejected = server.counters()["memory_limit"]
     assert 15 <= rejected < 40, "a buffer may have twice the size of its bytes"
     assert_unavailable(clients[-1].response())

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import re
-import select
 import signal
 import socket
 import ssl
@@ -324,9 +323,11 @@ class ServerProcess:
         columns = self._end_of(client)
         return columns is not None and columns[9] != "0" and columns[4].endswith(":00000000")
 
-    def has_read_or_answered(self, client: Client) -> bool:
+    def has_read_or_rejected(self, client: Client) -> bool:
         """The same for a request that may be rejected: the server closes its end soon after that."""
-        return self.has_read(client) or bool(select.select([client.sock], [], [], 0)[0])
+        columns = self._end_of(client)
+        has_ended = columns is not None and columns[3] in {"04", "05"}  # FIN_WAIT1, FIN_WAIT2
+        return has_ended or client.is_broken() or self.has_read(client)
 
     def _end_of(self, client: Client) -> list[str] | None:
         """The server's end of `client`'s connection, as the kernel describes it: proc(5)."""
