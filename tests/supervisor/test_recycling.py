@@ -61,8 +61,8 @@ def test_max_worker_rss_recycles_the_worker(fresh_server) -> None:
 
 # ------------------------------------------------------------------------------- --timeout
 
-#: More time than any short request takes, even on a loaded machine.
-LIMITED = ["--timeout", "2"]
+#: More time than any short request takes, even on a loaded machine, and than clients wait.
+LIMITED = ["--timeout", "2", "--keep-alive", "75"]
 
 
 def test_spinning_request_is_interrupted(fresh_server) -> None:
