@@ -43,11 +43,10 @@ def descriptors(pid: int) -> list[str]:
 def holds(pid: int, client: Client) -> bool:
     """Whether a process has the server's end of the client's connection (Linux)."""
     inodes = descriptors(pid)
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        columns = line.split()
-        if columns[2].endswith(f":{client.port:04X}") and columns[3] == "01":
-            return f"socket:[{columns[9]}]" in inodes
-    return False
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    # Clients of other servers may have the same port.
+    ends = [row for row in rows if row[2].endswith(f":{client.port:04X}") and row[3] == "01"]
+    return any(f"socket:[{row[9]}]" in inodes for row in ends)
 
 
 def is_asleep(pid: int) -> bool:

@@ -53,7 +53,8 @@ def test_request_that_ends_while_its_stack_is_dumped_is_answered(
         "    start_response('200 OK', [('Content-Length', '2')])\n"
         "    return [b'ok']\n"
     )
-    server = fresh_server("overdue:app", "--timeout", "3", "--pythonpath", str(tmp_path))
+    options = ["--timeout", "3", "--keep-alive", "75", "--pythonpath", str(tmp_path)]
+    server = fresh_server("overdue:app", *options)
     with server.connect() as client:
         client.send(build_request("GET", "/overdue"))
         # The poller may have answered for it already.

@@ -123,7 +123,9 @@ def test_response_is_sent_while_post_request_waits(start, tmp_path: Path) -> Non
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     server = start(
-        "def post_request(worker, req):\n    if req.query:\n        open(req.query).read()\n"
+        "def post_request(worker, req):\n    if req.query:\n        open(req.query).read()\n",
+        "--keep-alive",
+        "75",
     )
     try:
         with server.connect() as client:

@@ -61,8 +61,8 @@ def test_max_worker_rss_recycles_the_worker(fresh_server) -> None:
 
 # ------------------------------------------------------------------------------- --timeout
 
-#: More time than any short request takes, even on a loaded machine.
-LIMITED = ["--timeout", "2"]
+#: More time than any short request takes, even on a loaded machine, and than clients wait.
+LIMITED = ["--timeout", "2", "--keep-alive", "75"]
 
 
 def test_spinning_request_is_interrupted(fresh_server) -> None:
@@ -371,11 +371,14 @@ def test_workers_stopped_with_their_master_survive(fresh_server) -> None:
     freeze(server.pid)
     freeze(pid)
     time.sleep(5)  # longer than a worker may be silent, which is four
-    for number in (2, 3):
-        server.send_signal(signal.SIGUSR1)
-        server.send_signal(signal.SIGCONT)
-        # With the second one it has looked at its workers in between.
-        wait_until(lambda: server.stderr().count("usr1") == number, "it is awake")  # noqa: B023
+    start = len(server.stderr())
+    server.send_signal(signal.SIGUSR1)
+    server.send_signal(signal.SIGCONT)
+    # It looks at its workers next, and once more after three seconds.
+    server.wait_for_event("signal.received", "usr1", start=start)
     os.kill(pid, signal.SIGCONT)
+    start = len(server.stderr())
+    server.send_signal(signal.SIGUSR1)
+    server.wait_for_event("signal.received", "usr1", start=start)
     assert serving_pid(server) == pid
     assert "worker.no_heartbeat" not in server.stderr()
