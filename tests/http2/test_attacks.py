@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -240,8 +241,10 @@ def test_client_that_reads_nothing_from_the_socket_is_ended(fresh_plain) -> None
     client = Http2Client(server.connect(receive_buffer=4096), settings={4: 2**31 - 1})
     with client:
         client.h2.increment_flow_control_window(2**30)
-        for number in range(20):
-            client.start(f"/large?size=2000000&id={number}")
+        # A slow machine may end the client before it has sent all of them.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for number in range(20):
+                client.start(f"/large?size=2000000&id={number}")
         wait_until(lambda: server.counters().get("write_timeout", 0) > 0, "write timeout")
         with http2(server) as other:
             assert other.request("/mark?id=other").status == 200
