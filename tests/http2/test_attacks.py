@@ -59,8 +59,8 @@ def test_rapid_reset_in_one_packet_ends_the_connection(fresh_plain) -> None:
 
 
 def test_slow_rapid_reset_ends_the_connection(fresh_plain, tmp_path) -> None:
-    """Each reset comes when the request has been accepted. The server allows 100 in a second, so the
-    client sends many of them together: it may itself be slow."""
+    """Each reset comes when the request has been accepted. The server allows 100 in a second, so
+    the client sends many of them together: it may itself be slow."""
     server = fresh_plain("overload:app", "--threads", "1")
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -71,7 +71,7 @@ def test_slow_rapid_reset_ends_the_connection(fresh_plain, tmp_path) -> None:
         deadline = time.monotonic() + TIMEOUT
         try:
             while time.monotonic() < deadline:
-                # Fewer than the server takes as one attack: see the test above.
+                # Fewer than one read of the server may have: see the test above.
                 streams = [client.h2.get_next_available_stream_id() + 2 * n for n in range(40)]
                 for stream in streams:
                     client.h2.send_headers(stream, head, end_stream=True)
