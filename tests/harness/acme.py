@@ -78,8 +78,8 @@ def plant(cache: Path, *domains: str, age: datetime.timedelta, left: datetime.ti
 
 
 def visit_of(server: ServerProcess) -> int:
-    """The pid of a visit, once the workers have booted: they wait for events. To freeze it keeps its
-    client from giving up an authority that does not answer. [CONNECT_TIMEOUT in src/acme/http.rs]"""
+    """The pid of a visit, once the workers have booted: they wait for events. A frozen visit does
+    not give up an authority that does not answer. [CONNECT_TIMEOUT in src/acme/http.rs]"""
     [visit] = [
         pid
         for pid in children(server.pid)

@@ -113,8 +113,8 @@ class StreamLoad:
                 return
 
     def _start(self, client: Http2Client) -> int:
-        """Open a stream. A server that waits no longer for a delayed client has ended the connection
-        by then: its GOAWAY, which says that the stream was not processed, can still be read."""
+        """Open a stream. If the client is delayed, the server may have ended the connection: its
+        GOAWAY, which says that the stream was not processed, can still be read."""
         stream = client.h2.get_next_available_stream_id()
         try:
             client.start(self._path)

@@ -69,8 +69,8 @@ def may_trace() -> bool:
 def test_writability_reported_during_a_send_is_not_lost(door: str, tmp_path: Path) -> None:
     """The one report that the socket has room again came while another thread was still in the
     send that had found it full, and was lost: the response stood still until --write-timeout,
-    which is longer here than the client waits.
-    Here each send returns late, so that the report comes first."""
+    which is longer here than the client waits. Each send returns late here, so that the report
+    comes first."""
     server = ServerProcess(door, "http_responses:app", "--write-timeout", "60")
     trace = tmp_path / "trace"
     late = ["-e", "trace=sendto,sendmsg", "-e", "inject=sendto,sendmsg:delay_exit=100000"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -58,8 +59,8 @@ def test_rapid_reset_in_one_packet_ends_the_connection(fresh_plain) -> None:
 
 
 def test_slow_rapid_reset_ends_the_connection(fresh_plain, tmp_path) -> None:
-    """Each reset comes when the request has been accepted. The server allows 100 in a second, so the
-    client sends many of them together: it may itself be slow."""
+    """Each reset comes when the request has been accepted. The server allows 100 in a second, so
+    the client sends many of them together: it may itself be slow."""
     server = fresh_plain("overload:app", "--threads", "1")
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -70,7 +71,7 @@ def test_slow_rapid_reset_ends_the_connection(fresh_plain, tmp_path) -> None:
         deadline = time.monotonic() + TIMEOUT
         try:
             while time.monotonic() < deadline:
-                # Fewer than the server takes as one attack: see the test above.
+                # Fewer than one read of the server may have: see the test above.
                 streams = [client.h2.get_next_available_stream_id() + 2 * n for n in range(40)]
                 for stream in streams:
                     client.h2.send_headers(stream, head, end_stream=True)
@@ -240,8 +241,10 @@ def test_client_that_reads_nothing_from_the_socket_is_ended(fresh_plain) -> None
     client = Http2Client(server.connect(receive_buffer=4096), settings={4: 2**31 - 1})
     with client:
         client.h2.increment_flow_control_window(2**30)
-        for number in range(20):
-            client.start(f"/large?size=2000000&id={number}")
+        # A slow machine may end the client before it has sent all of them.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for number in range(20):
+                client.start(f"/large?size=2000000&id={number}")
         wait_until(lambda: server.counters().get("write_timeout", 0) > 0, "write timeout")
         with http2(server) as other:
             assert other.request("/mark?id=other").status == 200
