@@ -51,24 +51,22 @@ pub struct Http2Settings {
     pub max_header_list_size: u32,
 }
 
-/// Parses the protocols, as a list.
+/// Parses the protocols, as a list. Their order does not matter, and `h2` alone is both: as with
+/// gunicorn, a client that does not select HTTP/2 is served all the same.
 ///
 /// # Errors
 /// A sentence that says what to write instead.
 pub(super) fn parse_protocols(text: &str) -> Result<HttpProtocols, String> {
-    let mut has = (false, false);
-    for name in text.split(',').map(str::trim) {
-        match name {
-            "h1" => has.0 = true,
-            "h2" => has.1 = true,
+    let mut found = None;
+    for name in text.split(',').map(|name| name.trim().to_ascii_lowercase()) {
+        match name.as_str() {
+            "h1" => found = found.or(Some(HttpProtocols::Http1)),
+            "h2" => found = Some(HttpProtocols::Both),
+            "" => {}
             _ => return Err(format!("'{name}' is not one of h1, h2")),
         }
     }
-    match has {
-        (true, false) => Ok(HttpProtocols::Http1),
-        (true, true) => Ok(HttpProtocols::Both),
-        (false, _) => Err("h1 is missing, which clients without HTTP/2 need; write h2,h1".into()),
-    }
+    found.ok_or_else(|| "there is no protocol; write h2,h1 or h1".to_owned())
 }
 
 /// Parses how clients may begin HTTP/2. A boolean is one of gunicorn's configuration files.
@@ -106,12 +104,14 @@ mod tests {
     }
 
     #[test]
-    fn protocols_are_a_list_with_h1() {
-        for text in ["h1,h2", "h2,h1", "h2, h1"] {
+    fn protocols_are_a_list() {
+        for text in ["h1,h2", "h2,h1", "h2, h1", "h2", "H2,H1,"] {
             assert_eq!(parse_protocols(text), Ok(HttpProtocols::Both), "{text}");
         }
-        assert_eq!(parse_protocols("h1"), Ok(HttpProtocols::Http1));
-        for text in ["h2", "", "h3", "h1,", "http/1.1"] {
+        for text in ["h1", "h1,", " H1"] {
+            assert_eq!(parse_protocols(text), Ok(HttpProtocols::Http1), "{text}");
+        }
+        for text in ["", ",", "h3", "h1,h3", "http/1.1"] {
             assert!(parse_protocols(text).is_err(), "{text}");
         }
     }
