@@ -32,7 +32,7 @@ impl<T> Mounts<T> {
 
 /// Removes `prefix`, which is decoded, from the start of `path`, which may be encoded: both forms
 /// are equivalent. [RFC 3986 section 6.2.2.2] An encoded slash is no slash.
-fn strip_prefix<'a>(path: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+pub(super) fn strip_prefix<'a>(path: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     if let Some(rest) = path.strip_prefix(prefix) {
         return Some(rest);
     }

@@ -10,7 +10,7 @@ use std::ops::Range;
 const MAX_PARTS: usize = 64;
 /// So many requested ranges may, with the lines between them, be larger than twice the file.
 const FEW_SPECS: usize = 4;
-/// Bytes of the lines in front of a part, apart from the media type.
+/// The most bytes of the lines in front of a part, apart from the media type, and of the last line.
 const PART_OVERHEAD: u64 = 160;
 
 /// The part of a file to send.
@@ -25,9 +25,10 @@ pub(super) enum Ranges {
 }
 
 impl Ranges {
-    /// Parses the value of the field for a file of `size` bytes. A unit other than bytes, and a
-    /// value with a mistake, mean the whole file. [RFC 9110 section 14.2]
-    pub(super) fn parse(value: &[u8], size: u64) -> Ranges {
+    /// Parses the value of the field for a file of `size` bytes, whose media type has
+    /// `type_length` bytes. A unit other than bytes, and a value with a mistake, mean the whole
+    /// file. [RFC 9110 section 14.2]
+    pub(super) fn parse(value: &[u8], size: u64, type_length: usize) -> Ranges {
         let Some(list) = strip_unit(value) else { return Ranges::Whole };
         let mut parts = Vec::new();
         let mut specs = 0;
@@ -51,7 +52,9 @@ impl Ranges {
             _ if specs == 0 || wants_end_of_nothing => Ranges::Whole,
             0 => Ranges::Unsatisfiable,
             count if count > MAX_PARTS => Ranges::Whole,
-            2.. if specs > FEW_SPECS && is_larger_than_twice(&parts, size) => Ranges::Whole,
+            2.. if specs > FEW_SPECS && is_larger_than_twice(&parts, size, type_length) => {
+                Ranges::Whole
+            }
             _ => Ranges::Parts(parts),
         }
     }
@@ -114,8 +117,9 @@ fn join(parts: &mut Vec<Range<u64>>, mut range: Range<u64>) {
     parts.insert(place.unwrap_or(parts.len()), range);
 }
 
-fn is_larger_than_twice(parts: &[Range<u64>], size: u64) -> bool {
-    let bytes: u64 = parts.iter().map(|part| part.end - part.start + PART_OVERHEAD).sum();
+fn is_larger_than_twice(parts: &[Range<u64>], size: u64, type_length: usize) -> bool {
+    let overhead = PART_OVERHEAD + type_length as u64;
+    let bytes: u64 = parts.iter().map(|part| part.end - part.start + overhead).sum();
     bytes > size.saturating_mul(2)
 }
 
@@ -123,6 +127,10 @@ fn is_larger_than_twice(parts: &[Range<u64>], size: u64) -> bool {
 mod tests {
     use super::*;
     use Ranges::{Parts, Unsatisfiable, Whole};
+
+    fn parse(value: &[u8], size: u64) -> Ranges {
+        Ranges::parse(value, size, 0)
+    }
 
     fn parts(ranges: &[(u64, u64)]) -> Ranges {
         Parts(ranges.iter().map(|&(first, last)| first..last + 1).collect())
@@ -179,7 +187,7 @@ mod tests {
             ("items=0-1", Whole),
             ("bytes=0 - 1", Whole),
         ] {
-            assert_eq!(Ranges::parse(value.as_bytes(), 1000), expected, "{value}");
+            assert_eq!(parse(value.as_bytes(), 1000), expected, "{value}");
         }
     }
 
@@ -192,7 +200,7 @@ mod tests {
             ("bytes=-1", Whole),
             ("bytes=0-,-5", Whole),
         ] {
-            assert_eq!(Ranges::parse(value.as_bytes(), 0), expected, "{value}");
+            assert_eq!(parse(value.as_bytes(), 0), expected, "{value}");
         }
     }
 
@@ -203,21 +211,24 @@ mod tests {
             format!("bytes={}", ranges.join(","))
         };
         let apart = list(&|n| format!("{}-{}", 2 * n, 2 * n));
-        assert_eq!(Ranges::parse(apart.as_bytes(), 1 << 30), Whole);
+        assert_eq!(parse(apart.as_bytes(), 1 << 30), Whole);
         let same = list(&|_| "0-".to_owned());
-        assert_eq!(Ranges::parse(same.as_bytes(), 10), parts(&[(0, 9)]));
+        assert_eq!(parse(same.as_bytes(), 10), parts(&[(0, 9)]));
         let chained = list(&|n| format!("{n}-{}", n + 1));
-        assert_eq!(Ranges::parse(chained.as_bytes(), 1 << 30), parts(&[(0, 3000)]));
+        assert_eq!(parse(chained.as_bytes(), 1 << 30), parts(&[(0, 3000)]));
     }
 
     #[test]
     fn many_ranges_are_never_larger_than_twice_the_file() {
         let value = b"bytes=0-9,20-29,40-49,60-69,80-89";
-        assert_eq!(Ranges::parse(value, 424), Whole);
-        assert!(matches!(Ranges::parse(value, 425), Parts(parts) if parts.len() == 5));
+        assert_eq!(parse(value, 424), Whole);
+        assert!(matches!(parse(value, 425), Parts(parts) if parts.len() == 5));
+        // The media type is repeated in each part.
+        assert_eq!(Ranges::parse(value, 425, 1), Whole);
+        assert!(matches!(Ranges::parse(value, 475, 20), Parts(parts) if parts.len() == 5));
         // A few are what the client has asked for.
-        assert!(matches!(Ranges::parse(b"bytes=0-0,2-2", 3), Parts(parts) if parts.len() == 2));
+        assert!(matches!(parse(b"bytes=0-0,2-2", 3), Parts(parts) if parts.len() == 2));
         // What counts is how many were asked for.
-        assert_eq!(Ranges::parse(b"bytes=0-0,2-2,9-,9-,9-", 3), Whole);
+        assert_eq!(parse(b"bytes=0-0,2-2,9-,9-,9-", 3), Whole);
     }
 }

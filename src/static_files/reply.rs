@@ -73,7 +73,8 @@ pub(super) fn select<'a>(
     if is_head || ignores_range {
         return None;
     }
-    match Ranges::parse(range, whole.size) {
+    let type_length = whole.head.field(b"Content-Type").map_or(0, <[u8]>::len);
+    match Ranges::parse(range, whole.size, type_length) {
         Ranges::Whole => None,
         Ranges::Unsatisfiable => {
             let size = format!("bytes */{}", whole.size);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
 use super::lookup::{Found, find};
-use super::mounts::Mounts;
+use super::mounts::{Mounts, strip_prefix};
 use super::reply::{Reply, page, select};
 use super::representation::Representation;
 use super::request::RequestFields;
@@ -87,9 +87,12 @@ impl StaticSite {
         }))
     }
 
-    /// What a URL path names; `None` if it is not below a mount.
-    pub fn target(&self, path: &[u8]) -> Option<Target> {
-        let (mount, rest) = self.mounts.find(path)?;
+    /// What a URL path names; `None` if it is not below a mount. A proxy may have left `prefix`,
+    /// decoded, on the path: then the path without it comes first, as that is PATH_INFO.
+    pub fn target(&self, path: &[u8], prefix: &[u8]) -> Option<Target> {
+        let below = strip_prefix(path, prefix).filter(|rest| rest.starts_with(b"/"));
+        let found = below.and_then(|path| self.mounts.find(path));
+        let (mount, rest) = found.or_else(|| self.mounts.find(path))?;
         Some(Target { mount: mount.clone(), name: target::parse(rest) })
     }
 

@@ -317,6 +317,10 @@ PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, COMPRESSION_ERROR = 1, 3, 
         (frame(HEADERS, 5, 1, b"\x80"), COMPRESSION_ERROR),
         (frame(HEADERS, 5, 1, b"\x82\x86\x84\xc6"), COMPRESSION_ERROR),
         (frame(HEADERS, 5, 1, b"\xff\xff\xff\xff\xff\xff\xff"), COMPRESSION_ERROR),
+        # Huffman codes: a byte of padding, padding of zeros, and the code that ends a string.
+        (frame(HEADERS, 5, 1, b"\x82\x86\x84\x00\x01a\x82\xf8\xff"), COMPRESSION_ERROR),
+        (frame(HEADERS, 5, 1, b"\x82\x86\x84\x00\x01a\x82\xf8\x00"), COMPRESSION_ERROR),
+        (frame(HEADERS, 5, 1, b"\x82\x86\x84\x00\x01a\x84\xff\xff\xff\xff"), COMPRESSION_ERROR),
     ],
 )
 def test_violation_has_the_error_code_of_the_rfc(

@@ -34,6 +34,7 @@ def test_large_bodies_over_tls(secure) -> None:
         ("h2,h1", ["http/1.1", "h2"], "h2"),
         ("h2,h1", ["http/1.1"], "http/1.1"),
         ("h2,h1", [], None),
+        ("h1,h2", ["http/1.1", "h2"], "h2"),
         ("h1", ["h2", "http/1.1"], "http/1.1"),
     ],
 )

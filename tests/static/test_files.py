@@ -201,6 +201,23 @@ def test_redirect_has_the_prefix_that_a_proxy_has_removed(
     assert (response.status, response.get("Location")) == (308, location)
 
 
+def test_prefix_that_a_proxy_has_left_on_the_path_is_taken_off(serve, tree):
+    """As from PATH_INFO. A URL that includes the prefix is found as well."""
+    maps = ["--static", f"/s={tree}", "--static", f"/shop/t={tree}"]
+    site = serve("static_app:app", *maps, "--forwarded-headers", "prefix")
+    for prefix, target, is_file in (
+        ("/shop", "/s/style.css", True),
+        ("/shop", "/shop/s/style.css", True),
+        ("/shop", "/sh%6fp/s/style.css", True),
+        ("/shop", "/shop/t/style.css", True),
+        ("/shop", "/shopping/s/style.css", False),
+        ("/other", "/shop/s/style.css", False),
+        ("", "/shop/s/style.css", False),
+    ):
+        response = site.get(target, fields=[("X-Forwarded-Prefix", prefix)])
+        assert (response.get("ETag") is not None) == is_file, (prefix, target)
+
+
 def test_directory_that_does_not_exist_ends_the_start(fresh_server, tmp_path):
     (tmp_path / "file").write_text("x")
     for option, name in (("--static", "/s="), ("--sendfile-root", "")):

@@ -11,6 +11,8 @@ import subprocess
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from harness import TIMEOUT, build_request, run_cli, wait_until
 from harness.supervision import serving_pid
@@ -64,6 +66,28 @@ def test_certificate_is_chosen_by_name(fresh_server, authority) -> None:
         (None, "first.example"),
     ]:
         assert expected in names_of(server, name, authority.context()), name
+
+
+def test_common_name_counts_if_there_is_no_other_name(fresh_server, authority) -> None:
+    """`openssl req -x509 -subj /CN=...` makes such certificates."""
+    pairs = [
+        authority.issue("first.example"),
+        authority.issue("second.example"),
+        authority.issue("third.example", "other.example"),
+    ]
+    server = fresh_server("echo:app", *[option for pair in pairs for option in pair.options()])
+    context = authority.context()
+    context.check_hostname = False
+    for name, expected in [
+        ("second.example", "second.example"),
+        ("SECOND.example", "second.example"),
+        ("other.example", "third.example"),
+        ("third.example", "first.example"),
+    ]:
+        with server.connect(tls=context, name=name) as client:
+            der = client.sock.tls.getpeercert(binary_form=True)
+        subject = x509.load_der_x509_certificate(der).subject
+        assert subject.rfc4514_string() == f"CN={expected}", name
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -209,10 +233,24 @@ MISTAKES = [
     (
         ["--certfile", "a.pem", "--keyfile", "b.key"],
         1,
-        r"b.key: the key does not belong to .*a.pem",
+        r"b.key: the key does not match the certificate of .*a.pem",
     ),
     (["--certfile", "a.key", "--keyfile", "a.key"], 1, r"a.key: no certificate was found"),
-    (["--certfile", "a.pem", "--keyfile", "half.key"], 1, r"half.key: not a PEM file"),
+    (
+        ["--certfile", "a.pem", "--keyfile", "half.key"],
+        1,
+        r"half.key: not a PEM file: the line that ends a section is missing",
+    ),
+    (
+        ["--certfile", "bad.pem", "--keyfile", "a.key"],
+        1,
+        r"--certfile .*bad.pem: cannot use the certificate: it is malformed: ",
+    ),
+    (
+        ["--certfile", "a.pem", "--keyfile", "encrypted.key"],
+        1,
+        r"encrypted.key: the key is encrypted; remove its passphrase",
+    ),
     (["--keyfile", "a.key"], 2, r"--keyfile: there is no certificate"),
     (
         ["--certfile", "a.pem", "--certfile", "b.pem", "--keyfile", "a.key"],
@@ -252,6 +290,14 @@ def test_mistake_ends_the_start_with_a_message(
     authority.issue("b", "b.example")
     (directory / "a.both").write_bytes(a.certfile.read_bytes() + a.keyfile.read_bytes())
     (directory / "half.key").write_bytes(a.keyfile.read_bytes()[:100])
+    bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    (directory / "bad.pem").write_text(bad)
+    key = load_pem_private_key(a.keyfile.read_bytes(), None)
+    # Its header has the passphrase's parameters within the section.
+    traditional = serialization.PrivateFormat.TraditionalOpenSSL
+    encryption = serialization.BestAvailableEncryption(b"secret")
+    encrypted = key.private_bytes(serialization.Encoding.PEM, traditional, encryption)
+    (directory / "encrypted.key").write_bytes(encrypted)
     ended = run_cli(door, "--bind", "127.0.0.1:0", *options, "echo:app", cwd=directory)
     assert ended.returncode == code, ended.stderr
     assert re.search(message, ended.stderr), ended.stderr
@@ -264,5 +310,5 @@ def test_check_config_reads_the_certificates(door, authority) -> None:
     other = authority.issue("b", "b.example")
     options = ["--certfile", str(pair.certfile), "--keyfile", str(other.keyfile)]
     ended = run_cli(door, "--check-config", *options, "echo:app")
-    assert ended.returncode == 1 and "does not belong" in ended.stderr
+    assert ended.returncode == 1 and "does not match" in ended.stderr
     assert run_cli(door, "--check-config", *pair.options(), "echo:app").returncode == 0

@@ -33,6 +33,8 @@ const MIN_BITS: usize = 5;
 const MAX_BITS: usize = 30;
 /// The code of `#`, which has 12 bits.
 const NUMBER_SIGN: (u32, u32) = (0xffa, 12);
+/// The code that no string contains.
+const END_OF_STRING: (u32, u32) = (0x3fff_ffff, 30);
 
 /// The lengths of the codes, and the number above all codes of at most that length: both as the
 /// first of 32 bits.
@@ -85,11 +87,12 @@ impl<'a> Block<'a> {
         None
     }
 
-    /// Reads a string. [RFC 7541 section 5.2]
+    /// Reads a string, which can be decoded. [RFC 7541 section 5.2]
     pub(super) fn text(&mut self) -> Option<Text<'a>> {
         let is_huffman = self.first()? & 0x80 != 0;
         let length = self.integer(7)?;
-        Some(Text { bytes: self.take(length)?, is_huffman })
+        let bytes = self.take(length)?;
+        (!is_huffman || is_huffman_coded(bytes)).then_some(Text { bytes, is_huffman })
     }
 }
 
@@ -129,26 +132,46 @@ impl Text<'_> {
     }
 }
 
+/// True if a string can be decoded: the code that ends strings is not within it, and behind the last
+/// code there are less than 8 bits, all of them 1. [RFC 7541 section 5.2]
+fn is_huffman_coded(bytes: &[u8]) -> bool {
+    let mut codes = codes(bytes);
+    let has_end = codes.any(|code| code == END_OF_STRING);
+    let padding = (1 << codes.bits) - 1;
+    !has_end && codes.bits < 8 && codes.window & padding == padding
+}
+
 /// The Huffman codes of a string, each with its length in bits.
-fn codes(bytes: &[u8]) -> impl Iterator<Item = (u32, u32)> {
-    let mut bytes = bytes.iter();
-    // The last `bits` of the window are not decoded.
-    let (mut window, mut bits) = (0_u64, 0_u32);
-    std::iter::from_fn(move || {
+fn codes(bytes: &[u8]) -> Codes<'_> {
+    Codes { bytes: bytes.iter(), window: 0, bits: 0 }
+}
+
+struct Codes<'a> {
+    bytes: std::slice::Iter<'a, u8>,
+    /// The bits that were read last.
+    window: u64,
+    /// How many of them are not decoded.
+    bits: u32,
+}
+
+impl Iterator for Codes<'_> {
+    type Item = (u32, u32);
+
+    fn next(&mut self) -> Option<(u32, u32)> {
         loop {
-            if bits > 0 {
-                let ahead = (window << (64 - bits)) >> 32;
+            if self.bits > 0 {
+                let ahead = (self.window << (64 - self.bits)) >> 32;
                 let found = LIMITS.iter().find(|(_, limit)| ahead < *limit);
-                if let Some(&(length, _)) = found.filter(|(length, _)| *length <= bits) {
-                    bits -= length;
+                if let Some(&(length, _)) = found.filter(|(length, _)| *length <= self.bits) {
+                    self.bits -= length;
                     return Some(((ahead >> (32 - length)) as u32, length));
                 }
             }
             // What is left of the last byte is padding.
-            window = window << 8 | u64::from(*bytes.next()?);
-            bits += 8;
+            self.window = self.window << 8 | u64::from(*self.bytes.next()?);
+            self.bits += 8;
         }
-    })
+    }
 }
 
 #[cfg(test)]
@@ -195,8 +218,21 @@ mod tests {
             assert!(text.fits(length) && (length == 0 || !text.fits(length - 1)));
             assert!(block.first().is_none());
         }
-        for bytes in [&b"\x03ab"[..], b"\x83ab", b""] {
-            assert!(Block::new(bytes).text().is_none());
+        for bytes in [
+            &b"\x03ab"[..],
+            b"\x83ab",
+            b"",
+            // A byte of padding, behind nothing and behind a code that fills its byte.
+            b"\x81\xff",
+            b"\x82\xf8\xff",
+            // Padding of zeros.
+            b"\x82\xf8\x00",
+            b"\x86\xa8\xeb\x10\x64\x9c\xbe",
+            // The end of the string, alone and behind a character.
+            b"\x84\xff\xff\xff\xff",
+            b"\x85\x07\xff\xff\xff\xff",
+        ] {
+            assert!(Block::new(bytes).text().is_none(), "{}", bytes.escape_ascii());
         }
     }
 

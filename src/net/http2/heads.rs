@@ -121,7 +121,7 @@ impl Heads {
         }
     }
 
-    /// True if a block cannot be decoded. Errors within a Huffman code are not found.
+    /// True if a block cannot be decoded.
     pub(super) fn is_undecodable(&self) -> bool {
         self.is_undecodable
     }

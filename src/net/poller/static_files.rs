@@ -28,7 +28,8 @@ pub(super) fn answer(
     connection: Box<Connection>,
 ) -> Result<Box<Connection>, Action> {
     let Some(mut files) = state.static_files.take() else { return Ok(connection) };
-    let answered = match files.site.target(connection.http.head().path()) {
+    let target = files.site.target(connection.http.head().path(), prefix_of(&connection));
+    let answered = match target {
         Some(target) => answer_with(&mut files, state, connection, target, Lookup::Cached),
         None => Ok(connection),
     };
@@ -46,9 +47,7 @@ pub(super) fn answer_with(
 ) -> Result<Box<Connection>, Action> {
     let site = files.site.clone();
     let answer = files.prepare(target.clone(), lookup).and_then(|prepared| {
-        let forwarded = connection.forwarded();
-        let prefix = forwarded.and_then(|forwarded| forwarded.prefix.as_deref());
-        site.answer(connection.http.head(), prefix.unwrap_or_default(), prepared, lookup)
+        site.answer(connection.http.head(), prefix_of(&connection), prepared, lookup)
     });
     match answer {
         Ok(Answer::Reply(reply)) => Err(send(state, connection, reply)),
@@ -58,6 +57,12 @@ pub(super) fn answer_with(
         }
         Err(error) => Err(fail(state, connection, &error)),
     }
+}
+
+/// The prefix of the URL that a trusted proxy names, or nothing.
+fn prefix_of(connection: &Connection) -> &[u8] {
+    let forwarded = connection.forwarded();
+    forwarded.and_then(|forwarded| forwarded.prefix.as_deref()).unwrap_or_default()
 }
 
 /// Has another thread look up the file, and load it if it is small.

@@ -12,6 +12,9 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use webpki::EndEntityCert;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+use x509_cert::der::asn1::{ObjectIdentifier, PrintableStringRef, Utf8StringRef};
 
 use super::challenges::{ACME_TLS, Challenges};
 use super::material::{Pair, Source};
@@ -64,9 +67,7 @@ impl Certificates {
         let all: Vec<_> = pairs.map(load).collect::<Result<_, String>>()?;
         let mut by_name: HashMap<String, Vec<_>> = HashMap::new();
         for certificate in &all {
-            let end_entity = EndEntityCert::try_from(&certificate.cert[0]);
-            // A certificate without names is the default, or none.
-            for name in end_entity.iter().flat_map(|end_entity| end_entity.valid_dns_names()) {
+            for name in names(&certificate.cert[0]) {
                 by_name.entry(name.to_ascii_lowercase()).or_default().push(certificate.clone());
             }
         }
@@ -132,21 +133,56 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
+/// The names of a certificate: those of its subjectAltName, or the common name of its subject if it
+/// has none. A certificate without names is the default, or none.
+fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let end_entity = EndEntityCert::try_from(certificate);
+    let names = end_entity.iter().flat_map(|end_entity| end_entity.valid_dns_names());
+    let names: Vec<_> = names.map(str::to_owned).collect();
+    if names.is_empty() { common_name(certificate).into_iter().collect() } else { names }
+}
+
+/// Clients no longer verify it [RFC 9525 section 2], but `openssl req` makes certificates that have
+/// nothing else.
+fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+    let parsed = Certificate::from_der(certificate).ok()?;
+    let attributes = parsed.tbs_certificate.subject.0.iter().flat_map(|part| part.0.iter());
+    let value = &attributes.rev().find(|attribute| attribute.oid == COMMON_NAME)?.value;
+    let text = match value.decode_as::<Utf8StringRef<'_>>() {
+        Ok(text) => text.as_str().to_owned(),
+        Err(_) => value.decode_as::<PrintableStringRef<'_>>().ok()?.as_str().to_owned(),
+    };
+    Some(text)
+}
+
 /// # Errors
 /// A sentence that names the file.
 pub(super) fn load(pair: &Pair, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
     let chain = certificates(&pair.chain)?;
+    if let Err(failure) = EndEntityCert::try_from(&chain[0]) {
+        let reason = match failure {
+            webpki::Error::UnsupportedCertVersion => {
+                "it is of version 1 of X.509; make one with subjectAltName, which is of version 3"
+                    .to_owned()
+            }
+            failure => format!("it is malformed: {failure:?}"),
+        };
+        return Err(format!("{}: cannot use the certificate: {reason}", pair.chain.name));
+    }
     let name = &pair.key.name;
     let key = PrivateKeyDer::from_pem_slice(&pair.key.bytes).map_err(|failure| match failure {
-        pem::Error::NoItemsFound => format!(
-            "{name}: no private key was found; name the key with --keyfile, and remove its \
-             passphrase if it has one"
-        ),
-        failure => format!("{name}: not a PEM file: {failure}"),
+        _ if memchr::memmem::find(&pair.key.bytes, b"ENCRYPTED").is_some() => {
+            format!("{name}: the key is encrypted; remove its passphrase with `openssl pkey`")
+        }
+        pem::Error::NoItemsFound => {
+            format!("{name}: no private key was found; name the key with --keyfile")
+        }
+        failure => not_pem(name, &failure),
     })?;
     CertifiedKey::from_der(chain, key, provider).map_err(|failure| match failure {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => format!(
-            "{name}: the key does not belong to the certificate of {}; name the two files of one \
+            "{name}: the key does not match the certificate of {}; name the two files of one \
              certificate",
             pair.chain.name
         ),
@@ -159,9 +195,24 @@ pub(super) fn certificates(source: &Source) -> Result<Vec<CertificateDer<'static
     let name = &source.name;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&source.bytes)
         .collect::<Result<_, _>>()
-        .map_err(|failure| format!("{name}: not a PEM file: {failure}"))?;
+        .map_err(|failure| not_pem(name, &failure))?;
     if certificates.is_empty() {
         return Err(format!("{name}: no certificate was found; name a file in the PEM format"));
     }
     Ok(certificates)
+}
+
+/// A sentence for a file that is not in the PEM format. The error itself would show a line of the
+/// file as numbers.
+pub(super) fn not_pem(name: &str, failure: &pem::Error) -> String {
+    let reason = match failure {
+        pem::Error::MissingSectionEnd { .. } => {
+            "the line that ends a section is missing".to_owned()
+        }
+        pem::Error::IllegalSectionStart { .. } => {
+            "the line that begins a section is malformed".to_owned()
+        }
+        other => other.to_string(),
+    };
+    format!("{name}: not a PEM file: {reason}")
 }

@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, WebPkiClientVerifier};
 
-use super::certificates::certificates;
+use super::certificates::{certificates, not_pem};
 use super::material::{Material, Source};
 use crate::config::CertReqs;
 
@@ -54,7 +54,7 @@ fn lists(source: &Source) -> Result<Vec<CertificateRevocationListDer<'static>>, 
     let name = &source.name;
     let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&source.bytes)
         .collect::<Result<_, _>>()
-        .map_err(|failure| format!("{name}: not a PEM file: {failure}"))?;
+        .map_err(|failure| not_pem(name, &failure))?;
     if lists.is_empty() {
         return Err(format!("{name}: no revocation list was found; name a file in the PEM format"));
     }

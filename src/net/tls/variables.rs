@@ -8,7 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::CommonState;
 use rustls::pki_types::CertificateDer;
 use x509_cert::Certificate;
+use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::der::Decode as _;
+use x509_cert::name::{Name, RelativeDistinguishedName};
 
 /// An item of the environ.
 pub type Variable = (&'static str, String);
@@ -49,10 +51,27 @@ fn add_certificate(variables: &mut Vec<Variable>, certificate: &CertificateDer<'
     // The verifier has parsed it too, but is no parser of names.
     let Ok(parsed) = Certificate::from_der(certificate) else { return };
     let body = &parsed.tbs_certificate;
-    // `Display` of a name is RFC 4514.
-    variables.push(("SSL_CLIENT_S_DN", body.subject.to_string()));
-    variables.push(("SSL_CLIENT_I_DN", body.issuer.to_string()));
+    variables.push(("SSL_CLIENT_S_DN", distinguished_name(&body.subject)));
+    variables.push(("SSL_CLIENT_I_DN", distinguished_name(&body.issuer)));
     variables.push(("SSL_CLIENT_M_SERIAL", serial(body.serial_number.as_bytes())));
+}
+
+/// A name, the last component first. [RFC 4514 section 2]
+fn distinguished_name(name: &Name) -> String {
+    let component = |component: &RelativeDistinguishedName| {
+        component.0.iter().map(attribute).collect::<Vec<_>>().join("+")
+    };
+    name.0.iter().rev().map(component).collect::<Vec<_>>().join(",")
+}
+
+/// A type and its value. x509-cert calls a mail address EMAIL; its descriptor is emailAddress [RFC
+/// 2985 section 5.2.1], which mod_ssl, nginx and OpenSSL print, too.
+fn attribute(attribute: &AttributeTypeAndValue) -> String {
+    let text = attribute.to_string();
+    match text.strip_prefix("EMAIL=") {
+        Some(value) => format!("emailAddress={value}"),
+        None => text,
+    }
 }
 
 /// A number in upper-case hexadecimal digits, two for each byte, as mod_ssl prints it.
@@ -87,6 +106,17 @@ mod tests {
         {
             assert_eq!(serial(bytes), expected);
         }
+    }
+
+    #[test]
+    fn name_is_printed_with_the_descriptors_of_the_rfcs() {
+        // SEQUENCE { SET { C=DE }, SET { CN="EMAIL=a, b" }, SET { emailAddress=a@b } }
+        let der = b"\x30\x33\
+            \x31\x0b\x30\x09\x06\x03\x55\x04\x06\x13\x02DE\
+            \x31\x13\x30\x11\x06\x03\x55\x04\x03\x0c\x0aEMAIL=a, b\
+            \x31\x0f\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x09\x01\x16\x00";
+        let name = Name::from_der(der).unwrap();
+        assert_eq!(distinguished_name(&name), "emailAddress=,CN=EMAIL=a\\, b,C=DE");
     }
 
     #[test]
