@@ -60,23 +60,25 @@ pub struct Http2Settings {
     pub max_header_list_size: u32,
 }
 
-/// Parses the protocols, as a list.
+/// Parses the protocols, as a list in any order. Like gunicorn, it takes capitals and empty items.
 ///
 /// # Errors
 /// A sentence that says what to write instead.
 pub(super) fn parse_protocols(text: &str) -> Result<HttpProtocols, String> {
-    let mut has = (false, false);
-    for name in text.split(',').map(str::trim) {
-        match name {
-            "h1" => has.0 = true,
-            "h2" => has.1 = true,
+    let (mut has_http1, mut has_http2) = (false, false);
+    for name in text.split(',').map(|name| name.trim().to_ascii_lowercase()) {
+        match name.as_str() {
+            "h1" => has_http1 = true,
+            "h2" => has_http2 = true,
+            "" => {}
             _ => return Err(format!("'{name}' is not one of h1, h2")),
         }
     }
-    match has {
+    match (has_http1, has_http2) {
         (true, false) => Ok(HttpProtocols::Http1),
         (true, true) => Ok(HttpProtocols::Both),
-        (false, _) => Ok(HttpProtocols::Http2),
+        (false, true) => Ok(HttpProtocols::Http2),
+        (false, false) => Err("there is no protocol; write h2,h1, h1 or h2".to_owned()),
     }
 }
 
@@ -116,12 +118,14 @@ mod tests {
 
     #[test]
     fn protocols_are_a_list() {
-        for text in ["h1,h2", "h2,h1", "h2, h1"] {
+        for text in ["h1,h2", "h2,h1", "h2, h1", "H2,H1,"] {
             assert_eq!(parse_protocols(text), Ok(HttpProtocols::Both), "{text}");
         }
-        assert_eq!(parse_protocols("h1"), Ok(HttpProtocols::Http1));
+        for text in ["h1", "h1,", " H1"] {
+            assert_eq!(parse_protocols(text), Ok(HttpProtocols::Http1), "{text}");
+        }
         assert_eq!(parse_protocols("h2"), Ok(HttpProtocols::Http2));
-        for text in ["", "h3", "h2,", "h1,", "http/1.1"] {
+        for text in ["", ",", "h3", "h1,h3", "http/1.1"] {
             assert!(parse_protocols(text).is_err(), "{text}");
         }
     }
