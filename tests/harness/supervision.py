@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -113,7 +115,8 @@ class Load:
 
     Some keep their connections, some make a new one for each request. Everything that is not a
     complete 200 is a failure, and so is a connection that ends without a response; a kept
-    connection that the server closes with `Connection: close` is not.
+    connection that the server closes with `Connection: close` is not. Nor is one that ends before
+    its first request, if the client took longer than `first_request_seconds` to make it.
     """
 
     def __init__(
@@ -123,8 +126,10 @@ class Load:
         kept: int = 6,
         fresh: int = 2,
         request: bytes = GET,
+        first_request_seconds: float = math.inf,
     ) -> None:
         self._connect = connect
+        self._first_request_seconds = first_request_seconds
         self._request = request
         self._kinds = [True] * kept + [False] * fresh
         self._end = threading.Event()
@@ -159,11 +164,14 @@ class Load:
         keep = self._kinds[number]
         while not self._end.is_set():
             served = 0
+            begin, sent = time.monotonic(), math.inf
             try:
                 client = self._connect()
                 while not self._end.is_set():
                     self._begun[number] += 1
-                    response = client.request(self._request, method="GET")
+                    client.send(self._request)
+                    sent = min(sent, time.monotonic())
+                    response = client.response("GET")
                     served += 1
                     with self._lock:
                         self.answered += 1
@@ -173,6 +181,9 @@ class Load:
                     if not keep or "close" in response.connection:
                         break
             except (OSError, NoResponse, AssertionError) as failure:
+                is_late = served == 0 and sent - begin > self._first_request_seconds
+                if is_late and isinstance(failure, NoResponse):
+                    continue
                 with self._lock:
                     self.failures.append(f"{failure!r} after {served} responses")
             finally:
