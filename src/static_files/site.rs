@@ -90,7 +90,9 @@ impl StaticSite {
     /// What a URL path names; `None` if it is not below a mount. A proxy may have left `prefix`,
     /// decoded, on the path: then the path without it comes first, as that is PATH_INFO.
     pub fn target(&self, path: &[u8], prefix: &[u8]) -> Option<Target> {
-        let below = strip_prefix(path, prefix).filter(|rest| rest.starts_with(b"/"));
+        let below = (!prefix.is_empty())
+            .then(|| strip_prefix(path, prefix).filter(|rest| rest.starts_with(b"/")))
+            .flatten();
         let found = below.and_then(|path| self.mounts.find(path));
         let (mount, rest) = found.or_else(|| self.mounts.find(path))?;
         Some(Target { mount: mount.clone(), name: target::parse(rest) })

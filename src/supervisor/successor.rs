@@ -93,6 +93,12 @@ impl Successor {
         self.passed.disown();
     }
 
+    /// The same, and closes them here: those that it does not use refuse clients as soon as no
+    /// worker accepts them any more.
+    pub(super) fn close_sockets(&mut self) {
+        std::mem::take(&mut self.passed).disown();
+    }
+
     /// It has exited. Its sockets are closed, and their files removed, unless this process uses
     /// them.
     pub(super) fn end(self) {

@@ -90,6 +90,24 @@ def test_common_name_counts_if_there_is_no_other_name(fresh_server, authority) -
         assert subject.rfc4514_string() == f"CN={expected}", name
 
 
+def test_common_name_does_not_take_a_name_from_a_subject_alt_name(fresh_server, authority) -> None:
+    """A placeholder from before ACME had issued, for example, comes first and stays the default."""
+    pairs = [
+        authority.issue("www.example.org"),
+        authority.issue("exact", "www.example.org"),
+        authority.issue("mail.example.net"),
+        authority.issue("wildcard", "*.example.net"),
+    ]
+    server = fresh_server("echo:app", *[option for pair in pairs for option in pair.options()])
+    context = authority.context()
+    context.check_hostname = False
+    for name, expected in [("www.example.org", "exact"), ("mail.example.net", "wildcard")]:
+        with server.connect(tls=context, name=name) as client:
+            der = client.sock.tls.getpeercert(binary_form=True)
+        subject = x509.load_der_x509_certificate(der).subject
+        assert subject.rfc4514_string() == f"CN={expected}", name
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_key_that_the_client_can_verify_is_chosen(fresh_server, authority) -> None:
     rsa = authority.issue("rsa", "localhost", "rsa.example", key_type="rsa")

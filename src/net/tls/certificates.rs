@@ -47,6 +47,8 @@ pub(super) struct Certificates {
     all: Vec<Arc<CertifiedKey>>,
     /// The certificates for each name, in lower case. A wildcard is `*.example.org`.
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    /// The same by the common names of those that have no other names.
+    by_common_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
     /// For handshakes by which an authority of ACME validates a name.
     challenges: Option<Arc<Challenges>>,
     provider: Arc<CryptoProvider>,
@@ -66,22 +68,36 @@ impl Certificates {
         let load = |pair| load(pair, &provider).map(Arc::new);
         let all: Vec<_> = pairs.map(load).collect::<Result<_, String>>()?;
         let mut by_name: HashMap<String, Vec<_>> = HashMap::new();
+        let mut by_common_name: HashMap<String, Vec<_>> = HashMap::new();
         for certificate in &all {
-            for name in names(&certificate.cert[0]) {
+            let names = alternative_names(&certificate.cert[0]);
+            if names.is_empty()
+                && let Some(name) = common_name(&certificate.cert[0])
+            {
+                by_common_name
+                    .entry(name.to_ascii_lowercase())
+                    .or_default()
+                    .push(certificate.clone());
+            }
+            for name in names {
                 by_name.entry(name.to_ascii_lowercase()).or_default().push(certificate.clone());
             }
         }
         let challenges = challenges.cloned();
-        Ok(Certificates { all, by_name, challenges, provider, is_http2_only })
+        Ok(Certificates { all, by_name, by_common_name, challenges, provider, is_http2_only })
     }
 
     /// The certificates for a name: for the name itself, else for the wildcard in place of its
-    /// first label. [RFC 9525 section 6.3]
+    /// first label. [RFC 9525 section 6.3] A common name counts if no subjectAltName matches.
     fn named(&self, name: &str) -> Option<&[Arc<CertifiedKey>]> {
         let name = name.to_ascii_lowercase();
         let wildcard = || name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
-        let found = self.by_name.get(&name);
-        found.or_else(|| self.by_name.get(&wildcard()?)).map(Vec::as_slice)
+        [&self.by_name, &self.by_common_name]
+            .into_iter()
+            .find_map(|certificates| {
+                certificates.get(&name).or_else(|| certificates.get(&wildcard()?))
+            })
+            .map(Vec::as_slice)
     }
 
     /// The certificate for a client that validates a name, and offers no other protocol. `None`
@@ -133,13 +149,11 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// The names of a certificate: those of its subjectAltName, or the common name of its subject if it
-/// has none. A certificate without names is the default, or none.
-fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+/// The names of a certificate in its subjectAltName.
+fn alternative_names(certificate: &CertificateDer<'_>) -> Vec<String> {
     let end_entity = EndEntityCert::try_from(certificate);
     let names = end_entity.iter().flat_map(|end_entity| end_entity.valid_dns_names());
-    let names: Vec<_> = names.map(str::to_owned).collect();
-    if names.is_empty() { common_name(certificate).into_iter().collect() } else { names }
+    names.map(str::to_owned).collect()
 }
 
 /// Clients no longer verify it [RFC 9525 section 2], but `openssl req` makes certificates that have

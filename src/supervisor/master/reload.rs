@@ -259,7 +259,8 @@ impl Master<'_> {
         };
         error!(target: "reload.failed", "Reload failed: {consequence}");
         self.report_reload(Err(format!("the reload failed: {reason}: {consequence}")));
-        if self.stage.has_started() {
+        // During a start, too: the workers that serve are all that there will be for now.
+        if self.stage.has_started() || new + old > 0 {
             self.notifier.ready();
         }
         self.pause_boots();

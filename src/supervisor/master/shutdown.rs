@@ -40,7 +40,7 @@ impl Master<'_> {
     /// sockets: a reload since USR2 may have opened others.
     fn close_sockets(&mut self) {
         let sockets = std::mem::take(&mut self.deployment.sockets);
-        self.successor.iter().for_each(Successor::leave_sockets);
+        self.successor.iter_mut().for_each(Successor::close_sockets);
         sockets.refuse_new_connections();
     }
 }

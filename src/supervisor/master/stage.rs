@@ -69,7 +69,7 @@ impl<P> Stage<P> {
     }
 
     /// Whether a worker that cannot boot ends the server: until all workers have been ready once,
-    /// unless some serve that a failed reload has left.
+    /// or a failed reload has left workers that serve.
     pub(super) fn ends_with_failed_boot(&self) -> bool {
         match self {
             Stage::Starting(start) => !start.has_survived_reload,

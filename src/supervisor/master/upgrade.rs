@@ -49,10 +49,10 @@ impl Master<'_> {
     /// Takes over after the old master has exited.
     pub(super) fn take_over(&mut self) {
         let Some(predecessor) = self.predecessor.take() else { return };
-        self.deployment.sockets.take_ownership();
+        let mut used = self.application_sockets();
+        used.take_ownership();
         let of_master = self.admin.iter().flat_map(Admin::sockets);
         of_master.for_each(|(_, sockets)| sockets.take_ownership());
-        let mut used = self.application_sockets();
         self.admin.iter().flat_map(Admin::sockets).for_each(|(_, sockets)| used.keep(sockets));
         predecessor.remove_unused_sockets(&used);
         self.notifier.promoted();
