@@ -144,13 +144,20 @@ def test_formula_of_placeholders_is_calculated(tmp_path: Path) -> None:
     """From left to right, with joined texts, as uWSGI does."""
     (tmp_path / "u.ini").write_text(
         "[uwsgi]\nmodule = a:b\nbase = 3\nprocesses = %(base + 2 * 4)\nthreads = %(base 0 ++)\n"
-        "listen = %(%k - %k / 5 + 64)\nharakiri = %(base / 0)\nlog-format = %(addr) %(no such)\n"
+        "listen = %(%k - %k / 5 + 64)\nmax-requests = %(2 - 9 / 2 + 10)\nharakiri = %(base / 0)\nlog-format = %(addr) %(no such)\n"
     )
     text = convert(tmp_path, "u.ini")
-    for line in ("workers = 20", "threads = 31", "backlog = 64"):
+    for line in ("workers = 20", "threads = 31", "backlog = 64", "max_requests = 7"):
         assert f"\n{line}\n" in text, text
     assert "# harakiri = %(base / 0)" in text and "%(no such)" in text
     assert "# base = 3" not in text
+
+
+@pytest.mark.parametrize("lines", ["a = %(a + 1)", "a = %(b + 1)\nb = %(a + 1)"])
+def test_formula_that_needs_itself_stays_text(tmp_path: Path, lines: str) -> None:
+    (tmp_path / "u.ini").write_text(f"[uwsgi]\nmodule = a:b\n{lines}\nharakiri = %(a + 1)\n")
+    text = convert(tmp_path, "u.ini")
+    assert value(text, "app") == "a:b" and "# harakiri = " in text
 
 
 XML = """<?xml version="1.0"?>

@@ -45,6 +45,8 @@ class Reader:
         self.options: Pairs = []
         #: What was replaced or left out, for comments: texts.
         self.remarks: list[str] = []
+        #: The names in formulas that are being expanded.
+        self._open: set[str] = set()
         self._depth = 0
         self._path = ""
 
@@ -167,10 +169,9 @@ class Reader:
             if word in STEPS:
                 item, sign = "1", STEPS[word]
             elif not INTEGER.fullmatch(word):
-                item = self.value_of(word)
+                item = self._item(word)
             if item is None:
                 return None
-            item = self._expand(item)
             if sign == "":
                 value += item
             elif INTEGER.fullmatch(value) and INTEGER.fullmatch(item):
@@ -181,6 +182,17 @@ class Reader:
                 return None
             sign = ""
         return value
+
+    def _item(self, name: str) -> str | None:
+        """The expanded value of a name in a formula. None if there is none, or it needs itself."""
+        value = self.value_of(name)
+        if value is None or name in self._open:
+            return None
+        self._open.add(name)
+        try:
+            return self._expand(value)
+        finally:
+            self._open.remove(name)
 
     def expanded(self) -> list[Given]:
         """The options in their order, without placeholders."""
@@ -198,12 +210,18 @@ class Reader:
         return [Given(key, self._expand(value)) for key, value in found]
 
 
+def divide(dividend: int, divisor: int) -> int:
+    """The quotient, rounded toward zero as in C."""
+    quotient = abs(dividend) // abs(divisor)
+    return quotient if (dividend < 0) == (divisor < 0) else -quotient
+
+
 #: What ``%(a + b)`` may calculate, with whole numbers.
 OPERATORS: dict[str, Callable[[int, int], int]] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
-    "/": operator.floordiv,
+    "/": divide,
 }
 STEPS = {"++": "+", "--": "-"}
 INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
