@@ -82,6 +82,8 @@ class Crate:
         Raises:
             Failed: The text of a licence is missing.
         """
+        if not self.license:
+            raise Failed(f"{self} names no licence: see {self.directory}/Cargo.toml")
         wanted = chosen(self.license)
         found, left = [], set(wanted)
         # Those of parts by other authors are below.
@@ -119,15 +121,16 @@ def crates() -> list[Crate]:
         )  # fmt: skip
         linked |= {tuple(line.split()[:2]) for line in tree.splitlines()}
     platforms = [word for target in TARGETS for word in ("--filter-platform", target)]
-    said = run(*CARGO, "metadata", "--locked", "--all-features", "--format-version=1", *platforms)
+    command = [*CARGO, "metadata", "--locked", "--all-features", "--format-version=1"]
+    metadata = run(*command, *platforms)
     found = [
         Crate(
             package["name"],
             package["version"],
-            package["license"],
+            package["license"] or "",
             Path(package["manifest_path"]).parent,
         )
-        for package in json.loads(said)["packages"]
+        for package in json.loads(metadata)["packages"]
         if (package["name"], f"v{package['version']}") in linked
     ]
     if len(found) != len(linked):
@@ -171,7 +174,7 @@ def chosen(expression: str) -> set[str]:
 
 def contained(text: str) -> set[str]:
     """The licences whose texts are in this one."""
-    flat = same(text).casefold()
+    flat = normalize_space(text).casefold()
     return {name for name, words in KNOWN.items() if words.casefold() in flat}
 
 
@@ -182,7 +185,7 @@ def tidy(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n") + "\n"
 
 
-def same(text: str) -> str:
+def normalize_space(text: str) -> str:
     """What is equal for texts that differ in line breaks only."""
     return " ".join(text.split())
 
@@ -195,8 +198,8 @@ def render(found: Iterable[Crate]) -> str:
     for crate in found:
         names = [str(crate)] + ([STANDARD_LIBRARY] if crate.name == ITS_CRATE else [])
         for text in crate.texts():
-            texts.setdefault(same(text), text)
-            holders.setdefault(same(text), []).extend(names)
+            texts.setdefault(normalize_space(text), text)
+            holders.setdefault(normalize_space(text), []).extend(names)
     rows = [f"{crate}: {crate.license}" for crate in found]
     rows.append(f"{STANDARD_LIBRARY}: MIT OR Apache-2.0")
     sections = [f"{RULE}\n{wrap(holders[key])}\n{RULE}\n\n{text}" for key, text in texts.items()]
