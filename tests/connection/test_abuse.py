@@ -350,7 +350,7 @@ def take_descriptors(server: ServerProcess) -> None:
         numbers[:] = [int(number) for number in os.listdir(f"/proc/{pid}/fd")]
         return max(numbers) + 1 == len(numbers)
 
-    wait_until(has_no_gap, f"no lower number is free: {numbers}")
+    wait_until(has_no_gap, "no lower number is free")
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(numbers), hard))
 
 

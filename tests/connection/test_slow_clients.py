@@ -146,8 +146,8 @@ def test_slow_but_steady_body_is_served(serve) -> None:
     """The idle bound starts again with each piece: pauses that are together longer than the bound."""
     server = serve("echo:app", "--threads", "1", "--body-timeout", "2", "--body-min-rate", "0")
     with server.connect() as client:
-        client.send(build_request("POST", fields=[("Content-Length", "4")]))
-        for _ in range(4):
+        client.send(build_request("POST", fields=[("Content-Length", "5")]))
+        for _ in range(5):
             begin = time.monotonic()
             with pytest.raises(TimeoutError):  # a pause that the server could end, but must not
                 client.sock.settimeout(0.6)
@@ -156,7 +156,7 @@ def test_slow_but_steady_body_is_served(serve) -> None:
             client.send(b"x")
             if time.monotonic() - begin >= 2:
                 pytest.skip("the machine is too slow for a pause of less than two seconds")
-        assert echoed(client.response())["body"] == "xxxx"
+        assert echoed(client.response())["body"] == "xxxxx"
 
 
 def test_stalled_clients_do_not_delay_others(serve) -> None:

@@ -25,6 +25,9 @@ from .client import TIMEOUT, Client, Response, build_request
 from .doors import APPS, child_environment, door_command
 from .tls import TlsSocket, everywhere
 
+#: Reads of 64 KiB without a pause: a process may write all the time.
+_MAX_READS = 256
+
 
 class _Capture:
     """Collects the text of a pipe in a thread, and waits for patterns in it.
@@ -58,7 +61,9 @@ class _Capture:
     def _read_available(self) -> bool:
         """Read what the pipe has, without waiting; whether it has ended. The caller has the lock."""
         readable = self._poll()
-        while not self._ended and readable.poll(0):
+        for _ in range(_MAX_READS):
+            if self._ended or not readable.poll(0):
+                break
             try:
                 data = os.read(self._fd, 65536)
             except OSError:
