@@ -103,12 +103,8 @@ impl Master<'_> {
 
     /// Acts on the messages that a worker has sent just before it exited.
     pub(super) fn receive_last_messages(&mut self, worker: &mut WorkerProcess) {
-        for message in worker.receive() {
-            match (message, worker.status.judge(message, self.workers.generation())) {
-                (FromWorker::BootConflict, Verdict::Expected) => worker.status.has_conflict = true,
-                (FromWorker::SourceChanged, Verdict::Expected) => self.on_source_change(),
-                _ => {}
-            }
+        if receive_last(worker, self.workers.generation()) {
+            self.on_source_change();
         }
     }
 
@@ -133,5 +129,63 @@ impl Master<'_> {
                 return;
             }
         }
+    }
+}
+
+/// Updates the status of a worker by the messages that it has sent just before it exited. Returns
+/// whether a source file has changed.
+fn receive_last(worker: &mut WorkerProcess, generation: u32) -> bool {
+    let mut has_source_changed = false;
+    for message in worker.receive() {
+        if worker.status.judge(message, generation) != Verdict::Expected {
+            continue;
+        }
+        match message {
+            // The worker has died before the master could read that it serves: a death, and no
+            // failed boot.
+            FromWorker::Ready { serves_error_page } => {
+                observe::release_start();
+                worker.set_ready(serves_error_page);
+            }
+            FromWorker::BootConflict => worker.status.has_conflict = true,
+            FromWorker::SourceChanged => has_source_changed = true,
+            FromWorker::ReplacementWanted => {}
+        }
+    }
+    has_source_changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::link::Link;
+    use crate::supervisor::pool::WorkerStatus;
+
+    /// What the master makes of these messages of a booting worker: its status, and whether a
+    /// source file has changed.
+    fn last(messages: &[FromWorker]) -> (WorkerStatus, bool) {
+        let link = Link::new().unwrap();
+        for message in messages {
+            message.send(&link.worker_end).unwrap();
+        }
+        let mut worker = WorkerProcess::new(i32::MAX, WorkerStatus::booting(0, true), link);
+        let has_source_changed = receive_last(&mut worker, 0);
+        (worker.status, has_source_changed)
+    }
+
+    #[test]
+    fn worker_that_dies_just_after_it_was_ready_was_ready() {
+        let (status, _) = last(&[FromWorker::Ready { serves_error_page: false }]);
+        assert_eq!(status.state, WorkerState::Ready);
+        let (status, _) = last(&[]);
+        assert_eq!(status.state, WorkerState::Booting);
+    }
+
+    #[test]
+    fn last_messages_report_conflicts_and_changes() {
+        let (status, has_source_changed) = last(&[FromWorker::BootConflict]);
+        assert!(status.has_conflict && !has_source_changed);
+        let (status, has_source_changed) = last(&[FromWorker::SourceChanged]);
+        assert!(!status.has_conflict && has_source_changed);
     }
 }
