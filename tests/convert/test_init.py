@@ -367,12 +367,135 @@ def test_file_beside_the_application_is_mounted_alone(shop: Path) -> None:
     assert (mount["mountPath"], mount["subPath"]) == ("/srv/shop/site.pem", "site.pem")
 
 
+def mounted(directory: Path, certificate: str) -> dict[str, str]:
+    """What the service of Compose mounts for a certificate, by the path in the container."""
+    options = f"app = 'a:b'\ncertfile = {json.dumps(certificate)}\n"
+    (directory / "rustwsgi.toml").write_text(options)
+    (service,) = yaml.safe_load(init(directory, "compose", "--name", "shop"))["services"].values()
+    return {each["target"]: each["source"] for each in service["volumes"]}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "SHOP/cert.pem",
+        "PARENT/cert.pem",
+        "/home/me/cert.pem",
+        "/root/cert.pem",
+        "/etc/pki/tls/cert.pem",
+        "/home/cert.pem",
+        "/opt/cert.pem",
+        "/srv/cert.pem",
+        "/usr/cert.pem",
+        "/var/cert.pem",
+        "/var/lib/cert.pem",
+    ],
+)
+def test_file_beside_files_of_others_is_mounted_alone(shop: Path, path: str) -> None:
+    """The project, a home directory with keys of ssh, and the directories of the system."""
+    certificate = path.replace("SHOP", str(shop)).replace("PARENT", str(shop.parent))
+    assert mounted(shop, certificate) == {certificate: certificate}
+
+
+@pytest.mark.parametrize("name", ["/home/me/certs/cert.pem", "/etc/shop/cert.pem"])
+def test_directory_of_certificates_is_mounted(shop: Path, name: str) -> None:
+    directory = os.path.dirname(name)
+    assert mounted(shop, name) == {directory: directory}
+
+
+def test_file_beside_code_is_mounted_alone_with_a_remark(shop: Path) -> None:
+    """A volume of a Secret in place of the directory would hide the package."""
+    (shop / "config").mkdir()
+    (shop / "config/cert.pem").touch()
+    remark = "# A file that is mounted by subPath keeps its content: restart the pods"
+    assert mounted(shop, "config/cert.pem") == {"/srv/shop/config": f"{shop}/config"}
+    assert remark not in init(shop, "kubernetes", "--name", "shop")
+    (shop / "config/settings.py").touch()
+    target = "/srv/shop/config/cert.pem"
+    assert mounted(shop, "config/cert.pem") == {target: f"{shop}/config/cert.pem"}
+    assert remark in init(shop, "kubernetes", "--name", "shop")
+    (container,) = manifests(shop)["Deployment"]["spec"]["template"]["spec"]["containers"]
+    mount = container["volumeMounts"][1]
+    assert (mount["mountPath"], mount["subPath"]) == (target, "cert.pem")
+
+
+def test_path_with_a_dollar_sign_or_an_emoji_is_quoted(shop: Path) -> None:
+    """Compose replaces `$NAME` by a variable, and YAML has no surrogates."""
+    (shop / "rustwsgi.toml").write_text("app = 'a:b'\ncertfile = '/etc/$HOME\U0001f512/a.pem'\n")
+    text = init(shop, "compose", "--name", "shop")
+    assert 'source: "/etc/$$HOME\U0001f512", target: "/etc/$$HOME\U0001f512",' in text
+    text = init(shop, "kubernetes", "--name", "shop")
+    assert 'mountPath: "/etc/$HOME\U0001f512",' in text
+
+
+def test_volume_of_acme_with_a_dollar_sign_is_quoted(shop: Path) -> None:
+    (shop / "rustwsgi.toml").write_text(ACME + "acme_cache = '/var/cache/$HOME'\n")
+    assert 'target: "/var/cache/$$HOME"}' in init(shop, "compose", "--name", "shop")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            "redirect_bind = ':80'\ninsecure_bind = ':8000'\n",
+            {"https": 443, "redirect": 80, "http": 8000},
+        ),
+        (
+            "insecure_bind = ['0.0.0.0:8001', '[::]:8001', ':8002']\n",
+            {"https": 443, "http": 8001, "http-8002": 8002},
+        ),
+        (
+            "redirect_bind = ':8080'\ninsecure_bind = ':80'\n",
+            {"https": 443, "redirect": 80},
+        ),
+    ],
+)
+def test_port_is_published_once(shop: Path, options: str, expected: dict[str, int]) -> None:
+    (shop / "rustwsgi.toml").write_text(f"app = 'a:b'\ncertfile = '/etc/shop/a.pem'\n{options}")
+    found = manifests(shop)
+    (container,) = found["Deployment"]["spec"]["template"]["spec"]["containers"]
+    ports = [(port["name"], port["containerPort"]) for port in container["ports"]]
+    assert ports == [*expected.items(), ("metrics", 9100)]
+    of_service = [(port["name"], port["port"]) for port in found["Service"]["spec"]["ports"]]
+    assert of_service == list(expected.items())
+    (service,) = yaml.safe_load(init(shop, "compose", "--name", "shop"))["services"].values()
+    assert service["ports"] == [f"{port}:{port}" for port in expected.values()]
+    text = init(shop, "docker", "--name", "shop")
+    assert re.findall(r" -p (\d+:\d+)", text) == service["ports"]
+
+
+@pytest.mark.parametrize("kind", ["docker", "compose", "kubernetes"])
+def test_address_that_a_container_does_not_have_is_named(shop: Path, kind: str) -> None:
+    """A server that cannot bind an address does not start."""
+    usable = [":8001", "127.0.0.1:8002", "[::1]:8003", "localhost:8004", "unix:/tmp/shop.sock"]
+    unusable = [
+        "192.0.2.1:8005",
+        "fd://3",
+        "unix:/run/shop.sock",
+        "unix:shop.sock",
+        # The container has redirects and HTTPS there.
+        "0.0.0.0:80",
+        "127.0.0.1:443",
+    ]
+    (shop / "rustwsgi.toml").write_text(
+        "app = 'a:b'\ncertfile = '/etc/shop/a.pem'\nredirect_bind = ':8080'\n"
+        f"insecure_bind = {json.dumps(usable + unusable)}\n"
+    )
+    text = init(shop, kind, "--name", "shop")
+    named = re.findall(r"(?m)^# The container cannot bind (\S+) of insecure_bind: remove it", text)
+    assert named == unusable
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "said"),
     [
         ("kubernetes", ACME, "let cert-manager put the certificate into a Secret"),
         ("procfile", ACME, "remove acme_domain from the options"),
-        ("procfile", TLS, "remove certfile, keyfile, ca_certs, redirect_bind, insecure_bind from"),
+        (
+            "procfile",
+            TLS,
+            "remove certfile, keyfile, ca_certs, cert_reqs, redirect_bind, insecure_bind from",
+        ),
     ],
 )
 def test_tls_that_a_platform_cannot_serve_is_an_error(

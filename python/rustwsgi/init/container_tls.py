@@ -7,7 +7,6 @@ single file does not show: a directory is mounted if it has nothing else that a 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 
 from rustwsgi.init.addresses import INHERITED, UNIX, WILDCARDS
 from rustwsgi.init.project import InitError, Project
+from rustwsgi.init.template import yaml_string
 
 #: The ports of HTTPS and redirects. They are those that clients use, as the redirects name the
 #: port of HTTPS.
@@ -22,17 +22,28 @@ HTTPS = 443
 REDIRECT = 80
 #: Options with files that a container needs.
 FILES = ("certfile", "keyfile", "ca_certs", "ca_crl")
+#: Loopback is that of the container, where health checks may use it. So is 127.0.0.0/8.
+LOOPBACK = ("localhost", "[::1]")
+#: The directory that a container can write to.
+TMP = "/tmp"
 #: Directories in which other programs have files as well.
 SHARED = (
     "/",
     "/etc",
+    "/etc/pki/tls",
     "/etc/pki/tls/certs",
     "/etc/pki/tls/private",
     "/etc/ssl",
     "/etc/ssl/certs",
     "/etc/ssl/private",
+    "/home",
+    "/opt",
     "/run",
-    "/tmp",
+    "/srv",
+    TMP,
+    "/usr",
+    "/var",
+    "/var/lib",
 )
 #: certbot's files are links from here to other directories below.
 CERTBOT = "/etc/letsencrypt"
@@ -65,11 +76,36 @@ def ports(project: Project) -> list[Port]:
         found.append(Port("redirect", REDIRECT))
     for bind in project.options.get("insecure_bind", []):
         host, _, port = bind.rpartition(":")
-        # Loopback is that of the container, where health checks may use it.
-        if not bind.startswith((UNIX, INHERITED)) and host in WILDCARDS:
+        if bind.startswith((UNIX, INHERITED)) or host not in WILDCARDS:
+            continue
+        # An address of IPv4 and one of IPv6 may have the same port.
+        if all(other.number != int(port) for other in found):
             is_first = all(other.name != "http" for other in found)
             found.append(Port("http" if is_first else f"http-{port}", int(port)))
     return found
+
+
+def has_address(project: Project, bind: str) -> bool:
+    """Whether the server can bind an address of `insecure_bind` in the container. If it cannot, it
+    does not start."""
+    if bind.startswith(INHERITED):
+        return False
+    if bind.startswith(UNIX):
+        path = os.path.join(in_image(project), bind.removeprefix(UNIX))
+        return os.path.normpath(path).startswith(f"{TMP}/")
+    host, _, port = bind.rpartition(":")
+    taken = [HTTPS, REDIRECT] if "redirect_bind" in project.options else [HTTPS]
+    is_local = host in (*WILDCARDS, *LOOPBACK) or host.startswith("127.")
+    return is_local and int(port) not in taken
+
+
+def address_remarks(project: Project) -> list[str]:
+    """The addresses that the user has to remove, as comments."""
+    return [
+        f"# The container cannot bind {bind} of insecure_bind: remove it from the options."
+        for bind in project.options.get("insecure_bind", [])
+        if not has_address(project, bind)
+    ]
 
 
 def addresses(project: Project) -> dict[str, str]:
@@ -108,8 +144,30 @@ def files(project: Project) -> list[File]:
 
 def is_alone(project: Project, file: File) -> bool:
     """Whether the file is mounted alone, as its directory has other things."""
-    directory = os.path.dirname(file.target)
-    return directory in SHARED or f"{in_image(project)}/".startswith(f"{directory}/")
+    directory, source = os.path.dirname(file.target), os.path.dirname(file.source)
+    is_home = directory == "/root" or os.path.dirname(directory) == "/home"
+    return (
+        directory in SHARED
+        or is_home
+        or f"{in_image(project)}/".startswith(f"{directory}/")
+        # The project itself, or a directory above it.
+        or f"{project.directory}/".startswith(f"{source}/")
+        or hides_others(project, file)
+    )
+
+
+def hides_others(project: Project, file: File) -> bool:
+    """Whether a mount of the directory of the file would hide other files of the image."""
+    directory, source = os.path.dirname(file.target), os.path.dirname(file.source)
+    if not directory.startswith(f"{in_image(project)}/"):
+        return False
+    try:
+        names = os.listdir(source)
+    except OSError:
+        # It does not exist yet, or only the server may read it.
+        return False
+    known = {each.source for each in files(project)}
+    return any(os.path.join(source, name) not in known for name in names)
 
 
 def mounts(project: Project) -> list[File]:
@@ -158,7 +216,7 @@ def remarks(project: Project, user: int) -> str:
         ]
     if names := copied(project):
         lines.append(f"# List {', '.join(names)} in .dockerignore, too.")
-    return "\n".join(lines)
+    return "\n".join(lines + address_remarks(project))
 
 
 def compose_ports(project: Project) -> str:
@@ -168,14 +226,19 @@ def compose_ports(project: Project) -> str:
 def compose_volumes(project: Project) -> str:
     """The mounts of a service of Docker Compose."""
     lines = [
-        f"      - {{type: bind, source: {json.dumps(mount.source)}, "
-        f"target: {json.dumps(mount.target)}, read_only: true}}"
+        f"      - {{type: bind, source: {compose_string(mount.source)}, "
+        f"target: {compose_string(mount.target)}, read_only: true}}"
         for mount in mounts(project)
     ]
     if "acme_domain" in project.options:
-        target = json.dumps(acme_cache(project))
+        target = compose_string(acme_cache(project))
         lines.append(f"      - {{type: volume, source: acme, target: {target}}}")
     return "\n".join(["    volumes:", *lines])
+
+
+def compose_string(text: str) -> str:
+    """A string of Docker Compose, which replaces `$NAME` by a variable."""
+    return yaml_string(text).replace("$", "$$")
 
 
 def refuse_acme(project: Project) -> None:
@@ -191,11 +254,11 @@ def refuse_acme(project: Project) -> None:
 def refuse_tls(project: Project) -> None:
     """Raises InitError if the server speaks TLS, which the router of a platform does itself."""
     if project.has_tls:
-        names = [*FILES, "acme_domain", "redirect_bind", "insecure_bind"]
+        names = [*FILES, "cert_reqs", "acme_domain", "redirect_bind", "insecure_bind"]
         raise InitError(
-            "the router of the platform ends TLS itself, and reaches the server at one port, by"
-            f" plain HTTP: remove {', '.join(name for name in names if name in project.options)}"
-            " from the options"
+            "the router of the platform terminates TLS itself, and reaches the server at one port,"
+            " by plain HTTP: remove"
+            f" {', '.join(name for name in names if name in project.options)} from the options"
         )
 
 
@@ -216,6 +279,17 @@ def secret_command(project: Project) -> str:
     return "#   " + " \\\n#       ".join(words)
 
 
+def pod_remarks(project: Project) -> str:
+    """What the user has to do about the files and addresses of a pod, as comments."""
+    lines = []
+    if any(is_alone(project, file) for file in files(project)):
+        lines += [
+            "# A file that is mounted by subPath keeps its content: restart the pods after a",
+            "# change of the Secret, or give the certificate and the key a directory of their own.",
+        ]
+    return "\n".join(lines + address_remarks(project))
+
+
 def volumes(project: Project) -> tuple[list[str], list[str]]:
     """The mounts of a container in a pod, and the volumes of the pod: one for each directory, and
     one for the files that are mounted alone."""
@@ -230,7 +304,7 @@ def volumes(project: Project) -> tuple[list[str], list[str]]:
         # In a directory a file has its own name, which the key may not have.
         items = {key: os.path.basename(known[key].target) if directory else key for key in names}
         listed = ", ".join(
-            f"{{key: {json.dumps(key)}, path: {json.dumps(path)}}}" for key, path in items.items()
+            f"{{key: {yaml_string(key)}, path: {yaml_string(path)}}}" for key, path in items.items()
         )
         of_pod += [
             f"        - name: {volume}",
@@ -239,10 +313,11 @@ def volumes(project: Project) -> tuple[list[str], list[str]]:
         places = (
             [(directory, "")]
             if directory
-            else [(known[key].target, f", subPath: {json.dumps(key)}") for key in names]
+            else [(known[key].target, f", subPath: {yaml_string(key)}") for key in names]
         )
         in_container += [
-            f"            - {{name: {volume}, mountPath: {json.dumps(path)}{rest}, readOnly: true}}"
+            f"            - {{name: {volume}, mountPath: {yaml_string(path)}{rest}, "
+            "readOnly: true}"
             for path, rest in places
         ]
     return in_container, of_pod

@@ -12,7 +12,7 @@ from dataclasses import replace
 from rustwsgi.init import container_tls as tls
 from rustwsgi.init.container_tls import Port
 from rustwsgi.init.project import Project
-from rustwsgi.init.template import fill
+from rustwsgi.init.template import fill, yaml_word
 
 #: The ports of the application without TLS, and of metrics and health checks.
 PORT = 8000
@@ -105,6 +105,7 @@ KUBERNETES = """\
 #   kubectl apply -f @name@.yaml
 #
 # `rustwsgi init docker` prints the Dockerfile of the image.
+@remarks@
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -342,6 +343,7 @@ def kubernetes(project: Project) -> str:
         app=project.quoted_app,
         user=str(USER),
         secret=tls.secret_command(project) if project.has_tls else "",
+        remarks=tls.pod_remarks(project) if project.has_tls else "",
         sysctls=SYSCTLS if project.has_tls else "",
         containers="\n".join(
             f"            - {{name: {port.name}, containerPort: {port.number}}}"
@@ -350,7 +352,7 @@ def kubernetes(project: Project) -> str:
         mounts="\n".join(mounts),
         pod_volumes="\n".join(volumes),
         services="\n".join(
-            f"    - {{name: {port.name}, port: {80 if port.number == PORT else port.number}, "
+            f"    - {{name: {port.name}, port: {port.number if project.has_tls else 80}, "
             f"targetPort: {port.name}}}"
             for port in ports(project)
         ),
@@ -391,9 +393,3 @@ def in_container(project: Project) -> Project:
     """The project with the paths of an image. Its addresses are those of the image as well."""
     options = {name: values for name, values in project.options.items() if name not in LOCAL}
     return replace(project, program="rustwsgi", directory=tls.in_image(project), options=options)
-
-
-def yaml_word(text: str) -> str:
-    """A word of a list in YAML, in quotation marks if it needs them."""
-    is_plain = text.replace("-", "").replace("_", "").isalnum() and not text.lstrip("-").isdecimal()
-    return text if is_plain and text.lower() not in ("on", "off", "yes", "no") else json.dumps(text)
