@@ -132,8 +132,8 @@ impl Text<'_> {
     }
 }
 
-/// True if a string can be decoded: the code that ends strings is not within it, and behind the last
-/// code there are less than 8 bits, all of them 1. [RFC 7541 section 5.2]
+/// True if a string can be decoded: the code that ends strings is not within it, and behind the
+/// last code there are less than 8 bits, all of them 1. [RFC 7541 section 5.2]
 fn is_huffman_coded(bytes: &[u8]) -> bool {
     let mut codes = codes(bytes);
     let has_end = codes.any(|code| code == END_OF_STRING);

@@ -62,8 +62,8 @@ impl<J> Scheduler<J> {
         self.take_next_job(&mut self.lock(), thread, wake)
     }
 
-    /// Takes the role of running jobs. The sentinel may poll meanwhile, in place of a test that runs
-    /// late: then the thread relieves it first.
+    /// Takes the role of running jobs. The sentinel may poll meanwhile, in place of a test that
+    /// runs late: then the thread relieves it first.
     fn take_run_role(&self, thread: usize, wake: &impl Wake) {
         loop {
             match self.take_role(thread, wake) {
